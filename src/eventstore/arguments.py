@@ -1,0 +1,205 @@
+"""Turning whatever an agent hands to a hook into JSON, without ever raising (law 6).
+
+The fast way is one call of orjson. What orjson cannot carry, or would carry silently as ``null`` (NaN), takes the slow
+way: it is kept as well as can be, and the payload says what was changed under the key ``$altered``, a map from the
+place in the arguments to what stood there.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import enum
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+Args = dict[str, Any]
+
+ALTERED = "$altered"
+MAX_DEPTH = 64
+MAX_MARKS = 32
+_INT64 = range(-(2**63), 2**64)  # what orjson writes as an integer
+
+
+def encode_args(args: Args) -> bytes:
+    """The arguments as a JSON object."""
+    try:
+        data = orjson.dumps(args, option=orjson.OPT_PASSTHROUGH_DATACLASS)
+    except (TypeError, ValueError, RecursionError):  # orjson.JSONEncodeError is a TypeError
+        return _encode_slowly(args)
+    # orjson writes NaN and infinity as null; only where there is a null do we look closer
+    return _encode_slowly(args) if b"null" in data and _has_nonfinite(args, 0) else data
+
+
+def _has_nonfinite(value: Any, depth: int) -> bool:
+    if isinstance(value, float):
+        return value - value != 0.0
+    if isinstance(value, dict):
+        return depth < MAX_DEPTH and any(_has_nonfinite(v, depth + 1) for v in value.values())
+    if isinstance(value, (list, tuple)):
+        return depth < MAX_DEPTH and any(_has_nonfinite(v, depth + 1) for v in value)
+    return False
+
+
+def _encode_slowly(args: Args) -> bytes:
+    marks: dict[str, str] = {}
+    plain = {str(name): _plain(value, str(name), marks, ()) for name, value in args.items()}
+    if marks:
+        plain[ALTERED] = marks
+    return orjson.dumps(plain)
+
+
+def _mark(marks: dict[str, str], path: str, what: str) -> None:
+    if len(marks) < MAX_MARKS:
+        marks[_text(path)] = what
+
+
+def _plain(value: Any, path: str, marks: dict[str, str], above: tuple[int, ...]) -> Any:
+    """`value` in types that JSON has; ``above`` are the ids of the containers we are inside of."""
+    if value is None or isinstance(value, bool):
+        return value
+    try:
+        if isinstance(value, enum.Enum):
+            return _plain(value.value, path, marks, above)
+        if isinstance(value, (str, int, float)):
+            return _scalar(value, path, marks)
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            return _bytes(bytes(value), path, marks)
+        if id(value) in above:
+            _mark(marks, path, "a reference to something it is inside of")
+            return None
+        if len(above) >= MAX_DEPTH:
+            _mark(marks, path, f"nested deeper than {MAX_DEPTH}")
+            return None
+        return _container(value, path, marks, (*above, id(value)))
+    except Exception as error:  # noqa: BLE001 - anything a guest's object may do; what is left of it is marked
+        _mark(marks, path, f"{type(value).__name__}, which raised {type(error).__name__}")
+        return as_text(value)
+
+
+def _scalar(value: str | int | float, path: str, marks: dict[str, str]) -> Any:
+    if isinstance(value, str):
+        text = _text(value)
+        if text != value:
+            _mark(marks, path, "text with lone surrogates")
+        return text
+    if isinstance(value, int):
+        if value in _INT64:
+            return int(value)
+        _mark(marks, path, "an integer beyond 64 bits")
+        return hex(value)
+    if value - value == 0.0:
+        return float(value)
+    _mark(marks, path, f"float {float(value)}")
+    return None
+
+
+def _text(value: str) -> str:
+    """`value` in valid Unicode: surrogate pairs joined, lone ones replaced."""
+    return str(value).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _bytes(value: bytes, path: str, marks: dict[str, str]) -> str:
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        _mark(marks, path, "bytes, as base64")
+        return base64.b64encode(value).decode()
+    _mark(marks, path, "bytes, as UTF-8 text")
+    return text
+
+
+def _container(value: Any, path: str, marks: dict[str, str], above: tuple[int, ...]) -> Any:
+    if isinstance(value, dict):
+        plain = {}
+        for key, item in list(value.items()):
+            name = _text(key) if isinstance(key, str) else as_text(key)
+            if name != key:
+                _mark(marks, f"{path}.{name}", f"a key of type {type(key).__name__}")
+            plain[name] = _plain(item, f"{path}.{name}", marks, above)
+        return plain
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, f"{path}[{n}]", marks, above) for n, item in enumerate(value)]
+    if isinstance(value, (set, frozenset)):
+        _mark(marks, path, type(value).__name__)
+        # a set has no order of its own, and a log must not depend on the hash seed
+        return sorted((_plain(item, f"{path}[]", marks, above) for item in value), key=orjson.dumps)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = [f.name for f in dataclasses.fields(value)]
+        return {name: _plain(getattr(value, name, None), f"{path}.{name}", marks, above) for name in names}
+    try:
+        return orjson.loads(orjson.dumps(value))  # dates, UUIDs and what else orjson knows
+    except (TypeError, ValueError, RecursionError):
+        _mark(marks, path, f"{type(value).__module__}.{type(value).__qualname__}, as text")
+        return as_text(value)
+
+
+# What hooks do to their arguments before they are encoded. Each mirrors how the reference reads what it is handed.
+
+
+def as_text(value: Any) -> str:
+    """``str(value)`` for values whose ``__str__`` may do anything."""
+    try:
+        return _text(str(value))
+    except Exception:  # noqa: BLE001 - a guest's __str__
+        return f"<unprintable {type(value).__name__}>"
+
+
+def _mode(value: Any) -> str:
+    return str(value.value if hasattr(value, "value") else value)
+
+
+def pipeline(args: Args) -> Args:
+    """Enums become their values and the components a sorted list (reference: ``configure_pipeline``)."""
+    realtime, components = args["realtime_mode"], args["active_components"]
+    return {
+        "pipeline_mode": _mode(args["pipeline_mode"]),
+        "realtime_mode": _mode(realtime) if realtime else None,
+        "active_components": None if components is None else sorted({_mode(c) for c in components}),
+    }
+
+
+def text_message(args: Args) -> Args:
+    """An error's message is kept as text: exceptions are what agents hand over (reference: ``add_error``)."""
+    return {**args, "message": as_text(args["message"])}
+
+
+def config_reader(*names: str) -> Callable[[Args], Args]:
+    """An adapter for hooks that take a configuration object: ``names`` are what the reference reads from it.
+
+    Whatever else the object holds is kept too, as the log should outlive today's rules.
+    """
+
+    def adapt(args: Args) -> Args:
+        config = args["config"]
+        if config is None or isinstance(config, dict):
+            return {"config": config}
+        held = {k: v for k, v in getattr(config, "__dict__", {}).items() if not k.startswith("_")}
+        return {"config": held | {name: getattr(config, name, None) for name in names}}
+
+    return adapt
+
+
+def span_attributes(args: Args) -> Args:
+    """Span attributes that JSON cannot carry exactly become ``str(value)``, as the reference makes them anyway."""
+    return {
+        name: {k: v if _is_json(v, 0) else as_text(v) for k, v in value.items()} if isinstance(value, dict) else value
+        for name, value in args.items()
+    }
+
+
+def _is_json(value: Any, depth: int) -> bool:
+    kind = type(value)
+    if kind is float:
+        return bool(value - value == 0.0)
+    if kind is int:
+        return value in _INT64
+    if kind in (str, bool, type(None)):
+        return True
+    if depth >= MAX_DEPTH:
+        return False
+    if kind is list:
+        return all(_is_json(item, depth + 1) for item in value)
+    return kind is dict and all(type(k) is str and _is_json(v, depth + 1) for k, v in value.items())

@@ -1,0 +1,62 @@
+"""A store in memory: the contract without a database, for tests and quick looks."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from eventstore.errors import IdentityConflict
+from eventstore.event import Event, canonical, conflict
+from eventstore.store import Session
+
+
+class MemoryStore:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._events: list[Event] = []
+        self._positions: dict[tuple[str, str, int], int] = {}
+        self._folder = tempfile.TemporaryDirectory(prefix="turnlog-")
+        self.journal: Path | None = Path(self._folder.name)
+
+    def append(self, events: Iterable[Event]) -> Sequence[int]:
+        events_list = list(events)
+        with self._lock:
+            # all or nothing: nothing is kept before everything is checked
+            new: dict[tuple[str, str, int], Event] = {}
+            for event in events_list:
+                at = self._positions.get(event.identity)
+                stored = new.setdefault(event.identity, event) if at is None else self._events[at - 1]
+                if stored != event:
+                    raise IdentityConflict(conflict(stored, event))
+            for event in new.values():
+                self._events.append(event)
+                self._positions[event.identity] = len(self._events)
+            return [self._positions[event.identity] for event in events_list]
+
+    def read(self, session_id: str) -> Iterator[Event]:
+        with self._lock:
+            found = [event for event in self._events if event.session_id == session_id]
+        return iter(canonical(found))
+
+    def sessions(self) -> list[Session]:
+        with self._lock:
+            events = list(self._events)
+        by_session: dict[str, dict[str, list[Event]]] = {}
+        for event in sorted(events, key=lambda e: e.identity):
+            by_session.setdefault(event.session_id, {}).setdefault(event.origin, []).append(event)
+        found = [
+            Session(
+                session_id,
+                sum(map(len, origins.values())),
+                len(origins),
+                min(stream[0].wall_ns for stream in origins.values()),
+                max(stream[-1].wall_ns for stream in origins.values()),
+            )
+            for session_id, origins in by_session.items()
+        ]
+        return sorted(found, key=lambda s: (-s.started_ns, s.session_id))
+
+    def close(self) -> None:
+        self._folder.cleanup()

@@ -1,0 +1,262 @@
+"""The recorder: what an agent holds, and calls its hooks on.
+
+A call reads both clocks, takes the next ``seq``, encodes the arguments, writes one frame to the journal and returns.
+It never raises, whatever it is handed, and waits for nobody but another hook call (laws 5 and 6).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+import uuid
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Protocol, Self
+from zlib import crc32
+
+from eventstore import frames
+from eventstore.arguments import Args, as_text, encode_args
+from eventstore.collector_hooks import CollectorHooks
+from eventstore.journal import Backlog
+from eventstore.recording import Record
+from eventstore.store import Store
+from eventstore.traces_hooks import TracesHooks
+from eventstore.vocabulary import HOOKS
+from eventstore.writer import LIMIT_BYTES, Durability, Writer, hold, release
+
+
+class Clock(NamedTuple):
+    """Where a recorder reads the time: two functions that return nanoseconds."""
+
+    perf_ns: Callable[[], int] = time.perf_counter_ns
+    wall_ns: Callable[[], int] = time.time_ns
+
+
+class Timer(Protocol):
+    def cancel(self) -> None: ...
+
+
+Scheduler = Callable[[float, Callable[[], None]], Timer]
+"""Calls a function in so many seconds. Raises `RuntimeError` where there is nothing to schedule on."""
+
+
+def event_loop(seconds: float, call: Callable[[], None]) -> Timer:
+    """The default scheduler: the event loop that the caller runs on."""
+    return asyncio.get_running_loop().call_later(seconds, call)
+
+
+class Health(NamedTuple):
+    """How recording goes; all counts are of the writer that this recorder shares."""
+
+    backlog_bytes: int
+    """Recorded, but not in the store yet."""
+    dropped: int
+    """Calls lost: the bound of the journal was reached, or the recorder was closed."""
+    unjournaled: int
+    """Calls that only memory held, as the disk had no room for the journal."""
+    rejected: int
+    """Calls the store refused, as their identity was taken by other content."""
+    failed: int
+    """Calls in which the recorder itself failed; they are lost, and the host went on."""
+    last_error: str | None
+
+
+class Recorder(CollectorHooks):
+    """Records the hook calls of one session; ``traces`` has those of the traces manager.
+
+    Signatures are the reference's, and a call that does not fit one raises `TypeError` as any function does; past
+    that, nothing raises. Use it as a context manager, or `close` it.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        session_id: str | None = None,
+        *,
+        origin: str | None = None,
+        durability: Durability = "process",
+        clock: Clock = Clock(),  # noqa: B008 - an immutable tuple
+        scheduler: Scheduler = event_loop,
+        journal: Path | str | None = None,
+        journal_limit_bytes: int = LIMIT_BYTES,
+    ) -> None:
+        """``origin`` names this recorder in the session and must be new to it; by default it is random.
+
+        ``durability``: ``process`` (a call that has returned survives SIGKILL), ``disk`` (it survives a power cut),
+        ``memory`` (it does not survive the process). ``journal`` is a folder, by default beside the database. At
+        ``journal_limit_bytes`` the oldest calls are dropped, and counted in `health`.
+        """
+        self.session_id = _name(session_id or uuid.uuid4().hex)
+        self.origin = _name(origin or uuid.uuid4().hex[:12])
+        self.store = store
+        self._clock, self._schedule, self._timer = clock, scheduler, _NO_TIMER
+        self._durability, self._limit_bytes = durability, journal_limit_bytes
+        self._journal = Path(journal) if journal is not None else store.journal
+        self._failed = 0
+        self._closed = False
+        self.traces = TracesHooks()
+        self._open()
+        _recorders.add(self)
+
+    def _open(self) -> None:
+        self._writer: Writer = hold(self.store, self._journal, self._durability, self._limit_bytes)
+        self._use(_recording(self._writer.backlog, self.session_id, self.origin, self._clock, self._fail))
+
+    def _use(self, record: Record) -> None:
+        self._record = self.traces._record = record
+
+    # the one hook that does more than record -------------------------------------------------------------------
+
+    def schedule_turn_complete(self, timeout: float = 1.0) -> None:
+        """Complete the turn in ``timeout`` seconds, unless called again before; at once if no event loop runs here.
+
+        The timer's firing is an event of its own, `finalize_realtime_turn`.
+        """
+        super().schedule_turn_complete(timeout)
+        try:
+            self._timer.cancel()
+            self._timer = self._schedule(timeout, self._timer_fired)
+        except RuntimeError:
+            self.complete_turn()
+        except Exception as error:  # noqa: BLE001 - a guest's timeout or scheduler; the host goes on
+            self._fail(error)
+
+    def _timer_fired(self) -> None:
+        self._timer = _NO_TIMER
+        self.finalize_realtime_turn()
+
+    # life ------------------------------------------------------------------------------------------------------
+
+    @property
+    def health(self) -> Health:
+        backlog = self._writer.backlog
+        return Health(
+            backlog.size_bytes(),
+            backlog.dropped,
+            backlog.unjournaled,
+            self._writer.rejected,
+            self._failed,
+            backlog.last_error,
+        )
+
+    def flush(self, timeout: float = 10.0) -> bool:
+        """Wait until what was recorded before is in the store; False if ``timeout`` seconds were not enough."""
+        return self._closed or self._writer.flush(timeout)
+
+    def close(self, timeout: float = 10.0) -> bool:
+        """Flush and stop; what did not reach the store in ``timeout`` seconds stays in the journal for `recover`.
+
+        True if all is in the store. Calls made after it are counted as dropped.
+        """
+        if self._closed:
+            return True
+        self._closed = True
+        with contextlib.suppress(Exception):  # a guest's timer
+            self._timer.cancel()
+        return release(self._writer, timeout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _fail(self, error: BaseException) -> None:
+        self._failed += 1
+        self._writer.backlog.complain(f"a hook call could not be recorded: {type(error).__name__}: {as_text(error)}")
+
+    def _reopen_in_child(self) -> None:
+        """After a fork: a new process is a new origin, with a journal of its own; made when it first records."""
+
+        def first(hook: str, args: Args | None = None, adapt: Callable[[Args], Args] | None = None) -> None:
+            try:
+                self.origin = uuid.uuid4().hex[:12]
+                self._open()
+            except Exception as error:  # noqa: BLE001 - the host goes on
+                self._fail(error)
+            else:
+                self._record(hook, args, adapt)
+
+        if not self._closed:
+            self._use(first)
+
+
+def _recording(
+    backlog: Backlog, session_id: str, origin: str, clock: Clock, fail: Callable[[BaseException], None]
+) -> Record:
+    """The hot path: one closure per recorder, as local names are what Python reads fastest."""
+    heads = {hook: frames.head(session_id, origin, hook) for hook in HOOKS}
+    bare = {hook: head + b"{}" for hook, head in heads.items()}
+    perf_ns, wall_ns = clock
+    stamp, measure, lock, sync = frames.STAMP.pack, frames.FRAME.pack, backlog.lock, backlog.sync
+    frame_bytes = frames.FRAME.size
+    seq = 0
+
+    def record(hook: str, args: Args | None = None, adapt: Callable[[Args], Args] | None = None) -> None:
+        nonlocal seq
+        try:
+            perf, wall = perf_ns(), wall_ns()
+            if args is None:
+                tail = bare[hook]
+            else:
+                tail = heads[hook] + encode_args(args if adapt is None else _adapted(adapt, args))
+            with lock:
+                number = seq
+                seq = number + 1
+                body = stamp(number, perf, wall) + tail
+                segment = backlog.active
+                size = len(body) + frame_bytes
+                if segment is None or segment.end + size > segment.size:
+                    backlog.append_slowly(body)
+                else:
+                    frame = measure(size - frame_bytes, crc32(body)) + body
+                    # No call stands between these two lines: a signal handler or finalizer that calls a hook in the
+                    # middle of this one finds the place already taken.
+                    start = segment.end
+                    segment.end = stop = start + size
+                    segment.map[start:stop] = frame
+                    if sync:
+                        segment.sync(start, stop)
+            if backlog.idle:
+                backlog.idle = False
+                backlog.wake.set()
+        except Exception as error:  # noqa: BLE001 - law 6
+            fail(error)
+
+    return record
+
+
+def _adapted(adapt: Callable[[Args], Args], args: Args) -> Args:
+    try:
+        return adapt(args)
+    except Exception:  # noqa: BLE001 - a guest's object; the slow encoder will keep what it can of it
+        return args
+
+
+def _name(text: str) -> str:
+    """A session's or origin's name, in text that any database takes, and short enough for a frame."""
+    clean = as_text(text).replace("\x00", "\ufffd")
+    return clean.encode()[: frames.MAX_NAME_BYTES // 2].decode(errors="ignore")
+
+
+class _NoTimer:
+    def cancel(self) -> None:
+        """There is nothing to cancel."""
+
+
+_NO_TIMER: Timer = _NoTimer()
+_recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for recorder in list(_recorders):
+        recorder._reopen_in_child()
+
+
+os.register_at_fork(after_in_child=_after_fork)

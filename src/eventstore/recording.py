@@ -1,0 +1,40 @@
+"""How a hook's method says what it records. The methods themselves are in `collector_hooks` and `traces_hooks`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ParamSpec, Protocol, TypeVar
+
+from eventstore.arguments import Args
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Record(Protocol):
+    """Appends one call: reads the clocks, takes the ``seq``, journals. Never raises."""
+
+    def __call__(self, hook: str, args: Args | None = None, adapt: Callable[[Args], Args] | None = None, /) -> None: ...
+
+
+def records(**arguments: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Mark a hook whose event carries other arguments than the method takes (an object becomes what is read of it).
+
+    ``arguments`` maps each name in the event to its default, or to ``...`` where there is none.
+    """
+
+    def mark(method: Callable[P, R]) -> Callable[P, R]:
+        vars(method)["recorded"] = arguments
+        return method
+
+    return mark
+
+
+def schema_version(number: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Mark a hook whose arguments changed since version 1; `eventstore.codec` carries older events forward."""
+
+    def mark(method: Callable[P, R]) -> Callable[P, R]:
+        vars(method)["version"] = number
+        return method
+
+    return mark

@@ -1,0 +1,185 @@
+"""The SQLite store: one file, WAL, safe for many threads and processes at once.
+
+SQLAlchemy keeps the connections and runs the migrations; the hot paths speak to the driver (an insert through Core
+costs more than twice the driver's ``executemany``).
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from itertools import starmap
+from pathlib import Path
+
+import msgspec
+from sqlalchemy import create_engine, event, make_url
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from eventstore import schema
+from eventstore.errors import IdentityConflict, StoreError, StoreReadOnly, StoreUnavailable
+from eventstore.event import Event, conflict, merge
+from eventstore.store import Session
+
+_COLUMNS = ", ".join(schema.COLUMNS)
+_INSERT = (
+    f"INSERT INTO events ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (session_id, origin, seq) DO NOTHING"
+)
+_FIND = f"SELECT position, {_COLUMNS} FROM events WHERE session_id = ? AND origin = ? AND seq = ?"
+_READ = f"SELECT {_COLUMNS} FROM events WHERE session_id = ? AND origin = ? ORDER BY seq"
+_ORIGINS = "SELECT DISTINCT origin FROM events WHERE session_id = ? ORDER BY origin"
+# The two inner columns come from the unique index alone; only each origin's first and last row are looked up.
+_SESSIONS = """
+SELECT session_id, SUM(n), COUNT(*), MIN(started), MAX(ended) FROM (
+    SELECT o.session_id, o.n,
+        (SELECT wall_ns FROM events e WHERE e.session_id = o.session_id AND e.origin = o.origin AND e.seq = o.first)
+            AS started,
+        (SELECT wall_ns FROM events e WHERE e.session_id = o.session_id AND e.origin = o.origin AND e.seq = o.last)
+            AS ended
+    FROM (SELECT session_id, origin, COUNT(*) AS n, MIN(seq) AS first, MAX(seq) AS last
+          FROM events GROUP BY session_id, origin) o)
+GROUP BY session_id ORDER BY MIN(started) DESC, session_id
+"""
+BUSY_SECONDS = 5.0
+"""How long a transaction waits for another process's."""
+_as_tuple = msgspec.structs.astuple
+
+
+class SqliteStore:
+    def __init__(self, url: str) -> None:
+        """``url`` as SQLAlchemy reads it: ``sqlite:///calls.db``. Raises `StoreError` with what to do."""
+        database = make_url(url).database
+        self._name = database or "sqlite in memory"
+        self.journal: Path | None = None
+        if not database or database == ":memory:":
+            raise StoreError("an SQLite database in memory is one per connection; use memory: instead")
+        if not database.startswith("file:"):
+            path = Path(database).absolute()
+            self.journal = path.with_name(path.name + ".journal")
+            url = self._make_openable(url, path)
+        self._engine = _engine(url)
+        try:
+            with self._errors(), self._engine.connect() as connection:
+                if schema.revision(connection) != schema.HEAD:
+                    connection.rollback()
+                    with connection.begin():
+                        schema.migrate(connection)
+        except BaseException:
+            self._engine.dispose()
+            raise
+
+    def _make_openable(self, url: str, path: Path) -> str:
+        if path.is_dir():
+            raise StoreError(f"{path} is a folder, not a database file")
+        if path.exists() and not os.access(path, os.W_OK) and not path.with_name(path.name + "-wal").exists():
+            # SQLite wants to write beside a database in WAL mode even to read it, unless told that nobody changes it
+            return f"sqlite:///file:{path}?mode=ro&immutable=1&uri=true"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"cannot make the folder {path.parent}: {error.strerror}") from error
+        return url
+
+    # writing ---------------------------------------------------------------------------------------------------
+
+    def append(self, events: Iterable[Event]) -> Sequence[int]:
+        """See `Store.append`."""
+        rows = list(map(_as_tuple, events))
+        if not rows:
+            return []
+        with self._errors(), self._driver() as driver:
+            driver.execute("BEGIN IMMEDIATE")
+            try:
+                cursor = driver.executemany(_INSERT, rows)
+                if cursor.rowcount == len(rows):
+                    # nobody else writes in this transaction, so AUTOINCREMENT has counted without gaps
+                    last = driver.execute("SELECT last_insert_rowid()").fetchone()[0]
+                    positions: Sequence[int] = range(last - len(rows) + 1, last + 1)
+                else:
+                    positions = [_stored_position(driver, row) for row in rows]
+                driver.execute("COMMIT")
+            except BaseException:
+                if driver.in_transaction:
+                    driver.execute("ROLLBACK")
+                raise
+            return positions
+
+    # reading ---------------------------------------------------------------------------------------------------
+
+    def read(self, session_id: str) -> Iterator[Event]:
+        """See `Store.read`. Holds one connection, and one snapshot of the database, until it is exhausted or closed."""
+        with self._errors(), self._driver() as driver:
+            driver.execute("BEGIN")
+            try:
+                origins = [row[0] for row in driver.execute(_ORIGINS, (session_id,))]
+                streams = [starmap(Event, driver.execute(_READ, (session_id, origin))) for origin in origins]
+                yield from streams[0] if len(streams) == 1 else merge(streams)
+            finally:
+                driver.execute("ROLLBACK")
+
+    def sessions(self) -> list[Session]:
+        """See `Store.sessions`."""
+        with self._errors(), self._driver() as driver:
+            return list(starmap(Session, driver.execute(_SESSIONS)))
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    # inside ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _driver(self) -> Iterator[sqlite3.Connection]:
+        with closing(self._engine.raw_connection()) as connection:
+            driver = connection.driver_connection
+            assert isinstance(driver, sqlite3.Connection)
+            yield driver
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """SQLite's errors as ours."""
+        try:
+            yield
+        except (sqlite3.Error, DBAPIError) as error:
+            cause = error.orig if isinstance(error, DBAPIError) else error
+            code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+            if code == sqlite3.SQLITE_READONLY:
+                raise StoreReadOnly(f"{self._name} is read-only: {cause}") from error
+            if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise StoreUnavailable(f"{self._name} is locked by another process; try again when it is done") from error
+            if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
+                raise StoreUnavailable(f"{self._name}: {cause}") from error
+            if code == sqlite3.SQLITE_NOTADB:
+                raise StoreError(f"{self._name} is not an SQLite database") from error
+            raise StoreError(f"{self._name}: {cause}") from error
+
+
+def _stored_position(driver: sqlite3.Connection, row: tuple[object, ...]) -> int:
+    position, *stored = driver.execute(_FIND, row[:3]).fetchone()
+    if tuple(stored) != row:
+        raise IdentityConflict(conflict(Event(*stored), Event(*row)))  # type: ignore[arg-type]
+    return int(position)
+
+
+def _engine(url: str) -> Engine:
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
+
+    @event.listens_for(engine, "connect")
+    def prepare(driver: sqlite3.Connection, _record: object) -> None:
+        driver.isolation_level = None  # transactions begin where we say, see `begin` below
+        driver.execute("PRAGMA recursive_triggers = ON")  # else INSERT OR REPLACE slips past the delete trigger
+        if driver.execute("PRAGMA journal_mode").fetchone()[0] != "wal" and not _is_read_only(url):
+            driver.execute("PRAGMA journal_mode = WAL")
+        driver.execute("PRAGMA synchronous = FULL")  # what is acknowledged survives a power cut, not only a crash
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # SQLAlchemy's transactions (the migrations) take the write lock at once: a deferred one may fail half-way
+        connection.exec_driver_sql("BEGIN" if _is_read_only(url) else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _is_read_only(url: str) -> bool:
+    return "mode=ro" in url

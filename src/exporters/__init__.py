@@ -1,0 +1,1 @@
+"""Where it goes: what the projections make, sent to the outside world."""

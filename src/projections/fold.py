@@ -1,0 +1,76 @@
+"""The fold: events in, state out, one event at a time.
+
+Pure (law 2): it reads nothing but the events and the state, and changes no event. Stopping after any event and going on
+later, on a copy or on a state read back from JSON, gives the same (law 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from eventstore.codec import decode
+from eventstore.errors import NotCanonical
+from eventstore.event import Event
+from projections.handlers import BARE, WITH_ARGS
+from projections.rules import VIDEOSDK_1_0, Rules
+from projections.state import Raised, State
+
+
+def begin(rules: Rules = VIDEOSDK_1_0, *, spans: bool = True, signals: bool = True) -> State:
+    """The state before any event. Without ``spans`` or ``signals``, those are not made, which is faster."""
+    return State(rules=rules, spans_wanted=spans, signals_wanted=signals)
+
+
+def fold(s: State, events: Iterable[Event]) -> State:
+    """Advance ``s`` by ``events``, which stand in canonical order, and return it.
+
+    Raises `NotCanonical` if they do not, `UnknownHook` or `NewerEvent` for what only a newer turnlog can read.
+    """
+    bare = BARE.get
+    for event in events:
+        seq, origin, hook = event.seq, event.origin, event.hook
+        if origin != s.origin:
+            _change_origin(s, event)
+        if seq <= s.last_seq:
+            raise NotCanonical(
+                f"event {seq} of origin {origin!r} in session {event.session_id!r} comes after event {s.last_seq}: "
+                "read events with store.read(), or sort them with canonical()"
+            )
+        s.last_seq = seq
+        s.at += 1
+        s.wall_ns = event.wall_ns
+        now = event.perf_ns / 1e9
+        handler = bare(hook)
+        if handler is not None and event.version == 1:
+            try:
+                handler(s, now)
+            except STUMBLES as error:
+                s.raised.append(Raised(s.at, type(error).__name__))
+        else:
+            args = decode(event)
+            try:
+                if handler is not None:
+                    handler(s, now)
+                else:
+                    WITH_ARGS[hook](s, now, args)
+            except STUMBLES as error:
+                s.raised.append(Raised(s.at, type(error).__name__))
+    return s
+
+
+STUMBLES = (AttributeError, KeyError, TypeError, ValueError, ArithmeticError, IndexError)
+"""What the reference's code raises over arguments and states it did not expect."""
+
+
+def _change_origin(s: State, event: Event) -> None:
+    if s.at < 0:
+        s.session.session_start_time = event.wall_ns / 1e9
+        s.session_name = event.session_id
+    elif event.session_id != s.session_name:
+        raise NotCanonical(
+            f"events of two sessions, {s.session_name!r} and {event.session_id!r}, in one replay: replay each by itself"
+        )
+    s.seqs[s.origin] = s.last_seq
+    s.origin = event.origin
+    s.last_seq = s.seqs.get(event.origin, -1)
+

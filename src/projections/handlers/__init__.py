@@ -1,0 +1,22 @@
+"""What each hook means, one module per component. Importing this fills `table`."""
+
+from projections.handlers import (  # noqa: F401
+    audio,
+    eou,
+    fallback,
+    interruption,
+    kb,
+    llm,
+    realtime,
+    session,
+    speech,
+    stt,
+    tools,
+    traces,
+    tts,
+    turn,
+    vad,
+)
+from projections.handlers.table import BARE, WITH_ARGS
+
+__all__ = ["BARE", "WITH_ARGS"]

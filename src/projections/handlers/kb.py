@@ -1,0 +1,35 @@
+"""Knowledge base: what was looked up."""
+
+from __future__ import annotations
+
+from eventstore.arguments import Args
+from projections.handlers.table import with_args
+from projections.model import Kb
+from projections.signals import play
+from projections.state import State
+from projections.timing import milliseconds
+
+
+@with_args
+def on_knowledge_base_start(s: State, now: float, args: Args) -> None:
+    if s.turn is not None:
+        s.turn.kb_metrics.append(Kb(kb_id=args.get("kb_id"), kb_start_time=now))
+
+
+@with_args
+def on_knowledge_base_complete(s: State, now: float, args: Args) -> None:
+    if s.turn is None or not s.turn.kb_metrics:
+        return
+    kb = s.turn.kb_metrics[-1]
+    kb.kb_documents = args["documents"]
+    kb.kb_scores = args["scores"]
+    kb.kb_end_time = now
+    if kb.kb_start_time:
+        kb.kb_retrieval_latency = milliseconds(now - kb.kb_start_time)
+    play(
+        s,
+        kb_id=kb.kb_id,
+        kb_retrieval_latency=kb.kb_retrieval_latency,
+        kb_documents=kb.kb_documents,
+        kb_scores=kb.kb_scores,
+    )

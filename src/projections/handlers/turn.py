@@ -1,0 +1,161 @@
+"""Turns: opened, completed, discarded, and what an interrupted one leaves to the next."""
+
+from __future__ import annotations
+
+import hashlib
+
+from projections.handlers.table import bare
+from projections.model import TimelineEvent, Turn, Vad, turn_dict
+from projections.payload import analytics_payload
+from projections.signals import emit
+from projections.state import Discarded, Interrupted, PlaygroundMessage, State
+from projections.timing import e2e, has_timeline, milliseconds, start_timeline
+from projections.turn_spans import trace_turn
+
+NO_LATENCY = "no latency was measured in it: no STT, EOU, LLM, TTS or realtime result"
+
+
+def current_turn(s: State, now: float) -> Turn:
+    """The turn that is open, opened now if there is none."""
+    if s.turn is None:
+        start_turn(s, now)
+    assert s.turn is not None
+    return s.turn
+
+
+@bare
+def start_turn(s: State, now: float) -> None:
+    if s.turn is not None:
+        complete_turn(s, now)
+    s.total_turns += 1
+    opened_at = s.wall_ns / 1e9
+    turn = s.turn = Turn(
+        turn_id=_turn_id(opened_at, s.session.session_id, s.total_turns),
+        timestamp=opened_at,
+        preemtive_generation_enabled=s.preemptive_generation,
+    )
+    if s.pending_user_start is not None:
+        turn.user_speech_start_time = s.pending_user_start
+        start_timeline(turn, "user_speech", s.pending_user_start)
+    _take_over(s, turn)
+    if s.user_speaking and s.user_input_start and turn.user_speech_start_time is None:
+        turn.user_speech_start_time = s.user_input_start
+        if not has_timeline(turn, "user_speech"):
+            start_timeline(turn, "user_speech", s.user_input_start)
+
+
+def _turn_id(opened_at: float, session_id: object, count: int) -> str:
+    return hashlib.md5(f"{opened_at}_{session_id or 'default'}_{count}".encode(), usedforsecurity=False).hexdigest()[:16]
+
+
+@bare
+def complete_turn(s: State, now: float) -> None:
+    turn = s.turn
+    if turn is None:
+        return
+    latency = e2e(turn)
+    if latency is not None:  # else one that the realtime timer set stays
+        turn.e2e_latency = latency
+    if s.total_turns > 1 and not is_meaningful(turn):
+        _discard(s, turn)
+        return
+    if turn.is_interrupted:
+        _set_aside(s, turn)
+    if s.traces.attached:
+        trace_turn(s, now, turn)
+    s.turns.append(turn)
+    if s.playground_attached and s.signals_wanted:
+        s.playground.append(PlaygroundMessage(turn_dict(turn, s.session), True, s.at))
+    payload = analytics_payload(turn, s.session, turns_opened=s.total_turns, turns_completed=len(s.turns))
+    emit(s, "TURN_METRICS_ADDED", {"metrics": payload})
+    s.payloads.append(payload)
+    s.payloads_at.append(s.at)
+    s.turn = s.pending_user_start = s.stt_start = None
+    s.user_speaking = False
+
+
+def is_meaningful(turn: Turn) -> bool:
+    """Whether any latency was measured in the turn (reference: ``_validate_turn``)."""
+    return (
+        any(stt.stt_latency is not None for stt in turn.stt_metrics)
+        or any(llm.llm_ttft is not None for llm in turn.llm_metrics)
+        or any(tts.tts_latency is not None or tts.ttfb is not None for tts in turn.tts_metrics)
+        or any(eou.eou_latency is not None for eou in turn.eou_metrics)
+        or bool(turn.realtime_metrics)
+        or turn.e2e_latency is not None
+    )
+
+
+def _discard(s: State, turn: Turn) -> None:
+    """Send the turn nowhere; only the earliest start of the user's speech is kept, for the next turn."""
+    start = turn.user_speech_start_time
+    if start is not None and (s.pending_user_start is None or start < s.pending_user_start):
+        s.pending_user_start = start
+    s.discarded.append(Discarded(turn, NO_LATENCY, s.at))
+    s.turn = None
+
+
+def _set_aside(s: State, turn: Turn) -> None:
+    """Of an interrupted turn, the last of two or more STT, EOU and VAD entries are the interrupting speech's."""
+    carried = []
+    if len(turn.stt_metrics) >= 2:
+        s.carried_stt = turn.stt_metrics.pop()
+        carried.append("stt")
+    if len(turn.eou_metrics) >= 2:
+        s.carried_eou = turn.eou_metrics.pop()
+        carried.append("eou")
+    if len(turn.vad_metrics) >= 2:
+        s.carried_vad = turn.vad_metrics.pop()
+        s.carried_timeline = _speech_of(s.carried_vad)
+        carried.append("vad")
+    s.interruptions.append(Interrupted(len(s.turns) + 1, s.interrupted_at, carried, s.at))
+
+
+def _speech_of(vad: Vad) -> TimelineEvent:
+    start, end = vad.user_speech_start_time, vad.user_speech_end_time
+    duration = milliseconds(end - start) if start and end else None
+    return TimelineEvent("user_speech", start, end, duration, None)
+
+
+def _take_over(s: State, turn: Turn) -> None:
+    """Give a new turn what the interrupted one set aside."""
+    if s.carried_timeline is not None:
+        turn.timeline_event_metrics.append(s.carried_timeline)
+        s.carried_timeline = None
+    if s.carried_stt is not None:
+        turn.stt_metrics.append(s.carried_stt)
+        s.carried_stt = None
+    if s.carried_eou is not None:
+        turn.eou_metrics.append(s.carried_eou)
+        s.carried_eou = None
+    if s.carried_vad is not None:
+        turn.vad_metrics.append(s.carried_vad)
+        s.carried_vad = None
+
+
+@bare
+def schedule_turn_complete(s: State, now: float) -> None:
+    """Nothing yet: the timer's firing is an event of its own."""
+
+
+@bare
+def finalize_realtime_turn(s: State, now: float) -> None:
+    """The turn's timer fired: close what is open, reckon the realtime latencies, complete it."""
+    turn = s.turn
+    if turn is None:
+        return
+    if turn.agent_speech_start_time and not turn.agent_speech_end_time:
+        turn.agent_speech_end_time = now
+    if turn.user_speech_start_time and not turn.user_speech_end_time:
+        turn.user_speech_end_time = now
+    for event in turn.timeline_event_metrics:
+        if event.end_time is None:
+            event.end_time = now
+            event.duration_ms = milliseconds(now - event.start_time)  # type: ignore[operator]  # may raise: so be it
+    if turn.user_speech_end_time and turn.agent_speech_start_time:
+        turn.e2e_latency = milliseconds(turn.agent_speech_start_time - turn.user_speech_end_time)
+        if turn.realtime_metrics:
+            turn.realtime_metrics[-1].realtime_ttfb = turn.e2e_latency
+    if turn.agent_speech_start_time and turn.agent_speech_end_time:
+        turn.agent_speech_duration = milliseconds(turn.agent_speech_end_time - turn.agent_speech_start_time)
+    complete_turn(s, now)

@@ -1,0 +1,55 @@
+"""Voice activity: when the user speaks."""
+
+from __future__ import annotations
+
+from eventstore.arguments import Args
+from projections.handlers.table import bare, with_args
+from projections.handlers.turn import current_turn
+from projections.model import Vad
+from projections.signals import play
+from projections.state import State
+from projections.timing import end_timeline, has_timeline, milliseconds, start_timeline
+
+
+@bare
+def on_user_speech_start(s: State, now: float) -> None:
+    turn = current_turn(s, now)
+    if s.user_speaking:
+        return
+    s.user_speaking = True
+    s.user_input_start = now
+    if turn.user_speech_start_time is None:
+        turn.user_speech_start_time = now
+    if not has_timeline(turn, "user_speech"):
+        start_timeline(turn, "user_speech", now)
+    if not turn.vad_metrics or turn.vad_metrics[-1].user_speech_end_time is not None:
+        turn.vad_metrics.append(Vad())
+    turn.vad_metrics[-1].user_speech_start_time = now
+
+
+@bare
+def on_user_speech_end(s: State, now: float) -> None:
+    s.user_speaking = False
+    turn = s.turn
+    if turn is None or not turn.user_speech_start_time:
+        return
+    turn.user_speech_end_time = now
+    turn.user_speech_duration = milliseconds(now - turn.user_speech_start_time)
+    end_timeline(turn, "user_speech", now)
+    if not turn.vad_metrics:
+        turn.vad_metrics.append(Vad())
+    turn.vad_metrics[-1].user_speech_end_time = now
+    play(s, user_speech_duration=turn.user_speech_duration)
+
+
+@with_args
+def set_vad_config(s: State, now: float, args: Args) -> None:
+    if s.turn is None:
+        raise AttributeError("there is no turn to set the VAD configuration of")
+    config = args["vad_config"]
+    if not s.turn.vad_metrics:
+        s.turn.vad_metrics.append(Vad())
+    vad = s.turn.vad_metrics[-1]
+    vad.vad_threshold = config.get("threshold")
+    vad.vad_min_speech_duration = config.get("min_speech_duration")
+    vad.vad_min_silence_duration = config.get("min_silence_duration")

@@ -1,0 +1,128 @@
+"""The analytics payload of a completed turn: flat, camelCase, as the reference posts it.
+
+Of each component the last entry counts. Which fields a payload has depends on which components the turn has and, for
+the session's own, on whether it is the first.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from projections.model import Realtime, Session, Turn
+
+REALTIME_LLMS = frozenset({"GeminiRealtime", "OpenAIRealtime"})
+"""Provider classes that are set as ``llm`` but are speech-to-speech models."""
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(map(str.capitalize, rest))
+
+
+_REALTIME = [(field, _camel(field)) for field in Realtime.__struct_fields__ if field.endswith("_tokens")]
+
+
+def analytics_payload(turn: Turn, session: Session, *, turns_opened: int, turns_completed: int) -> dict[str, Any]:
+    """What is sent for a turn. ``turns_completed`` includes it; ``turns_opened`` also the discarded ones.
+
+    Negative numbers are sent as 0. Where the payload shares a list with the turn (the scores of the knowledge base),
+    that changes the turn too, as it does in the reference.
+    """
+    data: dict[str, Any] = {
+        "e2eLatency": turn.e2e_latency,
+        "interrupted": turn.is_interrupted,
+        "userSpeechStartTime": turn.user_speech_start_time,
+        "userSpeechEndTime": turn.user_speech_end_time,
+        "userSpeechDuration": turn.user_speech_duration,
+        "user_speech": turn.user_speech,
+        "agentSpeechStartTime": turn.agent_speech_start_time,
+        "agentSpeechEndTime": turn.agent_speech_end_time,
+        "agentSpeechDuration": turn.agent_speech_duration,
+        "agent_speech": turn.agent_speech,
+        "functionToolsCalled": turn.function_tools_called,
+    }
+    if turn.is_a2a_enabled:
+        data["handOffOccurred"] = turn.handoff_occurred
+    _add_components(data, turn)
+    first = turns_completed == 1
+    _add_providers(data, session.provider_per_component, first)
+    if first:
+        data["systemInstructions"] = session.system_instruction if turns_opened == 1 else ""
+    data["timeline"] = [
+        {
+            "eventType": event.event_type,
+            "startTime": event.start_time,
+            "endTime": event.end_time,
+            "durationInMs": event.duration_ms,
+            "text": event.text,
+        }
+        for event in turn.timeline_event_metrics
+    ]
+    _clamp(data)
+    return data
+
+
+def _add_components(data: dict[str, Any], turn: Turn) -> None:
+    if turn.stt_metrics:
+        stt = turn.stt_metrics[-1]
+        data["sttLatency"] = stt.stt_latency
+        data["sttPreflightLatency"] = stt.stt_preflight_latency
+        data["sttInterimLatency"] = stt.stt_interim_latency
+        data["sttConfidence"] = stt.stt_confidence
+        data["sttDuration"] = stt.stt_duration
+    if turn.eou_metrics:
+        data["eouLatency"] = turn.eou_metrics[-1].eou_latency
+    if turn.llm_metrics:
+        llm = turn.llm_metrics[-1]
+        data["ttft"] = llm.llm_ttft
+        data["llmDuration"] = llm.llm_duration
+        data["promptTokens"] = llm.prompt_tokens
+        data["completionTokens"] = llm.completion_tokens
+        data["totalTokens"] = llm.total_tokens
+        data["promptCachedTokens"] = llm.prompt_cached_tokens
+        data["tokensPerSecond"] = llm.tokens_per_second
+    if turn.kb_metrics:
+        kb = turn.kb_metrics[-1]
+        data["kbId"] = kb.kb_id
+        data["kbDocuments"] = kb.kb_documents
+        data["kbScores"] = kb.kb_scores
+        data["kbRetrievalLatency"] = kb.kb_retrieval_latency
+    if turn.tts_metrics:
+        tts = turn.tts_metrics[-1]
+        data["ttsLatency"] = tts.tts_latency
+        data["ttfb"] = tts.ttfb
+        data["ttsDuration"] = tts.tts_duration
+        data["ttsCharacters"] = tts.tts_characters
+    if turn.realtime_metrics:
+        realtime = turn.realtime_metrics[-1]
+        data["ttfb"] = realtime.realtime_ttfb
+        for field, name in _REALTIME:
+            data[name] = getattr(realtime, field)
+
+
+def _add_providers(data: dict[str, Any], providers: dict[str, dict[str, Any]], first: bool) -> None:
+    components = ["stt", "tts", "vad", "eou"] if first else ["stt", "tts"]
+    if "realtime" in providers:
+        _add_provider(data, "realtime", providers["realtime"])
+    elif "llm" in providers:
+        realtime = providers["llm"]["provider_class"] in REALTIME_LLMS
+        _add_provider(data, "realtime" if realtime else "llm", providers["llm"])
+    for component in components:
+        if component in providers:
+            _add_provider(data, component, providers[component])
+
+
+def _add_provider(data: dict[str, Any], component: str, provider: dict[str, Any]) -> None:
+    data[component + "ProviderClass"] = provider["provider_class"]
+    data[component + "ModelName"] = provider["model_name"]
+
+
+def _clamp(values: Any) -> None:
+    """Set every negative number in nested dicts and lists to 0, in place."""
+    for key, value in values.items() if type(values) is dict else enumerate(values):
+        kind = type(value)
+        if kind is float or kind is int:
+            if value < 0:
+                values[key] = 0
+        elif kind is dict or kind is list:
+            _clamp(value)

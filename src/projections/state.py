@@ -1,0 +1,160 @@
+"""The state of a fold: everything that was ever learned from the events so far, as plain data.
+
+It can be copied (`copy.deepcopy`), compared, written as JSON and read back (`msgspec.json`), and folding can go on from
+there. Spans are named by their number, never by reference, so that this holds.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+from projections.model import Eou, Participant, Session, Stt, TimelineEvent, Turn, Vad
+from projections.rules import VIDEOSDK_1_0, Rules
+
+
+class Emit(NamedTuple):
+    """A transport signal, as the reference's event bus carries it."""
+
+    name: str
+    data: dict[str, Any]
+    at: int
+    """Index of the event, in the session's canonical order, that caused it."""
+
+
+class PlaygroundMessage(NamedTuple):
+    """Metrics for the playground: one or a few values, or a whole turn when it is completed."""
+
+    metrics: dict[str, Any]
+    full_turn_data: bool
+    at: int
+
+
+class Discarded(NamedTuple):
+    """A turn that was not sent anywhere; the reference forgets it, the log does not."""
+
+    turn: Turn
+    reason: str
+    at: int
+
+
+class Interrupted(NamedTuple):
+    """A turn that the user cut off."""
+
+    turn: int
+    """Number of the turn among the completed ones, from 1."""
+    time: float
+    """When the agent was told, in seconds on the monotonic clock; if more than once, the last time."""
+    carried_over: list[str]
+    """Of ``stt``, ``eou`` and ``vad``, those whose last entry became the next turn's first."""
+    at: int
+    """Index of the event that completed the turn."""
+
+
+class Raised(NamedTuple):
+    """A hook in which the reference raises into its caller; what it had done until there is kept."""
+
+    at: int
+    error: str
+
+
+class SpanFailure(NamedTuple):
+    """A span that is missing or was never ended, as the reference stumbled while it made it."""
+
+    at: int
+    component: str
+    error: str
+
+
+class Span(msgspec.Struct, gc=False):
+    """A span of the trace. Times are nanoseconds since the epoch."""
+
+    id: int
+    """Counts spans in the order in which they started."""
+    parent: int | None
+    name: str
+    start_ns: int
+    attributes: dict[str, str]
+    start_time: float
+    """The monotonic start, in seconds, from which `end_ns` is reckoned."""
+    end_ns: int | None = None
+    status: str = "UNSET"
+    status_message: str | None = None
+    events: list[dict[str, Any]] = []
+    at: int = -1
+    """Index of the event during which it ended."""
+
+
+class Traces(msgspec.Struct):
+    """The reference's ``TracesFlowManager``. Spans are named by their id."""
+
+    attached: bool = False
+    """Whether the collector has the manager; its own hooks work either way."""
+    root: int | None = None
+    root_ready: bool = False
+    session_span: int | None = None
+    main_turn: int | None = None
+    config_span: int | None = None
+    closed_span: int | None = None
+    a2a_span: int | None = None
+    a2a_turns: int = 0
+    turns: int = 0
+    participants: list[Participant] = []
+    a2a_by_origin: dict[str, list[int | None]] = {}
+    started: int = 0
+    open: dict[int, Span] = {}
+    """Spans that have started and not ended; some never do."""
+
+
+class State(msgspec.Struct):
+    rules: Rules = VIDEOSDK_1_0
+    spans_wanted: bool = True
+    signals_wanted: bool = True
+
+    # the event at hand
+    at: int = -1
+    origin: str = ""
+    last_seq: int = -1
+    seqs: dict[str, int] = {}
+    """The last ``seq`` of every other origin that has been seen."""
+    session_name: str = ""
+    perf_ns: int = 0
+    wall_ns: int = 0
+
+    # the reference's MetricsCollector
+    session: Session = msgspec.field(default_factory=Session)
+    turn: Turn | None = None
+    total_turns: int = 0
+    total_interruptions: int = 0
+    playground_attached: bool = False
+    preemptive_generation: Any = False
+    stt_start: float | None = None
+    llm_start: float | None = None
+    tts_start: float | None = None
+    tts_first_byte: float | None = None
+    eou_start: float | None = None
+    agent_speaking: bool = False
+    user_speaking: bool = False
+    interrupted_at: float = 0.0
+    user_input_start: float | None = None
+    pending_user_start: float | None = None
+    """Start of the user's speech in a discarded turn, for the next one."""
+    carried_timeline: TimelineEvent | None = None
+    carried_stt: Stt | None = None
+    carried_eou: Eou | None = None
+    carried_vad: Vad | None = None
+    traces: Traces = msgspec.field(default_factory=Traces)
+
+    # what came out
+    turns: list[Turn] = []
+    discarded: list[Discarded] = []
+    interruptions: list[Interrupted] = []
+    payloads: list[dict[str, Any]] = []
+    payloads_at: list[int] = []
+    emits: list[Emit] = []
+    playground: list[PlaygroundMessage] = []
+    spans: list[Span] = []
+    """Ended spans, in the order in which they ended."""
+    span_failures: list[SpanFailure] = []
+    raised: list[Raised] = []

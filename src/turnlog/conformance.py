@@ -1,0 +1,165 @@
+"""Does a replay give what the reference gave? The contract of ``turnlog conformance``.
+
+A session's calls go the real way, through recorder, journal and SQLite (or, if ``fast``, straight into the fold), and
+what comes out is put into the shape of the reference's recorded output and compared, exactly.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import orjson
+
+from eventstore.recorder import Clock, Recorder, Timer
+from eventstore.store import Store, open_store
+from eventstore.vocabulary import find
+from projections.model import turn_dict
+from projections.replay import Call, replay
+from projections.state import Span
+from turnlog.clamped_scores import restore
+from turnlog.recordings import BadRecording, RecordedClock, Recording, drive, events_of
+
+OUTPUTS = (
+    "payloads", "emits", "playground", "turns", "session", "current_turn", "spans", "spans_started", "totals",
+)  # fmt: skip
+"""What is compared. ``raised`` is not: the recorder lets nothing escape."""
+_OWN_ATTRIBUTES = ("attiribute_id", "attribute_id")
+BATCH = 200
+"""Sessions that share a temporary database."""
+
+
+def as_expected(call: Call) -> dict[str, Any]:
+    """The call in the shape of ``expect``."""
+    expected = {
+        "payloads": [{**data, "_at": at} for data, at in zip(call.payloads, call.payloads_at, strict=True)],
+        "emits": [list(emit) for emit in call.emits],
+        "playground": [
+            {"full_turn_data": m.full_turn_data, "metrics": m.metrics, "_at": m.at} for m in call.playground
+        ],
+        "turns": [turn_dict(turn, call.session) for turn in call.turns],
+        "session": msgspec.to_builtins(call.session),
+        "current_turn": turn_dict(call.current_turn, None) if call.current_turn is not None else None,
+        "spans": [_span(span) for span in call.spans],
+        "spans_started": call.spans_started,
+        "totals": {"turns": call.total_turns, "interruptions": call.total_interruptions},
+        "raised": [list(raised) for raised in call.raised],
+    }
+    plain: dict[str, Any] = orjson.loads(orjson.dumps(expected))  # as the reference's was written: NaN becomes null
+    return plain
+
+
+def _span(span: Span) -> dict[str, Any]:
+    return {
+        "id": span.id,
+        "parent": span.parent,
+        "name": span.name,
+        "start_ns": span.start_ns,
+        "end_ns": span.end_ns,
+        "status": span.status,
+        "status_message": span.status_message,
+        "attributes": {k: v for k, v in span.attributes.items() if k not in _OWN_ATTRIBUTES},
+        "events": span.events,
+        "_at": span.at,
+    }
+
+
+def differences(expected: Any, got: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Where two JSON values differ; 1 equals 1.0, but not true."""
+    if isinstance(expected, dict) and isinstance(got, dict):
+        for key in [*expected, *(key for key in got if key not in expected)]:
+            yield from differences(expected.get(key, _ABSENT), got.get(key, _ABSENT), f"{path}.{key}")
+    elif isinstance(expected, list) and isinstance(got, list):
+        for n in range(max(len(expected), len(got))):
+            one = expected[n] if n < len(expected) else _ABSENT
+            other = got[n] if n < len(got) else _ABSENT
+            yield from differences(one, other, f"{path}[{n}]")
+    elif expected != got or isinstance(expected, bool) != isinstance(got, bool):
+        yield path, expected, got
+
+
+class _Absent:
+    def __repr__(self) -> str:
+        return "(absent)"
+
+
+_ABSENT = _Absent()
+
+
+class Result:
+    """One session's outcome."""
+
+    def __init__(self, recording: Recording, call: Call, restored_scores: int) -> None:
+        self.name, self.calls = recording.name, len(recording.calls)
+        self.got = as_expected(call)
+        expect = (recording.model_extra or {}).get("expect")
+        self.restored_scores = restored_scores
+        self.mismatches = [
+            f"{self.name} {output}{path}: expected {_short(expected)}, got {_short(got)}"
+            for output in OUTPUTS
+            if expect is not None and output in expect
+            for path, expected, got in differences(expect[output], self.got[output])
+        ]
+        self.line = recording.model_dump() | {"expect": self.got}
+
+
+def _short(value: Any) -> str:
+    text = repr(value) if value is _ABSENT else orjson.dumps(value).decode()
+    return text if len(text) <= 200 else text[:197] + "…"
+
+
+def run(recordings: Iterable[tuple[str, Recording]], *, fast: bool) -> Iterator[Result]:
+    """Replay every recording and compare. Raises `BadRecording` for calls that no hook takes."""
+    if fast:
+        for place, recording in recordings:
+            restored = restore(recording)
+            yield Result(recording, replay(events_of(place, recording)), restored)
+        return
+    batch: list[tuple[str, Recording]] = []
+    for item in recordings:
+        batch.append(item)
+        if len(batch) == BATCH:
+            yield from _run_batch(batch)
+            batch = []
+    yield from _run_batch(batch)
+
+
+def _run_batch(batch: list[tuple[str, Recording]]) -> Iterator[Result]:
+    with tempfile.TemporaryDirectory(prefix="turnlog-") as folder:
+        store = open_store(Path(folder) / "conformance.db")
+        clock = RecordedClock()
+        restored = [restore(recording) for _place, recording in batch]
+        with Recorder(store, "keeps-the-writer-alive"):
+            for n, (place, recording) in enumerate(batch):
+                _record(store, clock, str(n), place, recording)
+        for n, (_place, recording) in enumerate(batch):
+            yield Result(recording, replay(store.read(str(n))), restored[n])
+        store.close()
+
+
+def _record(store: Store, clock: RecordedClock, session_id: str, place: str, recording: Recording) -> None:
+    for n, call in enumerate(recording.calls):
+        try:
+            find(call.target, call.hook).complete(call.args)
+        except Exception as error:
+            raise BadRecording(f"{place}: call {n}: {error}") from error
+    with Recorder(
+        store, session_id, clock=Clock(clock.read_perf_ns, clock.read_wall_ns), scheduler=_never
+    ) as recorder:
+        drive(recorder, clock, recording.calls)
+    health = recorder.health
+    if health.failed or health.dropped or health.rejected:
+        raise BadRecording(f"{place}: could not be recorded: {health.last_error}")
+
+
+class _Stopped:
+    def cancel(self) -> None:
+        """It never runs."""
+
+
+def _never(_seconds: float, _call: Callable[[], None]) -> Timer:
+    """Timers do not run: where one fired, the recording says so."""
+    return _Stopped()

@@ -1,0 +1,161 @@
+"""Recordings in files: JSON lines, gzipped or not, of hook calls.
+
+A line is a whole session, ``{"name": …, "calls": [call, …]}``, or one call with the ``session`` it belongs to. A call is
+``{"target": "collector" | "traces", "hook": …, "args": {…}, "perf_ns": …, "wall_ns": …}``.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import IO, Any, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from eventstore.arguments import encode_args
+from eventstore.errors import BadArguments, TurnlogError, UnknownHook
+from eventstore.event import Event
+from eventstore.recorder import Recorder
+from eventstore.traces_hooks import A2ASpan
+from eventstore.vocabulary import find
+
+IMPORT_ORIGIN = "import"
+
+
+class BadRecording(TurnlogError):
+    """A file of recordings cannot be read; the message names the file and the line."""
+
+
+class Call(BaseModel):
+    """One hook call as it stands in a file."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    target: Literal["collector", "traces"]
+    hook: str
+    args: dict[str, Any] = Field(default_factory=dict)
+    perf_ns: int = Field(ge=0, lt=2**63)
+    wall_ns: int = Field(ge=0, lt=2**63)
+
+
+class Recording(BaseModel):
+    """One session as it stands in a file; keys that are not named here are passed through."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str = Field(min_length=1)
+    calls: list[Call]
+
+
+class _LooseCall(Call):
+    session: str = Field(min_length=1)
+
+
+Opener = Callable[[Path], IO[bytes]]
+
+
+def read_recordings(path: Path, open_file: Opener = lambda path: path.open("rb")) -> Iterator[tuple[str, Recording]]:
+    """Stream the sessions of a file, each with the place (file and line) it came from.
+
+    Raises `BadRecording`. ``open_file`` lets a caller watch the progress.
+    """
+    loose: dict[str, list[Call]] = {}
+    for place, line in _lines(path, open_file):
+        try:
+            if isinstance(line, dict) and "calls" not in line and "hook" in line:
+                call = _LooseCall.model_validate({"session": line.get("session_id") or path.stem, **line})
+                loose.setdefault(call.session, []).append(call)
+            else:
+                yield place, Recording.model_validate(line)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise BadRecording(f"{place}: {where + ': ' if where else ''}{first['msg']}") from error
+    for session, calls in loose.items():
+        yield str(path), Recording(name=session, calls=calls)
+
+
+def _lines(path: Path, open_file: Opener) -> Iterator[tuple[str, Any]]:
+    number = 0
+    try:
+        with open_file(path) as raw:
+            zipped = raw.read(2) == b"\x1f\x8b"
+            raw.seek(0)
+            for number, line in enumerate(gzip.open(raw) if zipped else raw, 1):
+                if line.strip():
+                    yield f"{path}:{number}", orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise BadRecording(f"{path}:{number}: not JSON: {error}") from error
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise BadRecording(f"{path}: truncated or damaged after line {number}: {error}") from error
+    except OSError as error:
+        raise BadRecording(f"{path}: {error.strerror or error}") from error
+
+
+def events_of(place: str, recording: Recording) -> list[Event]:
+    """The recording's calls as events of the session ``recording.name``, all of one origin.
+
+    Raises `BadRecording` for a hook that does not exist or arguments that do not fit it.
+    """
+    events = []
+    for seq, call in enumerate(recording.calls):
+        try:
+            hook = find(call.target, call.hook)
+            payload = encode_args(hook.complete(call.args)).decode()
+        except (UnknownHook, BadArguments) as error:
+            raise BadRecording(f"{place}: call {seq}: {error}") from error
+        events.append(
+            Event(recording.name, IMPORT_ORIGIN, seq, hook.name, hook.version, call.perf_ns, call.wall_ns, payload)
+        )
+    return events
+
+
+class RecordedClock:
+    """A clock that stands where the call at hand stood."""
+
+    perf_ns = 0
+    wall_ns = 0
+
+    def read_perf_ns(self) -> int:
+        return self.perf_ns
+
+    def read_wall_ns(self) -> int:
+        return self.wall_ns
+
+
+def drive(recorder: Recorder, clock: RecordedClock, calls: Iterable[Call]) -> None:
+    """Call the recorder's hooks as an agent did, each at its recorded time."""
+    created: list[A2ASpan] = []
+    for call in calls:
+        clock.perf_ns, clock.wall_ns = call.perf_ns, call.wall_ns
+        target: Any = recorder if call.target == "collector" else recorder.traces
+        method, args = getattr(target, call.hook), dict(call.args)
+        if "attached" in args:
+            method(object() if args["attached"] else None)
+        elif call.hook in ("set_eou_config", "set_interrupt_config"):
+            method(SimpleNamespace(**args["config"]) if args["config"] is not None else None)
+        elif call.hook == "set_session_metrics":
+            method(None)
+        elif call.hook == "create_a2a_trace":
+            created.append(method(**args))
+        elif call.hook == "end_a2a_trace":
+            index = args["index"]
+            method(created[index] if index < len(created) else None)
+        else:
+            returned = method(**args)
+            if hasattr(returned, "send"):
+                _finish(returned)
+
+
+def _finish(coroutine: Any) -> None:
+    """Await a hook that never waits."""
+    try:
+        coroutine.send(None)
+    except StopIteration:
+        return
+    coroutine.close()
+    raise RuntimeError("an async hook waited for something")
