@@ -13,15 +13,16 @@ import time
 import uuid
 import weakref
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 from zlib import crc32
 
 from eventstore import frames
-from eventstore.arguments import Args, as_text, encode_args
+from eventstore.arguments import UNCHANGING, Args, as_text, encode_args
+from eventstore.backlog import Backlog, Pending
 from eventstore.collector_hooks import CollectorHooks
-from eventstore.journal import Backlog
 from eventstore.recording import Record
 from eventstore.store import Store
 from eventstore.traces_hooks import TracesHooks
@@ -104,7 +105,9 @@ class Recorder(CollectorHooks):
 
     def _open(self) -> None:
         self._writer: Writer = hold(self.store, self._journal, self._durability, self._limit_bytes)
-        self._use(_recording(self._writer.backlog, self.session_id, self.origin, self._clock, self._fail))
+        args = self._writer.backlog, self.session_id, self.origin, self._clock, self._fail
+        in_memory = self._writer.backlog.folder is None
+        self._use(_remembering(*args) if in_memory else _journaling(*args, sync=self._durability == "disk"))
 
     def _use(self, record: Record) -> None:
         self._record = self.traces._record = record
@@ -155,9 +158,10 @@ class Recorder(CollectorHooks):
         if self._closed:
             return True
         self._closed = True
+        self._use(self._too_late)
         with contextlib.suppress(Exception):  # a guest's timer
             self._timer.cancel()
-        return release(self._writer, timeout)
+        return release(self._writer, self.session_id, self.origin, timeout)
 
     def __enter__(self) -> Self:
         return self
@@ -170,6 +174,9 @@ class Recorder(CollectorHooks):
     def _fail(self, error: BaseException) -> None:
         self._failed += 1
         self._writer.backlog.complain(f"a hook call could not be recorded: {type(error).__name__}: {as_text(error)}")
+
+    def _too_late(self, _hook: str, _args: object = None, _adapt: object = None) -> None:
+        self._writer.backlog.drop_after_close()
 
     def _reopen_in_child(self) -> None:
         """After a fork: a new process is a new origin, with a journal of its own; made when it first records."""
@@ -187,45 +194,68 @@ class Recorder(CollectorHooks):
             self._use(first)
 
 
-def _recording(
-    backlog: Backlog, session_id: str, origin: str, clock: Clock, fail: Callable[[BaseException], None]
+def _journaling(
+    backlog: Backlog, session_id: str, origin: str, clock: Clock, fail: Callable[[BaseException], None], *, sync: bool
 ) -> Record:
     """The hot path: one closure per recorder, as local names are what Python reads fastest."""
-    heads = {hook: frames.head(session_id, origin, hook) for hook in HOOKS}
-    bare = {hook: head + b"{}" for hook, head in heads.items()}
+    heads = {}
+    for hook in HOOKS:
+        head = frames.head(session_id, origin, hook)
+        heads[hook] = head, crc32(head), len(head)
     perf_ns, wall_ns = clock
-    stamp, measure, lock, sync = frames.STAMP.pack, frames.FRAME.pack, backlog.lock, backlog.sync
-    frame_bytes = frames.FRAME.size
-    seq = 0
+    next_seq, stamp, measure, encode = count().__next__, frames.STAMP.pack, frames.FRAME.pack, encode_args
 
     def record(hook: str, args: Args | None = None, adapt: Callable[[Args], Args] | None = None) -> None:
-        nonlocal seq
         try:
-            perf, wall = perf_ns(), wall_ns()
-            if args is None:
-                tail = bare[hook]
-            else:
-                tail = heads[hook] + encode_args(args if adapt is None else _adapted(adapt, args))
-            with lock:
-                number = seq
-                seq = number + 1
-                body = stamp(number, perf, wall) + tail
-                segment = backlog.active
-                size = len(body) + frame_bytes
-                if segment is None or segment.end + size > segment.size:
-                    backlog.append_slowly(body)
-                else:
-                    frame = measure(size - frame_bytes, crc32(body)) + body
-                    # No call stands between these two lines: a signal handler or finalizer that calls a hook in the
-                    # middle of this one finds the place already taken.
-                    start = segment.end
-                    segment.end = stop = start + size
-                    segment.map[start:stop] = frame
-                    if sync:
-                        segment.sync(start, stop)
+            rest = stamp(next_seq(), perf_ns(), wall_ns())
+            if args is not None:
+                rest += encode(args) if adapt is None else encode(_adapted(adapt, args))
+            head, checksum, size = heads[hook]
+            frame = measure(size + len(rest), crc32(rest, checksum)) + head + rest
+            try:
+                backlog.write(frame)
+            except ValueError:
+                backlog.add_slowly(frame)
+            if sync:
+                backlog.sync()
             if backlog.idle:
                 backlog.idle = False
                 backlog.wake.set()
+        except Exception as error:  # noqa: BLE001 - law 6
+            fail(error)
+
+    return record
+
+
+def _remembering(
+    backlog: Backlog, session_id: str, origin: str, clock: Clock, fail: Callable[[BaseException], None]
+) -> Record:
+    """The hot path with durability ``memory``: arguments that cannot change any more are encoded by the writer."""
+    source = session_id, origin
+    perf_ns, wall_ns = clock
+    next_seq, memory, limit, unchanging = count().__next__, backlog.memory, backlog.limit_events, UNCHANGING
+    append = memory.append
+
+    def record(hook: str, args: Args | None = None, adapt: Callable[[Args], Args] | None = None) -> None:
+        try:
+            seq, perf, wall = next_seq(), perf_ns(), wall_ns()
+            if args is None:
+                append(Pending(source, hook, seq, perf, wall, None))
+            else:
+                data: Args | bytes = args
+                if adapt is not None:
+                    data = encode_args(_adapted(adapt, args))
+                else:
+                    for value in args.values():
+                        if type(value) not in unchanging:
+                            data = encode_args(args)
+                            break
+                append(Pending(source, hook, seq, perf, wall, data))
+            if backlog.idle:
+                backlog.idle = False
+                backlog.wake.set()
+            if len(memory) > limit:
+                backlog.keep_newest()
         except Exception as error:  # noqa: BLE001 - law 6
             fail(error)
 

@@ -10,6 +10,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from itertools import starmap
 from pathlib import Path
 
@@ -28,7 +29,7 @@ _INSERT = (
     f"INSERT INTO events ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (session_id, origin, seq) DO NOTHING"
 )
 _FIND = f"SELECT position, {_COLUMNS} FROM events WHERE session_id = ? AND origin = ? AND seq = ?"
-_READ = f"SELECT {_COLUMNS} FROM events WHERE session_id = ? AND origin = ? ORDER BY seq"
+_READ = f"SELECT {', '.join(schema.COLUMNS[2:])} FROM events WHERE session_id = ? AND origin = ? ORDER BY seq"
 _ORIGINS = "SELECT DISTINCT origin FROM events WHERE session_id = ? ORDER BY origin"
 # The two inner columns come from the unique index alone; only each origin's first and last row are looked up.
 _SESSIONS = """
@@ -114,7 +115,10 @@ class SqliteStore:
             driver.execute("BEGIN")
             try:
                 origins = [row[0] for row in driver.execute(_ORIGINS, (session_id,))]
-                streams = [starmap(Event, driver.execute(_READ, (session_id, origin))) for origin in origins]
+                streams = [
+                    starmap(partial(Event, session_id, origin), driver.execute(_READ, (session_id, origin)))
+                    for origin in origins
+                ]
                 yield from streams[0] if len(streams) == 1 else merge(streams)
             finally:
                 driver.execute("ROLLBACK")

@@ -14,20 +14,31 @@ import weakref
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from tenacity import RetryCallState, Retrying, retry_if_not_exception_type, wait_random_exponential
 
-from eventstore import frames
+from eventstore.backlog import Backlog
 from eventstore.errors import IdentityConflict
 from eventstore.event import Event
-from eventstore.journal import Backlog, left_behind
+from eventstore.journal import left_behind
 from eventstore.store import Store
 
 log = logging.getLogger("turnlog")
 
 Durability = Literal["memory", "process", "disk"]
-Listener = Callable[[list[Event]], None]
+
+
+class Listener(Protocol):
+    """Somebody who follows a recorder's events as they reach the store."""
+
+    def extend(self, events: list[Event]) -> None:
+        """Note these; called under the backlog's lock, which hook calls wait for."""
+        ...
+
+    def settle(self) -> None:
+        """Work off what was noted, if that is much; called by the writer's thread, under no lock."""
+        ...
 
 SEGMENT_BYTES = 1 << 20
 LIMIT_BYTES = 256 << 20
@@ -59,6 +70,10 @@ class Writer:
 
     # the recorders' side ---------------------------------------------------------------------------------------
 
+    def listen(self, session_id: str, origin: str, listener: Listener) -> None:
+        with self.backlog.lock:
+            self.listeners[session_id, origin] = listener
+
     def flush(self, timeout: float) -> bool:
         """Wait until all that was recorded before is in the store; False if ``timeout`` seconds were not enough."""
         self._hurry.set()
@@ -87,6 +102,7 @@ class Writer:
             self._retry(partial(recover, self.store, self._journal))
         backlog = self.backlog
         while True:
+            backlog.prepare_spare()
             batch = backlog.take()
             if not batch:
                 if self._closing.is_set():
@@ -104,17 +120,18 @@ class Writer:
             self._hurry.clear()
             if not self._retry(partial(self._move, batch)):
                 return
-            backlog.prepare_spare()
 
-    def _move(self, batch: list[bytes]) -> None:
-        events = [frames.event(body) for body in batch]
+    def _move(self, events: list[Event]) -> None:
         for error in append_what_fits(self.store, events):
             self.rejected += 1
             self.backlog.complain(str(error))
         with self.backlog.lock:
             self.backlog.acknowledge()
-            if self.listeners:
+            listeners = list(self.listeners.values())
+            if listeners:
                 self._tell(events)
+        for listener in listeners:
+            listener.settle()
 
     def _tell(self, events: list[Event]) -> None:
         own: dict[tuple[str, str], list[Event]] = {}
@@ -123,7 +140,7 @@ class Writer:
             if key in self.listeners:
                 own.setdefault(key, []).append(event)
         for key, theirs in own.items():
-            self.listeners[key](theirs)
+            self.listeners[key].extend(theirs)
 
     def _retry(self, work: Callable[[], object]) -> bool:
         """Do ``work`` until it succeeds; False if it had not when the time to close ran out."""
@@ -163,8 +180,7 @@ def recover(store: Store, journal: Path) -> int:
     Raises `StoreError` if the store refuses; the files then stay as they are. Safe to run at any time and twice.
     """
     moved = 0
-    for path, bodies in left_behind(journal):
-        events = [frames.event(body) for body in bodies]
+    for path, events in left_behind(journal):
         for start in range(0, len(events), 1000):
             for error in append_what_fits(store, events[start : start + 1000]):
                 log.error("%s", error)
@@ -202,8 +218,10 @@ def hold(store: Store, journal: Path | None, durability: Durability, limit_bytes
         return writers[key]
 
 
-def release(writer: Writer, timeout: float) -> bool:
+def release(writer: Writer, session_id: str, origin: str, timeout: float) -> bool:
     """Give a writer back: the last user's release closes it, any other's flushes it. True if all is in the store."""
+    with writer.backlog.lock:
+        writer.listeners.pop((session_id, origin), None)
     with _lock:
         writer.users -= 1
         last = writer.users == 0

@@ -1,0 +1,40 @@
+"""turnlog: what happened in that call, and why did it take two seconds?
+
+Record every hook call of a voice agent in a durable log, and replay the log into turns, latencies, analytics payloads
+and spans.
+"""
+
+from eventstore import Clock, Event, Session, Store, TurnlogError, canonical, open_store, recover
+from projections import (
+    RULE_SETS,
+    Call,
+    analytics_payloads,
+    interruptions,
+    latency,
+    replay,
+    signals,
+    span_tree,
+    turns,
+)
+from turnlog.recorder import Recorder
+
+__all__ = [
+    "RULE_SETS",
+    "Call",
+    "Clock",
+    "Event",
+    "Recorder",
+    "Session",
+    "Store",
+    "TurnlogError",
+    "analytics_payloads",
+    "canonical",
+    "interruptions",
+    "latency",
+    "open_store",
+    "recover",
+    "replay",
+    "signals",
+    "span_tree",
+    "turns",
+]

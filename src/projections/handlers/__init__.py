@@ -17,6 +17,6 @@ from projections.handlers import (  # noqa: F401
     turn,
     vad,
 )
-from projections.handlers.table import BARE, WITH_ARGS
+from projections.handlers.table import HANDLERS
 
-__all__ = ["BARE", "WITH_ARGS"]
+__all__ = ["HANDLERS"]

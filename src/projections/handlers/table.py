@@ -9,30 +9,35 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from eventstore.arguments import Args
+from eventstore.vocabulary import HOOKS, TRACES
 from projections.state import State
 
 Bare = Callable[[State, float], None]
 WithArgs = Callable[[State, float, Args], None]
 
-BARE: dict[str, Bare] = {}
-WITH_ARGS: dict[str, WithArgs] = {}
+HANDLERS: dict[str, tuple[Bare | None, WithArgs | None, int]] = {}
+"""One of the two kinds, and the version of the arguments it is written for."""
 
 
 def bare(handler: Bare) -> Bare:
-    BARE[handler.__name__] = handler
+    _add(handler.__name__, handler, None)
     return handler
 
 
 def with_args(handler: WithArgs) -> WithArgs:
-    WITH_ARGS[handler.__name__] = handler
+    _add(handler.__name__, None, handler)
     return handler
 
 
 def traces_bare(handler: Bare) -> Bare:
-    BARE["traces." + handler.__name__] = handler
+    _add(TRACES + handler.__name__, handler, None)
     return handler
 
 
 def traces_with_args(handler: WithArgs) -> WithArgs:
-    WITH_ARGS["traces." + handler.__name__] = handler
+    _add(TRACES + handler.__name__, None, handler)
     return handler
+
+
+def _add(hook: str, bare: Bare | None, with_args: WithArgs | None) -> None:
+    HANDLERS[hook] = bare, with_args, HOOKS[hook].version

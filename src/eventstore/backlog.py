@@ -1,0 +1,265 @@
+"""The backlog: what was recorded and is not in the store yet, in journal segments or, at worst, in memory."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from eventstore import frames
+from eventstore.arguments import Args, encode_args
+from eventstore.event import Event
+from eventstore.journal import OVERHEAD, Segment
+from eventstore.vocabulary import HOOKS
+
+log = logging.getLogger("turnlog")
+
+BATCH_BYTES = 1 << 18
+BATCH_EVENTS = 2_000
+"""How much the writer takes at once, from a segment and from memory."""
+EVENT_BYTES = 512
+"""What an event in memory is reckoned as, against the bound."""
+RETRY_SECONDS = 1.0
+"""How long a full disk is left alone before the next try to make a segment."""
+
+
+class Pending(msgspec.Struct, gc=False):
+    """A call that only memory holds, not yet an event. ``args`` is None, or still to be encoded, or encoded."""
+
+    source: tuple[str, str]
+    hook: str
+    seq: int
+    perf_ns: int
+    wall_ns: int
+    args: Args | bytes | None
+
+    def event(self) -> Event:
+        args = encode_args(self.args) if isinstance(self.args, dict) else self.args or b"{}"
+        return Event(
+            *self.source, self.seq, self.hook, HOOKS[self.hook].version, self.perf_ns, self.wall_ns, args.decode()
+        )
+
+
+def _event(call: Pending | Event) -> Event:
+    return call if isinstance(call, Event) else call.event()
+
+
+def _no_segment(_frame: bytes) -> int:
+    raise ValueError("there is no segment yet")
+
+
+class Backlog:
+    """Hook calls add to it without a lock, by `write` or ``memory.append``; everything else happens under `lock`.
+
+    The lock is re-entrant, as a signal handler or a finalizer may call a hook in the middle of a hook call.
+    """
+
+    def __init__(self, folder: Path | None, *, segment_bytes: int, limit_bytes: int, sync: bool = False) -> None:
+        """``folder`` None keeps everything in memory. At ``limit_bytes`` the oldest are dropped, and counted."""
+        self.folder = folder
+        self.lock = threading.RLock()
+        self.progress = threading.Condition(self.lock)
+        self.wake = threading.Event()
+        self.idle = True
+        """The writer sleeps; whoever adds next has to wake it."""
+        self.write: Callable[[bytes], int] = _no_segment
+        """Writes a frame into the active segment; raises `ValueError` if it does not fit."""
+        self.memory: deque[Pending | Event] = deque()
+        self.limit_events = max(1, limit_bytes // EVENT_BYTES)
+        self.closed = False
+        self.dropped = 0
+        """Calls that are lost: at the bound, or after `close`."""
+        self.unjournaled = 0
+        """Calls that only memory held, as there was no room for the journal."""
+        self.last_error: str | None = None
+        self._segment_bytes, self._limit_bytes, self._sync = segment_bytes, limit_bytes, sync
+        self._segments: deque[Segment] = deque()
+        self._active: Segment | None = None
+        self._spare: Segment | None = None
+        self._in_flight: list[Event] = []
+        """Events from memory that the writer has taken."""
+        self._memory_out = 0
+        """How many events have left the memory for good."""
+        self._retry_at = 0.0
+        if folder is not None:
+            try:
+                self._activate(self._next_segment(OVERHEAD))  # now, so that no hook call has to
+            except OSError as error:
+                self.complain(f"journal in {folder}: {error.strerror or error}; calls are kept in memory")
+
+    # adding ----------------------------------------------------------------------------------------------------
+
+    def add_slowly(self, frame: bytes) -> None:
+        """Add when the active segment has no room, or there is none."""
+        with self.lock:
+            try:
+                self.write(frame)  # another thread may have made room
+                return
+            except ValueError:
+                if self.closed:
+                    self.drop_after_close()
+                    return
+            try:
+                self._activate(self._next_segment(OVERHEAD + len(frame)))
+                self.write(frame)
+            except OSError as error:
+                self.unjournaled += 1
+                self.complain(f"journal in {self.folder}: {error.strerror or error}; calls are kept in memory")
+                self.memory.append(frames.event(frames.body(frame)))
+                self.keep_newest()
+
+    def sync(self) -> None:
+        """What was added is on the disk."""
+        with self.lock:
+            if self._active is not None:
+                self._active.sync()
+
+    def drop_after_close(self) -> None:
+        self.dropped += 1
+        self.complain("a hook was called after the recorder was closed; such calls are not kept")
+
+    def keep_newest(self) -> None:
+        """Hold the memory to its bound."""
+        with self.lock:
+            while len(self.memory) > self.limit_events:
+                self.memory.popleft()
+                self._memory_out += 1
+                self.dropped += 1
+                self.complain(f"the backlog in memory is at its bound of {self.limit_events} calls; the oldest go")
+
+    def _next_segment(self, size: int) -> Segment:
+        assert self.folder is not None
+        segment, self._spare = self._spare, None
+        if segment is not None and size <= segment.size:
+            return segment
+        if segment is not None:
+            segment.close(remove=True)
+        now = time.monotonic()
+        if now < self._retry_at:
+            raise OSError("there was no room a moment ago")
+        self._retry_at = now + RETRY_SECONDS
+        segment = Segment(self.folder, max(self._segment_bytes, size))
+        self._retry_at = 0.0
+        return segment
+
+    def _activate(self, segment: Segment) -> None:
+        if self._active is not None:
+            self._active.seal()
+        self._segments.append(segment)
+        self._active = segment
+        self.write = segment.write
+        while len(self._segments) > 1 and sum(s.size for s in self._segments) > self._limit_bytes:
+            self._drop_oldest_segment()
+
+    def _drop_oldest_segment(self) -> None:
+        segment = self._segments.popleft()
+        lost = len(segment.take(segment.size))  # what the writer has taken already is safe with it
+        segment.acknowledged = segment.size
+        segment.close(remove=True)
+        if lost:
+            self.dropped += lost
+            self.complain(f"the journal is at its bound of {self._limit_bytes} bytes: dropped the {lost} oldest calls")
+
+    def complain(self, message: str) -> None:
+        """Say it in the log, once, and keep it for `Recorder.health`."""
+        if message != self.last_error:
+            self.last_error = message
+            with contextlib.suppress(Exception):  # a guest's log handler may do anything
+                log.error("%s", message)
+
+    # moving to the store ---------------------------------------------------------------------------------------
+
+    def take(self) -> list[Event]:
+        """The oldest events that have not been taken; none if there are none."""
+        with self.lock:
+            while self.memory and len(self._in_flight) < BATCH_EVENTS:
+                self._in_flight.append(_event(self.memory.popleft()))
+            if self._in_flight:
+                return list(self._in_flight)
+            for segment in self._segments:
+                found = segment.take(BATCH_BYTES) if segment.taken < segment.end else []
+                if found:
+                    return found
+            return []
+
+    def acknowledge(self) -> None:
+        """All that was taken is in the store; segments that are done are removed."""
+        with self.lock:
+            self._memory_out += len(self._in_flight)
+            self._in_flight.clear()
+            for segment in list(self._segments):
+                if segment.taken > segment.acknowledged:
+                    segment.acknowledge()
+                if segment is not self._active and segment.acknowledged == segment.size:
+                    self._segments.remove(segment)
+                    segment.close(remove=True)
+            self.progress.notify_all()
+
+    def prepare_spare(self) -> None:
+        """Make the next segment ahead of time, so that no hook call has to."""
+        if self.folder is None or self._spare is not None:
+            return
+        try:
+            made = Segment(self.folder, self._segment_bytes)
+        except OSError:
+            return  # `add_slowly` will meet the same error, and say so
+        with self.lock:
+            if self._spare is None and not self.closed:
+                self._spare = made
+                return
+        made.close(remove=True)
+
+    # looking ---------------------------------------------------------------------------------------------------
+
+    def wait_until_acknowledged(self, timeout: float) -> bool:
+        """Wait until the store has all that was added before; False if ``timeout`` seconds were not enough."""
+        with self.progress:
+            marks = [(segment, segment.end) for segment in self._segments]
+            memory_mark = self._memory_out + len(self._in_flight) + len(self.memory)
+            return self.progress.wait_for(
+                lambda: self._memory_out >= memory_mark and all(s.acknowledged >= end for s, end in marks), timeout
+            )
+
+    def waiting(self) -> list[Event]:
+        """Everything that the store has not acknowledged, taken or not."""
+        with self.lock:
+            journaled = [event for segment in self._segments for event in segment.unacknowledged()]
+            return journaled + self._in_flight + list(map(_event, list(self.memory)))
+
+    def size_bytes(self) -> int:
+        """Roughly; what is in memory is reckoned."""
+        with self.lock:
+            in_memory = len(self._in_flight) + len(self.memory)
+            return sum(s.end - s.acknowledged for s in self._segments) + in_memory * EVENT_BYTES
+
+    # ending ----------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close the files; a segment is removed if all of it is in the store, and only then."""
+        with self.lock:
+            self.closed = True
+            for segment in self._segments:
+                segment.close(remove=segment.acknowledged == segment.end)
+            if self._spare is not None:
+                self._spare.close(remove=True)
+            self._forget()
+
+    def abandon(self) -> None:
+        """In a forked child: let go of the parent's files without touching them."""
+        self.lock = threading.RLock()
+        self.progress = threading.Condition(self.lock)
+        self.closed = True
+        for segment in [*self._segments, *([self._spare] if self._spare is not None else [])]:
+            segment.close(remove=False)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._segments.clear()
+        self._active = self._spare = None
+        self.write = _no_segment
