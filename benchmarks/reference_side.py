@@ -74,7 +74,7 @@ def hooks(path):
 
     logging.disable(logging.CRITICAL)
     metrics = load_metrics()
-    recordings = [json.loads(line) for line in gzip.open(path)]
+    recordings = [json.loads(line) for line in gzip.decompress(Path(path).read_bytes()).splitlines()]
     sessions = [r["calls"] for r in recordings if "-" not in r["name"] or r["name"].endswith("cascade")]
     best = float("inf")
     for _ in range(5):

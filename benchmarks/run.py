@@ -30,6 +30,7 @@ RECORDINGS = HERE.parent / "fixtures" / "recordings.jsonl.gz"
 GENERATED = HERE.parent / "fixtures" / "conformance.jsonl.gz"
 sys.path.insert(0, str(HERE.parent / "tests" / "differential"))
 from reference_side import arguments, loop_seconds, positional, skipped
+
 ROUNDS = 3
 COPIES = 10
 BATCH = 1000
@@ -68,9 +69,7 @@ def append_rates(events: list[Event], folder: Path) -> tuple[float, float]:
         store.close()
 
         open_store(folder / f"raw-{n}.db").close()
-        rows = [
-            (e.session_id, e.origin, e.seq, e.hook, e.version, e.perf_ns, e.wall_ns, e.payload) for e in events
-        ]
+        rows = [(e.session_id, e.origin, e.seq, e.hook, e.version, e.perf_ns, e.wall_ns, e.payload) for e in events]
         connection = sqlite3.connect(folder / f"raw-{n}.db", isolation_level=None)
         connection.execute("PRAGMA synchronous = FULL")
         insert = (

@@ -38,12 +38,14 @@ def encode_args(args: Args) -> bytes:
 
 
 def _has_nonfinite(value: Any, depth: int) -> bool:
-    if isinstance(value, float):
-        return value - value != 0.0
-    if isinstance(value, dict):
-        return depth < MAX_DEPTH and any(_has_nonfinite(v, depth + 1) for v in value.values())
-    if isinstance(value, (list, tuple)):
-        return depth < MAX_DEPTH and any(_has_nonfinite(v, depth + 1) for v in value)
+    kind = type(value)  # never isinstance: that asks the value itself, which may be anything
+    if kind is float:
+        return bool(value - value != 0.0)
+    if depth < MAX_DEPTH:
+        if issubclass(kind, dict):
+            return any(_has_nonfinite(v, depth + 1) for v in dict.values(value))
+        if issubclass(kind, (list, tuple)):
+            return any(_has_nonfinite(v, depth + 1) for v in value)
     return False
 
 
@@ -62,9 +64,9 @@ def _mark(marks: dict[str, str], path: str, what: str) -> None:
 
 def _plain(value: Any, path: str, marks: dict[str, str], above: tuple[int, ...]) -> Any:
     """`value` in types that JSON has; ``above`` are the ids of the containers we are inside of."""
-    if value is None or isinstance(value, bool):
-        return value
     try:
+        if value is None or isinstance(value, bool):
+            return value
         if isinstance(value, enum.Enum):
             return _plain(value.value, path, marks, above)
         if isinstance(value, (str, int, float)):
@@ -102,7 +104,8 @@ def _scalar(value: str | int | float, path: str, marks: dict[str, str]) -> Any:
 
 def _text(value: str) -> str:
     """`value` in valid Unicode: surrogate pairs joined, lone ones replaced."""
-    return str(value).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    # `str.encode`, as a subclass may have one of its own
+    return str.encode(value, "utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _bytes(value: bytes, path: str, marks: dict[str, str]) -> str:
@@ -118,7 +121,7 @@ def _bytes(value: bytes, path: str, marks: dict[str, str]) -> str:
 def _container(value: Any, path: str, marks: dict[str, str], above: tuple[int, ...]) -> Any:
     if isinstance(value, dict):
         plain = {}
-        for key, item in list(value.items()):
+        for key, item in list(dict.items(value)):
             name = _text(key) if isinstance(key, str) else as_text(key)
             if name != key:
                 _mark(marks, f"{path}.{name}", f"a key of type {type(key).__name__}")

@@ -1,7 +1,7 @@
 """The hooks of the metrics collector: names, parameters and defaults as in the reference's ``MetricsCollector``.
 
-This class is the vocabulary's one source: `eventstore.vocabulary` reads it, the recorder inherits it. To add a hook, add
-a method here and a handler in `projections`.
+This class is the vocabulary's one source: `eventstore.vocabulary` reads it, the recorder inherits it. To add a hook,
+add a method here and a handler in `projections`.
 """
 
 from __future__ import annotations
@@ -78,7 +78,13 @@ class CollectorHooks:
         """Somebody joined: ``kind`` is ``agent`` or ``user``, ``join_time`` in seconds since the epoch."""
         self._record(
             "add_participant_metrics",
-            {"participant_id": participant_id, "kind": kind, "sip_user": sip_user, "join_time": join_time, "meta": meta},
+            {
+                "participant_id": participant_id,
+                "kind": kind,
+                "sip_user": sip_user,
+                "join_time": join_time,
+                "meta": meta,
+            },
         )
 
     @records(attached=...)

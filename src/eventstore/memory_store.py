@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import threading
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from eventstore.errors import IdentityConflict
@@ -17,8 +20,13 @@ class MemoryStore:
         self._lock = threading.Lock()
         self._events: list[Event] = []
         self._positions: dict[tuple[str, str, int], int] = {}
-        self._folder = tempfile.TemporaryDirectory(prefix="turnlog-")
-        self.journal: Path | None = Path(self._folder.name)
+
+    @cached_property
+    def journal(self) -> Path | None:
+        """A temporary folder, made when a recorder asks for it and gone with the store."""
+        folder = tempfile.mkdtemp(prefix="turnlog-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return Path(folder)
 
     def append(self, events: Iterable[Event]) -> Sequence[int]:
         events_list = list(events)
@@ -59,4 +67,4 @@ class MemoryStore:
         return sorted(found, key=lambda s: (-s.started_ns, s.session_id))
 
     def close(self) -> None:
-        self._folder.cleanup()
+        """Nothing to close."""

@@ -83,6 +83,9 @@ class SqliteStore:
             raise StoreError(f"cannot make the folder {path.parent}: {error.strerror}") from error
         return url
 
+    def __repr__(self) -> str:
+        return f"SQLite database {self._name}"
+
     # writing ---------------------------------------------------------------------------------------------------
 
     def append(self, events: Iterable[Event]) -> Sequence[int]:
@@ -151,7 +154,9 @@ class SqliteStore:
             if code == sqlite3.SQLITE_READONLY:
                 raise StoreReadOnly(f"{self._name} is read-only: {cause}") from error
             if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                raise StoreUnavailable(f"{self._name} is locked by another process; try again when it is done") from error
+                raise StoreUnavailable(
+                    f"{self._name} is locked by another process; try again when it is done"
+                ) from error
             if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
                 raise StoreUnavailable(f"{self._name}: {cause}") from error
             if code == sqlite3.SQLITE_NOTADB:

@@ -25,8 +25,10 @@ class Session(NamedTuple):
 class Store(Protocol):
     """An append-only log of events. Safe to use from several threads at once."""
 
-    journal: Path | None
-    """The folder where recorders keep calls that are not in the store yet."""
+    @property
+    def journal(self) -> Path | None:
+        """The folder where recorders keep calls that are not in the store yet."""
+        ...
 
     def append(self, events: Iterable[Event]) -> Sequence[int]:
         """Append in one transaction, all or nothing; returns each event's position.

@@ -107,7 +107,7 @@ class TracesHooks:
 
     @records(index=..., message="")
     def end_a2a_trace(self, span: A2ASpan | None, message: str = "") -> None:
-        index = span.number if isinstance(span, A2ASpan) else self._a2a_created
+        index = span.number if type(span) is A2ASpan else self._a2a_created
         self._record("traces.end_a2a_trace", {"index": index, "message": message})
 
     def end_a2a_communication(self) -> None:

@@ -40,6 +40,7 @@ class Listener(Protocol):
         """Work off what was noted, if that is much; called by the writer's thread, under no lock."""
         ...
 
+
 SEGMENT_BYTES = 1 << 20
 LIMIT_BYTES = 256 << 20
 LINGER_SECONDS = 0.05

@@ -73,4 +73,3 @@ def _change_origin(s: State, event: Event) -> None:
     s.seqs[s.origin] = s.last_seq
     s.origin = event.origin
     s.last_seq = s.seqs.get(event.origin, -1)
-

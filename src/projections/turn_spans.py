@@ -208,9 +208,7 @@ def _stt(t: _Trace, stt: Stt) -> None:
     attributes = _given(provider_class=provider) | {"input": "N/A"} | _given(model_name=model)
     if stt.stt_latency is not None:
         attributes["duration_ms"] = stt.stt_latency
-    attributes |= _given(
-        start_timestamp=stt.stt_start_time, end_timestamp=stt.stt_end_time, output=stt.stt_transcript
-    )
+    attributes |= _given(start_timestamp=stt.stt_start_time, end_timestamp=stt.stt_end_time, output=stt.stt_transcript)
     if provider == "DeepgramSTTV2":
         attributes |= _given(stt_preemptive_generation_enabled=t.turn.preemtive_generation_enabled)
     span = t.start(f"{provider}: Speech to Text Processing", attributes, stt.stt_start_time, t.span)
@@ -352,9 +350,7 @@ def _timeline(t: _Trace, event: TimelineEvent, turn_end: float) -> None:
     else:
         thinking = kind == "thinking_audio"
         name = "Thinking Audio" if thinking else "Background Audio"
-        attributes = _given(
-            file_path=turn.thinking_audio_file_path if thinking else turn.background_audio_file_path
-        )
+        attributes = _given(file_path=turn.thinking_audio_file_path if thinking else turn.background_audio_file_path)
         looping = turn.thinking_audio_looping if thinking else turn.background_audio_looping
         rest = {"looping": looping, "duration_ms": event.duration_ms}
         attributes |= {key: value for key, value in rest.items() if value is not None}

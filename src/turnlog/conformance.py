@@ -146,9 +146,7 @@ def _record(store: Store, clock: RecordedClock, session_id: str, place: str, rec
             find(call.target, call.hook).complete(call.args)
         except Exception as error:
             raise BadRecording(f"{place}: call {n}: {error}") from error
-    with Recorder(
-        store, session_id, clock=Clock(clock.read_perf_ns, clock.read_wall_ns), scheduler=_never
-    ) as recorder:
+    with Recorder(store, session_id, clock=Clock(clock.read_perf_ns, clock.read_wall_ns), scheduler=never) as recorder:
         drive(recorder, clock, recording.calls)
     health = recorder.health
     if health.failed or health.dropped or health.rejected:
@@ -157,9 +155,9 @@ def _record(store: Store, clock: RecordedClock, session_id: str, place: str, rec
 
 class _Stopped:
     def cancel(self) -> None:
-        """It never runs."""
+        """There is nothing to cancel."""
 
 
-def _never(_seconds: float, _call: Callable[[], None]) -> Timer:
+def never(_seconds: float, _call: Callable[[], None]) -> Timer:
     """Timers do not run: where one fired, the recording says so."""
     return _Stopped()

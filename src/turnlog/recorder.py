@@ -49,7 +49,7 @@ class Recorder(PlainRecorder):
         return self._live.state().session
 
     def close(self, timeout: float = 10.0) -> bool:
-        self._live.settle(at_least=0)
+        self._live.finish()
         return super().close(timeout)
 
 
@@ -74,8 +74,14 @@ class _Live:
         """The writer's thread has moved these to the store. Called under the backlog's lock, so it only notes them."""
         self._inbox.extend(events)
 
-    def settle(self, at_least: int = SETTLE_AT) -> None:
-        if self._writer is self._recorder._writer and len(self._inbox) >= at_least:
+    def settle(self) -> None:
+        """Fold what is noted, if that is much."""
+        if len(self._inbox) >= SETTLE_AT:
+            self.finish()
+
+    def finish(self) -> None:
+        """Fold what there is, if anybody ever read."""
+        if self._writer is self._recorder._writer:
             with self._lock:
                 self._catch_up()
 

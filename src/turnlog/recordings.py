@@ -1,7 +1,7 @@
 """Recordings in files: JSON lines, gzipped or not, of hook calls.
 
-A line is a whole session, ``{"name": …, "calls": [call, …]}``, or one call with the ``session`` it belongs to. A call is
-``{"target": "collector" | "traces", "hook": …, "args": {…}, "perf_ns": …, "wall_ns": …}``.
+A line is a whole session, ``{"name": …, "calls": [call, …]}``, or one call with the ``session`` it belongs to. A call
+is ``{"target": "collector" | "traces", "hook": …, "args": {…}, "perf_ns": …, "wall_ns": …}``.
 """
 
 from __future__ import annotations
@@ -85,7 +85,8 @@ def _lines(path: Path, open_file: Opener) -> Iterator[tuple[str, Any]]:
         with open_file(path) as raw:
             zipped = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
-            for number, line in enumerate(gzip.open(raw) if zipped else raw, 1):
+            lines: IO[bytes] = gzip.GzipFile(fileobj=raw) if zipped else raw
+            for number, line in enumerate(lines, 1):
                 if line.strip():
                     yield f"{path}:{number}", orjson.loads(line)
     except orjson.JSONDecodeError as error:

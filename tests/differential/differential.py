@@ -1,4 +1,6 @@
-"""Compare with the published reference itself, on calls that nobody has seen: ``python differential.py [SESSIONS] [SEED]``.
+"""Compare with the published reference itself, on calls that nobody has seen.
+
+``python differential.py [SESSIONS] [SEED]``; without a seed, a fresh one, which is printed.
 
 `generate.py` makes hook calls from a seed, `reference.py` drives the reference with them in an environment of its own
 (``.venv-reference``, made here), and turnlog has to make the same of them. Exits 0 with a message if the reference

@@ -7,9 +7,7 @@ from projections.handlers.table import with_args
 from projections.model import Realtime
 from projections.state import State
 
-_COUNTS = {
-    field: field.removeprefix("realtime_") for field in Realtime.__struct_fields__ if field.endswith("_tokens")
-}
+_COUNTS = {field: field.removeprefix("realtime_") for field in Realtime.__struct_fields__ if field.endswith("_tokens")}
 
 
 @with_args

@@ -45,7 +45,9 @@ def start_turn(s: State, now: float) -> None:
 
 
 def _turn_id(opened_at: float, session_id: object, count: int) -> str:
-    return hashlib.md5(f"{opened_at}_{session_id or 'default'}_{count}".encode(), usedforsecurity=False).hexdigest()[:16]
+    return hashlib.md5(f"{opened_at}_{session_id or 'default'}_{count}".encode(), usedforsecurity=False).hexdigest()[
+        :16
+    ]
 
 
 @bare

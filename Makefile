@@ -1,0 +1,51 @@
+# `make demo` and `make test` set everything up; they need git, make and Python 3.11 with venv.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: demo test lint types unit differential wheel mutants bench clean
+
+demo: $(VENV)/installed
+	@$(BIN)/turnlog demo
+
+test: lint types unit differential wheel
+
+lint: $(VENV)/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/ready
+	$(BIN)/mypy
+
+unit: $(VENV)/ready
+	$(BIN)/pytest -n 2
+
+# Against the published reference itself, on fresh calls: make differential SESSIONS=5000 SEED=any
+differential: $(VENV)/ready
+	$(BIN)/python tests/differential/differential.py $(or $(SESSIONS),400) $(SEED)
+
+# A wheel, installed elsewhere, has to work as a clone does.
+wheel: $(VENV)/ready
+	tests/wheel.sh $(BIN)/python
+
+# Break each law on purpose and see its test go red.
+mutants: $(VENV)/ready
+	$(BIN)/python tests/mutants.py
+
+bench: $(VENV)/ready
+	$(BIN)/python benchmarks/run.py
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: pyproject.toml | $(VENV)/bin/python
+	$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/ready: pyproject.toml | $(VENV)/bin/python
+	$(PIP) install --editable '.[dev]'
+	@touch $@ $(VENV)/installed
+
+clean:
+	rm -rf $(VENV) .venv-reference dist build

@@ -1,0 +1,139 @@
+"""Commands on replayed calls: demo, replay, payloads, spans."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.json import JSON
+
+from eventstore.errors import TurnlogError
+from eventstore.event import Event
+from projections.replay import call_dict
+from projections.replay import replay as replay_events
+from projections.rules import VIDEOSDK_1_0
+from turnlog.cli.common import DbOption, JsonOption, SessionArgument, existing, output, print_json, read
+
+RulesOption = Annotated[str, typer.Option(help="The rule set to replay under.")]
+
+
+class BadChoice(TurnlogError):
+    """An option names something that the session does not have."""
+
+
+def demo() -> None:
+    """Record a real call with an interruption into a log, and replay it."""
+    import tempfile
+
+    from eventstore.recorder import Clock, Recorder
+    from eventstore.store import open_store
+    from turnlog.cli.show import show_call
+    from turnlog.conformance import never
+    from turnlog.recordings import RecordedClock, drive, read_recordings
+
+    ((_place, recording),) = read_recordings(_demo_file())
+    console, clock = output(), RecordedClock()
+    with tempfile.TemporaryDirectory(prefix="turnlog-") as folder:
+        store = open_store(Path(folder) / "calls.db")
+        console.print("A real call, made with videosdk-agents 1.0.2: the caller interrupts a long answer.")
+        console.print(
+            f"Recording its {len(recording.calls)} hook calls into {folder}/calls.db, then replaying the log.\n"
+        )
+        with Recorder(
+            store, recording.name, clock=Clock(clock.read_perf_ns, clock.read_wall_ns), scheduler=never
+        ) as recorder:
+            drive(recorder, clock, recording.calls)
+        show_call(console, replay_events(store.read(recording.name)))
+        store.close()
+    console.print("\nYour own: `turnlog import FILE`, `turnlog sessions`, `turnlog replay SESSION`; see README.md.")
+
+
+def _demo_file() -> Path:
+    """In a wheel it lies in this package; in a clone among the fixtures."""
+    here = Path(__file__).resolve().parents[1]
+    inside, at_top = here / "data" / "demo.jsonl.gz", here.parents[1] / "fixtures" / "demo.jsonl.gz"
+    return inside if inside.exists() else at_top
+
+
+def replay(
+    context: typer.Context,
+    session: SessionArgument,
+    turn: Annotated[int | None, typer.Option(min=1, help="Show this turn alone, counted from 1.")] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(metavar="SEQ", help="The state just after that event; ORIGIN:SEQ if there are several."),
+    ] = None,
+    rules: RulesOption = VIDEOSDK_1_0.name,
+    db: DbOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Replay a session: its turns with their latencies, and a waterfall of each."""
+    from turnlog.cli.show import show_call
+
+    store = existing(context, db)
+    events = read(store, session)
+    store.close()
+    call = replay_events(events if at is None else _until(events, at), rules)
+    if turn is not None and turn > len(call.turns):
+        raise BadChoice(f"there is no turn {turn}; session {session!r} has {len(call.turns)} completed turns")
+    if not as_json:
+        show_call(output(), call, turn)
+    elif turn is None:
+        print_json(call_dict(call))
+    else:
+        print_json(call_dict(call)["turns"][turn - 1])
+
+
+def _until(events: list[Event], at: str) -> list[Event]:
+    origin, _colon, number = at.rpartition(":")
+    if not number.isdigit():
+        raise BadChoice(f"--at takes the seq of an event, as `turnlog events` lists them, not {at!r}")
+    found = [n for n, e in enumerate(events) if e.seq == int(number) and origin in ("", e.origin)]
+    if not found:
+        raise BadChoice(f"there is no event {at}; the last one is {events[-1].seq}")
+    if len(found) > 1:
+        origins = ", ".join(f"{events[n].origin}:{number}" for n in found)
+        raise BadChoice(f"several origins have an event {number}; say which: {origins}")
+    return events[: found[0] + 1]
+
+
+def payloads(
+    context: typer.Context,
+    session: SessionArgument,
+    rules: RulesOption = VIDEOSDK_1_0.name,
+    db: DbOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the analytics payloads of a session, one for each completed turn."""
+    store = existing(context, db)
+    found = replay_events(read(store, session), rules).payloads
+    store.close()
+    if as_json:
+        print_json(found)
+        return
+    console = output()
+    for number, payload in enumerate(found, 1):
+        console.print(f"[bold]turn {number}[/]")
+        console.print(JSON.from_data(payload, ensure_ascii=False))
+    if not found:
+        console.print("no turn was completed, so there is no payload")
+
+
+def spans(
+    context: typer.Context,
+    session: SessionArgument,
+    rules: RulesOption = VIDEOSDK_1_0.name,
+    db: DbOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the spans of a session as a tree."""
+    from turnlog.cli.show import span_tree
+
+    store = existing(context, db)
+    call = replay_events(read(store, session), rules)
+    store.close()
+    if as_json:
+        print_json(call_dict(call)["spans"])
+    else:
+        output().print(span_tree(call))

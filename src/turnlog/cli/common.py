@@ -1,0 +1,78 @@
+"""What the commands share: the database option, where output goes, and looking up a session."""
+
+from __future__ import annotations
+
+import os
+import sys
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+from platformdirs import user_data_path
+from rich.console import Console
+
+from eventstore.errors import StoreError, TurnlogError
+from eventstore.event import Event
+from eventstore.store import Store, open_store
+
+DbOption = Annotated[
+    str | None,
+    typer.Option(
+        "--db",
+        envvar="TURNLOG_DB",
+        metavar="URL",
+        help="The event log: sqlite:///calls.db, or a path.",
+        show_default="a file in your data folder",
+        show_envvar=True,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+SessionArgument = Annotated[str, typer.Argument(metavar="SESSION", help="As `turnlog sessions` lists it.")]
+
+
+class UnknownSession(TurnlogError):
+    """The log has no session of that name."""
+
+
+def output() -> Console:
+    """Standard output; wide when it is not a terminal, so that tables are not cut there."""
+    return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160, highlight=False)
+
+
+def errors_to() -> Console:
+    return Console(stderr=True, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    sys.stdout.buffer.write(orjson.dumps(value, option=orjson.OPT_INDENT_2) + b"\n")
+
+
+def url(context: typer.Context, db: str | None) -> str:
+    """The database: of the command, or of the program, or the default one."""
+    return db or context.obj or str(user_data_path("turnlog") / "calls.db")
+
+
+def writable(context: typer.Context, db: str | None) -> Store:
+    """The store, made if it is not there."""
+    return open_store(url(context, db))
+
+
+def existing(context: typer.Context, db: str | None) -> Store:
+    """The store; a command that only reads makes no database. Raises `StoreError` if there is none."""
+    where = url(context, db)
+    path = where.removeprefix("sqlite:///") if where.startswith("sqlite:///") else where
+    if "://" not in path and not path.startswith("file:") and not Path(path).expanduser().exists():
+        raise StoreError(f"no database at {path}; `turnlog import FILE` or a Recorder makes one, or name one with --db")
+    return open_store(where)
+
+
+def read(store: Store, session: str) -> list[Event]:
+    """The session's events. Raises `UnknownSession`, naming the nearest."""
+    events = list(store.read(session))
+    if not events:
+        near = get_close_matches(session, [s.session_id for s in store.sessions()], 1)
+        hint = f"did you mean {near[0]!r}?" if near else "`turnlog sessions` lists those there are"
+        raise UnknownSession(f"unknown session {session!r}; {hint}")
+    return events

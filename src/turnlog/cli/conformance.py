@@ -1,0 +1,70 @@
+"""``turnlog conformance``: is a replay what the reference gave?"""
+
+from __future__ import annotations
+
+from itertools import chain
+from pathlib import Path
+from typing import IO, Annotated
+
+import orjson
+import typer
+
+from eventstore.errors import StoreError
+from turnlog.cli.log import FilesArgument, opener, progress
+
+SHOWN = 20
+
+
+def conformance(
+    files: FilesArgument,
+    dump: Annotated[Path | None, typer.Option(metavar="OUT", help="Write the lines with our own output.")] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="Fold in memory, without recorder, journal and SQLite.")] = False,
+) -> None:
+    """Replay recorded calls and compare with what the reference made of them; exit 1 if anything differs."""
+    from turnlog.conformance import run
+    from turnlog.recordings import read_recordings
+
+    sessions = calls = mismatches = restored = 0
+    with progress() as bar, _writer(dump) as out:
+        recordings = chain.from_iterable(read_recordings(file, lambda path: opener(bar, path)) for file in files)
+        for result in run(recordings, fast=fast):
+            sessions += 1
+            calls += result.calls
+            restored += result.restored_scores
+            for line in result.mismatches[: max(0, SHOWN - mismatches)]:
+                typer.echo(line)
+            mismatches += len(result.mismatches)
+            if out is not None:
+                out.write(orjson.dumps(result.line) + b"\n")
+    if restored:
+        note = "put back negative scores of the knowledge base that the driver had clamped in the recorded calls"
+        typer.echo(f"note: {note}: {restored} (see src/turnlog/clamped_scores.py)", err=True)
+    typer.echo(f"{sessions} sessions, {calls} calls, {mismatches} mismatches")
+    if mismatches:
+        raise typer.Exit(1)
+
+
+class _writer:
+    """The file to dump into, complete or not there at all."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._part = path.with_name(path.name + ".part") if path is not None else None
+        self._file: IO[bytes] | None = None
+
+    def __enter__(self) -> IO[bytes] | None:
+        if self._part is not None:
+            try:
+                self._file = self._part.open("wb")
+            except OSError as error:
+                raise StoreError(f"cannot write {self._part}: {error.strerror}") from error
+        return self._file
+
+    def __exit__(self, kind: type[BaseException] | None, *_rest: object) -> None:
+        if self._file is None or self._part is None or self._path is None:
+            return
+        self._file.close()
+        if kind is None:
+            self._part.replace(self._path)
+        else:
+            self._part.unlink()

@@ -1,0 +1,141 @@
+"""Commands on the log itself: init, import, sessions, events, recover."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Annotated
+
+import orjson
+import typer
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from eventstore.event import Event
+from turnlog.cli.common import (
+    DbOption,
+    JsonOption,
+    SessionArgument,
+    errors_to,
+    existing,
+    output,
+    print_json,
+    read,
+    writable,
+)
+
+FilesArgument = Annotated[list[Path], typer.Argument(metavar="FILE…", help="JSON lines of calls; may be gzipped.")]
+
+
+def init(context: typer.Context, db: DbOption = None) -> None:
+    """Make the database, or bring it up to date."""
+    store = writable(context, db)
+    typer.echo(f"ready: {store}")
+    store.close()
+
+
+def progress() -> Progress:
+    """A bar over bytes read; only on a terminal."""
+    console = errors_to()
+    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def opener(bar: Progress, path: Path) -> IO[bytes]:
+    return bar.open(path, "rb", description=path.name)
+
+
+def import_(context: typer.Context, files: FilesArgument, db: DbOption = None) -> None:
+    """Import recorded calls. Each session is imported whole or not at all; importing again changes nothing."""
+    from turnlog.recordings import events_of, read_recordings
+
+    store = writable(context, db)
+    sessions = events = 0
+    with progress() as bar:
+        try:
+            for file in files:
+                for place, recording in read_recordings(file, lambda path: opener(bar, path)):
+                    found = events_of(place, recording)
+                    store.append(found)
+                    sessions += 1
+                    events += len(found)
+        finally:
+            bar.stop()
+            typer.echo(f"imported {sessions} sessions, {events} events")
+            store.close()
+
+
+def sessions(context: typer.Context, db: DbOption = None, as_json: JsonOption = False) -> None:
+    """List the recorded sessions, the latest first."""
+    store = existing(context, db)
+    found = store.sessions()
+    store.close()
+    if as_json:
+        print_json([session._asdict() for session in found])
+        return
+    table = Table("session", "started (UTC)", "length", "events", "origins")
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for session in found:
+        length = (session.ended_ns - session.started_ns) / 1e9
+        row = escape(session.session_id), _moment(session.started_ns), f"{length:.1f} s"
+        table.add_row(*row, str(session.events), str(session.origins))
+    output().print(table if found else "no sessions yet; `turnlog import FILE` or a Recorder brings some")
+
+
+def _moment(wall_ns: int) -> str:
+    return datetime.fromtimestamp(wall_ns // 1_000_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def events(context: typer.Context, session: SessionArgument, db: DbOption = None, as_json: JsonOption = False) -> None:
+    """Show a session's events in canonical order, as they were recorded."""
+    store = existing(context, db)
+    found = read(store, session)
+    store.close()
+    if as_json:
+        print_json([_event(event) for event in found])
+        return
+    several = len({event.origin for event in found}) > 1
+    table = Table("seq", "+ms", "hook", "arguments")
+    table.columns[0].justify = table.columns[1].justify = "right"
+    for event in found:
+        name = f"{event.origin}:{event.seq}" if several else str(event.seq)
+        since = (event.perf_ns - found[0].perf_ns) / 1e6 if event.origin == found[0].origin else float("nan")
+        arguments = "" if event.payload == "{}" else event.payload
+        short = arguments if len(arguments) <= 100 else arguments[:99] + "…"
+        table.add_row(escape(name), f"{since:.1f}", event.hook, escape(short))
+    output().print(table)
+
+
+def _event(event: Event) -> dict[str, object]:
+    return {
+        "session_id": event.session_id,
+        "origin": event.origin,
+        "seq": event.seq,
+        "hook": event.hook,
+        "version": event.version,
+        "perf_ns": event.perf_ns,
+        "wall_ns": event.wall_ns,
+        "payload": orjson.loads(event.payload),
+    }
+
+
+def recover(
+    context: typer.Context,
+    db: DbOption = None,
+    journal: Annotated[Path | None, typer.Option(help="The journal's folder.", show_default="the database's")] = None,
+) -> None:
+    """Move what a crashed process left in its journal into the database."""
+    from eventstore.errors import StoreError
+    from eventstore.writer import recover as move
+
+    store = writable(context, db)
+    folder = journal or store.journal
+    if folder is None:
+        raise StoreError("this database has no journal folder of its own; name one with --journal")
+    if journal is not None and not journal.is_dir():
+        raise StoreError(f"there is no folder {journal}")
+    moved = move(store, folder)
+    store.close()
+    typer.echo(f"recovered {moved} events from {folder}" if moved else f"nothing to recover in {folder}")

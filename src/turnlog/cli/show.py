@@ -1,0 +1,108 @@
+"""A replayed call on the terminal: the table of turns, the waterfall of each, the tree of spans."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from projections.model import Turn
+from projections.replay import Call, latency_of
+from projections.state import Span
+from turnlog.waterfall import Bar, waterfall
+
+STYLES = {"user": "cyan", "agent": "green", "wait": "yellow", "tool": "magenta", "audio": "dim", "error": "bold red"}
+
+
+def show_call(console: Console, call: Call, only: int | None = None) -> None:
+    """The call's turns as a table, then each as a waterfall; ``only`` picks one, counted from 1."""
+    turns = [(str(number), turn) for number, turn in enumerate(call.turns, 1) if only in (None, number)]
+    if only is None and call.current_turn is not None:
+        turns.append(("open", call.current_turn))
+    console.print(_summary(call))
+    console.print(_table(turns))
+    carried = {found.turn: found.carried_over for found in call.interruptions}
+    for name, turn in turns:
+        _show_turn(console, name, turn, carried.get(int(name)) if name.isdigit() else None)
+    if only is None:
+        for discarded in call.discarded:
+            console.print(f"[dim]discarded at event {discarded.at}: {discarded.reason}[/]")
+
+
+def _summary(call: Call) -> str:
+    counts = [f"{call.events} events", f"{len(call.turns)} turns", f"{call.total_interruptions} interruptions"]
+    if call.discarded:
+        counts.append(f"{len(call.discarded)} discarded turns")
+    return f"[bold]{escape(call.session_name)}[/]  {', '.join(counts)}  [dim]rules {call.rules}[/]"
+
+
+def _table(turns: list[tuple[str, Turn]]) -> Table:
+    table = Table("turn", "user", "agent", "E2E", "STT", "EOU", "LLM", "TTS", "realtime", "")
+    for column in table.columns[3:9]:
+        column.justify = "right"
+    table.caption = "milliseconds; LLM to the first token, TTS to the first byte; E2E as the rules add it up"
+    for name, turn in turns:
+        found = latency_of(turn, 0)
+        parts = found.e2e, found.stt, found.eou, found.ttft, found.tts if found.tts is not None else found.ttfb
+        numbers = ["–" if part is None else f"{part:,.0f}" for part in (*parts, found.realtime)]
+        marks = ["[red]interrupted[/]"] if turn.is_interrupted else []
+        marks += [f"[red]{len(turn.errors)} errors[/]"] if turn.errors else []
+        table.add_row(name, _quote(turn.user_speech), _quote(turn.agent_speech), *numbers, " ".join(marks))
+    return table
+
+
+def _quote(text: object) -> str:
+    words = "–" if text is None else str(text)
+    return escape(words if len(words) <= 48 else words[:47] + "…")
+
+
+def _show_turn(console: Console, name: str, turn: Turn, carried: list[str] | None) -> None:
+    bars = waterfall(turn)
+    if not bars:
+        return
+    begin = bars[0].start
+    end = max(bar.end if bar.end is not None else bar.start for bar in bars)
+    note = ""
+    if carried is not None:
+        took = f", the next turn takes over its last {', '.join(carried).upper()}" if carried else ""
+        note = f"  [red]interrupted[/]{took}"
+    console.print(f"\n[bold]turn {name}[/]  {end - begin:.2f} s{note}")
+    width = max(20, min(72, console.width - 50))
+    for bar in bars:
+        console.print(_line(bar, begin, max(end - begin, 1e-9), width))
+
+
+def _line(bar: Bar, begin: float, length: float, width: int) -> Text:
+    left = min(width - 1, int((bar.start - begin) / length * width))
+    if bar.end is None:
+        drawn = "╺" + "┄" * (width - left - 1)
+    else:
+        drawn = "━" * max(1, round((bar.end - bar.start) / length * width))
+    line = Text(f"{bar.label[:17]:>17} ")
+    line.append(" " * left)
+    line.append(drawn[: width - left].ljust(width - left), STYLES[bar.kind])
+    line.append(f" +{(bar.start - begin) * 1000:,.0f} ms", "dim")
+    line.append(f"  {bar.detail[:40]}" if bar.detail else ("  no end" if bar.end is None else ""))
+    return line
+
+
+def span_tree(call: Call) -> Tree:
+    """The spans as a tree; those that never ended are marked."""
+    spans = sorted([*call.spans, *call.open_spans], key=lambda span: span.id)
+    tree = Tree(f"[bold]{escape(call.session_name)}[/]  {len(call.spans)} spans")
+    branches: dict[int, Tree] = {}
+    for span in spans:  # a parent starts before its children
+        above = branches.get(span.parent, tree) if span.parent is not None else tree
+        branches[span.id] = above.add(_span(span))
+    for failure in call.span_failures:
+        tree.add(f"[dim]a {failure.component} span is missing or never ended: {escape(failure.error)}[/]")
+    return tree
+
+
+def _span(span: Span) -> str:
+    if span.end_ns is None:
+        return f"{escape(span.name)}  [dim]never ended[/]"
+    colour = "red" if span.status == "ERROR" else "green"
+    return f"{escape(span.name)}  [{colour}]{(span.end_ns - span.start_ns) / 1e6:,.1f} ms[/]"

@@ -1,0 +1,303 @@
+"""The command line: what it prints, and how it fails."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import orjson
+import pytest
+
+from conftest import FIXTURES
+from turnlog import Recorder, open_store, replay
+
+DEMO = FIXTURES / "demo.jsonl.gz"
+DEMO_LINE = gzip.decompress(DEMO.read_bytes())
+
+
+class Program:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.db = folder / "calls.db"
+
+    def run(self, *arguments: object, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+        clean = {k: v for k, v in os.environ.items() if k not in ("TURNLOG_DB", "COLUMNS")}
+        done = subprocess.run(
+            [sys.executable, "-m", "turnlog", *map(str, arguments)],
+            env=clean | {"TURNLOG_DB": str(self.db), "XDG_DATA_HOME": str(self.folder / "data")} | environment,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done
+
+    def fails(self, *arguments: object, **environment: str) -> str:
+        """The one line on standard error."""
+        done = self.run(*arguments, code=1, **environment)
+        assert done.stderr.startswith("turnlog: ")
+        assert done.stderr.count("\n") == 1, done.stderr
+        return done.stderr
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Program:
+    return Program(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> Program:
+    program = Program(tmp_path_factory.mktemp("cli"))
+    program.run("import", DEMO, FIXTURES / "recordings.jsonl.gz")
+    return program
+
+
+def test_demo_shows_a_call_with_an_interruption(program: Program) -> None:
+    shown = program.run("demo").stdout
+    assert "interrupted" in shown
+    assert "What is your return policy?" in shown
+    assert "LLM first token" in shown
+    assert not program.db.exists()
+
+
+def test_import_says_what_it_did_and_importing_again_changes_nothing(program: Program) -> None:
+    assert program.run("import", DEMO).stdout == "imported 1 sessions, 172 events\n"
+    assert program.run("import", DEMO).stdout == "imported 1 sessions, 172 events\n"
+    (session,) = orjson.loads(program.run("sessions", "--json").stdout)
+    assert session["events"] == 172
+
+
+def test_sessions_and_events(imported: Program) -> None:
+    assert "barge_in_vad" in imported.run("sessions").stdout
+    events = orjson.loads(imported.run("events", "barge_in_vad", "--json").stdout)
+    assert len(events) == 172
+    assert events[0]["hook"] == "configure_pipeline"
+    assert "on_interrupted" in imported.run("events", "barge_in_vad").stdout
+
+
+def test_replay_is_the_library_s(imported: Program) -> None:
+    from projections import call_dict
+
+    store = open_store(imported.db)
+    call = replay(store.read("barge_in_vad"))
+    store.close()
+    printed = orjson.loads(imported.run("replay", "barge_in_vad", "--json").stdout)
+    assert printed == orjson.loads(orjson.dumps(call_dict(call)))
+    shown = imported.run("replay", "barge_in_vad").stdout
+    assert all(f"turn {n}" in shown for n in (1, 2, 3, 4))
+    second = imported.run("replay", "barge_in_vad", "--turn", 2).stdout
+    assert "What is your return policy?" in second
+    assert "The one from last Friday" not in second
+    turn = orjson.loads(imported.run("replay", "barge_in_vad", "--turn", 2, "--json").stdout)
+    assert turn["is_interrupted"] is True
+
+
+def test_replay_at_an_event(imported: Program) -> None:
+    events = orjson.loads(imported.run("events", "barge_in_vad", "--json").stdout)
+    at = next(event["seq"] for event in events if event["hook"] == "on_interrupted")
+    before = orjson.loads(imported.run("replay", "barge_in_vad", "--at", at - 1, "--json").stdout)
+    after = orjson.loads(imported.run("replay", "barge_in_vad", "--at", at, "--json").stdout)
+    assert (before["total_interruptions"], after["total_interruptions"]) == (0, 1)
+    assert after["current_turn"]["is_interrupted"] is True
+    assert "turn open" in imported.run("replay", "barge_in_vad", "--at", at).stdout
+
+
+def test_payloads_and_spans(imported: Program) -> None:
+    payloads = orjson.loads(imported.run("payloads", "barge_in_vad", "--json").stdout)
+    assert [payload["interrupted"] for payload in payloads] == [False, True, False, False]
+    assert "e2eLatency" in imported.run("payloads", "barge_in_vad").stdout
+    spans = orjson.loads(imported.run("spans", "barge_in_vad", "--json").stdout)
+    assert {"Turn #2", "User & Agent Turns"} <= {span["name"] for span in spans}
+    assert "Turn #2" in imported.run("spans", "barge_in_vad").stdout
+
+
+def test_a_session_of_several_origins(program: Program) -> None:
+    store = open_store(program.db)
+    for origin in ("a", "b"):
+        with Recorder(store, "s", origin=origin) as recorder:
+            recorder.on_eou_start()
+            recorder.on_eou_complete()
+    store.close()
+    assert "a:0" in program.run("events", "s").stdout
+    assert "say which: a:1, b:1" in program.fails("replay", "s", "--at", "1")
+    assert orjson.loads(program.run("replay", "s", "--at", "b:0", "--json").stdout)["events"] == 3
+
+
+def test_init_and_the_default_place(program: Program) -> None:
+    assert "calls.db" in program.run("init").stdout
+    assert "no sessions yet" in program.run("sessions").stdout
+    program.run("init", TURNLOG_DB="")
+    assert (program.folder / "data" / "turnlog" / "calls.db").exists()
+
+
+def test_the_database_may_be_named_in_either_place(imported: Program) -> None:
+    url = f"sqlite:///{imported.db}"
+    assert imported.run("--db", url, "sessions", TURNLOG_DB="").stdout == imported.run("sessions", "--db", url).stdout
+
+
+def test_recover_brings_back_what_a_crash_left(program: Program) -> None:
+    crash = (
+        "import os, sys\n"
+        "from turnlog import Recorder, open_store\n"
+        "store = open_store(sys.argv[1])\n"
+        "recorder = Recorder(store, 's')\n"
+        "lock = recorder._writer.backlog.lock\n"
+        "lock.acquire()\n"
+        "for _ in range(7): recorder.on_eou_start()\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    subprocess.run([sys.executable, "-c", crash, program.db], check=False)
+    assert "recovered 7 events" in program.run("recover").stdout
+    assert "nothing to recover" in program.run("recover").stdout
+    assert orjson.loads(program.run("sessions", "--json").stdout)[0]["events"] == 7
+    assert "there is no folder" in program.fails("recover", "--journal", program.folder / "nowhere")
+
+
+# conformance --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [[], ["--fast"]])
+def test_conformance(program: Program, options: list[str]) -> None:
+    done = program.run("conformance", *options, DEMO)
+    assert done.stdout == "1 sessions, 172 calls, 0 mismatches\n"
+
+
+def test_conformance_prints_mismatches_and_exits_1(program: Program) -> None:
+    line = orjson.loads(DEMO_LINE)
+    for payload in line["expect"]["payloads"]:
+        for name in payload:
+            payload[name] = "wrong"
+    (program.folder / "wrong.jsonl").write_bytes(orjson.dumps(line))
+    done = program.run("conformance", "wrong.jsonl", code=1)
+    *mismatches, last = done.stdout.splitlines()
+    assert len(mismatches) == 20
+    assert mismatches[0].startswith('barge_in_vad payloads[0].e2eLatency: expected "wrong", got ')
+    assert last.startswith("1 sessions, 172 calls, ")
+    assert int(last.split()[-2]) > 20
+
+
+def test_conformance_dump_has_our_output_and_passes_the_rest_through(program: Program) -> None:
+    line = orjson.loads(DEMO_LINE)
+    expect = line.pop("expect")
+    (program.folder / "bare.jsonl").write_bytes(orjson.dumps(line | {"note": 1}))
+    program.run("conformance", "bare.jsonl", "--dump", "out.jsonl")
+    dumped = orjson.loads((program.folder / "out.jsonl").read_bytes())
+    assert dumped.pop("expect") == expect
+    assert dumped == line | {"note": 1}
+    assert "cannot write" in program.fails("conformance", "bare.jsonl", "--dump", "nowhere/out.jsonl")
+
+
+# errors -------------------------------------------------------------------------------------------------------------
+
+
+def test_an_unknown_session_is_named_with_its_nearest(imported: Program) -> None:
+    for command in ("replay", "events", "payloads", "spans"):
+        assert "did you mean 'barge_in_vad'" in imported.fails(command, "barge_in_vda")
+    assert "`turnlog sessions` lists" in imported.fails("replay", "zzz")
+
+
+def test_a_turn_or_event_that_is_not_there(imported: Program) -> None:
+    assert "no turn 9" in imported.fails("replay", "barge_in_vad", "--turn", 9)
+    assert "the last one is 171" in imported.fails("replay", "barge_in_vad", "--at", 999)
+    assert "--at takes the seq" in imported.fails("replay", "barge_in_vad", "--at", "soon")
+    assert "there are: videosdk-1.0" in imported.fails("replay", "barge_in_vad", "--rules", "best")
+
+
+def test_no_database_yet(program: Program) -> None:
+    assert "no database at" in program.fails("sessions")
+    assert not program.db.exists()
+
+
+def test_files_that_cannot_be_imported(program: Program) -> None:
+    good = DEMO_LINE.strip()
+    cases = {
+        "missing.jsonl": (None, "No such file"),
+        "text.jsonl": (good + b"\nhello\n", "text.jsonl:2: not JSON"),
+        "unknown.jsonl": (good.replace(b"on_tts_start", b"on_tts_strat"), "unknown hook 'on_tts_strat'"),
+        "argument.jsonl": (good.replace(b'"count":', b'"amount":'), "takes no argument 'amount'"),
+        "shape.jsonl": (b'{"name": "x", "calls": [{"hook": "on_eou_start"}]}', "shape.jsonl:1: calls.0.target"),
+        "list.jsonl": (b"[1]", "list.jsonl:1: "),
+        "cut.jsonl.gz": (DEMO.read_bytes()[:-2000], "truncated or damaged after line 0"),
+    }
+    for name, (content, message) in cases.items():
+        if content is not None:
+            (program.folder / name).write_bytes(content)
+        assert message in program.fails("import", name), name
+
+
+def test_an_import_is_all_or_nothing_per_session(program: Program) -> None:
+    good = orjson.loads(DEMO_LINE)
+    bad = orjson.loads(DEMO_LINE) | {"name": "bad"}
+    bad["calls"][100]["hook"] = "nope"
+    (program.folder / "two.jsonl").write_bytes(orjson.dumps(good) + b"\n" + orjson.dumps(bad) + b"\n")
+    assert "two.jsonl:2: call 100: unknown hook 'nope'" in program.fails("import", "two.jsonl")
+    assert [s["session_id"] for s in orjson.loads(program.run("sessions", "--json").stdout)] == ["barge_in_vad"]
+    good["calls"][50]["perf_ns"] += 1
+    (program.folder / "changed.jsonl").write_bytes(orjson.dumps(good))
+    assert "already stored with other content" in program.fails("import", "changed.jsonl")
+
+
+def test_a_file_of_single_calls(program: Program) -> None:
+    calls = orjson.loads(DEMO_LINE)["calls"]
+    lines = [orjson.dumps({"session": f"s{n % 2}", **call}) for n, call in enumerate(calls)]
+    (program.folder / "calls.jsonl").write_bytes(b"\n".join(lines))
+    assert program.run("import", "calls.jsonl").stdout == "imported 2 sessions, 172 events\n"
+
+
+def test_databases_that_cannot_be_opened(program: Program) -> None:
+    program.db.write_text("not a database " * 100)
+    assert "not an SQLite database" in program.fails("sessions")
+    program.db.unlink()
+    program.run("init")
+    with sqlite3.connect(program.db) as future:
+        future.execute("UPDATE alembic_version SET version_num = '9999'")
+    future.close()
+    assert "upgrade turnlog" in program.fails("sessions")
+    assert "no store for 'mysql'" in program.fails("sessions", "--db", "mysql://localhost/x")
+
+
+def test_a_locked_database(program: Program) -> None:
+    program.run("init")
+    with sqlite3.connect(program.db, isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert "locked by another process" in program.fails("import", DEMO)
+    other.close()
+
+
+def test_a_read_only_database(program: Program) -> None:
+    program.run("import", DEMO)
+    url = f"sqlite:///file:{program.db}?mode=ro&uri=true"
+    assert "barge_in_vad" in program.run("sessions", "--db", url).stdout
+    other = shutil.copy(FIXTURES / "conformance.jsonl.gz", program.folder)
+    assert "read-only" in program.fails("import", other, "--db", url)
+
+
+def test_the_reader_of_our_output_may_leave(imported: Program) -> None:
+    script = f"{sys.executable} -m turnlog events barge_in_vad --json --db {imported.db} | head -1"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "["
+    assert "Traceback" not in done.stderr
+
+
+def test_version_and_help(program: Program) -> None:
+    assert program.run("--version").stdout.strip()
+    for command in (
+        "demo",
+        "init",
+        "import",
+        "sessions",
+        "replay",
+        "events",
+        "payloads",
+        "spans",
+        "recover",
+        "conformance",
+    ):
+        assert command in program.run("--help").stdout
+        assert "Usage" in program.run(command, "--help").stdout

@@ -1,0 +1,130 @@
+"""The projections as a person calls them."""
+
+from __future__ import annotations
+
+import msgspec
+import orjson
+import pytest
+from hypothesis import given
+
+from conftest import FIXTURES
+from eventstore import Event, Recorder, canonical
+from eventstore.errors import NotCanonical
+from eventstore.memory_store import MemoryStore
+from projections import UnknownRules, begin, call_dict, fold
+from projections.span import identities
+from strategies import sessions, streams
+from turnlog import (
+    Clock,
+    analytics_payloads,
+    interruptions,
+    latency,
+    replay,
+    signals,
+    span_tree,
+    turns,
+)
+from turnlog.recordings import events_of, read_recordings
+
+DEMO = next(iter(read_recordings(FIXTURES / "demo.jsonl.gz")))
+EVENTS = events_of(*DEMO)
+
+
+@given(streams(max_size=60))
+def test_each_projection_alone_is_its_part_of_the_replay(events: list[Event]) -> None:
+    """Break: in projections/turn_spans.py, ``trace_turn``, return before the VAD where no spans are wanted."""
+    call = replay(events)
+    assert turns(events) == call.turns
+    assert analytics_payloads(events) == call.payloads
+    assert signals(events) == (call.emits, call.playground)
+    assert span_tree(events) == call.spans
+    assert interruptions(events) == call.interruptions
+    assert len(latency(events)) == len(call.turns)
+
+
+def test_the_demo_call_by_hand() -> None:
+    found = turns(EVENTS)
+    assert [turn.user_speech for turn in found] == [
+        None,
+        "What is your return policy?",
+        "Wait, stop, I meant the other order please.",
+        "The one from last Friday.",
+    ]
+    (interrupted,) = interruptions(EVENTS)
+    assert (interrupted.turn, interrupted.carried_over) == (2, ["vad"])
+    second = latency(EVENTS)[1]
+    assert second.stt is not None
+    assert second.eou is not None
+    assert second.ttft is not None
+    assert second.tts is None  # an interrupted agent never reports that it stopped speaking
+    assert second.e2e == round(second.stt + second.eou + second.ttft, 4)
+
+
+def test_a_discarded_turn_is_kept_with_its_reason() -> None:
+    store = MemoryStore()
+    with Recorder(store, "s") as recorder:
+        recorder.on_eou_start()
+        recorder.on_eou_complete()
+        recorder.complete_turn()
+        recorder.on_user_speech_start()
+        recorder.complete_turn()
+        recorder.on_user_speech_start()
+    call = replay(store.read("s"))
+    assert len(call.turns) == 1
+    (discarded,) = call.discarded
+    assert "no latency was measured" in discarded.reason
+    assert discarded.at == 4
+    assert call.current_turn is not None
+    assert call.current_turn.user_speech_start_time == discarded.turn.user_speech_start_time
+
+
+def test_events_out_of_order_are_refused() -> None:
+    with pytest.raises(NotCanonical, match=r"store\.read\(\), or sort them with canonical\(\)"):
+        replay(reversed(EVENTS))
+    with pytest.raises(NotCanonical, match="comes after event 0"):
+        replay([EVENTS[0], EVENTS[0]])
+    other = msgspec.structs.replace(EVENTS[5], session_id="another", origin="o2")
+    with pytest.raises(NotCanonical, match="two sessions"):
+        replay([*EVENTS[:5], other])
+    assert replay(canonical(reversed(EVENTS))) == replay(EVENTS)
+
+
+def test_unknown_rules_are_named() -> None:
+    with pytest.raises(UnknownRules, match=r"'2\.0'; there are: videosdk-1\.0"):
+        replay(EVENTS, rules="2.0")
+
+
+@given(sessions())
+def test_span_ids_are_derived_and_unique(events: list[Event]) -> None:
+    ordered = canonical(events)
+    state = fold(begin(), ordered)
+    spans = [*state.spans, *state.traces.open.values()]
+    found = identities("s", spans)
+    assert len({span_id for _trace, span_id in found.values()}) == len(spans)
+    for span in spans:
+        if span.parent is not None:
+            assert found[span.id][0] == found[span.parent][0], "one trace"
+    half = fold(begin(), ordered[: len(ordered) // 2])
+    earlier = identities("s", [*half.spans, *half.traces.open.values()])
+    assert earlier.items() <= found.items(), "an export that goes on later uses the same ids"
+
+
+def test_a_replay_survives_what_no_reference_expected() -> None:
+    """Arguments of every wrong type: the reference would raise into its caller; the replay says where, and goes on."""
+    store = MemoryStore()
+    with Recorder(store, "s", clock=Clock(lambda: 10**9, lambda: 10**18)) as recorder:
+        recorder.on_user_speech_start()
+        recorder.add_tts_characters("many")  # type: ignore[arg-type]
+        recorder.set_llm_usage([1])  # type: ignore[arg-type]
+        recorder.on_fallback_event(7)  # type: ignore[arg-type]
+        recorder.add_function_tool_call({"a": -1}, start_time="noon")  # type: ignore[arg-type]
+        recorder.set_user_transcript({"deep": [-1]})  # type: ignore[arg-type]
+        recorder.on_llm_start()
+        recorder.on_llm_first_token()
+        recorder.complete_turn()
+    call = replay(store.read("s"))
+    assert [raised.at for raised in call.raised] == [1, 2, 3]
+    assert len(call.turns) == 1
+    assert call.payloads[0]["user_speech"] == {"deep": [0]}
+    assert call.emits[0].data == {"text": {"deep": [-1]}}  # sent before the payload was made
+    orjson.dumps(call_dict(call))
