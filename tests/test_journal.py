@@ -102,7 +102,7 @@ def test_recovering_twice_is_harmless(tmp_path: Path) -> None:
 
 
 def test_a_sealed_segment_takes_nothing_more(tmp_path: Path) -> None:
-    """Break: in eventstore/journal.py, ``seal``, write one byte less."""
+    """Break: in eventstore/journal.py, ``seal``, write nothing."""
     segment = Segment(tmp_path, 1 << 12)
     segment.write(frame(0))
     segment.seal()

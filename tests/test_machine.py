@@ -12,7 +12,7 @@ from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from eventstore import Recorder, codec, open_store, recover
 from eventstore.errors import StoreUnavailable
@@ -57,6 +57,15 @@ class Recording(RuleBasedStateMachine):
         recorder = Recorder(self.store, "s")  # type: ignore[arg-type]
         self.recorders.append(recorder)
         self.expected[recorder.origin] = []
+
+    @initialize()
+    def begin(self) -> None:
+        self.start()
+
+    @precondition(lambda self: self.recorders)
+    @rule(which=st.integers(0, 2), padding=st.sampled_from([0, 300]))
+    def call_once(self, which: int, padding: int) -> None:
+        self.call(which, 1, padding)
 
     @precondition(lambda self: self.recorders)
     @rule(which=st.integers(0, 2), times=st.integers(1, 30), padding=st.sampled_from([0, 10, 5_000, 300_000]))
@@ -135,4 +144,4 @@ class Recording(RuleBasedStateMachine):
 
 
 TestRecording = Recording.TestCase
-TestRecording.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
+TestRecording.settings = settings(max_examples=120, stateful_step_count=30, deadline=None)

@@ -32,7 +32,6 @@ EVENTS = events_of(*DEMO)
 
 @given(streams(max_size=60))
 def test_each_projection_alone_is_its_part_of_the_replay(events: list[Event]) -> None:
-    """Break: in projections/turn_spans.py, ``trace_turn``, return before the VAD where no spans are wanted."""
     call = replay(events)
     assert turns(events) == call.turns
     assert analytics_payloads(events) == call.payloads
@@ -40,6 +39,17 @@ def test_each_projection_alone_is_its_part_of_the_replay(events: list[Event]) ->
     assert span_tree(events) == call.spans
     assert interruptions(events) == call.interruptions
     assert len(latency(events)) == len(call.turns)
+
+
+@pytest.mark.parametrize("name", ["recordings", "conformance"])
+def test_each_projection_alone_is_its_part_of_a_real_replay(name: str) -> None:
+    """Break: in projections/turn_spans.py, ``trace_turn``, return before the VAD where no spans are wanted."""
+    for place, recording in read_recordings(FIXTURES / f"{name}.jsonl.gz"):
+        events = events_of(place, recording)
+        call = replay(events)
+        assert turns(events) == call.turns
+        assert analytics_payloads(events) == call.payloads
+        assert interruptions(events) == call.interruptions
 
 
 def test_the_demo_call_by_hand() -> None:

@@ -85,7 +85,7 @@ def _lines(path: Path, open_file: Opener) -> Iterator[tuple[str, Any]]:
         with open_file(path) as raw:
             zipped = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
-            lines: IO[bytes] = gzip.GzipFile(fileobj=raw) if zipped else raw
+            lines: Iterable[bytes] = gzip.GzipFile(fileobj=raw) if zipped else raw
             for number, line in enumerate(lines, 1):
                 if line.strip():
                     yield f"{path}:{number}", orjson.loads(line)

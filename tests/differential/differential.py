@@ -17,6 +17,7 @@ from itertools import islice
 from pathlib import Path
 
 import orjson
+import wide
 from rich.progress import track
 
 from turnlog.conformance import run
@@ -46,17 +47,22 @@ def reference_python() -> Path | None:
 
 
 def corpus(python: Path, seed: str, sessions: int) -> list[Recording]:
-    """Fresh calls with what the reference made of them.
+    """Fresh calls with what the reference made of them; a third of the sessions from `wide`.
 
     The calls are the generator's own, not those the driver writes back: the reference changes some in place.
     """
-    generated = subprocess.run(
-        [sys.executable, HERE / "generate.py", seed, str(sessions)], capture_output=True, check=True
+    command = [sys.executable, HERE / "generate.py", seed, str(sessions - sessions // 3)]
+    generated = subprocess.run(command, capture_output=True, check=True).stdout.splitlines()
+    for n in range(sessions // 3):
+        name = f"{seed}-{n:05d}-wide"
+        generated.append(orjson.dumps({"name": name, "calls": wide.calls(name)}))
+    driven = subprocess.run(
+        [python, HERE / "reference.py"], input=b"\n".join(generated) + b"\n", capture_output=True, check=True
     ).stdout
-    driven = subprocess.run([python, HERE / "reference.py"], input=generated, capture_output=True, check=True).stdout
+    answers = [line for line in driven.splitlines() if line.startswith(b"{")]  # the reference prints its errors, too
     return [
         Recording.model_validate(orjson.loads(line) | {"expect": orjson.loads(answer)["expect"]})
-        for line, answer in zip(generated.splitlines(), driven.splitlines(), strict=True)
+        for line, answer in zip(generated, answers, strict=True)
     ]
 
 

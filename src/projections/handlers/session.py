@@ -32,7 +32,10 @@ def set_system_instructions(s: State, now: float, args: Args) -> None:
 
 @with_args
 def set_provider_info(s: State, now: float, args: Args) -> None:
-    s.session.provider_per_component[args["component_type"]] = {
+    component = args["component_type"]
+    if type(component) is not str:
+        raise TypeError("a component is named by text")  # the reference takes any, and could then not be sent as JSON
+    s.session.provider_per_component[component] = {
         "provider_class": args["provider_class"],
         "model_name": args["model_name"],
     }

@@ -1,0 +1,179 @@
+"""Break each law on purpose, in a copy, and see its test go red: ``make mutants``. A test that cannot fail is a defect.
+
+A mutant is a file, a line of it, what to put there, and the test that has to fail.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+HERE = Path(__file__).resolve().parents[1]
+
+
+class Mutant(NamedTuple):
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+MIGRATION = "migrations/versions/0001_events.py"
+SQL = "src/eventstore/sqlite_store.py"
+TURN = "src/projections/handlers/turn.py"
+MUTANTS = [
+    Mutant(MIGRATION, '("UPDATE", "DELETE")', '("UPDATE",)', "test_sqlite_store.py::test_law_1"),
+    Mutant(SQL, "recursive_triggers = ON", "recursive_triggers = OFF", "test_sqlite_store.py::test_law_1"),
+    Mutant(
+        MIGRATION,
+        "sqlite_autoincrement=True",
+        "sqlite_autoincrement=False",
+        "test_sqlite_store.py::test_a_position_is_never_used_twice",
+    ),
+    Mutant(
+        "src/projections/model.py",
+        "    errors: list[dict[str, Any]] = []\n    timestamp",
+        "    errors: list[dict[str, Any]] = msgspec.field(default_factory=lambda kept=[]: kept)\n    timestamp",
+        "test_laws.py::test_law_2",
+    ),
+    Mutant(
+        "src/projections/fold.py",
+        "    handlers = HANDLERS.get\n",
+        "    handlers = HANDLERS.get\n    s.user_speaking = False\n",
+        "test_laws.py::test_law_3",
+    ),
+    Mutant("src/eventstore/event.py", "for n in sorted(s)]", "for n in s]", "test_laws.py::test_law_4"),
+    Mutant(SQL, "ORDER BY seq", "ORDER BY position", "test_laws.py::test_law_4_in_sqlite"),
+    Mutant(
+        "src/eventstore/event.py",
+        "yield (event.perf_ns + offset,",
+        "yield (event.wall_ns,",
+        "test_laws.py::test_several_origins",
+    ),
+    Mutant(
+        "src/eventstore/journal.py",
+        "flags=mmap.MAP_SHARED |",
+        "flags=mmap.MAP_PRIVATE |",
+        "test_kill.py",
+    ),
+    Mutant(
+        "src/eventstore/arguments.py",
+        "    except Exception as error:  # noqa: BLE001 - anything a guest's",
+        "    except KeyError as error:  # noqa: BLE001 - anything a guest's",
+        "test_laws.py::test_law_6",
+    ),
+    Mutant(
+        "src/eventstore/arguments.py",
+        'data.find(b"null") < 0',
+        "True",
+        "test_laws.py::test_law_6_what_was_changed_is_marked",
+    ),
+    Mutant(
+        "src/eventstore/codec.py",
+        "range(event.version, hook.version)",
+        "range(event.version + 1, hook.version)",
+        "test_laws.py::test_law_7_old",
+    ),
+    Mutant(
+        "src/eventstore/frames.py",
+        " or zlib.crc32(found) != checksum",
+        "",
+        "test_journal.py::test_a_journal_damaged",
+    ),
+    Mutant(
+        "src/eventstore/journal.py",
+        "while self.end < self.size:",
+        "while self.end < 0:",
+        "test_journal.py::test_a_sealed_segment",
+    ),
+    Mutant(
+        "src/eventstore/backlog.py",
+        "segment.close(remove=segment.acknowledged == segment.end)",
+        "segment.close(remove=True)",
+        "test_machine.py",
+    ),
+    Mutant(
+        "src/eventstore/backlog.py",
+        "            self.dropped += lost\n",
+        "",
+        "test_journal.py::test_at_its_bound",
+    ),
+    Mutant(
+        "src/projections/turn_spans.py",
+        '    _each(t, "VAD", _vad, turn.vad_metrics)\n    if not s.spans_wanted:\n        return\n',
+        '    if not s.spans_wanted:\n        return\n    _each(t, "VAD", _vad, turn.vad_metrics)\n',
+        "test_projections.py::test_each_projection_alone_is_its_part_of_a_real",
+    ),
+    Mutant(
+        "src/projections/handlers/session.py",
+        "sorted({str(component) for component in components})",
+        "list({str(component) for component in components})",
+        "test_determinism.py",
+    ),
+    Mutant("src/projections/timing.py", "round(seconds * 1000, 4)", "round(seconds * 1000, 3)", "test_conformance.py"),
+    Mutant(
+        "src/projections/span.py", "* 1_000_000_000)\n    except", "* 1e9 + 0.5)\n    except", "test_conformance.py"
+    ),
+    Mutant(TURN, "if len(turn.vad_metrics) >= 2:", "if len(turn.vad_metrics) >= 3:", "test_conformance.py"),
+]
+
+
+def survives(mutant: Mutant, folder: Path) -> bool:
+    """Whether the tests pass all the same."""
+    target = folder / mutant.file
+    source = (HERE / mutant.file).read_text()
+    assert mutant.old in source, f"{mutant.file} has no {mutant.old!r} any more"
+    target.write_text(source.replace(mutant.old, mutant.new))
+    test, _colons, name = mutant.test.partition("::")
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-x",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        f"tests/{test}",
+        "-k",
+        name or "test",
+    ]
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(folder / "src"), "TURNLOG_KILLS": "4"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    target.write_text(source)
+    if done.returncode not in (0, 1):
+        print(done.stdout[-2000:], done.stderr[-2000:])
+        raise SystemExit(f"the test could not be run: {mutant.test}")
+    return done.returncode == 0
+
+
+def main() -> int:
+    survivors = 0
+    with tempfile.TemporaryDirectory(prefix="turnlog-mutants-") as name:
+        folder = Path(name)
+        for part in ("src", "migrations", "tests", "fixtures"):
+            shutil.copytree(HERE / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+        for part in ("pyproject.toml", "alembic.ini"):
+            shutil.copy(HERE / part, folder)
+        wanted = [mutant for mutant in MUTANTS if all(word in str(mutant) for word in sys.argv[1:])]
+        for mutant in wanted:
+            alive = survives(mutant, folder)
+            survivors += alive
+            shown = mutant.new.strip().partition("\n")[0][:60]
+            print(f"{'SURVIVED' if alive else 'caught  '} {mutant.file}: {shown!r} by {mutant.test}", flush=True)
+    print(f"{len(wanted) - survivors} of {len(wanted)} broken laws were caught")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

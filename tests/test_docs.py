@@ -1,0 +1,60 @@
+"""What README.md tells people to do works."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parents[1]
+README = (HERE / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_python_example_runs(tmp_path: Path) -> None:
+    (example,) = blocks("python")
+    assert len(example.strip().splitlines()) <= 14
+    done = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Turn(" in done.stdout
+    assert "userSpeechDuration" in done.stdout
+
+
+def test_the_commands_run(tmp_path: Path) -> None:
+    environment = os.environ | {"TURNLOG_DB": str(tmp_path / "calls.db"), "PYTHONPATH": str(HERE / "src")}
+    ran = 0
+    for block in blocks("sh"):
+        for line in block.splitlines():
+            command, *arguments = line.partition("#")[0].split() or [""]
+            if command != "turnlog":
+                continue
+            done = subprocess.run(
+                [sys.executable, "-m", "turnlog", *arguments],
+                cwd=HERE,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, f"{line}: {done.stderr}"
+            ran += 1
+    assert ran >= 7
+
+
+def test_readme_begins_with_the_two_commands() -> None:
+    assert [line.split("#")[0].strip() for line in blocks("sh")[0].strip().splitlines()] == ["make demo", "make test"]
+
+
+def test_nothing_names_a_machine() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=HERE, capture_output=True, text=True, check=False).stdout.split()
+    for name in listed:
+        path = HERE / name
+        if path.suffix in (".py", ".md", ".toml", ".ini", ".sh", ".json", ""):
+            text = path.read_text()
+            assert "/" + "work/" not in text, name
+            assert "shared" + "/" not in text, name
