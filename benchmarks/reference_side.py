@@ -77,7 +77,7 @@ def hooks(path):
     recordings = [json.loads(line) for line in gzip.decompress(Path(path).read_bytes()).splitlines()]
     sessions = [r["calls"] for r in recordings if "-" not in r["name"] or r["name"].endswith("cascade")]
     best = float("inf")
-    for _ in range(5):
+    for _ in range(10):
         spent = calls = 0
         for session in sessions:
             collector = metrics.MetricsCollector()

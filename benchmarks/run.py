@@ -39,7 +39,7 @@ BATCH = 1000
 def hook_cost(recordings: list[Recording], durability: Durability, store: Store) -> float:
     """Microseconds a hook call on the caller's side: all calls in one burst, the writer idle before it."""
     best = float("inf")
-    for _ in range(5):
+    for _ in range(10):
         with Recorder(store, durability=durability) as recorder:
             ready = _ready(recorder, recordings)
             recorder.start_turn()

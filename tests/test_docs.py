@@ -22,7 +22,7 @@ def test_the_python_example_runs(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Turn(" in done.stdout
-    assert "userSpeechDuration" in done.stdout
+    assert "userSpeechStartTime" in done.stdout
 
 
 def test_the_commands_run(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ class Pending(msgspec.Struct, gc=False):
     seq: int
     perf_ns: int
     wall_ns: int
-    args: Args | bytes | None
+    args: Args | bytes | None = None
 
     def event(self) -> Event:
         args = encode_args(self.args) if isinstance(self.args, dict) else self.args or b"{}"
@@ -70,8 +70,10 @@ class Backlog:
         """The writer sleeps; whoever adds next has to wake it."""
         self.write: Callable[[bytes], int] = _no_segment
         """Writes a frame into the active segment; raises `ValueError` if it does not fit."""
-        self.memory: deque[Pending | Event] = deque()
         self.limit_events = max(1, limit_bytes // EVENT_BYTES)
+        self.memory: deque[Pending | Event] = deque(maxlen=self.limit_events)
+        """Full, it drops the oldest by itself; `_count_gap` finds out."""
+        self._next_seq: dict[tuple[str, str], int] = {}
         self.closed = False
         self.dropped = 0
         """Calls that are lost: at the bound, or after `close`."""
@@ -85,7 +87,7 @@ class Backlog:
         self._in_flight: list[Event] = []
         """Events from memory that the writer has taken."""
         self._memory_out = 0
-        """How many events have left the memory for good."""
+        """How many events have gone from memory to the store. (For each that the bound drops, another comes.)"""
         self._retry_at = 0.0
         if folder is not None:
             try:
@@ -111,8 +113,9 @@ class Backlog:
             except OSError as error:
                 self.unjournaled += 1
                 self.complain(f"journal in {self.folder}: {error.strerror or error}; calls are kept in memory")
+                if len(self.memory) == self.limit_events:
+                    self._drop(1)
                 self.memory.append(frames.event(frames.body(frame)))
-                self.keep_newest()
 
     def sync(self) -> None:
         """What was added is on the disk."""
@@ -124,14 +127,18 @@ class Backlog:
         self.dropped += 1
         self.complain("a hook was called after the recorder was closed; such calls are not kept")
 
-    def keep_newest(self) -> None:
-        """Hold the memory to its bound."""
-        with self.lock:
-            while len(self.memory) > self.limit_events:
-                self.memory.popleft()
-                self._memory_out += 1
-                self.dropped += 1
-                self.complain(f"the backlog in memory is at its bound of {self.limit_events} calls; the oldest go")
+    def _drop(self, calls: int) -> None:
+        self.dropped += calls
+        self.complain(f"the backlog in memory is at its bound of {self.limit_events} calls; the oldest are dropped")
+
+    def _count_gap(self, call: Pending) -> None:
+        """A gap in a recorder's ``seq`` is what the bound has dropped, or a call that another thread overtook."""
+        expected = self._next_seq.get(call.source, 0)
+        if call.seq > expected:
+            self._drop(call.seq - expected)
+        elif call.seq < expected:
+            self.dropped -= 1
+        self._next_seq[call.source] = max(expected, call.seq + 1)
 
     def _next_segment(self, size: int) -> Segment:
         assert self.folder is not None
@@ -179,7 +186,10 @@ class Backlog:
         """The oldest events that have not been taken; none if there are none."""
         with self.lock:
             while self.memory and len(self._in_flight) < BATCH_EVENTS:
-                self._in_flight.append(_event(self.memory.popleft()))
+                call = self.memory.popleft()
+                if isinstance(call, Pending):
+                    self._count_gap(call)
+                self._in_flight.append(_event(call))
             if self._in_flight:
                 return list(self._in_flight)
             for segment in self._segments:

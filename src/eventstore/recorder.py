@@ -16,7 +16,7 @@ from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol, Self, get_args
 from zlib import crc32
 
 from eventstore import frames
@@ -91,6 +91,8 @@ class Recorder(CollectorHooks):
         ``memory`` (it does not survive the process). ``journal`` is a folder, by default beside the database. At
         ``journal_limit_bytes`` the oldest calls are dropped, and counted in `health`.
         """
+        if durability not in get_args(Durability):
+            raise ValueError(f"durability is one of {', '.join(get_args(Durability))}, not {durability!r}")
         self.session_id = _name(session_id or uuid.uuid4().hex)
         self.origin = _name(origin or uuid.uuid4().hex[:12])
         self.store = store
@@ -233,15 +235,14 @@ def _remembering(
     """The hot path with durability ``memory``: arguments that cannot change any more are encoded by the writer."""
     source = session_id, origin
     perf_ns, wall_ns = clock
-    next_seq, memory, limit, unchanging = count().__next__, backlog.memory, backlog.limit_events, UNCHANGING
-    append = memory.append
+    next_seq, append, unchanging = count().__next__, backlog.memory.append, UNCHANGING
 
     def record(hook: str, args: Args | None = None, adapt: Callable[[Args], Args] | None = None) -> None:
         try:
-            seq, perf, wall = next_seq(), perf_ns(), wall_ns()
             if args is None:
-                append(Pending(source, hook, seq, perf, wall, None))
+                append(Pending(source, hook, next_seq(), perf_ns(), wall_ns()))
             else:
+                seq, perf, wall = next_seq(), perf_ns(), wall_ns()
                 data: Args | bytes = args
                 if adapt is not None:
                     data = encode_args(_adapted(adapt, args))
@@ -254,8 +255,6 @@ def _remembering(
             if backlog.idle:
                 backlog.idle = False
                 backlog.wake.set()
-            if len(memory) > limit:
-                backlog.keep_newest()
         except Exception as error:  # noqa: BLE001 - law 6
             fail(error)
 

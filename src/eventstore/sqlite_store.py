@@ -13,9 +13,11 @@ from contextlib import closing, contextmanager
 from functools import partial
 from itertools import starmap
 from pathlib import Path
+from typing import Self
+from urllib.parse import quote
 
 import msgspec
-from sqlalchemy import create_engine, event, make_url
+from sqlalchemy import URL, create_engine, event, make_url
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
@@ -49,9 +51,15 @@ _as_tuple = msgspec.structs.astuple
 
 
 class SqliteStore:
-    def __init__(self, url: str) -> None:
+    @classmethod
+    def at(cls, path: Path) -> Self:
+        """The store in that file."""
+        return cls(URL.create("sqlite", database=str(path)))
+
+    def __init__(self, url: str | URL) -> None:
         """``url`` as SQLAlchemy reads it: ``sqlite:///calls.db``. Raises `StoreError` with what to do."""
-        database = make_url(url).database
+        url = make_url(url)
+        database = url.database
         self._name = database or "sqlite in memory"
         self.journal: Path | None = None
         if not database or database == ":memory:":
@@ -71,12 +79,13 @@ class SqliteStore:
             self._engine.dispose()
             raise
 
-    def _make_openable(self, url: str, path: Path) -> str:
+    def _make_openable(self, url: URL, path: Path) -> URL:
         if path.is_dir():
             raise StoreError(f"{path} is a folder, not a database file")
         if path.exists() and not os.access(path, os.W_OK) and not path.with_name(path.name + "-wal").exists():
             # SQLite wants to write beside a database in WAL mode even to read it, unless told that nobody changes it
-            return f"sqlite:///file:{path}?mode=ro&immutable=1&uri=true"
+            query = {"mode": "ro", "immutable": "1", "uri": "true"}
+            return URL.create("sqlite", database=f"file:{quote(str(path))}", query=query)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -171,7 +180,7 @@ def _stored_position(driver: sqlite3.Connection, row: tuple[object, ...]) -> int
     return int(position)
 
 
-def _engine(url: str) -> Engine:
+def _engine(url: URL) -> Engine:
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
 
     @event.listens_for(engine, "connect")
@@ -190,5 +199,5 @@ def _engine(url: str) -> Engine:
     return engine
 
 
-def _is_read_only(url: str) -> bool:
-    return "mode=ro" in url
+def _is_read_only(url: URL) -> bool:
+    return url.query.get("mode") == "ro"

@@ -57,12 +57,14 @@ def open_store(url: str | Path) -> Store:
     Raises `StoreError`, or one of its kinds, with what to do.
     """
     text = str(url)
+    if "://" not in text and text != "memory:":
+        from eventstore.sqlite_store import SqliteStore
+
+        return SqliteStore.at(Path(text).expanduser())
     if text == "memory:":
         from eventstore.memory_store import MemoryStore
 
         return MemoryStore()
-    if "://" not in text:
-        text = f"sqlite:///{Path(text).expanduser()}"
     if text.startswith("sqlite:"):
         from eventstore.sqlite_store import SqliteStore
 

@@ -29,31 +29,37 @@ def fold(s: State, events: Iterable[Event]) -> State:
     Raises `NotCanonical` if they do not, `UnknownHook` or `NewerEvent` for what only a newer turnlog can read.
     """
     handlers = HANDLERS.get
-    for event in events:
-        seq = event.seq
-        if event.origin != s.origin:
-            _change_origin(s, event)
-        if seq <= s.last_seq:
-            raise NotCanonical(
-                f"event {seq} of origin {event.origin!r} in session {event.session_id!r} comes after event "
-                f"{s.last_seq}: read events with store.read(), or sort them with canonical()"
-            )
-        s.last_seq = seq
-        s.at += 1
-        s.wall_ns = event.wall_ns
-        bare, with_args, version = handlers(event.hook, _UNKNOWN)
-        args = None
-        if event.version != version:
-            args = decode(event)  # an older version, or a hook that only a newer turnlog knows
-        elif with_args is not None:
-            args = loads(event.payload)
-        try:
-            if bare is not None:
-                bare(s, event.perf_ns / 1e9)
-            else:
-                with_args(s, event.perf_ns / 1e9, args)  # type: ignore[misc, arg-type]  # one of the two there is
-        except STUMBLES as error:
-            s.raised.append(Raised(s.at, type(error).__name__))
+    origin, last_seq, at = s.origin, s.last_seq, s.at
+    try:
+        for event in events:
+            if event.origin != origin:
+                s.last_seq = last_seq
+                _change_origin(s, event)
+                origin, last_seq = s.origin, s.last_seq
+            seq = event.seq
+            if seq <= last_seq:
+                raise NotCanonical(
+                    f"event {seq} of origin {origin!r} in session {event.session_id!r} comes after event {last_seq}: "
+                    "read events with store.read(), or sort them with canonical()"
+                )
+            bare, with_args, version = handlers(event.hook, _UNKNOWN)
+            args = None
+            if event.version != version:
+                args = decode(event)  # an older version, or what only a newer turnlog knows: then it raises
+            elif with_args is not None:
+                args = loads(event.payload)
+            last_seq = seq
+            s.at = at = at + 1
+            s.wall_ns = event.wall_ns
+            try:
+                if bare is not None:
+                    bare(s, event.perf_ns / 1e9)
+                else:
+                    with_args(s, event.perf_ns / 1e9, args)  # type: ignore[misc, arg-type]  # one of the two there is
+            except STUMBLES as error:
+                s.raised.append(Raised(at, type(error).__name__))
+    finally:
+        s.last_seq = last_seq
     return s
 
 

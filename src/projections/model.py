@@ -263,10 +263,18 @@ class Turn(msgspec.Struct, gc=False):
     thinking_audio_override_thinking: bool | None = None
 
 
+_ATOMS = frozenset({str, int, float, bool, type(None)})
+
+
+def snapshot(value: Any) -> Any:
+    """``value`` as it is now, for what must not change when the turn goes on."""
+    return value if type(value) in _ATOMS else msgspec.to_builtins(value)
+
+
 def turn_dict(turn: Turn, session: Session | None) -> dict[str, Any]:
     """The turn as the reference's ``TurnMetrics`` looks, with its own copy of everything.
 
-    Until it is completed (``session`` None) a turn has a session of its own there, new when the turn was.
+    Until somebody tries to complete it (``session`` None) a turn has a session of its own there, new when the turn was.
     """
     fields: dict[str, Any] = msgspec.to_builtins(turn)
     fields["session_metrics"] = msgspec.to_builtins(session or Session(session_start_time=turn.timestamp))

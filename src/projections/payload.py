@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from projections.model import Realtime, Session, Turn
+from projections.model import Realtime, Session, Turn, snapshot
 
 REALTIME_LLMS = frozenset({"GeminiRealtime", "OpenAIRealtime"})
 """Provider classes that are set as ``llm`` but are speech-to-speech models."""
@@ -54,7 +54,7 @@ def analytics_payload(turn: Turn, session: Session, *, turns_opened: int, turns_
             "startTime": event.start_time,
             "endTime": event.end_time,
             "durationInMs": event.duration_ms,
-            "text": event.text,
+            "text": snapshot(event.text),
         }
         for event in turn.timeline_event_metrics
     ]

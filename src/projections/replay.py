@@ -32,6 +32,8 @@ class Call(NamedTuple):
     """Completed turns."""
     current_turn: Turn | None
     """The turn that is still open."""
+    current_turn_session: Session | None
+    """The session, where the open turn has it already (see `State.turn_has_session`)."""
     discarded: list[Discarded]
     interruptions: list[Interrupted]
     payloads: list[dict[str, Any]]
@@ -59,6 +61,7 @@ def call_of(s: State) -> Call:
         session=s.session,
         turns=s.turns,
         current_turn=s.turn,
+        current_turn_session=s.session if s.turn_has_session else None,
         discarded=s.discarded,
         interruptions=s.interruptions,
         payloads=s.payloads,
@@ -161,9 +164,13 @@ def call_dict(call: Call) -> dict[str, Any]:
         trace_id, span_id = ids[span.id]
         return {"trace_id": trace_id, "span_id": span_id, **msgspec.to_builtins(span)}
 
-    plain = call._asdict() | {
+    plain = call._asdict()
+    del plain["current_turn_session"]
+    plain |= {
         "turns": [turn_dict(turn, call.session) for turn in call.turns],
-        "current_turn": turn_dict(call.current_turn, None) if call.current_turn is not None else None,
+        "current_turn": (
+            turn_dict(call.current_turn, call.current_turn_session) if call.current_turn is not None else None
+        ),
         "discarded": [d._asdict() | {"turn": turn_dict(d.turn, call.session)} for d in call.discarded],
         "emits": [emit._asdict() for emit in call.emits],
         "playground": [message._asdict() for message in call.playground],

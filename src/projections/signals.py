@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
+from projections.model import snapshot
 from projections.state import Emit, PlaygroundMessage, State
-
-_ATOMS = (str, int, float, bool, type(None))
 
 
 def emit(s: State, name: str, data: dict[str, Any]) -> None:
@@ -17,12 +14,13 @@ def emit(s: State, name: str, data: dict[str, Any]) -> None:
         s.emits.append(Emit(name, data, s.at))
 
 
-def play(s: State, **metrics: Any) -> None:
-    """Send values to the playground, if one is attached (reference: ``send_cascading_metrics``)."""
+def play(s: State, name: str, value: Any) -> None:
+    """Send a value to the playground, if one is attached (reference: ``send_cascading_metrics``)."""
     if s.playground_attached and s.signals_wanted:
-        s.playground.append(PlaygroundMessage({k: snapshot(v) for k, v in metrics.items()}, False, s.at))
+        s.playground.append(PlaygroundMessage({name: snapshot(value)}, False, s.at))
 
 
-def snapshot(value: Any) -> Any:
-    """``value`` as it is now: what is sent must not change when the turn goes on."""
-    return value if type(value) in _ATOMS else msgspec.to_builtins(value)
+def play_all(s: State, **values: Any) -> None:
+    """Send several values in one message."""
+    if s.playground_attached and s.signals_wanted:
+        s.playground.append(PlaygroundMessage({k: snapshot(v) for k, v in values.items()}, False, s.at))

@@ -125,6 +125,8 @@ class State(msgspec.Struct):
     # the reference's MetricsCollector
     session: Session = msgspec.field(default_factory=Session)
     turn: Turn | None = None
+    turn_has_session: bool = False
+    """The open turn was nearly completed: the reference had given it the session when it raised."""
     total_turns: int = 0
     total_interruptions: int = 0
     playground_attached: bool = False

@@ -42,7 +42,9 @@ def as_expected(call: Call) -> dict[str, Any]:
         ],
         "turns": [turn_dict(turn, call.session) for turn in call.turns],
         "session": msgspec.to_builtins(call.session),
-        "current_turn": turn_dict(call.current_turn, None) if call.current_turn is not None else None,
+        "current_turn": (
+            turn_dict(call.current_turn, call.current_turn_session) if call.current_turn is not None else None
+        ),
         "spans": [_span(span) for span in call.spans],
         "spans_started": call.spans_started,
         "totals": {"turns": call.total_turns, "interruptions": call.total_interruptions},

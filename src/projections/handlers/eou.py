@@ -35,7 +35,7 @@ def on_eou_complete(s: State, now: float) -> None:
         eou = _last(s.turn)
         eou.eou_end_time = now
         eou.eou_latency = latency
-        play(s, eou_latency=latency)
+        play(s, "eou_latency", latency)
     s.eou_start = None
 
 

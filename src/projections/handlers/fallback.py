@@ -20,7 +20,7 @@ def _add_error(turn: Turn, source: Any, message: str, now: float) -> None:
 def add_error(s: State, now: float, args: Args) -> None:
     if s.turn is not None:
         _add_error(s.turn, args["source"], str(args["message"]), now)
-        play(s, errors=s.turn.errors)
+        play(s, "errors", s.turn.errors)
 
 
 @with_args

@@ -19,7 +19,7 @@ def on_interrupted(s: State, now: float) -> None:
     if s.turn is not None:
         s.turn.is_interrupted = True
         s.interrupted_at = now
-        play(s, interrupted=True)
+        play(s, "interrupted", True)
 
 
 @with_args

@@ -5,7 +5,7 @@ from __future__ import annotations
 from eventstore.arguments import Args
 from projections.handlers.table import with_args
 from projections.model import Kb
-from projections.signals import play
+from projections.signals import play_all
 from projections.state import State
 from projections.timing import milliseconds
 
@@ -26,7 +26,7 @@ def on_knowledge_base_complete(s: State, now: float, args: Args) -> None:
     kb.kb_end_time = now
     if kb.kb_start_time:
         kb.kb_retrieval_latency = milliseconds(now - kb.kb_start_time)
-    play(
+    play_all(
         s,
         kb_id=kb.kb_id,
         kb_retrieval_latency=kb.kb_retrieval_latency,

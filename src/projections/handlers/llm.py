@@ -5,7 +5,7 @@ from __future__ import annotations
 from eventstore.arguments import Args
 from projections.handlers.table import bare, with_args
 from projections.model import Llm, Turn
-from projections.signals import play
+from projections.signals import play, play_all
 from projections.state import State
 from projections.timing import milliseconds
 
@@ -31,7 +31,7 @@ def on_llm_first_token(s: State, now: float) -> None:
     if llm.llm_start_time:
         llm.llm_first_token_time = now
         llm.llm_ttft = milliseconds(now - llm.llm_start_time)
-        play(s, llm_ttft=llm.llm_ttft)
+        play(s, "llm_ttft", llm.llm_ttft)
 
 
 @bare
@@ -43,7 +43,7 @@ def on_llm_complete(s: State, now: float) -> None:
         llm = s.turn.llm_metrics[-1]
         llm.llm_end_time = now
         llm.llm_duration = duration
-        play(s, llm_duration=duration)
+        play(s, "llm_duration", duration)
     s.llm_start = None
 
 
@@ -66,7 +66,7 @@ def set_llm_usage(s: State, now: float, args: Args) -> None:
     llm.prompt_cached_tokens = usage.get("prompt_cached_tokens")
     if llm.llm_duration and llm.llm_duration > 0 and llm.completion_tokens and llm.completion_tokens > 0:
         llm.tokens_per_second = round(llm.completion_tokens / (llm.llm_duration / 1000), 2)
-    play(
+    play_all(
         s,
         prompt_tokens=llm.prompt_tokens,
         completion_tokens=llm.completion_tokens,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from eventstore.arguments import Args
 from projections.handlers.table import with_args
 from projections.handlers.turn import current_turn
-from projections.signals import emit, play, snapshot
+from projections.model import snapshot
+from projections.signals import emit, play
 from projections.state import State
 from projections.timing import has_timeline, label_timeline, start_timeline
 
@@ -24,7 +25,7 @@ def set_user_transcript(s: State, now: float, args: Args) -> None:
     if not has_timeline(turn, "user_speech"):
         start_timeline(turn, "user_speech", now)
     label_timeline(turn, "user_speech", text)
-    play(s, user_speech=text)
+    play(s, "user_speech", text)
 
 
 @with_args
@@ -35,4 +36,4 @@ def set_agent_response(s: State, now: float, args: Args) -> None:
     if not has_timeline(turn, "agent_speech"):
         start_timeline(turn, "agent_speech", now)
     label_timeline(turn, "agent_speech", text)
-    play(s, agent_speech=text)
+    play(s, "agent_speech", text)

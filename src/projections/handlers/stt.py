@@ -39,7 +39,7 @@ def on_stt_complete(s: State, now: float, args: Args) -> None:
         stt.stt_latency = milliseconds(now - s.stt_start)
         stt.stt_confidence = args.get("confidence", 0.0)
         stt.stt_duration = args.get("duration", 0.0)
-        play(s, stt_latency=stt.stt_latency)
+        play(s, "stt_latency", stt.stt_latency)
     if args.get("transcript"):
         stt.stt_transcript = args["transcript"]
     s.stt_start = None
@@ -54,7 +54,7 @@ def on_stt_preflight_end(s: State, now: float, args: Args) -> None:
         stt.stt_preflight_end_time = now
         stt.stt_preflight_latency = milliseconds(now - stt.stt_start_time)
         stt.stt_preflight_transcript = args.get("transcript", "")
-        play(s, stt_preflight_latency=stt.stt_preflight_latency)
+        play(s, "stt_preflight_latency", stt.stt_preflight_latency)
 
 
 @bare
@@ -65,7 +65,7 @@ def on_stt_interim_end(s: State, now: float) -> None:
     if stt.stt_start_time and not stt.stt_interim_latency:
         stt.stt_interim_end_time = now
         stt.stt_interim_latency = milliseconds(now - stt.stt_start_time)
-        play(s, stt_interim_latency=stt.stt_interim_latency)
+        play(s, "stt_interim_latency", stt.stt_interim_latency)
 
 
 @with_args

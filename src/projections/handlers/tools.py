@@ -35,7 +35,7 @@ def add_function_tool_call(s: State, now: float, args: Args) -> None:
     turn.function_tool_timestamps.append(
         {"tool_name": name, "timestamp": start, "readable_time": _time_of_day(s.wall_ns)}
     )
-    play(s, function_tool_timestamps=turn.function_tool_timestamps)
+    play(s, "function_tool_timestamps", turn.function_tool_timestamps)
 
 
 @with_args
@@ -58,4 +58,4 @@ def add_mcp_tool_call(s: State, now: float, args: Args) -> None:
 def set_a2a_handoff(s: State, now: float) -> None:
     if s.turn is not None:
         s.turn.is_a2a_enabled = s.turn.handoff_occurred = True
-        play(s, handoff_occurred=True)
+        play(s, "handoff_occurred", True)

@@ -34,7 +34,7 @@ def on_tts_first_byte(s: State, now: float) -> None:
         tts.tts_end_time = now
         tts.ttfb = milliseconds(now - s.tts_start)
         tts.tts_first_byte_time = now
-        play(s, ttfb=tts.ttfb)
+        play(s, "ttfb", tts.ttfb)
     s.tts_first_byte = now
 
 
@@ -62,8 +62,8 @@ def on_agent_speech_end(s: State, now: float) -> None:
         if tts is not None:
             tts.tts_latency = milliseconds(s.tts_first_byte - s.tts_start)
         turn.agent_speech_duration = milliseconds(now - turn.agent_speech_start_time)
-        play(s, tts_latency=tts.tts_latency if tts is not None else None)
-        play(s, agent_speech_duration=turn.agent_speech_duration)
+        play(s, "tts_latency", tts.tts_latency if tts is not None else None)
+        play(s, "agent_speech_duration", turn.agent_speech_duration)
     s.tts_start = s.tts_first_byte = None
 
 
@@ -73,4 +73,4 @@ def add_tts_characters(s: State, now: float, args: Args) -> None:
         return
     tts = _last(s.turn)
     tts.tts_characters = (tts.tts_characters or 0) + args["count"]
-    play(s, tts_characters=tts.tts_characters)
+    play(s, "tts_characters", tts.tts_characters)

@@ -28,6 +28,7 @@ def start_turn(s: State, now: float) -> None:
     if s.turn is not None:
         complete_turn(s, now)
     s.total_turns += 1
+    s.turn_has_session = False
     opened_at = s.wall_ns / 1e9
     turn = s.turn = Turn(
         turn_id=_turn_id(opened_at, s.session.session_id, s.total_turns),
@@ -55,6 +56,7 @@ def complete_turn(s: State, now: float) -> None:
     turn = s.turn
     if turn is None:
         return
+    s.turn_has_session = True
     latency = e2e(turn)
     if latency is not None:  # else one that the realtime timer set stays
         turn.e2e_latency = latency

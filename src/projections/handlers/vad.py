@@ -39,7 +39,7 @@ def on_user_speech_end(s: State, now: float) -> None:
     if not turn.vad_metrics:
         turn.vad_metrics.append(Vad())
     turn.vad_metrics[-1].user_speech_end_time = now
-    play(s, user_speech_duration=turn.user_speech_duration)
+    play(s, "user_speech_duration", turn.user_speech_duration)
 
 
 @with_args

@@ -97,15 +97,24 @@ def events(context: typer.Context, session: SessionArgument, db: DbOption = None
         print_json([_event(event) for event in found])
         return
     several = len({event.origin for event in found}) > 1
-    table = Table("seq", "+ms", "hook", "arguments")
-    table.columns[0].justify = table.columns[1].justify = "right"
+    table = Table()
+    table.add_column("seq", justify="right", no_wrap=True)
+    table.add_column("+ms", justify="right", no_wrap=True)
+    table.add_column("hook", no_wrap=True)
+    table.add_column("arguments", no_wrap=True)
+    console = output()
+    room = max(20, console.width - 60)
     for event in found:
         name = f"{event.origin}:{event.seq}" if several else str(event.seq)
         since = (event.perf_ns - found[0].perf_ns) / 1e6 if event.origin == found[0].origin else float("nan")
         arguments = "" if event.payload == "{}" else event.payload
-        short = arguments if len(arguments) <= 100 else arguments[:99] + "…"
-        table.add_row(escape(name), f"{since:.1f}", event.hook, escape(short))
-    output().print(table)
+        table.add_row(
+            escape(name),
+            f"{since:.1f}",
+            event.hook,
+            escape(arguments if len(arguments) <= room else arguments[: room - 1] + "…"),
+        )
+    console.print(table)
 
 
 def _event(event: Event) -> dict[str, object]:

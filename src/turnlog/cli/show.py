@@ -22,7 +22,7 @@ def show_call(console: Console, call: Call, only: int | None = None) -> None:
     if only is None and call.current_turn is not None:
         turns.append(("open", call.current_turn))
     console.print(_summary(call))
-    console.print(_table(turns))
+    console.print(_table(turns, console.width))
     carried = {found.turn: found.carried_over for found in call.interruptions}
     for name, turn in turns:
         _show_turn(console, name, turn, carried.get(int(name)) if name.isdigit() else None)
@@ -38,24 +38,33 @@ def _summary(call: Call) -> str:
     return f"[bold]{escape(call.session_name)}[/]  {', '.join(counts)}  [dim]rules {call.rules}[/]"
 
 
-def _table(turns: list[tuple[str, Turn]]) -> Table:
-    table = Table("turn", "user", "agent", "E2E", "STT", "EOU", "LLM", "TTS", "realtime", "")
-    for column in table.columns[3:9]:
-        column.justify = "right"
-    table.caption = "milliseconds; LLM to the first token, TTS to the first byte; E2E as the rules add it up"
-    for name, turn in turns:
-        found = latency_of(turn, 0)
-        parts = found.e2e, found.stt, found.eou, found.ttft, found.tts if found.tts is not None else found.ttfb
-        numbers = ["–" if part is None else f"{part:,.0f}" for part in (*parts, found.realtime)]
+def _table(turns: list[tuple[str, Turn]], width: int) -> Table:
+    rows = [(name, turn, latency_of(turn, 0)) for name, turn in turns]
+    with_realtime = any(found.realtime is not None for _name, _turn, found in rows)
+    table = Table()
+    table.add_column("turn", no_wrap=True)
+    table.add_column("user", no_wrap=True)
+    table.add_column("agent", no_wrap=True)
+    for name in ["E2E", "STT", "EOU", "LLM", "TTS", *(["realtime"] if with_realtime else [])]:
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    words = min(48, max(8, (width - 68) // 2))
+    table.caption = "milliseconds; LLM: first token, TTS: first byte, E2E: as the rules add up"
+    for name, turn, found in rows:
+        parts = [found.e2e, found.stt, found.eou, found.ttft, found.tts if found.tts is not None else found.ttfb]
+        parts += [found.realtime] if with_realtime else []
+        numbers = ["–" if part is None else f"{part:,.0f}" for part in parts]
         marks = ["[red]interrupted[/]"] if turn.is_interrupted else []
         marks += [f"[red]{len(turn.errors)} errors[/]"] if turn.errors else []
-        table.add_row(name, _quote(turn.user_speech), _quote(turn.agent_speech), *numbers, " ".join(marks))
+        table.add_row(
+            name, _quote(turn.user_speech, words), _quote(turn.agent_speech, words), *numbers, " ".join(marks)
+        )
     return table
 
 
-def _quote(text: object) -> str:
-    words = "–" if text is None else str(text)
-    return escape(words if len(words) <= 48 else words[:47] + "…")
+def _quote(text: object, width: int) -> str:
+    line = "–" if text is None else " ".join(str(text).split())
+    return escape(line if len(line) <= width else line[: width - 1] + "…")
 
 
 def _show_turn(console: Console, name: str, turn: Turn, carried: list[str] | None) -> None:
