@@ -117,7 +117,10 @@ MUTANTS = [
     ),
     Mutant("src/projections/timing.py", "round(seconds * 1000, 4)", "round(seconds * 1000, 3)", "test_conformance.py"),
     Mutant(
-        "src/projections/span.py", "* 1_000_000_000)\n    except", "* 1e9 + 0.5)\n    except", "test_conformance.py"
+        "src/projections/span.py",
+        "int((now - start_time) * 1_000_000_000)",
+        "round((now - start_time) * 1e9)",
+        "test_conformance.py",
     ),
     Mutant(TURN, "if len(turn.vad_metrics) >= 2:", "if len(turn.vad_metrics) >= 3:", "test_conformance.py"),
 ]
