@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 
 from eventstore import Event, Recorder, frames, open_store, recover
-from eventstore.backlog import Backlog
+from eventstore.backlog import Backlog, Pending
 from eventstore.journal import SUFFIX, Segment, left_behind
 from eventstore.memory_store import MemoryStore
 from strategies import streams
@@ -92,6 +92,14 @@ def test_a_foreign_file_is_reported_and_left_alone(tmp_path: Path, caplog: pytes
     assert (tmp_path / f"holiday{SUFFIX}").exists()
 
 
+def test_what_cannot_be_opened_stops_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / f"0{SUFFIX}").mkdir()
+    leave_behind(tmp_path, frame(0))
+    store = MemoryStore()
+    assert recover(store, tmp_path) == 1
+    assert "cannot recover" in caplog.text
+
+
 def test_recovering_twice_is_harmless(tmp_path: Path) -> None:
     leave_behind(tmp_path, frame(0) + frame(1))
     store = MemoryStore()
@@ -156,6 +164,14 @@ def test_memory_at_its_bound_keeps_the_newest_and_counts() -> None:
     found = list(store.read(recorder.session_id))
     assert [event.seq for event in found][-10:] == list(range(40, 50))
     assert recorder.health.dropped == 50 - len(found)
+
+
+def test_an_overtaken_call_is_not_a_lost_one() -> None:
+    backlog = Backlog(None, segment_bytes=0, limit_bytes=1 << 20)
+    for seq in (1, 0, 3, 2):
+        backlog.memory.append(Pending(("s", "o"), "on_eou_start", seq, 1, 1))
+    assert [event.seq for event in backlog.take()] == [1, 0, 3, 2]
+    assert (backlog.dropped, backlog.last_error) == (0, None)
 
 
 FULL = """

@@ -287,6 +287,15 @@ def test_what_could_not_be_stored_stays_in_the_journal(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_only_memory_held_is_counted_when_it_is_lost() -> None:
+    recorder = Recorder(Flaky(), "s", durability="memory")
+    for _ in range(3):
+        recorder.on_eou_start()
+    assert recorder.close(0.05) is False
+    assert recorder.health.dropped == 3
+    assert "they are lost" in str(recorder.health.last_error)
+
+
 def test_an_identity_that_is_taken_is_counted_and_blocks_nothing() -> None:
     store = MemoryStore()
     store.append([Event("s", "o", 1, "on_llm_start", 1, 1, 1, "{}")])
@@ -308,6 +317,11 @@ def test_calls_after_closing_are_counted_and_harmless(store: Store) -> None:
     recorder.traces.end_main_turn()
     assert recorder.health.dropped == 2
     assert len(list(store.read("s"))) == 1
+
+
+def test_a_durability_that_does_not_exist_is_refused(store: Store) -> None:
+    with pytest.raises(ValueError, match="durability is one of memory, process, disk"):
+        Recorder(store, durability="forever")  # type: ignore[arg-type]
 
 
 def test_names_that_no_database_takes_are_made_fit(store: Store) -> None:

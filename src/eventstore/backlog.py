@@ -73,6 +73,7 @@ class Backlog:
         self.limit_events = max(1, limit_bytes // EVENT_BYTES)
         self.memory: deque[Pending | Event] = deque(maxlen=self.limit_events)
         """Full, it drops the oldest by itself; `_count_gap` finds out."""
+        self._overflowed = False
         self._next_seq: dict[tuple[str, str], int] = {}
         self.closed = False
         self.dropped = 0
@@ -132,11 +133,14 @@ class Backlog:
         self.complain(f"the backlog in memory is at its bound of {self.limit_events} calls; the oldest are dropped")
 
     def _count_gap(self, call: Pending) -> None:
-        """A gap in a recorder's ``seq`` is what the bound has dropped, or a call that another thread overtook."""
+        """Once the memory was full, a gap in a recorder's ``seq`` is what the bound has dropped.
+
+        Or it is a call that another thread has overtaken; that comes later, and is taken off again.
+        """
         expected = self._next_seq.get(call.source, 0)
-        if call.seq > expected:
+        if self._overflowed and call.seq > expected:
             self._drop(call.seq - expected)
-        elif call.seq < expected:
+        elif self._overflowed and call.seq < expected:
             self.dropped -= 1
         self._next_seq[call.source] = max(expected, call.seq + 1)
 
@@ -151,13 +155,15 @@ class Backlog:
         if now < self._retry_at:
             raise OSError("there was no room a moment ago")
         self._retry_at = now + RETRY_SECONDS
-        segment = Segment(self.folder, max(self._segment_bytes, size))
+        segment = Segment(self.folder, max(self._segment_bytes, size), durable=self._sync)
         self._retry_at = 0.0
         return segment
 
     def _activate(self, segment: Segment) -> None:
         if self._active is not None:
             self._active.seal()
+            if self._sync:
+                self._active.sync()
         self._segments.append(segment)
         self._active = segment
         self.write = segment.write
@@ -185,11 +191,15 @@ class Backlog:
     def take(self) -> list[Event]:
         """The oldest events that have not been taken; none if there are none."""
         with self.lock:
+            if len(self.memory) == self.limit_events:
+                self._overflowed = True  # and it stays full, until something is taken
             while self.memory and len(self._in_flight) < BATCH_EVENTS:
                 call = self.memory.popleft()
                 if isinstance(call, Pending):
                     self._count_gap(call)
                 self._in_flight.append(_event(call))
+            if not self.memory:
+                self._overflowed = False
             if self._in_flight:
                 return list(self._in_flight)
             for segment in self._segments:
@@ -216,7 +226,7 @@ class Backlog:
         if self.folder is None or self._spare is not None:
             return
         try:
-            made = Segment(self.folder, self._segment_bytes)
+            made = Segment(self.folder, self._segment_bytes, durable=self._sync)
         except OSError:
             return  # `add_slowly` will meet the same error, and say so
         with self.lock:
@@ -251,9 +261,13 @@ class Backlog:
     # ending ----------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Close the files; a segment is removed if all of it is in the store, and only then."""
+        """Close the files; a segment is removed if all of it is in the store, and only then.
+
+        What only memory holds is lost, and counted.
+        """
         with self.lock:
             self.closed = True
+            self.dropped += len(self._in_flight) + len(self.memory)
             for segment in self._segments:
                 segment.close(remove=segment.acknowledged == segment.end)
             if self._spare is not None:

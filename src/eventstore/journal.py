@@ -39,8 +39,11 @@ OVERHEAD = _START
 class Segment:
     """One mapped file. What is ``taken`` is with the writer, what is ``acknowledged`` is in the store."""
 
-    def __init__(self, folder: Path, size: int) -> None:
-        """Make the file. Raises `OSError` if there is no room or no permission; then nothing is left behind."""
+    def __init__(self, folder: Path, size: int, *, durable: bool = False) -> None:
+        """Make the file; ``durable``: so that it survives a power cut.
+
+        Raises `OSError` if there is no room or no permission; then nothing is left behind.
+        """
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.path = folder / f"{time.time_ns():020d}-{os.getpid()}-{uuid.uuid4().hex[:8]}{SUFFIX}"
         self.size = size
@@ -54,6 +57,9 @@ class Segment:
             self._map[:] = bytes(size)
             self._map.write(_MAGIC + _OFFSET.pack(_START))
             unready.rename(self.path)
+            if durable:
+                os.fsync(self._fd)
+                _sync_folder(folder)
         except OSError:
             os.close(self._fd)
             unready.unlink(missing_ok=True)
@@ -72,7 +78,6 @@ class Segment:
                 self._map.write(bytes(self.size - self.end))
             except ValueError:
                 continue  # another thread has just written
-        self.sync()
 
     def sync(self) -> None:
         start, stop = self._synced - self._synced % mmap.PAGESIZE, self.end
@@ -106,6 +111,14 @@ class Segment:
         os.close(self._fd)  # last, as it unlocks
 
 
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def left_behind(folder: Path) -> Iterator[tuple[Path, list[Event]]]:
     """The journal files whose process is gone, each with what the store has not acknowledged.
 
@@ -117,6 +130,9 @@ def left_behind(folder: Path) -> Iterator[tuple[Path, list[Event]]]:
             fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
             continue  # somebody else has recovered it
+        except OSError as error:
+            log.error("cannot recover %s: %s", path, error.strerror)
+            continue
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(fd).st_nlink:

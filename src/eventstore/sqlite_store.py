@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from itertools import starmap
 from pathlib import Path
 from typing import Self
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import msgspec
 from sqlalchemy import URL, create_engine, event, make_url
@@ -61,14 +62,14 @@ class SqliteStore:
         url = make_url(url)
         database = url.database
         self._name = database or "sqlite in memory"
-        self.journal: Path | None = None
         if not database or database == ":memory:":
             raise StoreError("an SQLite database in memory is one per connection; use memory: instead")
+        path = Path(unquote(database.removeprefix("file:"))).absolute()
+        self.journal = path.with_name(path.name + ".journal")
         if not database.startswith("file:"):
-            path = Path(database).absolute()
-            self.journal = path.with_name(path.name + ".journal")
             url = self._make_openable(url, path)
         self._engine = _engine(url)
+        _engines.add(self._engine)
         try:
             with self._errors(), self._engine.connect() as connection:
                 if schema.revision(connection) != schema.HEAD:
@@ -178,6 +179,18 @@ def _stored_position(driver: sqlite3.Connection, row: tuple[object, ...]) -> int
     if tuple(stored) != row:
         raise IdentityConflict(conflict(Event(*stored), Event(*row)))  # type: ignore[arg-type]
     return int(position)
+
+
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+def _forget_in_child() -> None:
+    """A connection must not cross a fork: the child makes its own, and does not close the parent's."""
+    for engine in _engines:
+        engine.dispose(close=False)
+
+
+os.register_at_fork(after_in_child=_forget_in_child)
 
 
 def _engine(url: URL) -> Engine:

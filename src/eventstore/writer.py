@@ -90,7 +90,7 @@ class Writer:
         self._thread.join(timeout + 1.0)
         left = self.backlog.size_bytes()
         if left:
-            where = f"they are kept in {self.backlog.folder}" if self.backlog.folder else "they are lost"
+            where = f"the journal in {self.backlog.folder} keeps them" if self.backlog.folder else "they are lost"
             self.backlog.complain(f"closed with {left} bytes of calls not in the store; {where}")
         if not self._thread.is_alive():
             self.backlog.close()
