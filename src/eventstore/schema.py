@@ -5,15 +5,57 @@ Tables are made by `migrations/`, never from here; `HEAD` names the revision thi
 
 from __future__ import annotations
 
+import os
+import weakref
 from pathlib import Path
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, Engine, inspect, text
 
 from eventstore.errors import NewerDatabase, StoreError
 
 HEAD = "0001"
 COLUMNS = ("session_id", "origin", "seq", "hook", "version", "perf_ns", "wall_ns", "payload")
-"""The columns of ``events`` besides ``position``, in the order of the fields of `Event`."""
+"""The columns of ``events`` that an `Event` has, in its order."""
+# The two inner columns come from the unique index alone; only each origin's first and last row are looked up.
+SESSIONS = """
+SELECT session_id, SUM(n), COUNT(*), MIN(started), MAX(ended) FROM (
+    SELECT o.session_id, o.n,
+        (SELECT wall_ns FROM events e WHERE e.session_id = o.session_id AND e.origin = o.origin AND e.seq = o.first)
+            AS started,
+        (SELECT wall_ns FROM events e WHERE e.session_id = o.session_id AND e.origin = o.origin AND e.seq = o.last)
+            AS ended
+    FROM (SELECT session_id, origin, COUNT(*) AS n, MIN(seq) AS first, MAX(seq) AS last
+          FROM events GROUP BY session_id, origin) o) s
+GROUP BY session_id
+"""
+FOLLOW_BATCH = 1000
+"""How many events a follower fetches at once."""
+
+
+def parse_cursor(after: str | None, parts: int) -> list[int]:
+    """The numbers in a follower's cursor; zeros, before everything, if there is none. Raises `StoreError`."""
+    if after is None:
+        return [0] * parts
+    numbers = after.split(":")
+    if len(numbers) != parts or not all(number.isdigit() for number in numbers):
+        raise StoreError(f"{after!r} is not a position of this store; pass one that follow() gave")
+    return list(map(int, numbers))
+
+
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+def dispose_in_child(engine: Engine) -> None:
+    """A connection must not cross a fork: the child will make its own, and not close the parent's."""
+    _engines.add(engine)
+
+
+def _forget_in_child() -> None:
+    for engine in _engines:
+        engine.dispose(close=False)
+
+
+os.register_at_fork(after_in_child=_forget_in_child)
 
 
 def migrations_folder() -> Path:
@@ -46,6 +88,17 @@ def migrate(connection: Connection) -> None:
         )
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+def check(connection: Connection, remedy: str) -> None:
+    """Raises `StoreError` naming the ``remedy`` if the database is not at `HEAD`, `NewerDatabase` if it is beyond."""
+    found = revision(connection)
+    if found is None:
+        raise StoreError(f"the database has no turnlog schema yet; make it with: {remedy}")
+    if found != HEAD:
+        if found > HEAD:
+            raise NewerDatabase(f"the database has schema {found}, this turnlog knows up to {HEAD}: upgrade turnlog")
+        raise StoreError(f"the database has schema {found}, older than {HEAD}; bring it up to date with: {remedy}")
 
 
 def revision(connection: Connection) -> str | None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from itertools import starmap
 from pathlib import Path
+from threading import Event as Flag
 from typing import Self
 from urllib.parse import quote, unquote
 
@@ -25,7 +25,7 @@ from sqlalchemy.exc import DBAPIError
 from eventstore import schema
 from eventstore.errors import IdentityConflict, StoreError, StoreReadOnly, StoreUnavailable
 from eventstore.event import Event, conflict, merge
-from eventstore.store import Session
+from eventstore.store import Followed, Session
 
 _COLUMNS = ", ".join(schema.COLUMNS)
 _INSERT = (
@@ -34,18 +34,12 @@ _INSERT = (
 _FIND = f"SELECT position, {_COLUMNS} FROM events WHERE session_id = ? AND origin = ? AND seq = ?"
 _READ = f"SELECT {', '.join(schema.COLUMNS[2:])} FROM events WHERE session_id = ? AND origin = ? ORDER BY seq"
 _ORIGINS = "SELECT DISTINCT origin FROM events WHERE session_id = ? ORDER BY origin"
-# The two inner columns come from the unique index alone; only each origin's first and last row are looked up.
-_SESSIONS = """
-SELECT session_id, SUM(n), COUNT(*), MIN(started), MAX(ended) FROM (
-    SELECT o.session_id, o.n,
-        (SELECT wall_ns FROM events e WHERE e.session_id = o.session_id AND e.origin = o.origin AND e.seq = o.first)
-            AS started,
-        (SELECT wall_ns FROM events e WHERE e.session_id = o.session_id AND e.origin = o.origin AND e.seq = o.last)
-            AS ended
-    FROM (SELECT session_id, origin, COUNT(*) AS n, MIN(seq) AS first, MAX(seq) AS last
-          FROM events GROUP BY session_id, origin) o)
-GROUP BY session_id ORDER BY MIN(started) DESC, session_id
+_FOLLOW = f"""
+SELECT position, {_COLUMNS} FROM events WHERE position > ? AND (? IS NULL OR session_id = ?)
+ORDER BY position LIMIT {schema.FOLLOW_BATCH}
 """
+POLL_SECONDS = 0.02
+"""How often a follower asks whether somebody has committed."""
 BUSY_SECONDS = 5.0
 """How long a transaction waits for another process's."""
 _as_tuple = msgspec.structs.astuple
@@ -69,7 +63,7 @@ class SqliteStore:
         if not database.startswith("file:"):
             url = self._make_openable(url, path)
         self._engine = _engine(url)
-        _engines.add(self._engine)
+        schema.dispose_in_child(self._engine)
         try:
             with self._errors(), self._engine.connect() as connection:
                 if schema.revision(connection) != schema.HEAD:
@@ -139,7 +133,26 @@ class SqliteStore:
     def sessions(self) -> list[Session]:
         """See `Store.sessions`."""
         with self._errors(), self._driver() as driver:
-            return list(starmap(Session, driver.execute(_SESSIONS)))
+            found = list(starmap(Session, driver.execute(schema.SESSIONS)))
+        return sorted(found, key=lambda s: (-s.started_ns, s.session_id))
+
+    def follow(
+        self, after: str | None = None, *, session_id: str | None = None, stop: Flag | None = None
+    ) -> Iterator[Followed]:
+        """See `Store.follow`. SQLite has one writer at a time, so positions grow in the order of commits."""
+        (position,) = schema.parse_cursor(after, 1)
+        stop, seen = stop or Flag(), None
+        with self._errors(), self._driver() as driver:
+            while not stop.is_set():
+                # changes with every commit of another connection, and every append of ours is one
+                version = driver.execute("PRAGMA data_version").fetchone()
+                rows = driver.execute(_FOLLOW, (position, session_id, session_id)).fetchall() if version != seen else []
+                for row in rows:
+                    position = row[0]
+                    yield Followed(str(position), Event(*row[1:]))
+                if len(rows) < schema.FOLLOW_BATCH:
+                    seen = version
+                    stop.wait(POLL_SECONDS)
 
     def close(self) -> None:
         self._engine.dispose()
@@ -179,18 +192,6 @@ def _stored_position(driver: sqlite3.Connection, row: tuple[object, ...]) -> int
     if tuple(stored) != row:
         raise IdentityConflict(conflict(Event(*stored), Event(*row)))  # type: ignore[arg-type]
     return int(position)
-
-
-_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
-
-
-def _forget_in_child() -> None:
-    """A connection must not cross a fork: the child makes its own, and does not close the parent's."""
-    for engine in _engines:
-        engine.dispose(close=False)
-
-
-os.register_at_fork(after_in_child=_forget_in_child)
 
 
 def _engine(url: URL) -> Engine:

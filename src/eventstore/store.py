@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -20,6 +21,14 @@ class Session(NamedTuple):
     """Wall clock of the first event of its earliest origin, since the epoch."""
     ended_ns: int
     """Wall clock of the last event of its latest origin."""
+
+
+class Followed(NamedTuple):
+    """An event as a follower gets it."""
+
+    position: str
+    """Where to go on: give it to `Store.follow` as ``after``. Opaque; of this store only."""
+    event: Event
 
 
 class Store(Protocol):
@@ -47,14 +56,26 @@ class Store(Protocol):
         """All sessions, the latest started first."""
         ...
 
+    def follow(
+        self, after: str | None = None, *, session_id: str | None = None, stop: threading.Event | None = None
+    ) -> Iterator[Followed]:
+        """Catch up from behind ``after`` (None: from the beginning), then stay, as events are committed.
+
+        Every committed event comes exactly once, in an order in which it was safe to read them; inside one origin not
+        necessarily by ``seq``. Ends when ``stop`` is set. Raises `StoreUnavailable` if the database goes away: follow
+        again from the last position.
+        """
+        ...
+
     def close(self) -> None: ...
 
 
-def open_store(url: str | Path) -> Store:
-    """Open the store at ``url``, creating or migrating it where needed.
+def open_store(url: str | Path, *, migrate: bool = False) -> Store:
+    """Open the store at ``url``.
 
-    ``sqlite:///calls.db`` (or just a path) is an embedded database, ``memory:`` a store that ends with the process.
-    Raises `StoreError`, or one of its kinds, with what to do.
+    ``sqlite:///calls.db`` (or just a path) is an embedded database, made or migrated where needed;
+    ``postgresql+psycopg://…`` a server, migrated only with ``migrate`` (``turnlog init``); ``memory:`` a store that
+    ends with the process. Raises `StoreError`, or one of its kinds, with what to do.
     """
     text = str(url)
     if "://" not in text and text != "memory:":
@@ -70,4 +91,16 @@ def open_store(url: str | Path) -> Store:
 
         return SqliteStore(text)
     scheme = text.partition(":")[0]
-    raise StoreError(f"no store for {scheme!r} URLs in this version; use sqlite:///PATH, a path, or memory:")
+    if scheme in ("postgresql", "postgresql+psycopg", "postgres"):
+        return _open_postgres(text, migrate)
+    raise StoreError(f"no store for {scheme!r} URLs; use sqlite:///PATH, a path, postgresql+psycopg://… or memory:")
+
+
+def _open_postgres(url: str, migrate: bool) -> Store:
+    try:
+        from eventstore.postgres_store import PostgresStore
+    except ModuleNotFoundError as error:
+        raise StoreError(f"Postgres needs the extra: pip install 'turnlog[postgres]' ({error})") from error
+    from sqlalchemy import make_url
+
+    return PostgresStore(make_url(url.replace("postgres://", "postgresql://", 1)), migrate=migrate)
