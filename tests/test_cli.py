@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -157,6 +158,32 @@ def test_recover_brings_back_what_a_crash_left(program: Program) -> None:
     assert "nothing to recover" in program.run("recover").stdout
     assert orjson.loads(program.run("sessions", "--json").stdout)[0]["events"] == 7
     assert "there is no folder" in program.fails("recover", "--journal", program.folder / "nowhere")
+
+
+def test_tail_follows(program: Program) -> None:
+    program.run("import", DEMO)
+    command = [sys.executable, "-m", "turnlog", "tail", "barge_in_vad", "--json", "--db", str(program.db)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as tail:
+        assert tail.stdout is not None
+        lines = [orjson.loads(tail.stdout.readline()) for _ in range(172)]
+        store = open_store(program.db)
+        with Recorder(store, "barge_in_vad") as recorder:
+            recorder.on_eou_start()
+        store.close()
+        new = orjson.loads(tail.stdout.readline())
+        tail.send_signal(signal.SIGINT)
+        assert tail.wait() == 0
+    assert [line["seq"] for line in lines] == list(range(172))
+    assert (new["hook"], new["origin"]) == ("on_eou_start", recorder.origin)
+    assert "not a position" in program.fails("tail", "--after", "x")
+
+
+def test_the_commands_on_postgres(program: Program, postgres_url: str) -> None:
+    assert "turnlog init --db" in program.fails("sessions", "--db", postgres_url)
+    assert "ready: Postgres" in program.run("init", "--db", postgres_url).stdout
+    program.run("import", DEMO, "--db", postgres_url)
+    assert "barge_in_vad" in program.run("sessions", "--db", postgres_url).stdout
+    assert "What is your return policy?" in program.run("replay", "barge_in_vad", "--db", postgres_url).stdout
 
 
 # conformance --------------------------------------------------------------------------------------------------------

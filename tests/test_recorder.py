@@ -271,7 +271,10 @@ def test_a_database_that_is_down_loses_nothing(durability: Any) -> None:
         assert not recorder.flush(0.01)
         assert "the database is down" in str(recorder.health.last_error)
         assert recorder.health.backlog_bytes > 0
+        assert recorder.health.lag_seconds > 0
         store.down = False
+        assert recorder.flush()
+        assert recorder.health.lag_seconds == 0
     assert len(list(store.read("s"))) == 501
     assert recorder.health.dropped == 0
 

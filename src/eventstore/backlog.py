@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -251,6 +252,13 @@ class Backlog:
         with self.lock:
             journaled = [event for segment in self._segments for event in segment.unacknowledged()]
             return journaled + self._in_flight + list(map(_event, list(self.memory)))
+
+    def oldest_perf_ns(self) -> int | None:
+        """When the oldest call that the store has not acknowledged was made; None if there is none."""
+        with self.lock:
+            found = [segment.oldest_perf_ns() for segment in islice(self._segments, 1)]
+            found += [call.perf_ns for call in (*self._in_flight[:1], *islice(self.memory, 1))]
+            return min((perf_ns for perf_ns in found if perf_ns is not None), default=None)
 
     def size_bytes(self) -> int:
         """Roughly; what is in memory is reckoned."""

@@ -101,6 +101,13 @@ class Segment:
         self.acknowledged = self.taken
         self._map[len(_MAGIC) : _START] = _OFFSET.pack(self.acknowledged)
 
+    def oldest_perf_ns(self) -> int | None:
+        """When the first call that is not acknowledged was made."""
+        if self.acknowledged == self.end:
+            return None
+        body = next(frames.bodies(self._map[self.acknowledged : self.end]), None)
+        return None if body is None else frames.event(body).perf_ns
+
     def unacknowledged(self) -> list[Event]:
         return list(map(frames.event, frames.bodies(self._map[self.acknowledged : self.end])))
 
@@ -147,9 +154,12 @@ def left_behind(folder: Path) -> Iterator[tuple[Path, list[Event]]]:
 
 def _unacknowledged(path: Path) -> list[Event]:
     data = path.read_bytes()
-    if not data.startswith(_MAGIC):
+    if not data.startswith(_MAGIC) or len(data) < _START:
         raise JournalError(f"{path} is not a journal of this turnlog's format; it is left as it is")
     (acknowledged,) = _OFFSET.unpack_from(data, len(_MAGIC))
     if not _START <= acknowledged <= len(data):
         acknowledged = _START  # torn: what the store has already, it will recognise
-    return list(map(frames.event, frames.bodies(data[acknowledged:])))
+    try:
+        return list(map(frames.event, frames.bodies(data[acknowledged:])))
+    except (struct.error, UnicodeDecodeError) as error:  # whole by its checksum, and yet nothing we wrote
+        raise JournalError(f"{path} holds what no turnlog wrote ({error}); it is left as it is") from error

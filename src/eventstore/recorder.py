@@ -53,6 +53,8 @@ def event_loop(seconds: float, call: Callable[[], None]) -> Timer:
 class Health(NamedTuple):
     """How recording goes; all counts are of the writer that this recorder shares."""
 
+    lag_seconds: float
+    """How long the oldest call that is not in the store yet has waited, on the recorder's clock; 0 if none has."""
     backlog_bytes: int
     """Recorded, but not in the store yet."""
     dropped: int
@@ -139,7 +141,9 @@ class Recorder(CollectorHooks):
     @property
     def health(self) -> Health:
         backlog = self._writer.backlog
+        oldest = backlog.oldest_perf_ns()
         return Health(
+            0.0 if oldest is None else max(0.0, (self._clock.perf_ns() - oldest) / 1e9),
             backlog.size_bytes(),
             backlog.dropped,
             backlog.unjournaled,

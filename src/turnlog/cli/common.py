@@ -23,7 +23,7 @@ DbOption = Annotated[
         "--db",
         envvar="TURNLOG_DB",
         metavar="URL",
-        help="The event log: sqlite:///calls.db, or a path.",
+        help="The event log: sqlite:///calls.db, a path, or postgresql+psycopg://…",
         show_default="a file in your data folder",
         show_envvar=True,
     ),
@@ -54,9 +54,9 @@ def url(context: typer.Context, db: str | None) -> str:
     return db or context.obj or str(user_data_path("turnlog") / "calls.db")
 
 
-def writable(context: typer.Context, db: str | None) -> Store:
-    """The store, made if it is not there."""
-    return open_store(url(context, db))
+def writable(context: typer.Context, db: str | None, *, migrate: bool = False) -> Store:
+    """The store, made if it is not there; a server is migrated only with ``migrate``."""
+    return open_store(url(context, db), migrate=migrate)
 
 
 def existing(context: typer.Context, db: str | None) -> Store:

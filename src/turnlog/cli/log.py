@@ -29,8 +29,8 @@ FilesArgument = Annotated[list[Path], typer.Argument(metavar="FILE…", help="JS
 
 
 def init(context: typer.Context, db: DbOption = None) -> None:
-    """Make the database, or bring it up to date."""
-    store = writable(context, db)
+    """Make the database, or bring it up to date; the only command that migrates a Postgres server."""
+    store = writable(context, db, migrate=True)
     typer.echo(f"ready: {store}")
     store.close()
 
@@ -128,6 +128,32 @@ def _event(event: Event) -> dict[str, object]:
         "wall_ns": event.wall_ns,
         "payload": orjson.loads(event.payload),
     }
+
+
+def tail(
+    context: typer.Context,
+    session: Annotated[str | None, typer.Argument(metavar="[SESSION]", help="Only this one.")] = None,
+    after: Annotated[
+        str | None, typer.Option(metavar="POSITION", help="Go on from a position that --json printed.")
+    ] = None,
+    db: DbOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Follow the log: print its events, then new ones as they are stored, until interrupted."""
+    store = existing(context, db)
+    console = output()
+    try:
+        for position, event in store.follow(after, session_id=session):
+            if as_json:
+                typer.echo(orjson.dumps({"position": position, **_event(event)}))
+            else:
+                arguments = "" if event.payload == "{}" else event.payload
+                line = f"{_moment(event.wall_ns)}  {event.session_id}  {event.hook}  {arguments}"
+                console.print(line[: max(40, console.width)], markup=False, no_wrap=True, overflow="ellipsis")
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+    finally:
+        store.close()
 
 
 def recover(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Annotated
 
@@ -20,7 +21,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (calls.demo, log.init, log.sessions, log.events, calls.replay, calls.payloads, calls.spans, log.recover):
+COMMANDS: list[Callable[..., None]] = [
+    calls.demo, log.init, log.sessions, calls.replay, log.events, calls.payloads, calls.spans, log.tail, log.recover,
+]  # fmt: skip
+for command in COMMANDS:
     app.command()(command)
 app.command("import")(log.import_)
 app.command()(conformance.conformance)

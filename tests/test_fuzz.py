@@ -1,0 +1,105 @@
+"""Random bytes and damaged files: an error, never a crash, never half of something."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from conftest import FIXTURES
+from eventstore import Event, codec, frames, recover
+from eventstore.errors import NewerEvent, TurnlogError, UnknownHook
+from eventstore.journal import SUFFIX
+from eventstore.memory_store import MemoryStore
+from projections import replay
+from test_journal import frame, leave_behind
+from turnlog.recordings import BadRecording, events_of, read_recordings
+
+DEMO = gzip.decompress((FIXTURES / "demo.jsonl.gz").read_bytes())
+ZIPPED = (FIXTURES / "demo.jsonl.gz").read_bytes()
+
+
+@st.composite
+def damaged(draw: st.DrawFn, data: bytes) -> bytes:
+    """``data`` with bytes changed, cut out, doubled, or put in."""
+    made = bytearray(data)
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, max(0, len(made) - 1)))
+        size = draw(st.integers(0, 40))
+        made[at : at + size] = draw(st.binary(max_size=40) | st.just(bytes(made[at : at + size]) * 2))
+    return bytes(made)
+
+
+@given(st.binary(max_size=400) | damaged(frame(0) + frame(1) + frame(2)))
+def test_frames_of_any_bytes(data: bytes) -> None:
+    for body in frames.bodies(data):
+        assert frames.frame(body) in data
+
+
+@settings(max_examples=60)
+@given(st.binary(max_size=300) | damaged(frame(0) + frame(1) + frame(2)))
+def test_a_journal_of_any_bytes_is_recovered_up_to_the_damage(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes
+) -> None:
+    folder = tmp_path_factory.mktemp("fuzz")
+    whole = [frames.event(frames.body(frame(n))) for n in range(3)]
+    leave_behind(folder, frame(0) + frame(1) + data)
+    store = MemoryStore()
+    recover(store, folder)
+    found = list(store.read("s"))
+    assert found[:2] == whole[:2]
+    assert all(event in whole for event in found)
+
+
+@settings(max_examples=60)
+@given(st.binary(max_size=300))
+def test_a_journal_file_of_any_bytes_harms_nobody(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    folder = tmp_path_factory.mktemp("fuzz")
+    (folder / f"x{SUFFIX}").write_bytes(data)
+    leave_behind(folder, frame(0))
+    store = MemoryStore()
+    assert recover(store, folder) >= 1
+    assert len(list(store.read("s"))) == 1
+
+
+@given(
+    st.text(max_size=30), st.integers(-1, 3), st.text(max_size=40) | st.sampled_from(["{}", '{"count":1}', "[]", "3"])
+)
+def test_the_codec_reads_or_refuses(hook: str, version: int, payload: str) -> None:
+    event = Event("s", "o", 0, hook or "add_tts_characters", version, 1, 1, payload)
+    try:
+        codec.decode(event)
+    except (UnknownHook, NewerEvent) as error:
+        assert "\n" not in str(error)
+    except (ValueError, KeyError):
+        assert payload not in ("{}", '{"count":1}') or version < 1
+
+
+@settings(max_examples=100)
+@given(st.binary(max_size=200) | damaged(DEMO) | damaged(ZIPPED))
+def test_an_import_is_whole_or_an_error(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    path = Path(tmp_path_factory.mktemp("fuzz")) / "calls.jsonl"
+    path.write_bytes(data)
+    store = MemoryStore()
+    imported: dict[str, int] = {}
+    try:
+        for place, recording in read_recordings(path):
+            events = events_of(place, recording)
+            store.append(events)
+            imported[recording.name] = len(recording.calls)
+            replay(events)
+    except TurnlogError as error:
+        assert "\n" not in str(error)
+        if isinstance(error, BadRecording):
+            assert str(path) in str(error)
+    assert {s.session_id: s.events for s in store.sessions()} == {k: n for k, n in imported.items() if n}
+
+
+def test_a_whole_frame_of_something_else_is_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    leave_behind(tmp_path, frames.frame(b"\xff" * 100))
+    assert recover(MemoryStore(), tmp_path) == 0
+    assert "holds what no turnlog wrote" in caplog.text
+    assert len(list(tmp_path.iterdir())) == 1
