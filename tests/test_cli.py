@@ -270,6 +270,14 @@ def test_an_import_is_all_or_nothing_per_session(program: Program) -> None:
     assert "already stored with other content" in program.fails("import", "changed.jsonl")
 
 
+def test_arguments_may_be_left_out(program: Program) -> None:
+    call = {"target": "collector", "hook": "on_eou_start", "perf_ns": 1, "wall_ns": 1}
+    recording = {"name": "s", "calls": [call, call | {"args": None}, call | {"args": {}}]}
+    (program.folder / "bare.jsonl").write_bytes(orjson.dumps(recording))
+    assert program.run("import", "bare.jsonl").stdout == "imported 1 sessions, 3 events\n"
+    assert program.run("conformance", "bare.jsonl").stdout == "1 sessions, 3 calls, 0 mismatches\n"
+
+
 def test_a_file_of_single_calls(program: Program) -> None:
     calls = orjson.loads(DEMO_LINE)["calls"]
     lines = [orjson.dumps({"session": f"s{n % 2}", **call}) for n, call in enumerate(calls)]

@@ -11,10 +11,10 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import IO, Any, Literal
+from typing import IO, Annotated, Any, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from eventstore.arguments import encode_args
 from eventstore.errors import BadArguments, TurnlogError, UnknownHook
@@ -37,9 +37,9 @@ class Call(BaseModel):
 
     target: Literal["collector", "traces"]
     hook: str
-    args: dict[str, Any] = Field(default_factory=dict)
-    perf_ns: int = Field(ge=0, lt=2**63)
-    wall_ns: int = Field(ge=0, lt=2**63)
+    args: Annotated[dict[str, Any], BeforeValidator(lambda args: {} if args is None else args)] = {}
+    perf_ns: int = Field(ge=-(2**63), lt=2**63)
+    wall_ns: int = Field(ge=-(2**63), lt=2**63)
 
 
 class Recording(BaseModel):
