@@ -117,8 +117,8 @@ MUTANTS = [
     ),
     Mutant(
         "src/projections/turn_spans.py",
-        '    _each(t, "VAD", _vad, turn.vad_metrics)\n    if not s.spans_wanted:\n        return\n',
-        '    if not s.spans_wanted:\n        return\n    _each(t, "VAD", _vad, turn.vad_metrics)\n',
+        "                    _fill_in(vad)",
+        "                    pass",
         "test_projections.py::test_each_projection_alone_is_its_part_of_a_real",
     ),
     Mutant(

@@ -43,7 +43,7 @@ def test_each_projection_alone_is_its_part_of_the_replay(events: list[Event]) ->
 
 @pytest.mark.parametrize("name", ["recordings", "conformance"])
 def test_each_projection_alone_is_its_part_of_a_real_replay(name: str) -> None:
-    """Break: in projections/turn_spans.py, ``trace_turn``, return before the VAD where no spans are wanted."""
+    """Break: in projections/turn_spans.py, ``trace_turn``, fill in nothing where no spans are wanted."""
     for place, recording in read_recordings(FIXTURES / f"{name}.jsonl.gz"):
         events = events_of(place, recording)
         call = replay(events)

@@ -121,6 +121,8 @@ def _clamp(values: Any) -> None:
     """Set every negative number in nested dicts and lists to 0, in place."""
     for key, value in values.items() if type(values) is dict else enumerate(values):
         kind = type(value)
+        if kind is str or value is None:
+            continue
         if kind is float or kind is int:
             if value < 0:
                 values[key] = 0

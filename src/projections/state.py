@@ -92,7 +92,6 @@ class Traces(msgspec.Struct):
     attached: bool = False
     """Whether the collector has the manager; its own hooks work either way."""
     root: int | None = None
-    root_ready: bool = False
     session_span: int | None = None
     main_turn: int | None = None
     config_span: int | None = None
@@ -119,7 +118,6 @@ class State(msgspec.Struct):
     seqs: dict[str, int] = {}
     """The last ``seq`` of every other origin that has been seen."""
     session_name: str = ""
-    perf_ns: int = 0
     wall_ns: int = 0
 
     # the reference's MetricsCollector

@@ -6,6 +6,7 @@ and the rest of that component is missing. `State.span_failures` says where that
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeVar
 
@@ -51,14 +52,18 @@ def trace_turn(s: State, now: float, turn: Turn) -> None:
     """
     if s.traces.main_turn is None:
         return
+    if not s.spans_wanted:
+        if s.session.provider_per_component.get("vad", {}).get("provider_class"):
+            for vad in turn.vad_metrics:
+                with contextlib.suppress(TypeError):  # as `_each` does
+                    _fill_in(vad)
+        return
     s.traces.turns += 1
     span = start_span(s, now, f"Turn #{s.traces.turns}", None, s.traces.main_turn, _earliest(turn))
     if span is None:
         return
     t = _Trace(s, now, turn, span)
     _each(t, "VAD", _vad, turn.vad_metrics)
-    if not s.spans_wanted:
-        return
     if turn.interruption_metrics is not None:
         _each(t, "interruption", _interruption, [turn.interruption_metrics])
     _each(t, "fallback", _fallback, turn.fallback_events)
@@ -130,6 +135,17 @@ def _given(**attributes: Any) -> Attributes:
     return {name: value for name, value in attributes.items() if value}
 
 
+def _fill_in(vad: Vad) -> None:
+    """Put a missing end one silence window after the start, and a missing start as long before the end.
+
+    Raises `TypeError` if the window is not known, as it is only after `set_vad_config`.
+    """
+    if vad.user_speech_start_time is None and vad.user_speech_end_time is not None:
+        vad.user_speech_start_time = vad.user_speech_end_time - vad.vad_min_silence_duration
+    elif vad.user_speech_start_time is not None and vad.user_speech_end_time is None:
+        vad.user_speech_end_time = vad.user_speech_start_time + vad.vad_min_silence_duration
+
+
 def _vad(t: _Trace, vad: Vad) -> None:
     provider, model = t.provider("vad")
     if not provider:
@@ -141,14 +157,7 @@ def _vad(t: _Trace, vad: Vad) -> None:
         min_speech_duration=vad.vad_min_speech_duration,
         threshold=vad.vad_threshold,
     )
-    # A missing end is put one silence window after the start, and a missing start before the end. Without that window
-    # (it is known only after `set_vad_config`) this raises, and there is no span.
-    if vad.user_speech_start_time is None and vad.user_speech_end_time is not None:
-        vad.user_speech_start_time = vad.user_speech_end_time - vad.vad_min_silence_duration
-    elif vad.user_speech_start_time is not None and vad.user_speech_end_time is None:
-        vad.user_speech_end_time = vad.user_speech_start_time + vad.vad_min_silence_duration
-    if not t.s.spans_wanted:
-        return
+    _fill_in(vad)  # if it raises, there is no span
     span = t.start(f"{provider}: VAD Processing", attributes, vad.user_speech_start_time, t.span)
     if span is not None:
         errors = t.errors_of("VAD")

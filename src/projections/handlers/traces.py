@@ -31,7 +31,6 @@ def start_agent_joined_meeting(s: State, now: float, args: Args) -> None:
     agent, peer = attributes.get("agent_name", "UnknownAgent"), attributes.get("peerId", "UnknownID")
     name = f"Agent Session: agentName_{agent}_agentId_{peer}"
     s.traces.root = start_span(s, now, name, attributes, None, attributes.get("start_time", now))
-    s.traces.root_ready = True
 
 
 def _in_root(s: State, now: float, name: str, attributes: Args) -> int | None:
