@@ -212,6 +212,7 @@ def test_conformance_prints_mismatches_and_exits_1(program: Program) -> None:
 def test_conformance_dump_has_our_output_and_passes_the_rest_through(program: Program) -> None:
     line = orjson.loads(DEMO_LINE)
     expect = line.pop("expect")
+    line["calls"][0]["note"] = 2
     (program.folder / "bare.jsonl").write_bytes(orjson.dumps(line | {"note": 1}))
     program.run("conformance", "bare.jsonl", "--dump", "out.jsonl")
     dumped = orjson.loads((program.folder / "out.jsonl").read_bytes())

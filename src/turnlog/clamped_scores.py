@@ -17,19 +17,21 @@ from turnlog.recordings import Call, Recording
 HOOK = "on_knowledge_base_complete"
 
 
-def restore(recording: Recording) -> int:
-    """Put the negative scores back into ``recording.calls``; returns how many that were."""
+def restore(recording: Recording) -> tuple[list[Call], int]:
+    """The recording's calls with the negative scores put back, and how many those were."""
     expect = (recording.model_extra or {}).get("expect") or {}
-    restored = 0
-    for n, call in enumerate(recording.calls):
-        scores = call.args.get("scores") if call.hook == HOOK else None
-        if not isinstance(scores, list) or 0 not in scores:
+    calls, restored = list(recording.calls), 0
+    for n, call in enumerate(calls):
+        given = call.args.get("scores") if call.hook == HOOK else None
+        if not isinstance(given, list) or 0 not in given:
             continue
+        scores = list(given)
         for place, shown in enumerate(_shown(expect, n, call)[: len(scores)]):
             if type(scores[place]) is int and scores[place] == 0 and shown < 0:
                 scores[place] = shown
                 restored += 1
-    return restored
+        calls[n] = call.model_copy(update={"args": call.args | {"scores": scores}})
+    return calls, restored
 
 
 def _shown(expect: dict[str, Any], index: int, call: Call) -> list[float]:

@@ -18,10 +18,11 @@ from eventstore.recorder import Clock, Recorder, Timer
 from eventstore.store import Store, open_store
 from eventstore.vocabulary import find
 from projections.model import turn_dict
-from projections.replay import Call, replay
+from projections.replay import Call as ReplayedCall
+from projections.replay import replay
 from projections.state import Span
 from turnlog.clamped_scores import restore
-from turnlog.recordings import BadRecording, RecordedClock, Recording, drive, events_of
+from turnlog.recordings import BadRecording, Call, RecordedClock, Recording, drive, events_of
 
 OUTPUTS = (
     "payloads", "emits", "playground", "turns", "session", "current_turn", "spans", "spans_started", "totals",
@@ -32,7 +33,7 @@ BATCH = 200
 """Sessions that share a temporary database."""
 
 
-def as_expected(call: Call) -> dict[str, Any]:
+def as_expected(call: ReplayedCall) -> dict[str, Any]:
     """The call in the shape of ``expect``."""
     expected = {
         "payloads": [{**data, "_at": at} for data, at in zip(call.payloads, call.payloads_at, strict=True)],
@@ -94,7 +95,7 @@ _ABSENT = _Absent()
 class Result:
     """One session's outcome."""
 
-    def __init__(self, recording: Recording, call: Call, restored_scores: int) -> None:
+    def __init__(self, recording: Recording, call: ReplayedCall, restored_scores: int) -> None:
         self.name, self.calls = recording.name, len(recording.calls)
         self.got = as_expected(call)
         expect = (recording.model_extra or {}).get("expect")
@@ -117,8 +118,9 @@ def run(recordings: Iterable[tuple[str, Recording]], *, fast: bool) -> Iterator[
     """Replay every recording and compare. Raises `BadRecording` for calls that no hook takes."""
     if fast:
         for place, recording in recordings:
-            restored = restore(recording)
-            yield Result(recording, replay(events_of(place, recording)), restored)
+            calls, restored = restore(recording)
+            whole = recording.model_copy(update={"calls": calls})
+            yield Result(recording, replay(events_of(place, whole)), restored)
         return
     batch: list[tuple[str, Recording]] = []
     for item in recordings:
@@ -133,23 +135,25 @@ def _run_batch(batch: list[tuple[str, Recording]]) -> Iterator[Result]:
     with tempfile.TemporaryDirectory(prefix="turnlog-") as folder:
         store = open_store(Path(folder) / "conformance.db")
         clock = RecordedClock()
-        restored = [restore(recording) for _place, recording in batch]
+        restored = []
         with Recorder(store, "keeps-the-writer-alive"):
             for n, (place, recording) in enumerate(batch):
-                _record(store, clock, str(n), place, recording)
+                calls, count = restore(recording)
+                restored.append(count)
+                _record(store, clock, str(n), place, calls)
         for n, (_place, recording) in enumerate(batch):
             yield Result(recording, replay(store.read(str(n))), restored[n])
         store.close()
 
 
-def _record(store: Store, clock: RecordedClock, session_id: str, place: str, recording: Recording) -> None:
-    for n, call in enumerate(recording.calls):
+def _record(store: Store, clock: RecordedClock, session_id: str, place: str, calls: list[Call]) -> None:
+    for n, call in enumerate(calls):
         try:
             find(call.target, call.hook).complete(call.args)
         except Exception as error:
             raise BadRecording(f"{place}: call {n}: {error}") from error
     with Recorder(store, session_id, clock=Clock(clock.read_perf_ns, clock.read_wall_ns), scheduler=never) as recorder:
-        drive(recorder, clock, recording.calls)
+        drive(recorder, clock, calls)
     health = recorder.health
     if health.failed or health.dropped or health.rejected:
         raise BadRecording(f"{place}: could not be recorded: {health.last_error}")

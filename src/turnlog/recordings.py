@@ -33,7 +33,7 @@ class BadRecording(TurnlogError):
 class Call(BaseModel):
     """One hook call as it stands in a file."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True)
 
     target: Literal["collector", "traces"]
     hook: str
