@@ -11,8 +11,10 @@ from conftest import FIXTURES
 from eventstore import Event, Recorder, canonical
 from eventstore.errors import NotCanonical
 from eventstore.memory_store import MemoryStore
-from projections import UnknownRules, begin, call_dict, fold
+from projections import State, Turn, UnknownRules, begin, call_dict, fold
+from projections.model import Eou
 from projections.span import identities
+from projections.timing import e2e
 from strategies import sessions, streams
 from turnlog import (
     Clock,
@@ -102,6 +104,26 @@ def test_events_out_of_order_are_refused() -> None:
 def test_unknown_rules_are_named() -> None:
     with pytest.raises(UnknownRules, match=r"'2\.0'; there are: videosdk-1\.0"):
         replay(EVENTS, rules="2.0")
+
+
+def test_a_sum_of_nothing_but_minus_zero_is_zero() -> None:
+    """The reference adds to 0; found by `differential`, seed zz9, where a span's text showed it."""
+    turn = Turn(eou_metrics=[Eou(eou_latency=-0.0)])
+    assert str(e2e(turn)) == "0.0"
+    assert e2e(Turn()) is None
+
+
+def test_times_that_agents_give_as_integers_stay_integers() -> None:
+    """Reading a state back must not make a 1 a 1.0: it is text in spans, and a number in what is sent."""
+    store = MemoryStore()
+    with Recorder(store, "s") as recorder:
+        recorder.traces.start_agent_joined_meeting({"start_time": 1})
+        recorder.on_eou_start()
+        recorder.add_function_tool_call("t", None, None, 1, 3)
+        recorder.add_mcp_tool_call("local", None, None, None, 1, 3)
+    state = fold(begin(), store.read("s"))
+    encoded = msgspec.json.encode(state)
+    assert msgspec.json.encode(msgspec.json.decode(encoded, type=State)) == encoded
 
 
 @given(sessions())

@@ -146,7 +146,7 @@ class FunctionTool(msgspec.Struct, gc=False):
     tool_response: Any = {}
     start_time: Any = None
     end_time: Any = None
-    latency: float | None = None
+    latency: Any = None
 
 
 class McpTool(msgspec.Struct, gc=False):
@@ -156,7 +156,7 @@ class McpTool(msgspec.Struct, gc=False):
     tool_response: Any = {}
     start_time: Any = None
     end_time: Any = None
-    latency: float | None = None
+    latency: Any = None
 
 
 class Fallback(msgspec.Struct, gc=False):

@@ -76,7 +76,7 @@ class Span(msgspec.Struct, gc=False):
     name: str
     start_ns: int
     attributes: dict[str, str]
-    start_time: float
+    start_time: Any
     """The monotonic start, in seconds, from which `end_ns` is reckoned."""
     end_ns: int | None = None
     status: str = "UNSET"

@@ -49,8 +49,10 @@ def e2e(turn: Turn) -> float | None:
         turn.tts_metrics[-1].tts_latency if turn.tts_metrics else None,
         turn.realtime_metrics[-1].realtime_ttfb if turn.realtime_metrics else None,
     ]
-    total: float | None = None
-    for part in parts:  # not sum(): since Python 3.12 that rounds otherwise
-        if part is not None:
-            total = part if total is None else total + part
-    return None if total is None else round(total, 4)
+    known = [part for part in parts if part is not None]
+    if not known:
+        return None
+    total: float = 0  # so that -0.0 becomes 0.0
+    for part in known:  # not sum(): since Python 3.12 that rounds otherwise
+        total += part
+    return round(total, 4)
