@@ -128,8 +128,10 @@ class Recording(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_stored_that_was_not_called(self) -> None:
+        # in order, but perhaps with gaps for now: two recoveries at once may store a later file before an earlier one
         for origin, numbers in self.stored().items():
-            assert numbers == self.expected[origin][: len(numbers)]
+            called = set(numbers)
+            assert numbers == [number for number in self.expected[origin] if number in called]
 
     def teardown(self) -> None:
         self.store.down = False
