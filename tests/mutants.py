@@ -86,6 +86,12 @@ MUTANTS = [
         "test_postgres_store.py::test_law_1",
     ),
     Mutant(
+        SQL,
+        "    _held[:] = sorted(_stores, key=id)\n",
+        "    _held[:] = []\n",
+        "test_recorder.py::test_a_fork_in_the_middle",
+    ),
+    Mutant(
         "src/eventstore/codec.py",
         "range(event.version, hook.version)",
         "range(event.version + 1, hook.version)",

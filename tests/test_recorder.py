@@ -426,6 +426,45 @@ def test_after_a_fork_the_child_is_an_origin_of_its_own(tmp_path: Path) -> None:
     assert list((tmp_path / "calls.db.journal").iterdir()) == []
 
 
+FORK_UNDER_LOAD = """
+import os, signal, sys, threading
+from eventstore import Event, open_store
+store = open_store(sys.argv[1])
+stop = threading.Event()
+def load():
+    n = 0
+    while not stop.is_set():
+        store.append([Event("load", "parent", n + k, "on_eou_start", 1, 1, 1, "{}") for k in range(500)])
+        n += 500
+thread = threading.Thread(target=load, daemon=True)
+thread.start()
+for number in range(25):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)  # a child that is locked out would wait for ever
+        store.append([Event("s", str(number), 0, "on_eou_start", 1, 1, 1, "{}")])
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0, number
+stop.set()
+thread.join()
+store.close()
+"""
+
+
+def test_a_fork_in_the_middle_of_a_transaction_locks_nobody_out(tmp_path: Path) -> None:
+    """Break: in eventstore/sqlite_store.py, ``_before_fork``, hold nothing."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORK_UNDER_LOAD, tmp_path / "calls.db"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    store = open_store(tmp_path / "calls.db")
+    assert len({event.origin for event in store.read("s")}) == 25
+    store.close()
+
+
 def test_the_payload_is_json_text(store: Store) -> None:
     with Recorder(store, "s") as recorder:
         recorder.add_function_tool_call("t", {"a": [1, {"b": None}]}, None, 1.5)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
@@ -63,6 +65,9 @@ class SqliteStore:
         if not database.startswith("file:"):
             url = self._make_openable(url, path)
         self._engine = _engine(url)
+        self._appending = threading.RLock()
+        """Held in a transaction: no process may fork in the middle of one, see `_before_fork`."""
+        _stores.add(self)
         schema.dispose_in_child(self._engine)
         try:
             with self._errors(), self._engine.connect() as connection:
@@ -97,7 +102,7 @@ class SqliteStore:
         rows = list(map(_as_tuple, events))
         if not rows:
             return []
-        with self._errors(), self._driver() as driver:
+        with self._appending, self._errors(), self._driver() as driver:
             driver.execute("BEGIN IMMEDIATE")
             try:
                 cursor = driver.executemany(_INSERT, rows)
@@ -185,6 +190,29 @@ class SqliteStore:
             if code == sqlite3.SQLITE_NOTADB:
                 raise StoreError(f"{self._name} is not an SQLite database") from error
             raise StoreError(f"{self._name}: {cause}") from error
+
+
+_stores: weakref.WeakSet[SqliteStore] = weakref.WeakSet()
+_held: list[SqliteStore] = []
+
+
+def _before_fork() -> None:
+    """Wait until no store is in a transaction.
+
+    SQLite keeps its locks in the process's memory as well. A child that inherits one that another thread held would
+    find the database locked for ever.
+    """
+    _held[:] = sorted(_stores, key=id)
+    for store in _held:
+        store._appending.acquire()
+
+
+def _after_fork() -> None:
+    while _held:
+        _held.pop()._appending.release()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
 
 
 def _rows(cursor: sqlite3.Cursor) -> Iterator[tuple[Any, ...]]:
