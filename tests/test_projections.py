@@ -101,6 +101,12 @@ def test_events_out_of_order_are_refused() -> None:
     assert replay(canonical(reversed(EVENTS))) == replay(EVENTS)
 
 
+def test_an_origin_may_have_an_empty_name() -> None:
+    """Break: in projections/state.py, begin with ``origin: str = ""``."""
+    unnamed = [msgspec.structs.replace(event, origin="") for event in EVENTS]
+    assert replay(unnamed) == replay(EVENTS)
+
+
 def test_unknown_rules_are_named() -> None:
     with pytest.raises(UnknownRules, match=r"'2\.0'; there are: videosdk-1\.0"):
         replay(EVENTS, rules="2.0")

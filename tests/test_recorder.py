@@ -465,6 +465,36 @@ def test_a_fork_in_the_middle_of_a_transaction_locks_nobody_out(tmp_path: Path) 
     store.close()
 
 
+FORKS_AT_ONCE = """
+import os, sys, threading
+from eventstore import Event, open_store
+store = open_store(sys.argv[1])
+def fork():
+    for _ in range(20):
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)
+threads = [threading.Thread(target=fork, daemon=True) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for n in range(300):
+    store.append([Event("s", "o", n, "on_eou_start", 1, 1, 1, "{}")])
+for thread in threads:
+    thread.join()
+store.append([Event("s", "o", 300, "on_eou_start", 1, 1, 1, "{}")])
+os._exit(0)
+"""
+
+
+def test_threads_that_fork_at_once_leave_no_lock_behind(tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", FORKS_AT_ONCE, tmp_path / "calls.db"]
+    assert subprocess.run(command, check=False, timeout=120).returncode == 0
+    store = open_store(tmp_path / "calls.db")
+    assert len(list(store.read("s"))) == 301
+    store.close()
+
+
 def test_the_payload_is_json_text(store: Store) -> None:
     with Recorder(store, "s") as recorder:
         recorder.add_function_tool_call("t", {"a": [1, {"b": None}]}, None, 1.5)

@@ -70,7 +70,7 @@ class SqliteStore:
         _stores.add(self)
         schema.dispose_in_child(self._engine)
         try:
-            with self._errors(), self._engine.connect() as connection:
+            with self._appending, self._errors(), self._engine.connect() as connection:
                 if schema.revision(connection) != schema.HEAD:
                     connection.rollback()
                     with connection.begin():
@@ -193,6 +193,8 @@ class SqliteStore:
 
 
 _stores: weakref.WeakSet[SqliteStore] = weakref.WeakSet()
+_forking = threading.RLock()
+"""One fork at a time: `_held` is of that one."""
 _held: list[SqliteStore] = []
 
 
@@ -202,6 +204,7 @@ def _before_fork() -> None:
     SQLite keeps its locks in the process's memory as well. A child that inherits one that another thread held would
     find the database locked for ever.
     """
+    _forking.acquire()
     _held[:] = sorted(_stores, key=id)
     for store in _held:
         store._appending.acquire()
@@ -210,6 +213,7 @@ def _before_fork() -> None:
 def _after_fork() -> None:
     while _held:
         _held.pop()._appending.release()
+    _forking.release()
 
 
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)

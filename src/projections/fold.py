@@ -76,6 +76,7 @@ def _change_origin(s: State, event: Event) -> None:
         raise NotCanonical(
             f"events of two sessions, {s.session_name!r} and {event.session_id!r}, in one replay: replay each by itself"
         )
-    s.seqs[s.origin] = s.last_seq
+    if s.origin is not None:
+        s.seqs[s.origin] = s.last_seq
     s.origin = event.origin
     s.last_seq = s.seqs.get(event.origin, -1)

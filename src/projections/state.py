@@ -113,7 +113,8 @@ class State(msgspec.Struct):
 
     # the event at hand
     at: int = -1
-    origin: str = ""
+    origin: str | None = None
+    """None before the first event."""
     last_seq: int = -1
     seqs: dict[str, int] = {}
     """The last ``seq`` of every other origin that has been seen."""

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import orjson
 
+from eventstore.errors import TurnlogError
 from eventstore.recorder import Clock, Recorder, Timer
 from eventstore.store import Store, open_store
 from eventstore.vocabulary import find
@@ -150,7 +151,7 @@ def _record(store: Store, clock: RecordedClock, session_id: str, place: str, cal
     for n, call in enumerate(calls):
         try:
             find(call.target, call.hook).complete(call.args)
-        except Exception as error:
+        except TurnlogError as error:
             raise BadRecording(f"{place}: call {n}: {error}") from error
     with Recorder(store, session_id, clock=Clock(clock.read_perf_ns, clock.read_wall_ns), scheduler=never) as recorder:
         drive(recorder, clock, calls)

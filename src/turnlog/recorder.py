@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Any
 
 from eventstore import Event
 from eventstore import Recorder as PlainRecorder
 from eventstore.errors import StoreError
 from projections.fold import begin, fold
 from projections.model import Session, Turn
-from projections.rules import VIDEOSDK_1_0, Rules
-from projections.rules import find as find_rules
 from projections.state import State
 
 log = logging.getLogger("turnlog")
@@ -29,10 +26,9 @@ class Recorder(PlainRecorder):
     recorder's own calls. What they return is the fold's own data: read it, do not change it.
     """
 
-    def __init__(self, *args: Any, rules: str | Rules = VIDEOSDK_1_0, **kwargs: Any) -> None:
-        """As `eventstore.Recorder`; ``rules`` are those that live reads are made under."""
-        self._live = _Live(self, find_rules(rules))
-        super().__init__(*args, **kwargs)
+    def _open(self) -> None:
+        super()._open()
+        self._live = _Live(self)  # a new one after a fork, as the origin is new
 
     @property
     def current_turn(self) -> Turn | None:
@@ -56,16 +52,16 @@ class Recorder(PlainRecorder):
 class _Live:
     """A fold of one recorder's session. It is the writer's listener from the first read on."""
 
-    def __init__(self, recorder: Recorder, rules: Rules) -> None:
-        self._recorder, self._rules = recorder, rules
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
         self._lock = threading.Lock()
-        self._writer: object = None
-        self._state = begin(rules, spans=False, signals=False)
+        self._begun = False
+        self._state = begin(spans=False, signals=False)
         self._inbox: list[Event] = []
 
     def state(self) -> State:
         with self._lock:
-            if self._writer is not self._recorder._writer:  # the first read, here or after a fork
+            if not self._begun:
                 self._begin()
             self._catch_up()
             return self._state
@@ -81,15 +77,14 @@ class _Live:
 
     def finish(self) -> None:
         """Fold what there is, if anybody ever read."""
-        if self._writer is self._recorder._writer:
+        if self._begun:
             with self._lock:
                 self._catch_up()
 
     def _begin(self) -> None:
         recorder = self._recorder
-        self._writer, self._inbox = recorder._writer, []
+        self._begun = True
         recorder._writer.listen(recorder.session_id, recorder.origin, self)
-        self._state = begin(self._rules, spans=False, signals=False)
         try:
             fold(self._state, recorder.store.read(recorder.session_id))
         except StoreError as error:

@@ -130,7 +130,7 @@ def create_pipeline_change_trace(s: State, now: float, args: Args) -> None:
 @traces_with_args
 def create_a2a_trace(s: State, now: float, args: Args) -> None:
     """A span per message to another agent, all under one; `end_a2a_trace` names it by its number at this origin."""
-    created = s.traces.a2a_by_origin.setdefault(s.origin, [])
+    created = s.traces.a2a_by_origin.setdefault(s.origin or "", [])
     traces = s.traces
     if traces.main_turn is None:
         return created.append(None)
@@ -149,7 +149,7 @@ def create_a2a_trace(s: State, now: float, args: Args) -> None:
 
 @traces_with_args
 def end_a2a_trace(s: State, now: float, args: Args) -> None:
-    created, index = s.traces.a2a_by_origin.get(s.origin, []), args["index"]
+    created, index = s.traces.a2a_by_origin.get(s.origin or "", []), args["index"]
     if index < len(created):
         end_span(s, now, created[index], now)
 
