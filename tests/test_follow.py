@@ -126,25 +126,29 @@ def test_postgres_an_event_that_commits_late_is_not_passed_over(
     A reader that goes by position has passed over the first by then; this shows both.
     """
     followers.append(Follower(postgres))
-    insert = "INSERT INTO events (session_id, origin, seq, hook, version, perf_ns, wall_ns, payload) VALUES "
+    postgres.append([event(0, origin="late")])
+    insert = (
+        "INSERT INTO events (origin_id, seq, hook, version, perf_ns, wall_ns, payload, link) "
+        "SELECT id, 1, 'on_eou_start', 1, 1, 1, '{}', '' FROM origins WHERE origin = 'late'"
+    )
     plain = postgres_url.replace("+psycopg", "")
     with psycopg.connect(plain) as late, psycopg.connect(plain, autocommit=True) as naive:
-        late.execute(insert + "('s', 'late', 0, 'on_eou_start', 1, 1, 1, '{}')")
+        late.execute(insert)
         postgres.append([event(0, origin="early")])
         cursor = 0
         passed: list[str] = []
 
         def look() -> None:
             nonlocal cursor
-            query = "SELECT position, origin FROM events WHERE position > %s ORDER BY position"
+            query = "SELECT position, origin FROM event_log WHERE position > %s ORDER BY position"
             for position, origin in naive.execute(query, (cursor,)):
                 cursor = position
                 passed.append(origin)
 
         look()
-        assert passed == ["early"]
-        assert followers[0].seen == [], "not before the late one has ended"
+        assert passed == ["late", "early"]
+        assert len(followers[0].wait_for(1)) == 1, "no more before the late one has ended"
         late.commit()
         look()
-        assert passed == ["early"], "the naive reader never sees the late one"
-    assert {f.event.origin for f in followers[0].wait_for(2)} == {"late", "early"}
+        assert passed == ["late", "early"], "the naive reader never sees the late one"
+    assert {f.event.origin for f in followers[0].wait_for(3)} == {"late", "early"}

@@ -10,8 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from eventstore.errors import IdentityConflict
+from eventstore.chain import Linked, Origin, Tail, extend, genesis, seal
+from eventstore.errors import IdentityConflict, StoreError
 from eventstore.event import Event, canonical, conflict
+from eventstore.ledger import Key, Removal
 from eventstore.store import Followed, Session
 
 
@@ -19,8 +21,11 @@ class MemoryStore:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self._events: list[Event] = []
+        self._log: list[Linked | None] = []
+        """By position, from 1; None where an event was removed."""
         self._positions: dict[tuple[str, str, int], int] = {}
+        self._tails: dict[tuple[str, str], Tail] = {}
+        self.ledger = MemoryLedger(self)
 
     @cached_property
     def journal(self) -> Path | None:
@@ -36,23 +41,34 @@ class MemoryStore:
             new: dict[tuple[str, str, int], Event] = {}
             for event in events_list:
                 at = self._positions.get(event.identity)
-                stored = new.setdefault(event.identity, event) if at is None else self._events[at - 1]
+                linked = None if at is None else self._log[at - 1]
+                stored = linked.event if linked is not None else new.setdefault(event.identity, event)
                 if stored != event:
                     raise IdentityConflict(conflict(stored, event))
-            for event in new.values():
-                self._events.append(event)
-                self._positions[event.identity] = len(self._events)
+            rows = extend(new.values(), lambda *key: self._tails.setdefault(key, Tail(0, 0, genesis(*key))))
+            for event, row in zip(new.values(), rows, strict=True):
+                self._log.append(Linked(event, row[-1]))
+                self._positions[event.identity] = len(self._log)
             self._changed.notify_all()
             return [self._positions[event.identity] for event in events_list]
 
     def read(self, session_id: str) -> Iterator[Event]:
+        return iter(canonical(linked.event for linked in self._stored(session_id)))
+
+    def chains(self, session_id: str) -> Iterator[tuple[Origin, Iterator[Linked]]]:
         with self._lock:
-            found = [event for event in self._events if event.session_id == session_id]
-        return iter(canonical(found))
+            tails = {name: tail for (session, name), tail in sorted(self._tails.items()) if session == session_id}
+            origins = [Origin(session_id, name, tail.events, tail.link) for name, tail in tails.items()]
+        found = self._stored(session_id)
+        for origin in origins:
+            yield origin, (linked for linked in found if linked.event.origin == origin.origin)
+
+    def _stored(self, session_id: str | None = None) -> list[Linked]:
+        with self._lock:
+            return [linked for linked in self._log if linked and session_id in (None, linked.event.session_id)]
 
     def sessions(self) -> list[Session]:
-        with self._lock:
-            events = list(self._events)
+        events = [linked.event for linked in self._stored()]
         by_session: dict[str, dict[str, list[Event]]] = {}
         for event in sorted(events, key=lambda e: e.identity):
             by_session.setdefault(event.session_id, {}).setdefault(event.origin, []).append(event)
@@ -74,13 +90,55 @@ class MemoryStore:
         at, stop = int(after or 0), stop or threading.Event()
         while not stop.is_set():
             with self._changed:
-                if at == len(self._events):
+                if at == len(self._log):
                     self._changed.wait(0.02)
-                new = self._events[at:]
-            for event in new:
+                new = self._log[at:]
+            for linked in new:
                 at += 1
-                if session_id in (None, event.session_id):
-                    yield Followed(str(at), event)
+                if linked is not None and session_id in (None, linked.event.session_id):
+                    yield Followed(str(at), linked.event)
+
+    def remove(self, removal: Removal) -> None:
+        """See `eventstore.ledger.Ledger.remove`."""
+        with self._lock:
+            theirs = [key for key in self._tails if key[0] == removal.session_id]
+            tails = {key: self._tails[key] for key in theirs}
+            if seal(Origin(*key, tail.events, tail.link) for key, tail in tails.items()) != removal.seal:
+                raise StoreError(f"session {removal.session_id!r} has changed since it was archived; it is not removed")
+            for key in theirs:
+                del self._tails[key]
+            for identity in [identity for identity in self._positions if identity[0] == removal.session_id]:
+                self._log[self._positions.pop(identity) - 1] = None
 
     def close(self) -> None:
         """Nothing to close."""
+
+
+class MemoryLedger:
+    """See `eventstore.ledger`; here a session's events are in memory, and a removal forgets them."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+        self._keys: dict[str, Key] = {}
+        self._removals: list[Removal] = []
+
+    def has_keys(self) -> bool:
+        return bool(self._keys)
+
+    def key(self, session_id: str) -> Key | None:
+        return self._keys.get(session_id)
+
+    def add_key(self, key: Key) -> Key:
+        return self._keys.setdefault(key.session_id, key)
+
+    def destroy_key(self, session_id: str, forgotten_ns: int) -> None:
+        key = self._keys.get(session_id)
+        if key is not None and key.wrapped is not None:
+            self._keys[session_id] = key._replace(wrapped=None, forgotten_ns=forgotten_ns)
+
+    def remove(self, removal: Removal) -> None:
+        self._store.remove(removal)
+        self._removals.append(removal)
+
+    def removals(self) -> list[Removal]:
+        return list(self._removals)

@@ -1,8 +1,8 @@
 """The Postgres store (psycopg 3): many hosts, one log.
 
-A large batch is copied straight into the table, in binary; should one of its events be there already, the transaction
-is undone and the batch takes the careful way, which a small batch takes at once: one statement, one round trip, that
-inserts what is new, and nothing at all if an identity is taken by other content.
+A large batch is copied straight into the table, in binary; a small one is one statement and one round trip. Either
+first moves the ends of its origins' hash chains on, from where this process last saw them; if somebody else has moved
+one, the transaction is undone and begins anew from there. If an event is there already, only the others go in.
 
 Each row carries the id of its transaction. A transaction may commit after one that began later, so a reader that went
 by position would pass over its rows; `follow` goes by ``(xid, position)`` and only as far as no transaction is open.
@@ -27,29 +27,37 @@ from sqlalchemy import URL, create_engine
 from sqlalchemy.exc import DBAPIError
 
 from eventstore import schema
+from eventstore.chain import Linked, Origin, Row, Tail, extend, genesis
 from eventstore.errors import IdentityConflict, StoreError, StoreReadOnly, StoreUnavailable
 from eventstore.event import Event, conflict, merge
+from eventstore.ledger import Ledger
 from eventstore.store import Followed, Session
 
-_TYPES = ("text", "text", "int8", "text", "int4", "int8", "int8", "text")
-_COLUMNS = ", ".join(schema.COLUMNS)
+_TYPES = ("int8", "int8", "text", "int4", "int8", "int8", "text", "bytea")
+_FIELDS = ", ".join(schema.FIELDS)
+_COLUMNS = f"origin_id, {_FIELDS}, link"
 _UNNEST = ", ".join(f"%s::{kind}[]" for kind in _TYPES)
+_MOVE = "append_to(%s::int8[], %s::bytea[], %s::bytea[], %s::int8[], %s)"
 _INSERT = f"""
-WITH offered AS (SELECT * FROM unnest({_UNNEST}) AS o ({_COLUMNS}))
-INSERT INTO events ({_COLUMNS}) SELECT * FROM offered WHERE NOT EXISTS (
-    SELECT FROM offered o JOIN events e USING (session_id, origin, seq)
-    WHERE ({", ".join(f"e.{c}" for c in schema.COLUMNS[3:])})
-        IS DISTINCT FROM ({", ".join(f"o.{c}" for c in schema.COLUMNS[3:])}))
-ON CONFLICT (session_id, origin, seq) DO NOTHING
-RETURNING session_id, origin, seq, position
+WITH offered AS (SELECT * FROM unnest({_UNNEST}) WITH ORDINALITY AS o ({_COLUMNS}, n)),
+    moved AS MATERIALIZED (SELECT {_MOVE} AS positions)
+INSERT INTO events (position, {_COLUMNS}) SELECT positions[n], {_COLUMNS} FROM offered, moved RETURNING position
 """
-_FIND = f"SELECT position, {_COLUMNS} FROM events WHERE session_id = %s AND origin = %s AND seq = %s"
-_POSITIONS = "SELECT nextval(pg_get_serial_sequence('events', 'position')) FROM generate_series(1, %s)"
 _COPY = f"COPY events (position, {_COLUMNS}) FROM STDIN (FORMAT BINARY)"
-_ORIGINS = "SELECT DISTINCT origin FROM events WHERE session_id = %s"
-_READ = f"SELECT {', '.join(schema.COLUMNS[2:])} FROM events WHERE session_id = %s AND origin = %s ORDER BY seq"
+_FIND = f"""
+SELECT n, position, {_FIELDS.replace("seq", "e.seq")}
+FROM unnest(%s::text[], %s::text[], %s::int8[]) WITH ORDINALITY AS i (session_id, origin, seq, n)
+    JOIN origins o USING (session_id, origin) JOIN events e ON e.origin_id = o.id AND e.seq = i.seq
+"""
+_BEGIN = "INSERT INTO origins (session_id, origin, events, link) VALUES (%s, %s, 0, %s) ON CONFLICT DO NOTHING"
+_TAIL = "SELECT id, events, link FROM origins WHERE session_id = %s AND origin = %s"
+_ORIGINS = (
+    'SELECT id, origin, events, link FROM origins WHERE session_id = %s AND events > 0 ORDER BY origin COLLATE "C"'
+)
+_READ = f"SELECT {_FIELDS} FROM events WHERE origin_id = %s ORDER BY seq"
+_CHAIN = f"SELECT {_FIELDS}, link FROM events WHERE origin_id = %s ORDER BY position"
 _FOLLOW = f"""
-SELECT xid::text, position, {_COLUMNS} FROM events
+SELECT xid::text, position, session_id, origin, {_FIELDS} FROM events JOIN origins ON id = origin_id
 WHERE (xid, position) > (%s::xid8, %s) AND xid < pg_snapshot_xmin(pg_current_snapshot())
     AND (%s::text IS NULL OR session_id = %s)
 ORDER BY xid, position LIMIT {schema.FOLLOW_BATCH}
@@ -59,7 +67,10 @@ COPY_FROM = 50
 """Batches of at least so many events are copied."""
 POLL_SECONDS = 0.1
 """How long a follower waits for a notification before it looks by itself."""
-_as_tuple = msgspec.structs.astuple
+ATTEMPTS = 8
+"""How often an append is begun anew because somebody else appends to the same origin."""
+TAILS = 10_000
+"""Of how many origins the ends of the chains are remembered."""
 
 
 class PostgresStore:
@@ -69,6 +80,8 @@ class PostgresStore:
         self._name = self._url.render_as_string(hide_password=True)
         self.journal = user_state_path("turnlog") / "journal" / blake2b(self._name.encode(), digest_size=8).hexdigest()
         self._engine = create_engine(self._url, pool_pre_ping=True, pool_size=5, max_overflow=50)
+        self.ledger = Ledger(self._engine, self._errors)
+        self._tails: dict[tuple[str, str], Tail] = {}
         self._notified = 0.0
         schema.dispose_in_child(self._engine)
         try:
@@ -89,17 +102,61 @@ class PostgresStore:
 
     def append(self, events: Iterable[Event]) -> Sequence[int]:
         """See `Store.append`."""
-        rows = list(map(_as_tuple, events))
-        if not rows:
+        batch = list(events)
+        if not batch:
             return []
         with self._errors(), self._driver() as driver:
-            positions: Sequence[int] | None = None
-            if len(rows) >= COPY_FROM:
-                positions = _copy(driver, rows)
-            if positions is None:
-                positions = _insert(driver, rows)
-            self._notify(driver)
-            return positions
+            found: dict[tuple[str, str, int], int] = {}
+            new = batch
+            for _attempt in range(ATTEMPTS):
+                try:
+                    positions = self._write(driver, new) if new else []
+                except errors.UniqueViolation:  # something of it is stored already, or in it twice
+                    found, new = _stored(driver, batch)
+                except errors.SerializationFailure:  # somebody else has moved a chain on
+                    self._forget_tails(new)
+                else:
+                    self._notify(driver)
+                    if new is batch:
+                        return positions
+                    found |= zip((event.identity for event in new), positions, strict=True)
+                    return [found[event.identity] for event in batch]
+        raise StoreUnavailable(f"{self._name}: others keep appending to the same origins; try again")
+
+    def _write(self, driver: psycopg.Connection[Any], events: list[Event]) -> Sequence[int]:
+        """Link and insert, in one transaction."""
+        tails: dict[tuple[str, str], Tail] = {}
+        seen: list[Tail] = []
+
+        def tail_of(session_id: str, origin: str) -> Tail:
+            key = session_id, origin
+            if key not in tails:
+                seen.append(self._tails.get(key) or _tail(driver, key))
+                tails[key] = msgspec.structs.replace(seen[-1])
+            return tails[key]
+
+        rows = extend(events, tail_of)
+        moved = list(tails.values())
+        move = (
+            [tail.id for tail in moved],
+            [tail.link for tail in seen],
+            [tail.link for tail in moved],
+            [tail.events - before.events for tail, before in zip(moved, seen, strict=True)],
+            len(rows),
+        )
+        try:
+            positions = _copy(driver, rows, move) if len(rows) >= COPY_FROM else _insert(driver, rows, move)
+        except BaseException:
+            self._forget_tails(events)  # whether it was committed is not known
+            raise
+        if len(self._tails) > TAILS:
+            self._tails.clear()
+        self._tails.update(tails)
+        return positions
+
+    def _forget_tails(self, events: Iterable[Event]) -> None:
+        for event in events:
+            self._tails.pop((event.session_id, event.origin), None)
 
     def _notify(self, driver: psycopg.Connection[Any]) -> None:
         """Wake followers, not too often: outside the transaction, as NOTIFY inside makes commits queue up."""
@@ -114,14 +171,20 @@ class PostgresStore:
         """See `Store.read`. Holds one connection, and one snapshot of the database, until it is exhausted or closed."""
         with self._errors(), self._driver() as driver, driver.transaction(), ExitStack() as cursors:
             driver.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            origins = [row[0] for row in driver.execute(_ORIGINS, (session_id,))]
             streams = []
-            for n, origin in enumerate(origins):
-                cursor = cursors.enter_context(driver.cursor(f"read_{n}"))
-                cursor.itersize = 5000
-                rows = cursor.execute(_READ, (session_id, origin))
+            for number, origin, _events, _link in driver.execute(_ORIGINS, (session_id,)).fetchall():
+                rows = _stream(driver, cursors, number, _READ)
                 streams.append(starmap(partial(Event, session_id, origin), rows))
             yield from streams[0] if len(streams) == 1 else merge(streams)
+
+    def chains(self, session_id: str) -> Iterator[tuple[Origin, Iterator[Linked]]]:
+        """See `Store.chains`."""
+        with self._errors(), self._driver() as driver, driver.transaction(), ExitStack() as cursors:
+            driver.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            for number, origin, events, link in driver.execute(_ORIGINS, (session_id,)).fetchall():
+                rows = _stream(driver, cursors, number, _CHAIN)
+                linked = (Linked(Event(session_id, origin, *row[:-1]), row[-1]) for row in rows)
+                yield Origin(session_id, origin, events, link), linked
 
     def sessions(self) -> list[Session]:
         """See `Store.sessions`."""
@@ -183,39 +246,63 @@ class PostgresStore:
             raise StoreError(f"{self._name}: {line}") from error
 
 
-def _copy(driver: psycopg.Connection[Any], rows: list[tuple[Any, ...]]) -> Sequence[int] | None:
-    """Copy straight into the table; None, and nothing done, if any of the events is there already."""
-    try:
-        with driver.transaction(), driver.cursor() as cursor:
-            positions = [row[0] for row in cursor.execute(_POSITIONS, (len(rows),), binary=True)]
+Move = tuple[list[int], list[bytes], list[bytes], list[int], int]
+"""What ``append_to`` of the schema takes: origins, links seen, links now, events added, positions wanted."""
+
+
+def _copy(driver: psycopg.Connection[Any], rows: list[Row], move: Move) -> Sequence[int]:
+    with driver.cursor(binary=True) as cursor:
+        try:
+            with driver.pipeline():  # one round trip
+                driver.execute("BEGIN")
+                cursor.execute(f"SELECT {_MOVE}", move)
+            (positions,) = cursor.fetchone() or ([],)
             with cursor.copy(_COPY) as copy:
                 copy.set_types(("int8", *_TYPES))
                 for position, row in zip(positions, rows, strict=True):
                     copy.write_row((position, *row))
-    except errors.UniqueViolation:
-        return None
-    return positions
+            driver.execute("COMMIT")
+        except BaseException:
+            if not driver.closed:
+                driver.execute("ROLLBACK")
+            raise
+    found: Sequence[int] = positions
+    return found
 
 
-def _insert(driver: psycopg.Connection[Any], rows: list[tuple[Any, ...]]) -> Sequence[int]:
-    """Insert what is new. Raises `IdentityConflict`, with nothing inserted, if an identity has other content."""
-    offered: dict[tuple[Any, ...], tuple[Any, ...]] = {}
-    for row in rows:
-        if offered.setdefault(row[:3], row) != row:
-            raise IdentityConflict(conflict(Event(*offered[row[:3]]), Event(*row)))
-    columns = [list(column) for column in zip(*offered.values(), strict=True)]
-    found = {row[:3]: row[3] for row in driver.execute(_INSERT, columns)}
-    for identity in offered.keys() - found.keys():
-        stored = driver.execute(_FIND, identity).fetchone()
-        if stored is None or stored[1:] != offered[identity]:
-            raise _conflict(driver, offered)
-        found[identity] = stored[0]
-    return [found[row[:3]] for row in rows]
+def _insert(driver: psycopg.Connection[Any], rows: list[Row], move: Move) -> Sequence[int]:
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    return [row[0] for row in driver.execute(_INSERT, (*columns, *move))]
 
 
-def _conflict(driver: psycopg.Connection[Any], offered: dict[tuple[Any, ...], tuple[Any, ...]]) -> StoreError:
-    for identity, row in offered.items():
-        stored = driver.execute(_FIND, identity).fetchone()
-        if stored is not None and stored[1:] != row:
-            return IdentityConflict(conflict(Event(*stored[1:]), Event(*row)))
-    return StoreUnavailable("somebody else appended the same events at this moment; try again")
+def _tail(driver: psycopg.Connection[Any], key: tuple[str, str]) -> Tail:
+    """Where the origin's chain ends; begun if it is new."""
+    found = driver.execute(_TAIL, key).fetchone()
+    if found is None:
+        driver.execute(_BEGIN, (*key, genesis(*key)))
+        found = driver.execute(_TAIL, key).fetchone()
+    assert found is not None, "an origin stays as long as its session"
+    return Tail(*found)
+
+
+def _stored(
+    driver: psycopg.Connection[Any], events: list[Event]
+) -> tuple[dict[tuple[str, str, int], int], list[Event]]:
+    """The positions of those that are stored, and the others, each once. Raises `IdentityConflict`."""
+    positions: dict[tuple[str, str, int], int] = {}
+    known: dict[tuple[str, str, int], Event] = {}
+    columns = [list(column) for column in zip(*(event.identity for event in events), strict=True)]
+    for number, position, *fields in driver.execute(_FIND, columns):
+        offered = events[number - 1]
+        positions[offered.identity] = position
+        known[offered.identity] = Event(offered.session_id, offered.origin, *fields)
+    for event in events:
+        if known.setdefault(event.identity, event) != event:
+            raise IdentityConflict(conflict(known[event.identity], event))
+    return positions, [event for identity, event in known.items() if identity not in positions]
+
+
+def _stream(driver: psycopg.Connection[Any], cursors: ExitStack, origin_id: int, query: str) -> Iterable[Any]:
+    cursor = cursors.enter_context(driver.cursor(f"origin_{origin_id}"))
+    cursor.itersize = 5000
+    return cursor.execute(query, (origin_id,))

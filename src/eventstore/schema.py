@@ -13,19 +13,16 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from eventstore.errors import NewerDatabase, StoreError
 
-HEAD = "0001"
-COLUMNS = ("session_id", "origin", "seq", "hook", "version", "perf_ns", "wall_ns", "payload")
-"""The columns of ``events`` that an `Event` has, in its order."""
-# The two inner columns come from the unique index alone; only each origin's first and last row are looked up.
+HEAD = "0002"
+FIELDS = ("seq", "hook", "version", "perf_ns", "wall_ns", "payload")
+"""The columns of ``events`` that an `Event` has beside its session's and origin's names, in its order."""
+# Only the first and last row of each origin is looked up.
 SESSIONS = """
-SELECT session_id, SUM(n), COUNT(*), MIN(started), MAX(ended) FROM (
-    SELECT o.session_id, o.n,
-        (SELECT wall_ns FROM events e WHERE e.session_id = o.session_id AND e.origin = o.origin AND e.seq = o.first)
-            AS started,
-        (SELECT wall_ns FROM events e WHERE e.session_id = o.session_id AND e.origin = o.origin AND e.seq = o.last)
-            AS ended
-    FROM (SELECT session_id, origin, COUNT(*) AS n, MIN(seq) AS first, MAX(seq) AS last
-          FROM events GROUP BY session_id, origin) o) s
+SELECT session_id, SUM(events), COUNT(*), MIN(started), MAX(ended) FROM (
+    SELECT session_id, events,
+        (SELECT wall_ns FROM events e WHERE e.origin_id = o.id ORDER BY seq LIMIT 1) AS started,
+        (SELECT wall_ns FROM events e WHERE e.origin_id = o.id ORDER BY seq DESC LIMIT 1) AS ended
+    FROM origins o WHERE events > 0) s
 GROUP BY session_id
 """
 FOLLOW_BATCH = 1000

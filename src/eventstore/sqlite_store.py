@@ -19,32 +19,38 @@ from threading import Event as Flag
 from typing import Any, Self
 from urllib.parse import quote, unquote
 
-import msgspec
-from sqlalchemy import URL, create_engine, event, make_url
+from sqlalchemy import URL, create_engine, make_url
+from sqlalchemy import event as sqlalchemy_event
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from eventstore import schema
+from eventstore.chain import Linked, Origin, Tail, extend, genesis
 from eventstore.errors import IdentityConflict, StoreError, StoreReadOnly, StoreUnavailable
 from eventstore.event import Event, conflict, merge
+from eventstore.ledger import Ledger
 from eventstore.store import Followed, Session
 
-_COLUMNS = ", ".join(schema.COLUMNS)
-_INSERT = (
-    f"INSERT INTO events ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (session_id, origin, seq) DO NOTHING"
-)
-_FIND = f"SELECT position, {_COLUMNS} FROM events WHERE session_id = ? AND origin = ? AND seq = ?"
-_READ = f"SELECT {', '.join(schema.COLUMNS[2:])} FROM events WHERE session_id = ? AND origin = ? ORDER BY seq"
-_ORIGINS = "SELECT DISTINCT origin FROM events WHERE session_id = ? ORDER BY origin"
+_FIELDS = ", ".join(schema.FIELDS)
+_INSERT = f"INSERT INTO events (origin_id, {_FIELDS}, link) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_FIND = f"""
+SELECT position, {_FIELDS} FROM events
+WHERE origin_id = (SELECT id FROM origins WHERE session_id = ? AND origin = ?) AND seq = ?
+"""
+_TAIL = "SELECT id, events, link FROM origins WHERE session_id = ? AND origin = ?"
+_BEGIN = "INSERT INTO origins (session_id, origin, events, link) VALUES (?, ?, 0, ?) RETURNING id, events, link"
+_MOVE = "UPDATE origins SET events = ?, link = ? WHERE id = ?"
+_ORIGINS = "SELECT id, origin, events, link FROM origins WHERE session_id = ? AND events > 0 ORDER BY origin"
+_READ = f"SELECT {_FIELDS} FROM events WHERE origin_id = ? ORDER BY seq"
+_CHAIN = f"SELECT {_FIELDS}, link FROM events WHERE origin_id = ? ORDER BY position"
 _FOLLOW = f"""
-SELECT position, {_COLUMNS} FROM events WHERE position > ? AND (? IS NULL OR session_id = ?)
-ORDER BY position LIMIT {schema.FOLLOW_BATCH}
+SELECT position, session_id, origin, {_FIELDS} FROM events CROSS JOIN origins ON id = origin_id
+WHERE position > ? AND (? IS NULL OR session_id = ?) ORDER BY position LIMIT {schema.FOLLOW_BATCH}
 """
 POLL_SECONDS = 0.02
 """How often a follower asks whether somebody has committed."""
 BUSY_SECONDS = 5.0
 """How long a transaction waits for another process's."""
-_as_tuple = msgspec.structs.astuple
 
 
 class SqliteStore:
@@ -65,6 +71,7 @@ class SqliteStore:
         if not database.startswith("file:"):
             url = self._make_openable(url, path)
         self._engine = _engine(url)
+        self.ledger = Ledger(self._engine, self._errors)
         self._appending = threading.RLock()
         """Held in a transaction: no process may fork in the middle of one, see `_before_fork`."""
         _stores.add(self)
@@ -99,41 +106,35 @@ class SqliteStore:
 
     def append(self, events: Iterable[Event]) -> Sequence[int]:
         """See `Store.append`."""
-        rows = list(map(_as_tuple, events))
-        if not rows:
+        batch = list(events)
+        if not batch:
             return []
         with self._appending, self._errors(), self._driver() as driver:
-            driver.execute("BEGIN IMMEDIATE")
             try:
-                cursor = driver.executemany(_INSERT, rows)
-                if cursor.rowcount == len(rows):
-                    # nobody else writes in this transaction, so AUTOINCREMENT has counted without gaps
-                    last = driver.execute("SELECT last_insert_rowid()").fetchone()[0]
-                    positions: Sequence[int] = range(last - len(rows) + 1, last + 1)
-                else:
-                    positions = [_stored_position(driver, row) for row in rows]
-                driver.execute("COMMIT")
-            except BaseException:
-                if driver.in_transaction:
-                    driver.execute("ROLLBACK")
-                raise
-            return positions
+                with _transaction(driver):
+                    return _append(driver, batch)
+            except sqlite3.IntegrityError:  # something of it is stored already
+                with _transaction(driver):
+                    return _append_new(driver, batch)
 
     # reading ---------------------------------------------------------------------------------------------------
 
     def read(self, session_id: str) -> Iterator[Event]:
         """See `Store.read`. Holds one connection, and one snapshot of the database, until it is exhausted or closed."""
-        with self._errors(), self._driver() as driver:
-            driver.execute("BEGIN")
-            try:
-                origins = [row[0] for row in driver.execute(_ORIGINS, (session_id,))]
-                streams = [
-                    starmap(partial(Event, session_id, origin), _rows(driver.execute(_READ, (session_id, origin))))
-                    for origin in origins
-                ]
-                yield from streams[0] if len(streams) == 1 else merge(streams)
-            finally:
-                driver.execute("ROLLBACK")
+        with self._errors(), self._driver() as driver, _snapshot(driver):
+            streams = [
+                starmap(partial(Event, session_id, origin), _rows(driver.execute(_READ, (number,))))
+                for number, origin, _events, _link in driver.execute(_ORIGINS, (session_id,)).fetchall()
+            ]
+            yield from streams[0] if len(streams) == 1 else merge(streams)
+
+    def chains(self, session_id: str) -> Iterator[tuple[Origin, Iterator[Linked]]]:
+        """See `Store.chains`."""
+        with self._errors(), self._driver() as driver, _snapshot(driver):
+            for number, origin, events, link in driver.execute(_ORIGINS, (session_id,)).fetchall():
+                rows = _rows(driver.execute(_CHAIN, (number,)))
+                linked = (Linked(Event(session_id, origin, *row[:-1]), row[-1]) for row in rows)
+                yield Origin(session_id, origin, events, link), linked
 
     def sessions(self) -> list[Session]:
         """See `Store.sessions`."""
@@ -224,17 +225,67 @@ def _rows(cursor: sqlite3.Cursor) -> Iterator[tuple[Any, ...]]:
     return chain.from_iterable(iter(partial(cursor.fetchmany, 256), []))
 
 
-def _stored_position(driver: sqlite3.Connection, row: tuple[object, ...]) -> int:
-    position, *stored = driver.execute(_FIND, row[:3]).fetchone()
-    if tuple(stored) != row:
-        raise IdentityConflict(conflict(Event(*stored), Event(*row)))  # type: ignore[arg-type]
-    return int(position)
+@contextmanager
+def _transaction(driver: sqlite3.Connection) -> Iterator[None]:
+    driver.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        driver.execute("COMMIT")
+    except BaseException:
+        if driver.in_transaction:
+            driver.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def _snapshot(driver: sqlite3.Connection) -> Iterator[None]:
+    driver.execute("BEGIN")
+    try:
+        yield
+    finally:
+        driver.execute("ROLLBACK")
+
+
+def _append(driver: sqlite3.Connection, events: list[Event]) -> Sequence[int]:
+    """Link and insert. Raises `sqlite3.IntegrityError` if one is there already."""
+    tails: dict[tuple[str, str], Tail] = {}
+
+    def tail_of(session_id: str, origin: str) -> Tail:
+        key = session_id, origin
+        if key not in tails:
+            found = driver.execute(_TAIL, key).fetchone()
+            tails[key] = Tail(*(found or driver.execute(_BEGIN, (*key, genesis(*key))).fetchone()))
+        return tails[key]
+
+    driver.executemany(_INSERT, extend(events, tail_of))
+    # nobody else writes in this transaction, so AUTOINCREMENT has counted without gaps
+    last: int = driver.execute("SELECT last_insert_rowid()").fetchone()[0]
+    driver.executemany(_MOVE, [(tail.events, tail.link, tail.id) for tail in tails.values()])
+    return range(last - len(events) + 1, last + 1)
+
+
+def _append_new(driver: sqlite3.Connection, events: list[Event]) -> Sequence[int]:
+    """Insert what is not there yet. Raises `IdentityConflict` if an identity has other content."""
+    found: dict[tuple[str, str, int], int] = {}
+    new: dict[tuple[str, str, int], Event] = {}
+    for event in events:
+        position, *fields = driver.execute(_FIND, event.identity).fetchone() or [None]
+        if position is None:
+            stored = new.setdefault(event.identity, event)
+        else:
+            stored = Event(event.session_id, event.origin, *fields)
+            found[event.identity] = position
+        if stored != event:
+            raise IdentityConflict(conflict(stored, event))
+    if new:
+        found |= zip(new, _append(driver, list(new.values())), strict=True)
+    return [found[event.identity] for event in events]
 
 
 def _engine(url: URL) -> Engine:
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
 
-    @event.listens_for(engine, "connect")
+    @sqlalchemy_event.listens_for(engine, "connect")
     def prepare(driver: sqlite3.Connection, _record: object) -> None:
         driver.isolation_level = None  # transactions begin where we say, see `begin` below
         driver.execute("PRAGMA recursive_triggers = ON")  # else INSERT OR REPLACE slips past the delete trigger
@@ -242,7 +293,7 @@ def _engine(url: URL) -> Engine:
             driver.execute("PRAGMA journal_mode = WAL")
         driver.execute("PRAGMA synchronous = FULL")  # what is acknowledged survives a power cut, not only a crash
 
-    @event.listens_for(engine, "begin")
+    @sqlalchemy_event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         # SQLAlchemy's transactions (the migrations) take the write lock at once: a deferred one may fail half-way
         connection.exec_driver_sql("BEGIN" if _is_read_only(url) else "BEGIN IMMEDIATE")

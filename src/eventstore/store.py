@@ -7,8 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from eventstore.chain import Linked, Origin
 from eventstore.errors import StoreError
 from eventstore.event import Event
+from eventstore.ledger import Key, Removal
 
 
 class Session(NamedTuple):
@@ -31,8 +33,24 @@ class Followed(NamedTuple):
     event: Event
 
 
+class Ledger(Protocol):
+    """What a store keeps beside the events; see `eventstore.ledger`."""
+
+    def has_keys(self) -> bool: ...
+    def key(self, session_id: str) -> Key | None: ...
+    def add_key(self, key: Key) -> Key: ...
+    def destroy_key(self, session_id: str, forgotten_ns: int) -> None: ...
+    def remove(self, removal: Removal) -> None: ...
+    def removals(self) -> list[Removal]: ...
+
+
 class Store(Protocol):
     """An append-only log of events. Safe to use from several threads at once."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """Keys of encrypted sessions, tombstones of removed ones."""
+        ...
 
     @property
     def journal(self) -> Path | None:
@@ -50,6 +68,13 @@ class Store(Protocol):
 
     def read(self, session_id: str) -> Iterator[Event]:
         """Stream a session's events in canonical order (`eventstore.event.merge`); none if it is unknown."""
+        ...
+
+    def chains(self, session_id: str) -> Iterator[tuple[Origin, Iterator[Linked]]]:
+        """A session's origins by name, each with its events as they are stored, in the order in which they were.
+
+        Each origin's events must be read before the next origin is asked for.
+        """
         ...
 
     def sessions(self) -> list[Session]:

@@ -1,0 +1,271 @@
+"""Origins, hash chains, keys and removals.
+
+An origin's names move out of every row into ``origins``, which also keeps the end of the origin's hash chain; rows get
+their link. Rows keep their positions and, on Postgres, their transaction ids, so followers' cursors stay good.
+``keys`` holds each session's wrapped content key, ``removals`` the tombstones of what retention took out, ``unlocked``
+the session that a removal is taking out; it is empty outside of such a transaction. The view ``event_log`` shows events
+with their names.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+from eventstore.chain import genesis, link
+from eventstore.event import Event
+
+revision = "0002"
+down_revision = "0001"
+
+POSITION = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # only INTEGER PRIMARY KEY is SQLite's rowid
+FIELDS = "seq, hook, version, perf_ns, wall_ns, payload"
+GUARDED = ("events", "origins", "keys", "removals")
+BATCH = 5000
+
+
+def upgrade() -> None:
+    postgres = op.get_bind().dialect.name == "postgresql"
+    op.create_table(
+        "origins",
+        sa.Column("id", POSITION, sa.Identity(), primary_key=True, autoincrement=True),
+        sa.Column("session_id", sa.Text, nullable=False),
+        sa.Column("origin", sa.Text, nullable=False),
+        sa.Column("events", sa.BigInteger, nullable=False),
+        sa.Column("link", sa.LargeBinary, nullable=False),
+        sa.UniqueConstraint("session_id", "origin", name="origins_identity"),
+        sqlite_autoincrement=True,
+    )
+    op.create_table(
+        "keys",
+        sa.Column("session_id", sa.Text, primary_key=True),
+        sa.Column("master", sa.Text, nullable=False),
+        sa.Column("wrapped", sa.LargeBinary),
+        sa.Column("forgotten_ns", sa.BigInteger),
+    )
+    op.create_table(
+        "removals",
+        sa.Column("id", POSITION, sa.Identity(), primary_key=True, autoincrement=True),
+        sa.Column("session_id", sa.Text, nullable=False),
+        sa.Column("events", sa.BigInteger, nullable=False),
+        sa.Column("started_ns", sa.BigInteger, nullable=False),
+        sa.Column("ended_ns", sa.BigInteger, nullable=False),
+        sa.Column("seal", sa.Text, nullable=False),
+        sa.Column("archive", sa.Text, nullable=False),
+        sa.Column("removed_ns", sa.BigInteger, nullable=False),
+        sqlite_autoincrement=True,
+    )
+    op.create_table("unlocked", sa.Column("session_id", sa.Text, primary_key=True))
+    columns = [
+        sa.Column("position", POSITION, *([sa.Identity()] if postgres else []), primary_key=not postgres),
+        sa.Column("origin_id", sa.BigInteger, nullable=False),
+        sa.Column("seq", sa.BigInteger, nullable=False),
+        sa.Column("hook", sa.Text, nullable=False),
+        sa.Column("version", sa.Integer, nullable=False),
+        sa.Column("perf_ns", sa.BigInteger, nullable=False),
+        sa.Column("wall_ns", sa.BigInteger, nullable=False),
+        sa.Column("payload", sa.Text, nullable=False),
+        sa.Column("link", sa.LargeBinary, nullable=False),
+    ]
+    # No foreign key: it would cost a third of an append, and only the store writes here.
+    op.create_table(
+        "linked_events",
+        *columns,
+        (sa.PrimaryKeyConstraint if postgres else sa.UniqueConstraint)("origin_id", "seq", name="linked_identity"),
+        sqlite_autoincrement=True,
+    )
+    if postgres:
+        op.execute("ALTER TABLE linked_events ADD COLUMN xid xid8 NOT NULL DEFAULT pg_current_xact_id()")
+    _copy_up(postgres)
+    _replace("events", "linked_events", postgres)
+    if postgres:
+        _guard_postgres()
+    else:
+        _guard_sqlite()
+    op.execute(
+        f"CREATE VIEW event_log AS SELECT position, session_id, origin, {FIELDS}, e.link "
+        "FROM events e JOIN origins o ON o.id = e.origin_id"
+    )
+
+
+def downgrade() -> None:
+    """Raises if there is a key: without ``keys`` the content sealed under it would be lost."""
+    bind = op.get_bind()
+    postgres = bind.dialect.name == "postgresql"
+    if bind.execute(sa.text("SELECT COUNT(*) FROM keys")).scalar():
+        raise RuntimeError("the log has encrypted sessions, which schema 0001 cannot keep")
+    op.execute("DROP VIEW event_log")
+    op.create_table(
+        "named_events",
+        sa.Column("position", POSITION, sa.Identity(), primary_key=True, autoincrement=True),
+        *(sa.Column(name, sa.Text, nullable=False) for name in ("session_id", "origin")),
+        sa.Column("seq", sa.BigInteger, nullable=False),
+        sa.Column("hook", sa.Text, nullable=False),
+        sa.Column("version", sa.Integer, nullable=False),
+        sa.Column("perf_ns", sa.BigInteger, nullable=False),
+        sa.Column("wall_ns", sa.BigInteger, nullable=False),
+        sa.Column("payload", sa.Text, nullable=False),
+        sa.UniqueConstraint("session_id", "origin", "seq", name="named_identity"),
+        sqlite_autoincrement=True,
+    )
+    xid = ", xid" if postgres else ""
+    if postgres:
+        op.execute("ALTER TABLE named_events ADD COLUMN xid xid8 NOT NULL DEFAULT pg_current_xact_id()")
+    op.execute(
+        f"INSERT INTO named_events (position, session_id, origin, {FIELDS}{xid}) "
+        f"SELECT position, session_id, o.origin, {FIELDS}{xid} FROM events e JOIN origins o ON o.id = e.origin_id"
+    )
+    _replace("events", "named_events", postgres)
+    for table in ("unlocked", "removals", "keys", "origins"):
+        op.drop_table(table)
+    if postgres:
+        op.execute("DROP FUNCTION append_to, origins_guard, keys_guard, log_refuse")
+        op.execute("ALTER INDEX named_identity RENAME TO events_identity")
+        op.execute("ALTER INDEX named_events_pkey RENAME TO events_pkey")
+        op.execute("CREATE INDEX events_follow ON events (xid, position)")
+        op.execute(
+            "CREATE OR REPLACE FUNCTION events_refuse() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE EXCEPTION 'the event log is append-only: % refused', TG_OP; END $$"
+        )
+        op.execute(
+            "CREATE TRIGGER events_append_only BEFORE UPDATE OR DELETE ON events "
+            "FOR EACH ROW EXECUTE FUNCTION events_refuse()"
+        )
+        op.execute(
+            "CREATE TRIGGER events_no_truncate BEFORE TRUNCATE ON events "
+            "FOR EACH STATEMENT EXECUTE FUNCTION events_refuse()"
+        )
+    else:
+        for action in ("UPDATE", "DELETE"):
+            op.execute(
+                f"CREATE TRIGGER events_no_{action.lower()} BEFORE {action} ON events "
+                f"BEGIN SELECT RAISE(ABORT, 'the event log is append-only: {action} refused'); END"
+            )
+
+
+def _copy_up(postgres: bool) -> None:
+    """Copy the events in the order in which they were stored, linking each to the one before it of its origin."""
+    bind = op.get_bind()
+    tails: dict[tuple[str, str], list] = {}
+    xid = ", xid::text" if postgres else ""
+    read = sa.text(f"SELECT position, session_id, origin, {FIELDS}{xid} FROM events WHERE position > :after "
+                   f"ORDER BY position LIMIT {BATCH}")  # fmt: skip
+    names = ["position", "origin_id", *FIELDS.split(", "), "link", *(["xid"] if postgres else [])]
+    values = ", ".join("CAST(:xid AS xid8)" if name == "xid" else f":{name}" for name in names)
+    write = sa.text(f"INSERT INTO linked_events ({', '.join(names)}) VALUES ({values})")
+    after = -1
+    while rows := bind.execute(read, {"after": after}).all():
+        copies = []
+        for position, session_id, origin, *fields in rows:
+            key = session_id, origin
+            tail = tails.setdefault(key, [len(tails) + 1, 0, genesis(session_id, origin)])
+            tail[2] = link(tail[2], Event(session_id, origin, *fields[:6]))
+            tail[1] += 1
+            copies.append(dict(zip(names, (position, tail[0], *fields[:6], tail[2], *fields[6:]), strict=True)))
+        bind.execute(write, copies)
+        after = rows[-1][0]
+    if tails:
+        bind.execute(
+            sa.text("INSERT INTO origins (id, session_id, origin, events, link) VALUES (:id, :s, :o, :n, :link)"),
+            [{"id": t[0], "s": s, "o": o, "n": t[1], "link": t[2]} for (s, o), t in tails.items()],
+        )
+    if postgres:
+        op.execute(f"SELECT setval(pg_get_serial_sequence('origins', 'id'), {len(tails) + 1}, false)")
+
+
+def _replace(old: str, new: str, postgres: bool) -> None:
+    """Put the table ``new`` in the place of ``old``; a position that ``old`` has given is not given again."""
+    if postgres:
+        op.execute(
+            f"SELECT setval(pg_get_serial_sequence('{new}', 'position'), "
+            f"nextval(pg_get_serial_sequence('{old}', 'position')), false)"
+        )
+        op.drop_table(old)
+        op.rename_table(new, old)
+    else:
+        op.execute(f"DELETE FROM sqlite_sequence WHERE name = '{new}'")
+        op.execute(f"INSERT INTO sqlite_sequence SELECT '{new}', seq FROM sqlite_sequence WHERE name = '{old}'")
+        op.drop_table(old)
+        op.rename_table(new, old)
+
+
+def _guard_sqlite() -> None:
+    refuse = "BEGIN SELECT RAISE(ABORT, 'the event log is append-only: {} refused'); END"
+    unlocked = "EXISTS (SELECT 1 FROM unlocked u JOIN origins o USING (session_id) WHERE o.id = OLD.{})"
+    for table, column in (("events", "origin_id"), ("origins", "id")):
+        op.execute(
+            f"CREATE TRIGGER {table}_no_delete BEFORE DELETE ON {table} "
+            f"WHEN NOT {unlocked.format(column)} {refuse.format('DELETE')}"
+        )
+    op.execute(f"CREATE TRIGGER events_no_update BEFORE UPDATE ON events {refuse.format('UPDATE')}")
+    op.execute(
+        "CREATE TRIGGER origins_only_grow BEFORE UPDATE ON origins WHEN NEW.id <> OLD.id OR NEW.events <= OLD.events "
+        f"OR NEW.session_id <> OLD.session_id OR NEW.origin <> OLD.origin {refuse.format('UPDATE')}"
+    )
+    op.execute(
+        "CREATE TRIGGER keys_only_go BEFORE UPDATE ON keys WHEN NEW.wrapped IS NOT NULL "
+        f"OR NEW.session_id <> OLD.session_id {refuse.format('UPDATE')}"
+    )
+    for table in ("keys", "removals"):
+        op.execute(f"CREATE TRIGGER {table}_no_delete BEFORE DELETE ON {table} {refuse.format('DELETE')}")
+    op.execute(f"CREATE TRIGGER removals_no_update BEFORE UPDATE ON removals {refuse.format('UPDATE')}")
+
+
+def _guard_postgres() -> None:
+    op.execute("ALTER INDEX linked_identity RENAME TO events_pkey")
+    op.execute("CREATE UNIQUE INDEX events_follow ON events (xid, position)")
+    refuse = "RAISE EXCEPTION 'the event log is append-only: % refused', TG_OP"
+    function = (
+        "CREATE OR REPLACE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$ {} $$"
+    )
+    op.execute(function.format("log_refuse", f"BEGIN {refuse}; END"))
+    op.execute(
+        function.format(
+            "events_refuse",
+            "BEGIN IF TG_OP = 'DELETE' THEN IF EXISTS (SELECT FROM unlocked u JOIN origins o USING (session_id) "
+            f"WHERE o.id = OLD.origin_id) THEN RETURN OLD; END IF; END IF; {refuse}; END",
+        )
+    )
+    op.execute(
+        function.format(
+            "origins_guard",
+            "BEGIN IF TG_OP = 'INSERT' THEN IF NEW.events = 0 THEN RETURN NEW; END IF; "
+            "ELSIF TG_OP = 'UPDATE' THEN IF NEW.events > OLD.events "
+            "AND (NEW.id, NEW.session_id, NEW.origin) = (OLD.id, OLD.session_id, OLD.origin) THEN RETURN NEW; END IF; "
+            "ELSIF TG_OP = 'DELETE' THEN IF EXISTS (SELECT FROM unlocked WHERE session_id = OLD.session_id) "
+            f"THEN RETURN OLD; END IF; END IF; {refuse}; END",
+        )
+    )
+    op.execute(
+        function.format(
+            "keys_guard",
+            "BEGIN IF TG_OP = 'UPDATE' THEN IF NEW.wrapped IS NULL AND NEW.session_id = OLD.session_id "
+            f"THEN RETURN NEW; END IF; END IF; {refuse}; END",
+        )
+    )
+    row, statement = "FOR EACH ROW EXECUTE FUNCTION", "FOR EACH STATEMENT EXECUTE FUNCTION"
+    for trigger in (
+        f"events_append_only BEFORE UPDATE OR DELETE ON events {row} events_refuse()",
+        f"origins_only_grow BEFORE INSERT OR UPDATE OR DELETE ON origins {row} origins_guard()",
+        f"keys_only_go BEFORE UPDATE OR DELETE ON keys {row} keys_guard()",
+        f"removals_append_only BEFORE UPDATE OR DELETE ON removals {statement} log_refuse()",
+        *(f"{t}_no_truncate BEFORE TRUNCATE ON {t} {statement} log_refuse()" for t in GUARDED),
+    ):
+        op.execute(f"CREATE TRIGGER {trigger}")
+    # With the owner's rights, so that a role that appends needs none but INSERT and SELECT. It moves the ends of chains
+    # on, if they still are where the caller saw them, and draws as many positions as the caller asks for.
+    op.execute(
+        """
+        CREATE FUNCTION append_to(ids bigint[], seen bytea[], links bytea[], added bigint[], positions integer)
+        RETURNS bigint[] LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+        DECLARE moved integer;
+        BEGIN
+            UPDATE origins o SET events = o.events + m.added, link = m.link
+            FROM unnest(ids, seen, links, added) AS m (id, seen, link, added) WHERE o.id = m.id AND o.link = m.seen;
+            GET DIAGNOSTICS moved = ROW_COUNT;
+            IF moved <> cardinality(ids) THEN
+                RAISE EXCEPTION 'somebody else has appended to one of these origins' USING ERRCODE = '40001';
+            END IF;
+            RETURN ARRAY(
+                SELECT nextval(pg_get_serial_sequence('events', 'position')) FROM generate_series(1, positions));
+        END $$
+        """
+    )
