@@ -23,16 +23,16 @@ class Mutant(NamedTuple):
     test: str
 
 
-MIGRATION = "migrations/versions/0001_events.py"
+MIGRATION = "migrations/versions/0002_origins.py"
 SQL = "src/eventstore/sqlite_store.py"
 TURN = "src/projections/handlers/turn.py"
 MUTANTS = [
-    Mutant(MIGRATION, '("UPDATE", "DELETE")', '("UPDATE",)', "test_sqlite_store.py::test_law_1"),
+    Mutant(MIGRATION, "WHEN NOT {unlocked", "WHEN 0 AND {unlocked", "test_sqlite_store.py::test_law_1"),
     Mutant(SQL, "recursive_triggers = ON", "recursive_triggers = OFF", "test_sqlite_store.py::test_law_1"),
     Mutant(
         MIGRATION,
-        "sqlite_autoincrement=True",
-        "sqlite_autoincrement=False",
+        'name="linked_identity"),\n        sqlite_autoincrement=True',
+        'name="linked_identity"),\n        sqlite_autoincrement=False',
         "test_sqlite_store.py::test_a_position_is_never_used_twice",
     ),
     Mutant(
@@ -81,8 +81,8 @@ MUTANTS = [
     ),
     Mutant(
         MIGRATION,
-        "BEFORE UPDATE OR DELETE ON events",
-        "BEFORE UPDATE ON events",
+        "events_append_only BEFORE UPDATE OR DELETE ON events {row}",
+        "events_append_only BEFORE UPDATE ON events {row}",
         "test_postgres_store.py::test_law_1",
     ),
     Mutant(
@@ -90,6 +90,42 @@ MUTANTS = [
         "    _held[:] = sorted(_stores, key=id)\n",
         "    _held[:] = []\n",
         "test_recorder.py::test_a_fork_in_the_middle",
+    ),
+    Mutant(
+        "src/eventstore/chain.py",
+        "pack((seq, hook, version, perf_ns, wall_ns, payload))",
+        "pack((seq, hook, version, perf_ns, wall_ns))",
+        "test_verify.py::test_the_first_fault",
+    ),
+    Mutant(
+        "src/eventstore/verify.py",
+        "return (count, last) == (origin.events, origin.link)",
+        "return True",
+        "test_verify.py::test_the_first_fault",
+    ),
+    Mutant(
+        "src/eventstore/private_store.py",
+        "        return msgspec.structs.replace(event, payload=cipher.seal(",
+        "        return event or msgspec.structs.replace(event, payload=cipher.seal(",
+        "test_privacy.py::test_no_content",
+    ),
+    Mutant(
+        "src/eventstore/ledger.py",
+        'connection.exec_driver_sql("PRAGMA secure_delete = ON")',
+        'connection.exec_driver_sql("PRAGMA secure_delete = OFF")',
+        "test_privacy.py::test_a_forgotten_key_is_gone",
+    ),
+    Mutant(
+        "src/eventstore/ledger.py",
+        "if seal(origins) != removal.seal:",
+        "if not removal.seal:",
+        "test_retention.py::test_a_session_that_grew",
+    ),
+    Mutant(
+        "src/eventstore/journal.py",
+        "            self._map[done : self.acknowledged] = bytes(self.acknowledged - done)\n",
+        "",
+        "test_privacy.py::test_the_journal",
     ),
     Mutant(
         "src/eventstore/codec.py",

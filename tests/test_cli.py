@@ -3,53 +3,20 @@
 from __future__ import annotations
 
 import gzip
-import os
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
-from pathlib import Path
 
 import orjson
 import pytest
 
-from conftest import FIXTURES
+from conftest import FIXTURES, Program
 from turnlog import Recorder, open_store, replay
 
 DEMO = FIXTURES / "demo.jsonl.gz"
 DEMO_LINE = gzip.decompress(DEMO.read_bytes())
-
-
-class Program:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.db = folder / "calls.db"
-
-    def run(self, *arguments: object, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
-        clean = {k: v for k, v in os.environ.items() if k not in ("TURNLOG_DB", "COLUMNS")}
-        done = subprocess.run(
-            [sys.executable, "-m", "turnlog", *map(str, arguments)],
-            env=clean | {"TURNLOG_DB": str(self.db), "XDG_DATA_HOME": str(self.folder / "data")} | environment,
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == code, done.stdout + done.stderr
-        return done
-
-    def fails(self, *arguments: object, **environment: str) -> str:
-        """The one line on standard error."""
-        done = self.run(*arguments, code=1, **environment)
-        assert done.stderr.startswith("turnlog: ")
-        assert done.stderr.count("\n") == 1, done.stderr
-        return done.stderr
-
-
-@pytest.fixture
-def program(tmp_path: Path) -> Program:
-    return Program(tmp_path)
 
 
 @pytest.fixture(scope="module")

@@ -43,12 +43,12 @@ def test_law_1_no_statement_changes_an_event(
 ) -> None:
     """Whatever is tried on the table, what was appended is there afterwards, as it was.
 
-    Break: in migrations/versions/0001_events.py, drop a trigger.
+    Break: in migrations/versions/0002_origins.py, drop a trigger.
     """
     store = open_store(tmp_path_factory.mktemp("law1") / "calls.db")
     assert isinstance(store, SqliteStore)
     store.append(events)
-    column = data.draw(st.sampled_from(["position", *schema.COLUMNS]))
+    column = data.draw(st.sampled_from(["position", "origin_id", *schema.FIELDS, "link"]))
     value = data.draw(st.integers(-3, 3) | st.sampled_from(["'x'", "NULL", f"{column} || 'x'"]))
     some = data.draw(st.sampled_from(["1", "seq % 2 = 0", "seq = 0", "position > 3"]))
     statement = data.draw(
@@ -59,9 +59,9 @@ def test_law_1_no_statement_changes_an_event(
                 f"UPDATE OR IGNORE events SET {column} = {value} WHERE {some}",
                 f"DELETE FROM events WHERE {some}",
                 f"REPLACE INTO events SELECT * FROM events WHERE {some}",
-                "INSERT OR REPLACE INTO events SELECT position, session_id, origin, seq, 'other', 1, 1, 1, '{}' "
+                "INSERT OR REPLACE INTO events SELECT position, origin_id, seq, 'other', 1, 1, 1, '{}', link "
                 f"FROM events WHERE {some}",
-                "INSERT INTO events SELECT position + 1000, session_id, origin, seq, 'other', 1, 1, 1, '{}' "
+                "INSERT INTO events SELECT position + 1000, origin_id, seq, 'other', 1, 1, 1, '{}', link "
                 f"FROM events WHERE {some} ON CONFLICT DO UPDATE SET hook = 'other'",
             ]
         )

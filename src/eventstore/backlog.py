@@ -61,8 +61,13 @@ class Backlog:
     The lock is re-entrant, as a signal handler or a finalizer may call a hook in the middle of a hook call.
     """
 
-    def __init__(self, folder: Path | None, *, segment_bytes: int, limit_bytes: int, sync: bool = False) -> None:
-        """``folder`` None keeps everything in memory. At ``limit_bytes`` the oldest are dropped, and counted."""
+    def __init__(
+        self, folder: Path | None, *, segment_bytes: int, limit_bytes: int, sync: bool = False, wipe: bool = False
+    ) -> None:
+        """``folder`` None keeps everything in memory. At ``limit_bytes`` the oldest are dropped, and counted.
+
+        ``wipe`` overwrites in the journal what is in the store.
+        """
         self.folder = folder
         self.lock = threading.RLock()
         self.progress = threading.Condition(self.lock)
@@ -82,7 +87,7 @@ class Backlog:
         self.unjournaled = 0
         """Calls that only memory held, as there was no room for the journal."""
         self.last_error: str | None = None
-        self._segment_bytes, self._limit_bytes, self._sync = segment_bytes, limit_bytes, sync
+        self._segment_bytes, self._limit_bytes, self._sync, self._wipe = segment_bytes, limit_bytes, sync, wipe
         self._segments: deque[Segment] = deque()
         self._active: Segment | None = None
         self._spare: Segment | None = None
@@ -216,7 +221,7 @@ class Backlog:
             self._in_flight.clear()
             for segment in list(self._segments):
                 if segment.taken > segment.acknowledged:
-                    segment.acknowledge()
+                    segment.acknowledge(wipe=self._wipe)
                 if segment is not self._active and segment.acknowledged == segment.size:
                     self._segments.remove(segment)
                     segment.close(remove=True)

@@ -96,10 +96,13 @@ class Segment:
             self.taken = end  # what is left is the seal
         return list(map(frames.event, found))
 
-    def acknowledge(self) -> None:
-        """All that was taken is in the store."""
-        self.acknowledged = self.taken
+    def acknowledge(self, *, wipe: bool = False) -> None:
+        """All that was taken is in the store; ``wipe`` leaves no copy of it here."""
+        done, self.acknowledged = self.acknowledged, self.taken
         self._map[len(_MAGIC) : _START] = _OFFSET.pack(self.acknowledged)
+        if wipe:
+            self._map.flush(0, mmap.PAGESIZE)  # else a power cut could bring back the old offset, and nothing behind it
+            self._map[done : self.acknowledged] = bytes(self.acknowledged - done)
 
     def oldest_perf_ns(self) -> int | None:
         """When the first call that is not acknowledged was made."""

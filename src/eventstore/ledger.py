@@ -5,8 +5,8 @@ The same SQL for every database. Nothing here is on a hot path.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine, text
@@ -44,8 +44,19 @@ class Removal(NamedTuple):
 class Ledger:
     """Keys and tombstones in an SQL database."""
 
-    def __init__(self, engine: Engine, errors: Callable[[], AbstractContextManager[None]]) -> None:
-        self._engine, self._errors = engine, errors
+    def __init__(
+        self, engine: Engine, errors: Callable[[], AbstractContextManager[None]], scrub: Callable[[], None]
+    ) -> None:
+        """``scrub`` takes from the files what transactions have deleted."""
+        self._engine, self._errors, self._scrub = engine, errors, scrub
+
+    @contextmanager
+    def _begin(self) -> Iterator[Connection]:
+        """A transaction in which what is deleted is overwritten, not only unlinked."""
+        with self._engine.begin() as connection:
+            if self._engine.dialect.name == "sqlite":
+                connection.exec_driver_sql("PRAGMA secure_delete = ON")
+            yield connection
 
     # keys ------------------------------------------------------------------------------------------------------
 
@@ -68,18 +79,11 @@ class Ledger:
         return kept
 
     def destroy_key(self, session_id: str, forgotten_ns: int) -> None:
-        """Destroy the session's key, in the database file too, as far as that can be done from here."""
+        """Destroy the session's key, in the database's files too, as far as that can be done from here."""
         update = "UPDATE keys SET wrapped = NULL, forgotten_ns = :now WHERE session_id = :id AND wrapped IS NOT NULL"
-        sqlite = self._engine.dialect.name == "sqlite"
-        with self._errors(), self._engine.connect() as connection:
-            if sqlite:
-                connection.exec_driver_sql("PRAGMA secure_delete = ON")  # zeros where it was
-                connection.rollback()
-            with connection.begin():
-                connection.execute(text(update), {"now": forgotten_ns, "id": session_id})
-        with self._errors(), self._engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
-            # the old row would stay in the write-ahead log, or as a dead one in the table
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)" if sqlite else "VACUUM keys")
+        with self._errors(), self._begin() as connection:
+            connection.execute(text(update), {"now": forgotten_ns, "id": session_id})
+        self._scrub()
 
     # removals --------------------------------------------------------------------------------------------------
 
@@ -92,7 +96,7 @@ class Ledger:
         theirs = "WHERE origin_id IN (SELECT id FROM origins WHERE session_id = :id)"
         lock = "" if self._engine.dialect.name == "sqlite" else " FOR UPDATE"
         select = "SELECT session_id, origin, events, link FROM origins WHERE session_id = :id AND events > 0"
-        with self._errors(), self._engine.begin() as connection:
+        with self._errors(), self._begin() as connection:
             origins = [Origin(*row) for row in connection.execute(text(select + lock), one)]
             if seal(origins) != removal.seal:
                 raise StoreError(f"session {removal.session_id!r} has changed since it was archived; it is not removed")
@@ -103,6 +107,8 @@ class Ledger:
             columns = ", ".join(Removal._fields)
             values = ", ".join(f":{name}" for name in Removal._fields)
             connection.execute(text(f"INSERT INTO removals ({columns}) VALUES ({values})"), removal._asdict())
+
+        self._scrub()
 
     def removals(self) -> list[Removal]:
         """All tombstones, the oldest first."""

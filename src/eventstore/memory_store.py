@@ -18,6 +18,8 @@ from eventstore.store import Followed, Session
 
 
 class MemoryStore:
+    encrypts = False
+
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)

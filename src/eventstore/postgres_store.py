@@ -74,13 +74,15 @@ TAILS = 10_000
 
 
 class PostgresStore:
+    encrypts = False
+
     def __init__(self, url: URL, *, migrate: bool) -> None:
         """Raises `StoreError` with what to do; without ``migrate``, also if the schema is not there or too old."""
         self._url = url.set(drivername="postgresql+psycopg")
         self._name = self._url.render_as_string(hide_password=True)
         self.journal = user_state_path("turnlog") / "journal" / blake2b(self._name.encode(), digest_size=8).hexdigest()
         self._engine = create_engine(self._url, pool_pre_ping=True, pool_size=5, max_overflow=50)
-        self.ledger = Ledger(self._engine, self._errors)
+        self.ledger = Ledger(self._engine, self._errors, self._scrub)
         self._tails: dict[tuple[str, str], Tail] = {}
         self._notified = 0.0
         schema.dispose_in_child(self._engine)
@@ -216,6 +218,11 @@ class PostgresStore:
         self._engine.dispose()
 
     # inside ----------------------------------------------------------------------------------------------------
+
+    def _scrub(self) -> None:
+        """Old versions of a destroyed key go now. (Of removed events, when the server vacuums.)"""
+        with self._errors(), self._driver() as driver:
+            driver.execute("VACUUM keys")
 
     @contextmanager
     def _driver(self) -> Iterator[psycopg.Connection[Any]]:

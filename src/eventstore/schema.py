@@ -18,7 +18,7 @@ FIELDS = ("seq", "hook", "version", "perf_ns", "wall_ns", "payload")
 """The columns of ``events`` that an `Event` has beside its session's and origin's names, in its order."""
 # Only the first and last row of each origin is looked up.
 SESSIONS = """
-SELECT session_id, SUM(events), COUNT(*), MIN(started), MAX(ended) FROM (
+SELECT session_id, SUM(events), COUNT(*), COALESCE(MIN(started), 0), COALESCE(MAX(ended), 0) FROM (
     SELECT session_id, events,
         (SELECT wall_ns FROM events e WHERE e.origin_id = o.id ORDER BY seq LIMIT 1) AS started,
         (SELECT wall_ns FROM events e WHERE e.origin_id = o.id ORDER BY seq DESC LIMIT 1) AS ended

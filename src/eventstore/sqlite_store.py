@@ -54,6 +54,8 @@ BUSY_SECONDS = 5.0
 
 
 class SqliteStore:
+    encrypts = False
+
     @classmethod
     def at(cls, path: Path) -> Self:
         """The store in that file."""
@@ -71,7 +73,7 @@ class SqliteStore:
         if not database.startswith("file:"):
             url = self._make_openable(url, path)
         self._engine = _engine(url)
-        self.ledger = Ledger(self._engine, self._errors)
+        self.ledger = Ledger(self._engine, self._errors, self._scrub)
         self._appending = threading.RLock()
         """Held in a transaction: no process may fork in the middle of one, see `_before_fork`."""
         _stores.add(self)
@@ -164,6 +166,16 @@ class SqliteStore:
         self._engine.dispose()
 
     # inside ----------------------------------------------------------------------------------------------------
+
+    def _scrub(self) -> None:
+        """Overwrite the write-ahead log, which has old pages still; `StoreUnavailable` if others keep it in use."""
+        with self._errors(), self._driver() as driver:
+            busy, _pages, _moved = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise StoreUnavailable(
+                f"{self._name}: it is done, but other processes still read the state before; do it again later, to "
+                "take that from the disk too"
+            )
 
     @contextmanager
     def _driver(self) -> Iterator[sqlite3.Connection]:

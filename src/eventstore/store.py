@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -46,6 +47,9 @@ class Ledger(Protocol):
 
 class Store(Protocol):
     """An append-only log of events. Safe to use from several threads at once."""
+
+    encrypts: bool
+    """Whether content is sealed before it is stored; then no copy of it may lie about elsewhere, either."""
 
     @property
     def ledger(self) -> Ledger:
@@ -95,14 +99,26 @@ class Store(Protocol):
     def close(self) -> None: ...
 
 
-def open_store(url: str | Path, *, migrate: bool = False) -> Store:
+def open_store(url: str | Path, *, migrate: bool = False, master_key: str | None = None) -> Store:
     """Open the store at ``url``.
 
     ``sqlite:///calls.db`` (or just a path) is an embedded database, made or migrated where needed;
     ``postgresql+psycopg://…`` a server, migrated only with ``migrate`` (``turnlog init``); ``memory:`` a store that
-    ends with the process. Raises `StoreError`, or one of its kinds, with what to do.
+    ends with the process. With a ``master_key`` (32 bytes in base64; by default ``TURNLOG_MASTER_KEY`` of the
+    environment) content is kept encrypted, see `eventstore.private_store`. Raises `StoreError`, or one of its kinds,
+    with what to do.
     """
-    text = str(url)
+    from eventstore.private_store import MASTER_KEY, private
+
+    store = _open(str(url), migrate)
+    try:
+        return private(store, master_key or os.environ.get(MASTER_KEY) or None)
+    except BaseException:
+        store.close()
+        raise
+
+
+def _open(text: str, migrate: bool) -> Store:
     if "://" not in text and text != "memory:":
         from eventstore.sqlite_store import SqliteStore
 

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 from eventstore.chain import Linked, Origin, genesis, link
 from eventstore.store import Store
 
+_STEP = 1000
 Kind = Literal["changed", "removed", "inserted", "reordered"]
 
 
@@ -29,11 +30,10 @@ def verify(store: Store, session_id: str, followed: Callable[[int], object] = la
     """
     faults = []
     for origin, stored in store.chains(session_id):
-        if not _holds(origin, stored):
+        if not _holds(origin, stored, followed):
             # the chain breaks; what happened only shows with all of it in hand
             whole = next(list(again) for found, again in store.chains(session_id) if found.origin == origin.origin)
             faults.append(_explain(origin, whole))
-        followed(origin.events)
     return faults
 
 
@@ -47,12 +47,15 @@ def link_at(store: Store, session_id: str, origin: str, events: int) -> bytes | 
     return None
 
 
-def _holds(origin: Origin, stored: Iterable[Linked]) -> bool:
+def _holds(origin: Origin, stored: Iterable[Linked], followed: Callable[[int], object]) -> bool:
     last, count = genesis(origin.session_id, origin.origin), 0
     for event, found in stored:
         if link(last, event) != found:
             return False
         last, count = found, count + 1
+        if count % _STEP == 0:
+            followed(_STEP)
+    followed(count % _STEP)
     return (count, last) == (origin.events, origin.link)
 
 

@@ -60,6 +60,7 @@ class Writer:
             segment_bytes=SEGMENT_BYTES,
             limit_bytes=limit_bytes,
             sync=durability == "disk",
+            wipe=store.encrypts,
         )
         self.listeners: dict[tuple[str, str], Listener] = {}
         self._journal = journal

@@ -64,7 +64,7 @@ def read_recordings(path: Path, open_file: Opener = lambda path: path.open("rb")
     Raises `BadRecording`. ``open_file`` lets a caller watch the progress.
     """
     loose: dict[str, list[Call]] = {}
-    for place, line in _lines(path, open_file):
+    for place, line in _parsed(path, open_file):
         try:
             if isinstance(line, dict) and "calls" not in line and "hook" in line:
                 call = _LooseCall.model_validate({"session": line.get("session_id") or path.stem, **line})
@@ -79,18 +79,25 @@ def read_recordings(path: Path, open_file: Opener = lambda path: path.open("rb")
         yield str(path), Recording(name=session, calls=calls)
 
 
-def _lines(path: Path, open_file: Opener) -> Iterator[tuple[str, Any]]:
+def _parsed(path: Path, open_file: Opener) -> Iterator[tuple[str, Any]]:
+    for place, line in lines(path, open_file):
+        try:
+            yield place, orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            raise BadRecording(f"{place}: not JSON: {error}") from error
+
+
+def lines(path: Path, open_file: Opener) -> Iterator[tuple[str, bytes]]:
+    """The lines of a file, unzipped, each with its place; empty ones are left out. Raises `BadRecording`."""
     number = 0
     try:
         with open_file(path) as raw:
             zipped = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
-            lines: Iterable[bytes] = gzip.GzipFile(fileobj=raw) if zipped else raw
-            for number, line in enumerate(lines, 1):
+            found: Iterable[bytes] = gzip.GzipFile(fileobj=raw) if zipped else raw
+            for number, line in enumerate(found, 1):
                 if line.strip():
-                    yield f"{path}:{number}", orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        raise BadRecording(f"{path}:{number}: not JSON: {error}") from error
+                    yield f"{path}:{number}", line
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise BadRecording(f"{path}: truncated or damaged after line {number}: {error}") from error
     except OSError as error:

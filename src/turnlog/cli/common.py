@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +16,7 @@ from rich.console import Console
 
 from eventstore.errors import StoreError, TurnlogError
 from eventstore.event import Event
-from eventstore.store import Store, open_store
+from eventstore.store import Session, Store, open_store
 
 DbOption = Annotated[
     str | None,
@@ -68,11 +69,28 @@ def existing(context: typer.Context, db: str | None) -> Store:
     return open_store(where)
 
 
+def known(store: Store, session: str) -> Session:
+    """The session as the list of sessions has it. Raises `UnknownSession`, naming the nearest."""
+    sessions = {s.session_id: s for s in store.sessions()}
+    if session in sessions:
+        return sessions[session]
+    removal = next((r for r in store.ledger.removals() if r.session_id == session), None)
+    near = get_close_matches(session, sessions, 1)
+    hint = f"did you mean {near[0]!r}?" if near else "`turnlog sessions` lists those there are"
+    if removal is not None:
+        hint = (
+            f"it was removed on {moment(removal.removed_ns)} UTC; bring it back with: turnlog import {removal.archive}"
+        )
+    raise UnknownSession(f"unknown session {session!r}; {hint}")
+
+
 def read(store: Store, session: str) -> list[Event]:
     """The session's events. Raises `UnknownSession`, naming the nearest."""
     events = list(store.read(session))
     if not events:
-        near = get_close_matches(session, [s.session_id for s in store.sessions()], 1)
-        hint = f"did you mean {near[0]!r}?" if near else "`turnlog sessions` lists those there are"
-        raise UnknownSession(f"unknown session {session!r}; {hint}")
+        known(store, session)
     return events
+
+
+def moment(wall_ns: int) -> str:
+    return datetime.fromtimestamp(wall_ns // 1_000_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S")

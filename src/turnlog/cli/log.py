@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Annotated
 
@@ -19,6 +18,7 @@ from turnlog.cli.common import (
     SessionArgument,
     errors_to,
     existing,
+    moment,
     output,
     print_json,
     read,
@@ -47,7 +47,11 @@ def opener(bar: Progress, path: Path) -> IO[bytes]:
 
 
 def import_(context: typer.Context, files: FilesArgument, db: DbOption = None) -> None:
-    """Import recorded calls. Each session is imported whole or not at all; importing again changes nothing."""
+    """Import recorded calls, or archived sessions.
+
+    Each session is imported whole or not at all; importing again changes nothing.
+    """
+    from turnlog import archive
     from turnlog.recordings import events_of, read_recordings
 
     store = writable(context, db)
@@ -55,8 +59,12 @@ def import_(context: typer.Context, files: FilesArgument, db: DbOption = None) -
     with progress() as bar:
         try:
             for file in files:
-                for place, recording in read_recordings(file, lambda path: opener(bar, path)):
-                    found = events_of(place, recording)
+                if archive.is_archive(file):
+                    whole = (events for _place, events in archive.read(file, lambda path: opener(bar, path)))
+                else:
+                    recordings = read_recordings(file, lambda path: opener(bar, path))
+                    whole = (events_of(place, recording) for place, recording in recordings)
+                for found in whole:
                     store.append(found)
                     sessions += 1
                     events += len(found)
@@ -79,13 +87,9 @@ def sessions(context: typer.Context, db: DbOption = None, as_json: JsonOption = 
         column.justify = "right"
     for session in found:
         length = (session.ended_ns - session.started_ns) / 1e9
-        row = escape(session.session_id), _moment(session.started_ns), f"{length:.1f} s"
+        row = escape(session.session_id), moment(session.started_ns), f"{length:.1f} s"
         table.add_row(*row, str(session.events), str(session.origins))
     output().print(table if found else "no sessions yet; `turnlog import FILE` or a Recorder brings some")
-
-
-def _moment(wall_ns: int) -> str:
-    return datetime.fromtimestamp(wall_ns // 1_000_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def events(context: typer.Context, session: SessionArgument, db: DbOption = None, as_json: JsonOption = False) -> None:
@@ -148,7 +152,7 @@ def tail(
                 typer.echo(orjson.dumps({"position": position, **_event(event)}))
             else:
                 arguments = "" if event.payload == "{}" else event.payload
-                line = f"{_moment(event.wall_ns)}  {event.session_id}  {event.hook}  {arguments}"
+                line = f"{moment(event.wall_ns)}  {event.session_id}  {event.hook}  {arguments}"
                 console.print(line[: max(40, console.width)], markup=False, no_wrap=True, overflow="ellipsis")
     except KeyboardInterrupt:
         raise typer.Exit(0) from None

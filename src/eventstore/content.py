@@ -1,0 +1,68 @@
+"""Which of a hook's arguments are what people said or what is known about them, and what stands in their place.
+
+The rest (times, counts, providers, configuration) is what metrics are made of. A hook that is not in `CONTENT` has no
+content; `tests/test_privacy.py` holds the two lists together, so that a new hook has to be thought about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from eventstore.arguments import ALTERED, Args
+
+HIDDEN = "[sealed]"
+
+
+def whole(value: Any) -> Any:
+    """Nothing but whether there is something, and how many."""
+    if isinstance(value, dict):
+        return {}
+    if isinstance(value, list):
+        return [HIDDEN] * len(value)
+    return HIDDEN if value not in (None, "") else value
+
+
+def words(value: Any) -> Any:
+    """The structure, its names and numbers stay; text goes."""
+    if isinstance(value, dict):
+        return {name: words(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return list(map(words, value))
+    return HIDDEN if isinstance(value, str) and value else value
+
+
+_TOOL = {"tool_params": whole, "tool_response": whole}
+_ATTRIBUTES = {"attributes": words}
+CONTENT: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
+    "set_system_instructions": {"instructions": whole},
+    "add_participant_metrics": {"participant_id": whole, "sip_user": whole, "meta": whole},
+    "on_stt_complete": {"transcript": whole},
+    "on_stt_preflight_end": {"transcript": whole},
+    "set_llm_input": {"text": whole},
+    "set_user_transcript": {"transcript": whole},
+    "set_agent_response": {"response": whole},
+    "add_function_tool_call": _TOOL,
+    "add_mcp_tool_call": {**_TOOL, "tool_url": whole},
+    "on_knowledge_base_complete": {"documents": whole},
+    "add_error": {"message": whole},
+    "set_realtime_model_error": {"error": words},
+    "traces.start_agent_joined_meeting": _ATTRIBUTES,
+    "traces.start_agent_session_config": _ATTRIBUTES,
+    "traces.start_agent_session_closed": _ATTRIBUTES,
+    "traces.start_agent_session": _ATTRIBUTES,
+    "traces.agent_say_called": {"message": whole},
+    "traces.agent_reply_called": {"instructions": whole},
+    "traces.create_a2a_trace": {"name": whole, **_ATTRIBUTES},
+    "traces.end_a2a_trace": {"message": whole},
+}
+
+
+def without_content(hook: str, args: Args) -> Args:
+    """The arguments as they may stay readable; the very same object if there is nothing to hide."""
+    content = CONTENT.get(hook)
+    if content is None and ALTERED not in args:
+        return args
+    hide = {**(content or {}), ALTERED: whole}
+    hidden = {name: hide[name](value) if name in hide else value for name, value in args.items()}
+    return args if hidden == args else hidden

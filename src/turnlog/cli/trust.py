@@ -1,0 +1,138 @@
+"""Commands for a log that can be trusted: verify, seal, forget, retention."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from turnlog.cli.common import (
+    DbOption,
+    JsonOption,
+    SessionArgument,
+    errors_to,
+    existing,
+    known,
+    moment,
+    output,
+    print_json,
+)
+
+
+def _progress() -> Progress:
+    """A bar over events; only on a terminal."""
+    console = errors_to()
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def verify(
+    context: typer.Context,
+    session: Annotated[str | None, typer.Argument(metavar="[SESSION]", help="Only this one.")] = None,
+    seal: Annotated[Path | None, typer.Option(metavar="FILE", help="Hold it against a seal that was kept.")] = None,
+    public_key: Annotated[
+        Path | None, typer.Option(metavar="PEM", help="The seal must be signed with this key's other half.")
+    ] = None,
+    db: DbOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Follow the hash chains; name the first event of each that was changed, removed, inserted or reordered."""
+    from eventstore.verify import verify as follow
+    from turnlog import seals
+
+    kept = seals.load(seal, public_key) if seal is not None else None
+    store = existing(context, db)
+    name = session or (kept.session_id if kept else None)
+    if kept and name != kept.session_id:
+        raise seals.BadSeal(f"{seal} is of session {kept.session_id!r}, not of {name!r}")
+    sessions = store.sessions() if name is None else [known(store, name)]
+    faults = []
+    with _progress() as bar:
+        task = bar.add_task("verifying", total=sum(s.events for s in sessions))
+        for each in sessions:
+            faults += follow(store, each.session_id, lambda events: bar.advance(task, events))
+    if kept is not None:
+        faults += seals.check(store, kept)
+    store.close()
+    events = sum(s.events for s in sessions)
+    if as_json:
+        found = [fault._asdict() for fault in faults]
+        print_json({"sessions": len(sessions), "events": events, "faults": found})
+    else:
+        for fault in faults:
+            typer.echo(f"{fault.kind}: {fault.message}")
+        counted = f"{len(sessions)} sessions, {events} events"
+        typer.echo(f"{counted}, {len(faults)} faults" if faults else f"{counted}: every chain holds")
+    if faults:
+        raise typer.Exit(1)
+
+
+def seal(
+    context: typer.Context,
+    session: SessionArgument,
+    key: Annotated[Path | None, typer.Option(metavar="PEM", help="Sign it with this Ed25519 private key.")] = None,
+    db: DbOption = None,
+) -> None:
+    """Print a digest of a session, as JSON: keep it elsewhere, and give it to `turnlog verify --seal` one day."""
+    from turnlog import seals
+
+    store = existing(context, db)
+    known(store, session)
+    made = seals.make(store, session, key)
+    store.close()
+    print_json(made.model_dump(exclude_none=True))
+
+
+def forget(context: typer.Context, session: SessionArgument, db: DbOption = None) -> None:
+    """Destroy the key of an encrypted session: its content is gone, here and in every archive."""
+    from eventstore.private_store import forget as destroy
+
+    store = existing(context, db)
+    if store.ledger.key(session) is None:
+        known(store, session)  # its name may be wrong; one that was encrypted may be in an archive only
+    key = destroy(store, session)
+    store.close()
+    typer.echo(f"{session}: content forgotten at {moment(key.forgotten_ns or 0)} UTC; events, times and chain stay")
+
+
+def retention(
+    context: typer.Context,
+    older_than: Annotated[str, typer.Option(metavar="AGE", help="Since a session's last event: 90d, 12h, 8w.")],
+    archive: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the sessions go.")] = Path("archive"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which sessions these are.")] = False,
+    db: DbOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Archive old sessions, then remove them from the log, leaving a tombstone; `turnlog import` brings one back."""
+    from eventstore.errors import StoreError
+    from turnlog.retention import age_ns, expired, retire
+
+    store = existing(context, db)
+    found = expired(store, age_ns(older_than))
+    removed = []
+    with _progress() as bar:
+        task = bar.add_task("archiving", total=sum(session.events for session in found))
+        try:
+            for removal in retire(store, [] if dry_run else found, archive, lambda events: bar.advance(task, events)):
+                removed.append(removal)
+        except OSError as error:
+            raise StoreError(f"cannot archive into {archive}: {error.strerror}; nothing more is removed") from error
+        finally:
+            store.close()
+            bar.stop()
+            if as_json:
+                print_json([entry._asdict() for entry in (found if dry_run else removed)])
+    if as_json:
+        return
+    table = Table("session", "last event (UTC)", "events", *([] if dry_run else ["archive"]))
+    for session in found:
+        where = [] if dry_run else [next(r.archive for r in removed if r.session_id == session.session_id)]
+        table.add_row(escape(session.session_id), moment(session.ended_ns), str(session.events), *map(escape, where))
+    if found:
+        output().print(table)
+    done = "would be removed" if dry_run else "archived and removed"
+    typer.echo(f"{len(found)} sessions, {sum(session.events for session in found)} events {done}")

@@ -1,0 +1,275 @@
+"""Content is sealed, and can be forgotten; everything else stays as it was."""
+
+from __future__ import annotations
+
+import base64
+import os
+from pathlib import Path
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conftest import FIXTURES, Program
+from eventstore import Event, Recorder, Store, open_store
+from eventstore.content import CONTENT, HIDDEN, whole, without_content
+from eventstore.errors import IdentityConflict, StoreError
+from eventstore.memory_store import MemoryStore
+from eventstore.private_store import SEALED, MasterKey, NotSealable, PrivateStore, WrongMasterKey, forget, private
+from eventstore.verify import verify
+from eventstore.vocabulary import HOOKS
+from projections.replay import replay
+from strategies import sessions
+from test_store_contract import event
+from turnlog.recordings import events_of, read_recordings
+
+MASTER = base64.b64encode(bytes(range(32))).decode()
+OTHER = base64.b64encode(bytes(32)).decode()
+SECRET = "my card number is 4111"
+
+OPEN = {
+    "configure_pipeline", "set_session_id", "set_provider_info", "update_provider_class", "set_eou_config",
+    "set_interrupt_config", "set_traces_flow_manager", "set_playground_manager", "schedule_turn_complete",
+    "set_vad_config", "set_stt_usage", "set_preemptive_generation_enabled", "on_wait_for_additional_speech",
+    "set_llm_usage", "add_tts_characters", "on_false_interrupt_start", "on_false_interrupt_escalated",
+    "on_knowledge_base_start", "on_fallback_event", "on_background_audio_start", "on_thinking_audio_start",
+    "set_realtime_usage", "traces.set_session_id", "traces.create_components_change_trace",
+    "traces.create_pipeline_change_trace", "traces.create_thinking_audio_start_span",
+    "traces.create_thinking_audio_stop_span", "traces.create_background_audio_start_span",
+    "traces.create_background_audio_stop_span",
+}  # fmt: skip
+
+
+def said(seq: int, text: str = SECRET, **names: str) -> Event:
+    return Event(names.get("session", "s"), "o", seq, "set_user_transcript", 1, seq, seq, f'{{"transcript":"{text}"}}')
+
+
+def bytes_of(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def sealed(store: Store) -> Store:
+    """Every backend, with a master key."""
+    return private(store, MASTER)
+
+
+def test_every_hook_was_thought_about() -> None:
+    """A new hook has content, or is listed as having none."""
+    assert {name for name, hook in HOOKS.items() if hook.arguments} == OPEN | CONTENT.keys()
+    assert not OPEN & CONTENT.keys()
+    for name, arguments in CONTENT.items():
+        assert arguments.keys() <= HOOKS[name].arguments.keys()
+
+
+def test_what_is_recorded_is_read_back_to_the_byte(sealed: Store) -> None:
+    events = [said(0), event(1), said(2, "मौसम 🙂"), Event("s", "o", 3, "set_llm_input", 1, 3, 3, '{ "text" : "x" }')]
+    positions = sealed.append(events)
+    assert list(sealed.read("s")) == events
+    assert list(sealed.append(events)) == list(positions), "a repeat is harmless"
+    with pytest.raises(IdentityConflict):
+        sealed.append([said(0, "other words")])
+    assert verify(sealed, "s") == []
+    following = sealed.follow()
+    assert [next(following).event for _ in events] == events
+    following.close()  # type: ignore[attr-defined]
+
+
+def test_no_content_reaches_the_database(tmp_path: Path, postgres_url: str) -> None:
+    """Break: in eventstore/private_store.py, ``_seal``, return the event."""
+    folder = tmp_path / "data"
+    for url in (f"sqlite:///{folder}/calls.db", postgres_url):
+        store = open_store(url, migrate=True, master_key=MASTER)
+        store.append([said(0), event(1)])
+        stored = [linked.event for _origin, chain in store.chains("s") for linked in chain]
+        assert stored[0].payload.startswith(SEALED)
+        assert orjson.loads(stored[0].payload)["transcript"] == HIDDEN
+        assert SECRET not in stored[0].payload
+        assert stored[1] == event(1)
+        store.close()
+    assert SECRET.encode() not in bytes_of(folder)
+    assert base64.b64decode(MASTER) not in bytes_of(folder)
+
+
+def test_the_journal_keeps_no_copy(tmp_path: Path) -> None:
+    """Break: in eventstore/journal.py, ``acknowledge``, do not wipe."""
+    store = open_store(tmp_path / "calls.db", master_key=MASTER)
+    with Recorder(store, "s") as recorder:
+        for n in range(100):
+            recorder.set_user_transcript(f"{SECRET} {n}")
+        assert recorder.flush()
+        assert store.journal is not None
+        assert list(store.journal.iterdir()), "the segment is still in use"
+        assert SECRET.encode() not in bytes_of(tmp_path)
+        recorder.set_user_transcript("more")
+    assert len(list(store.read("s"))) == 101
+    store.close()
+
+
+def test_without_the_key_metrics_are_the_same_and_content_is_not_there(tmp_path: Path) -> None:
+    """Every turn, span and latency of the real recordings; only text is hidden."""
+    recordings = [r for _place, r in read_recordings(FIXTURES / "recordings.jsonl.gz")]
+    store = open_store(tmp_path / "calls.db", master_key=MASTER)
+    plain = {r.name: events_of("", r) for r in recordings}
+    for events in plain.values():
+        store.append(events)
+    bare = PrivateStore(store._store, None)  # type: ignore[attr-defined]
+    for name, events in plain.items():
+        full, hidden, again = replay(events), replay(bare.read(name)), replay(store.read(name))
+        assert again == full
+        assert len(full.turns) == len(hidden.turns)
+        assert len(full.spans) == len(hidden.spans)
+        for mine, theirs in zip(full.payloads, hidden.payloads, strict=True):
+            assert numbers(mine) == numbers(theirs)
+        spoken = " ".join(p["userSpeech"] for p in full.payloads if p.get("userSpeech"))
+        assert not spoken or spoken not in str(hidden.payloads)
+    store.close()
+
+
+def numbers(value: object) -> object:
+    """All but text."""
+    if isinstance(value, dict):
+        return {name: numbers(item) for name, item in value.items() if name not in ("toolParams", "toolResponse")}
+    if isinstance(value, list):
+        return list(map(numbers, value))
+    return value if not isinstance(value, str) else bool(value)
+
+
+def test_forget(sealed: Store) -> None:
+    sealed.append([said(0), event(1), said(0, session="t")])
+    before = [origin for origin, _chain in sealed.chains("s")]
+    left = forget(sealed, "s")
+    assert left.wrapped is None
+    assert left.forgotten_ns
+    assert forget(sealed, "s") == left, "again changes nothing"
+    hidden, timing = sealed.read("s")
+    assert HIDDEN in hidden.payload
+    assert timing == event(1)
+    assert [origin for origin, _chain in sealed.chains("s")] == before
+    assert verify(sealed, "s") == []
+    assert list(sealed.read("t")) == [said(0, session="t")], "another session has a key of its own"
+    fresh = private(sealed._store, MASTER)  # type: ignore[attr-defined]
+    fresh.append([said(2)])  # somebody still records: its time and place are kept, and no content
+    assert SECRET not in str(list(fresh.read("s")))
+    assert [e.seq for e in fresh.read("s")] == [0, 1, 2]
+    with pytest.raises(StoreError, match="not encrypted"):
+        forget(sealed, "nobody")
+
+
+def test_a_forgotten_key_is_gone_from_the_file(tmp_path: Path) -> None:
+    """Break: in eventstore/ledger.py, ``destroy_key``, leave ``secure_delete`` or the checkpoint out."""
+    folder = tmp_path / "data"
+    store = open_store(folder / "calls.db", master_key=MASTER)
+    store.append([said(0)])
+    key = store.ledger.key("s")
+    assert key is not None
+    assert key.wrapped is not None
+    assert key.wrapped in bytes_of(folder)
+    forget(store, "s")
+    assert key.wrapped not in bytes_of(folder), "while others have the database open"
+    store.close()
+
+
+@pytest.mark.parametrize("statement", ["DELETE FROM keys", "UPDATE keys SET wrapped = x'00'"])
+def test_a_key_can_only_be_destroyed(tmp_path: Path, statement: str) -> None:
+    import sqlite3
+
+    store = open_store(tmp_path / "calls.db", master_key=MASTER)
+    store.append([said(0)])
+    with sqlite3.connect(tmp_path / "calls.db") as meddler, pytest.raises(sqlite3.IntegrityError, match="append-only"):
+        meddler.execute(statement)
+    meddler.close()
+    store.close()
+
+
+def test_what_was_sealed_cannot_be_moved_or_changed_unseen(store: Store) -> None:
+    sealed = private(store, MASTER)
+    sealed.append([said(0)])
+    (stolen,) = store.read("s")
+    store.append([Event("s", "o", 1, "set_user_transcript", 1, 1, 1, stolen.payload)])
+    with pytest.raises(StoreError, match="event 1 .* does not decrypt"):
+        list(sealed.read("s"))
+
+
+def test_the_wrong_key_and_no_key(store: Store) -> None:
+    private(store, MASTER).append([said(0)])
+    with pytest.raises(WrongMasterKey, match="another master key"):
+        list(private(store, OTHER).read("s"))
+    keyless = private(store, None)
+    assert HIDDEN in next(iter(keyless.read("s"))).payload
+    assert keyless.append([event(1)]), "there is nothing to hide in it"
+    with pytest.raises(NotSealable, match="set TURNLOG_MASTER_KEY"):
+        keyless.append([said(2)])
+    for wrong in ("", "short", "%%%", MASTER[:-8]):
+        with pytest.raises(StoreError, match="must be 32 bytes in base64"):
+            MasterKey(wrong)
+    assert MASTER not in repr(MasterKey(MASTER))
+
+
+def test_a_recorder_without_the_key_loses_nothing(tmp_path: Path) -> None:
+    """Its calls wait in the journal for a process that has the key."""
+    open_store(tmp_path / "calls.db", master_key=MASTER).append([said(0, session="t")])
+    store = open_store(tmp_path / "calls.db")
+    recorder = Recorder(store, "s")
+    recorder.set_user_transcript(SECRET)
+    assert not recorder.flush(timeout=0.5)
+    assert "TURNLOG_MASTER_KEY" in str(recorder.health.last_error)
+    assert not recorder.close(timeout=0.1)
+    store.close()
+    store = open_store(tmp_path / "calls.db", master_key=MASTER)
+    with Recorder(store, "u") as another:
+        assert another.flush()
+    assert [orjson.loads(e.payload) for e in store.read("s")] == [{"transcript": SECRET}]
+    store.close()
+
+
+@given(sessions())
+def test_any_session_comes_back_as_it_was(events: list[Event]) -> None:
+    inner = MemoryStore()
+    sealed = private(inner, MASTER)
+    sealed.append(events)
+    plain = MemoryStore()
+    plain.append(events)
+    assert list(sealed.read("s")) == list(plain.read("s"))
+    for stored in inner.read("s"):
+        args = orjson.loads(stored.payload)
+        args.pop("$sealed", None)
+        assert without_content(stored.hook, args) == args, "nothing is left to hide"
+
+
+@given(
+    st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists)
+    | st.dictionaries(st.text(), st.text())
+)
+def test_hiding_twice_changes_nothing(value: object) -> None:
+    assert whole(whole(value)) == whole(value)
+
+
+def test_the_commands(program: Program) -> None:
+    """Import under a key, read without, forget, verify."""
+    program.run("import", FIXTURES / "demo.jsonl.gz", TURNLOG_MASTER_KEY=MASTER)
+    told = "What is your return policy?"
+    assert told in program.run("replay", "barge_in_vad", TURNLOG_MASTER_KEY=MASTER).stdout
+    bare = program.run("replay", "barge_in_vad").stdout
+    assert told not in bare
+    assert HIDDEN in bare
+    assert "another master key" in program.fails("replay", "barge_in_vad", TURNLOG_MASTER_KEY=OTHER)
+    assert "openssl rand" in program.fails("sessions", TURNLOG_MASTER_KEY="nonsense")
+    assert "set TURNLOG_MASTER_KEY" in program.fails("import", FIXTURES / "demo.jsonl.gz")
+    assert "content forgotten" in program.run("forget", "barge_in_vad").stdout
+    assert told not in program.run("replay", "barge_in_vad", TURNLOG_MASTER_KEY=MASTER).stdout
+    assert "every chain holds" in program.run("verify").stdout
+    assert "did you mean" in program.fails("forget", "barge_in")
+
+
+def test_the_environment_names_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TURNLOG_MASTER_KEY", base64.b64encode(os.urandom(32)).decode())
+    store = open_store(tmp_path / "calls.db")
+    assert store.encrypts
+    store.append([said(0)])
+    store.close()
+    monkeypatch.delenv("TURNLOG_MASTER_KEY")
+    store = open_store(tmp_path / "calls.db")
+    assert store.encrypts, "the log remembers that it is"
+    store.close()
