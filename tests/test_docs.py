@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+from eventstore import Recorder, open_store
 
 HERE = Path(__file__).resolve().parents[1]
 README = (HERE / "README.md").read_text()
@@ -44,6 +50,36 @@ def test_the_commands_run(tmp_path: Path) -> None:
             assert done.returncode == 0, f"{line}: {done.stderr}"
             ran += 1
     assert ran >= 7
+
+
+def test_the_commands_of_trust_md_run(tmp_path: Path) -> None:
+    """In order, in one shell, on a session that was recorded under a master key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("there is no openssl here")
+    key = base64.b64encode(bytes(32)).decode()
+    store = open_store(tmp_path / "calls.db", master_key=key)
+    with Recorder(store, "s-1") as recorder:
+        recorder.set_user_transcript("hello")
+    store.close()
+    text = (HERE / "docs" / "trust.md").read_text()
+    script = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL))
+    for written, run in (
+        ("pip install 'turnlog[crypto]'", ""),
+        ("$(openssl rand -base64 32)", key),
+        ("90d", "0m"),
+        ("s-1-….jsonl.gz", "s-1-*.jsonl.gz"),
+    ):
+        assert written in script
+        script = script.replace(written, run)
+    environment = os.environ | {"TURNLOG_DB": str(tmp_path / "calls.db"), "PYTHONPATH": str(HERE / "src")}
+    shell = f'set -eu\nturnlog() {{ {sys.executable} -m turnlog "$@"; }}\n{script}\nturnlog events s-1'
+    done = subprocess.run(
+        ["sh", "-c", shell], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "content forgotten" in done.stdout
+    assert "[sealed]" in done.stdout
+    assert "hello" not in done.stdout
 
 
 def test_readme_begins_with_the_two_commands() -> None:

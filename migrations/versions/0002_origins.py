@@ -256,7 +256,9 @@ def _guard_postgres() -> None:
         """
         CREATE FUNCTION append_to(ids bigint[], seen bytea[], links bytea[], added bigint[], positions integer)
         RETURNS bigint[] LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
-        DECLARE moved integer;
+        DECLARE
+            moved integer;
+            draws regclass := pg_get_serial_sequence('events', 'position');
         BEGIN
             UPDATE origins o SET events = o.events + m.added, link = m.link
             FROM unnest(ids, seen, links, added) AS m (id, seen, link, added) WHERE o.id = m.id AND o.link = m.seen;
@@ -264,8 +266,7 @@ def _guard_postgres() -> None:
             IF moved <> cardinality(ids) THEN
                 RAISE EXCEPTION 'somebody else has appended to one of these origins' USING ERRCODE = '40001';
             END IF;
-            RETURN ARRAY(
-                SELECT nextval(pg_get_serial_sequence('events', 'position')) FROM generate_series(1, positions));
+            RETURN ARRAY(SELECT nextval(draws) FROM generate_series(1, positions));
         END $$
         """
     )

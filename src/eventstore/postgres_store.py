@@ -49,8 +49,14 @@ SELECT n, position, {_FIELDS.replace("seq", "e.seq")}
 FROM unnest(%s::text[], %s::text[], %s::int8[]) WITH ORDINALITY AS i (session_id, origin, seq, n)
     JOIN origins o USING (session_id, origin) JOIN events e ON e.origin_id = o.id AND e.seq = i.seq
 """
-_BEGIN = "INSERT INTO origins (session_id, origin, events, link) VALUES (%s, %s, 0, %s) ON CONFLICT DO NOTHING"
-_TAIL = "SELECT id, events, link FROM origins WHERE session_id = %s AND origin = %s"
+_TAILS = """
+WITH wanted AS (SELECT * FROM unnest(%s::text[], %s::text[], %s::bytea[]) AS w (session_id, origin, link)),
+    begun AS (
+        INSERT INTO origins (session_id, origin, events, link) SELECT session_id, origin, 0, link FROM wanted
+        ON CONFLICT DO NOTHING RETURNING id, session_id, origin, events, link)
+SELECT session_id, origin, id, events, link FROM begun UNION ALL
+SELECT session_id, origin, id, events, o.link FROM origins o JOIN wanted USING (session_id, origin)
+"""
 _ORIGINS = (
     'SELECT id, origin, events, link FROM origins WHERE session_id = %s AND events > 0 ORDER BY origin COLLATE "C"'
 )
@@ -129,12 +135,17 @@ class PostgresStore:
         """Link and insert, in one transaction."""
         tails: dict[tuple[str, str], Tail] = {}
         seen: list[Tail] = []
+        fetched: dict[tuple[str, str], Tail] = {}
 
         def tail_of(session_id: str, origin: str) -> Tail:
             key = session_id, origin
             if key not in tails:
-                seen.append(self._tails.get(key) or _tail(driver, key))
-                tails[key] = msgspec.structs.replace(seen[-1])
+                before = self._tails.get(key) or fetched.get(key)
+                if before is None:
+                    fetched.update(_fetch_tails(driver, events))
+                    before = fetched[key]
+                seen.append(before)
+                tails[key] = msgspec.structs.replace(before)
             return tails[key]
 
         rows = extend(events, tail_of)
@@ -282,14 +293,16 @@ def _insert(driver: psycopg.Connection[Any], rows: list[Row], move: Move) -> Seq
     return [row[0] for row in driver.execute(_INSERT, (*columns, *move))]
 
 
-def _tail(driver: psycopg.Connection[Any], key: tuple[str, str]) -> Tail:
-    """Where the origin's chain ends; begun if it is new."""
-    found = driver.execute(_TAIL, key).fetchone()
-    if found is None:
-        driver.execute(_BEGIN, (*key, genesis(*key)))
-        found = driver.execute(_TAIL, key).fetchone()
-    assert found is not None, "an origin stays as long as its session"
-    return Tail(*found)
+def _fetch_tails(driver: psycopg.Connection[Any], events: Iterable[Event]) -> dict[tuple[str, str], Tail]:
+    """Where the origins' chains end, begun if they are new, in one round trip."""
+    missing = list(dict.fromkeys((event.session_id, event.origin) for event in events))
+    found: dict[tuple[str, str], Tail] = {}
+    while missing:  # again only if another begins one at this moment
+        columns = [*map(list, zip(*missing, strict=True)), [genesis(*key) for key in missing]]
+        for session_id, origin, *tail in driver.execute(_TAILS, columns):
+            found[session_id, origin] = Tail(*tail)
+        missing = [key for key in missing if key not in found]
+    return found
 
 
 def _stored(

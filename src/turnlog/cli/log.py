@@ -12,6 +12,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from eventstore.event import Event
+from eventstore.private_store import SEALED
 from turnlog.cli.common import (
     DbOption,
     JsonOption,
@@ -111,7 +112,7 @@ def events(context: typer.Context, session: SessionArgument, db: DbOption = None
     for event in found:
         name = f"{event.origin}:{event.seq}" if several else str(event.seq)
         since = (event.perf_ns - found[0].perf_ns) / 1e6 if event.origin == found[0].origin else float("nan")
-        arguments = "" if event.payload == "{}" else event.payload
+        arguments = _arguments(event)
         table.add_row(
             escape(name),
             f"{since:.1f}",
@@ -119,6 +120,15 @@ def events(context: typer.Context, session: SessionArgument, db: DbOption = None
             escape(arguments if len(arguments) <= room else arguments[: room - 1] + "…"),
         )
     console.print(table)
+
+
+def _arguments(event: Event) -> str:
+    """As a person reads them: nothing for none, and no ciphertext."""
+    if event.payload == "{}":
+        return ""
+    if not event.payload.startswith(SEALED):
+        return event.payload
+    return orjson.dumps({k: v for k, v in orjson.loads(event.payload).items() if k != "$sealed"}).decode()
 
 
 def _event(event: Event) -> dict[str, object]:
@@ -151,8 +161,7 @@ def tail(
             if as_json:
                 typer.echo(orjson.dumps({"position": position, **_event(event)}))
             else:
-                arguments = "" if event.payload == "{}" else event.payload
-                line = f"{moment(event.wall_ns)}  {event.session_id}  {event.hook}  {arguments}"
+                line = f"{moment(event.wall_ns)}  {event.session_id}  {event.hook}  {_arguments(event)}"
                 console.print(line[: max(40, console.width)], markup=False, no_wrap=True, overflow="ellipsis")
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
