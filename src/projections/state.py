@@ -6,6 +6,7 @@ there. Spans are named by their number, never by reference, so that this holds.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import msgspec
@@ -106,7 +107,10 @@ class Traces(msgspec.Struct):
     """Spans that have started and not ended; some never do."""
 
 
-class State(msgspec.Struct):
+@dataclass(slots=True)
+class State:
+    """A dataclass, as it is assigned to several times an event: in a msgspec struct that takes ten times as long."""
+
     rules: Rules = VIDEOSDK_1_0
     spans_wanted: bool = True
     signals_wanted: bool = True
@@ -116,13 +120,13 @@ class State(msgspec.Struct):
     origin: str | None = None
     """None before the first event."""
     last_seq: int = -1
-    seqs: dict[str, int] = {}
+    seqs: dict[str, int] = field(default_factory=dict)
     """The last ``seq`` of every other origin that has been seen."""
     session_name: str = ""
     wall_ns: int = 0
 
     # the reference's MetricsCollector
-    session: Session = msgspec.field(default_factory=Session)
+    session: Session = field(default_factory=Session)
     turn: Turn | None = None
     turn_has_session: bool = False
     """The open turn was nearly completed: the reference had given it the session when it raised."""
@@ -145,17 +149,17 @@ class State(msgspec.Struct):
     carried_stt: Stt | None = None
     carried_eou: Eou | None = None
     carried_vad: Vad | None = None
-    traces: Traces = msgspec.field(default_factory=Traces)
+    traces: Traces = field(default_factory=Traces)
 
     # what came out
-    turns: list[Turn] = []
-    discarded: list[Discarded] = []
-    interruptions: list[Interrupted] = []
-    payloads: list[dict[str, Any]] = []
-    payloads_at: list[int] = []
-    emits: list[Emit] = []
-    playground: list[PlaygroundMessage] = []
-    spans: list[Span] = []
+    turns: list[Turn] = field(default_factory=list)
+    discarded: list[Discarded] = field(default_factory=list)
+    interruptions: list[Interrupted] = field(default_factory=list)
+    payloads: list[dict[str, Any]] = field(default_factory=list)
+    payloads_at: list[int] = field(default_factory=list)
+    emits: list[Emit] = field(default_factory=list)
+    playground: list[PlaygroundMessage] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)
     """Ended spans, in the order in which they ended."""
-    span_failures: list[SpanFailure] = []
-    raised: list[Raised] = []
+    span_failures: list[SpanFailure] = field(default_factory=list)
+    raised: list[Raised] = field(default_factory=list)
