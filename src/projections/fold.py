@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from orjson import loads
-
-from eventstore.codec import decode
+from eventstore.codec import decode, read_payload
 from eventstore.errors import NotCanonical
 from eventstore.event import Event
 from projections.handlers import HANDLERS
@@ -47,7 +45,7 @@ def fold(s: State, events: Iterable[Event]) -> State:
             if event.version != version:
                 args = decode(event)  # an older version, or what only a newer turnlog knows: then it raises
             elif with_args is not None:
-                args = loads(event.payload)
+                args = read_payload(event.payload)
             last_seq = seq
             s.at = at = at + 1
             s.wall_ns = event.wall_ns
