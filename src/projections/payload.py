@@ -20,6 +20,7 @@ def _camel(name: str) -> str:
 
 
 _REALTIME = [(field, _camel(field)) for field in Realtime.__struct_fields__ if field.endswith("_tokens")]
+_PROVIDER = {c: (c + "ProviderClass", c + "ModelName") for c in ("realtime", "llm", "stt", "tts", "vad", "eou")}
 
 
 def analytics_payload(turn: Turn, session: Session, *, turns_opened: int, turns_completed: int) -> dict[str, Any]:
@@ -101,20 +102,20 @@ def _add_components(data: dict[str, Any], turn: Turn) -> None:
 
 
 def _add_providers(data: dict[str, Any], providers: dict[str, dict[str, Any]], first: bool) -> None:
-    components = ["stt", "tts", "vad", "eou"] if first else ["stt", "tts"]
     if "realtime" in providers:
         _add_provider(data, "realtime", providers["realtime"])
     elif "llm" in providers:
         realtime = providers["llm"]["provider_class"] in REALTIME_LLMS
         _add_provider(data, "realtime" if realtime else "llm", providers["llm"])
-    for component in components:
+    for component in ("stt", "tts", "vad", "eou") if first else ("stt", "tts"):
         if component in providers:
             _add_provider(data, component, providers[component])
 
 
 def _add_provider(data: dict[str, Any], component: str, provider: dict[str, Any]) -> None:
-    data[component + "ProviderClass"] = provider["provider_class"]
-    data[component + "ModelName"] = provider["model_name"]
+    class_field, model_field = _PROVIDER[component]
+    data[class_field] = provider["provider_class"]
+    data[model_field] = provider["model_name"]
 
 
 def _clamp(values: Any) -> None:

@@ -13,7 +13,7 @@ def milliseconds(seconds: float) -> float:
 
 
 def start_timeline(turn: Turn, kind: str, start_time: float) -> None:
-    turn.timeline_event_metrics.append(TimelineEvent(event_type=kind, start_time=start_time))
+    turn.timeline_event_metrics.append(TimelineEvent(kind, start_time))
 
 
 def end_timeline(turn: Turn, kind: str, end_time: float) -> None:
@@ -25,16 +25,29 @@ def end_timeline(turn: Turn, kind: str, end_time: float) -> None:
             return
 
 
-def has_timeline(turn: Turn, kind: str) -> bool:
-    return any(event.event_type == kind for event in turn.timeline_event_metrics)
+def ensure_timeline(turn: Turn, kind: str, start_time: float) -> None:
+    """Start an event of a kind, unless there has been one."""
+    for event in turn.timeline_event_metrics:
+        if event.event_type == kind:
+            return
+    start_timeline(turn, kind, start_time)
 
 
-def label_timeline(turn: Turn, kind: str, text: Any) -> None:
-    """Put what was said to the last event of a kind."""
+def ensure_open_timeline(turn: Turn, kind: str, start_time: float) -> None:
+    """Start an event of a kind, unless one is going on."""
+    for event in turn.timeline_event_metrics:
+        if event.event_type == kind and event.end_time is None:
+            return
+    start_timeline(turn, kind, start_time)
+
+
+def label_timeline(turn: Turn, kind: str, text: Any, now: float) -> None:
+    """Put what was said to the last event of a kind, which is started now if there is none."""
     for event in reversed(turn.timeline_event_metrics):
         if event.event_type == kind:
             event.text = text
             return
+    turn.timeline_event_metrics.append(TimelineEvent(kind, now, text=text))
 
 
 def e2e(turn: Turn) -> float | None:
@@ -42,17 +55,15 @@ def e2e(turn: Turn) -> float | None:
 
     Of each component only the last entry counts (reference: ``compute_e2e_latency``). None if none is known.
     """
-    parts = [
+    parts = (
         turn.stt_metrics[-1].stt_latency if turn.stt_metrics else None,
         turn.eou_metrics[-1].eou_latency if turn.eou_metrics else None,
         turn.llm_metrics[-1].llm_ttft if turn.llm_metrics else None,
         turn.tts_metrics[-1].tts_latency if turn.tts_metrics else None,
         turn.realtime_metrics[-1].realtime_ttfb if turn.realtime_metrics else None,
-    ]
-    known = [part for part in parts if part is not None]
-    if not known:
-        return None
-    total: float = 0  # so that -0.0 becomes 0.0
-    for part in known:  # not sum(): since Python 3.12 that rounds otherwise
-        total += part
-    return round(total, 4)
+    )
+    total: float | None = None
+    for part in parts:  # not sum(): since Python 3.12 that rounds otherwise
+        if part is not None:
+            total = (0 if total is None else total) + part  # from 0, so that -0.0 becomes 0.0
+    return None if total is None else round(total, 4)

@@ -8,7 +8,7 @@ from projections.handlers.turn import current_turn
 from projections.model import snapshot
 from projections.signals import emit, play
 from projections.state import State
-from projections.timing import has_timeline, label_timeline, start_timeline
+from projections.timing import label_timeline
 
 
 @with_args
@@ -22,9 +22,7 @@ def set_user_transcript(s: State, now: float, args: Args) -> None:
         return
     text = turn.user_speech = args["transcript"]
     emit(s, "USER_TRANSCRIPT_ADDED", {"text": snapshot(text)})
-    if not has_timeline(turn, "user_speech"):
-        start_timeline(turn, "user_speech", now)
-    label_timeline(turn, "user_speech", text)
+    label_timeline(turn, "user_speech", text, now)
     play(s, "user_speech", text)
 
 
@@ -33,7 +31,5 @@ def set_agent_response(s: State, now: float, args: Args) -> None:
     turn = current_turn(s, now)
     text = turn.agent_speech = args["response"]
     emit(s, "AGENT_TRANSCRIPT_ADDED", {"text": snapshot(text)})
-    if not has_timeline(turn, "agent_speech"):
-        start_timeline(turn, "agent_speech", now)
-    label_timeline(turn, "agent_speech", text)
+    label_timeline(turn, "agent_speech", text, now)
     play(s, "agent_speech", text)

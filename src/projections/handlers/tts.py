@@ -8,7 +8,7 @@ from projections.handlers.turn import current_turn
 from projections.model import Tts, Turn
 from projections.signals import play
 from projections.state import State
-from projections.timing import end_timeline, milliseconds, start_timeline
+from projections.timing import end_timeline, ensure_open_timeline, milliseconds
 
 
 def _last(turn: Turn) -> Tts:
@@ -43,8 +43,7 @@ def on_agent_speech_start(s: State, now: float) -> None:
     turn = current_turn(s, now)
     s.agent_speaking = True
     turn.agent_speech_start_time = now
-    if not any(e.event_type == "agent_speech" and e.end_time is None for e in turn.timeline_event_metrics):
-        start_timeline(turn, "agent_speech", now)
+    ensure_open_timeline(turn, "agent_speech", now)
 
 
 @bare
@@ -71,6 +70,8 @@ def on_agent_speech_end(s: State, now: float) -> None:
 def add_tts_characters(s: State, now: float, args: Args) -> None:
     if s.turn is None:
         return
-    tts = s.turn.tts_metrics[-1] if s.turn.tts_metrics else _last(s.turn)  # a third of all calls: no call for nothing
+    # a third of all events: no call for nothing
+    tts = s.turn.tts_metrics[-1] if s.turn.tts_metrics else _last(s.turn)
     tts.tts_characters = (tts.tts_characters or 0) + args["count"]
-    play(s, "tts_characters", tts.tts_characters)
+    if s.playground_attached:
+        play(s, "tts_characters", tts.tts_characters)

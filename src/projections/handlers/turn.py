@@ -9,7 +9,7 @@ from projections.model import TimelineEvent, Turn, Vad, turn_dict
 from projections.payload import analytics_payload
 from projections.signals import emit
 from projections.state import Discarded, Interrupted, PlaygroundMessage, State
-from projections.timing import e2e, has_timeline, milliseconds, start_timeline
+from projections.timing import e2e, ensure_timeline, milliseconds, start_timeline
 from projections.turn_spans import trace_turn
 
 NO_LATENCY = "no latency was measured in it: no STT, EOU, LLM, TTS or realtime result"
@@ -41,8 +41,7 @@ def start_turn(s: State, now: float) -> None:
     _take_over(s, turn)
     if s.user_speaking and s.user_input_start and turn.user_speech_start_time is None:
         turn.user_speech_start_time = s.user_input_start
-        if not has_timeline(turn, "user_speech"):
-            start_timeline(turn, "user_speech", s.user_input_start)
+        ensure_timeline(turn, "user_speech", s.user_input_start)
 
 
 def _turn_id(opened_at: float, session_id: object, count: int) -> str:
@@ -81,12 +80,12 @@ def complete_turn(s: State, now: float) -> None:
 def is_meaningful(turn: Turn) -> bool:
     """Whether any latency was measured in the turn (reference: ``_validate_turn``)."""
     return (
-        any(stt.stt_latency is not None for stt in turn.stt_metrics)
+        turn.e2e_latency is not None  # first, as it is so for nearly every turn
+        or any(stt.stt_latency is not None for stt in turn.stt_metrics)
         or any(llm.llm_ttft is not None for llm in turn.llm_metrics)
         or any(tts.tts_latency is not None or tts.ttfb is not None for tts in turn.tts_metrics)
         or any(eou.eou_latency is not None for eou in turn.eou_metrics)
         or bool(turn.realtime_metrics)
-        or turn.e2e_latency is not None
     )
 
 

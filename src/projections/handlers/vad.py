@@ -8,7 +8,7 @@ from projections.handlers.turn import current_turn
 from projections.model import Vad
 from projections.signals import play
 from projections.state import State
-from projections.timing import end_timeline, has_timeline, milliseconds, start_timeline
+from projections.timing import end_timeline, ensure_timeline, milliseconds
 
 
 @bare
@@ -20,8 +20,7 @@ def on_user_speech_start(s: State, now: float) -> None:
     s.user_input_start = now
     if turn.user_speech_start_time is None:
         turn.user_speech_start_time = now
-    if not has_timeline(turn, "user_speech"):
-        start_timeline(turn, "user_speech", now)
+    ensure_timeline(turn, "user_speech", now)
     if not turn.vad_metrics or turn.vad_metrics[-1].user_speech_end_time is not None:
         turn.vad_metrics.append(Vad())
     turn.vad_metrics[-1].user_speech_start_time = now
