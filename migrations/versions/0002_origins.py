@@ -180,6 +180,7 @@ def _replace(old: str, new: str, postgres: bool) -> None:
         )
         op.drop_table(old)
         op.rename_table(new, old)
+        op.execute(f"ALTER SEQUENCE {new}_position_seq RENAME TO {old}_position_seq")
     else:
         op.execute(f"DELETE FROM sqlite_sequence WHERE name = '{new}'")
         op.execute(f"INSERT INTO sqlite_sequence SELECT '{new}', seq FROM sqlite_sequence WHERE name = '{old}'")
@@ -251,14 +252,12 @@ def _guard_postgres() -> None:
     ):
         op.execute(f"CREATE TRIGGER {trigger}")
     # With the owner's rights, so that a role that appends needs none but INSERT and SELECT. It moves the ends of chains
-    # on, if they still are where the caller saw them, and draws as many positions as the caller asks for.
+    # on, if they still are where the caller saw them.
     op.execute(
         """
-        CREATE FUNCTION append_to(ids bigint[], seen bytea[], links bytea[], added bigint[], positions integer)
-        RETURNS bigint[] LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
-        DECLARE
-            moved integer;
-            draws regclass := pg_get_serial_sequence('events', 'position');
+        CREATE FUNCTION append_to(ids bigint[], seen bytea[], links bytea[], added bigint[])
+        RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+        DECLARE moved integer;
         BEGIN
             UPDATE origins o SET events = o.events + m.added, link = m.link
             FROM unnest(ids, seen, links, added) AS m (id, seen, link, added) WHERE o.id = m.id AND o.link = m.seen;
@@ -266,7 +265,6 @@ def _guard_postgres() -> None:
             IF moved <> cardinality(ids) THEN
                 RAISE EXCEPTION 'somebody else has appended to one of these origins' USING ERRCODE = '40001';
             END IF;
-            RETURN ARRAY(SELECT nextval(draws) FROM generate_series(1, positions));
         END $$
         """
     )

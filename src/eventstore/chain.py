@@ -13,7 +13,7 @@ elsewhere shows that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -60,23 +60,25 @@ def link(previous: bytes, event: Event) -> bytes:
     return sha256(previous + _pack(_as_tuple(event)[2:])).digest()
 
 
-def extend(events: Iterable[Event], tail_of: Callable[[str, str], Tail]) -> list[Row]:
-    """Link the events on to their origins' tails, which move along; the rows are in the order of the events."""
-    rows: list[Row] = []
-    add, pack, digest = rows.append, _pack, sha256
+def extend(events: Iterable[Event], tail_of: Callable[[str, str], Tail]) -> Iterator[Row]:
+    """Link the events on to their origins' tails, which have moved along when all rows are taken.
+
+    One row at a time, so that a database can be at work on the first while the next are made.
+    """
+    pack, digest = _pack, sha256
     session_id = name = None
-    tail, number, last, begun = Tail(0, 0, b""), 0, b"", 0
+    tail, number, last, count = Tail(0, 0, b""), 0, b"", 0
     for event in events:
         session, origin, seq, hook, version, perf_ns, wall_ns, payload = _as_tuple(event)
         if origin != name or session != session_id:
-            tail.events, tail.link = tail.events + len(rows) - begun, last
+            tail.events, tail.link = count, last
             session_id, name = session, origin
             tail = tail_of(session, origin)
-            number, last, begun = tail.id, tail.link, len(rows)
+            number, last, count = tail.id, tail.link, tail.events
         last = digest(last + pack((seq, hook, version, perf_ns, wall_ns, payload))).digest()
-        add((number, seq, hook, version, perf_ns, wall_ns, payload, last))
-    tail.events, tail.link = tail.events + len(rows) - begun, last
-    return rows
+        count += 1
+        yield number, seq, hook, version, perf_ns, wall_ns, payload, last
+    tail.events, tail.link = count, last
 
 
 def seal(origins: Iterable[Origin]) -> str:

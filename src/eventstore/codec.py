@@ -30,7 +30,7 @@ def decode(event: Event) -> Args:
     """
     try:
         args = read_payload(event.payload)
-    except msgspec.DecodeError as error:  # a ValueError only since msgspec 0.21
+    except msgspec.DecodeError as error:
         raise ValueError(f"event {event.seq} of session {event.session_id!r} has no JSON in it: {error}") from error
     hook = HOOKS.get(event.hook)
     if hook is None:

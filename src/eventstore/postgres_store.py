@@ -1,8 +1,8 @@
 """The Postgres store (psycopg 3): many hosts, one log.
 
 A large batch is copied straight into the table, in binary; a small one is one statement and one round trip. Either
-first moves the ends of its origins' hash chains on, from where this process last saw them; if somebody else has moved
-one, the transaction is undone and begins anew from there. If an event is there already, only the others go in.
+moves the ends of its origins' hash chains on, from where this process last saw them; if somebody else has moved one,
+the transaction is undone and begins anew from there. If an event is there already, only the others go in.
 
 Each row carries the id of its transaction. A transaction may commit after one that began later, so a reader that went
 by position would pass over its rows; `follow` goes by ``(xid, position)`` and only as far as no transaction is open.
@@ -10,8 +10,7 @@ by position would pass over its rows; `follow` goes by ``(xid, position)`` and o
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from hashlib import blake2b
@@ -22,12 +21,12 @@ from typing import Any
 import msgspec
 import psycopg
 from platformdirs import user_state_path
-from psycopg import errors, sql
+from psycopg import errors
 from sqlalchemy import URL, create_engine
 from sqlalchemy.exc import DBAPIError
 
 from eventstore import schema
-from eventstore.chain import Linked, Origin, Row, Tail, extend, genesis
+from eventstore.chain import Linked, Origin, Tail, extend, genesis
 from eventstore.errors import IdentityConflict, StoreError, StoreReadOnly, StoreUnavailable
 from eventstore.event import Event, conflict, merge
 from eventstore.ledger import Ledger
@@ -37,12 +36,13 @@ _TYPES = ("int8", "int8", "text", "int4", "int8", "int8", "text", "bytea")
 _FIELDS = ", ".join(schema.FIELDS)
 _COLUMNS = f"origin_id, {_FIELDS}, link"
 _UNNEST = ", ".join(f"%s::{kind}[]" for kind in _TYPES)
-_MOVE = "append_to(%s::int8[], %s::bytea[], %s::bytea[], %s::int8[], %s)"
+_MOVE = "SELECT append_to(%s::int8[], %s::bytea[], %s::bytea[], %s::int8[])"
 _INSERT = f"""
 WITH offered AS (SELECT * FROM unnest({_UNNEST}) WITH ORDINALITY AS o ({_COLUMNS}, n)),
-    moved AS MATERIALIZED (SELECT {_MOVE} AS positions)
-INSERT INTO events (position, {_COLUMNS}) SELECT positions[n], {_COLUMNS} FROM offered, moved RETURNING position
+    moved AS MATERIALIZED ({_MOVE})
+INSERT INTO events ({_COLUMNS}) SELECT {_COLUMNS} FROM offered, moved ORDER BY n RETURNING position
 """
+_DRAW = "SELECT ARRAY(SELECT nextval('events_position_seq') FROM generate_series(1, %s))"
 _COPY = f"COPY events (position, {_COLUMNS}) FROM STDIN (FORMAT BINARY)"
 _FIND = f"""
 SELECT n, position, {_FIELDS.replace("seq", "e.seq")}
@@ -69,14 +69,21 @@ WHERE (xid, position) > (%s::xid8, %s) AND xid < pg_snapshot_xmin(pg_current_sna
 ORDER BY xid, position LIMIT {schema.FOLLOW_BATCH}
 """
 CHANNEL = "turnlog"
+_NOTIFY = f"NOTIFY {CHANNEL}"
 COPY_FROM = 50
 """Batches of at least so many events are copied."""
 POLL_SECONDS = 0.1
 """How long a follower waits for a notification before it looks by itself."""
+AT_ONCE = 10_000
+"""A session of one origin with so many events is fetched in one go; a longer one is streamed."""
 ATTEMPTS = 8
 """How often an append is begun anew because somebody else appends to the same origin."""
-TAILS = 10_000
+ENDS = 10_000
 """Of how many origins the ends of the chains are remembered."""
+
+
+Key = tuple[str, str]
+Identity = tuple[str, str, int]
 
 
 class PostgresStore:
@@ -89,8 +96,7 @@ class PostgresStore:
         self.journal = user_state_path("turnlog") / "journal" / blake2b(self._name.encode(), digest_size=8).hexdigest()
         self._engine = create_engine(self._url, pool_pre_ping=True, pool_size=5, max_overflow=50)
         self.ledger = Ledger(self._engine, self._errors, self._scrub)
-        self._tails: dict[tuple[str, str], Tail] = {}
-        self._notified = 0.0
+        self._ends: dict[Key, Tail] = {}
         schema.dispose_in_child(self._engine)
         try:
             with self._errors(), self._engine.begin() as connection:
@@ -114,7 +120,7 @@ class PostgresStore:
         if not batch:
             return []
         with self._errors(), self._driver() as driver:
-            found: dict[tuple[str, str, int], int] = {}
+            found: dict[Identity, int] = {}
             new = batch
             for _attempt in range(ATTEMPTS):
                 try:
@@ -122,9 +128,8 @@ class PostgresStore:
                 except errors.UniqueViolation:  # something of it is stored already, or in it twice
                     found, new = _stored(driver, batch)
                 except errors.SerializationFailure:  # somebody else has moved a chain on
-                    self._forget_tails(new)
+                    continue
                 else:
-                    self._notify(driver)
                     if new is batch:
                         return positions
                     found |= zip((event.identity for event in new), positions, strict=True)
@@ -132,71 +137,42 @@ class PostgresStore:
         raise StoreUnavailable(f"{self._name}: others keep appending to the same origins; try again")
 
     def _write(self, driver: psycopg.Connection[Any], events: list[Event]) -> Sequence[int]:
-        """Link and insert, in one transaction."""
-        tails: dict[tuple[str, str], Tail] = {}
-        seen: list[Tail] = []
-        fetched: dict[tuple[str, str], Tail] = {}
-
-        def tail_of(session_id: str, origin: str) -> Tail:
-            key = session_id, origin
-            if key not in tails:
-                before = self._tails.get(key) or fetched.get(key)
-                if before is None:
-                    fetched.update(_fetch_tails(driver, events))
-                    before = fetched[key]
-                seen.append(before)
-                tails[key] = msgspec.structs.replace(before)
-            return tails[key]
-
-        rows = extend(events, tail_of)
-        moved = list(tails.values())
-        move = (
-            [tail.id for tail in moved],
-            [tail.link for tail in seen],
-            [tail.link for tail in moved],
-            [tail.events - before.events for tail, before in zip(moved, seen, strict=True)],
-            len(rows),
-        )
+        """Link and insert, in one transaction, and wake followers after it."""
+        keys = dict.fromkeys((event.session_id, event.origin) for event in events)
+        ends = _Ends({key: self._ends[key] for key in keys if key in self._ends})
+        missing = [key for key in keys if key not in ends.seen]
         try:
-            positions = _copy(driver, rows, move) if len(rows) >= COPY_FROM else _insert(driver, rows, move)
+            positions = (_copy if len(events) >= COPY_FROM else _insert)(driver, events, ends, missing)
         except BaseException:
-            self._forget_tails(events)  # whether it was committed is not known
+            for key in keys:  # whether it was committed is not known
+                self._ends.pop(key, None)
             raise
-        if len(self._tails) > TAILS:
-            self._tails.clear()
-        self._tails.update(tails)
+        if len(self._ends) > ENDS:
+            self._ends.clear()
+        self._ends.update(ends.now)
         return positions
-
-    def _forget_tails(self, events: Iterable[Event]) -> None:
-        for event in events:
-            self._tails.pop((event.session_id, event.origin), None)
-
-    def _notify(self, driver: psycopg.Connection[Any]) -> None:
-        """Wake followers, not too often: outside the transaction, as NOTIFY inside makes commits queue up."""
-        now = time.monotonic()
-        if now - self._notified > POLL_SECONDS / 5:
-            self._notified = now
-            driver.execute(sql.SQL("NOTIFY {}").format(sql.Identifier(CHANNEL)))
 
     # reading ---------------------------------------------------------------------------------------------------
 
     def read(self, session_id: str) -> Iterator[Event]:
         """See `Store.read`. Holds one connection, and one snapshot of the database, until it is exhausted or closed."""
-        with self._errors(), self._driver() as driver, driver.transaction(), ExitStack() as cursors:
-            driver.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            streams = []
-            for number, origin, _events, _link in driver.execute(_ORIGINS, (session_id,)).fetchall():
-                rows = _stream(driver, cursors, number, _READ)
-                streams.append(starmap(partial(Event, session_id, origin), rows))
-            yield from streams[0] if len(streams) == 1 else merge(streams)
+        with self._errors(), self._driver() as driver:
+            origins = driver.execute(_ORIGINS, (session_id,)).fetchall()
+            if len(origins) == 1 and origins[0][2] <= AT_ONCE:
+                rows = driver.cursor(binary=True).execute(_READ, origins[0][:1]).fetchall()
+                yield from starmap(partial(Event, session_id, origins[0][1]), rows)
+                return
+            with _snapshot(driver) as stream:
+                yield from merge(
+                    starmap(partial(Event, session_id, origin), stream(number, _READ))
+                    for number, origin, _events, _link in driver.execute(_ORIGINS, (session_id,)).fetchall()
+                )
 
     def chains(self, session_id: str) -> Iterator[tuple[Origin, Iterator[Linked]]]:
         """See `Store.chains`."""
-        with self._errors(), self._driver() as driver, driver.transaction(), ExitStack() as cursors:
-            driver.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        with self._errors(), self._driver() as driver, _snapshot(driver) as stream:
             for number, origin, events, link in driver.execute(_ORIGINS, (session_id,)).fetchall():
-                rows = _stream(driver, cursors, number, _CHAIN)
-                linked = (Linked(Event(session_id, origin, *row[:-1]), row[-1]) for row in rows)
+                linked = (Linked(Event(session_id, origin, *row[:-1]), row[-1]) for row in stream(number, _CHAIN))
                 yield Origin(session_id, origin, events, link), linked
 
     def sessions(self) -> list[Session]:
@@ -211,7 +187,7 @@ class PostgresStore:
         """See `Store.follow`."""
         xid, position = schema.parse_cursor(after, 2)
         with self._errors(), self._driver() as driver:
-            driver.execute(sql.SQL("LISTEN {}").format(sql.Identifier(CHANNEL)))
+            driver.execute(f"LISTEN {CHANNEL}")
             try:
                 while stop is None or not stop.is_set():
                     rows = driver.execute(_FOLLOW, (str(xid), position, session_id, session_id)).fetchall()
@@ -264,53 +240,84 @@ class PostgresStore:
             raise StoreError(f"{self._name}: {line}") from error
 
 
-Move = tuple[list[int], list[bytes], list[bytes], list[int], int]
-"""What ``append_to`` of the schema takes: origins, links seen, links now, events added, positions wanted."""
+class _Ends:
+    """Where the chains end that a batch goes on with: as they were seen, and as they are with the batch."""
+
+    def __init__(self, seen: dict[Key, Tail]) -> None:
+        self.seen = seen
+        self.now: dict[Key, Tail] = {}
+
+    def tail_of(self, session_id: str, origin: str) -> Tail:
+        key = session_id, origin
+        if key not in self.now:
+            self.now[key] = msgspec.structs.replace(self.seen[key])
+        return self.now[key]
+
+    def moved(self) -> tuple[list[int], list[bytes], list[bytes], list[int]]:
+        """What ``append_to`` of the schema takes: origins, links seen, links now, events added."""
+        pairs = [(self.seen[key], tail) for key, tail in self.now.items()]
+        return (
+            [now.id for _seen, now in pairs],
+            [seen.link for seen, _now in pairs],
+            [now.link for _seen, now in pairs],
+            [now.events - seen.events for seen, now in pairs],
+        )
+
+    def add(self, rows: Iterable[tuple[Any, ...]], missing: list[Key]) -> None:
+        """What `_TAILS` has found. Raises `SerializationFailure` if another begins one at this moment."""
+        for session_id, origin, *tail in rows:
+            self.seen[session_id, origin] = Tail(*tail)
+        if not self.seen.keys() >= set(missing):
+            raise errors.SerializationFailure("an origin was begun by somebody else")
 
 
-def _copy(driver: psycopg.Connection[Any], rows: list[Row], move: Move) -> Sequence[int]:
+def _copy(driver: psycopg.Connection[Any], events: list[Event], ends: _Ends, missing: list[Key]) -> Sequence[int]:
+    """The server stores the first rows while the next are linked; then the chains' ends are moved."""
     with driver.cursor(binary=True) as cursor:
         try:
             with driver.pipeline():  # one round trip
                 driver.execute("BEGIN")
-                cursor.execute(f"SELECT {_MOVE}", move)
-            (positions,) = cursor.fetchone() or ([],)
+                tails = driver.execute(_TAILS, _wanted(missing)) if missing else None
+                cursor.execute(_DRAW, (len(events),))
+            if tails is not None:
+                ends.add(tails, missing)
+            positions: Sequence[int] = cursor.fetchall()[0][0]
             with cursor.copy(_COPY) as copy:
                 copy.set_types(("int8", *_TYPES))
-                for position, row in zip(positions, rows, strict=True):
+                for position, row in zip(positions, extend(events, ends.tail_of), strict=True):
                     copy.write_row((position, *row))
-            driver.execute("COMMIT")
+            with driver.pipeline() as pipeline:
+                driver.execute(_MOVE, ends.moved())
+                driver.execute("COMMIT")
+                pipeline.sync()
+                driver.execute(_NOTIFY)
         except BaseException:
             if not driver.closed:
                 driver.execute("ROLLBACK")
             raise
-    found: Sequence[int] = positions
-    return found
+    return positions
 
 
-def _insert(driver: psycopg.Connection[Any], rows: list[Row], move: Move) -> Sequence[int]:
-    columns = [list(column) for column in zip(*rows, strict=True)]
-    return [row[0] for row in driver.execute(_INSERT, (*columns, *move))]
+def _insert(driver: psycopg.Connection[Any], events: list[Event], ends: _Ends, missing: list[Key]) -> Sequence[int]:
+    """One statement, and one round trip, but for the first of an origin."""
+    if missing:
+        ends.add(driver.execute(_TAILS, _wanted(missing)), missing)
+    columns = [list(column) for column in zip(*extend(events, ends.tail_of), strict=True)]
+    with driver.pipeline() as pipeline:
+        inserted = driver.execute(_INSERT, (*columns, *ends.moved()))
+        pipeline.sync()  # a transaction of its own, as NOTIFY inside another makes commits queue up
+        driver.execute(_NOTIFY)
+    return [row[0] for row in inserted]
 
 
-def _fetch_tails(driver: psycopg.Connection[Any], events: Iterable[Event]) -> dict[tuple[str, str], Tail]:
-    """Where the origins' chains end, begun if they are new, in one round trip."""
-    missing = list(dict.fromkeys((event.session_id, event.origin) for event in events))
-    found: dict[tuple[str, str], Tail] = {}
-    while missing:  # again only if another begins one at this moment
-        columns = [*map(list, zip(*missing, strict=True)), [genesis(*key) for key in missing]]
-        for session_id, origin, *tail in driver.execute(_TAILS, columns):
-            found[session_id, origin] = Tail(*tail)
-        missing = [key for key in missing if key not in found]
-    return found
+def _wanted(keys: list[Key]) -> list[list[Any]]:
+    return [*map(list, zip(*keys, strict=True)), [genesis(*key) for key in keys]]
 
 
-def _stored(
-    driver: psycopg.Connection[Any], events: list[Event]
-) -> tuple[dict[tuple[str, str, int], int], list[Event]]:
+def _stored(driver: psycopg.Connection[Any], events: list[Event]) -> tuple[dict[Identity, int], list[Event]]:
     """The positions of those that are stored, and the others, each once. Raises `IdentityConflict`."""
-    positions: dict[tuple[str, str, int], int] = {}
-    known: dict[tuple[str, str, int], Event] = {}
+    positions: dict[Identity, int] = {}
+    known: dict[Identity, Event] = {}
     columns = [list(column) for column in zip(*(event.identity for event in events), strict=True)]
     for number, position, *fields in driver.execute(_FIND, columns):
         offered = events[number - 1]
@@ -322,7 +329,15 @@ def _stored(
     return positions, [event for identity, event in known.items() if identity not in positions]
 
 
-def _stream(driver: psycopg.Connection[Any], cursors: ExitStack, origin_id: int, query: str) -> Iterable[Any]:
-    cursor = cursors.enter_context(driver.cursor(f"origin_{origin_id}"))
-    cursor.itersize = 5000
-    return cursor.execute(query, (origin_id,))
+@contextmanager
+def _snapshot(driver: psycopg.Connection[Any]) -> Iterator[Callable[[int, str], Iterable[Any]]]:
+    """A transaction that sees one state of the database, and in it a function that streams a query of an origin."""
+    with driver.transaction(), ExitStack() as cursors:
+        driver.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+
+        def stream(origin_id: int, query: str) -> Iterable[Any]:
+            cursor = cursors.enter_context(driver.cursor(f"origin_{origin_id}", binary=True))
+            cursor.itersize = 5000
+            return cursor.execute(query, (origin_id,))
+
+        yield stream

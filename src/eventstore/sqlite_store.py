@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
-from itertools import chain, starmap
+from itertools import chain, islice, starmap
 from pathlib import Path
 from threading import Event as Flag
 from typing import Any, Self
@@ -274,10 +274,9 @@ def _append(driver: sqlite3.Connection, events: list[Event]) -> Sequence[int]:
         return tails[key]
 
     rows = extend(events, tail_of)
-    chunked = len(rows) - len(rows) % _CHUNK
-    for at in range(0, chunked, _CHUNK):
-        driver.execute(_INSERT_CHUNK, list(chain.from_iterable(rows[at : at + _CHUNK])))
-    driver.executemany(_INSERT, rows[chunked:])
+    while len(some := list(islice(rows, _CHUNK))) == _CHUNK:
+        driver.execute(_INSERT_CHUNK, list(chain.from_iterable(some)))
+    driver.executemany(_INSERT, some)
     # nobody else writes in this transaction, so AUTOINCREMENT has counted without gaps
     last: int = driver.execute("SELECT last_insert_rowid()").fetchone()[0]
     driver.executemany(_MOVE, [(tail.events, tail.link, tail.id) for tail in tails.values()])
