@@ -24,6 +24,8 @@ class Mutant(NamedTuple):
 
 
 MIGRATION = "migrations/versions/0002_origins.py"
+MIGRATION = "migrations/versions/0001_events.py"
+WRITER = "src/eventstore/writer.py"
 SQL = "src/eventstore/sqlite_store.py"
 TURN = "src/projections/handlers/turn.py"
 MUTANTS = [
@@ -60,6 +62,50 @@ MUTANTS = [
         "flags=mmap.MAP_SHARED |",
         "flags=mmap.MAP_PRIVATE |",
         "test_kill.py",
+    ),
+    Mutant(
+        WRITER,
+        "        for error in append_what_fits(self.store, events):",
+        "        self.backlog.acknowledge()\n        for error in append_what_fits(self.store, events):",
+        "test_kill.py::test_law_5_whatever",
+    ),
+    Mutant(
+        WRITER,
+        "    for path, events in left_behind(journal):\n",
+        "    for path, events in left_behind(journal):\n        discard(path)\n",
+        "test_kill.py::test_law_5_recovery",
+    ),
+    Mutant(
+        WRITER,
+        "            stop=give_up,",
+        "            stop=lambda _: True,",
+        "test_faults.py::test_an_sqlite_database",
+    ),
+    Mutant(WRITER, "        discard(path)\n", "        path.unlink()\n", "test_faults.py::test_what_was_left_behind"),
+    Mutant(
+        "src/eventstore/journal.py",
+        "        path.unlink(missing_ok=True)\n    except OSError",
+        "        path.unlink(missing_ok=True)\n    except KeyError",
+        "test_faults.py::test_a_journal_folder_that_may_not_be_written_any_more",
+    ),
+    Mutant(
+        "src/eventstore/journal.py",
+        "    except OSError as error:  # a folder on the way",
+        "    except KeyError as error:  # a folder on the way",
+        "test_faults.py::test_a_journal_folder_that_may_not_be_written",
+    ),
+    Mutant(WRITER, "        if len(events) == 1:", "        if events:", "test_origins.py::test_an_origin_used"),
+    Mutant(
+        "src/eventstore/event.py",
+        "in heapq.merge(*map(_timed, origins)))",
+        "in sorted(timed for origin in origins for timed in _timed(origin)))",
+        "test_origins.py::test_a_monotonic_clock",
+    ),
+    Mutant(
+        "src/eventstore/event.py",
+        "        yield (event.perf_ns + offset,",
+        "        yield (event.wall_ns,",
+        "test_origins.py::test_a_wall_clock_that_steps_while",
     ),
     Mutant(
         "src/eventstore/arguments.py",

@@ -96,6 +96,8 @@ class Backlog:
         self._memory_out = 0
         """How many events have gone from memory to the store. (For each that the bound drops, another comes.)"""
         self._retry_at = 0.0
+        self._refusal: tuple[int | None, str] = (None, "")
+        """Why there was no segment the last time."""
         if folder is not None:
             try:
                 self._activate(self._next_segment(OVERHEAD))  # now, so that no hook call has to
@@ -159,9 +161,13 @@ class Backlog:
             segment.close(remove=True)
         now = time.monotonic()
         if now < self._retry_at:
-            raise OSError("there was no room a moment ago")
+            raise OSError(*self._refusal)
         self._retry_at = now + RETRY_SECONDS
-        segment = Segment(self.folder, max(self._segment_bytes, size), durable=self._sync)
+        try:
+            segment = Segment(self.folder, max(self._segment_bytes, size), durable=self._sync)
+        except OSError as error:
+            self._refusal = error.errno, error.strerror or str(error)
+            raise
         self._retry_at = 0.0
         return segment
 

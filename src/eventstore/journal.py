@@ -11,6 +11,7 @@ between, it finds room, copies, and moves the end; or it raises `ValueError`, an
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import logging
 import mmap
@@ -28,6 +29,9 @@ from eventstore.event import Event
 log = logging.getLogger("turnlog")
 
 SUFFIX = ".journal"
+_UNREADY = ".new"
+_UNREADY_SECONDS = 3600.0
+"""A file that is still being made after so long never will be: its process was killed."""
 _MAGIC = b"turnlog\x01"
 """A file's first bytes; the last of them is the version of the format."""
 _OFFSET = struct.Struct("<Q")
@@ -48,7 +52,7 @@ class Segment:
         self.path = folder / f"{time.time_ns():020d}-{os.getpid()}-{uuid.uuid4().hex[:8]}{SUFFIX}"
         self.size = size
         self.taken = self.acknowledged = self._synced = _START
-        unready = self.path.with_suffix(".new")  # not seen by `left_behind` before it is locked
+        unready = self.path.with_suffix(_UNREADY)  # not seen by `left_behind` before it is locked
         self._fd = os.open(unready, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -115,10 +119,20 @@ class Segment:
         return list(map(frames.event, frames.bodies(self._map[self.acknowledged : self.end])))
 
     def close(self, *, remove: bool) -> None:
+        """``remove`` where that is possible; if not, `recover` will find a file that has nothing new."""
         self._map.close()
         if remove:
-            self.path.unlink(missing_ok=True)
+            discard(self.path)
         os.close(self._fd)  # last, as it unlocks
+
+
+def discard(path: Path) -> None:
+    """Remove a file that is done with; where the folder does not let us, say so and go on."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        with contextlib.suppress(Exception):  # a guest's log handler may do anything
+            log.error("cannot remove %s, which is done with: %s", path, error.strerror)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -135,7 +149,7 @@ def left_behind(folder: Path) -> Iterator[tuple[Path, list[Event]]]:
     A file stays locked until the next one is asked for, so the caller can store the events and then unlink it. A file
     that is not a journal is reported in the log and left alone.
     """
-    for path in sorted(folder.glob("*" + SUFFIX)) if folder.is_dir() else []:
+    for path in _files(folder):
         try:
             fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -153,6 +167,20 @@ def left_behind(folder: Path) -> Iterator[tuple[Path, list[Event]]]:
             log.error("%s", error)
         finally:
             os.close(fd)
+
+
+def _files(folder: Path) -> list[Path]:
+    try:
+        if not folder.is_dir():
+            return []
+        for path in folder.glob("*" + _UNREADY):
+            with contextlib.suppress(FileNotFoundError):  # it is ready now
+                if path.stat().st_mtime < time.time() - _UNREADY_SECONDS:
+                    discard(path)
+        return sorted(folder.glob("*" + SUFFIX))
+    except OSError as error:  # a folder on the way to it may not be searched
+        log.error("cannot look for journals in %s: %s", folder, error.strerror)
+        return []
 
 
 def _unacknowledged(path: Path) -> list[Event]:

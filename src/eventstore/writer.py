@@ -21,7 +21,7 @@ from tenacity import RetryCallState, Retrying, retry_if_not_exception_type, wait
 from eventstore.backlog import Backlog
 from eventstore.errors import IdentityConflict
 from eventstore.event import Event
-from eventstore.journal import left_behind
+from eventstore.journal import discard, left_behind
 from eventstore.store import Store
 
 log = logging.getLogger("turnlog")
@@ -186,7 +186,7 @@ def recover(store: Store, journal: Path) -> int:
         for start in range(0, len(events), 1000):
             for error in append_what_fits(store, events[start : start + 1000]):
                 log.error("%s", error)
-        path.unlink()
+        discard(path)
         moved += len(events)
     return moved
 
