@@ -33,8 +33,9 @@ wheel: $(VENV)/ready
 mutants: $(VENV)/ready
 	$(BIN)/python tests/mutants.py
 
-bench: $(VENV)/ready
-	$(BIN)/python benchmarks/run.py
+# One family of rows alone: make bench ONLY=replay
+bench: $(VENV)/ready-bench
+	$(BIN)/python benchmarks/run.py --only '$(ONLY)'
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -46,6 +47,10 @@ $(VENV)/installed: pyproject.toml | $(VENV)/bin/python
 $(VENV)/ready: pyproject.toml | $(VENV)/bin/python
 	$(PIP) install --editable '.[dev]'
 	@touch $@ $(VENV)/installed
+
+$(VENV)/ready-bench: pyproject.toml | $(VENV)/bin/python
+	$(PIP) install --editable '.[bench]'
+	@touch $@ $(VENV)/ready $(VENV)/installed
 
 clean:
 	rm -rf $(VENV) .venv-reference dist build

@@ -1,6 +1,6 @@
 """The reference's side of the benchmark; run by the interpreter that has the reference, prints one JSON object.
 
-``python reference_side.py hooks RECORDINGS`` or ``python reference_side.py replay DATABASE``.
+``python reference_side.py hooks RECORDINGS`` or ``python reference_side.py full|lean DATABASE SESSIONS``.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ import gzip
 import importlib
 import inspect
 import json
+import re
+import resource
 import sqlite3
 import sys
 import time
@@ -19,6 +21,8 @@ import orjson
 
 perf_counter = time.perf_counter  # the driver replaces the clocks
 DRIVER = Path(__file__).resolve().parents[1] / "tests" / "differential"
+SESSIONS = "SELECT DISTINCT session_id FROM events ORDER BY 1 LIMIT ?"
+EVENTS = "SELECT hook, perf_ns, wall_ns, payload FROM events WHERE session_id = ? ORDER BY seq"
 
 
 def load_metrics():
@@ -99,27 +103,28 @@ def hooks(path):
     return {"hook_us": best}
 
 
-def replay(database):
-    """Events a second from the database, with everything (spans in memory) and with turns and payloads alone."""
+def replay(database, count, attached):
+    """Events a second over the first ``count`` sessions by name; ``attached``: with everything, spans in memory."""
     sys.path.insert(0, str(DRIVER))
     reference = importlib.import_module("reference")
-    found = {}
-    for name, attached in (("full", True), ("lean", False)):
-        best = float("inf")
-        for _ in range(3):
-            start = perf_counter()
-            events = sum(feed(reference, database, session, attached) for session in sessions_of(database))
-            best = min(best, (perf_counter() - start) / events)
-        found[name + "_per_s"] = 1 / best
-    return found
+    connection = sqlite3.connect(database)
+    sessions = connection.execute(SESSIONS, (count,)).fetchall()
+    start = perf_counter()
+    events = sum(feed(reference, connection.execute(EVENTS, session).fetchall(), attached) for session in sessions)
+    spent = perf_counter() - start
+    connection.close()
+    return {"per_s": events / spent, "peak_mb": peak_mb()}
 
 
-def sessions_of(database):
-    with sqlite3.connect(database) as connection:
-        return [row[0] for row in connection.execute("SELECT DISTINCT session_id FROM events ORDER BY 1")]
+def peak_mb():
+    """This process's own peak; ``getrusage`` on Linux has that of the process that started it, if it was larger."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text()).group(1)) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # macOS counts bytes
 
 
-def feed(reference, database, session, attached):
+def feed(reference, rows, attached):
     clock, metrics = reference._clock, reference.metrics
     collector = metrics.MetricsCollector()
     spans, out, emits, plays = reference._Spans(), [], [], []
@@ -135,13 +140,7 @@ def feed(reference, database, session, attached):
         collector.traces_flow_manager.create_unified_turn_trace = lambda *_: None
         collector.traces_flow_manager.create_background_audio_start_span = lambda **_: None
         collector.traces_flow_manager.create_background_audio_stop_span = lambda **_: None
-    count = 0
-    connection = sqlite3.connect(database)
-    rows = connection.execute(
-        "SELECT hook, perf_ns, wall_ns, payload FROM events WHERE session_id = ? ORDER BY seq", (session,)
-    )
     for hook, perf_ns, wall_ns, payload in rows:
-        count += 1
         clock["perf"], clock["wall"] = perf_ns, wall_ns
         if hook == "set_traces_flow_manager":
             if attached:
@@ -159,9 +158,9 @@ def feed(reference, database, session, attached):
             collector._finalize_realtime_turn()
         else:
             getattr(collector, hook)(**arguments(hook, orjson.loads(payload)))
-    connection.close()
-    return count
+    return len(rows)
 
 
 if __name__ == "__main__":
-    print(json.dumps({"hooks": hooks, "replay": replay}[sys.argv[1]](sys.argv[2])))
+    what, *rest = sys.argv[1:]
+    print(json.dumps(hooks(*rest) if what == "hooks" else replay(rest[0], int(rest[1]), attached=what == "full")))

@@ -24,7 +24,6 @@ class Mutant(NamedTuple):
 
 
 MIGRATION = "migrations/versions/0002_origins.py"
-MIGRATION = "migrations/versions/0001_events.py"
 WRITER = "src/eventstore/writer.py"
 SQL = "src/eventstore/sqlite_store.py"
 TURN = "src/projections/handlers/turn.py"

@@ -1,0 +1,177 @@
+"""The event log's rows: one function a family of rows.
+
+Sides take turns, round by round, and the best round of each counts.
+"""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from itertools import islice
+from math import inf
+from random import Random
+from statistics import median, quantiles
+from uuid import UUID
+
+from eventsourcing.persistence import StoredEvent
+
+import processes
+from calls import events, fill
+from databases import MILLION, Database
+from eventstore import Event, Store, open_store
+from rows import Row, alone, below, beside
+
+ROUNDS = 5
+READ_ROUNDS = 3
+BATCHES = {1: 100, 10: 100, 100: 50, 1000: 20}
+"""How many batches of each size a side appends before the next side's turn."""
+TURNS = 3
+SIZED = 100_000
+FOLLOWED = 200
+FULL_SESSIONS = 530
+"""Of so many sessions, 100,000 events, everything is made: the reference takes long for it."""
+
+
+def append(database: Database) -> Iterator[Row]:
+    """Appending in batches, each a durable transaction; to the same table raw, and in `eventsourcing`."""
+    best = _append_seconds(database)
+    for size, batches in BATCHES.items():
+        rate = {side: size * batches / spent / 1000 for (side, of), spent in best.items() if of == size}
+        goals = database.at_least if size == max(BATCHES) else {}
+        for side, peer in (
+            ("raw", database.raw_name),
+            ("followable", "eventsourcing, ApplicationRecorder"),
+            ("plain", "eventsourcing, AggregateRecorder, not followable"),
+        ):
+            if side != "plain" or goals:
+                work = f"append to {database.name}, {size:,} a batch"
+                yield beside(work, rate["turnlog"], peer, rate[side], "k/s", at_least=goals.get(side))
+
+
+def _append_seconds(database: Database) -> dict[tuple[str, int], float]:
+    turns = [(size, size * batches) for size, batches in BATCHES.items() for _ in range(TURNS)]
+    chosen = events(sum(count for _size, count in turns))
+    theirs = _stored_events(chosen)
+    best: dict[tuple[str, int], float] = defaultdict(lambda: inf)
+    with database.fresh() as filled:
+        fill(filled, len(chosen))
+        ready = database.rows(filled)
+        for _ in range(ROUNDS):
+            with ExitStack() as stack, _settled():
+                enter = stack.enter_context
+                store = enter(closing(open_store(enter(database.fresh()), migrate=True)))
+                sides = {
+                    "turnlog": (store.append, chosen),
+                    "raw": (enter(database.raw(enter(database.fresh()), filled)), ready),
+                    "followable": (enter(database.library(enter(database.fresh()), followable=True)), theirs),
+                    "plain": (enter(database.library(enter(database.fresh()), followable=False)), theirs),
+                }
+                at = 0
+                for size, count in turns:
+                    for side, (write, items) in sides.items():
+                        batches = [items[n : n + size] for n in range(at, at + count, size)]
+                        start = time.perf_counter()
+                        for batch in batches:
+                            write(batch)
+                        best[side, size] = min(best[side, size], time.perf_counter() - start)
+                    at += count
+    return best
+
+
+def _stored_events(chosen: list[Event]) -> list[StoredEvent]:
+    """A session is an aggregate; the clocks of an event have no place there, which is to its advantage."""
+    ids = {e.session_id: UUID(e.session_id) for e in chosen}
+    return [StoredEvent(ids[e.session_id], e.seq, e.hook, e.payload.encode()) for e in chosen]
+
+
+@contextmanager
+def _settled() -> Iterator[None]:
+    """What is there before the measurement is none of the collector's business in it."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+def read(database: Database) -> Iterator[Row]:
+    """A million events, session by session, beside a scan of the table."""
+    ours = raw = inf
+    with closing(open_store(database.million)) as store:
+        sessions = [session.session_id for session in store.sessions()]
+        for _ in range(READ_ROUNDS):
+            start = time.perf_counter()
+            count = 0
+            for session in sessions:
+                for _event in store.read(session):
+                    count += 1
+            ours = min(ours, time.perf_counter() - start)
+            start = time.perf_counter()
+            assert database.scan(database.million) == count == MILLION
+            raw = min(raw, time.perf_counter() - start)
+    work = f"read a million events from {database.name}"
+    yield beside(work, MILLION / ours / 1000, "the driver's scan, as tuples", MILLION / raw / 1000, "k/s")
+
+
+def follow(database: Database) -> Iterator[Row]:
+    """Milliseconds from a commit to a follower, for events that come one at a time."""
+    with database.fresh() as url, closing(open_store(url, migrate=True)) as store:
+        waits = _follow_ms(store)
+    yield alone(f"follow {database.name}, from commit to follower, median", median(waits), "ms")
+    yield alone(f"follow {database.name}, from commit to follower, p99", quantiles(waits, n=100)[98], "ms")
+
+
+def _follow_ms(store: Store) -> list[float]:
+    arrived, stop, seen = threading.Event(), threading.Event(), 0.0
+
+    def look() -> None:
+        nonlocal seen
+        for _followed in store.follow(stop=stop):
+            seen = time.perf_counter()
+            arrived.set()
+
+    follower = threading.Thread(target=look)
+    follower.start()
+    random, waits = Random(1), []
+    for event in events(FOLLOWED + 1):
+        store.append([event])
+        committed = time.perf_counter()
+        assert arrived.wait(10)
+        arrived.clear()
+        waits.append(max(0.0, seen - committed) * 1000)  # it may come before append returns
+        time.sleep(random.uniform(0, 0.05))  # so that the next comes at any moment of a follower's rhythm
+    stop.set()
+    follower.join()
+    return waits[1:]  # without the follower's start
+
+
+def replay(database: Database) -> Iterator[Row]:
+    """Replays from SQLite, beside the reference fed from the same rows."""
+    for what, sessions, at_least, title in (
+        ("full", FULL_SESSIONS, 6.0, "everything"),
+        ("lean", MILLION, 3.0, "turns and payloads, a million events"),
+    ):
+        ours, theirs = [], []
+        for _ in range(READ_ROUNDS):
+            ours.append(processes.turnlog(what, database.million, sessions))
+            theirs.append(processes.reference(what, database.million, sessions))
+        rates = [max(side["per_s"] for side in sides) / 1000 for sides in (ours, theirs)]
+        yield beside(f"replay, {title}", rates[0], f"reference, {title}", rates[1], "k/s", at_least=at_least)
+    peaks = [max(side["peak_mb"] for side in sides) for sides in (ours, theirs)]
+    row = beside("replay, peak memory of the million", peaks[0], "reference, peak memory", peaks[1], "MB")
+    yield below(row, peaks[0], 200, "MB")
+
+
+def size(database: Database) -> Iterator[Row]:
+    """Bytes on disk, indexes included."""
+    with database.fresh() as ours, database.fresh() as theirs:
+        fill(ours, SIZED)
+        stored = iter(_stored_events(events(SIZED)))
+        with database.library(theirs, followable=True) as write:
+            while batch := list(islice(stored, 1000)):
+                write(batch)
+        sizes = [database.size(url) / SIZED for url in (ours, theirs)]
+    yield beside(f"an event in {database.name}", sizes[0], "eventsourcing, without clocks", sizes[1], "bytes")

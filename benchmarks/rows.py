@@ -1,0 +1,45 @@
+"""A row of the table: a figure of ours, what stands beside it, and the goal, if it has one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Row = dict[str, Any]
+
+
+def beside(
+    work: str,
+    ours: float,
+    peer: str,
+    theirs: float,
+    unit: str,
+    *,
+    at_least: float | None = None,
+    at_most: float | None = None,
+) -> Row:
+    """A row whose goal, if any, is about the ratio of ours to theirs."""
+    ratio = ours / theirs
+    row = alone(work, ours, unit) | {"peer": peer, "theirs": figure(theirs, unit), "ratio": float(f"{ratio:.3g}")}
+    if at_least is not None:
+        row |= {"goal": f"≥ {at_least}", "reached": ratio >= at_least}
+    if at_most is not None:
+        row |= {"goal": f"≤ {at_most}", "reached": ratio <= at_most}
+    return row
+
+
+def alone(work: str, ours: float, unit: str) -> Row:
+    """A row without a goal, and so far without a peer."""
+    return {
+        "work": work, "ours": figure(ours, unit), "peer": "-", "theirs": "-",
+        "ratio": None, "goal": "-", "reached": None,
+    }  # fmt: skip
+
+
+def below(row: Row, ours: float, bound: float, unit: str) -> Row:
+    """The row, with a goal for our figure itself."""
+    return row | {"goal": f"< {bound:g} {unit}", "reached": ours < bound}
+
+
+def figure(value: float, unit: str) -> str:
+    """Three digits say all that such a measurement knows."""
+    return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"

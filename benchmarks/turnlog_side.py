@@ -1,0 +1,36 @@
+"""turnlog's side of the replay, in a process of its own, as the reference's is; prints one JSON object.
+
+``python turnlog_side.py full|lean DATABASE SESSIONS``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable
+
+from eventstore import Event, open_store
+from projections.fold import begin, fold
+from projections.replay import replay
+from reference_side import peak_mb
+
+
+def lean(events: Iterable[Event]) -> object:
+    return fold(begin(spans=False, signals=False), events)
+
+
+def measure(make: Callable[[Iterable[Event]], object], database: str, count: int) -> dict[str, float]:
+    """Events a second over the first ``count`` sessions by name, and what memory it took."""
+    store = open_store(database)
+    sessions = sorted(store.sessions(), key=lambda session: session.session_id)[:count]
+    start = time.perf_counter()
+    for session in sessions:
+        make(store.read(session.session_id))
+    spent = time.perf_counter() - start
+    store.close()
+    return {"per_s": sum(session.events for session in sessions) / spent, "peak_mb": peak_mb()}
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure({"full": replay, "lean": lean}[sys.argv[1]], sys.argv[2], int(sys.argv[3]))))
