@@ -43,7 +43,7 @@ def append(database: Database) -> Iterator[Row]:
         rate = {side: size * batches / spent / 1000 for (side, of), spent in best.items() if of == size}
         goals = database.at_least if size == max(BATCHES) else {}
         for side, peer in (
-            ("raw", database.raw_name),
+            ("raw", f"{database.raw_way(size)} of ready rows"),
             ("followable", "eventsourcing, ApplicationRecorder"),
             ("plain", "eventsourcing, AggregateRecorder, not followable"),
         ):
@@ -57,6 +57,7 @@ def _append_seconds(database: Database) -> dict[tuple[str, int], float]:
     chosen = events(sum(count for _size, count in turns))
     theirs = _stored_events(chosen)
     best: dict[tuple[str, int], float] = defaultdict(lambda: inf)
+    random = Random(1)
     with database.fresh() as filled:
         fill(filled, len(chosen))
         ready = database.rows(filled)
@@ -72,7 +73,8 @@ def _append_seconds(database: Database) -> dict[tuple[str, int], float]:
                 }
                 at = 0
                 for size, count in turns:
-                    for side, (write, items) in sides.items():
+                    for side in random.sample(list(sides), len(sides)):
+                        write, items = sides[side]
                         batches = [items[n : n + size] for n in range(at, at + count, size)]
                         start = time.perf_counter()
                         for batch in batches:
