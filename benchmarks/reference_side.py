@@ -21,8 +21,11 @@ import orjson
 
 perf_counter = time.perf_counter  # the driver replaces the clocks
 DRIVER = Path(__file__).resolve().parents[1] / "tests" / "differential"
-SESSIONS = "SELECT DISTINCT session_id FROM events ORDER BY 1 LIMIT ?"
-EVENTS = "SELECT hook, perf_ns, wall_ns, payload FROM events WHERE session_id = ? ORDER BY seq"
+SESSIONS = "SELECT DISTINCT session_id FROM origins ORDER BY 1 LIMIT ?"
+EVENTS = (
+    "SELECT hook, perf_ns, wall_ns, payload FROM events JOIN origins ON id = origin_id WHERE session_id = ? "
+    "ORDER BY origin_id, seq"
+)
 
 
 def load_metrics():

@@ -71,7 +71,7 @@ def test_the_commands_of_trust_md_run(tmp_path: Path) -> None:
     ):
         assert written in script
         script = script.replace(written, run)
-    environment = os.environ | {"TURNLOG_DB": str(tmp_path / "calls.db"), "PYTHONPATH": str(HERE / "src")}
+    environment = os.environ | {"TURNLOG_DB": "calls.db", "PYTHONPATH": str(HERE / "src"), "COLUMNS": "160"}
     shell = f'set -eu\nturnlog() {{ {sys.executable} -m turnlog "$@"; }}\n{script}\nturnlog events s-1'
     done = subprocess.run(
         ["sh", "-c", shell], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
