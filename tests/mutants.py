@@ -125,6 +125,12 @@ MUTANTS = [
         "test_follow.py::test_postgres_an_event_that_commits_late",
     ),
     Mutant(
+        "src/eventstore/postgres_store.py",
+        "ORDER BY events.xid, position",
+        "ORDER BY xid, position",
+        "test_follow.py::test_postgres_transactions",
+    ),
+    Mutant(
         MIGRATION,
         "events_append_only BEFORE UPDATE OR DELETE ON events {row}",
         "events_append_only BEFORE UPDATE ON events {row}",

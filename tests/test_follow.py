@@ -106,6 +106,26 @@ def test_many_writers_and_a_live_follower(store: Store, followers: list[Follower
     assert len({f.position for f in seen}) == count
 
 
+def test_postgres_transactions_are_followed_by_number(postgres: PostgresStore, followers: list[Follower]) -> None:
+    """Not by text, in which 10 comes before 9.
+
+    Break: in eventstore/postgres_store.py, ``_FOLLOW``, order by ``xid`` without its table.
+    """
+    postgres.append([event(0)])
+    with postgres._driver() as driver:
+        for seq, xid in enumerate((9, 10, 99, 100, 101), 1):
+            driver.execute(
+                "INSERT INTO events (xid, origin_id, seq, hook, version, perf_ns, wall_ns, payload, link) "
+                "SELECT %s::xid8, id, %s, 'on_eou_start', 1, 1, 1, '{}', '' FROM origins",
+                (str(xid), seq),
+            )
+    followers.append(Follower(postgres))
+    seen = followers[0].wait_for(6)
+    assert [f.event.seq for f in seen] == [1, 2, 3, 4, 5, 0]
+    postgres.append([event(9)])
+    assert [f.event.seq for f in followers[0].wait_for(7)[6:]] == [9]
+
+
 def test_two_processes_or_two_stores(tmp_path: Path, followers: list[Follower]) -> None:
     """A commit of somebody else's wakes a follower, too."""
     reader, writer = open_store(tmp_path / "calls.db"), open_store(tmp_path / "calls.db")

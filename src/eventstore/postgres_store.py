@@ -62,11 +62,12 @@ _ORIGINS = (
 )
 _READ = f"SELECT {_FIELDS} FROM events WHERE origin_id = %s ORDER BY seq"
 _CHAIN = f"SELECT {_FIELDS}, link FROM events WHERE origin_id = %s ORDER BY position"
+# `xid` alone would be the selected text, by which 1000 comes before 999
 _FOLLOW = f"""
 SELECT xid::text, position, session_id, origin, {_FIELDS} FROM events JOIN origins ON id = origin_id
 WHERE (xid, position) > (%s::xid8, %s) AND xid < pg_snapshot_xmin(pg_current_snapshot())
     AND (%s::text IS NULL OR session_id = %s)
-ORDER BY xid, position LIMIT {schema.FOLLOW_BATCH}
+ORDER BY events.xid, position LIMIT {schema.FOLLOW_BATCH}
 """
 CHANNEL = "turnlog"
 _NOTIFY = f"NOTIFY {CHANNEL}"
