@@ -132,8 +132,8 @@ MUTANTS = [
     ),
     Mutant(
         MIGRATION,
-        "events_append_only BEFORE UPDATE OR DELETE ON events {row}",
-        "events_append_only BEFORE UPDATE ON events {row}",
+        "events_no_delete BEFORE DELETE ON events {row}",
+        "events_no_delete BEFORE DELETE ON keys {row}",
         "test_postgres_store.py::test_law_1",
     ),
     Mutant(

@@ -117,7 +117,7 @@ def downgrade() -> None:
     for table in ("unlocked", "removals", "keys", "origins"):
         op.drop_table(table)
     if postgres:
-        op.execute("DROP FUNCTION append_to, origins_guard, keys_guard, log_refuse")
+        op.execute("DROP FUNCTION append_to, origins_removal, events_removal")
         op.execute("ALTER INDEX named_identity RENAME TO events_identity")
         op.execute("ALTER INDEX named_events_pkey RENAME TO events_pkey")
         op.execute("CREATE INDEX events_follow ON events (xid, position)")
@@ -212,43 +212,31 @@ def _guard_sqlite() -> None:
 
 def _guard_postgres() -> None:
     op.execute("ALTER INDEX linked_identity RENAME TO events_pkey")
+    op.execute("ALTER TABLE origins SET (fillfactor = 50)")  # room to update a row in its page
     op.execute("CREATE UNIQUE INDEX events_follow ON events (xid, position)")
     refuse = "RAISE EXCEPTION 'the event log is append-only: % refused', TG_OP"
     function = (
         "CREATE OR REPLACE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$ {} $$"
     )
-    op.execute(function.format("log_refuse", f"BEGIN {refuse}; END"))
-    op.execute(
-        function.format(
-            "events_refuse",
-            "BEGIN IF TG_OP = 'DELETE' THEN IF EXISTS (SELECT FROM unlocked u JOIN origins o USING (session_id) "
-            f"WHERE o.id = OLD.origin_id) THEN RETURN OLD; END IF; END IF; {refuse}; END",
-        )
-    )
-    op.execute(
-        function.format(
-            "origins_guard",
-            "BEGIN IF TG_OP = 'INSERT' THEN IF NEW.events = 0 THEN RETURN NEW; END IF; "
-            "ELSIF TG_OP = 'UPDATE' THEN IF NEW.events > OLD.events "
-            "AND (NEW.id, NEW.session_id, NEW.origin) = (OLD.id, OLD.session_id, OLD.origin) THEN RETURN NEW; END IF; "
-            "ELSIF TG_OP = 'DELETE' THEN IF EXISTS (SELECT FROM unlocked WHERE session_id = OLD.session_id) "
-            f"THEN RETURN OLD; END IF; END IF; {refuse}; END",
-        )
-    )
-    op.execute(
-        function.format(
-            "keys_guard",
-            "BEGIN IF TG_OP = 'UPDATE' THEN IF NEW.wrapped IS NULL AND NEW.session_id = OLD.session_id "
-            f"THEN RETURN NEW; END IF; END IF; {refuse}; END",
-        )
-    )
+    removing = "IF EXISTS (SELECT FROM unlocked u WHERE u.session_id = {}) THEN RETURN OLD; END IF; "
+    its_session = "(SELECT session_id FROM origins WHERE id = OLD.origin_id)"
+    op.execute(function.format("events_refuse", f"BEGIN {refuse}; END"))
+    op.execute(function.format("events_removal", f"BEGIN {removing.format(its_session)} {refuse}; END"))
+    op.execute(function.format("origins_removal", f"BEGIN {removing.format('OLD.session_id')} {refuse}; END"))
     row, statement = "FOR EACH ROW EXECUTE FUNCTION", "FOR EACH STATEMENT EXECUTE FUNCTION"
+    when = "FOR EACH ROW WHEN ({}) EXECUTE FUNCTION events_refuse()"
+    moved = "NEW.events <= OLD.events OR (NEW.id, NEW.session_id, NEW.origin) <> (OLD.id, OLD.session_id, OLD.origin)"
+    kept = "NEW.wrapped IS NOT NULL OR NEW.session_id <> OLD.session_id"
     for trigger in (
-        f"events_append_only BEFORE UPDATE OR DELETE ON events {row} events_refuse()",
-        f"origins_only_grow BEFORE INSERT OR UPDATE OR DELETE ON origins {row} origins_guard()",
-        f"keys_only_go BEFORE UPDATE OR DELETE ON keys {row} keys_guard()",
-        f"removals_append_only BEFORE UPDATE OR DELETE ON removals {statement} log_refuse()",
-        *(f"{t}_no_truncate BEFORE TRUNCATE ON {t} {statement} log_refuse()" for t in GUARDED),
+        f"events_no_update BEFORE UPDATE ON events {row} events_refuse()",
+        f"events_no_delete BEFORE DELETE ON events {row} events_removal()",
+        f"origins_begin_empty BEFORE INSERT ON origins {when.format('NEW.events <> 0')}",
+        f"origins_only_grow BEFORE UPDATE ON origins {when.format(moved)}",
+        f"origins_no_delete BEFORE DELETE ON origins {row} origins_removal()",
+        f"keys_only_go BEFORE UPDATE ON keys {when.format(kept)}",
+        f"keys_no_delete BEFORE DELETE ON keys {row} events_refuse()",
+        f"removals_append_only BEFORE UPDATE OR DELETE ON removals {row} events_refuse()",
+        *(f"{t}_no_truncate BEFORE TRUNCATE ON {t} {statement} events_refuse()" for t in GUARDED),
     ):
         op.execute(f"CREATE TRIGGER {trigger}")
     # With the owner's rights, so that a role that appends needs none but INSERT and SELECT. It moves the ends of chains
@@ -257,14 +245,13 @@ def _guard_postgres() -> None:
         """
         CREATE FUNCTION append_to(ids bigint[], seen bytea[], links bytea[], added bigint[])
         RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
-        DECLARE moved integer;
         BEGIN
-            UPDATE origins o SET events = o.events + m.added, link = m.link
-            FROM unnest(ids, seen, links, added) AS m (id, seen, link, added) WHERE o.id = m.id AND o.link = m.seen;
-            GET DIAGNOSTICS moved = ROW_COUNT;
-            IF moved <> cardinality(ids) THEN
-                RAISE EXCEPTION 'somebody else has appended to one of these origins' USING ERRCODE = '40001';
-            END IF;
+            FOR n IN 1 .. cardinality(ids) LOOP
+                UPDATE origins SET events = events + added[n], link = links[n] WHERE id = ids[n] AND link = seen[n];
+                IF NOT FOUND THEN
+                    RAISE EXCEPTION 'somebody else has appended to origin %', ids[n] USING ERRCODE = '40001';
+                END IF;
+            END LOOP;
         END $$
         """
     )

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from functools import partial
+from functools import cached_property, partial
 from hashlib import blake2b
 from itertools import starmap
 from threading import Event as Flag
@@ -35,22 +35,21 @@ from eventstore.store import Followed, Session
 _TYPES = ("int8", "int8", "text", "int4", "int8", "int8", "text", "bytea")
 _FIELDS = ", ".join(schema.FIELDS)
 _COLUMNS = f"origin_id, {_FIELDS}, link"
-_UNNEST = ", ".join(f"%s::{kind}[]" for kind in _TYPES)
-_MOVE = "SELECT append_to(%s::int8[], %s::bytea[], %s::bytea[], %s::int8[])"
+_UNNEST = ", ".join(f"%b::{kind}[]" for kind in _TYPES)  # an array in text takes several times as long
+_MOVE = "SELECT append_to(%b::int8[], %b::bytea[], %b::bytea[], %b::int8[])"
 _INSERT = f"""
 WITH offered AS (SELECT * FROM unnest({_UNNEST}) WITH ORDINALITY AS o ({_COLUMNS}, n)),
     moved AS MATERIALIZED ({_MOVE})
-INSERT INTO events ({_COLUMNS}) SELECT {_COLUMNS} FROM offered, moved ORDER BY n RETURNING position
+INSERT INTO events ({_COLUMNS}) SELECT {_COLUMNS} FROM offered, moved ORDER BY n
 """
-_DRAW = "SELECT ARRAY(SELECT nextval('events_position_seq') FROM generate_series(1, %s))"
-_COPY = f"COPY events (position, {_COLUMNS}) FROM STDIN (FORMAT BINARY)"
+_COPY = f"COPY events ({_COLUMNS}) FROM STDIN (FORMAT BINARY)"
 _FIND = f"""
 SELECT n, position, {_FIELDS.replace("seq", "e.seq")}
-FROM unnest(%s::text[], %s::text[], %s::int8[]) WITH ORDINALITY AS i (session_id, origin, seq, n)
+FROM unnest(%b::text[], %b::text[], %b::int8[]) WITH ORDINALITY AS i (session_id, origin, seq, n)
     JOIN origins o USING (session_id, origin) JOIN events e ON e.origin_id = o.id AND e.seq = i.seq
 """
 _TAILS = """
-WITH wanted AS (SELECT * FROM unnest(%s::text[], %s::text[], %s::bytea[]) AS w (session_id, origin, link)),
+WITH wanted AS (SELECT * FROM unnest(%b::text[], %b::text[], %b::bytea[]) AS w (session_id, origin, link)),
     begun AS (
         INSERT INTO origins (session_id, origin, events, link) SELECT session_id, origin, 0, link FROM wanted
         ON CONFLICT DO NOTHING RETURNING id, session_id, origin, events, link)
@@ -120,30 +119,26 @@ class PostgresStore:
         batch = list(events)
         if not batch:
             return []
+        new = batch
         with self._errors(), self._driver() as driver:
-            found: dict[Identity, int] = {}
-            new = batch
             for _attempt in range(ATTEMPTS):
                 try:
-                    positions = self._write(driver, new) if new else []
+                    if new:
+                        self._write(driver, new)
+                    return _Positions(self, batch)
                 except errors.UniqueViolation:  # something of it is stored already, or in it twice
-                    found, new = _stored(driver, batch)
+                    _positions, new = _stored(driver, batch)
                 except errors.SerializationFailure:  # somebody else has moved a chain on
                     continue
-                else:
-                    if new is batch:
-                        return positions
-                    found |= zip((event.identity for event in new), positions, strict=True)
-                    return [found[event.identity] for event in batch]
         raise StoreUnavailable(f"{self._name}: others keep appending to the same origins; try again")
 
-    def _write(self, driver: psycopg.Connection[Any], events: list[Event]) -> Sequence[int]:
+    def _write(self, driver: psycopg.Connection[Any], events: list[Event]) -> None:
         """Link and insert, in one transaction, and wake followers after it."""
         keys = dict.fromkeys((event.session_id, event.origin) for event in events)
         ends = _Ends({key: self._ends[key] for key in keys if key in self._ends})
         missing = [key for key in keys if key not in ends.seen]
         try:
-            positions = (_copy if len(events) >= COPY_FROM else _insert)(driver, events, ends, missing)
+            (_copy if len(events) >= COPY_FROM else _insert)(driver, events, ends, missing)
         except BaseException:
             for key in keys:  # whether it was committed is not known
                 self._ends.pop(key, None)
@@ -151,7 +146,12 @@ class PostgresStore:
         if len(self._ends) > ENDS:
             self._ends.clear()
         self._ends.update(ends.now)
-        return positions
+
+    def positions_of(self, events: list[Event]) -> list[int]:
+        """Of events that are stored."""
+        with self._errors(), self._driver() as driver:
+            found, _new = _stored(driver, events)
+            return [found[event.identity] for event in events]
 
     # reading ---------------------------------------------------------------------------------------------------
 
@@ -241,6 +241,23 @@ class PostgresStore:
             raise StoreError(f"{self._name}: {line}") from error
 
 
+class _Positions(Sequence[int]):
+    """Looked up when somebody asks: hardly anybody does, and every append would pay for it."""
+
+    def __init__(self, store: PostgresStore, events: list[Event]) -> None:
+        self._store, self._events = store, events
+
+    @cached_property
+    def _found(self) -> list[int]:
+        return self._store.positions_of(self._events)
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._found[index]
+
+
 class _Ends:
     """Where the chains end that a batch goes on with: as they were seen, and as they are with the batch."""
 
@@ -272,43 +289,36 @@ class _Ends:
             raise errors.SerializationFailure("an origin was begun by somebody else")
 
 
-def _copy(driver: psycopg.Connection[Any], events: list[Event], ends: _Ends, missing: list[Key]) -> Sequence[int]:
-    """The server stores the first rows while the next are linked; then the chains' ends are moved."""
-    with driver.cursor(binary=True) as cursor:
-        try:
-            with driver.pipeline():  # one round trip
-                driver.execute("BEGIN")
-                tails = driver.execute(_TAILS, _wanted(missing)) if missing else None
-                cursor.execute(_DRAW, (len(events),))
-            if tails is not None:
-                ends.add(tails, missing)
-            positions: Sequence[int] = cursor.fetchall()[0][0]
-            with cursor.copy(_COPY) as copy:
-                copy.set_types(("int8", *_TYPES))
-                for position, row in zip(positions, extend(events, ends.tail_of), strict=True):
-                    copy.write_row((position, *row))
-            with driver.pipeline() as pipeline:
-                driver.execute(_MOVE, ends.moved())
-                driver.execute("COMMIT")
-                pipeline.sync()
-                driver.execute(_NOTIFY)
-        except BaseException:
-            if not driver.closed:
-                driver.execute("ROLLBACK")
-            raise
-    return positions
+def _copy(driver: psycopg.Connection[Any], events: list[Event], ends: _Ends, missing: list[Key]) -> None:
+    try:
+        with driver.pipeline():  # one round trip
+            driver.execute("BEGIN")
+            tails: Iterable[Any] = driver.execute(_TAILS, _wanted(missing)) if missing else []
+        ends.add(tails, missing)
+        with driver.cursor() as cursor, cursor.copy(_COPY) as copy:
+            copy.set_types(_TYPES)
+            for row in extend(events, ends.tail_of):
+                copy.write_row(row)
+        with driver.pipeline() as pipeline:
+            driver.execute(_MOVE, ends.moved())
+            driver.execute("COMMIT")
+            pipeline.sync()
+            driver.execute(_NOTIFY)
+    except BaseException:
+        if not driver.closed:
+            driver.execute("ROLLBACK")
+        raise
 
 
-def _insert(driver: psycopg.Connection[Any], events: list[Event], ends: _Ends, missing: list[Key]) -> Sequence[int]:
+def _insert(driver: psycopg.Connection[Any], events: list[Event], ends: _Ends, missing: list[Key]) -> None:
     """One statement, and one round trip, but for the first of an origin."""
     if missing:
         ends.add(driver.execute(_TAILS, _wanted(missing)), missing)
     columns = [list(column) for column in zip(*extend(events, ends.tail_of), strict=True)]
     with driver.pipeline() as pipeline:
-        inserted = driver.execute(_INSERT, (*columns, *ends.moved()))
+        driver.execute(_INSERT, (*columns, *ends.moved()))
         pipeline.sync()  # a transaction of its own, as NOTIFY inside another makes commits queue up
         driver.execute(_NOTIFY)
-    return [row[0] for row in inserted]
 
 
 def _wanted(keys: list[Key]) -> list[list[Any]]:
