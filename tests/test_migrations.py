@@ -68,7 +68,7 @@ def test_from_0001_with_data(url: str) -> None:
 
 def test_down_and_up_again_with_data(url: str) -> None:
     store = open_store(url, migrate=True)
-    positions = store.append(OLD)
+    positions = list(store.append(OLD))
     seals = [[origin.link for origin, _ in store.chains(s)] for s in ("s", "t")]
     store.close()
     engine = create_engine(url)
@@ -84,7 +84,7 @@ def test_down_and_up_again_with_data(url: str) -> None:
         connection.execute(text("DELETE FROM events"))
     engine.dispose()
     store = open_store(url, migrate=True)
-    assert list(store.append(OLD)) == list(positions)
+    assert list(store.append(OLD)) == positions
     assert [[origin.link for origin, _ in store.chains(s)] for s in ("s", "t")] == seals
     store.close()
 

@@ -90,6 +90,39 @@ def test_a_read_only_session(postgres: Store, postgres_url: str) -> None:
     reader.close()
 
 
+def test_a_database_that_is_writable_again(postgres: Store, postgres_url: str) -> None:
+    """A pooled connection does not remember that it was not.
+
+    Break: in eventstore/postgres_store.py, ``_driver``, do not close it.
+    """
+    with psycopg.connect(plain(postgres_url), autocommit=True) as admin:
+        name = admin.info.dbname
+        admin.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        postgres.close()
+        with pytest.raises(StoreReadOnly):
+            postgres.append([event(0)])
+        admin.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = off")
+        assert list(postgres.append([event(0)]))
+
+
+def test_a_small_append_is_one_round_trip(postgres: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for the first of an origin: one INSERT, with what wakes followers behind it."""
+    said: list[str] = []
+    execute = psycopg.Connection.execute
+
+    def spy(self: psycopg.Connection, query: str, *args: object, **options: object) -> object:
+        said.append(str(query).split()[0])
+        return execute(self, query, *args, **options)  # type: ignore[arg-type]
+
+    postgres.append([event(0)])
+    monkeypatch.setattr(psycopg.Connection, "execute", spy)
+    postgres.append([event(1), event(2)])
+    assert said == ["WITH", "NOTIFY"]
+    said.clear()
+    postgres.append([event(n, origin=str(n)) for n in range(40)])
+    assert said == ["WITH", "WITH", "NOTIFY"], "forty origins are begun in one"
+
+
 def test_two_writers_of_the_same_events_at_once(postgres: Store) -> None:
     barrier, failures = threading.Barrier(4), list[BaseException]()
 

@@ -220,6 +220,9 @@ class PostgresStore:
             driver.autocommit = True
             try:
                 yield driver
+            except errors.ReadOnlySqlTransaction:
+                driver.close()  # another one may find the server writable again, as after a failover
+                raise
             finally:
                 if driver.closed:
                     connection.invalidate()

@@ -62,7 +62,7 @@ class Store(Protocol):
         ...
 
     def append(self, events: Iterable[Event]) -> Sequence[int]:
-        """Append in one transaction, all or nothing; returns each event's position.
+        """Append in one transaction, all or nothing; returns each event's position (looked up when asked for).
 
         Idempotent: an event that is stored already gives its old position. Positions only grow, are never reused, and
         mean nothing else. Raises `IdentityConflict` if an identity is stored with other content, `StoreUnavailable`
