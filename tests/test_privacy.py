@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import os
 from pathlib import Path
 
@@ -22,7 +23,9 @@ from eventstore.vocabulary import HOOKS
 from projections.replay import replay
 from strategies import sessions
 from test_store_contract import event
+from turnlog import archive
 from turnlog.recordings import events_of, read_recordings
+from turnlog.retention import retire
 
 MASTER = base64.b64encode(bytes(range(32))).decode()
 OTHER = base64.b64encode(bytes(32)).decode()
@@ -273,3 +276,31 @@ def test_the_environment_names_the_key(tmp_path: Path, monkeypatch: pytest.Monke
     store = open_store(tmp_path / "calls.db")
     assert store.encrypts, "the log remembers that it is"
     store.close()
+
+
+def test_what_was_forgotten_is_gone_from_archives_too(store: Store, tmp_path: Path) -> None:
+    """An archive brings back order, times and chain, into this log or another one, and no content."""
+    sealed = private(store, MASTER)
+    sealed.append([said(0), event(1), said(2, "again")])
+    chain = [origin for origin, _stored in sealed.chains("s")]
+    (removal,) = retire(sealed, sealed.sessions(), tmp_path)
+    forget(sealed, "s")
+    elsewhere = private(MemoryStore(), MASTER)
+    for log in (sealed, elsewhere):
+        for _place, events in archive.read(Path(removal.archive)):
+            log.append(events)
+        assert [origin for origin, _stored in log.chains("s")] == chain
+        assert verify(log, "s") == []
+        assert [e.seq for e in log.read("s")] == [0, 1, 2]
+        assert SECRET not in str(list(log.read("s")))
+
+
+def test_an_archive_of_an_encrypted_session_comes_back_with_its_content(store: Store, tmp_path: Path) -> None:
+    sealed = private(store, MASTER)
+    events = [said(0), event(1)]
+    sealed.append(events)
+    (removal,) = retire(sealed, sealed.sessions(), tmp_path)
+    assert SECRET.encode() not in gzip.decompress(Path(removal.archive).read_bytes())
+    for _place, archived in archive.read(Path(removal.archive)):
+        sealed.append(archived)
+    assert list(sealed.read("s")) == events
