@@ -1,7 +1,7 @@
 """Which of a hook's arguments are what people said or what is known about them, and what stands in their place.
 
-The rest (times, counts, providers, configuration) is what metrics are made of. A hook that is not in `CONTENT` has no
-content; `tests/test_privacy.py` holds the two lists together, so that a new hook has to be thought about.
+The rest (times, counts, providers, configuration) is what metrics are made of. A known hook that is not in `CONTENT`
+has no content; `tests/test_privacy.py` lists those, so that a new hook has to be thought about.
 """
 
 from __future__ import annotations
@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import orjson
+
 from eventstore.arguments import ALTERED, Args
+from eventstore.vocabulary import HOOKS
 
 HIDDEN = "[sealed]"
 
@@ -58,11 +61,16 @@ CONTENT: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
 }
 
 
-def without_content(hook: str, args: Args) -> Args:
-    """The arguments as they may stay readable; the very same object if there is nothing to hide."""
-    content = CONTENT.get(hook)
-    if content is None and ALTERED not in args:
-        return args
-    hide = {**(content or {}), ALTERED: whole}
-    hidden = {name: hide[name](value) if name in hide else value for name, value in args.items()}
-    return args if hidden == args else hidden
+def without_content(hook: str, payload: str) -> bytes | None:
+    """The payload as it may stay readable; None if there is nothing in it to hide.
+
+    Of a hook that this turnlog does not know, everything is hidden, and of what is not a JSON object.
+    """
+    try:
+        args: Args = orjson.loads(payload)
+        known = CONTENT.get(hook, {}) if hook in HOOKS else dict.fromkeys(args, whole)
+        hide = {**known, ALTERED: whole}
+        hidden = {name: hide[name](value) if name in hide else value for name, value in args.items()}
+    except (ValueError, TypeError, AttributeError):
+        return b"{}"
+    return None if hidden == args else orjson.dumps(hidden)

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-import orjson
 
 from eventstore.chain import Linked, Origin
 from eventstore.content import without_content
@@ -99,10 +98,10 @@ class Cipher:
         """The payload as it was recorded. Raises `StoreError` if it was tampered with."""
         from cryptography.exceptions import InvalidTag
 
-        data = base64.b64decode(event.payload[len(SEALED) : event.payload.index('"', len(SEALED))])
         try:
+            data = base64.b64decode(event.payload[len(SEALED) : event.payload.index('"', len(SEALED))], validate=True)
             return self._aead.decrypt(data[:12], data[12:], _bound(event)).decode()
-        except InvalidTag as error:
+        except (InvalidTag, ValueError) as error:
             raise StoreError(
                 f"event {event.seq} of session {event.session_id!r} does not decrypt: it was changed after it was "
                 "stored; see `turnlog verify`"
@@ -133,7 +132,7 @@ class PrivateStore:
     def __init__(self, store: Store, master: MasterKey | None) -> None:
         self._store, self._master = store, master
         self._ciphers: dict[str, Cipher | Forgotten | None] = {}
-        self._lock = threading.Lock()
+        """Without a lock, which a fork could leave locked for ever; two that make a key at once keep the same one."""
 
     def __repr__(self) -> str:
         return f"{self._store!r}, content encrypted"
@@ -152,8 +151,7 @@ class PrivateStore:
 
     def read(self, session_id: str) -> Iterator[Event]:
         """See `Store.read`. Raises `WrongMasterKey`."""
-        with self._lock:
-            self._ciphers.pop(session_id, None)  # it may have been forgotten since
+        self._ciphers.pop(session_id, None)  # it may have been forgotten since
         return map(self._open, self._store.read(session_id))
 
     def follow(
@@ -178,13 +176,12 @@ class PrivateStore:
     def _seal(self, event: Event) -> Event:
         if event.payload == "{}" or event.payload.startswith(SEALED):  # the latter from an archive
             return event
-        args = orjson.loads(event.payload)
-        visible = without_content(event.hook, args)
-        if visible is args:
+        visible = without_content(event.hook, event.payload)
+        if visible is None:
             return event
         cipher = self._cipher(event.session_id, make=True)
         assert cipher is not None
-        return msgspec.structs.replace(event, payload=cipher.seal(event, orjson.dumps(visible)))
+        return msgspec.structs.replace(event, payload=cipher.seal(event, visible))
 
     def _open(self, event: Event) -> Event:
         if self._master is None or not event.payload.startswith(SEALED):
@@ -195,12 +192,13 @@ class PrivateStore:
         return msgspec.structs.replace(event, payload=cipher.open(event))
 
     def _cipher(self, session_id: str, *, make: bool = False) -> Cipher | Forgotten | None:
-        with self._lock:
-            if self._ciphers.get(session_id) is None:
-                if len(self._ciphers) >= _CIPHERS:
-                    self._ciphers.clear()
-                self._ciphers[session_id] = self._find(session_id, make)
-            return self._ciphers[session_id]
+        cipher = self._ciphers.get(session_id)
+        if cipher is None:
+            cipher = self._find(session_id, make)
+            if len(self._ciphers) >= _CIPHERS:
+                self._ciphers.clear()
+            self._ciphers[session_id] = cipher
+        return cipher
 
     def _find(self, session_id: str, make: bool) -> Cipher | Forgotten | None:
         key = self.ledger.key(session_id)

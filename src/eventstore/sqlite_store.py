@@ -77,7 +77,7 @@ class SqliteStore:
         if not database.startswith("file:"):
             url = self._make_openable(url, path)
         self._engine = _engine(url)
-        self.ledger = Ledger(self._engine, self._errors, self._scrub)
+        self.ledger = Ledger(self._engine, self._guarded, self._scrub)
         self._appending = threading.RLock()
         """Held in a transaction: no process may fork in the middle of one, see `_before_fork`."""
         _stores.add(self)
@@ -170,6 +170,12 @@ class SqliteStore:
         self._engine.dispose()
 
     # inside ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """A transaction that is not an append; no process may fork in the middle of it either."""
+        with self._appending, self._errors():
+            yield
 
     def _scrub(self) -> None:
         """Overwrite the write-ahead log, which has old pages still; `StoreUnavailable` if others keep it in use."""
