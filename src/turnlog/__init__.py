@@ -5,6 +5,8 @@ and spans.
 """
 
 from eventstore import Clock, Event, Session, Store, TurnlogError, canonical, open_store, recover
+from eventstore.private_store import forget
+from eventstore.verify import verify
 from projections import (
     RULE_SETS,
     Call,
@@ -29,6 +31,7 @@ __all__ = [
     "TurnlogError",
     "analytics_payloads",
     "canonical",
+    "forget",
     "interruptions",
     "latency",
     "open_store",
@@ -37,4 +40,5 @@ __all__ = [
     "signals",
     "span_tree",
     "turns",
+    "verify",
 ]
