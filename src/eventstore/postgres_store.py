@@ -134,7 +134,7 @@ class PostgresStore:
 
     def _write(self, driver: psycopg.Connection[Any], events: list[Event]) -> None:
         """Link and insert, in one transaction, and wake followers after it."""
-        keys = dict.fromkeys((event.session_id, event.origin) for event in events)
+        keys = {(event.session_id, event.origin): None for event in events}  # in order, each once
         ends = _Ends({key: self._ends[key] for key in keys if key in self._ends})
         missing = [key for key in keys if key not in ends.seen]
         try:

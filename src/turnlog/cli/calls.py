@@ -98,6 +98,13 @@ def _until(events: list[Event], at: str) -> list[Event]:
     return events[: found[0] + 1]
 
 
+def schema() -> None:
+    """Print the JSON Schema of the analytics payload."""
+    from exporters.payload_schema import AnalyticsPayload
+
+    print_json(AnalyticsPayload.model_json_schema())
+
+
 def payloads(
     context: typer.Context,
     session: SessionArgument,

@@ -22,8 +22,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 COMMANDS: list[Callable[..., None]] = [
-    calls.demo, log.init, log.sessions, calls.replay, log.events, calls.payloads, calls.spans, log.tail, log.recover,
-    trust.verify, trust.seal, trust.forget, trust.retention,
+    calls.demo, log.init, log.sessions, calls.replay, log.events, calls.payloads, calls.schema, calls.spans,
+    log.tail, log.recover, trust.verify, trust.seal, trust.forget, trust.retention,
 ]  # fmt: skip
 for command in COMMANDS:
     app.command()(command)
