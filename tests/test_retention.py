@@ -18,6 +18,7 @@ from eventstore.chain import seal
 from eventstore.errors import StoreError
 from eventstore.memory_store import MemoryStore
 from eventstore.verify import verify
+from exporters.jsonl import BrokenChain
 from strategies import sessions as any_session
 from test_store_contract import event
 from turnlog import archive
@@ -79,7 +80,7 @@ def test_what_was_tampered_with_is_not_archived(tmp_path: Path) -> None:
         meddler.execute("DROP TRIGGER events_no_update")
         meddler.execute("UPDATE events SET perf_ns = 1 WHERE seq = 2")
     meddler.close()
-    with pytest.raises(archive.BrokenChain, match="does not verify"):
+    with pytest.raises(BrokenChain, match="does not verify"):
         list(retire(store, expired(store, 30 * DAY), tmp_path / "archive"))
     assert list((tmp_path / "archive").iterdir()) == []
     assert len(list(store.read("old/1"))) == len(ODD) + 3

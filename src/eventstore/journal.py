@@ -63,7 +63,7 @@ class Segment:
             unready.rename(self.path)
             if durable:
                 os.fsync(self._fd)
-                _sync_folder(folder)
+                sync_folder(folder)
         except OSError:
             os.close(self._fd)
             unready.unlink(missing_ok=True)
@@ -135,7 +135,8 @@ def discard(path: Path) -> None:
             log.error("cannot remove %s, which is done with: %s", path, error.strerror)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """A file's name is on the disk, too."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)

@@ -80,14 +80,14 @@ def read_recordings(path: Path, open_file: Opener = lambda path: path.open("rb")
 
 
 def _parsed(path: Path, open_file: Opener) -> Iterator[tuple[str, Any]]:
-    for place, line in lines(path, open_file):
+    for place, line in file_lines(path, open_file):
         try:
             yield place, orjson.loads(line)
         except orjson.JSONDecodeError as error:
             raise BadRecording(f"{place}: not JSON: {error}") from error
 
 
-def lines(path: Path, open_file: Opener) -> Iterator[tuple[str, bytes]]:
+def file_lines(path: Path, open_file: Opener) -> Iterator[tuple[str, bytes]]:
     """The lines of a file, unzipped, each with its place; empty ones are left out. Raises `BadRecording`."""
     number = 0
     try:
