@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import IO, Annotated, Any
 
 import orjson
 import typer
@@ -48,6 +50,29 @@ def errors_to() -> Console:
 
 def print_json(value: Any) -> None:
     sys.stdout.buffer.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS) + b"\n")
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write, complete or not there at all; what was there stays until then. Raises `StoreError`.
+
+    A device or a pipe cannot be replaced, so it is written to as it is.
+    """
+    replaced = path.is_file() or path.is_dir() or not path.exists()
+    part = path.with_name(path.name + ".part") if replaced else path
+    try:
+        with part.open("wb") as file:
+            try:
+                yield file
+                file.close()
+                if replaced:
+                    part.replace(path)
+            except BaseException:
+                if replaced:
+                    part.unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}") from error
 
 
 def url(context: typer.Context, db: str | None) -> str:

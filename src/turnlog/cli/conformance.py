@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
-from typing import IO, Annotated
+from typing import Annotated
 
 import orjson
 import typer
 
-from eventstore.errors import StoreError
+from turnlog.cli.common import whole_file
 from turnlog.cli.log import FilesArgument, opener, progress
 
 SHOWN = 20
@@ -25,7 +26,7 @@ def conformance(
     from turnlog.recordings import read_recordings
 
     sessions = calls = mismatches = restored = 0
-    with progress() as bar, _writer(dump) as out:
+    with progress() as bar, whole_file(dump) if dump is not None else nullcontext() as out:
         recordings = chain.from_iterable(read_recordings(file, lambda path: opener(bar, path)) for file in files)
         for result in run(recordings, fast=fast):
             sessions += 1
@@ -42,29 +43,3 @@ def conformance(
     typer.echo(f"{sessions} sessions, {calls} calls, {mismatches} mismatches")
     if mismatches:
         raise typer.Exit(1)
-
-
-class _writer:
-    """The file to dump into, complete or not there at all."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self._part = path.with_name(path.name + ".part") if path is not None else None
-        self._file: IO[bytes] | None = None
-
-    def __enter__(self) -> IO[bytes] | None:
-        if self._part is not None:
-            try:
-                self._file = self._part.open("wb")
-            except OSError as error:
-                raise StoreError(f"cannot write {self._part}: {error.strerror}") from error
-        return self._file
-
-    def __exit__(self, kind: type[BaseException] | None, *_rest: object) -> None:
-        if self._file is None or self._part is None or self._path is None:
-            return
-        self._file.close()
-        if kind is None:
-            self._part.replace(self._path)
-        else:
-            self._part.unlink()
