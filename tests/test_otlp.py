@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from conftest import FIXTURES
+from conftest import FIXTURES, Program
 from exporters.otlp import BATCH, NotExported, Protocol, exporter, otel_spans, send
 from projections.replay import Call, replay
 from turnlog.recordings import events_of, read_recordings
@@ -153,3 +153,19 @@ def test_a_collector_that_refuses_or_is_not_there(collector: Collector) -> None:
     with pytest.raises(NotExported):
         send(spans, gone)
     gone.shutdown()
+
+
+def test_the_command(collector: Collector, program: Program) -> None:
+    program.run("import", FIXTURES / "demo.jsonl.gz")
+    url = collector.url("http/protobuf")
+    count = len(replay(RECORDINGS["barge_in_vad"]).spans)
+    sent = program.run("export", "otlp", "barge_in_vad", "--endpoint", url, "--header", "Authorization=Bearer secret")
+    assert sent.stdout == f"1 sessions, {count} spans sent\n"
+    first = {span["span_id"] for span in collector.request()}
+    program.run("export", "otlp", "--all", "--endpoint", collector.url("grpc"), "--grpc")
+    assert {span["span_id"] for span in collector.request()} == first
+    assert "400" in program.fails("export", "otlp", "--all", "--endpoint", url + "/elsewhere")
+    told = program.fails("export", "otlp", "--all", "--endpoint", url, "--header", "secret-token")
+    assert "NAME=VALUE" in told
+    assert "secret-token" not in told
+    assert "did you mean" in program.fails("export", "otlp", "barge_in", "--endpoint", url)

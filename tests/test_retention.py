@@ -186,3 +186,14 @@ def test_importing_a_changed_archive(program: Program) -> None:
     assert orjson.loads(program.run("sessions", "--json").stdout) == []
     program.run("import", path)
     assert len(orjson.loads(program.run("sessions", "--json").stdout)) == 1
+
+
+def test_the_log_as_json_lines_comes_back_to_the_byte(program: Program) -> None:
+    program.run("import", FIXTURES / "recordings.jsonl.gz")
+    program.run("export", "jsonl", "--all", "--out", "log.jsonl")
+    other = program.folder / "other.db"
+    program.run("import", "log.jsonl", "--db", other)
+    program.run("export", "jsonl", "--all", "--out", "again.jsonl", "--db", other)
+    assert (program.folder / "again.jsonl").read_bytes() == (program.folder / "log.jsonl").read_bytes()
+    one = program.run("export", "jsonl", "barge_in_vad").stdout
+    assert len(one.splitlines()) == 173

@@ -74,15 +74,16 @@ def _attributes(values: dict[str, object]) -> dict[str, str | bool | int | float
 
 def exporter(endpoint: str, protocol: Protocol, headers: dict[str, str], timeout_seconds: float = 10.0) -> SpanExporter:
     """An exporter of OpenTelemetry's own, which retries what may pass. ``endpoint`` as the collector documents it."""
-    if protocol == "grpc":
+    try:
         from opentelemetry.exporter.otlp.proto.grpc import trace_exporter as grpc
-
+        from opentelemetry.exporter.otlp.proto.http import trace_exporter as http
+    except ModuleNotFoundError as error:
+        raise NotExported(f"OTLP needs the extra: pip install 'turnlog[otlp]' ({error})") from error
+    if protocol == "grpc":
         insecure = not endpoint.startswith("https://")
         return grpc.OTLPSpanExporter(
             endpoint=endpoint, insecure=insecure, headers=tuple(headers.items()), timeout=timeout_seconds
         )
-    from opentelemetry.exporter.otlp.proto.http import trace_exporter as http
-
     return http.OTLPSpanExporter(endpoint=endpoint, headers=headers, timeout=timeout_seconds)
 
 

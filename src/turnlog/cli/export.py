@@ -87,6 +87,59 @@ def perfetto(
     _export(existing(context, db), sessions, every, out, pieces)
 
 
+@app.command()
+def jsonl(
+    context: typer.Context,
+    sessions: SessionsArgument = None,
+    out: OutOption = None,
+    every: AllOption = False,
+    db: DbOption = None,
+) -> None:
+    """The log itself, event by event and to the byte; `turnlog import` takes it."""
+    from exporters.jsonl import heading, lines
+
+    def pieces(store: Store, names: Iterable[str]) -> Iterator[bytes]:
+        for name in names:
+            yield from lines(store, heading(store, name))
+
+    _export(existing(context, db), sessions, every, out, pieces)
+
+
+@app.command()
+def otlp(
+    context: typer.Context,
+    endpoint: Annotated[str, typer.Option(metavar="URL", help="http://localhost:4318/v1/traces, or :4317 for gRPC.")],
+    sessions: SessionsArgument = None,
+    every: AllOption = False,
+    grpc: Annotated[bool, typer.Option("--grpc", help="gRPC instead of HTTP.")] = False,
+    header: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Sent with every request.")] = None,
+    rules: RulesOption = VIDEOSDK_1_0.name,
+    db: DbOption = None,
+) -> None:
+    """Send the span trees to an OpenTelemetry collector; sending them again gives the same spans, not more."""
+    from exporters.otlp import exporter, otel_spans, send
+
+    store = existing(context, db)
+    names = _chosen(store, sessions, every)
+    headers = dict(_pair(text) for text in header or ())
+    to, count = exporter(endpoint, "grpc" if grpc else "http/protobuf", headers), 0
+    try:
+        with _progress(None) as bar:
+            for name in bar.track(names, description="sending"):
+                count += send(otel_spans(replay(read(store, name), rules), name), to)
+    finally:
+        to.shutdown()
+        store.close()
+    typer.echo(f"{len(names)} sessions, {count} spans sent")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise BadChoice("a header is NAME=VALUE")  # not shown: it may be a token
+    return name.strip().lower(), value.strip()
+
+
 def _export(
     store: Store,
     sessions: list[str] | None,
