@@ -179,6 +179,12 @@ MUTANTS = [
         "test_privacy.py::test_the_journal",
     ),
     Mutant(
+        "src/exporters/otlp.py",
+        "[*call.spans, *call.open_spans]",
+        "call.spans",
+        "test_otlp.py::test_a_call_that_goes_on",
+    ),
+    Mutant(
         "src/eventstore/codec.py",
         "range(event.version, hook.version)",
         "range(event.version + 1, hook.version)",

@@ -121,10 +121,7 @@ def test_a_call_that_goes_on_keeps_its_ids() -> None:
 
     Break: in exporters/otlp.py, ``otel_spans``, leave the open spans out of what ids are made of.
     """
-    for name in ("barge_in_vad", "basic_turn"):
-        events = RECORDINGS.get(name)
-        if events is None:
-            continue
+    for name, events in list(RECORDINGS.items())[::6]:
         whole = {s.context.span_id for s in otel_spans(replay(events), name) if s.context}
         for at in range(0, len(events), 10):
             part = {s.context.span_id for s in otel_spans(replay(events[:at]), name) if s.context}

@@ -122,7 +122,7 @@ def test_the_commands(program: Program) -> None:
     private, public = key_pair(program.folder)
     (program.folder / "s.seal").write_text(program.run("seal", "barge_in_vad", "--key", private).stdout)
     program.run("verify", "--seal", "s.seal", "--public-key", public)
-    assert "is of session 'barge_in_vad'" in program.fails("verify", "basic_turn", "--seal", "s.seal") or True
+    assert "is of session 'barge_in_vad'" in program.fails("verify", "another", "--seal", "s.seal")
     with sqlite3.connect(program.db) as meddler:
         meddler.execute("DROP TRIGGER events_no_update")
         meddler.execute(
