@@ -22,6 +22,12 @@ GUARDED = ("events", "origins", "keys", "removals")
 BATCH = 5000
 
 
+def _fields() -> list[sa.Column]:
+    """The columns of `FIELDS`."""
+    kinds = sa.BigInteger, sa.Text, sa.Integer, sa.BigInteger, sa.BigInteger, sa.Text
+    return [sa.Column(name, kind, nullable=False) for name, kind in zip(FIELDS.split(", "), kinds, strict=True)]
+
+
 def upgrade() -> None:
     postgres = op.get_bind().dialect.name == "postgresql"
     op.create_table(
@@ -57,15 +63,10 @@ def upgrade() -> None:
     columns = [
         sa.Column("position", POSITION, *([sa.Identity()] if postgres else []), primary_key=not postgres),
         sa.Column("origin_id", sa.BigInteger, nullable=False),
-        sa.Column("seq", sa.BigInteger, nullable=False),
-        sa.Column("hook", sa.Text, nullable=False),
-        sa.Column("version", sa.Integer, nullable=False),
-        sa.Column("perf_ns", sa.BigInteger, nullable=False),
-        sa.Column("wall_ns", sa.BigInteger, nullable=False),
-        sa.Column("payload", sa.Text, nullable=False),
+        *_fields(),
         sa.Column("link", sa.LargeBinary, nullable=False),
     ]
-    # No foreign key: it would cost a third of an append, and only the store writes here.
+    # No foreign key: it is a check for every row, in a table that only the store writes.
     op.create_table(
         "linked_events",
         *columns,
@@ -97,12 +98,7 @@ def downgrade() -> None:
         "named_events",
         sa.Column("position", POSITION, sa.Identity(), primary_key=True, autoincrement=True),
         *(sa.Column(name, sa.Text, nullable=False) for name in ("session_id", "origin")),
-        sa.Column("seq", sa.BigInteger, nullable=False),
-        sa.Column("hook", sa.Text, nullable=False),
-        sa.Column("version", sa.Integer, nullable=False),
-        sa.Column("perf_ns", sa.BigInteger, nullable=False),
-        sa.Column("wall_ns", sa.BigInteger, nullable=False),
-        sa.Column("payload", sa.Text, nullable=False),
+        *_fields(),
         sa.UniqueConstraint("session_id", "origin", "seq", name="named_identity"),
         sqlite_autoincrement=True,
     )

@@ -47,7 +47,7 @@ class Ledger:
     def __init__(
         self, engine: Engine, errors: Callable[[], AbstractContextManager[None]], scrub: Callable[[], None]
     ) -> None:
-        """``scrub`` takes from the files what transactions have deleted."""
+        """``scrub`` takes from the files what a transaction has overwritten."""
         self._engine, self._errors, self._scrub = engine, errors, scrub
 
     @contextmanager
@@ -107,8 +107,6 @@ class Ledger:
             columns = ", ".join(Removal._fields)
             values = ", ".join(f":{name}" for name in Removal._fields)
             connection.execute(text(f"INSERT INTO removals ({columns}) VALUES ({values})"), removal._asdict())
-
-        self._scrub()
 
     def removals(self) -> list[Removal]:
         """All tombstones, the oldest first."""

@@ -7,7 +7,7 @@ from the session and the span's place in it: whoever stores spans by id has them
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Literal
 
@@ -87,8 +87,8 @@ def exporter(endpoint: str, protocol: Protocol, headers: dict[str, str], timeout
     return http.OTLPSpanExporter(endpoint=endpoint, headers=headers, timeout=timeout_seconds)
 
 
-def send(spans: Iterable[ReadableSpan], to: SpanExporter, sent: Callable[[int], object] = lambda spans: None) -> int:
-    """Send all spans in bounded batches; returns how many. ``sent`` is told after each batch.
+def send(spans: Iterable[ReadableSpan], to: SpanExporter) -> int:
+    """Send all spans in bounded batches; returns how many.
 
     Raises `NotExported` with the collector's reason; what was sent before stays sent, and sending all again is right.
     """
@@ -98,7 +98,6 @@ def send(spans: Iterable[ReadableSpan], to: SpanExporter, sent: Callable[[int], 
             if to.export(batch) is not SpanExportResult.SUCCESS:
                 raise NotExported("; ".join(said[-1:]) or "the collector did not take the spans")
             count += len(batch)
-            sent(len(batch))
     return count
 
 

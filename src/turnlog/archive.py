@@ -14,7 +14,7 @@ from eventstore.chain import Origin, genesis, link, seal
 from eventstore.event import Event
 from eventstore.journal import sync_folder
 from eventstore.store import Store
-from exporters.jsonl import Heading, heading, lines
+from exporters.jsonl import Heading, lines
 from turnlog.recordings import BadRecording, Opener, file_lines
 
 SUFFIX = ".jsonl.gz"
@@ -38,15 +38,14 @@ class _Line(msgspec.Struct):
         return Event(*names, self.seq, self.hook, self.version, self.perf_ns, self.wall_ns, payload)
 
 
-def write(store: Store, session_id: str, folder: Path, wrote: Callable[[int], object] = lambda events: None) -> Path:
-    """Archive a session into the folder; the file is there whole, and on the disk, or not at all.
+def write(store: Store, head: Heading, folder: Path, wrote: Callable[[int], object] = lambda events: None) -> Path:
+    """Archive the heading's session into the folder; the file is there whole, and on the disk, or not at all.
 
     Its name has the session's and its seal's, so that a file is only ever replaced by itself. ``wrote`` is told how
     many events were written since the last time. Raises `BrokenChain`, `OSError`.
     """
-    head = heading(store, session_id)
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{quote(session_id, safe='')[:100]}-{head.seal[:16]}{SUFFIX}"
+    path = folder / f"{quote(head.session_id, safe='')[:100]}-{head.seal[:16]}{SUFFIX}"
     unready = path.with_name(path.name + ".part")
     try:
         # a file of calls is for its owner's eyes, and the same session gives the same bytes
@@ -88,7 +87,7 @@ def read(path: Path, open_file: Opener = lambda path: path.open("rb")) -> Iterat
                     yield place, chain.events_of(head, place)
                 place, head, chain = where, msgspec.json.decode(line, type=Heading), _Chain()
             else:
-                chain.add(msgspec.json.decode(line, type=_Line))
+                chain.add(msgspec.json.decode(line, type=_Line), where)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise BadRecording(f"{where}: not a line of an archive: {error}") from error
     if head is not None:
@@ -102,12 +101,15 @@ class _Chain:
         self.events: list[Event] = []
         self.tails: dict[tuple[str, str], tuple[int, bytes]] = {}
 
-    def add(self, line: _Line) -> None:
+    def add(self, line: _Line, place: str) -> None:
         event = line.event()
-        self.events.append(event)
         key = event.session_id, event.origin
         count, last = self.tails.get(key) or (0, genesis(*key))
-        self.tails[key] = count + 1, link(last, event)
+        last = link(last, event)
+        if last.hex() != line.link:
+            raise BadRecording(f"{place}: event {event.seq} of session {event.session_id!r} is not what was archived")
+        self.events.append(event)
+        self.tails[key] = count + 1, last
 
     def events_of(self, head: Heading, place: str) -> list[Event]:
         origins = [Origin(*key, count, last) for key, (count, last) in self.tails.items()]

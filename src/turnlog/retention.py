@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from eventstore.chain import seal
 from eventstore.errors import TurnlogError
 from eventstore.ledger import Removal
 from eventstore.store import Session, Store
+from exporters.jsonl import heading
 from turnlog import archive
 
 _SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -37,15 +37,17 @@ def expired(store: Store, older_than_ns: int) -> list[Session]:
 def retire(
     store: Store, sessions: list[Session], folder: Path, wrote: Callable[[int], object] = lambda events: None
 ) -> Iterator[Removal]:
-    """Archive each session into ``folder``, then remove it from the log.
+    """Archive each session into ``folder``, then remove it from the log; one that has grown in the meantime stays.
 
     A crash between the two leaves both; doing it again is right. ``wrote`` is told how many events were archived since
     the last time. Raises `BrokenChain`, `StoreError`, `OSError`; the session at hand is then still in the log.
     """
     for session in sessions:
-        digest = seal(origin for origin, _stored in store.chains(session.session_id))
-        path = archive.write(store, session.session_id, folder, wrote)
+        head = heading(store, session.session_id)
+        if head.events != session.events:
+            continue  # its last event is newer than the one that it was chosen for
+        path = archive.write(store, head, folder, wrote)
         times = session.started_ns, session.ended_ns
-        removal = Removal(session.session_id, session.events, *times, digest, str(path), time.time_ns())
+        removal = Removal(session.session_id, head.events, *times, head.seal, str(path), time.time_ns())
         store.ledger.remove(removal)
         yield removal

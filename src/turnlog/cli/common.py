@@ -15,6 +15,14 @@ import orjson
 import typer
 from platformdirs import user_data_path
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from eventstore.errors import StoreError, TurnlogError
 from eventstore.event import Event
@@ -46,6 +54,13 @@ def output() -> Console:
 
 def errors_to() -> Console:
     return Console(stderr=True, highlight=False)
+
+
+def progress(count: ProgressColumn | None = None, *, hidden: bool = False) -> Progress:
+    """A bar, on standard error; only on a terminal. ``count`` says how far it is, by default as numbers."""
+    console = errors_to()
+    columns = TextColumn("{task.description}"), BarColumn(), count or MofNCompleteColumn(), TimeRemainingColumn()
+    return Progress(*columns, console=console, transient=True, disable=hidden or not console.is_terminal)
 
 
 def print_json(value: Any) -> None:

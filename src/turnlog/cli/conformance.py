@@ -9,9 +9,10 @@ from typing import Annotated
 
 import orjson
 import typer
+from rich.progress import DownloadColumn
 
-from turnlog.cli.common import whole_file
-from turnlog.cli.log import FilesArgument, opener, progress
+from turnlog.cli.common import progress, whole_file
+from turnlog.cli.log import FilesArgument, opener
 
 SHOWN = 20
 
@@ -26,7 +27,7 @@ def conformance(
     from turnlog.recordings import read_recordings
 
     sessions = calls = mismatches = restored = 0
-    with progress() as bar, whole_file(dump) if dump is not None else nullcontext() as out:
+    with progress(DownloadColumn()) as bar, whole_file(dump) if dump is not None else nullcontext() as out:
         recordings = chain.from_iterable(read_recordings(file, lambda path: opener(bar, path)) for file in files)
         for result in run(recordings, fast=fast):
             sessions += 1

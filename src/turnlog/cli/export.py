@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from eventstore.store import Store
 from projections.replay import analytics_payloads, replay, turns
 from projections.rules import VIDEOSDK_1_0
 from turnlog.cli.calls import BadChoice, RulesOption
-from turnlog.cli.common import DbOption, errors_to, existing, known, read, whole_file
+from turnlog.cli.common import DbOption, existing, known, progress, read, whole_file
 
 app = typer.Typer(help="Write sessions as files for other programs.", no_args_is_help=True)
 
@@ -28,63 +27,53 @@ OutOption = Annotated[
 AllOption = Annotated[bool, typer.Option("--all", help="Every session of the log, the oldest first.")]
 
 
-@app.command()
-def payloads(
-    context: typer.Context,
-    sessions: SessionsArgument = None,
-    out: OutOption = None,
-    every: AllOption = False,
-    rules: RulesOption = VIDEOSDK_1_0.name,
-    db: DbOption = None,
-) -> None:
+Pieces = Callable[[Store, Iterable[str]], Iterator[bytes]]
+"""Makes a file of sessions, piece by piece."""
+
+
+def _replayed(make: Callable[[Store, Iterable[str], str], Iterator[bytes]]) -> None:
+    """A command that writes what a replay makes of the sessions; named and described as the function is."""
+
+    def command(
+        context: typer.Context,
+        sessions: SessionsArgument = None,
+        out: OutOption = None,
+        every: AllOption = False,
+        rules: RulesOption = VIDEOSDK_1_0.name,
+        db: DbOption = None,
+    ) -> None:
+        _export(existing(context, db), sessions, every, out, lambda store, names: make(store, names, rules))
+
+    app.command(make.__name__, help=make.__doc__)(command)
+
+
+@_replayed
+def payloads(store: Store, names: Iterable[str], rules: str) -> Iterator[bytes]:
     """Analytics payloads as JSON lines, one for each completed turn, as the reference sends them."""
     from exporters.payloads import lines
 
-    def pieces(store: Store, names: Iterable[str]) -> Iterator[bytes]:
-        for name in names:
-            yield from lines(analytics_payloads(store.read(name), rules))
-
-    _export(existing(context, db), sessions, every, out, pieces)
+    for name in names:
+        yield from lines(analytics_payloads(store.read(name), rules))
 
 
-@app.command()
-def csv(
-    context: typer.Context,
-    sessions: SessionsArgument = None,
-    out: OutOption = None,
-    every: AllOption = False,
-    rules: RulesOption = VIDEOSDK_1_0.name,
-    db: DbOption = None,
-) -> None:
+@_replayed
+def csv(store: Store, names: Iterable[str], rules: str) -> Iterator[bytes]:
     """Completed turns as CSV, one a row: texts, latencies in milliseconds, and what happened."""
     from exporters.turns_csv import header, rows
 
-    def pieces(store: Store, names: Iterable[str]) -> Iterator[bytes]:
-        yield header()
-        for name in names:
-            yield from rows(name, turns(store.read(name), rules))
-
-    _export(existing(context, db), sessions, every, out, pieces)
+    yield header()
+    for name in names:
+        yield from rows(name, turns(store.read(name), rules))
 
 
-@app.command()
-def perfetto(
-    context: typer.Context,
-    sessions: SessionsArgument = None,
-    out: OutOption = None,
-    every: AllOption = False,
-    rules: RulesOption = VIDEOSDK_1_0.name,
-    db: DbOption = None,
-) -> None:
+@_replayed
+def perfetto(store: Store, names: Iterable[str], rules: str) -> Iterator[bytes]:
     """A timeline for ui.perfetto.dev or chrome://tracing: turns, components, speech and interruptions."""
     from exporters.perfetto import trace
 
-    def pieces(store: Store, names: Iterable[str]) -> Iterator[bytes]:
-        found = (read(store, name) for name in names)
-        # the earliest is the first, but for origins on several machines, of which each has a clock of its own
-        return trace((replay(events, rules), min(event.perf_ns for event in events)) for events in found)
-
-    _export(existing(context, db), sessions, every, out, pieces)
+    found = (read(store, name) for name in names)
+    # the earliest is the first, but for origins on several machines, of which each has a clock of its own
+    return trace((replay(events, rules), min(event.perf_ns for event in events)) for events in found)
 
 
 @app.command()
@@ -124,7 +113,7 @@ def otlp(
     headers = dict(_pair(text) for text in header or ())
     to, count = exporter(endpoint, "grpc" if grpc else "http/protobuf", headers), 0
     try:
-        with _progress(None) as bar:
+        with progress() as bar:
             for name in bar.track(names, description="sending"):
                 count += send(otel_spans(replay(read(store, name), rules), name), to)
     finally:
@@ -145,11 +134,12 @@ def _export(
     sessions: list[str] | None,
     every: bool,
     out: Path | None,
-    pieces: Callable[[Store, Iterable[str]], Iterator[bytes]],
+    pieces: Pieces,
 ) -> None:
     """Write the sessions' pieces as they come, so that never more than one session is in memory."""
     names = _chosen(store, sessions, every)
-    with whole_file(out) if out is not None else nullcontext(sys.stdout.buffer) as file, _progress(out) as bar:
+    hidden = out is None and sys.stdout.isatty()  # the file itself goes there
+    with whole_file(out) if out is not None else nullcontext(sys.stdout.buffer) as file, progress(hidden=hidden) as bar:
         for piece in pieces(store, bar.track(names, description="exporting")):
             file.write(piece)
         file.flush()
@@ -168,11 +158,3 @@ def _chosen(store: Store, sessions: list[str] | None, every: bool) -> list[str]:
         if name not in recorded:
             known(store, name)
     return asked
-
-
-def _progress(out: Path | None) -> Progress:
-    """A bar over sessions; only on a terminal, and not on one that the file itself goes to."""
-    console = errors_to()
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    hidden = not console.is_terminal or (out is None and sys.stdout.isatty())
-    return Progress(*columns, console=console, transient=True, disable=hidden)

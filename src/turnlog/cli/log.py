@@ -1,4 +1,4 @@
-"""Commands on the log itself: init, import, sessions, events, recover."""
+"""Commands on the log itself: init, import, sessions, events, tail, recover."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import IO, Annotated
 import orjson
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import DownloadColumn, Progress
 from rich.table import Table
 
 from eventstore.event import Event
@@ -17,11 +17,11 @@ from turnlog.cli.common import (
     DbOption,
     JsonOption,
     SessionArgument,
-    errors_to,
     existing,
     moment,
     output,
     print_json,
+    progress,
     read,
     writable,
 )
@@ -34,13 +34,6 @@ def init(context: typer.Context, db: DbOption = None) -> None:
     store = writable(context, db, migrate=True)
     typer.echo(f"ready: {store}")
     store.close()
-
-
-def progress() -> Progress:
-    """A bar over bytes read; only on a terminal."""
-    console = errors_to()
-    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def opener(bar: Progress, path: Path) -> IO[bytes]:
@@ -57,7 +50,7 @@ def import_(context: typer.Context, files: FilesArgument, db: DbOption = None) -
 
     store = writable(context, db)
     sessions = events = 0
-    with progress() as bar:
+    with progress(DownloadColumn()) as bar:
         try:
             for file in files:
                 if archive.is_archive(file):

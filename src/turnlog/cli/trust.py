@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from eventstore.ledger import Removal
+from eventstore.store import Session
 from turnlog.cli.common import (
     DbOption,
     JsonOption,
     SessionArgument,
-    errors_to,
     existing,
     known,
     moment,
     output,
     print_json,
+    progress,
 )
-
-
-def _progress() -> Progress:
-    """A bar over events; only on a terminal."""
-    console = errors_to()
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def verify(
@@ -51,7 +46,7 @@ def verify(
         raise seals.BadSeal(f"{seal} is of session {kept.session_id!r}, not of {name!r}")
     sessions = store.sessions() if name is None else [known(store, name)]
     faults = []
-    with _progress() as bar:
+    with progress() as bar:
         task = bar.add_task("verifying", total=sum(s.events for s in sessions))
         for each in sessions:
             faults += follow(store, each.session_id, lambda events: bar.advance(task, events))
@@ -113,26 +108,33 @@ def retention(
 
     store = existing(context, db)
     found = expired(store, age_ns(older_than))
-    removed = []
-    with _progress() as bar:
+    if dry_run:
+        store.close()
+        if as_json:
+            print_json([session._asdict() for session in found])
+        else:
+            _show(Table("session", "last event (UTC)", "events"), found, "would be removed")
+        return
+    removed: list[Removal] = []
+    with progress() as bar:
         task = bar.add_task("archiving", total=sum(session.events for session in found))
         try:
-            for removal in retire(store, [] if dry_run else found, archive, lambda events: bar.advance(task, events)):
-                removed.append(removal)
+            removed.extend(retire(store, found, archive, lambda events: bar.advance(task, events)))
         except OSError as error:
             raise StoreError(f"cannot archive into {archive}: {error.strerror}; nothing more is removed") from error
-        finally:
+        finally:  # what is gone is said, whatever came after it
             store.close()
             bar.stop()
             if as_json:
-                print_json([entry._asdict() for entry in (found if dry_run else removed)])
-    if as_json:
-        return
-    table = Table("session", "last event (UTC)", "events", *([] if dry_run else ["archive"]))
-    for session in found:
-        where = [] if dry_run else [next(r.archive for r in removed if r.session_id == session.session_id)]
-        table.add_row(escape(session.session_id), moment(session.ended_ns), str(session.events), *map(escape, where))
-    if found:
+                print_json([removal._asdict() for removal in removed])
+            else:
+                _show(Table("session", "last event (UTC)", "events", "archive"), removed, "archived and removed")
+
+
+def _show(table: Table, entries: Sequence[Session | Removal], what: str) -> None:
+    for entry in entries:
+        archive = [escape(entry.archive)] if isinstance(entry, Removal) else []
+        table.add_row(escape(entry.session_id), moment(entry.ended_ns), str(entry.events), *archive)
+    if entries:
         output().print(table)
-    done = "would be removed" if dry_run else "archived and removed"
-    typer.echo(f"{len(found)} sessions, {sum(session.events for session in found)} events {done}")
+    typer.echo(f"{len(entries)} sessions, {sum(entry.events for entry in entries)} events {what}")
