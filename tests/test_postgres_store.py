@@ -6,16 +6,24 @@ import contextlib
 import tempfile
 import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg
 import pytest
 
-from eventstore import Recorder, Store, open_store
+from eventstore import Recorder, Store, open_store, postgres_store
 from eventstore.errors import IdentityConflict, NewerDatabase, StoreError, StoreReadOnly, StoreUnavailable
 from eventstore.postgres_store import PostgresStore
 from test_store_contract import event
+
+
+ALL_BUT_US = """
+SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
 
 
 def plain(url: str) -> str:
@@ -187,31 +195,24 @@ def test_kill_9_of_the_server_under_load_loses_nothing(tmp_path: Path) -> None:
     server.cleanup()
 
 
-def test_a_connection_cut_in_the_middle_of_a_copy_leaves_nothing(postgres: Store, postgres_url: str) -> None:
-    def rows() -> object:
-        for n in range(3000):
+def test_a_connection_cut_in_the_middle_of_a_copy_leaves_nothing(
+    postgres: Store, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extend = postgres_store.extend
+    cut: list[Any] = []
+
+    def rows(*args: Any) -> Iterator[Any]:
+        for n, row in enumerate(extend(*args)):
             if n == 2000:
                 with psycopg.connect(plain(postgres_url), autocommit=True) as admin:
-                    admin.execute(
-                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-                    )
-            yield (1, n, "on_eou_start", 1, 1_000 + n, 10**18 + n, "{}", b"")
+                    cut.extend(admin.execute(ALL_BUT_US))
+            yield row
 
-    from eventstore import postgres_store
-
-    assert isinstance(postgres, PostgresStore)
-    with (
-        pytest.raises(StoreUnavailable),
-        postgres._errors(),
-        postgres._driver() as driver,
-        driver.transaction(),
-        driver.cursor() as cursor,
-        cursor.copy(postgres_store._COPY) as copy,
-    ):
-        copy.set_types(("int8", *postgres_store._TYPES))
-        for position, row in enumerate(rows(), 1):  # type: ignore[var-annotated, arg-type]
-            copy.write_row((position, *row))
+    with monkeypatch.context() as patch:
+        patch.setattr(postgres_store, "extend", rows)
+        with pytest.raises(StoreUnavailable):
+            postgres.append([event(n) for n in range(3000)])
+    assert cut
     assert list(postgres.read("s")) == []
     postgres.append([event(n) for n in range(3000)])
     assert len(list(postgres.read("s"))) == 3000
