@@ -19,7 +19,6 @@ from eventstore.errors import IdentityConflict, NewerDatabase, StoreError, Store
 from eventstore.postgres_store import PostgresStore
 from test_store_contract import event
 
-
 ALL_BUT_US = """
 SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid()

@@ -1,0 +1,51 @@
+"""What a place that calls are delivered to has to offer; `exporters.delivery` does the rest.
+
+A destination turns a call into items in an order that only grows at its end while the call goes on, and sends them.
+It keeps no state between sends, retries nothing and swallows nothing: it says `Busy` or `Refused`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
+from eventstore.errors import TurnlogError
+from projections.replay import Call
+
+Item = TypeVar("Item")
+
+
+class Busy(TurnlogError):
+    """Not taken now; trying again may help."""
+
+    def __init__(self, message: str, retry_after_seconds: float | None = None) -> None:
+        """``retry_after_seconds`` is what the other side asked for."""
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Refused(TurnlogError):
+    """Not taken, and never will be as it is."""
+
+
+class Destination(Protocol[Item]):
+    """Safe to use from several threads at once."""
+
+    name: str
+    """Of its cursors: the kind and the endpoint, without anything secret. A new name starts from the beginning."""
+    batch: int
+    """At most so many items go in one send."""
+
+    def items(self, call: Call) -> Sequence[Item]:
+        """All that there is to send of the call so far, in the order in which it is to arrive."""
+        ...
+
+    def encode(self, item: Item) -> bytes:
+        """The item's content: the same for the same item, at any time and in any process."""
+        ...
+
+    def send(self, items: Sequence[Item]) -> None:
+        """Send consecutive items of one call. Raises `Busy` or `Refused`; then all of them may be sent again."""
+        ...
+
+    def close(self) -> None: ...
