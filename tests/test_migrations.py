@@ -12,6 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, text
 
 from eventstore import open_store, schema
+from eventstore.ledger import Cursor, Key
 from eventstore.verify import verify
 from test_store_contract import event
 
@@ -86,6 +87,24 @@ def test_down_and_up_again_with_data(url: str) -> None:
     store = open_store(url, migrate=True)
     assert list(store.append(OLD)) == positions
     assert [[origin.link for origin, _ in store.chains(s)] for s in ("s", "t")] == seals
+    store.close()
+
+
+def test_from_0002_with_data(url: str) -> None:
+    store = open_store(url, migrate=True)
+    positions = list(store.append(OLD))
+    store.ledger.add_key(Key("s", "m", b"wrapped"))
+    store.ledger.move(Cursor("x", "s", 1))
+    store.close()
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        command.downgrade(alembic(connection), "0002")
+    engine.dispose()
+    store = open_store(url, migrate=True)
+    assert list(store.append(OLD)) == positions
+    assert store.ledger.key("s") == Key("s", "m", b"wrapped")
+    assert store.ledger.cursors() == []
+    assert verify(store, "s") == []
     store.close()
 
 

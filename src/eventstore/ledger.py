@@ -1,4 +1,5 @@
-"""What a database keeps beside the events: the sessions' content keys, and the tombstones of what was removed.
+"""What a database keeps beside the events: the sessions' content keys, the tombstones of what was removed, and how far
+sessions were delivered.
 
 The same SQL for every database. Nothing here is on a hot path.
 """
@@ -41,14 +42,35 @@ class Removal(NamedTuple):
     removed_ns: int
 
 
+class Cursor(NamedTuple):
+    """How far a session was delivered to an exporter."""
+
+    exporter: str
+    session_id: str
+    done: int = 0
+    """So many of its items were taken."""
+    digest: bytes = b""
+    """Of those items; empty if they are not to be compared."""
+    events: int = 0
+    """So many events the session had when all that it gave was delivered."""
+    parked: str | None = None
+    """Why it is delivered no further, until somebody asks for it."""
+    updated_ns: int = 0
+    """Since the epoch."""
+
+
 class Ledger:
-    """Keys and tombstones in an SQL database."""
+    """Keys, tombstones and cursors in an SQL database."""
 
     def __init__(
-        self, engine: Engine, errors: Callable[[], AbstractContextManager[None]], scrub: Callable[[], None]
+        self,
+        engine: Engine,
+        errors: Callable[[], AbstractContextManager[None]],
+        scrub: Callable[[], None],
+        alone: Callable[[str], AbstractContextManager[None]],
     ) -> None:
-        """``scrub`` takes from the files what a transaction has overwritten."""
-        self._engine, self._errors, self._scrub = engine, errors, scrub
+        """``scrub`` takes from the files what a transaction has overwritten; ``alone`` is what `alone` does."""
+        self._engine, self._errors, self._scrub, self._alone = engine, errors, scrub, alone
 
     @contextmanager
     def _begin(self) -> Iterator[Connection]:
@@ -83,6 +105,7 @@ class Ledger:
         update = "UPDATE keys SET wrapped = NULL, forgotten_ns = :now WHERE session_id = :id AND wrapped IS NOT NULL"
         with self._errors(), self._begin() as connection:
             connection.execute(text(update), {"now": forgotten_ns, "id": session_id})
+            connection.execute(text(_HUSH), {"id": session_id, "empty": b""})
         self._scrub()
 
     # removals --------------------------------------------------------------------------------------------------
@@ -104,6 +127,7 @@ class Ledger:
             connection.execute(text(f"DELETE FROM events {theirs}"), one)
             connection.execute(text("DELETE FROM origins WHERE session_id = :id"), one)
             connection.execute(text("DELETE FROM unlocked WHERE session_id = :id"), one)
+            connection.execute(text(_HUSH), one | {"empty": b""})
             columns = ", ".join(Removal._fields)
             values = ", ".join(f":{name}" for name in Removal._fields)
             connection.execute(text(f"INSERT INTO removals ({columns}) VALUES ({values})"), removal._asdict())
@@ -113,6 +137,39 @@ class Ledger:
         select = f"SELECT {', '.join(Removal._fields)} FROM removals ORDER BY id"
         with self._errors(), self._engine.connect() as connection:
             return [Removal(*row) for row in connection.execute(text(select))]
+
+    # deliveries ------------------------------------------------------------------------------------------------
+
+    def cursors(self, exporter: str | None = None) -> list[Cursor]:
+        """Of the exporter, or all, by exporter and session."""
+        select = f"SELECT {', '.join(Cursor._fields)} FROM deliveries"
+        where = "" if exporter is None else " WHERE exporter = :exporter"
+        with self._errors(), self._engine.connect() as connection:
+            rows = connection.execute(text(select + where), {} if exporter is None else {"exporter": exporter})
+            return sorted(Cursor(*row) for row in rows)
+
+    def move(self, cursor: Cursor) -> None:
+        """Keep the cursor in the place of the one that the exporter has on the session."""
+        columns, values = ", ".join(Cursor._fields), ", ".join(f":{name}" for name in Cursor._fields)
+        moved = ", ".join(f"{name} = excluded.{name}" for name in Cursor._fields[2:])
+        insert = f"INSERT INTO deliveries ({columns}) VALUES ({values})"
+        upsert = f"{insert} ON CONFLICT (exporter, session_id) DO UPDATE SET {moved}"
+        with self._errors(), self._engine.begin() as connection:
+            connection.execute(text(upsert), cursor._asdict())
+
+    def alone(self, exporter: str) -> AbstractContextManager[None]:
+        """While it is held, no other delivers for that exporter; it ends with the process at the latest.
+
+        Raises `StoreUnavailable` if another holds it.
+        """
+        return self._alone(exporter)
+
+
+# An endpoint's reason may tell content, and so may a digest to who can guess it.
+_HUSH = (
+    "UPDATE deliveries SET digest = :empty, parked = CASE WHEN parked IS NULL THEN NULL ELSE 'refused' END "
+    "WHERE session_id = :id"
+)
 
 
 def _key(connection: Connection, session_id: str) -> Key | None:

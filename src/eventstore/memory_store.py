@@ -7,13 +7,14 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
 from eventstore.chain import Linked, Origin, Tail, extend, genesis, seal
-from eventstore.errors import IdentityConflict, StoreError
+from eventstore.errors import IdentityConflict, StoreError, StoreUnavailable
 from eventstore.event import Event, canonical, conflict
-from eventstore.ledger import Key, Removal
+from eventstore.ledger import Cursor, Key, Removal
 from eventstore.store import Followed, Session
 
 
@@ -123,6 +124,8 @@ class MemoryLedger:
         self._store = store
         self._keys: dict[str, Key] = {}
         self._removals: list[Removal] = []
+        self._cursors: dict[tuple[str, str], Cursor] = {}
+        self._delivering: set[str] = set()
 
     def has_keys(self) -> bool:
         return bool(self._keys)
@@ -137,10 +140,33 @@ class MemoryLedger:
         key = self._keys.get(session_id)
         if key is not None and key.wrapped is not None:
             self._keys[session_id] = key._replace(wrapped=None, forgotten_ns=forgotten_ns)
+        self._hush(session_id)
 
     def remove(self, removal: Removal) -> None:
         self._store.remove(removal)
         self._removals.append(removal)
+        self._hush(removal.session_id)
 
     def removals(self) -> list[Removal]:
         return list(self._removals)
+
+    def cursors(self, exporter: str | None = None) -> list[Cursor]:
+        return sorted(cursor for cursor in self._cursors.values() if exporter in (None, cursor.exporter))
+
+    def move(self, cursor: Cursor) -> None:
+        self._cursors[cursor[:2]] = cursor
+
+    @contextmanager
+    def alone(self, exporter: str) -> Iterator[None]:
+        if exporter in self._delivering:
+            raise StoreUnavailable(f"another delivers {exporter!r} already")
+        self._delivering.add(exporter)
+        try:
+            yield
+        finally:
+            self._delivering.discard(exporter)
+
+    def _hush(self, session_id: str) -> None:
+        for cursor in self.cursors():
+            if cursor.session_id == session_id:
+                self.move(cursor._replace(digest=b"", parked=cursor.parked and "refused"))

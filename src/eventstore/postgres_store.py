@@ -95,7 +95,7 @@ class PostgresStore:
         self._name = self._url.render_as_string(hide_password=True)
         self.journal = user_state_path("turnlog") / "journal" / blake2b(self._name.encode(), digest_size=8).hexdigest()
         self._engine = create_engine(self._url, pool_pre_ping=True, pool_size=5, max_overflow=50)
-        self.ledger = Ledger(self._engine, self._errors, self._scrub)
+        self.ledger = Ledger(self._engine, self._errors, self._scrub, self._alone)
         self._ends: dict[Key, Tail] = {}
         schema.dispose_in_child(self._engine)
         try:
@@ -211,6 +211,19 @@ class PostgresStore:
         """Old versions of a destroyed key go now. (Of removed events, when the server vacuums.)"""
         with self._errors(), self._driver() as driver:
             driver.execute("VACUUM keys")
+
+    @contextmanager
+    def _alone(self, exporter: str) -> Iterator[None]:
+        """By an advisory lock, which goes with its connection."""
+        key = int.from_bytes(blake2b(b"deliver " + exporter.encode(), digest_size=8).digest(), signed=True)
+        with self._errors(), self._driver() as driver:
+            if driver.execute("SELECT pg_try_advisory_lock(%s)", (key,)).fetchone() != (True,):
+                raise StoreUnavailable(f"another process delivers {exporter!r} already")
+            try:
+                yield
+            finally:
+                if not driver.closed:
+                    driver.execute("SELECT pg_advisory_unlock(%s)", (key,))
 
     @contextmanager
     def _driver(self) -> Iterator[psycopg.Connection[Any]]:

@@ -6,6 +6,7 @@ costs more than twice the driver's ``executemany``).
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 import threading
@@ -13,6 +14,7 @@ import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
+from hashlib import blake2b
 from itertools import chain, islice, starmap
 from pathlib import Path
 from threading import Event as Flag
@@ -77,7 +79,7 @@ class SqliteStore:
         if not database.startswith("file:"):
             url = self._make_openable(url, path)
         self._engine = _engine(url)
-        self.ledger = Ledger(self._engine, self._guarded, self._scrub)
+        self.ledger = Ledger(self._engine, self._guarded, self._scrub, self._alone)
         self._appending = threading.RLock()
         """Held in a transaction: no process may fork in the middle of one, see `_before_fork`."""
         _stores.add(self)
@@ -186,6 +188,24 @@ class SqliteStore:
                 f"{self._name}: it is done, but other processes still read the state before; do it again later, to "
                 "take that from the disk too"
             )
+
+    @contextmanager
+    def _alone(self, exporter: str) -> Iterator[None]:
+        """By a lock on a file, which goes with its process."""
+        name = f"deliver-{blake2b(exporter.encode(), digest_size=8).hexdigest()}.lock"
+        try:
+            self.journal.mkdir(parents=True, exist_ok=True, mode=0o700)
+            fd = os.open(self.journal / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreReadOnly(f"cannot make {self.journal / name}: {error.strerror}") from error
+        try:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise StoreUnavailable(f"another process delivers {exporter!r} already") from error
+            yield
+        finally:
+            os.close(fd)
 
     @contextmanager
     def _driver(self) -> Iterator[sqlite3.Connection]:

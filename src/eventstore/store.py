@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from eventstore.chain import Linked, Origin
 from eventstore.errors import StoreError
 from eventstore.event import Event
-from eventstore.ledger import Key, Removal
+from eventstore.ledger import Cursor, Key, Removal
 
 
 class Session(NamedTuple):
@@ -43,6 +44,9 @@ class Ledger(Protocol):
     def destroy_key(self, session_id: str, forgotten_ns: int) -> None: ...
     def remove(self, removal: Removal) -> None: ...
     def removals(self) -> list[Removal]: ...
+    def cursors(self, exporter: str | None = None) -> list[Cursor]: ...
+    def move(self, cursor: Cursor) -> None: ...
+    def alone(self, exporter: str) -> AbstractContextManager[None]: ...
 
 
 class Store(Protocol):
@@ -53,7 +57,7 @@ class Store(Protocol):
 
     @property
     def ledger(self) -> Ledger:
-        """Keys of encrypted sessions, tombstones of removed ones."""
+        """Keys of encrypted sessions, tombstones of removed ones, cursors of deliveries."""
         ...
 
     @property
