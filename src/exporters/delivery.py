@@ -126,7 +126,6 @@ def _session(
             sent += more
     except Refused as error:
         parked = str(error)
-        log.warning("session %s is parked: %s", cursor.session_id, error)
         store.ledger.move(cursor._replace(parked=parked, updated_ns=time.time_ns()))
     except Busy as error:
         left, asked = str(error), error.retry_after_seconds

@@ -53,6 +53,8 @@ def follow(
                     store, to, due(store, to.name), rules=rules, patience=patience, workers=workers, stop=stop
                 ):
                     seen(outcome)
+                    if outcome.parked is not None:
+                        log.warning("session %s is parked: %s", outcome.session_id, outcome.parked)
                     problem = outcome.left or problem
                     work += outcome.work_seconds
                     rest = max(rest, outcome.retry_after_seconds or 0.0)

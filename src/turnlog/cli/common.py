@@ -47,6 +47,10 @@ class UnknownSession(TurnlogError):
     """The log has no session of that name."""
 
 
+class BadHeader(TurnlogError):
+    """A header that cannot be understood."""
+
+
 def output() -> Console:
     """Standard output; wide when it is not a terminal, so that tables are not cut there."""
     return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160, highlight=False)
@@ -63,8 +67,21 @@ def progress(count: ProgressColumn | None = None, *, hidden: bool = False) -> Pr
     return Progress(*columns, console=console, transient=True, disable=hidden or not console.is_terminal)
 
 
-def print_json(value: Any) -> None:
-    sys.stdout.buffer.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS) + b"\n")
+def print_json(value: Any, *, indent: bool = True) -> None:
+    option = orjson.OPT_NON_STR_KEYS | (orjson.OPT_INDENT_2 if indent else 0)
+    sys.stdout.buffer.write(orjson.dumps(value, option=option) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def headers_of(pairs: list[str] | None) -> dict[str, str]:
+    """From ``NAME=VALUE``. Raises `BadHeader`."""
+    found = {}
+    for text in pairs or ():
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise BadHeader("a header is NAME=VALUE")  # not shown: it may be a token
+        found[name.strip().lower()] = value.strip()
+    return found
 
 
 @contextmanager

@@ -1,29 +1,213 @@
-"""``turnlog deliver``: what the calls make, to the systems that want it; from where it was left, as often as needed."""
+"""``turnlog deliver``: calls to the systems that want them; from where it was left, as often as needed."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from eventstore.errors import TurnlogError
+from eventstore.ledger import Cursor
 from eventstore.store import Store
+from exporters.delivery import WORKERS, Outcome, due
+from exporters.delivery import deliver as deliver_due
+from exporters.destination import Destination
 from projections.rules import VIDEOSDK_1_0
 from turnlog.cli.calls import BadChoice, RulesOption
-from turnlog.cli.common import DbOption, JsonOption, existing, moment, output, print_json, progress
+from turnlog.cli.common import DbOption, JsonOption, existing, headers_of, moment, output, print_json, progress
 
 app = typer.Typer(
-    help="Deliver calls to other systems: at least once, in order, from where it was left.",
-    no_args_is_help=True,
+    help="Deliver calls to other systems: each at least once and in order, from where it was left.",
     invoke_without_command=True,
 )
+
+HeaderOption = Annotated[
+    list[str] | None, typer.Option("--header", metavar="NAME=VALUE", help="Sent with every request; never shown.")
+]
+FollowOption = Annotated[bool, typer.Option("--follow", help="Stay, and deliver calls while they go on.")]
+ParkedOption = Annotated[bool, typer.Option("--parked", help="Try again what was refused, and nothing else.")]
+NameOption = Annotated[
+    str | None, typer.Option(help="Of the cursors.", show_default="the endpoint; name it where one has several tenants")
+]
+WorkersOption = Annotated[int, typer.Option(min=1, max=64, help="So many sessions at the same time.")]
 
 
 class NotDelivered(TurnlogError):
     """Something was refused, or is left for the next time."""
+
+
+class _How(NamedTuple):
+    follow: bool
+    parked: bool
+    name: str | None
+    workers: int
+    rules: str
+    as_json: bool
+
+
+@app.callback()
+def deliver(
+    context: typer.Context,
+    parked: Annotated[bool, typer.Option("--parked", help="List what was refused, with the reason.")] = False,
+    db: DbOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    context.obj = db or context.obj
+    if context.invoked_subcommand is not None:
+        if parked or as_json:
+            raise BadChoice(f"options of {context.invoked_subcommand} go behind it")
+    elif parked:
+        _list_parked(existing(context, None), as_json)
+    else:
+        typer.echo(context.get_help())
+
+
+@app.command()
+def otlp(
+    context: typer.Context,
+    endpoint: Annotated[str, typer.Argument(metavar="URL", help="http://localhost:4318/v1/traces, or :4317 for gRPC.")],
+    grpc: Annotated[bool, typer.Option("--grpc", help="gRPC instead of HTTP.")] = False,
+    profile: Annotated[
+        Literal["reference", "semconv"],
+        typer.Option(help="Span attributes as the reference's, or by the GenAI and OpenInference conventions."),
+    ] = "reference",
+    project: Annotated[str | None, typer.Option(help="What Arize Phoenix files them under.")] = None,
+    header: HeaderOption = None,
+    follow: FollowOption = False,
+    parked: ParkedOption = False,
+    name: NameOption = None,
+    workers: WorkersOption = WORKERS,
+    rules: RulesOption = VIDEOSDK_1_0.name,
+    db: DbOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Span trees, to an OpenTelemetry collector."""
+    from exporters.otlp import destination
+
+    wire: Literal["grpc", "http/protobuf"] = "grpc" if grpc else "http/protobuf"
+    to = destination(endpoint, wire, headers_of(header), profile=profile, project=project)
+    _run(context, db, to, _How(follow, parked, name, workers, rules, as_json))
+
+
+@app.command()
+def analytics(
+    context: typer.Context,
+    endpoint: Annotated[
+        str | None, typer.Argument(metavar="[URL]", help="An endpoint of your own.", show_default="the vendor's")
+    ] = None,
+    vendor_first_turn: Annotated[
+        bool, typer.Option("--vendor-first-turn", help="A call's first turn to the vendor as well, as the reference.")
+    ] = False,
+    base_url: Annotated[str | None, typer.Option(metavar="URL", help="The vendor's API.")] = None,
+    header: HeaderOption = None,
+    follow: FollowOption = False,
+    parked: ParkedOption = False,
+    name: NameOption = None,
+    workers: WorkersOption = WORKERS,
+    rules: RulesOption = VIDEOSDK_1_0.name,
+    db: DbOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Analytics payloads, to the vendor (with the token in VIDEOSDK_AUTH_TOKEN) or an endpoint of your own."""
+    from exporters.analytics import BASE_URL, Analytics, routing
+
+    if header and not endpoint:
+        raise BadChoice("--header goes with an endpoint of your own; the vendor's gets the token")
+    route = routing(
+        export_url=endpoint,
+        export_headers=headers_of(header),
+        vendor_first_turn=vendor_first_turn,
+        base_url=base_url or BASE_URL,
+    )
+    _run(context, db, Analytics(route), _How(follow, parked, name, workers, rules, as_json))
+
+
+def _run(context: typer.Context, db: str | None, to: Destination[Any], how: _How) -> None:
+    to.name = how.name or to.name
+    try:
+        store = existing(context, db)
+        try:
+            (_follow if how.follow else _once)(store, to, how)
+        finally:
+            store.close()
+    finally:
+        to.close()
+
+
+def _once(store: Store, to: Destination[Any], how: _How) -> None:
+    with store.ledger.alone(to.name), progress() as bar:
+        cursors = due(store, to.name, parked=how.parked)
+        found = deliver_due(store, to, cursors, rules=how.rules, workers=how.workers)
+        outcomes = list(bar.track(found, total=len(cursors), description="delivering"))
+    sent = sum(outcome.sent for outcome in outcomes)
+    parked = {outcome.session_id: outcome.parked for outcome in outcomes if outcome.parked}
+    left = {outcome.session_id: outcome.left for outcome in outcomes if outcome.left}
+    if how.as_json:
+        print_json({"exporter": to.name, "sessions": len(outcomes), "sent": sent, "parked": parked, "left": left})
+    elif outcomes:
+        typer.echo(f"{len(outcomes) - len(parked) - len(left)} sessions delivered, {sent} items sent to {to.name}")
+    else:
+        typer.echo(f"nothing is {'parked' if how.parked else 'due'} for {to.name}")
+    if parked or left:
+        raise NotDelivered(_trouble(len(outcomes), list(parked.values()), list(left.values())))
+
+
+def _trouble(sessions: int, parked: list[str | None], left: list[str | None]) -> str:
+    parts = []
+    if parked:
+        parts.append(f"{len(parked)} of {sessions} sessions are parked (turnlog deliver --parked): {parked[0]}")
+    if left:
+        parts.append(f"{len(left)} of {sessions} sessions are left for the next time: {left[0]}")
+    return "; ".join(parts)
+
+
+def _follow(store: Store, to: Destination[Any], how: _How) -> None:
+    from exporters.live import follow
+
+    if how.parked:
+        raise BadChoice("--parked is tried once; leave out --follow")
+
+    def show(outcome: Outcome) -> None:
+        if how.as_json:
+            print_json(outcome._asdict(), indent=False)
+        elif outcome.sent:
+            typer.echo(f"{outcome.session_id}  {outcome.sent} sent")
+
+    with _until_stopped() as stop:
+        follow(store, to, rules=how.rules, workers=how.workers, stop=stop, seen=show)
+
+
+@contextmanager
+def _until_stopped() -> Iterator[threading.Event]:
+    """Set by SIGINT and SIGTERM."""
+    stop = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _list_parked(store: Store, as_json: bool) -> None:
+    parked: list[Cursor] = [cursor for cursor in store.ledger.cursors() if cursor.parked is not None]
+    store.close()
+    if as_json:
+        print_json([{k: v for k, v in cursor._asdict().items() if k != "digest"} for cursor in parked])
+        return
+    if not parked:
+        typer.echo("nothing is parked")
+        return
+    table = Table()
+    for title in ("exporter", "session", "delivered", "parked", "reason"):
+        table.add_column(title, overflow="fold")
+    for cursor in parked:
+        row = cursor.exporter, cursor.session_id, str(cursor.done), moment(cursor.updated_ns), cursor.parked or ""
+        table.add_row(*map(escape, row))
+    output().print(table)

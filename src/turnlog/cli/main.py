@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from eventstore.errors import TurnlogError
-from turnlog.cli import calls, conformance, export, log, trust
+from turnlog.cli import calls, conformance, deliver, export, log, trust
 from turnlog.cli.common import DbOption, errors_to
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ for command in COMMANDS:
 app.command("import")(log.import_)
 app.command()(conformance.conformance)
 app.add_typer(export.app, name="export")
+app.add_typer(deliver.app, name="deliver")
 
 
 def _print_version(wanted: bool) -> None:
