@@ -49,6 +49,7 @@ CONTENT: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
     "add_mcp_tool_call": {**_TOOL, "tool_url": whole},
     "on_knowledge_base_complete": {"documents": whole},
     "add_error": {"message": whole},
+    "log_record": {"message": whole, "attributes": whole},
     "set_realtime_model_error": {"error": words},
     "traces.start_agent_joined_meeting": _ATTRIBUTES,
     "traces.start_agent_session_config": _ATTRIBUTES,

@@ -23,6 +23,7 @@ from eventstore import frames
 from eventstore.arguments import UNCHANGING, Args, as_text, encode_args
 from eventstore.backlog import Backlog, Pending
 from eventstore.collector_hooks import CollectorHooks
+from eventstore.log_hooks import LogHooks
 from eventstore.recording import Record
 from eventstore.store import Store
 from eventstore.traces_hooks import TracesHooks
@@ -68,7 +69,7 @@ class Health(NamedTuple):
     last_error: str | None
 
 
-class Recorder(CollectorHooks):
+class Recorder(CollectorHooks, LogHooks):
     """Records the hook calls of one session; ``traces`` has those of the traces manager.
 
     Signatures are the reference's, and a call that does not fit one raises `TypeError` as any function does; past

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from eventstore.arguments import Args
 from eventstore.collector_hooks import CollectorHooks
 from eventstore.errors import BadArguments, UnknownHook
+from eventstore.log_hooks import LogHooks
 from eventstore.traces_hooks import TracesHooks
 
 TRACES = "traces."
@@ -51,7 +52,9 @@ def _hooks(of: type, prefix: str) -> dict[str, Hook]:
     return found
 
 
-HOOKS: Mapping[str, Hook] = MappingProxyType(_hooks(CollectorHooks, "") | _hooks(TracesHooks, TRACES))
+HOOKS: Mapping[str, Hook] = MappingProxyType(
+    _hooks(CollectorHooks, "") | _hooks(LogHooks, "") | _hooks(TracesHooks, TRACES)
+)
 
 
 def find(target: str, hook: str) -> Hook:

@@ -17,7 +17,7 @@ from projections.fold import begin, fold
 from projections.model import Session, Turn, turn_dict
 from projections.rules import VIDEOSDK_1_0, Rules
 from projections.span import identities
-from projections.state import Discarded, Emit, Interrupted, PlaygroundMessage, Raised, Span, SpanFailure, State
+from projections.state import Discarded, Emit, Interrupted, LogLine, PlaygroundMessage, Raised, Span, SpanFailure, State
 
 
 class Call(NamedTuple):
@@ -46,6 +46,7 @@ class Call(NamedTuple):
     """Spans that have not ended; those that the reference lost never will."""
     spans_started: int
     span_failures: list[SpanFailure]
+    logs: list[LogLine]
     total_turns: int
     """Turns opened, discarded ones included."""
     total_interruptions: int
@@ -72,6 +73,7 @@ def call_of(s: State) -> Call:
         open_spans=list(s.traces.open.values()),
         spans_started=s.traces.started,
         span_failures=s.span_failures,
+        logs=s.logs,
         total_turns=s.total_turns,
         total_interruptions=s.total_interruptions,
         raised=s.raised,
@@ -178,6 +180,7 @@ def call_dict(call: Call) -> dict[str, Any]:
         "spans": [span(s) for s in call.spans],
         "open_spans": [span(s) for s in call.open_spans],
         "span_failures": [failure._asdict() for failure in call.span_failures],
+        "logs": [line._asdict() for line in call.logs],
         "raised": [raised._asdict() for raised in call.raised],
         "session": msgspec.to_builtins(call.session),
     }

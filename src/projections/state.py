@@ -60,6 +60,25 @@ class Raised(NamedTuple):
     error: str
 
 
+class LogLine(NamedTuple):
+    """A line of the agent's log."""
+
+    level: str
+    logger: str
+    message: str
+    attributes: dict[str, Any]
+    created: float
+    """Seconds since the epoch, as the logger stamped it, or else the recorder."""
+    time: float
+    """When it was recorded, in seconds on the monotonic clock."""
+    turn: int | None
+    """Number of the turn in which it was written, among the completed ones, from 1; an open turn has the next number.
+    None between turns and in a turn that was discarded."""
+    turn_id: str | None
+    """Of that turn, the discarded one too; None between turns."""
+    at: int
+
+
 class SpanFailure(NamedTuple):
     """A span that is missing or was never ended, as the reference stumbled while it made it."""
 
@@ -162,4 +181,5 @@ class State:
     spans: list[Span] = field(default_factory=list)
     """Ended spans, in the order in which they ended."""
     span_failures: list[SpanFailure] = field(default_factory=list)
+    logs: list[LogLine] = field(default_factory=list)
     raised: list[Raised] = field(default_factory=list)

@@ -7,6 +7,7 @@ from projections.handlers import (  # noqa: F401
     interruption,
     kb,
     llm,
+    logs,
     realtime,
     session,
     speech,

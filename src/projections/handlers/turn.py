@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+from projections.handlers.logs import disown
 from projections.handlers.table import bare
 from projections.model import TimelineEvent, Turn, Vad, turn_dict
 from projections.payload import analytics_payload
@@ -95,6 +96,7 @@ def _discard(s: State, turn: Turn) -> None:
     if start is not None and (s.pending_user_start is None or start < s.pending_user_start):
         s.pending_user_start = start
     s.discarded.append(Discarded(turn, NO_LATENCY, s.at))
+    disown(s, turn)
     s.turn = None
 
 

@@ -64,6 +64,7 @@ def replay(
         str | None,
         typer.Option(metavar="SEQ", help="The state just after that event; ORIGIN:SEQ if there are several."),
     ] = None,
+    logs: Annotated[bool, typer.Option("--logs", help="Show every log line, not only the first of a turn.")] = False,
     rules: RulesOption = VIDEOSDK_1_0.name,
     db: DbOption = None,
     as_json: JsonOption = False,
@@ -78,7 +79,7 @@ def replay(
     if turn is not None and turn > len(call.turns):
         raise BadChoice(f"there is no turn {turn}; session {session!r} has {len(call.turns)} completed turns")
     if not as_json:
-        show_call(output(), call, turn)
+        show_call(output(), call, turn, all_logs=logs)
     elif turn is None:
         print_json(call_dict(call))
     else:

@@ -10,14 +10,17 @@ from rich.tree import Tree
 
 from projections.model import Turn
 from projections.replay import Call, latency_of
-from projections.state import Span
+from projections.state import LogLine, Span
 from turnlog.waterfall import Bar, waterfall
 
 STYLES = {"user": "cyan", "agent": "green", "wait": "yellow", "tool": "magenta", "audio": "dim", "error": "bold red"}
+LEVELS = {"DEBUG": "dim", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red"}
+LOG_LINES = 5
+"""Of a turn, unless all are asked for."""
 
 
-def show_call(console: Console, call: Call, only: int | None = None) -> None:
-    """The call's turns as a table, then each as a waterfall; ``only`` picks one, counted from 1."""
+def show_call(console: Console, call: Call, only: int | None = None, *, all_logs: bool = False) -> None:
+    """The call's turns as a table, then each as a waterfall with its log lines; ``only`` picks one, counted from 1."""
     turns = [(str(number), turn) for number, turn in enumerate(call.turns, 1) if only in (None, number)]
     if only is None and call.current_turn is not None:
         turns.append(("open", call.current_turn))
@@ -25,10 +28,15 @@ def show_call(console: Console, call: Call, only: int | None = None) -> None:
     console.print(_table(turns, console.width))
     carried = {found.turn: found.carried_over for found in call.interruptions}
     for name, turn in turns:
-        _show_turn(console, name, turn, carried.get(int(name)) if name.isdigit() else None)
-    if only is None:
-        for discarded in call.discarded:
-            console.print(f"[dim]discarded at event {discarded.at}: {discarded.reason}[/]")
+        begin = _show_turn(console, name, turn, carried.get(int(name)) if name.isdigit() else None)
+        _show_logs(console, [line for line in call.logs if line.turn_id == turn.turn_id], begin, all_logs)
+    if only is not None:
+        return
+    for discarded in call.discarded:
+        console.print(f"[dim]discarded at event {discarded.at}: {discarded.reason}[/]")
+    if outside := [line for line in call.logs if line.turn is None]:
+        console.print(f"\n[bold]outside of these turns[/]  {len(outside)} log lines")
+        _show_logs(console, outside, None, all_logs)
 
 
 def _summary(call: Call) -> str:
@@ -67,10 +75,11 @@ def _quote(text: object, width: int) -> str:
     return escape(line if len(line) <= width else line[: width - 1] + "…")
 
 
-def _show_turn(console: Console, name: str, turn: Turn, carried: list[str] | None) -> None:
+def _show_turn(console: Console, name: str, turn: Turn, carried: list[str] | None) -> float | None:
+    """Returns when it began, on the monotonic clock; None if nothing in it was timed, and so nothing shown."""
     bars = waterfall(turn)
     if not bars:
-        return
+        return None
     begin = bars[0].start
     end = max(bar.end if bar.end is not None else bar.start for bar in bars)
     note = ""
@@ -81,6 +90,23 @@ def _show_turn(console: Console, name: str, turn: Turn, carried: list[str] | Non
     width = max(20, min(72, console.width - 50))
     for bar in bars:
         console.print(_line(bar, begin, max(end - begin, 1e-9), width))
+    return begin
+
+
+def _show_logs(console: Console, lines: list[LogLine], begin: float | None, every: bool) -> None:
+    """A line each, with how long after ``begin`` it was written, or at which event; text over several lines as one,
+    unless ``every`` line is asked for."""
+    for line in lines if every else lines[:LOG_LINES]:
+        when = f"event {line.at}" if begin is None else f"+{(line.time - begin) * 1000:,.0f} ms"
+        shown = Text(f"{when:>17} ")
+        shown.append(f"{line.level:<8}", LEVELS.get(line.level, ""))
+        shown.append(f" {line.logger}: ", "dim")
+        shown.append(line.message if every else " ".join(line.message.split()))
+        if not every:
+            shown.truncate(console.width, overflow="ellipsis")
+        console.print(shown)
+    if not every and len(lines) > LOG_LINES:
+        console.print(f"{'':>17} [dim]… {len(lines) - LOG_LINES} more log lines: --logs[/]")
 
 
 def _line(bar: Bar, begin: float, length: float, width: int) -> Text:
