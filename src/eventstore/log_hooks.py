@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from eventstore.arguments import Args, as_text
 from eventstore.recording import Record
-
-
-def text_line(args: Args) -> Args:
-    """A message may be any object, as `logging` takes any."""
-    return {**args, **{name: as_text(args[name]) for name in ("level", "logger", "message")}}
 
 
 class LogHooks:
@@ -31,4 +25,4 @@ class LogHooks:
         event, and that may be one of these.
         """
         args = {"level": level, "logger": logger, "message": message, "created": created, "attributes": attributes}
-        self._record("log_record", args, text_line)
+        self._record("log_record", args)
