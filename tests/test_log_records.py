@@ -56,9 +56,9 @@ def test_a_line_belongs_to_the_turn_that_was_open() -> None:
 
 def test_its_time_is_the_logger_s_or_else_the_recorder_s() -> None:
     given_time = line(1, created=1_700_000_000.25)
-    odd = [line(n, created=created) for n, created in enumerate([None, "soon", True], 2)]
+    odd = [line(n, created=created) for n, created in enumerate([None, "soon", True, -1, 1e300], 2)]
     assert [found.created for found in replay([given_time, *odd]).logs] == [
-        1_700_000_000.25, *((10**18 + n * 10**9) / 1e9 for n in (2, 3, 4)),
+        1_700_000_000.25, *((10**18 + n * 10**9) / 1e9 for n in (2, 3, 4, 5, 6)),
     ]  # fmt: skip
 
 
