@@ -33,10 +33,10 @@ def post(to: httpx.Client, url: str, content: bytes, headers: Mapping[str, str])
     except (httpx.LocalProtocolError, UnicodeEncodeError):
         raise Refused(f"{place}: a header cannot be sent as it is: {', '.join(headers)}") from None
     except httpx.HTTPError as error:  # never its chain: a request in it has the headers
-        raise Busy(f"{place}: {type(error).__name__}: {_without(headers, str(error))}".rstrip(": ")) from None
+        raise Busy(f"{place}: {type(error).__name__}: {without_secrets(headers, str(error))}".rstrip(": ")) from None
     if answer.is_success:
         return answer
-    reason = f"{place}: {answer.status_code} {answer.reason_phrase}: {_without(headers, answer.text[:EXCERPT])}"
+    reason = f"{place}: {answer.status_code} {answer.reason_phrase}: {without_secrets(headers, answer.text)[:EXCERPT]}"
     reason = " ".join(reason.split()).rstrip(": ")
     if answer.status_code in RETRYABLE or answer.is_server_error:
         raise Busy(reason, _retry_after(answer.headers.get("retry-after")))
@@ -64,7 +64,7 @@ def _retry_after(value: str | None) -> float | None:
     return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
 
 
-def _without(headers: Mapping[str, str], text: str) -> str:
+def without_secrets(headers: Mapping[str, str], text: str) -> str:
     """An endpoint may answer with what it was sent, and a header may be a token, in words such as ``Bearer …``."""
     for name, value in headers.items():
         if name.lower() not in PUBLIC_HEADERS:

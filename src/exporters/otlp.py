@@ -1,128 +1,179 @@
 """Span trees as OpenTelemetry spans, sent over OTLP.
 
-Names, string attributes and times are those of the replay, so those of the reference. Trace and span ids are derived
-from the session and the span's place in it: whoever stores spans by id has them once, however often they are sent.
+Trace and span ids are derived from the session and the span's place in it: whoever stores spans by id has them once,
+however often they are sent. Profile ``reference`` has the names, string attributes and times of the replay, so those of
+the reference; ``semconv`` the same spans with the attributes of `exporters.semconv`.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Iterator
-from itertools import islice
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+import msgspec
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event as SpanEvent
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from eventstore.errors import TurnlogError
+from exporters import semconv
+from exporters.destination import Refused
+from exporters.http import TIMEOUT_SECONDS
 from projections.replay import Call
 from projections.span import identities
 from projections.state import Span
 
-RESOURCE = Resource({"sdk.name": "AGENTS", "sdk.version": "1.0.2", "service.name": "videosdk-otel-telemetry-agents"})
+if TYPE_CHECKING:
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+Profile = Literal["reference", "semconv"]
+Wire = Literal["http/protobuf", "grpc"]
+REFERENCE_RESOURCE = Resource(
+    {"sdk.name": "AGENTS", "sdk.version": "1.0.2", "service.name": "videosdk-otel-telemetry-agents"}
+)
 """As the reference's: its traces and ours belong to one service."""
 SCOPE = InstrumentationScope("turnlog")
-BATCH = 512
-"""So many spans go in one request."""
-Protocol = Literal["http/protobuf", "grpc"]
+LARGEST = 3 << 20
+"""Bytes in one request; of more, it is two. Over gRPC a collector takes 4 MiB, if it was not told otherwise."""
+_LATEST_NS = (1 << 64) - 1
+"""OTLP's times are unsigned; one that an agent handed over may be anything."""
 
 
-class NotExported(TurnlogError):
-    """The collector did not take the spans."""
+class Sender(Protocol):
+    """One way to a collector: `exporters.otlp_http`, `exporters.otlp_grpc`."""
+
+    address: str
+    """As it may be shown."""
+
+    def send(self, request: ExportTraceServiceRequest) -> None:
+        """Raises `Busy` or `Refused`."""
+        ...
+
+    def close(self) -> None: ...
 
 
-def otel_spans(call: Call, session_id: str) -> list[ReadableSpan]:
-    """The call's spans that have ended, as OpenTelemetry has them; parents before their children.
+class Spans:
+    """A `Destination`: a call's ended spans, to one collector."""
+
+    batch = 512
+
+    def __init__(self, sender: Sender, profile: Profile = "reference", resource: Resource = REFERENCE_RESOURCE) -> None:
+        self.name = f"otlp {sender.address}" + (" semconv" if profile == "semconv" else "")
+        self._sender = sender
+        self._profile = profile
+        self._resource = resource
+
+    def items(self, call: Call) -> Sequence[ReadableSpan]:
+        """The spans in the order in which they ended, so that later ones come after those that were there."""
+        return otel_spans(call, self._profile, self._resource)
+
+    def encode(self, item: ReadableSpan) -> bytes:
+        """All that a span says; where it comes from (its resource) is not its content."""
+        context, parent = item.get_span_context(), item.parent
+        assert context is not None
+        return msgspec.json.encode(
+            (
+                f"{context.trace_id:032x}", f"{context.span_id:016x}", f"{parent.span_id:016x}" if parent else None,
+                item.name, item.start_time, item.end_time, dict(item.attributes or {}),
+                [(event.name, event.timestamp, dict(event.attributes or {})) for event in item.events],
+                item.status.status_code.name, item.status.description,
+            )
+        )  # fmt: skip
+
+    def send(self, items: Sequence[ReadableSpan]) -> None:
+        """One request, or more if it is too large. Raises `Busy` or `Refused`; all of it may be sent again."""
+        from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+
+        request = encode_spans(items)
+        if request.ByteSize() > LARGEST and len(items) > 1:
+            half = len(items) // 2
+            self.send(items[:half])
+            self.send(items[half:])
+        elif items:
+            self._sender.send(request)
+
+    def close(self) -> None:
+        self._sender.close()
+
+
+def destination(
+    endpoint: str,
+    wire: Wire = "http/protobuf",
+    headers: Mapping[str, str] | None = None,
+    *,
+    profile: Profile = "reference",
+    service_name: str | None = None,
+    project: str | None = None,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+) -> Spans:
+    """The collector at ``endpoint``, as its manual gives it: ``http://localhost:4318/v1/traces``, or for gRPC
+    ``http://localhost:4317`` or ``localhost:4317``; ``https`` means TLS.
+
+    ``project`` is what Arize Phoenix files the spans under. Raises `Refused` if the extra is missing, or a header is
+    none.
+    """
+    sender: Sender
+    try:
+        if wire == "grpc":
+            from exporters.otlp_grpc import GrpcSender
+
+            sender = GrpcSender(endpoint, headers or {}, timeout_seconds)
+        else:
+            from exporters.otlp_http import HttpSender
+
+            sender = HttpSender(endpoint, headers or {}, timeout_seconds)
+    except ModuleNotFoundError as error:
+        raise Refused(f"OTLP needs the extra: pip install 'turnlog[otlp]' ({error})") from error
+    return Spans(sender, profile, resource(service_name, project))
+
+
+def resource(service_name: str | None = None, project: str | None = None) -> Resource:
+    """Where the spans come from: the reference's service, if no other is named."""
+    named = {"service.name": service_name, "openinference.project.name": project}
+    return Resource({**REFERENCE_RESOURCE.attributes, **{name: value for name, value in named.items() if value}})
+
+
+def otel_spans(
+    call: Call, profile: Profile = "reference", resource: Resource = REFERENCE_RESOURCE
+) -> list[ReadableSpan]:
+    """The call's spans that have ended, as OpenTelemetry has them, in the order in which they ended.
 
     A span whose parent has not ended (the call goes on, or was cut off) names it all the same.
     """
-    ids = identities(session_id, [*call.spans, *call.open_spans])
+    ids = identities(call.session_name, [*call.spans, *call.open_spans])
     contexts = {number: _context(*pair) for number, pair in ids.items()}
-    return [_readable(span, contexts) for span in sorted(call.spans, key=lambda span: span.id)]
+    described = semconv.attributes(call) if profile == "semconv" else {}
+    return [_readable(span, contexts, described.get(span.id), resource) for span in call.spans]
 
 
 def _context(trace_id: str, span_id: str) -> SpanContext:
     return SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
 
 
-def _readable(span: Span, contexts: dict[int, SpanContext]) -> ReadableSpan:
-    end_ns = span.end_ns or span.start_ns
-    # the reference stamps a span's events when it builds the span, which is when it ends
-    events = [SpanEvent(event["name"], _attributes(event["attributes"]), end_ns) for event in span.events]
+def _readable(
+    span: Span, contexts: dict[int, SpanContext], described: semconv.Attributes | None, resource: Resource
+) -> ReadableSpan:
+    start_ns, end_ns = (min(max(ns, 0), _LATEST_NS) for ns in (span.start_ns, span.end_ns or span.start_ns))
+    events = [(event["name"], event["attributes"]) for event in span.events]
+    said = [
+        (name, _attributes(values)) if described is None else semconv.event(name, values) for name, values in events
+    ]
     return ReadableSpan(
         name=span.name,
         context=contexts[span.id],
         parent=None if span.parent is None else contexts.get(span.parent),
-        resource=RESOURCE,
-        attributes=span.attributes,
-        events=events,
+        resource=resource,
+        attributes=span.attributes if described is None else described,
+        # the reference stamps a span's events when it builds the span, which is when it ends
+        events=[SpanEvent(name, values, end_ns) for name, values in said],
         kind=SpanKind.INTERNAL,
         status=Status(StatusCode[span.status], span.status_message or None),
-        start_time=span.start_ns,
+        start_time=start_ns,
         end_time=end_ns,
         instrumentation_scope=SCOPE,
     )
 
 
-def _attributes(values: dict[str, object]) -> dict[str, str | bool | int | float]:
-    return {k: v if isinstance(v, (str, bool, int, float)) else str(v) for k, v in values.items() if v is not None}
-
-
-def exporter(endpoint: str, protocol: Protocol, headers: dict[str, str], timeout_seconds: float = 10.0) -> SpanExporter:
-    """An exporter of OpenTelemetry's own, which retries what may pass. ``endpoint`` as the collector documents it."""
-    try:
-        from opentelemetry.exporter.otlp.proto.grpc import trace_exporter as grpc
-        from opentelemetry.exporter.otlp.proto.http import trace_exporter as http
-    except ModuleNotFoundError as error:
-        raise NotExported(f"OTLP needs the extra: pip install 'turnlog[otlp]' ({error})") from error
-    if protocol == "grpc":
-        insecure = not endpoint.startswith("https://")
-        return grpc.OTLPSpanExporter(
-            endpoint=endpoint, insecure=insecure, headers=tuple(headers.items()), timeout=timeout_seconds
-        )
-    return http.OTLPSpanExporter(endpoint=endpoint, headers=headers, timeout=timeout_seconds)
-
-
-def send(spans: Iterable[ReadableSpan], to: SpanExporter) -> int:
-    """Send all spans in bounded batches; returns how many.
-
-    Raises `NotExported` with the collector's reason; what was sent before stays sent, and sending all again is right.
-    """
-    count = 0
-    with _Overheard() as said:
-        for batch in _batches(spans):
-            if to.export(batch) is not SpanExportResult.SUCCESS:
-                raise NotExported("; ".join(said[-1:]) or "the collector did not take the spans")
-            count += len(batch)
-    return count
-
-
-def _batches(spans: Iterable[ReadableSpan]) -> Iterator[list[ReadableSpan]]:
-    rest = iter(spans)
-    while batch := list(islice(rest, BATCH)):
-        yield batch
-
-
-class _Overheard(logging.Handler):
-    """OpenTelemetry's exporters say why they failed in their log only."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.said: list[str] = []
-        self._logger = logging.getLogger("opentelemetry.exporter.otlp")
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.said.append(record.getMessage())
-
-    def __enter__(self) -> list[str]:
-        self._logger.addHandler(self)
-        self._propagates, self._logger.propagate = self._logger.propagate, False
-        return self.said
-
-    def __exit__(self, *_error: object) -> None:
-        self._logger.removeHandler(self)
-        self._logger.propagate = self._propagates
+def _attributes(values: dict[str, Any]) -> dict[str, str | bool | int | float]:
+    return {k: v if isinstance(v, (str, bool, float)) else str(v) for k, v in values.items() if v is not None}

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -102,22 +102,35 @@ def otlp(
     every: AllOption = False,
     grpc: Annotated[bool, typer.Option("--grpc", help="gRPC instead of HTTP.")] = False,
     header: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Sent with every request.")] = None,
+    profile: Annotated[
+        Literal["reference", "semconv"],
+        typer.Option(help="Attributes: the reference's, or those of OpenTelemetry GenAI and OpenInference."),
+    ] = "reference",
+    service_name: Annotated[
+        str | None, typer.Option(envvar="OTEL_SERVICE_NAME", metavar="NAME", show_default="the reference's")
+    ] = None,
+    project: Annotated[str | None, typer.Option(metavar="NAME", help="For Arize Phoenix.")] = None,
     rules: RulesOption = VIDEOSDK_1_0.name,
     db: DbOption = None,
 ) -> None:
     """Send the span trees to an OpenTelemetry collector; sending them again gives the same spans, not more."""
-    from exporters.otlp import exporter, otel_spans, send
+    from exporters.otlp import destination
 
     store = existing(context, db)
     names = _chosen(store, sessions, every)
     headers = dict(_pair(text) for text in header or ())
-    to, count = exporter(endpoint, "grpc" if grpc else "http/protobuf", headers), 0
+    wire: Literal["grpc", "http/protobuf"] = "grpc" if grpc else "http/protobuf"
+    to = destination(endpoint, wire, headers, profile=profile, service_name=service_name, project=project)
+    count = 0
     try:
         with progress() as bar:
             for name in bar.track(names, description="sending"):
-                count += send(otel_spans(replay(read(store, name), rules), name), to)
+                items = to.items(replay(read(store, name), rules))
+                for start in range(0, len(items), to.batch):
+                    to.send(items[start : start + to.batch])
+                count += len(items)
     finally:
-        to.shutdown()
+        to.close()
         store.close()
     typer.echo(f"{len(names)} sessions, {count} spans sent")
 

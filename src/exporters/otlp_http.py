@@ -1,0 +1,42 @@
+"""OTLP over HTTP (OpenTelemetry protocol 1.x: ``OTLP/HTTP``), in protobuf."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Mapping
+
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+
+from exporters.destination import Busy
+from exporters.http import client, post, shown
+from exporters.otlp_answer import check
+
+PROTOBUF = "application/x-protobuf"
+
+
+class HttpSender:
+    """Keeps its connections. ``url`` is the whole address, its path included."""
+
+    def __init__(self, url: str, headers: Mapping[str, str], timeout_seconds: float) -> None:
+        self.address = shown(url)
+        self._url = url
+        self._headers = {**headers, "content-type": PROTOBUF, "content-encoding": "gzip", "accept": PROTOBUF}
+        self._client = client(timeout_seconds)
+
+    def send(self, request: ExportTraceServiceRequest) -> None:
+        """Raises `Busy` or `Refused`."""
+        answer = post(self._client, self._url, gzip.compress(request.SerializeToString(), 6), self._headers)
+        if answer.headers.get("content-type", "").partition(";")[0].strip().lower() != PROTOBUF:
+            return  # it was taken, and no more is said
+        try:
+            said = ExportTraceServiceResponse.FromString(answer.content)
+        except DecodeError:
+            raise Busy(f"{self.address}: {answer.status_code}, but what it answers is not OTLP") from None
+        check(said, self.address, self._headers)
+
+    def close(self) -> None:
+        self._client.close()

@@ -1,0 +1,327 @@
+"""Spans as other tools read them: typed attributes, under the names that two conventions give to them.
+
+OpenTelemetry's semantic conventions 1.41.0 (``gen_ai.*``; the last release before they moved to a repository of their
+own) and OpenInference (``openinference.span.kind``, ``input.value``, ``llm.*``, ``retrieval.documents.*``, …), which
+Arize Phoenix reads. Both are followed where they have a name for a thing, so a value may stand there twice or thrice.
+
+What the span says by itself stays, as ``turnlog.`` and its own name, and with its own type: `TYPES` says of which names
+the reference writes a number or a yes or no as text. Text that is none is left out, so that a name has one type.
+What a span does not say comes from its turn: ``turnlog.latency.*_ms`` (milliseconds), texts, documents, arguments.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from projections.model import Turn
+from projections.replay import Call, latency_of
+from projections.state import Span
+
+Value = str | bool | int | float
+Attributes = dict[str, Value]
+
+TYPES: Mapping[str, type[bool] | type[int] | type[float]] = {
+    **dict.fromkeys(
+        (
+            "duration_ms", "audio_duration_ms", "retrieval_latency_ms", "llm_ttft", "start_time", "start_timestamp",
+            "end_timestamp", "timestamp", "threshold", "min_silence_duration", "min_speech_duration", "eou_probability",
+            "wait_for_additional_speech_duration", "pause_duration_config", "actual_duration",
+            "false_interrupt_duration", "false_interrupt_pause_duration", "temporary_disable_sec",
+        ),
+        float,
+    ),
+    **dict.fromkeys(
+        (
+            "input_tokens", "output_tokens", "cached_input_tokens", "total_tokens", "characters", "document_count",
+            "permanent_disable_after_attempts", "recovery_attempt", "total_a2a_turns", "a2a_turn_number",
+        ),
+        int,
+    ),
+    **dict.fromkeys(
+        (
+            "waited_for_additional_speech", "stt_preemptive_generation_enabled", "resumed_after_false_interrupt",
+            "resume_on_false_interrupt", "preceded_by_false_interrupt", "looping",
+        ),
+        bool,
+    ),
+}  # fmt: skip
+"""Of the reference's attributes, those that are not text. Times are seconds on the agent's monotonic clock."""
+
+PROVIDERS = (
+    ("AzureOpenAI", "azure.ai.openai", "azure"),
+    ("Azure", "azure.ai.inference", "azure"),
+    ("OpenAI", "openai", "openai"),
+    ("Anthropic", "anthropic", "anthropic"),
+    ("Google", "gcp.gemini", "google"),
+    ("Gemini", "gcp.gemini", "google"),
+    ("AWS", "aws.bedrock", "aws"),
+    ("Nova", "aws.bedrock", "aws"),
+    ("XAI", "x_ai", "xai"),
+    ("Groq", "groq", "groq"),
+    ("DeepSeek", "deepseek", "deepseek"),
+    ("Mistral", "mistral_ai", "mistralai"),
+    ("Cohere", "cohere", "cohere"),
+)
+"""How a provider's class begins, and what the two conventions call the provider. Others are called as their class."""
+
+
+class Part(NamedTuple):
+    """What a kind of span is in the conventions."""
+
+    kind: str = "CHAIN"
+    """OpenInference's."""
+    operation: str = ""
+    """``gen_ai.operation.name``, where there is one."""
+    names: Mapping[str, tuple[str, ...]] = {}
+    """The conventions' names of the span's own attributes."""
+    more: Callable[[Turn, Span], Attributes] | None = None
+    """What its turn says about it."""
+
+
+def attributes(call: Call) -> dict[int, Attributes]:
+    """The attributes of the call's ended spans, by span number. They never change once the span has ended."""
+    # a turn's spans end while the turn is completed
+    turns = {at: (number, turn) for number, (at, turn) in enumerate(zip(call.payloads_at, call.turns, strict=True), 1)}
+    found = {}
+    for span in call.spans:
+        part = _part(span.name)
+        found[span.id] = own = _own(call.session_name, part, span)
+        number, turn = turns.get(span.at, (0, None))
+        if turn is not None and part.more is not None:
+            own |= part.more(turn, span)
+            own["turnlog.turn"] = number
+    return found
+
+
+def event(name: str, values: Mapping[str, Any]) -> tuple[str, Attributes]:
+    """A span's event: an error is an exception there; its time is ``turnlog.timestamp``, in monotonic seconds."""
+    rest = {f"turnlog.{key}": _typed(TYPES.get(key), value) for key, value in values.items() if key != "message"}
+    return "exception", {"exception.type": name, "exception.message": str(values.get("message")), **_given(rest)}
+
+
+def _own(session: str, part: Part, span: Span) -> Attributes:
+    """What the span says by itself, under all of its names."""
+    own: Attributes = {"session.id": session, "openinference.span.kind": part.kind}
+    if part.operation:
+        own |= {"gen_ai.operation.name": part.operation, "gen_ai.conversation.id": session}
+    for name, text in span.attributes.items():
+        value = _typed(TYPES.get(name), text)
+        if value is not None:
+            own[f"turnlog.{name}"] = value
+            own |= dict.fromkeys(part.names.get(name, ()), value)
+    if part.kind == "LLM" and "provider_class" in span.attributes:
+        provider = span.attributes["provider_class"]
+        named = (names[1:] for names in PROVIDERS if provider.startswith(names[0]))
+        gen_ai, openinference = next(named, (provider, provider))
+        own |= {"gen_ai.provider.name": gen_ai, "gen_ai.system": gen_ai, "llm.provider": openinference}
+    return own
+
+
+# what the turn says -------------------------------------------------------------------------------------------------
+
+
+def _turn(turn: Turn, _span: Span) -> Attributes:
+    latency = latency_of(turn, 0)
+    measured = {
+        "e2e": latency.e2e, "stt": latency.stt, "eou": latency.eou, "llm_ttft": latency.ttft, "tts": latency.tts,
+        "tts_first_byte": latency.ttfb, "realtime": latency.realtime,
+    }  # fmt: skip
+    said = {f"turnlog.latency.{part}_ms": _typed(float, value) for part, value in measured.items()}
+    return _given(said | _exchange(turn)) | {
+        "turnlog.turn_id": turn.turn_id,
+        "turnlog.interrupted": turn.is_interrupted,
+    }
+
+
+def _exchange(turn: Turn) -> dict[str, Value | None]:
+    return {"input.value": _text(turn.user_speech), "output.value": _text(turn.agent_speech)}
+
+
+def _llm(turn: Turn, span: Span) -> Attributes:
+    entry = _entry(turn.llm_metrics, "llm_start_time", span)
+    if entry is None:
+        return {}
+    ttft_ms = _typed(float, entry.llm_ttft)
+    return _given(
+        {
+            "gen_ai.response.time_to_first_chunk": None if ttft_ms is None else float(ttft_ms) / 1000,
+            "turnlog.latency.llm_ttft_ms": ttft_ms,
+            "turnlog.tokens_per_second": _typed(float, entry.tokens_per_second),
+        }
+    )
+
+
+_REALTIME = {
+    "realtime_input_tokens": ("gen_ai.usage.input_tokens", "llm.token_count.prompt"),
+    "realtime_output_tokens": ("gen_ai.usage.output_tokens", "llm.token_count.completion"),
+    "realtime_total_tokens": ("llm.token_count.total",),
+    "realtime_input_cached_tokens": (
+        "gen_ai.usage.cache_read.input_tokens",
+        "llm.token_count.prompt_details.cache_read",
+    ),
+    "realtime_input_audio_tokens": ("llm.token_count.prompt_details.audio",),
+    "realtime_output_audio_tokens": ("llm.token_count.completion_details.audio",),
+    "realtime_thoughts_tokens": (
+        "gen_ai.usage.reasoning.output_tokens",
+        "llm.token_count.completion_details.reasoning",
+    ),
+}
+
+
+def _realtime(turn: Turn, _span: Span) -> Attributes:
+    said = _exchange(turn)
+    for entry in turn.realtime_metrics[-1:]:
+        said["turnlog.latency.realtime_ms"] = _typed(float, entry.realtime_ttfb)
+        for field, names in _REALTIME.items():
+            said |= dict.fromkeys(names, _typed(int, getattr(entry, field)))
+    return _given(said)
+
+
+def _stt(turn: Turn, span: Span) -> Attributes:
+    entry = _entry(turn.stt_metrics, "stt_start_time", span)
+    if entry is None:
+        return {}
+    return _given(
+        {
+            "turnlog.latency.stt_ms": _typed(float, entry.stt_latency),
+            "turnlog.latency.stt_interim_ms": _typed(float, entry.stt_interim_latency),
+            "turnlog.latency.stt_preflight_ms": _typed(float, entry.stt_preflight_latency),
+            "turnlog.stt_confidence": _typed(float, entry.stt_confidence),
+        }
+    )
+
+
+def _eou(turn: Turn, span: Span) -> Attributes:
+    entry = _entry(turn.eou_metrics, "eou_start_time", span)
+    return _given({"turnlog.latency.eou_ms": _typed(float, entry.eou_latency)}) if entry is not None else {}
+
+
+def _tts(turn: Turn, span: Span) -> Attributes:
+    entry = _entry(turn.tts_metrics, "tts_start_time", span)
+    if entry is None:
+        return {}
+    return _given(
+        {
+            "turnlog.latency.tts_ms": _typed(float, entry.tts_latency),
+            "turnlog.latency.tts_first_byte_ms": _typed(float, entry.ttfb),
+        }
+    )
+
+
+def _kb(turn: Turn, span: Span) -> Attributes:
+    entry = _entry(turn.kb_metrics, "kb_start_time", span)
+    if entry is None:
+        return {}
+    said: dict[str, Value | None] = {"gen_ai.data_source.id": _text(entry.kb_id)}
+    scores = entry.kb_scores if isinstance(entry.kb_scores, list) else []
+    for number, document in enumerate(entry.kb_documents if isinstance(entry.kb_documents, list) else ()):
+        name = f"retrieval.documents.{number}.document"
+        said[f"{name}.content"] = _text(document)
+        said[f"{name}.score"] = _typed(float, scores[number]) if number < len(scores) else None
+    return _given(said)
+
+
+def _tool(turn: Turn, span: Span) -> Attributes:
+    name = span.name.removeprefix("Invoked Tool: ")
+    said: dict[str, Value | None] = {"tool.name": name, "gen_ai.tool.name": name, "gen_ai.tool.type": "function"}
+    called = [tool for tool in turn.function_tool_metrics if str(tool.tool_name) == name]
+    # of realtime models, all of a turn's tools have the time at which it was completed
+    tool = _entry(called, "start_time", span) or (called[0] if len(called) == 1 else None)
+    if tool is not None:
+        said["turnlog.latency.tool_ms"] = _typed(float, tool.latency)
+        for side, gen_ai, value in (
+            ("input", "gen_ai.tool.call.arguments", tool.tool_params),
+            ("output", "gen_ai.tool.call.result", tool.tool_response),
+        ):
+            if value not in (None, "", {}, []):
+                is_text = isinstance(value, str)
+                text = value if is_text else msgspec.json.encode(value).decode()
+                said |= {f"{side}.value": text, gen_ai: text}
+                said[f"{side}.mime_type"] = "text/plain" if is_text else "application/json"
+    return _given(said)
+
+
+# the table ----------------------------------------------------------------------------------------------------------
+
+_IN, _OUT = ("input.value",), ("output.value",)
+_CHAIN = Part()
+_SESSION = Part("AGENT", names={"agent_name": ("gen_ai.agent.name", "agent.name")})
+_MODEL = {"model_name": ("gen_ai.request.model", "llm.model_name")}
+_LLM_NAMES = _MODEL | {
+    "input": _IN,
+    "output": _OUT,
+    "input_tokens": ("gen_ai.usage.input_tokens", "llm.token_count.prompt"),
+    "output_tokens": ("gen_ai.usage.output_tokens", "llm.token_count.completion"),
+    "total_tokens": ("llm.token_count.total",),
+    "cached_input_tokens": ("gen_ai.usage.cache_read.input_tokens", "llm.token_count.prompt_details.cache_read"),
+}
+_KB_NAMES = {"input": (*_IN, "gen_ai.retrieval.query.text")}
+
+BEGINS = {  # first, as what follows is up to the agent
+    "Agent Session: ": _SESSION,
+    "Turn #": Part("AGENT", "invoke_agent", more=_turn),
+    "Invoked Tool: ": Part("TOOL", "execute_tool", more=_tool),
+    "A2A ": Part("AGENT"),
+    "Fallback: ": _CHAIN,
+    "Recovery: ": _CHAIN,
+    "Connection: ": _CHAIN,
+}
+ENDS = {
+    "Session Started": _SESSION,
+    "User & Agent Turns": _SESSION,
+    ": LLM Processing": Part("LLM", "chat", _LLM_NAMES, _llm),
+    ": Realtime Processing": Part("LLM", "generate_content", _MODEL, _realtime),
+    ": Speech to Text Processing": Part(names={"output": _OUT}, more=_stt),
+    ": End-Of-Utterance Detection": Part(names={"input": _IN}, more=_eou),
+    ": Text to Speech Processing": Part(names={"input": _IN}, more=_tts),
+    "Knowledge Base: Retrieval": Part("RETRIEVER", "retrieval", _KB_NAMES, _kb),
+    "User Input Speech": Part(names={"Transcript": _IN}),
+    "Agent Output Speech": Part(names={"Transcript": _OUT}),
+    "Agent Say": Part(names={"Agent Say Message": _OUT}),
+    "Agent Reply": Part(names={"Agent Reply Instructions": _IN}),
+}
+"""By how a span's name begins or ends; any other is a link in a chain."""
+
+
+def _part(name: str) -> Part:
+    begun = (part for start, part in BEGINS.items() if name.startswith(start))
+    ended = (part for end, part in ENDS.items() if name.endswith(end))
+    return next(begun, None) or next(ended, _CHAIN)
+
+
+def _entry(entries: Iterable[Any], started: str, span: Span) -> Any:
+    """The turn's entry that the span was made of: that with its start."""
+    return next((entry for entry in entries if getattr(entry, started) == span.start_time), None)
+
+
+def _given(values: Mapping[str, Value | None]) -> Attributes:
+    """What there is of it."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _text(value: Any) -> str | None:
+    """Agents hand over some of the texts, so they may be anything; None for nothing."""
+    return None if value is None or value == "" else str(value)
+
+
+def _typed(kind: type[Value] | None, value: Any) -> Value | None:
+    """The value as ``kind`` (None: as it is); None if it is none, or none that OTLP can carry."""
+    text = str(value)
+    if kind is bool:
+        return {"True": True, "False": False}.get(text)
+    if kind is int:
+        number = _typed(float, text)
+        if number is None or not float(number).is_integer() or abs(number := int(float(number))) >= 1 << 63:
+            return None
+        return int(text) if text.lstrip("+-").isdecimal() else number
+    if kind is float:
+        try:
+            found = float(text)
+        except ValueError:
+            return None
+        return found if math.isfinite(found) else None
+    return text
