@@ -58,7 +58,7 @@ def due(store: Store, exporter: str, *, parked: bool = False) -> list[Cursor]:
     """
     cursors = {cursor.session_id: cursor for cursor in store.ledger.cursors(exporter)}
     found = []
-    for session in reversed(store.sessions()):
+    for session in sorted(store.sessions(), key=lambda session: (session.started_ns, session.session_id)):
         cursor = cursors.get(session.session_id, Cursor(exporter, session.session_id))
         if (cursor.parked is not None) == parked and (parked or cursor.events != session.events):
             found.append(cursor)

@@ -6,7 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from rich.markup import escape
@@ -21,15 +21,21 @@ from exporters.destination import Destination
 from projections.rules import VIDEOSDK_1_0
 from turnlog.cli.calls import BadChoice, RulesOption
 from turnlog.cli.common import DbOption, JsonOption, existing, headers_of, moment, output, print_json, progress
+from turnlog.cli.export import (
+    CollectorOption,
+    GrpcOption,
+    HeaderOption,
+    ProfileOption,
+    ProjectOption,
+    ServiceOption,
+    wire_of,
+)
 
 app = typer.Typer(
     help="Deliver calls to other systems: each at least once and in order, from where it was left.",
     invoke_without_command=True,
 )
 
-HeaderOption = Annotated[
-    list[str] | None, typer.Option("--header", metavar="NAME=VALUE", help="Sent with every request; never shown.")
-]
 FollowOption = Annotated[bool, typer.Option("--follow", help="Stay, and deliver calls while they go on.")]
 ParkedOption = Annotated[bool, typer.Option("--parked", help="Try again what was refused, and nothing else.")]
 NameOption = Annotated[
@@ -71,13 +77,11 @@ def deliver(
 @app.command()
 def otlp(
     context: typer.Context,
-    endpoint: Annotated[str, typer.Argument(metavar="URL", help="http://localhost:4318/v1/traces, or :4317 for gRPC.")],
-    grpc: Annotated[bool, typer.Option("--grpc", help="gRPC instead of HTTP.")] = False,
-    profile: Annotated[
-        Literal["reference", "semconv"],
-        typer.Option(help="Span attributes as the reference's, or by the GenAI and OpenInference conventions."),
-    ] = "reference",
-    project: Annotated[str | None, typer.Option(help="What Arize Phoenix files them under.")] = None,
+    endpoint: CollectorOption,
+    grpc: GrpcOption = False,
+    profile: ProfileOption = "reference",
+    service_name: ServiceOption = None,
+    project: ProjectOption = None,
     header: HeaderOption = None,
     follow: FollowOption = False,
     parked: ParkedOption = False,
@@ -90,8 +94,8 @@ def otlp(
     """Span trees, to an OpenTelemetry collector."""
     from exporters.otlp import destination
 
-    wire: Literal["grpc", "http/protobuf"] = "grpc" if grpc else "http/protobuf"
-    to = destination(endpoint, wire, headers_of(header), profile=profile, project=project)
+    wire, headers = wire_of(grpc), headers_of(header)
+    to = destination(endpoint, wire, headers, profile=profile, service_name=service_name, project=project)
     _run(context, db, to, _How(follow, parked, name, workers, rules, as_json))
 
 
@@ -99,7 +103,7 @@ def otlp(
 def analytics(
     context: typer.Context,
     endpoint: Annotated[
-        str | None, typer.Argument(metavar="[URL]", help="An endpoint of your own.", show_default="the vendor's")
+        str | None, typer.Option(metavar="URL", help="An endpoint of your own.", show_default="the vendor's")
     ] = None,
     vendor_first_turn: Annotated[
         bool, typer.Option("--vendor-first-turn", help="A call's first turn to the vendor as well, as the reference.")

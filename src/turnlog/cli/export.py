@@ -14,7 +14,7 @@ from eventstore.store import Store
 from projections.replay import analytics_payloads, replay, turns
 from projections.rules import VIDEOSDK_1_0
 from turnlog.cli.calls import BadChoice, RulesOption
-from turnlog.cli.common import DbOption, existing, known, progress, read, whole_file
+from turnlog.cli.common import DbOption, existing, headers_of, known, progress, read, whole_file
 
 app = typer.Typer(help="Write sessions as files for other programs.", no_args_is_help=True)
 
@@ -23,6 +23,21 @@ SessionsArgument = Annotated[
 ]
 OutOption = Annotated[
     Path | None, typer.Option("--out", metavar="FILE", help="Write here.", show_default="standard output")
+]
+CollectorOption = Annotated[
+    str, typer.Option("--endpoint", metavar="URL", help="http://localhost:4318/v1/traces, or :4317 for gRPC.")
+]
+GrpcOption = Annotated[bool, typer.Option("--grpc", help="gRPC instead of HTTP.")]
+ProfileOption = Annotated[
+    Literal["reference", "semconv"],
+    typer.Option(help="Attributes: the reference's, or those of OpenTelemetry GenAI and OpenInference."),
+]
+ServiceOption = Annotated[
+    str | None, typer.Option(envvar="OTEL_SERVICE_NAME", metavar="NAME", show_default="the reference's")
+]
+ProjectOption = Annotated[str | None, typer.Option(metavar="NAME", help="For Arize Phoenix.")]
+HeaderOption = Annotated[
+    list[str] | None, typer.Option("--header", metavar="NAME=VALUE", help="Sent with every request; never shown.")
 ]
 AllOption = Annotated[bool, typer.Option("--all", help="Every session of the log, the oldest first.")]
 
@@ -97,19 +112,14 @@ def jsonl(
 @app.command()
 def otlp(
     context: typer.Context,
-    endpoint: Annotated[str, typer.Option(metavar="URL", help="http://localhost:4318/v1/traces, or :4317 for gRPC.")],
+    endpoint: CollectorOption,
     sessions: SessionsArgument = None,
     every: AllOption = False,
-    grpc: Annotated[bool, typer.Option("--grpc", help="gRPC instead of HTTP.")] = False,
-    header: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Sent with every request.")] = None,
-    profile: Annotated[
-        Literal["reference", "semconv"],
-        typer.Option(help="Attributes: the reference's, or those of OpenTelemetry GenAI and OpenInference."),
-    ] = "reference",
-    service_name: Annotated[
-        str | None, typer.Option(envvar="OTEL_SERVICE_NAME", metavar="NAME", show_default="the reference's")
-    ] = None,
-    project: Annotated[str | None, typer.Option(metavar="NAME", help="For Arize Phoenix.")] = None,
+    grpc: GrpcOption = False,
+    profile: ProfileOption = "reference",
+    service_name: ServiceOption = None,
+    project: ProjectOption = None,
+    header: HeaderOption = None,
     rules: RulesOption = VIDEOSDK_1_0.name,
     db: DbOption = None,
 ) -> None:
@@ -118,10 +128,8 @@ def otlp(
 
     store = existing(context, db)
     names = _chosen(store, sessions, every)
-    headers = dict(_pair(text) for text in header or ())
-    wire: Literal["grpc", "http/protobuf"] = "grpc" if grpc else "http/protobuf"
-    to = destination(endpoint, wire, headers, profile=profile, service_name=service_name, project=project)
-    count = 0
+    wire, headers = wire_of(grpc), headers_of(header)
+    to, count = destination(endpoint, wire, headers, profile=profile, service_name=service_name, project=project), 0
     try:
         with progress() as bar:
             for name in bar.track(names, description="sending"):
@@ -135,11 +143,8 @@ def otlp(
     typer.echo(f"{len(names)} sessions, {count} spans sent")
 
 
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise BadChoice("a header is NAME=VALUE")  # not shown: it may be a token
-    return name.strip().lower(), value.strip()
+def wire_of(grpc: bool) -> Literal["grpc", "http/protobuf"]:
+    return "grpc" if grpc else "http/protobuf"
 
 
 def _export(
