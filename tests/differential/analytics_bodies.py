@@ -1,8 +1,8 @@
 """Compare what goes out over HTTP with what the published reference's own clients send, for all of the fixtures' calls.
 
 ``python analytics_bodies.py`` runs the reference in the environment that `differential.py` makes. The reference gets
-the payloads it produced itself, ours are those of the replay. Prints ``N bodies, K mismatches``; exits 1 if K > 0, and
-0 with a message if the reference cannot be installed here.
+the payloads it produced itself, ours are those of the replay. Prints ``N bodies, M playground messages, K mismatches``;
+exits 1 if K > 0, and 0 with a message if the reference cannot be installed here.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any
 from differential import HERE, SHOWN, reference_python
 from exporters.analytics import TOKEN, Analytics, routing
 from exporters.analytics_client import AnalyticsClient
+from exporters.playground import message
 from projections.replay import Call, replay
 from turnlog.recordings import Recording, events_of
 
@@ -140,6 +141,20 @@ def job(recording: Recording, call: Call, url: str, options: dict[str, Any] | No
     return {"base_url": url, "options": options, "session_id": session_id, "payloads": plain}
 
 
+def playground(python: Path, sessions: list[tuple[Recording, Call]]) -> tuple[int, list[str]]:
+    """What the reference's ``PlaygroundManager`` publishes, to the letter of the metrics' JSON text."""
+    lines = "".join(recording.model_dump_json() + "\n" for recording, _call in sessions)
+    command = [python, HERE / "reference_clients.py", "playground"]
+    done = subprocess.run(command, input=lines, capture_output=True, text=True, check=True)
+    answers = [line for line in done.stdout.splitlines() if line.startswith("[{") or line == "[]"]
+    count, mismatches = 0, []
+    for line, (recording, call) in zip(answers, sessions, strict=True):
+        expected = json.loads(line)
+        mismatches += compare(f"playground, {recording.name}", expected, [message(one) for one in call.playground])
+        count += len(expected)
+    return count, mismatches
+
+
 def main() -> int:
     python = reference_python()
     if python is None:
@@ -150,9 +165,11 @@ def main() -> int:
         recordings = [Recording.model_validate_json(line) for line in lines]
     sessions = [(recording, replay(events_of(recording.name, recording))) for recording in recordings]
     bodies, mismatches = analytics(python, sessions)
+    messages, differing = playground(python, sessions)
+    mismatches += differing
     for line in mismatches[:SHOWN]:
         print(line)
-    print(f"{bodies} bodies, {len(mismatches)} mismatches")
+    print(f"{bodies} bodies, {messages} playground messages, {len(mismatches)} mismatches")
     return 1 if mismatches else 0
 
 

@@ -1,0 +1,56 @@
+"""``turnlog playground``: a session's playground messages, live."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import Annotated
+
+import orjson
+import typer
+
+from eventstore.store import Store
+from turnlog.cli.common import DbOption, SessionArgument, existing, known
+
+
+def playground(
+    context: typer.Context,
+    session: SessionArgument,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Serve them as Server-Sent Events instead; 0: any free port.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Serve on this address; who can reach it can read the call.")] = "127.0.0.1",
+    allow_origin: Annotated[
+        str | None, typer.Option(metavar="ORIGIN", help="A web page that may read the stream: http://localhost:3000")
+    ] = None,
+    db: DbOption = None,
+) -> None:
+    """Follow a session's playground messages: print them as JSON lines, or serve them, until interrupted."""
+    from exporters.playground import messages
+
+    store = existing(context, db)
+    try:
+        known(store, session)
+        if port is not None:
+            _serve(store, session, host, port, allow_origin)
+            return
+        for one in messages(store, session):
+            typer.echo(orjson.dumps({"id": one.id, **one.message}))
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+    finally:
+        store.close()
+
+
+def _serve(store: Store, session: str, host: str, port: int, allow_origin: str | None) -> None:
+    from exporters.playground_server import PlaygroundServer
+
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    server = PlaygroundServer(store, session, host, port, allow_origin)
+    typer.echo(f"serving {server.url}")
+    try:
+        ended.wait()
+    finally:
+        server.close()
