@@ -18,19 +18,14 @@ from urllib.parse import quote
 import httpx
 import orjson
 
-from eventstore.errors import TurnlogError
-from exporters.destination import Refused
-from exporters.http import TIMEOUT_SECONDS, client, post, shown
+from exporters.destination import NotConfigured, Refused
+from exporters.http import TIMEOUT_SECONDS, check, client, post, shown
 from projections.replay import Call
 
 BASE_URL = "https://api.videosdk.live"
 """The vendor's API."""
 TOKEN = "VIDEOSDK_AUTH_TOKEN"
 """The environment variable that has the vendor's token."""
-
-
-class NotConfigured(TurnlogError):
-    """Analytics cannot be sent as configured: a token is missing, or an address or a header cannot be used."""
 
 
 class Post(NamedTuple):
@@ -113,21 +108,8 @@ def routing(
         )
     headers = dict(export_headers or {})
     for url in [base_url] * needs_token + [export_url or ""] * own:
-        _check_url(url)
-    for name, value in [*headers.items(), ("authorization", token or "")]:
-        if not (isinstance(value, str) and all(text.isascii() and text.isprintable() for text in (name, value))):
-            raise NotConfigured(f"the value of the header {name!r} cannot be sent: it has to be printable ASCII")
+        check(url, headers | {"authorization": token or ""})
     return Routing(token, enabled, export_url, headers, vendor_first_turn, base_url.rstrip("/"))
-
-
-def _check_url(url: str) -> None:
-    try:
-        parsed = httpx.URL(url)
-        usable = parsed.scheme in ("http", "https") and bool(parsed.host)
-    except (httpx.InvalidURL, TypeError):
-        usable = False
-    if not usable:
-        raise NotConfigured(f"{shown(url)!r} is no address to post to: it has to be http(s)://HOST…")
 
 
 def vendor_url(base_url: str, session_id: str) -> str:

@@ -15,6 +15,10 @@ from projections.replay import Call
 Item = TypeVar("Item")
 
 
+class NotConfigured(TurnlogError):
+    """A destination cannot be used as it is configured: an address, a header, or a token that is missing."""
+
+
 class Busy(TurnlogError):
     """Not taken now; trying again may help."""
 

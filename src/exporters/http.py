@@ -8,9 +8,11 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
-from exporters.destination import Busy, Refused
+from exporters.destination import Busy, NotConfigured, Refused
 
 TIMEOUT_SECONDS = 10.0
+LONGEST_SECONDS = 86_400.0
+"""No longer ``Retry-After`` is believed."""
 RETRYABLE = frozenset({408, 425, 429})
 """Of the 4xx; all of the 5xx are."""
 PUBLIC_HEADERS = frozenset({"content-type", "content-encoding", "accept", "idempotency-key"})
@@ -43,6 +45,20 @@ def post(to: httpx.Client, url: str, content: bytes, headers: Mapping[str, str])
     raise Refused(reason)
 
 
+def check(url: str, headers: Mapping[str, str]) -> None:
+    """Raises `NotConfigured` if nothing can be posted to that address, or one of the headers not be sent."""
+    try:
+        parsed = httpx.URL(url)
+        usable = parsed.scheme in ("http", "https") and bool(parsed.host)
+    except (httpx.InvalidURL, TypeError):
+        usable = False
+    if not usable:
+        raise NotConfigured(f"{shown(url)!r} is no address to post to: it has to be http(s)://HOST…")
+    for name, value in headers.items():
+        if not (isinstance(value, str) and all(text.isascii() and text.isprintable() for text in (name, value))):
+            raise NotConfigured(f"the value of the header {name!r} cannot be sent: it has to be printable ASCII")
+
+
 def shown(url: str) -> str:
     """The address as it may be shown and stored: without user, password and query."""
     try:
@@ -55,13 +71,14 @@ def _retry_after(value: str | None) -> float | None:
     """Seconds; the header has them, or a date."""
     if value is None:
         return None
-    if value.strip().isdigit():
-        return float(value)
+    if value.strip().isdecimal():
+        return min(float(value), LONGEST_SECONDS)
     try:
         moment = parsedate_to_datetime(value)
     except ValueError:
         return None
-    return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+    left = (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+    return min(max(0.0, left), LONGEST_SECONDS)
 
 
 def without_secrets(headers: Mapping[str, str], text: str) -> str:

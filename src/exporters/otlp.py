@@ -18,7 +18,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from exporters import semconv
-from exporters.destination import Refused
+from exporters.destination import NotConfigured
 from exporters.http import TIMEOUT_SECONDS
 from projections.replay import Call
 from projections.span import identities
@@ -110,8 +110,7 @@ def destination(
     """The collector at ``endpoint``, as its manual gives it: ``http://localhost:4318/v1/traces``, or for gRPC
     ``http://localhost:4317`` or ``localhost:4317``; ``https`` means TLS.
 
-    ``project`` is what Arize Phoenix files the spans under. Raises `Refused` if the extra is missing, or a header is
-    none.
+    ``project`` is what Arize Phoenix files the spans under. Raises `NotConfigured`.
     """
     sender: Sender
     try:
@@ -124,7 +123,7 @@ def destination(
 
             sender = HttpSender(endpoint, headers or {}, timeout_seconds)
     except ModuleNotFoundError as error:
-        raise Refused(f"OTLP needs the extra: pip install 'turnlog[otlp]' ({error})") from error
+        raise NotConfigured(f"OTLP needs the extra: pip install 'turnlog[otlp]' ({error})") from error
     return Spans(sender, profile, resource(service_name, project))
 
 

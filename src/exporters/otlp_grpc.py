@@ -15,7 +15,7 @@ from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 
-from exporters.destination import Busy, Refused
+from exporters.destination import Busy, NotConfigured, Refused
 from exporters.http import EXCERPT, shown, without_secrets
 from exporters.otlp_answer import check
 
@@ -37,14 +37,15 @@ class GrpcSender:
     """Connects when it first sends, and anew in a process that was forked since: a channel does not outlive a fork."""
 
     def __init__(self, endpoint: str, headers: Mapping[str, str], timeout_seconds: float) -> None:
+        """Raises `NotConfigured`."""
         scheme, _, rest = endpoint.rpartition("://")
         self.address = shown(endpoint if scheme else f"http://{endpoint}")
         self._target = rest.partition("/")[0].rpartition("@")[2]
         self._tls = scheme.lower() == "https"
         self._headers = {name.lower(): value for name, value in headers.items()}
-        wrong = [name for name, value in self._headers.items() if not _fits(name, value)]
-        if wrong:
-            raise Refused(f"{self.address}: a header cannot be sent as it is: {', '.join(wrong)}")
+        for name, value in self._headers.items():
+            if not _fits(name, value):
+                raise NotConfigured(f"the value of the header {name!r} cannot be sent: it has to be printable ASCII")
         self._timeout = timeout_seconds
         self._lock = threading.Lock()
         self._channel: grpc.Channel | None = None

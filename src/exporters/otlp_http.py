@@ -12,6 +12,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from exporters.destination import Busy
+from exporters.http import check as check_address
 from exporters.http import client, post, shown
 from exporters.otlp_answer import check
 
@@ -22,6 +23,8 @@ class HttpSender:
     """Keeps its connections. ``url`` is the whole address, its path included."""
 
     def __init__(self, url: str, headers: Mapping[str, str], timeout_seconds: float) -> None:
+        """Raises `NotConfigured`."""
+        check_address(url, headers)
         self.address = shown(url)
         self._url = url
         self._headers = {**headers, "content-type": PROTOBUF, "content-encoding": "gzip", "accept": PROTOBUF}
