@@ -313,7 +313,7 @@ def test_the_extra_is_missing(monkeypatch: pytest.MonkeyPatch, wire: Wire, missi
     if missing == "grpc" and wire != "grpc":
         destination("http://localhost:4318/v1/traces", wire).close()
         return
-    with pytest.raises(Refused, match=r"pip install 'turnlog\[otlp\]'"):
+    with pytest.raises(NotConfigured, match=r"pip install 'turnlog\[otlp\]'"):
         destination("http://localhost:4317", wire)
 
 
