@@ -79,4 +79,6 @@ def _paced(
             late.append(start - wanted)
         if attached is not None:
             attached.close(0.0)
+            for thread in attached._threads:
+                thread.join()
     return spent / BURSTS / BURST / 1e3, sorted(late)[int(BURSTS * 0.99)] / 1e3

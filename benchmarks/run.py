@@ -20,6 +20,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+import attached
 import log
 import processes
 from calls import GENERATED, RECORDED, recordings
@@ -36,7 +37,10 @@ ROUNDS = 3
 
 def families(sqlite: Sqlite, postgres: Postgres) -> dict[str, Callable[[], Iterator[Row]]]:
     """All rows, in the order of the table; a name is what ``--only`` searches."""
-    found: dict[str, Callable[[], Iterator[Row]]] = {"hook": partial(hook, sqlite)}
+    found: dict[str, Callable[[], Iterator[Row]]] = {
+        "hook": partial(hook, sqlite),
+        "delivery": partial(delivery, sqlite),
+    }
     for measure in (log.append, log.read, log.follow, log.size):
         for database in (sqlite, postgres):
             found[f"{measure.__name__} {database.name}"] = partial(measure, database)
@@ -58,6 +62,12 @@ def hook(sqlite: Sqlite) -> Iterator[Row]:
         peer = f"reference's hook, logging off, {calls} calls"
         yield beside(f"hook call, process, {calls} calls", min(process), peer, min(theirs), "µs", at_most=0.5)
         yield beside(f"hook call, memory, {calls} calls", min(memory), peer, min(theirs), "µs", at_most=0.2)
+
+
+def delivery(sqlite: Sqlite) -> Iterator[Row]:
+    """What delivery beside an agent costs its hook calls."""
+    generated = [recording for recording in recordings(GENERATED) if recording.name.endswith("cascade")]
+    yield from attached.measure(sqlite, lambda recorder: _ready(recorder, generated))
 
 
 def _hook_us(recordings: list[Recording], durability: Durability, store: Store) -> float:

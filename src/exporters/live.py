@@ -120,7 +120,8 @@ class Attached:
             stop=self._stop,
             seen=self._see,
         )
-        if self._finish(to, max(0.0, self._ends - time.monotonic())):
+        left = self._ends - time.monotonic()
+        if left > 0 and self._finish(to, left):  # later than that, the store may be closed
             self._unfinished.discard(to.name)
         to.close()
 
