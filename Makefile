@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint types unit differential wheel mutants bench clean
+.PHONY: demo test lint types unit differential test-phoenix wheel mutants bench clean
 
 demo: $(VENV)/installed
 	@$(BIN)/turnlog demo
@@ -24,6 +24,10 @@ unit: $(VENV)/ready
 # Against the published reference itself, on fresh calls: make differential SESSIONS=5000 SEED=any
 differential: $(VENV)/ready
 	$(BIN)/python tests/differential/differential.py $(or $(SESSIONS),400) $(SEED)
+
+# Against a real Arize Phoenix, in an environment of its own (a large one). Its pytest plugin is not for us.
+test-phoenix: .venv-phoenix/ready
+	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 .venv-phoenix/bin/python -m pytest tests/phoenix
 
 # A wheel, installed elsewhere, has to work as a clone does.
 wheel: $(VENV)/ready
@@ -52,5 +56,10 @@ $(VENV)/ready-bench: pyproject.toml | $(VENV)/bin/python
 	$(PIP) install --editable '.[bench]'
 	@touch $@ $(VENV)/ready $(VENV)/installed
 
+.venv-phoenix/ready: pyproject.toml
+	test -x .venv-phoenix/bin/python || $(PYTHON) -m venv .venv-phoenix
+	.venv-phoenix/bin/python -m pip --disable-pip-version-check --quiet install --editable '.[dev]' arize-phoenix
+	@touch $@
+
 clean:
-	rm -rf $(VENV) .venv-reference dist build
+	rm -rf $(VENV) .venv-reference .venv-phoenix dist build
