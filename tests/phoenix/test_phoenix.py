@@ -166,7 +166,7 @@ def test_models_tools_documents_and_turns_are_what_they_are(shown: Phoenix) -> N
 def test_what_phoenix_makes_of_it(shown: Phoenix) -> None:
     """Its own idea of a span, as its pages ask for it."""
     query = """{ projects { edges { node { name spans(first: 1000) { edges { node {
-        name spanKind tokenCountTotal numDocuments latencyMs input { value } output { value } events { name message }
+        name spanKind numDocuments events { name message }
     } } } } } } }"""
     projects = shown.client.post("/graphql", json={"query": query}).raise_for_status().json()["data"]["projects"]
     (spans,) = (p["node"]["spans"]["edges"] for p in projects["edges"] if p["node"]["name"] == "calls")
@@ -174,7 +174,6 @@ def test_what_phoenix_makes_of_it(shown: Phoenix) -> None:
     documents = [len(kb.kb_documents or ()) for call in CALLS.values() for turn in call.turns for kb in turn.kb_metrics]
     assert sorted(s["numDocuments"] for s in found if s["spanKind"] == "retriever") == sorted(documents)
     assert max(documents) > 0
-    assert all(s["tokenCountTotal"] > 0 for s in found if s["name"] == "ScriptedLLM: LLM Processing" and s["output"])
     assert {"name": "exception", "message": "scripted LLM rate limit warning"} in [
         e for s in found for e in s["events"]
     ]
