@@ -185,6 +185,19 @@ def test_stop_does_not_wait_for_an_endpoint_that_hangs(
         assert manager.health[:3] == (1, 0, 2)
 
 
+def test_what_comes_back_too_late_counts_no_more() -> None:
+    """It was counted as dropped. Break: in log_queue.py, ``settle``, do not ask for the round."""
+    queue = LogQueue(limit=10, enough=1)
+    queue.set_endpoint("http://x", "", None)
+    number = queue.open()
+    queue.put_nowait(b"{}")
+    assert queue.take(number, 0.0) == [b"{}"]
+    assert queue.abandon() == 1
+    queue.settle(number, 1)
+    assert queue.health[:4] == (0, 0, 1, 0)
+    assert queue.take(number, 0.0) == []
+
+
 def test_stop_tries_once_more_what_waits_for_later(
     manager: LogManager, logger: logging.Logger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
