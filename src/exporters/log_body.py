@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from eventstore.arguments import ALTERED, encode_args
+from projections.state import LogLine
 
 SERVICE = "videosdk-otel-telemetry-agents"
 SDK_NAME, SDK_VERSION = "AGENTS", "1.0.2"
@@ -71,3 +73,11 @@ def headers(jwt_key: str, custom_headers: Mapping[str, str] | None) -> dict[str,
     if custom_headers:
         return {"Content-Type": "application/json", **custom_headers}
     return {"Content-Type": "application/json"} | ({"Authorization": jwt_key} if jwt_key else {})
+
+
+def identity(line: LogLine) -> bytes:
+    """What a line says and when, for `exporters.destination.Destination.encode`.
+
+    Without what may be known better later (its place in the call, the session's name) or elsewhere (the local time).
+    """
+    return json.dumps((line.level, line.logger, line.message, line.attributes, line.created, line.turn_id)).encode()

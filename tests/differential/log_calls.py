@@ -56,7 +56,7 @@ def job(chance: random.Random) -> dict[str, Any]:
 
 def run(module: Any, url: str, seed: str, jobs: int) -> None:
     """Every job, one after the other, each at its own path of the endpoint."""
-    logging.lastResort = None  # what is logged here is for the endpoint alone
+    logging.getLogger().addHandler(logging.NullHandler())  # what is logged here is for the endpoint alone
     chance = random.Random(seed)
     for number in range(jobs):
         _run(module, f"{url}/{number}", job(chance))
