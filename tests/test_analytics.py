@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tenacity import wait_none
 
 from conftest import FIXTURES
 from exporters import analytics_client
-from exporters.analytics import TOKEN, Analytics, NotConfigured, routing
+from exporters.analytics import TOKEN, Analytics, routing
 from exporters.analytics_client import AnalyticsClient
-from exporters.destination import Busy, Refused
+from exporters.destination import Busy, NotConfigured, Refused
+from exporters.retry import pause
 from http_endpoint import Endpoint, serving
 from projections.replay import Call, replay
 from turnlog.recordings import events_of, read_recordings
@@ -39,7 +39,7 @@ def endpoint() -> Iterator[Endpoint]:
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(TOKEN, raising=False)
-    monkeypatch.setattr(analytics_client, "backoff", wait_none())
+    monkeypatch.setattr(analytics_client, "pause", lambda: pause(0, 0))
 
 
 def deliver(call: Call, **options: Any) -> None:
@@ -371,13 +371,3 @@ def test_closing_does_not_wait_for_ever(endpoint: Endpoint, caplog: pytest.LogCa
     assert client.health.dropped == len(PAYLOADS)
     assert "8 posts dropped" in caplog.text
     assert SECRET not in caplog.text
-
-
-def test_what_an_endpoint_asks_for_is_waited(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Break: in exporters/analytics_client.py, ``_wait``, ignore it, or its bound."""
-
-    def wait(error: BaseException) -> float:
-        outcome = SimpleNamespace(exception=lambda: error)
-        return analytics_client._wait(SimpleNamespace(outcome=outcome, attempt_number=1))  # type: ignore[arg-type]
-
-    assert [wait(Busy("x")), wait(Busy("x", 7.0)), wait(Busy("x", 1e9))] == [0, 7, analytics_client.RETRY_AFTER_SECONDS]

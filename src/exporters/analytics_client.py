@@ -17,20 +17,16 @@ from typing import Any, NamedTuple, Self
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_when_event_set
 from tenacity.nap import sleep_using_event
-from tenacity.wait import wait_random_exponential
 
 from exporters.analytics import BASE_URL, Post, Routing, routing
 from exporters.destination import Busy, Refused
 from exporters.http import TIMEOUT_SECONDS, client
+from exporters.retry import pause
 
 log = logging.getLogger("turnlog.analytics")
 
 LIMIT = 1000
 """Posts that may wait; beyond, the oldest is dropped."""
-backoff = wait_random_exponential(multiplier=0.5, max=60)
-"""Seconds until the next try."""
-RETRY_AFTER_SECONDS = 600.0
-"""More than that is not waited, whatever an endpoint asks for."""
 
 
 class Health(NamedTuple):
@@ -200,7 +196,7 @@ class AnalyticsClient:
         try:
             for attempt in Retrying(
                 retry=retry_if_exception_type(Busy),
-                wait=_wait,
+                wait=pause(),
                 stop=stop_when_event_set(self._stop),
                 sleep=sleep_using_event(self._stop),
                 before_sleep=self._note,
@@ -223,9 +219,3 @@ class AnalyticsClient:
         with self._changed:
             self._last_error = str(error)
         log.warning("analytics: will try again: %s", error)
-
-
-def _wait(state: RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    asked = error.retry_after_seconds if isinstance(error, Busy) else None
-    return max(backoff(state), min(asked or 0.0, RETRY_AFTER_SECONDS))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from exporters.http import client, post, shown
+from exporters.http import check, client, post, shown
 from exporters.log_body import Line, body, headers, identity
 from projections.replay import Call
 from projections.state import LogLine
@@ -29,12 +29,16 @@ class HttpLogs:
         custom_headers: Mapping[str, str] | None = None,
         arrays: bool = False,
     ) -> None:
-        """Posts with ``custom_headers`` or else with ``jwt_key`` as ``Authorization``, as the reference does."""
+        """Posts with ``custom_headers`` or else with ``jwt_key`` as ``Authorization``, as the reference does.
+
+        Raises `NotConfigured`.
+        """
         self.name = f"logs-http {shown(endpoint)}"
         self.batch = 50 if arrays else 1
         self._endpoint, self._arrays = endpoint, arrays
         self._room_id, self._peer_id = room_id, peer_id
         self._headers = headers(jwt_key, custom_headers)
+        check(endpoint, self._headers)
         self._client = client()
 
     def items(self, call: Call) -> list[SentLine]:

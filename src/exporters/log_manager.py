@@ -12,19 +12,18 @@ import time
 from collections.abc import Mapping
 
 import httpx
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
 from exporters.destination import Busy, Refused
 from exporters.http import client, post
 from exporters.log_queue import LogHealth, LogQueue
+from exporters.retry import pause
 
 log = logging.getLogger("turnlog")
 
 THREAD = "turnlog-logs"
 LIMIT = 10_000
 """Records kept while they cannot be sent."""
-BACKOFF = wait_random_exponential(multiplier=0.5, max=30)
-"""Seconds between tries, up to 0.5, 1, 2, … 30."""
 
 
 class LogManager:
@@ -121,7 +120,7 @@ class _Sender(threading.Thread):
         try:
             retrying = Retrying(
                 retry=retry_if_exception_type(Busy),
-                wait=_pause,
+                wait=pause(),
                 stop=self._is_over,
                 sleep=lambda seconds: self._queue.pause(self._number, seconds, self._closing),
                 before_sleep=self._note,
@@ -155,11 +154,3 @@ class _Sender(threading.Thread):
         if reason != self._queue.last_error:
             log.warning("log records wait: %s", reason)
             self._queue.last_error = reason
-
-
-def _pause(state: RetryCallState) -> float:
-    """Seconds until the next try."""
-    error = state.outcome.exception() if state.outcome is not None else None
-    if isinstance(error, Busy) and error.retry_after_seconds is not None:
-        return error.retry_after_seconds
-    return BACKOFF(state)

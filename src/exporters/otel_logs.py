@@ -21,9 +21,9 @@ from opentelemetry.proto.common.v1.common_pb2 import (
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs, SeverityNumber
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-from exporters.http import client, post, shown
+from exporters.http import check, client, post, shown
 from exporters.log_body import identity
-from exporters.otlp import RESOURCE
+from exporters.otlp import REFERENCE_RESOURCE
 from projections.replay import Call
 from projections.span import identities
 from projections.state import LogLine
@@ -61,6 +61,8 @@ class OtelLogs:
     batch = 512
 
     def __init__(self, endpoint: str, headers: Mapping[str, str] | None = None) -> None:
+        """Raises `NotConfigured`."""
+        check(endpoint, headers or {})
         self.name = f"logs-otlp {shown(endpoint)}"
         self._endpoint = endpoint
         self._headers = {"Content-Type": "application/x-protobuf", **(headers or {})}
@@ -98,7 +100,7 @@ def request(items: Sequence[SessionLine]) -> ExportLogsServiceRequest:
         ScopeLogs(scope=InstrumentationScope(name=logger), log_records=map(_record, lines))
         for logger, lines in groupby(items, key=lambda item: item.line.logger)
     ]
-    resource = Resource(attributes=_pairs(RESOURCE.attributes))
+    resource = Resource(attributes=_pairs(REFERENCE_RESOURCE.attributes))
     return ExportLogsServiceRequest(resource_logs=[ResourceLogs(resource=resource, scope_logs=scopes)])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import NamedTuple
 
 from tenacity import (
@@ -28,18 +29,23 @@ class Patience(NamedTuple):
     """After so long it is left for later."""
 
 
-def retrying(patience: Patience, stop: threading.Event) -> Retrying:
-    """Call it with what may raise `Busy`, which it lets through when it gives up or ``stop`` is set."""
-    backoff = wait_random_exponential(multiplier=patience.first, max=patience.longest)
+def pause(first: float = Patience().first, longest: float = Patience().longest) -> Callable[[RetryCallState], float]:
+    """Seconds until the next try: at random, up to an exponentially growing bound, or what the other side asked for."""
+    backoff = wait_random_exponential(multiplier=first, max=longest)
 
     def wait(state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome is not None else None
         asked = error.retry_after_seconds if isinstance(error, Busy) else None
         return max(asked or 0.0, backoff(state))
 
+    return wait
+
+
+def retrying(patience: Patience, stop: threading.Event) -> Retrying:
+    """Call it with what may raise `Busy`, which it lets through when it gives up or ``stop`` is set."""
     return Retrying(
         retry=retry_if_exception_type(Busy),
-        wait=wait,
+        wait=pause(patience.first, patience.longest),
         stop=stop_when_event_set(stop) | stop_before_delay(patience.in_all),
         sleep=sleep_using_event(stop),
         reraise=True,

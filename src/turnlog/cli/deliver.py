@@ -17,7 +17,7 @@ from eventstore.ledger import Cursor
 from eventstore.store import Store
 from exporters.delivery import WORKERS, Outcome, due
 from exporters.delivery import deliver as deliver_due
-from exporters.destination import Destination
+from exporters.destination import Destination, NotConfigured
 from projections.rules import VIDEOSDK_1_0
 from turnlog.cli.calls import BadChoice, RulesOption
 from turnlog.cli.common import DbOption, JsonOption, existing, headers_of, moment, output, print_json, progress
@@ -130,6 +130,40 @@ def analytics(
         base_url=base_url or BASE_URL,
     )
     _run(context, db, Analytics(route), _How(follow, parked, name, workers, rules, as_json))
+
+
+@app.command()
+def logs(
+    context: typer.Context,
+    endpoint: Annotated[str, typer.Option(metavar="URL", help="With --otlp, http://localhost:4318/v1/logs.")],
+    otlp: Annotated[
+        bool, typer.Option("--otlp", help="As OpenTelemetry log records; else as the reference does.")
+    ] = False,
+    arrays: Annotated[bool, typer.Option("--arrays", help="The endpoint takes many lines in one request.")] = False,
+    header: HeaderOption = None,
+    follow: FollowOption = False,
+    parked: ParkedOption = False,
+    name: NameOption = None,
+    workers: WorkersOption = WORKERS,
+    rules: RulesOption = VIDEOSDK_1_0.name,
+    db: DbOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Log lines (`log_record` events), to an OpenTelemetry collector or a log endpoint."""
+    to: Destination[Any]
+    if otlp:
+        if arrays:
+            raise BadChoice("--otlp always sends many lines in one request; leave out --arrays")
+        try:
+            from exporters.otel_logs import OtelLogs
+        except ModuleNotFoundError as error:
+            raise NotConfigured(f"OTLP needs the extra: pip install 'turnlog[otlp]' ({error})") from error
+        to = OtelLogs(endpoint, headers_of(header))
+    else:
+        from exporters.http_logs import HttpLogs
+
+        to = HttpLogs(endpoint, custom_headers=headers_of(header), arrays=arrays)
+    _run(context, db, to, _How(follow, parked, name, workers, rules, as_json))
 
 
 def _run(context: typer.Context, db: str | None, to: Destination[Any], how: _How) -> None:
