@@ -24,6 +24,8 @@ unit: $(VENV)/ready
 # Against the published reference itself, on fresh calls: make differential SESSIONS=5000 SEED=any
 differential: $(VENV)/ready
 	$(BIN)/python tests/differential/differential.py $(or $(SESSIONS),400) $(SEED)
+	$(BIN)/python tests/differential/analytics_bodies.py
+	$(BIN)/python tests/differential/log_bodies.py
 
 # Against a real Arize Phoenix, in an environment of its own (a large one). Its pytest plugin is not for us.
 test-phoenix: .venv-phoenix/ready

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from eventstore import Recorder, open_store
+from http_receiver import receiver
 
 HERE = Path(__file__).resolve().parents[1]
 README = (HERE / "README.md").read_text()
@@ -94,3 +95,30 @@ def test_nothing_names_a_machine() -> None:
             text = path.read_text()
             assert "/" + "work/" not in text, name
             assert "shared" + "/" not in text, name
+
+
+def test_the_commands_and_examples_of_delivery_md_run(tmp_path: Path) -> None:
+    """In order; the endpoints are one of ours."""
+    environment = os.environ | {"TURNLOG_DB": str(tmp_path / "calls.db"), "PYTHONPATH": str(HERE / "src")}
+    with receiver() as endpoint:
+        here = endpoint.url.removesuffix("/take")
+        text = (HERE / "docs" / "delivery.md").read_text()
+        text = text.replace("http://localhost:4318", here).replace("https://example.com", here)
+        commands = [["-m", "turnlog", "import", str(HERE / "fixtures" / "demo.jsonl.gz")]]
+        for line in "".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL)).splitlines():
+            program, *arguments = line.partition("#")[0].split()
+            assert program == "turnlog"
+            commands.append(["-m", "turnlog", *arguments])
+        commands += [["-c", example] for example in re.findall(r"```python\n(.*?)```", text, re.DOTALL)]
+        for command in commands:
+            done = subprocess.run(
+                [sys.executable, *command],
+                cwd=tmp_path,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, f"{command}: {done.stderr}"
+        assert {request.path for request in endpoint.taken} == {"/v1/traces", "/turns", "/logs"}
+    assert len(commands) == 8

@@ -7,6 +7,7 @@ and spans.
 from eventstore import Clock, Event, Session, Store, TurnlogError, canonical, open_store, recover
 from eventstore.private_store import forget
 from eventstore.verify import verify
+from exporters.live import attach
 from projections import (
     RULE_SETS,
     Call,
@@ -30,6 +31,7 @@ __all__ = [
     "Store",
     "TurnlogError",
     "analytics_payloads",
+    "attach",
     "canonical",
     "forget",
     "interruptions",
