@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
@@ -185,12 +186,18 @@ def test_content_is_what_a_span_says() -> None:
     """Another content, another encoding; so it is sent again."""
     spans = TO["reference"].items(CALL)
     assert len({TO["reference"].encode(span) for span in spans}) == len(spans)
-    changed = CALL._replace(spans=[CALL.spans[0].__class__(**{**_fields(CALL.spans[0]), "status": "ERROR"})])
-    assert TO["reference"].encode(TO["reference"].items(changed)[0]) != TO["reference"].encode(spans[0])
+    failed = msgspec.structs.replace(CALL.spans[0], status="ERROR")
+    changed = TO["reference"].items(CALL._replace(spans=[failed, *CALL.spans[1:]]))
+    before, after = ([TO["reference"].encode(span) for span in some] for some in (spans, changed))
+    assert before[0] != after[0]
+    assert before[1:] == after[1:]
 
 
-def _fields(span: Any) -> dict[str, Any]:
-    return {name: getattr(span, name) for name in span.__struct_fields__}
+def test_a_time_that_otlp_cannot_carry_is_the_nearest() -> None:
+    odd = msgspec.structs.replace(CALL.spans[0], start_ns=-5, end_ns=1 << 70)
+    items = TO["reference"].items(CALL._replace(spans=[odd]))
+    assert (items[0].start_time, items[0].end_time) == (0, (1 << 64) - 1)
+    encode_spans(items)
 
 
 @pytest.mark.parametrize("wire", WIRES)

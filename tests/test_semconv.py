@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import orjson
@@ -59,6 +60,7 @@ def has_the_right_types(call: Call) -> None:
         for name, value in said.items():
             assert type(value) is type_of(name), (name, value)
             assert not isinstance(value, int) or abs(value) < 1 << 63
+            assert not isinstance(value, float) or math.isfinite(value)
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -197,6 +199,19 @@ def test_tools_have_arguments_and_results() -> None:
     assert first["turnlog.latency.tool_ms"] == 250
     assert second["gen_ai.tool.call.arguments"] == '{"a":2}'
     assert (second["output.value"], second["output.mime_type"]) == ("four", "text/plain")
+    (handoff,) = spans(CALLS["agent_handoff"], "Invoked Tool: to_billing")
+    assert not {"input.value", "output.value", "input.mime_type"} & set(handoff), "it has no arguments"
+
+
+def test_what_is_no_text_is_written_as_text() -> None:
+    call = call_of(
+        ("start_turn", {}),
+        ("set_user_transcript", {"transcript": 5}),
+        ("set_agent_response", {"response": {"a": 1}}),
+        ("complete_turn", {}),
+    )
+    (said,) = spans(call, "Turn #1")
+    assert (said["input.value"], said["output.value"]) == ("5", "{'a': 1}")
 
 
 def test_realtime_models_have_their_tokens_from_the_turn() -> None:
