@@ -19,7 +19,7 @@ class Taken(NamedTuple):
 
 
 class Endpoint(ThreadingHTTPServer):
-    """Takes everything with 200, but for what stands in ``script``: an outcome for each request to come.
+    """Answers with what stands in ``script``, an outcome for each request to come, and then with ``otherwise``.
 
     An outcome is a status, or (status, headers), or ``hang``, ``cut`` (no answer), ``cut body`` (it is taken, but the
     answer breaks off) or ``garbage``.
@@ -30,6 +30,7 @@ class Endpoint(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.script: list[Any] = []
+        self.otherwise = 200
         self.taken: list[Taken] = []
         self.asked = 0
         self.changed = threading.Condition()
@@ -51,7 +52,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = orjson.loads(self.rfile.read(int(self.headers["content-length"])))
         with self.server.changed:
-            outcome = self.server.script.pop(0) if self.server.script else 200
+            outcome = self.server.script.pop(0) if self.server.script else self.server.otherwise
             status, headers = outcome if isinstance(outcome, tuple) else (outcome, {})
             if status in (200, 202, "cut body"):
                 found = {name.lower(): value for name, value in self.headers.items()}
