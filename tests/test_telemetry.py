@@ -64,8 +64,8 @@ def texts(attributes: Any) -> dict[str, str]:
     return {attribute.key: attribute.value.string_value for attribute in attributes}
 
 
-def test_spans_arrive(endpoint: LogEndpoint) -> None:
-    """Break: in telemetry.py, leave the numbers as they are; or forget the parent."""
+def test_spans_arrive(endpoint: LogEndpoint, caplog: pytest.LogCaptureFixture) -> None:
+    """Break: in telemetry.py, leave the numbers as they are; forget the parent; or end a span twice."""
     begin(endpoint.url, sdk_metadata={"sdk": "agents", "sdk_version": "9.9"})
     given = {"count": 7, "odd": Evil()}
     parent = create_span("parent", given)
@@ -74,6 +74,7 @@ def test_spans_arrive(endpoint: LogEndpoint) -> None:
     complete_span(parent, StatusCode.OK, "done")
     complete_span(parent, StatusCode.ERROR, "again")
     assert list(given) == ["count", "odd"], "the caller's attributes are the caller's"
+    assert caplog.text == "", "OpenTelemetry has nothing to complain of"
     (resource, scope, first), (_, _, second) = arrived(endpoint)
     assert texts(resource.attributes) == {
         "sdk.name": "AGENTS", "sdk.version": "9.9", "service.name": "videosdk-otel-telemetry-agents",

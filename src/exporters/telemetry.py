@@ -128,17 +128,19 @@ class _Telemetry:
         return span
 
     def end(self, span: Span, status: StatusCode, message: str, end_time: float | None) -> None:
+        if not span.is_recording():
+            return  # it has ended, or is of nobody's trace
         end_ns = None
         try:
-            if message:
-                span.set_attribute("message", as_text(message))
-            span.set_status(Status(status, (as_text(message) or None) if status is StatusCode.ERROR else None))
+            text = as_text(message) if message else ""
+            if text:
+                span.set_attribute("message", text)
+            span.set_status(Status(status, text if status is StatusCode.ERROR or not text else None))
             if span in self._begun:
                 began, start_ns = self._begun.pop(span)
                 end_ns = start_ns + int(((time.perf_counter() if end_time is None else end_time) - began) * 1e9)
         finally:  # whatever it was handed, it does end
-            if span.is_recording():
-                span.end(end_ns)
+            span.end(end_ns)
 
 
 _current: _Telemetry | None = None
