@@ -25,13 +25,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-ATTRIBUTES: list[Any] = [
-    None,
-    {},
-    {"a": "text"},
-    {"n": 7, "f": 1.5, "none": None, "list": [1, {"x": 2}]},
-    {"attiribute_id": "x"},
-]
+ATTRIBUTES: list[dict[str, Any]] = [
+    {}, {"a": "text"}, {"n": 7, "f": 1.5, "none": None, "list": [1, {"x": 2}]}, {"attiribute_id": "x"},
+]  # fmt: skip
 NUMBERED = "attiribute_id"
 
 
@@ -47,17 +43,12 @@ def drive(create: Any, complete: Any, seed: str, calls: int) -> list[Any]:
         moment = chance.choice([None, perf - chance.uniform(0, 3), perf + 1])
         if chance.random() < 0.5 or not made:
             parent = chance.choice([None, *made[-3:]])
-            made.append(
-                create(f"span {n}", chance.choice([ATTRIBUTES[0], *map(_copy, ATTRIBUTES[1:])]), parent, moment)
-            )
+            attributes = chance.choice([None, *map(dict, ATTRIBUTES)])  # copies: the reference writes into them
+            made.append(create(f"span {n}", attributes, parent, moment))
         else:
             status = chance.choice([StatusCode.OK, StatusCode.ERROR, StatusCode.UNSET])
             complete(chance.choice([None, *made[-4:]]), status, chance.choice(["", "said"]), moment)
     return made
-
-
-def _copy(attributes: dict[str, Any]) -> dict[str, Any]:
-    return dict(attributes)  # the reference writes into what it is handed
 
 
 def shown(made: list[Any], ended: Any) -> list[dict[str, Any]]:
