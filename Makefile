@@ -26,6 +26,7 @@ differential: $(VENV)/ready
 	$(BIN)/python tests/differential/differential.py $(or $(SESSIONS),400) $(SEED)
 	$(BIN)/python tests/differential/analytics_bodies.py
 	$(BIN)/python tests/differential/log_bodies.py
+	$(BIN)/python tests/differential/telemetry_spans.py
 
 # Against a real Arize Phoenix, in an environment of its own (a large one). Its pytest plugin is not for us.
 test-phoenix: .venv-phoenix/ready

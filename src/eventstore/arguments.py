@@ -18,6 +18,8 @@ import orjson
 Args = dict[str, Any]
 
 ALTERED = "$altered"
+HAPPENED, RAW = "$happened_ns", "$raw"
+"""Of a back-dated event: see `eventstore.happened`."""
 MAX_DEPTH = 64
 MAX_MARKS = 32
 UNCHANGING = frozenset({str, int, float, bool, type(None)})

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from eventstore.arguments import ALTERED, Args
+from eventstore.arguments import ALTERED, RAW, Args
 from eventstore.vocabulary import HOOKS
 
 HIDDEN = "[sealed]"
@@ -49,6 +49,7 @@ CONTENT: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
     "add_mcp_tool_call": {**_TOOL, "tool_url": whole},
     "on_knowledge_base_complete": {"documents": whole},
     "add_error": {"message": whole},
+    "framework_event": {"arguments": words},
     "log_record": {"message": whole, "attributes": whole},
     "set_realtime_model_error": {"error": words},
     "traces.start_agent_joined_meeting": _ATTRIBUTES,
@@ -70,7 +71,7 @@ def without_content(hook: str, payload: str) -> bytes | None:
     try:
         args: Args = orjson.loads(payload)
         known = CONTENT.get(hook, {}) if hook in HOOKS else dict.fromkeys(args, whole)
-        hide = {**known, ALTERED: whole}
+        hide = {**known, ALTERED: whole, RAW: words}
         hidden = {name: hide[name](value) if name in hide else value for name, value in args.items()}
     except (ValueError, TypeError, AttributeError):
         return b"{}"

@@ -16,14 +16,15 @@ from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Protocol, Self, get_args
+from typing import Any, NamedTuple, Protocol, Self, get_args
 from zlib import crc32
 
 from eventstore import frames
 from eventstore.arguments import UNCHANGING, Args, as_text, encode_args
 from eventstore.backlog import Backlog, Pending
 from eventstore.collector_hooks import CollectorHooks
-from eventstore.log_hooks import LogHooks
+from eventstore.happened import Happened
+from eventstore.own_hooks import OwnHooks
 from eventstore.recording import Record
 from eventstore.store import Store
 from eventstore.traces_hooks import TracesHooks
@@ -69,7 +70,7 @@ class Health(NamedTuple):
     last_error: str | None
 
 
-class Recorder(CollectorHooks, LogHooks):
+class Recorder(CollectorHooks, OwnHooks):
     """Records the hook calls of one session; ``traces`` has those of the traces manager.
 
     Signatures are the reference's, and a call that does not fit one raises `TypeError` as any function does; past
@@ -116,6 +117,22 @@ class Recorder(CollectorHooks, LogHooks):
 
     def _use(self, record: Record) -> None:
         self._record = self.traces._record = record
+
+    def happened(self, wall_ns: int, raw: Any = None) -> Happened:
+        """The hooks, for something that happened at another moment: nanoseconds since the epoch.
+
+        ``recorder.happened(t).on_user_speech_end()`` is recorded now; projections take it as of ``t``. ``raw`` is what
+        the framework said of the time, kept with it.
+        """
+        try:
+            happened_ns = self._clock.perf_ns() - (self._clock.wall_ns() - int(wall_ns))
+        except Exception as error:  # noqa: BLE001 - law 6
+            self._fail(error)
+            happened_ns = self._clock.perf_ns()
+        return Happened(self._record_now, happened_ns, raw)
+
+    def _record_now(self, hook: str, args: Args | None = None, adapt: Callable[[Args], Args] | None = None) -> None:
+        self._record(hook, args, adapt)  # what `_record` is may change, as with `close`
 
     # the one hook that does more than record -------------------------------------------------------------------
 

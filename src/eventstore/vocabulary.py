@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from eventstore.arguments import Args
 from eventstore.collector_hooks import CollectorHooks
 from eventstore.errors import BadArguments, UnknownHook
-from eventstore.log_hooks import LogHooks
+from eventstore.own_hooks import OwnHooks
 from eventstore.traces_hooks import TracesHooks
 
 TRACES = "traces."
@@ -53,7 +53,7 @@ def _hooks(of: type, prefix: str) -> dict[str, Hook]:
 
 
 HOOKS: Mapping[str, Hook] = MappingProxyType(
-    _hooks(CollectorHooks, "") | _hooks(LogHooks, "") | _hooks(TracesHooks, TRACES)
+    _hooks(CollectorHooks, "") | _hooks(OwnHooks, "") | _hooks(TracesHooks, TRACES)
 )
 
 

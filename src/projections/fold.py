@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from eventstore.codec import decode, read_payload
+from eventstore.codec import clocks, decode, read_payload
 from eventstore.errors import NotCanonical
 from eventstore.event import Event
 from projections.handlers import HANDLERS
@@ -48,12 +48,14 @@ def fold(s: State, events: Iterable[Event]) -> State:
                 args = read_payload(event.payload)
             last_seq = seq
             s.at = at = at + 1
-            s.wall_ns = event.wall_ns
+            perf_ns, s.wall_ns = event.perf_ns, event.wall_ns
+            if event.payload != "{}" and event.payload.startswith('{"$'):
+                perf_ns, s.wall_ns = clocks(event)
             try:
                 if bare is not None:
-                    bare(s, event.perf_ns / 1e9)
+                    bare(s, perf_ns / 1e9)
                 else:
-                    with_args(s, event.perf_ns / 1e9, args)  # type: ignore[misc, arg-type]  # one of the two there is
+                    with_args(s, perf_ns / 1e9, args)  # type: ignore[misc, arg-type]  # one of the two there is
             except STUMBLES as error:
                 s.raised.append(Raised(at, type(error).__name__))
     finally:

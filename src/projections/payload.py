@@ -59,6 +59,7 @@ def analytics_payload(turn: Turn, session: Session, *, turns_opened: int, turns_
         }
         for event in turn.timeline_event_metrics
     ]
+    _share(turn)
     _clamp(data)
     return data
 
@@ -116,6 +117,19 @@ def _add_provider(data: dict[str, Any], component: str, provider: dict[str, Any]
     class_field, model_field = _PROVIDER[component]
     data[class_field] = provider["provider_class"]
     data[model_field] = provider["model_name"]
+
+
+def _share(turn: Turn) -> None:
+    """What was said is in the timeline, too: one object there, and so if the state was read back from JSON.
+
+    It matters for what is no text: `_clamp` changes a list in both places, as the reference does.
+    """
+    for kind, text in (("user_speech", turn.user_speech), ("agent_speech", turn.agent_speech)):
+        if type(text) is list or type(text) is dict:
+            for event in reversed(turn.timeline_event_metrics):
+                if event.event_type == kind and event.text == text:
+                    event.text = text
+                    break
 
 
 def _clamp(values: Any) -> None:

@@ -4,6 +4,7 @@ from projections.handlers import (  # noqa: F401
     audio,
     eou,
     fallback,
+    framework,
     interruption,
     kb,
     llm,

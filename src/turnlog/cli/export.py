@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from eventstore.codec import clocks
 from eventstore.store import Store
 from projections.replay import analytics_payloads, replay, turns
 from projections.rules import VIDEOSDK_1_0
@@ -88,7 +89,7 @@ def perfetto(store: Store, names: Iterable[str], rules: str) -> Iterator[bytes]:
 
     found = (read(store, name) for name in names)
     # the earliest is the first, but for origins on several machines, of which each has a clock of its own
-    return trace((replay(events, rules), min(event.perf_ns for event in events)) for events in found)
+    return trace((replay(events, rules), min(clocks(event)[0] for event in events)) for events in found)
 
 
 @app.command()

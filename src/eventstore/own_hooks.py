@@ -1,4 +1,4 @@
-"""The hook for log lines. It is ours, not the reference's: what an agent logs stands in the log beside what it did."""
+"""The hooks that are ours, not the reference's. None of them changes a turn, payload, span or signal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from eventstore.recording import Record
 
 
-class LogHooks:
+class OwnHooks:
     _record: Record
 
     def log_record(
@@ -21,8 +21,15 @@ class LogHooks:
         """A line of the agent's own log; ``created`` in seconds since the epoch, None is now.
 
         ``level`` and ``logger`` are names (``"WARNING"``, ``"my_agent.tools"``), ``message`` is the whole text, with
-        the traceback if there is one. It changes no turn, payload, span or signal; but a session begins with its first
-        event, and that may be one of these.
+        the traceback if there is one. A session begins with its first event, and that may be one of these.
         """
         args = {"level": level, "logger": logger, "message": message, "created": created, "attributes": attributes}
         self._record("log_record", args)
+
+    def set_framework(self, name: str, version: str) -> None:
+        """Which framework this session runs in; an adapter says so first."""
+        self._record("set_framework", {"name": name, "version": version})
+
+    def framework_event(self, name: str, arguments: dict[str, Any]) -> None:
+        """What a framework did that no hook is for, kept for rules to come."""
+        self._record("framework_event", {"name": name, "arguments": arguments})
