@@ -43,6 +43,9 @@ def test_payloads_of_real_calls_arrive_once_and_again_under_another_name(program
     assert bodies(endpoint) == expected
     assert {request.headers["x-key"] for request in endpoint.taken} == {"s3cr3t"}
     assert "nothing is due" in program.run("deliver", "analytics", "--endpoint", endpoint.url).stdout
+    program.run("deliver", "analytics", "--endpoint", endpoint.url, "--name", "env", TURNLOG_HEADERS="a=Bearer x, b=y")
+    assert endpoint.taken[-1].headers["a"] == "Bearer x"
+    assert endpoint.taken[-1].headers["b"] == "y"
     report = json.loads(
         program.run("deliver", "analytics", "--endpoint", endpoint.url, "--name", "second", "--json").stdout
     )

@@ -73,10 +73,14 @@ def print_json(value: Any, *, indent: bool = True) -> None:
     sys.stdout.buffer.flush()
 
 
+HEADERS = "TURNLOG_HEADERS"
+"""The environment variable that has headers, so that no token stands in a list of processes."""
+
+
 def headers_of(pairs: list[str] | None) -> dict[str, str]:
-    """From ``NAME=VALUE``. Raises `BadHeader`."""
+    """From ``NAME=VALUE``; where there are none, those of the environment, between commas. Raises `BadHeader`."""
     found = {}
-    for text in pairs or ():
+    for text in pairs or filter(None, os.environ.get(HEADERS, "").split(",")):
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
             raise BadHeader("a header is NAME=VALUE")  # not shown: it may be a token

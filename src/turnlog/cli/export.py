@@ -15,7 +15,7 @@ from eventstore.store import Store
 from projections.replay import analytics_payloads, replay, turns
 from projections.rules import VIDEOSDK_1_0
 from turnlog.cli.calls import BadChoice, RulesOption
-from turnlog.cli.common import DbOption, existing, headers_of, known, progress, read, whole_file
+from turnlog.cli.common import HEADERS, DbOption, existing, headers_of, known, progress, read, whole_file
 
 app = typer.Typer(help="Write sessions as files for other programs.", no_args_is_help=True)
 
@@ -38,7 +38,10 @@ ServiceOption = Annotated[
 ]
 ProjectOption = Annotated[str | None, typer.Option(metavar="NAME", help="For Arize Phoenix.")]
 HeaderOption = Annotated[
-    list[str] | None, typer.Option("--header", metavar="NAME=VALUE", help="Sent with every request; never shown.")
+    list[str] | None,
+    typer.Option(
+        "--header", metavar="NAME=VALUE", help=f"Sent with every request; else those in {HEADERS}, between commas."
+    ),
 ]
 AllOption = Annotated[bool, typer.Option("--all", help="Every session of the log, the oldest first.")]
 
