@@ -18,7 +18,7 @@ from exporters.analytics import TOKEN, Analytics, routing
 from exporters.analytics_client import AnalyticsClient
 from exporters.destination import Busy, NotConfigured, Refused
 from exporters.retry import pause
-from http_endpoint import Endpoint, serving
+from http_receiver import Answer, Receiver
 from projections.replay import Call, replay
 from turnlog.recordings import events_of, read_recordings
 
@@ -31,8 +31,8 @@ PAYLOADS = [{"n": n, "text": "ünï"} for n in range(8)]
 
 
 @pytest.fixture
-def endpoint() -> Iterator[Endpoint]:
-    with serving() as server:
+def endpoint() -> Iterator[Receiver]:
+    with Receiver() as server:
         yield server
 
 
@@ -64,7 +64,7 @@ def named(call: Call, session_id: Any, log_name: str = "log") -> Call:
 @pytest.mark.parametrize("first", [False, True])
 @pytest.mark.parametrize("enabled", [False, True])
 @pytest.mark.parametrize("own", [False, True])
-def test_the_routing_table(endpoint: Endpoint, enabled: bool, own: bool, first: bool) -> None:
+def test_the_routing_table(endpoint: Receiver, enabled: bool, own: bool, first: bool) -> None:
     """Break: in exporters/analytics.py, ``_goes_to``, any of its conditions."""
     call = named(CALL, "s 1")
     count = len(call.payloads)
@@ -72,8 +72,8 @@ def test_the_routing_table(endpoint: Endpoint, enabled: bool, own: bool, first: 
     export_url = endpoint.url + "/own?a=b" if own else None
     deliver(call, enabled=enabled, export_url=export_url, vendor_first_turn=first, base_url=endpoint.url)
     bodies = [{"data": [payload]} for payload in call.payloads]
-    to_vendor = [t.body for t in endpoint.taken if t.path == vendor("s%201")]
-    to_own = [t.body for t in endpoint.taken if t.path == "/own?a=b"]
+    to_vendor = [t.json() for t in endpoint.taken if t.path == vendor("s%201")]
+    to_own = [t.json() for t in endpoint.taken if t.path == "/own?a=b"]
     assert len(to_vendor) + len(to_own) == len(endpoint.taken)
     # enabled, an endpoint of one's own, the first to the vendor: how many the vendor gets, and how many go there
     table = {
@@ -91,7 +91,7 @@ def test_the_routing_table(endpoint: Endpoint, enabled: bool, own: bool, first: 
     assert to_own == bodies[:own_gets]
 
 
-def test_headers(endpoint: Endpoint) -> None:
+def test_headers(endpoint: Receiver) -> None:
     """The token goes to the vendor alone, headers of one's own nowhere else; they come before ours but for the key."""
     mine = {"X-Key": "k-5ecret", "Content-Type": "application/x-mine", "Idempotency-Key": "one for all"}
     deliver(
@@ -118,7 +118,7 @@ def test_headers(endpoint: Endpoint) -> None:
         ("", None, "the%20log"),
     ],
 )
-def test_the_session_is_one_segment(endpoint: Endpoint, framework: Any, payload: Any, expected: str) -> None:
+def test_the_session_is_one_segment(endpoint: Receiver, framework: Any, payload: Any, expected: str) -> None:
     """Break: in exporters/analytics.py, ``vendor_url``, quote with ``safe="/"`` or leave the dots."""
     call = named(CALL, framework, "the log")._replace(payloads=[{"sessionId": payload}] if payload else [{}])
     deliver(call, base_url=endpoint.url + "/")
@@ -196,7 +196,7 @@ def test_what_cannot_be_sent_is_told_at_once(options: dict[str, Any], told: str)
     assert SECRET not in str(error.value)
 
 
-def test_the_token_of_the_environment_is_read_once(monkeypatch: pytest.MonkeyPatch, endpoint: Endpoint) -> None:
+def test_the_token_of_the_environment_is_read_once(monkeypatch: pytest.MonkeyPatch, endpoint: Receiver) -> None:
     """Break: in exporters/analytics.py, ``routing``, do not strip it."""
     monkeypatch.setenv(TOKEN, f" {SECRET}\n")
     to = Analytics(routing(base_url=endpoint.url))
@@ -216,14 +216,14 @@ def test_the_token_of_the_environment_is_read_once(monkeypatch: pytest.MonkeyPat
         ((503, {"retry-after": "7"}), Busy, "503 Service"),
         (500, Busy, "500 Internal"),
         ("hang", Busy, "ReadTimeout"),
-        ("cut", Busy, "Remote|ReadError"),
-        ("cut body", Busy, "Remote"),
+        ("reset", Busy, "Remote|ReadError"),
+        ("cut", Busy, "Remote"),
         ("garbage", Busy, "Remote"),
     ],
 )
-def test_outcomes_are_told_apart(endpoint: Endpoint, outcome: Any, error: type[Exception], told: str) -> None:
+def test_outcomes_are_told_apart(endpoint: Receiver, outcome: Answer, error: type[Exception], told: str) -> None:
     """Break: in exporters/analytics.py, ``Routing.send``, catch what `post` raises."""
-    endpoint.script.append(outcome)
+    endpoint.script = [outcome]
     headers = {"X-Key": SECRET, "Authorization": f"Bearer {SECRET}"}
     to = Analytics(routing(export_url=endpoint.url, export_headers=headers), 0.2 if outcome == "hang" else 60)
     with pytest.raises(error, match=told) as raised:
@@ -242,32 +242,31 @@ def test_no_repr_shows_a_secret() -> None:
 
 # the client ---------------------------------------------------------------------------------------------------------
 
-FAILURES = st.sampled_from([500, 503, 429, (429, {"retry-after": "0"}), "cut", "garbage", 200, "cut body"])
+FAILURES = st.sampled_from([500, 503, 429, (429, {"retry-after": "0"}), "reset", "garbage", 200, "taken and cut"])
 
 
 @settings(max_examples=25)
 @given(st.lists(FAILURES, max_size=12))
-def test_every_payload_once_and_in_order(script: list[Any]) -> None:
+def test_every_payload_once_and_in_order(script: list[Answer]) -> None:
     """Whatever fails, until the server recovers. A payload whose answer was lost comes again with the same key.
 
     Break: in exporters/analytics_client.py, ``_post``, do not retry; or in ``_run``, take from the other end.
     """
-    with serving() as endpoint:
-        endpoint.script += script
+    with Receiver(*script) as endpoint:
         with AnalyticsClient("s", token=SECRET, base_url=endpoint.url) as client:
             for payload in PAYLOADS:
                 client.send_interaction_analytics_safe(payload)
             assert client.flush(60)
             assert client.health[:4] == (0, len(PAYLOADS), 0, 0)
-        by_key = {taken.headers["idempotency-key"]: taken.body for taken in endpoint.taken}
+        by_key = {taken.headers["idempotency-key"]: taken.json() for taken in endpoint.taken}
         assert list(by_key.values()) == [{"data": [payload]} for payload in PAYLOADS]
-        used = script[: endpoint.asked]
-        assert len(endpoint.taken) == len(PAYLOADS) + used.count("cut body")
+        used = script[: len(endpoint.requests)]
+        assert len(endpoint.taken) == len(PAYLOADS) + used.count("taken and cut")
 
 
-def test_a_refused_payload_holds_up_nobody(endpoint: Endpoint, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_refused_payload_holds_up_nobody(endpoint: Receiver, caplog: pytest.LogCaptureFixture) -> None:
     """Break: in exporters/analytics_client.py, ``_post``, count nothing over `Refused`."""
-    endpoint.script += [200, 401, 200]
+    endpoint.script = [200, 401]
     with AnalyticsClient("s", token=SECRET, base_url=endpoint.url) as client:
         for payload in PAYLOADS[:3]:
             client.send_interaction_analytics_safe(payload)
@@ -275,12 +274,12 @@ def test_a_refused_payload_holds_up_nobody(endpoint: Endpoint, caplog: pytest.Lo
         waiting, sent, refused, dropped, last_error = client.health
         assert (waiting, sent, refused, dropped) == (0, 2, 1, 0)
         assert "401" in (last_error or "")
-    assert [taken.body["data"][0]["n"] for taken in endpoint.taken] == [0, 2]
+    assert [taken.json()["data"][0]["n"] for taken in endpoint.taken] == [0, 2]
     assert "refused" in caplog.text
     assert SECRET not in caplog.text + str(last_error)
 
 
-def test_the_reference_s_ways_to_use_it(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reference_s_ways_to_use_it(endpoint: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     """Configured late, named late, awaited or not; with an event loop and without."""
     monkeypatch.setenv(TOKEN, SECRET)
     client = AnalyticsClient(base_url=endpoint.url, vendor_first_turn=True)
@@ -294,7 +293,7 @@ def test_the_reference_s_ways_to_use_it(endpoint: Endpoint, monkeypatch: pytest.
     client.send_interaction_analytics_safe({"n": 4})
     client.send_interaction_analytics_safe({"n": 5})
     assert client.close(60)
-    assert [(taken.path, taken.body["data"][0]["n"]) for taken in endpoint.taken] == [
+    assert [(taken.path, taken.json()["data"][0]["n"]) for taken in endpoint.taken] == [
         (vendor("own"), 0), (vendor("later"), 1), (vendor("later"), 2), ("/own", 2), ("/own", 3), (vendor("later"), 4),
     ]  # fmt: skip
 
@@ -310,7 +309,7 @@ def test_it_is_no_singleton_and_needs_a_token_at_once() -> None:
             one.configure(None)
 
 
-def test_it_never_raises_into_the_agent(endpoint: Endpoint) -> None:
+def test_it_never_raises_into_the_agent(endpoint: Receiver) -> None:
     """Break: in exporters/analytics_client.py, ``send_interaction_analytics_safe``, catch nothing."""
     client = AnalyticsClient(token=SECRET, base_url=endpoint.url)
     for odd in ({"a": object()}, None, {"a": "\ud800"}, {"a": 1 << 70}):
@@ -327,45 +326,45 @@ def test_it_never_raises_into_the_agent(endpoint: Endpoint) -> None:
     assert [taken.path for taken in endpoint.taken] == [vendor("x%3F")]
 
 
-def test_a_payload_is_sent_as_it_was(endpoint: Endpoint) -> None:
+def test_a_payload_is_sent_as_it_was(endpoint: Receiver) -> None:
     """Though the agent goes on to change it, while the endpoint is busy.
 
     Break: in exporters/analytics_client.py, keep the payload and make the post when it is sent.
     """
-    endpoint.script.append("hang")
+    endpoint.script = ["hang"]
     payload: dict[str, Any] = {"n": 1}
     with AnalyticsClient("s", token=SECRET, base_url=endpoint.url, timeout_seconds=0.2) as client:
         client.send_interaction_analytics_safe({"n": 0})
-        endpoint.wait_until_asked(1)
+        endpoint.wait_for(1)
         client.send_interaction_analytics_safe(payload)
         payload["n"] = 2
         assert client.flush(60)
-    assert [taken.body["data"][0]["n"] for taken in endpoint.taken][-1] == 1
+    assert [taken.json()["data"][0]["n"] for taken in endpoint.taken][-1] == 1
 
 
-def test_the_queue_is_bounded_and_keeps_the_newest(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_queue_is_bounded_and_keeps_the_newest(endpoint: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     """Break: in exporters/analytics_client.py, ``_add``, take from the other end."""
     monkeypatch.setattr(analytics_client, "LIMIT", 3)
-    endpoint.script.append("hang")
+    endpoint.script = ["hang"]
     with AnalyticsClient("s", token=SECRET, base_url=endpoint.url, timeout_seconds=60) as client:
         client.send_interaction_analytics_safe(PAYLOADS[0])
-        endpoint.wait_until_asked(1)  # it is out of the queue
+        endpoint.wait_for(1)  # it is out of the queue
         for payload in PAYLOADS[1:]:
             client.send_interaction_analytics_safe(payload)
         assert client.health[:4] == (4, 0, 0, 4)
         endpoint.released.set()
         assert client.flush(60)
-    assert [taken.body["data"][0]["n"] for taken in endpoint.taken] == [0, 5, 6, 7]
+    assert [taken.json()["data"][0]["n"] for taken in endpoint.taken] == [0, 5, 6, 7]
 
 
-def test_closing_does_not_wait_for_ever(endpoint: Endpoint, caplog: pytest.LogCaptureFixture) -> None:
+def test_closing_does_not_wait_for_ever(endpoint: Receiver, caplog: pytest.LogCaptureFixture) -> None:
     """Break: in exporters/analytics_client.py, ``close``, leave out what is lost; or in ``_post``, the stop."""
     caplog.set_level(logging.WARNING)
-    endpoint.otherwise = 503
+    endpoint.behave = lambda _request: 503
     client = AnalyticsClient("s", token=SECRET, base_url=endpoint.url)
     for payload in PAYLOADS:
         client.send_interaction_analytics_safe(payload)
-    endpoint.wait_until_asked(1)
+    endpoint.wait_for(1)
     assert not client.close(0.01)
     assert client.health.waiting == 0
     assert client.health.dropped == len(PAYLOADS)

@@ -9,12 +9,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from typing import Any
 
 import pytest
 
 from conftest import FIXTURES, Program
 from eventstore import open_store
-from http_receiver import Receiver, receiver
+from http_receiver import Receiver
 from projections import analytics_payloads
 from test_delivery import speak, turns, wait_for
 from turnlog import Recorder
@@ -22,12 +23,12 @@ from turnlog import Recorder
 
 @pytest.fixture
 def endpoint() -> Iterator[Receiver]:
-    with receiver() as found:
+    with Receiver() as found:
         yield found
 
 
-def bodies(endpoint: Receiver) -> list[object]:
-    return [json.loads(request.body)["data"][0] for request in endpoint.taken]
+def bodies(endpoint: Receiver) -> list[Any]:
+    return [request.json()["data"][0] for request in endpoint.taken]
 
 
 def test_payloads_of_real_calls_arrive_once_and_again_under_another_name(program: Program, endpoint: Receiver) -> None:
@@ -55,9 +56,9 @@ def test_payloads_of_real_calls_arrive_once_and_again_under_another_name(program
 
 def test_the_vendor_gets_them_under_the_session_with_the_token(program: Program, endpoint: Receiver) -> None:
     program.run("import", FIXTURES / "demo.jsonl.gz")
-    base = endpoint.url.removesuffix("/take")
-    assert "VIDEOSDK_AUTH_TOKEN" in program.fails("deliver", "analytics", "--base-url", base, VIDEOSDK_AUTH_TOKEN="")
-    program.run("deliver", "analytics", "--base-url", base, VIDEOSDK_AUTH_TOKEN="t0ken")
+    to = "deliver", "analytics", "--base-url", endpoint.url
+    assert "VIDEOSDK_AUTH_TOKEN" in program.fails(*to, VIDEOSDK_AUTH_TOKEN="")
+    program.run(*to, VIDEOSDK_AUTH_TOKEN="t0ken")
     assert {request.headers["authorization"] for request in endpoint.taken} == {"t0ken"}
     assert all(r.path.startswith("/v2/sessions/") and r.path.endswith("/agent-analytics") for r in endpoint.taken)
 
@@ -68,8 +69,8 @@ def test_what_is_refused_is_listed_and_tried_again(program: Program, endpoint: R
     store.close()
     to = "deliver", "analytics", "--endpoint", endpoint.url
     assert program.run("deliver", "--parked").stdout == "nothing is parked\n"
-    endpoint.answer = b"no room for [this]"
-    endpoint.behave = lambda request: 422 if endpoint.seen == 2 else 200
+    endpoint.text = b"no room for [this]"
+    endpoint.script = [200, 422]
     line = program.fails(*to, "--workers", "1")
     assert "1 of 2 sessions are parked (turnlog deliver --parked)" in line
     assert "422" in line
@@ -89,8 +90,7 @@ def test_a_dead_endpoint_is_one_line_and_nothing_is_lost(program: Program, endpo
     store = open_store(program.db)
     store.append(turns("s", 2))
     store.close()
-    endpoint.answer_headers = {"retry-after": "3600"}  # longer than anybody waits
-    endpoint.behave = lambda _request: 503
+    endpoint.behave = lambda _request: (503, {"retry-after": "3600"})  # longer than anybody waits
     line = program.fails("deliver", "analytics", "--endpoint", endpoint.url)
     assert "1 of 1 sessions are left for the next time" in line
     assert "503" in line
@@ -144,4 +144,4 @@ def test_following_delivers_a_call_while_it_goes_on_and_ends_when_told(
         process.send_signal(end)
         assert process.wait(20) == 0
         process.stdout.close()
-    assert [body["user_speech"] for body in bodies(endpoint)] == ["0", "1", "2"]  # type: ignore[index]
+    assert [body["user_speech"] for body in bodies(endpoint)] == ["0", "1", "2"]

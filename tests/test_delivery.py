@@ -28,7 +28,7 @@ from exporters.http import client, post
 from exporters.jsonl import heading
 from exporters.live import attach, follow
 from exporters.retry import Patience, retrying
-from http_receiver import Behaviour, Receiver, Request, receiver
+from http_receiver import Answer, Receiver, Request
 from projections.replay import Call
 from turnlog import Recorder
 
@@ -70,7 +70,7 @@ class Turns:
 
 @pytest.fixture
 def endpoint() -> Iterator[Receiver]:
-    with receiver() as found:
+    with Receiver() as found:
         yield found
 
 
@@ -92,7 +92,7 @@ def arrived(endpoint: Receiver) -> dict[str, list[int]]:
     """By session, in the order in which they came."""
     found: dict[str, list[int]] = {}
     for request in endpoint.taken:
-        for session, number in json.loads(request.body):
+        for session, number in request.json():
             found.setdefault(session, []).append(int(number))
     return found
 
@@ -132,7 +132,7 @@ def test_an_exporter_of_another_name_starts_from_the_beginning(store: Store, end
     run(store, other)
     other.close()
     assert arrived(endpoint)["a"] == [0, 1, 2, 0, 1, 2]
-    assert [len(json.loads(request.body)) for request in endpoint.taken] == [1, 1, 1, 2, 1]
+    assert [len(request.json()) for request in endpoint.taken] == [1, 1, 1, 2, 1]
     assert [(c.exporter, c.done) for c in store.ledger.cursors()] == [("another", 3), ("turns", 3)]
 
 
@@ -186,11 +186,10 @@ def test_what_is_forgotten_or_removed_leaves_no_reason_and_no_digest(store: Stor
 # failing -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", [500, 503, 429, 408, "hang", "reset", "close", "garbage"])
-def test_what_may_pass_is_tried_again(sqlite: Store, endpoint: Receiver, how: Behaviour) -> None:
+@pytest.mark.parametrize("how", [500, 503, 429, 408, "hang", "reset", "cut", "garbage"])
+def test_what_may_pass_is_tried_again(sqlite: Store, endpoint: Receiver, how: Answer) -> None:
     sqlite.append(turns("a", 3))
-    plan = iter([how, how, 200, how, 200])
-    endpoint.behave = lambda _request: next(plan, 200)
+    endpoint.script = [how, how, 200, how, 200]
     to = Turns(endpoint.url, timeout=0.3 if how == "hang" else 5.0)
     assert [outcome.sent for outcome in run(sqlite, to)] == [3]
     to.close()
@@ -203,7 +202,7 @@ def test_what_is_refused_is_parked_with_its_reason_until_it_is_asked_for(
 ) -> None:
     sqlite.append([event for session in "ab" for event in turns(session, 3)])
     endpoint.behave = lambda request: how if b'"a", "1"' in request.body else 200
-    endpoint.answer = b"turn 1 is too long"
+    endpoint.text = b"turn 1 is too long"
     first, second = run(sqlite, to)
     assert (first.sent, second.sent, second.parked) == (1, 3, None)
     assert str(how) in str(first.parked)
@@ -223,7 +222,7 @@ def test_a_destination_that_is_down_is_left_for_the_next_round(sqlite: Store, en
     sqlite.append([event for n in range(20) for event in turns(f"{n:02}", 1)])
     tried = set()
 
-    def behave(request: Request) -> Behaviour:
+    def behave(request: Request) -> Answer:
         tried.add(request.body)
         return 503
 
@@ -247,8 +246,8 @@ def test_one_call_that_makes_the_endpoint_fail_does_not_keep_the_others_back(
 
 @pytest.mark.parametrize("asked", ["date", "seconds"])
 def test_retry_after_is_respected(endpoint: Receiver, to: Turns, asked: str) -> None:
-    endpoint.answer_headers = {"Retry-After": "7" if asked == "seconds" else formatdate(time.time() + 9, usegmt=True)}
-    endpoint.behave = lambda _request: 429
+    after = "7" if asked == "seconds" else formatdate(time.time() + 9, usegmt=True)
+    endpoint.script = [(429, {"Retry-After": after})]
     with pytest.raises(Busy) as caught:
         to.send([("a", "0")])
     assert 6 < (caught.value.retry_after_seconds or 0) <= 9
@@ -269,7 +268,7 @@ def test_a_token_is_in_no_reason_and_no_log(
     sqlite: Store, endpoint: Receiver, to: Turns, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    endpoint.answer = b"who is Bearer s3cr3t-t0ken? and s3cr3t-t0ken?"
+    endpoint.text = b"who is Bearer s3cr3t-t0ken? and s3cr3t-t0ken?"
     endpoint.behave = lambda _request: 403
     sqlite.append(turns("a", 1))
     (outcome,) = run(sqlite, to)
@@ -345,7 +344,7 @@ def test_ten_thousand_turns_to_a_server_that_fails_a_third_and_the_deliverer_kil
         store.append(turns(f"s{n:03}", count))
     store.close()
     chance = random.Random(7)
-    ways: list[Behaviour] = [500, 503, 429, "reset", "close", "garbage"]
+    ways: list[Answer] = [500, 503, 429, "reset", "cut", "garbage"]
     endpoint.behave = lambda _request: chance.choice(ways) if chance.random() < 1 / 3 else 200
     killed = 0
     while True:
@@ -429,8 +428,7 @@ def test_an_endpoint_that_is_down_is_caught_up_with(
         for n in range(5):
             speak(recorder, n)
         wait_for(lambda: attached.health.last_error)
-        seen = endpoint.seen
-        wait_for(lambda: endpoint.seen > seen + 5)
+        endpoint.wait_for(len(endpoint.requests) + 6)
         assert caplog.text.count("is put off") == 1, "one complaint for one trouble"
         endpoint.behave = lambda _request: 200
         wait_for(lambda: attached.health.sent == 5)
@@ -483,7 +481,7 @@ def test_stopping_ends_after_what_is_under_way(sqlite: Store, endpoint: Receiver
     sqlite.append([event for n in range(50) for event in turns(f"{n:02}", 1)])
     stop = threading.Event()
 
-    def behave(_request: Request) -> Behaviour:
+    def behave(_request: Request) -> Answer:
         stop.set()
         return 200
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from eventstore import Recorder, open_store
-from http_receiver import receiver
+from http_receiver import Receiver
 
 HERE = Path(__file__).resolve().parents[1]
 README = (HERE / "README.md").read_text()
@@ -100,10 +100,9 @@ def test_nothing_names_a_machine() -> None:
 def test_the_commands_and_examples_of_delivery_md_run(tmp_path: Path) -> None:
     """In order; the endpoints are one of ours."""
     environment = os.environ | {"TURNLOG_DB": str(tmp_path / "calls.db"), "PYTHONPATH": str(HERE / "src")}
-    with receiver() as endpoint:
-        here = endpoint.url.removesuffix("/take")
+    with Receiver() as endpoint:
         text = (HERE / "docs" / "delivery.md").read_text()
-        text = text.replace("http://localhost:4318", here).replace("https://example.com", here)
+        text = text.replace("http://localhost:4318", endpoint.url).replace("https://example.com", endpoint.url)
         commands = [["-m", "turnlog", "import", str(HERE / "fixtures" / "demo.jsonl.gz")]]
         for line in "".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL)).splitlines():
             program, *arguments = line.partition("#")[0].split()

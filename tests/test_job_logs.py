@@ -11,7 +11,6 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,13 +20,14 @@ from exporters import log_manager
 from exporters.job_logs import JobLogger, LogManager
 from exporters.log_queue import LogQueue
 from exporters.retry import pause
-from log_endpoint import LogEndpoint
+from http_receiver import Answer, Receiver, Request
 from projections import replay
 from strategies import Evil
 from turnlog import Recorder
 
 TOKEN, KEY, HEADER = "token-9f2c1a", "jwt-77aa31", "header-5b1d0e"
 LONG = 60.0
+AT_ONCE = {"retry-after": "0"}
 names = (f"tested-{n}" for n in itertools.count())
 
 
@@ -56,9 +56,20 @@ def job(to: LogManager | LogQueue, logger: logging.Logger, **more: Any) -> JobLo
     return JobLogger(queue, "room", "peer", TOKEN, **more)
 
 
+def bodies(*requests: Request) -> list[Any]:
+    """The log lines: a request is one, or an array of them."""
+    found = [request.json() for request in requests]
+    return [body for one in found for body in (one if isinstance(one, list) else [one])]
+
+
+def texts(endpoint: Receiver, answer: int = 200) -> list[str]:
+    """What was logged, of the requests with that answer."""
+    return [body["logText"] for body in bodies(*[one for one in endpoint.requests if one.answer == answer])]
+
+
 def test_the_body_is_the_reference_s(manager: LogManager, logger: logging.Logger) -> None:
     """Field for field; tests/differential/log_bodies.py compares with the reference itself."""
-    with LogEndpoint() as endpoint:
+    with Receiver() as endpoint:
         caught = job(manager, logger, sdk_metadata={"sdk": "agents", "sdk_version": "9.9"}, session_id="first")
         caught.update_context(sessionId="s-1")
         manager.start(TOKEN)
@@ -68,7 +79,7 @@ def test_the_body_is_the_reference_s(manager: LogManager, logger: logging.Logger
         caught.cleanup()
         logger.warning("after cleanup")
     (request,) = endpoint.requests
-    (body,) = request.bodies()
+    body = request.json()
     moment = body["attributes"].pop("dateTime")
     assert len(moment) == len("2026-01-31 23:59:59,999")
     assert body == {
@@ -86,17 +97,19 @@ def test_the_body_is_the_reference_s(manager: LogManager, logger: logging.Logger
 
 @settings(max_examples=30)
 @given(
-    st.lists(st.sampled_from([200, 200, 400, 429, 500, 503, "cut"]), max_size=12),
+    st.lists(
+        st.sampled_from([200, 200, (400, AT_ONCE), (429, AT_ONCE), (500, AT_ONCE), (503, AT_ONCE), "cut"]), max_size=12
+    ),
     st.integers(1, 12),
     st.integers(1, 5),
     st.booleans(),
 )
 def test_each_record_arrives_once_and_in_order_or_is_counted(
-    outcomes: list[int | str], records: int, batch: int, arrays: bool
+    answers: list[Answer], records: int, batch: int, arrays: bool
 ) -> None:
     """Break: in log_manager.py, give up on `Busy`; or in log_queue.py, take the newest first."""
     logger = logging.getLogger(next(names))
-    with LogEndpoint(*outcomes, headers={"retry-after": "0"}) as endpoint:
+    with Receiver(*answers) as endpoint:
         manager = LogManager(batch, 0.0, arrays=arrays)
         caught = job(manager, logger)
         manager.update_endpoint(endpoint.url)
@@ -106,27 +119,27 @@ def test_each_record_arrives_once_and_in_order_or_is_counted(
             logger.info(text)
         assert manager.stop(LONG) == 0
         caught.cleanup()
-    arrived, refused = endpoint.texts(), endpoint.texts(400)
+    arrived, refused = texts(endpoint), texts(endpoint, 400)
     assert arrived == [text for text in sent if text not in refused]
     assert sorted(arrived + refused) == sorted(sent)
     health = manager.health
     assert (health.sent, health.refused, health.waiting, health.dropped) == (len(arrived), len(refused), 0, 0)
-    assert (health.last_error is not None) == any(request.outcome != 200 for request in endpoint.requests)
-    assert all(len(request.bodies()) <= (batch if arrays else 1) for request in endpoint.requests)
+    assert (health.last_error is not None) == (endpoint.taken != endpoint.requests)
+    assert all(len(bodies(request)) <= (batch if arrays else 1) for request in endpoint.requests)
 
 
 def test_a_batch_is_one_request_where_the_endpoint_takes_arrays(logger: logging.Logger) -> None:
     """Break: in log_manager.py, ``run``, post one by one."""
     manager = LogManager(batch_size=10, flush_interval_seconds=LONG, arrays=True)
     job(manager, logger)
-    with LogEndpoint() as endpoint:
+    with Receiver() as endpoint:
         for n in range(25):
             logger.info("line %d", n)
         manager.update_endpoint(endpoint.url)
         manager.start()
-        assert [len(endpoint.arrived.get(timeout=LONG).bodies()) for _ in range(2)] == [10, 10]
+        assert [len(endpoint.wait_for(n).json()) for n in (1, 2)] == [10, 10]
         manager.stop(LONG)
-        assert endpoint.texts() == [f"line {n}" for n in range(25)]
+        assert texts(endpoint) == [f"line {n}" for n in range(25)]
         assert len(endpoint.requests) == 3
 
 
@@ -138,10 +151,10 @@ def test_without_an_endpoint_the_newest_are_kept(logger: logging.Logger) -> None
     for n in range(8):
         logger.info("line %d", n)
     assert manager.health[:3] == (0, 5, 3)
-    with LogEndpoint() as endpoint:
+    with Receiver() as endpoint:
         caught.set_endpoint(endpoint.url)
         manager.stop(LONG)
-        assert endpoint.texts() == [f"line {n}" for n in range(3, 8)]
+        assert texts(endpoint) == [f"line {n}" for n in range(3, 8)]
         assert manager.health[:3] == (5, 0, 3)
 
 
@@ -151,28 +164,27 @@ def test_the_endpoint_says_when_to_come_back(
     """Break: in exporters/retry.py, ``pause``, look at the backoff alone."""
     pauses: list[float] = []
     monkeypatch.setattr(LogQueue, "pause", lambda _self, _number, seconds, _closing: pauses.append(seconds))
-    with LogEndpoint(429, 500, headers={"retry-after": "7"}) as endpoint:
+    with Receiver((429, {"retry-after": "7"}), (500, {"retry-after": "7"})) as endpoint:
         job(manager, logger)
         logger.info("line")
         manager.update_endpoint(endpoint.url)
         manager.start()
-        for _ in range(3):
-            endpoint.arrived.get(timeout=LONG)
+        endpoint.wait_for(3)
         manager.stop(LONG)
         assert pauses == [7.0, 7.0]
-        assert endpoint.texts() == ["line"]
+        assert texts(endpoint) == ["line"]
 
 
 def test_stop_does_not_wait_for_an_endpoint_that_hangs(
     manager: LogManager, logger: logging.Logger, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Break: in log_manager.py, ``stop``, join without a timeout; or do not abandon."""
-    with LogEndpoint("hang") as endpoint:
+    with Receiver("hang") as endpoint:
         job(manager, logger)
         manager.update_endpoint(endpoint.url)
         manager.start()
         logger.info("first")
-        endpoint.arrived.get(timeout=LONG)
+        endpoint.wait_for(1)
         logger.info("second")
         assert manager.stop(0.01) == 2
         assert manager.health[:3] == (0, 0, 2)
@@ -180,7 +192,7 @@ def test_stop_does_not_wait_for_an_endpoint_that_hangs(
         assert manager.stop(0.01) == 0, "a second stop changes nothing"
         logger.info("third")
         manager.start()
-        assert endpoint.arrived.get(timeout=LONG).bodies()[0]["logText"] == "third"
+        assert endpoint.wait_for(2).json()["logText"] == "third"
         assert manager.stop(LONG) == 0
         assert manager.health[:3] == (1, 0, 2)
 
@@ -209,7 +221,7 @@ def test_stop_tries_once_more_what_waits_for_later(
         pause(queue, number, seconds, closing)
 
     monkeypatch.setattr(LogQueue, "pause", seen)
-    with LogEndpoint(503, 503, headers={"retry-after": "3600"}) as endpoint:
+    with Receiver(*[(503, {"retry-after": "3600"})] * 2) as endpoint:
         job(manager, logger)
         manager.update_endpoint(endpoint.url)
         manager.start()
@@ -225,7 +237,7 @@ def test_what_is_logged_over_sending_is_not_sent(
 ) -> None:
     """With every logger heard at DEBUG, httpx's and httpcore's too. Break: in job_logs.py, hear every thread."""
     store = MemoryStore()
-    with caplog.at_level(logging.DEBUG), LogEndpoint(500, 400) as endpoint, Recorder(store, "s") as recorder:
+    with caplog.at_level(logging.DEBUG), Receiver(500, 400) as endpoint, Recorder(store, "s") as recorder:
         root = logging.getLogger()
         caught = job(manager, root, dashboard_log_level="DEBUG", namespace="", recorder=recorder)
         manager.update_endpoint(endpoint.url)
@@ -238,7 +250,7 @@ def test_what_is_logged_over_sending_is_not_sent(
         caught.cleanup()
         recorder.flush()
     assert "httpcore" in {record.name.partition(".")[0] for record in caplog.records}
-    assert {"line 0", "line 1", "line 2"} == set(endpoint.texts(400) + endpoint.texts())
+    assert {"line 0", "line 1", "line 2"} == set(texts(endpoint, 400) + texts(endpoint))
     lines = replay(store.read("s")).logs
     assert [(line.message, line.logger, line.level) for line in lines] == [(m, logger.name, "INFO") for m in mine]
 
@@ -274,18 +286,18 @@ def test_a_record_is_final_when_it_is_logged(manager: LogManager, logger: loggin
     logger.info("%d items", "three")
     logger.info(Evil())
     logger.info("odd", extra={"log_attributes": {"n": float("nan"), "o": object, "s": "\ud800"}})
-    with LogEndpoint() as endpoint:
+    with Receiver() as endpoint:
         manager.update_endpoint(endpoint.url)
         manager.start()
         manager.stop(LONG)
-        bodies = [body for request in endpoint.requests for body in request.bodies()]
-    assert bodies[0]["logText"] == "order [1]"
-    assert bodies[0]["attributes"]["order"] == [1]
-    assert bodies[1]["logText"].startswith("failed\nTraceback")
-    assert bodies[1]["logText"].endswith("ValueError: no such order")
-    assert [body["logText"] for body in bodies[2:]] == ["%d items", "<unprintable Evil>", "odd"]
-    assert bodies[4]["attributes"]["n"] is None
-    assert "$altered" not in bodies[4]
+    found = bodies(*endpoint.requests)
+    assert found[0]["logText"] == "order [1]"
+    assert found[0]["attributes"]["order"] == [1]
+    assert found[1]["logText"].startswith("failed\nTraceback")
+    assert found[1]["logText"].endswith("ValueError: no such order")
+    assert [body["logText"] for body in found[2:]] == ["%d items", "<unprintable Evil>", "odd"]
+    assert found[4]["attributes"]["n"] is None
+    assert "$altered" not in found[4]
 
 
 def test_a_record_that_cannot_be_kept_is_counted(logger: logging.Logger) -> None:
@@ -312,7 +324,7 @@ def test_nothing_secret_leaves(
     Break: in exporters/http.py, ``_without``, return the text; or in log_queue.py, show the ``Endpoint``.
     """
     store = MemoryStore()
-    with caplog.at_level(logging.DEBUG), LogEndpoint(500, 400, 400) as endpoint, Recorder(store, "s") as recorder:
+    with caplog.at_level(logging.DEBUG), Receiver(500, 400, 400) as endpoint, Recorder(store, "s") as recorder:
         manager = LogManager(flush_interval_seconds=0.0)
         caught = job(manager, logger, recorder=recorder)
         caught.update_context(authToken=TOKEN)
@@ -325,7 +337,7 @@ def test_nothing_secret_leaves(
     shown = [repr(x) + str(vars(x) if hasattr(x, "__dict__") else "") for x in (manager, caught, manager.queue)]
     shown += [repr(manager.queue.endpoint), repr(manager.health), caplog.text]
     shown += [repr(vars(record)) for record in caplog.records]
-    shown += [request.content.decode() for request in endpoint.requests]
+    shown += [request.body.decode() for request in endpoint.requests]
     shown += [event.payload for event in store.read("s")]
     for secret in (TOKEN, KEY, HEADER):
         found = [text for text in shown if secret in text.replace(f"'authToken': '{TOKEN}'", "")]
@@ -353,13 +365,13 @@ assert os.waitpid(child, 0)[1] == 0
 assert manager.health.waiting == 1
 assert manager.stop(0) == 1
 """
-    with LogEndpoint() as endpoint:
+    with Receiver() as endpoint:
         done = subprocess.run(
             [sys.executable, "-W", "ignore", "-c", script, endpoint.url], capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
         assert "1 log records were not sent: no endpoint was set" in done.stderr
-        assert endpoint.texts() == ["from the child"]
+        assert texts(endpoint) == ["from the child"]
 
 
 def test_many_threads_log_at_once(manager: LogManager, logger: logging.Logger) -> None:
@@ -369,7 +381,7 @@ def test_many_threads_log_at_once(manager: LogManager, logger: logging.Logger) -
 
     manager = LogManager(flush_interval_seconds=0.0, arrays=True)
     job(manager, logger)
-    with LogEndpoint() as endpoint:
+    with Receiver() as endpoint:
         manager.update_endpoint(endpoint.url)
         manager.start()
         threads = [threading.Thread(target=work, args=(name,)) for name in "abcd"]
@@ -379,6 +391,6 @@ def test_many_threads_log_at_once(manager: LogManager, logger: logging.Logger) -
             thread.join()
         assert manager.stop(LONG) == 0
         for name in "abcd":
-            assert [text for text in endpoint.texts() if text[0] == name] == [f"{name} {n}" for n in range(50)]
+            assert [text for text in texts(endpoint) if text[0] == name] == [f"{name} {n}" for n in range(50)]
     gc.collect()
-    assert orjson.loads(endpoint.requests[0].content)
+    assert endpoint.requests[0].json()

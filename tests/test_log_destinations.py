@@ -13,9 +13,10 @@ from exporters.destination import Busy, Refused
 from exporters.http_logs import HttpLogs
 from exporters.otel_logs import OtelLogs, SessionLine, request
 from exporters.otlp import otel_spans
-from log_endpoint import LogEndpoint
+from http_receiver import Receiver
 from projections import replay
 from strategies import JSON
+from test_job_logs import bodies, texts
 from test_log_records import TURN, hook, line
 
 OPENED = [
@@ -40,14 +41,14 @@ EVENTS = [
 def test_a_collector_gets_them_with_the_span_of_their_turn() -> None:
     """Break: in otel_logs.py, ``turn_spans``, count turns from 0; or ``SEVERITY``."""
     call = replay(EVENTS)
-    with LogEndpoint() as endpoint:
+    with Receiver() as endpoint:
         to = OtelLogs(endpoint.url, {"authorization": "key"})
         to.send(to.items(call))
         to.close()
     (got,) = endpoint.requests
     assert got.headers["content-type"] == "application/x-protobuf"
     assert got.headers["authorization"] == "key"
-    (resource,) = ExportLogsServiceRequest.FromString(got.content).resource_logs
+    (resource,) = ExportLogsServiceRequest.FromString(got.body).resource_logs
     assert {a.key: a.value.string_value for a in resource.resource.attributes} == {
         "sdk.name": "AGENTS", "sdk.version": "1.0.2", "service.name": "videosdk-otel-telemetry-agents",
     }  # fmt: skip
@@ -84,16 +85,16 @@ def test_any_attribute_can_be_sent(value: Any) -> None:
 def test_an_endpoint_gets_the_reference_s_body(arrays: bool) -> None:
     """Break: in http_logs.py, leave the context out."""
     call = replay([*EVENTS, hook(12, "set_session_id", session_id="framework-1")])
-    with LogEndpoint() as endpoint:
+    with Receiver() as endpoint:
         to = HttpLogs(endpoint.url, "room", "peer", jwt_key="key", arrays=arrays)
         items = to.items(call)
         for at in range(0, len(items), to.batch):
             to.send(items[at : at + to.batch])
         to.close()
     assert len(endpoint.requests) == (1 if arrays else 3)
-    assert endpoint.texts() == ["before", "slow", "open"]
+    assert texts(endpoint) == ["before", "slow", "open"]
     assert endpoint.requests[0].headers["authorization"] == "key"
-    slow = [body for sent in endpoint.requests for body in sent.bodies()][1]
+    slow = bodies(*endpoint.requests)[1]
     assert len(slow["attributes"].pop("dateTime")) == 23
     assert slow == {
         "logType": "WARNING", "logText": "slow", "debugMode": False, "dashboardLog": False,
@@ -132,7 +133,7 @@ def turn(at: int) -> list[Any]:
 
 @pytest.mark.parametrize("kind", [OtelLogs, HttpLogs])
 def test_it_says_what_went_wrong(kind: Any) -> None:
-    with LogEndpoint(503, 400, headers={"retry-after": "7"}) as endpoint:
+    with Receiver((503, {"retry-after": "7"}), 400) as endpoint:
         to = kind(endpoint.url)
         items = to.items(replay([line(0)]))
         with pytest.raises(Busy, match="503") as busy:

@@ -22,7 +22,7 @@ from exporters.telemetry import (
     create_span,
     shutdown_telemetry,
 )
-from log_endpoint import LogEndpoint
+from http_receiver import Receiver
 from strategies import Evil
 
 KEY = "jwt-77aa31"
@@ -38,8 +38,8 @@ def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def endpoint() -> Iterator[LogEndpoint]:
-    with LogEndpoint() as found:
+def endpoint() -> Iterator[Receiver]:
+    with Receiver() as found:
         yield found
         shutdown_telemetry()
 
@@ -49,12 +49,12 @@ def begin(url: str, **more: Any) -> None:
     auto_initialize_telemetry_and_logs("room", "peer", attributes, **more)
 
 
-def arrived(endpoint: LogEndpoint) -> list[Any]:
+def arrived(endpoint: Receiver) -> list[Any]:
     assert shutdown_telemetry()
     return [
         (resource.resource, scope.scope.name, span)
         for request in endpoint.requests
-        for resource in ExportTraceServiceRequest.FromString(request.content).resource_spans
+        for resource in ExportTraceServiceRequest.FromString(request.body).resource_spans
         for scope in resource.scope_spans
         for span in scope.spans
     ]
@@ -64,7 +64,7 @@ def texts(attributes: Any) -> dict[str, str]:
     return {attribute.key: attribute.value.string_value for attribute in attributes}
 
 
-def test_spans_arrive(endpoint: LogEndpoint, caplog: pytest.LogCaptureFixture) -> None:
+def test_spans_arrive(endpoint: Receiver, caplog: pytest.LogCaptureFixture) -> None:
     """Break: in telemetry.py, leave the numbers as they are; forget the parent; or end a span twice."""
     begin(endpoint.url, sdk_metadata={"sdk": "agents", "sdk_version": "9.9"})
     given = {"count": 7, "odd": Evil()}
@@ -91,7 +91,7 @@ def test_spans_arrive(endpoint: LogEndpoint, caplog: pytest.LogCaptureFixture) -
     assert endpoint.requests[0].headers["authorization"] == KEY
 
 
-def test_times_are_on_the_monotonic_clock(endpoint: LogEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_times_are_on_the_monotonic_clock(endpoint: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     """Break: in telemetry.py, take ``start_time`` as seconds since the epoch."""
     begin(endpoint.url)
     monkeypatch.setattr(time, "perf_counter", lambda: 100.0)
@@ -109,7 +109,7 @@ def test_times_are_on_the_monotonic_clock(endpoint: LogEndpoint, monkeypatch: py
     assert second.end_time_unix_nano == 10**18 + 1_000_000_000
 
 
-def test_headers_of_one_s_own_go_in_place_of_the_token(endpoint: LogEndpoint) -> None:
+def test_headers_of_one_s_own_go_in_place_of_the_token(endpoint: Receiver) -> None:
     """Break: in telemetry.py, send both."""
     config = {"enabled": True, "pbEndPoint": endpoint.url, "export_headers": {"x-key": "mine"}}
     begin("http://127.0.0.1:9", custom_traces_config=config)
@@ -129,7 +129,7 @@ def test_nothing_is_traced_unless_it_is_enabled(attributes: dict[str, Any] | Non
     assert shutdown_telemetry()
 
 
-def test_the_global_provider_is_set_only_if_there_is_none(endpoint: LogEndpoint) -> None:
+def test_the_global_provider_is_set_only_if_there_is_none(endpoint: Receiver) -> None:
     """Break: in telemetry.py, set it always (OpenTelemetry then logs a warning)."""
     begin(endpoint.url)
     first = trace.get_tracer_provider()
@@ -141,7 +141,7 @@ def test_the_global_provider_is_set_only_if_there_is_none(endpoint: LogEndpoint)
     first.shutdown()
 
 
-def test_a_set_provider_is_left_alone(endpoint: LogEndpoint, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_set_provider_is_left_alone(endpoint: Receiver, caplog: pytest.LogCaptureFixture) -> None:
     mine = TracerProvider(shutdown_on_exit=False)
     trace.set_tracer_provider(mine)
     begin(endpoint.url)
@@ -149,9 +149,7 @@ def test_a_set_provider_is_left_alone(endpoint: LogEndpoint, caplog: pytest.LogC
     assert caplog.text == ""
 
 
-def test_what_goes_wrong_is_logged_once_and_never_raised(
-    endpoint: LogEndpoint, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_goes_wrong_is_logged_once_and_never_raised(endpoint: Receiver, caplog: pytest.LogCaptureFixture) -> None:
     """Break: in telemetry.py, ``_once``, log always; or in ``end``, without the ``finally``."""
     begin(endpoint.url)
     for _ in range(2):
@@ -166,7 +164,7 @@ def test_what_goes_wrong_is_logged_once_and_never_raised(
 
 
 def test_without_the_extra_it_says_so(
-    endpoint: LogEndpoint, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    endpoint: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
     with caplog.at_level(logging.WARNING):

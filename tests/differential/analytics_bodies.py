@@ -12,10 +12,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,39 +23,14 @@ from exporters.playground import message
 from projections.replay import Call, replay
 from turnlog.recordings import Recording, events_of
 
+sys.path.insert(0, str(HERE.parent))
+from http_receiver import Receiver
+
 FIXTURE = HERE.parents[1] / "fixtures" / "conformance.jsonl.gz"
 SECRET = "a-token"
 OWN_HEADERS = {"X-Own": "own", "Authorization": "Bearer own"}
 Job = dict[str, Any]
 COMPARED = ("authorization", "content-type", "x-own")
-
-
-class Endpoint(BaseHTTPRequestHandler):
-    """Takes everything."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
-        headers = {name: self.headers.get(name) for name in COMPARED}
-        post = {"method": self.command, "path": self.path, "headers": headers, "body": json.loads(body)}
-        self.server.taken.append(post)  # type: ignore[attr-defined]
-        self.send_response(200)
-        self.send_header("content-length", "0")
-        self.end_headers()
-
-    def log_message(self, *_args: object) -> None: ...
-
-
-@contextmanager
-def endpoint() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Where it listens, and what it has taken."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
-    server.taken = []  # type: ignore[attr-defined]
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", server.taken  # type: ignore[attr-defined]
-    server.shutdown()
-    server.server_close()
 
 
 def routings(url: str) -> dict[str, dict[str, Any] | None]:
@@ -74,11 +45,13 @@ def routings(url: str) -> dict[str, dict[str, Any] | None]:
     }
 
 
-def by_endpoint(posts: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """In order at each endpoint: the reference sends a first turn to two of them at the same time."""
+def by_endpoint(endpoint: Receiver) -> dict[str, list[dict[str, Any]]]:
+    """What has come, in order at each address: the reference sends a first turn to two of them at the same time."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for post in posts:
-        found.setdefault(post["path"], []).append(post)
+    for request in endpoint.requests:
+        headers = {name: request.headers.get(name) for name in COMPARED}
+        found.setdefault(request.path, []).append({"headers": headers, "body": json.loads(request.body)})
+    endpoint.requests.clear()
     return found
 
 
@@ -115,15 +88,15 @@ def compare(what: str, expected: list[Any], got: list[Any]) -> list[str]:
 
 def analytics(python: Path, sessions: list[tuple[Recording, Call]]) -> tuple[int, list[str]]:
     count, mismatches = 0, []
-    with endpoint() as (url, taken):
-        for name, options in routings(url).items():
-            jobs = [(job(recording, call, url, options), call) for recording, call in sessions]
+    with Receiver() as endpoint:
+        for name, options in routings(endpoint.url).items():
+            jobs = [(job(recording, call, endpoint.url, options), call) for recording, call in sessions]
             lines = "".join(json.dumps(one) + "\n" for one, _call in jobs)
             subprocess.run([python, HERE / "reference_clients.py", "analytics"], input=lines, text=True, check=True)
-            expected, taken[:] = by_endpoint(taken), []
+            expected = by_endpoint(endpoint)
             for send in (by_destination, by_client):
-                send(jobs, url, options)
-                got, taken[:] = by_endpoint(taken), []
+                send(jobs, endpoint.url, options)
+                got = by_endpoint(endpoint)
                 for path in expected | got:
                     mismatches += compare(f"{name}, {send.__name__}, {path}", expected.get(path, []), got.get(path, []))
                     count += len(expected.get(path, []))

@@ -19,18 +19,18 @@ from differential import REFERENCE, SHOWN, reference_python
 from exporters import job_logs
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from log_endpoint import LogEndpoint
+from http_receiver import Receiver
 
 TRANSPORT = {"host", "accept", "accept-encoding", "connection", "user-agent", "content-length"}
 """Headers of the HTTP library, not of the log handler."""
 
 
-def posted(endpoint: LogEndpoint) -> dict[str, list[Any]]:
+def posted(endpoint: Receiver) -> dict[str, list[Any]]:
     """What each job posted, by its path: headers and body."""
     found = defaultdict(list)
     for request in endpoint.requests:
         headers = {name: value for name, value in request.headers.items() if name not in TRANSPORT}
-        found[request.path].append({"headers": headers, "body": request.bodies()[0]})
+        found[request.path].append({"headers": headers, "body": request.json()})
     return found
 
 
@@ -41,7 +41,7 @@ def main() -> int:
     if python is None:
         print(f"SKIPPED the comparison of log bodies: {REFERENCE} could not be installed here")
         return 0
-    with LogEndpoint() as theirs, LogEndpoint() as ours:
+    with Receiver() as theirs, Receiver() as ours:
         subprocess.run([python, log_calls.__file__, theirs.url, seed, str(jobs)], check=True)
         log_calls.run(job_logs, ours.url, seed, jobs)
         expected, got = posted(theirs), posted(ours)
