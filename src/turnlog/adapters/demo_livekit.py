@@ -48,8 +48,11 @@ class ShopAgent(Agent):  # type: ignore[misc, unused-ignore]
         return f"{order_id} has shipped"
 
 
-def new_session(caller: Caller, **changed: Any) -> Any:
-    """An `AgentSession` of scripted parts that listens to ``caller``; ``changed`` are other parts or options."""
+def new_session(caller: Caller, *, patience: float = 0.3, **changed: Any) -> Any:
+    """An `AgentSession` of scripted parts that listens to ``caller``; ``changed`` are other parts or options.
+
+    ``patience``: seconds of silence after which the caller is taken to be done.
+    """
     options: dict[str, Any] = {
         "stt": ScriptedSTT(caller),
         "llm": ScriptedLLM(*SCRIPT),
@@ -57,7 +60,7 @@ def new_session(caller: Caller, **changed: Any) -> Any:
         "vad": LoudnessVAD(),
         "turn_handling": {
             "turn_detection": "vad",
-            "endpointing": {"min_delay": 0.3, "max_delay": 1.0},
+            "endpointing": {"min_delay": patience, "max_delay": 1.0},
             "interruption": {"mode": "vad", "min_duration": 0.2, "false_interruption_timeout": 0.4},
         },
         "aec_warmup_duration": None,

@@ -72,9 +72,7 @@ class Loudspeaker(AudioOutput):  # type: ignore[misc, unused-ignore]
     """Plays in real time to nobody; can pause, and tells what was played."""
 
     def __init__(self) -> None:
-        super().__init__(
-            label="loudspeaker", capabilities=AudioOutputCapabilities(pause=True), sample_rate=SPOKEN_HZ
-        )
+        super().__init__(label="loudspeaker", capabilities=AudioOutputCapabilities(pause=True), sample_rate=SPOKEN_HZ)
         self._seconds = self._played = 0.0
         self._complete = self._paused = False
         self._playing: asyncio.Task[None] | None = None
@@ -269,9 +267,7 @@ class ScriptedTTS(tts.TTS):  # type: ignore[misc, unused-ignore]
     model, provider = "tone-1", "scripted"
 
     def __init__(self, ttfb: float = 0.08, pace: float = 0.02, fails: int = 0) -> None:
-        super().__init__(
-            capabilities=tts.TTSCapabilities(streaming=False), sample_rate=SPOKEN_HZ, num_channels=1
-        )
+        super().__init__(capabilities=tts.TTSCapabilities(streaming=False), sample_rate=SPOKEN_HZ, num_channels=1)
         self.ttfb, self.pace, self.fails = ttfb, pace, fails
 
     def synthesize(self, text: str, *, conn_options: Any = DEFAULT_API_CONNECT_OPTIONS) -> Any:
@@ -280,9 +276,7 @@ class ScriptedTTS(tts.TTS):  # type: ignore[misc, unused-ignore]
 
 class _Tone(tts.ChunkedStream):  # type: ignore[misc, unused-ignore]
     async def _run(self, output: Any) -> None:
-        output.initialize(
-            request_id=uuid.uuid4().hex[:8], sample_rate=SPOKEN_HZ, num_channels=1, mime_type="audio/pcm"
-        )
+        output.initialize(request_id=uuid.uuid4().hex[:8], sample_rate=SPOKEN_HZ, num_channels=1, mime_type="audio/pcm")
         await asyncio.sleep(self._tts.ttfb)
         if self._tts.fails > 0:
             self._tts.fails -= 1

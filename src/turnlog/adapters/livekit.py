@@ -162,7 +162,8 @@ class Adapter:
         return True  # the sum of what the metrics say; `_close` keeps the last
 
     def _close(self, event: Any) -> bool:
-        self.recorder.framework_event("session_usage", _plain(self._session.usage))
+        usage = [used.model_dump(mode="json") for used in self._session.usage.model_usage]
+        self.recorder.framework_event("session_usage", {"model_usage": usage})
         self.recorder.framework_event("close", {"reason": event.reason, "error": as_text(event.error)})
         self._finish()
         threading.Thread(target=self.close, name="turnlog-livekit-close").start()  # it may wait for the store
@@ -208,12 +209,18 @@ class Adapter:
         parts = {"stt": session.stt, "llm": session.llm, "tts": session.tts, "vad": session.vad}
         parts = {name: part for name, part in parts.items() if part is not None}
         names = ["realtime_model" if self._realtime and name == "llm" else name for name in parts]
-        recorder.configure_pipeline(_mode(parts, self._realtime), _realtime_mode(parts) if self._realtime else None, names)
+        recorder.configure_pipeline(
+            _mode(parts, self._realtime), _realtime_mode(parts) if self._realtime else None, names
+        )
         for kind, part in parts.items():
             self._component(kind, part)
         options = session.options
         endpointing, interruption = options.endpointing, options.interruption
         wait = [endpointing.get("min_delay"), endpointing.get("max_delay")]
+        if isinstance(session.turn_detection, str):
+            recorder.set_provider_info("eou", session.turn_detection, "")
+        else:
+            self._component("eou", session.turn_detection)
         recorder.set_eou_config({"mode": as_text(session.turn_detection), "min_max_speech_wait_timeout": wait})
         recorder.set_interrupt_config(
             {
@@ -261,7 +268,7 @@ def _plain(event: Any) -> dict[str, Any]:
 
 def _mode(parts: dict[str, Any], realtime: bool) -> str:
     if realtime:
-        return "realtime" if len(parts) == 1 else "hybrid"
+        return "hybrid" if {"stt", "tts"} & parts.keys() else "realtime"
     have = [name for name in ("stt", "llm", "tts") if name in parts]
     return "full_cascading" if len(have) == 3 else f"{'_'.join(have)}_only"
 

@@ -36,7 +36,7 @@ class Exchange(msgspec.Struct):
     """The user's part is complete; what comes now is the answer."""
     over: bool = False
     """Answered; a realtime model's late transcript may still come."""
-    user_started: bool = False
+    user_started_at: float | None = None
     user_ended: bool = False
     user_text: str = ""
     agent_texts: list[str] = []
@@ -81,10 +81,10 @@ class LiveKitTurns:
     def _user_speech(self, starts: bool, at: float) -> None:
         """A second start in a turn is the same speech going on: its end will be moved, and no more is said."""
         turn = self._turn = self._turn or Exchange()
-        if starts and not turn.user_started:
-            turn.user_started = True
+        if starts and turn.user_started_at is None:
+            turn.user_started_at = at
             self._at(at, created_at=at).on_user_speech_start()
-        elif turn.user_started and not starts:
+        elif turn.user_started_at is not None and not starts:
             turn.user_ended = True
             self._at(at, created_at=at).on_user_speech_end()
 
@@ -98,9 +98,11 @@ class LiveKitTurns:
         """The framework took the user's words for complete: its own measurements of them replace what was heard live."""
         metrics, text = dict(item.metrics), item.text_content or ""
         turn, answer = self._turn, self._answer or (speech.id if speech else None)
-        if turn is not None and turn.settled and not turn.user_text and "end_of_turn_delay" not in metrics:
-            turn.user_text = text
-            return self.recorder.set_user_transcript(text)  # a realtime model's, which comes when it comes
+        if self.realtime and turn is not None and "end_of_turn_delay" not in metrics and turn.user_text in ("", text):
+            if not turn.user_text:  # such a model tells it when it has it: before, during or after the answer
+                turn.user_text = text
+                self.recorder.set_user_transcript(text)
+            return
         if turn is not None and turn.settled:
             self._complete()
         turn = self._begin_with_held() or self._turn
@@ -109,7 +111,7 @@ class LiveKitTurns:
             self.recorder.start_turn()
         stopped = metrics.get("stopped_speaking_at")
         if stopped is not None:
-            if not turn.user_started and "started_speaking_at" in metrics:
+            if turn.user_started_at is None and "started_speaking_at" in metrics:
                 self._user_speech(True, metrics["started_speaking_at"])
             self._measured(turn, metrics, stopped, item, text)
         if text != turn.user_text:
@@ -154,6 +156,8 @@ class LiveKitTurns:
         if turn is not None and (turn.over or (turn.settled and turn.speech not in (None, by))):
             self._complete()
         turn = self._turn = self._turn or Exchange()
+        if self._user_speaks and not turn.settled and turn.user_started_at is not None:
+            self._held.append((True, turn.user_started_at))  # both began at once, and may yet be a barge-in
         heard_at = self.playback_started_at or at
         self._at(heard_at, created_at=at).on_agent_speech_start()
         turn.speaking = turn.settled = True
