@@ -11,6 +11,7 @@ from typing import Any
 from livekit import rtc
 from livekit.agents import llm
 from livekit.agents.metrics import RealtimeModelMetrics
+
 from turnlog.adapters.demo_livekit_parts import SPOKEN_HZ, Caller
 
 CAPABILITIES = llm.RealtimeCapabilities(

@@ -5,12 +5,9 @@ framework says of its own messages. ``make test-livekit``.
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Awaitable, Callable
+from importlib import metadata
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -19,10 +16,11 @@ import pytest
 pytest.importorskip("livekit.agents", reason="needs LiveKit Agents: make test-livekit")
 
 from livekit.agents import Agent, function_tool, llm, stt
-
-from eventstore import Event, Store, open_store
-from eventstore.codec import read_payload
 from livekit_realtime import ScriptedRealtime
+
+from eventstore import Event, Store, open_store, recover
+from eventstore.codec import clocks, read_payload
+from eventstore.errors import StoreUnavailable
 from projections.model import Turn
 from projections.replay import Call, replay
 from turnlog.adapters.demo_livekit import ShopAgent, answered, becomes, new_session, run
@@ -350,3 +348,248 @@ def test_each_message_is_in_one_turn(seen: dict[str, Seen], name: str) -> None:
 
 UNASKED = {"normal": 1, "preamble": 1, "programmatic": 2, "handoff": 1}
 """What the agent says of its own accord: a greeting, an announcement."""
+
+
+# what only some calls have -------------------------------------------------------------------------------------------
+
+
+def test_a_session_begins_with_the_framework_and_who_serves_it(seen: dict[str, Seen]) -> None:
+    normal = seen["normal"]
+    assert normal.events[0].hook == "set_framework"
+    assert normal.hooks("set_framework") == [{"name": "livekit-agents", "version": metadata.version("livekit-agents")}]
+    session = normal.call.session
+    assert (session.pipeline_mode, session.realtime_mode) == ("full_cascading", None)
+    assert session.components == ["llm", "stt", "tts", "vad"]
+    assert session.provider_per_component["llm"]["model_name"] == "script-1"
+    assert session.eou_config == {"mode": "vad", "min_max_speech_wait_timeout": [0.3, 1.0]}
+    assert session.interrupt_config is not None
+    assert session.interrupt_config["false_interrupt_pause_duration"] == 0.4
+    assert session.system_instruction == "You answer the phone of a shop."
+    assert seen["realtime_late"].call.session.realtime_mode == "full_s2s"
+    assert normal.framework_events("close") == [{"reason": "user_initiated", "error": "None"}]
+    (usage,) = normal.framework_events("session_usage")
+    assert {used["type"] for used in usage["model_usage"]} == {"llm_usage", "tts_usage"}
+
+
+def test_times_are_those_at_which_things_happened(seen: dict[str, Seen]) -> None:
+    """The VAD tells a start 40 ms and an end 100 ms late, and says so."""
+    late = [clocks(e)[0] - e.perf_ns for e in seen["normal"].events if e.hook == "on_user_speech_end"]
+    assert all(-1e9 < ns < -90e6 for ns in late)
+    start = next(e for e in seen["normal"].events if e.hook == "on_user_speech_start")
+    assert clocks(start)[0] < start.perf_ns - 30e6
+    assert clocks(start)[1] == pytest.approx(read_payload(start.payload)["$raw"]["created_at"] * 1e9, abs=1e6)
+
+
+def test_every_metric_of_a_message_is_in_the_log(seen: dict[str, Seen]) -> None:
+    kept = {e["item"]["id"]: e["item"] for e in seen["normal"].framework_events("conversation_item_added")}
+    for message in seen["normal"].messages:
+        assert kept[message.id]["metrics"] == message.metrics
+        assert kept[message.id]["text"] == message.text_content
+
+
+def test_a_barge_in_ends_the_turn_where_the_agent_fell_silent_and_begins_the_next(seen: dict[str, Seen]) -> None:
+    interrupted, next_turn = seen["barge_in"].call.turns
+    message = next(m for m in seen["barge_in"].messages if m.interrupted)
+    assert interrupted.is_interrupted
+    assert not next_turn.is_interrupted
+    assert len(seen["barge_in"].call.interruptions) == 1
+    assert interrupted.agent_speech_start_time is not None
+    assert interrupted.agent_speech_end_time is not None
+    spoke = interrupted.agent_speech_end_time - interrupted.agent_speech_start_time
+    theirs = message.metrics["stopped_speaking_at"] - message.metrics["started_speaking_at"]
+    assert spoke < theirs - 0.3  # which counts the pause, up to the final transcript
+    assert interrupted.interruption_metrics is not None
+    assert not interrupted.interruption_metrics.is_false_interrupt
+    assert next_turn.user_speech_start_time is not None
+    assert interrupted.user_speech_end_time is not None
+    assert interrupted.user_speech_end_time < next_turn.user_speech_start_time < interrupted.agent_speech_end_time
+    assert [len(turn.vad_metrics) for turn in (interrupted, next_turn)] == [1, 1]
+
+
+def test_a_false_interruption_is_a_pause_and_nothing_else(seen: dict[str, Seen]) -> None:
+    paused, next_turn = seen["false_interruption"].call.turns
+    assert not paused.is_interrupted
+    pause = paused.interruption_metrics
+    assert pause is not None
+    assert pause.is_false_interrupt
+    assert pause.resumed_after_false_interrupt
+    assert pause.false_interrupt_duration is not None
+    assert pause.false_interrupt_duration > 400
+    assert pause.false_interrupt_pause_duration == 0.4
+    assert paused.agent_speech_end_time is not None
+    assert next_turn.user_speech_start_time is not None
+    assert next_turn.user_speech_start_time > paused.agent_speech_end_time  # not the noise
+    noise = seen["false_interruption"].framework_events("user_state_changed")
+    assert [e["new_state"] for e in noise] == ["speaking", "listening"] * 3  # which is in the log all the same
+
+
+def test_a_pause_in_speech_ends_nothing(seen: dict[str, Seen]) -> None:
+    first, second = seen["pause_in_speech"].call.turns
+    assert first.user_speech == "Are you open on Sunday?"
+    assert first.user_speech_duration == pytest.approx(850, abs=100)
+    assert first.is_interrupted
+    assert second.user_speech == "Make it short please."
+    assert len(first.vad_metrics) == len(second.vad_metrics) == 1  # the rules would hand a second one on
+
+
+def test_words_added_while_the_agent_thinks_are_the_next_turn(seen: dict[str, Seen]) -> None:
+    first, second = seen["while_thinking"].call.turns
+    assert (first.user_speech, first.agent_speech) == ("I want to return a jacket.", None)
+    assert (second.user_speech, second.agent_speech) == ("Make it short please.", "Thirty days.")
+    assert second.user_speech_duration == pytest.approx(500, abs=100)
+
+
+def test_tools(seen: dict[str, Seen]) -> None:
+    turn = seen["preamble"].turn("order A17")
+    (tool,) = turn.function_tool_metrics
+    assert (tool.tool_name, tool.tool_params) == ("order_status", {"order_id": "A17"})
+    assert tool.tool_response == {"output": "A17 has shipped", "is_error": False}
+    assert 200 <= tool.latency < 400
+    assert turn.user_speech_end_time < tool.start_time < tool.end_time < turn.agent_speech_start_time
+    assert turn.agent_speech == "Let me look. It has shipped."
+
+
+def test_a_handoff_and_the_new_agents_own_model(seen: dict[str, Seen]) -> None:
+    call = seen["handoff"].call
+    assert call.session.system_instruction == "Sell."
+    assert call.session.provider_per_component["llm"]["model_name"] == "sales-1"
+    assert len(seen["handoff"].hooks("set_a2a_handoff")) == 1
+
+
+def test_errors_are_in_the_turn_that_failed(seen: dict[str, Seen]) -> None:
+    for name, source, text in (
+        ("failing_llm", "LLM", "the LLM is down"),
+        ("failing_tts", "TTS", "the scripted TTS is"),
+    ):
+        failed, well = seen[name].call.turns
+        assert [error["source"] for error in failed.errors] == [source]
+        assert text in failed.errors[0]["message"]
+        assert well.errors == []
+        assert well.agent_speech == "Thirty days."
+
+
+@pytest.mark.parametrize(("name", "component"), [("fallback_llm", "llm"), ("fallback_stt", "stt")])
+def test_a_fallback_names_who_failed_and_who_serves(seen: dict[str, Seen], name: str, component: str) -> None:
+    (turn,) = seen[name].call.turns
+    failed = [f for f in turn.fallback_events if not f.is_recovery]
+    assert [f.component_type for f in failed] == [component.upper()]
+    if component == "llm":
+        assert [s["model_name"] for s in seen[name].hooks("update_provider_class")] == ["backup"]
+        assert seen[name].call.session.provider_per_component["llm"]["model_name"] == "backup"
+
+
+def test_a_hang_up_completes_what_there_was(seen: dict[str, Seen]) -> None:
+    (turn,) = seen["hang_up_while_spoken_to"].call.turns
+    assert turn.agent_speech_end_time is not None
+    (spoken,) = seen["hang_up_while_speaking"].call.discarded
+    assert spoken.turn.user_speech_start_time is not None
+    assert spoken.turn.user_speech_end_time is None
+
+
+def test_realtime_models(seen: dict[str, Seen]) -> None:
+    for name in ("realtime_early", "realtime_late"):
+        turns = seen[name].call.turns
+        assert [turn.user_speech for turn in turns] == ["Hello there.", "Tell me all.", "Stop please."]
+        assert [turn.is_interrupted for turn in turns] == [False, True, False]
+        for turn in turns:
+            assert turn.realtime_metrics[-1].realtime_input_audio_tokens == 7
+            assert turn.realtime_metrics[-1].realtime_ttfb == pytest.approx(response_ms(turn), abs=0.001)
+
+
+def test_spans_nest_in_the_session(seen: dict[str, Seen]) -> None:
+    call = seen["normal"].call
+    names = [span.name for span in call.spans]
+    assert [name for name in names if name.startswith("Turn #")] == ["Turn #1", "Turn #2", "Turn #3"]
+    assert names[-1].startswith("Agent Session: ")
+    assert call.open_spans == []
+
+
+# guests --------------------------------------------------------------------------------------------------------------
+
+
+def test_events_that_cannot_be_read_are_counted_and_the_call_goes_on(seen: dict[str, Seen]) -> None:
+    broken = seen["broken_events"]
+    assert broken.adapter.failed == 3
+    assert broken.adapter.last_error == "RuntimeError: no type here"
+    assert broken.call.turns[-1].agent_speech == "Okay."
+    assert broken.framework_events("overlapping_speech") == [
+        {"text": "namespace(type='overlapping_speech', detected_at=1.0)"}
+    ]
+    assert all(s.adapter.failed == 0 for name, s in seen.items() if name != "broken_events")
+
+
+def test_a_store_that_is_down_is_not_the_calls_business(tmp_path: Path) -> None:
+    store = open_store(f"sqlite:///{tmp_path}/calls.db")
+
+    def down(_events: object) -> list[int]:
+        raise StoreUnavailable("the store is down")
+
+    async def call() -> Adapter:
+        caller = Caller()
+        session = new_session(caller, llm=ScriptedLLM(SHORT))
+        adapter = attach(session, store, session_id="down")
+        with pytest.MonkeyPatch.context() as broken:
+            broken.setattr(store, "append", down)
+            await session.start(Agent(instructions="Be brief."), record=False)
+            await one_question(session, caller)
+            await session.aclose()
+            assert not await asyncio.to_thread(adapter.close, 0.1)
+        return adapter
+
+    assert asyncio.run(asyncio.wait_for(call(), 30)).failed == 0
+    recover(store, store.journal)
+    (turn,) = replay(store.read("down")).turns
+    assert (turn.user_speech, turn.agent_speech) == ("Make it short please.", "Thirty days.")
+
+
+KILLED = """
+import asyncio, sys
+from eventstore import open_store
+from livekit.agents import Agent
+from turnlog.adapters.demo_livekit import becomes, new_session
+from turnlog.adapters.demo_livekit_parts import Caller, Reply, ScriptedLLM
+from turnlog.adapters.livekit import attach
+
+async def call():
+    caller = Caller()
+    session = new_session(caller, llm=ScriptedLLM(Reply("", "This will take a while to say, and nobody will hear it all.")))
+    attach(session, open_store(sys.argv[1]), session_id="killed")
+    await session.start(Agent(instructions=""), record=False)
+    await caller.say("What is your return policy?")
+    await becomes(session, "speaking")
+    await asyncio.sleep(0.2)  # the LLM's and the TTS's own measurements
+    print("speaking", flush=True)
+    await asyncio.sleep(60)
+
+asyncio.run(call())
+"""
+
+
+def test_of_a_killed_agent_the_last_turn_is_there(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/calls.db"
+    agent = subprocess.Popen([sys.executable, "-c", KILLED, url], stdout=subprocess.PIPE, text=True)
+    assert agent.stdout is not None
+    assert agent.stdout.readline() == "speaking\n"
+    agent.kill()
+    agent.wait()
+    agent.stdout.close()
+    store = open_store(url)
+    recover(store, store.journal)
+    call = replay(store.read("killed"))
+    assert call.turns == []
+    turn = call.current_turn
+    assert turn is not None
+    assert turn.user_speech == "What is your return policy?"
+    assert turn.agent_speech_start_time is not None
+    assert turn.agent_speech_end_time is None
+    assert turn.llm_metrics[-1].llm_ttft == pytest.approx(100, abs=50)
+
+
+def test_the_demo_has_what_it_promises(tmp_path: Path) -> None:
+    store = open_store(f"sqlite:///{tmp_path}/calls.db")
+    asyncio.run(asyncio.wait_for(run(store, "demo"), 30))
+    turns = replay(store.read("demo")).turns
+    assert len(turns) == 5
+    assert turns[0].user_speech is None
+    assert [turn.is_interrupted for turn in turns] == [False, False, False, True, False]
+    assert [tool for turn in turns for tool in turn.function_tools_called] == ["order_status"]

@@ -1,4 +1,4 @@
-"""A scripted LiveKit agent, recorded: a greeting, two ordinary turns, a tool call and a barge-in, in about eight seconds."""
+"""A scripted LiveKit agent, recorded: a greeting, two ordinary turns, a tool call and a barge-in, in eight seconds."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from livekit.agents import (  # type: ignore[import-not-found, unused-ignore]
 from eventstore import Store
 from turnlog.adapters.demo_livekit_parts import (
     Caller,
-    Loudspeaker,
     LoudnessVAD,
+    Loudspeaker,
     Reply,
     ScriptedLLM,
     ScriptedSTT,

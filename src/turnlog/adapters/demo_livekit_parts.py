@@ -1,7 +1,7 @@
 """A caller, a loudspeaker and providers for LiveKit Agents that need no network, no sound card and no model.
 
-All of them run in real time, with the delays they are given. The sounds are square waves: the VAD only asks whether it is
-loud, and the STT knows what the caller was given to say.
+All of them run in real time, with the delays they are given. A sound is loud or it is not, which is all that the VAD
+asks, and the STT knows what the caller was given to say.
 """
 
 from __future__ import annotations

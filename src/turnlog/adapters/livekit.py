@@ -6,6 +6,7 @@ and that nothing of it ever reaches the framework: each callback is guarded, and
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Coroutine
@@ -37,7 +38,7 @@ def attach(session: Any, store: Store, *, session_id: str | None = None) -> Adap
 
 
 class Adapter:
-    """Listens to one session. ``failed`` counts the events it could not translate, ``last_error`` is the last reason."""
+    """Listens to one session. ``failed`` counts the events it could not translate, ``last_error`` says why."""
 
     def __init__(self, session: Any, recorder: Recorder) -> None:
         self.recorder = recorder
@@ -192,7 +193,7 @@ class Adapter:
             self.recorder.update_provider_class(kind.upper(), label, model)
 
     def _follow_output(self) -> None:
-        """Playback tells to the point when the agent is first heard; the output may be replaced while the call goes on."""
+        """Playback tells exactly when the agent is first heard; the output may be replaced during the call."""
         output = self._session.output.audio
         if output is not None and output is not self._output:
             self._output = output
@@ -279,7 +280,5 @@ def _realtime_mode(parts: dict[str, Any]) -> str:
 
 def _now(hook: Coroutine[Any, Any, None]) -> None:
     """Call a hook that is a coroutine only by name: it awaits nothing."""
-    try:
+    with contextlib.suppress(StopIteration):
         hook.send(None)
-    except StopIteration:
-        pass

@@ -95,7 +95,7 @@ class LiveKitTurns:
             self._at(event.created_at).set_user_transcript(turn.user_text)
 
     def user_message(self, item: Any, speech: Speech | None) -> None:
-        """The framework took the user's words for complete: its own measurements of them replace what was heard live."""
+        """The framework takes the user's words for complete: its measurements of them replace what was heard live."""
         metrics, text = dict(item.metrics), item.text_content or ""
         turn, answer = self._turn, self._answer or (speech.id if speech else None)
         if self.realtime and turn is not None and "end_of_turn_delay" not in metrics and turn.user_text in ("", text):
@@ -181,7 +181,7 @@ class LiveKitTurns:
         turn.tts_start = None  # the next message of this speech begins anew
 
     def _user_heard_until(self, turn: Exchange, metrics: dict[str, Any]) -> None:
-        """Realtime models measure the user's end where no message of the user's tells it: it follows from the latency."""
+        """With a realtime model no message tells when the user ended; it follows from the latency."""
         if self.realtime and turn.user_ended and {"e2e_latency", "started_speaking_at"} <= metrics.keys():
             ended = metrics["started_speaking_at"] - metrics["e2e_latency"]
             self._at(ended, **_numbers(metrics)).on_user_speech_end()
@@ -224,7 +224,7 @@ class LiveKitTurns:
     # measurements ----------------------------------------------------------------------------------------------
 
     def metrics(self, metrics: Any) -> None:
-        """A component's own: of a speech that may not have been chosen yet, as the LLM may start before the user's end."""
+        """A component's own. Its speech may not have been chosen yet: the LLM may start before the user's end."""
         kind, speech = metrics.type, getattr(metrics, "speech_id", None)
         if kind == "eou_metrics":
             self._answer = speech
