@@ -58,6 +58,7 @@ class Adapter:
         self._providers: dict[str, tuple[str, str]] = {}
         self._finished = False
         self._closing = threading.Lock()
+        self._stored: bool | None = None
         self._guard(self._begin)()
         for name in get_args(EventTypes):
             self._listen(session, name, self._heard(name))
@@ -255,7 +256,9 @@ class Adapter:
         """
         self._guard(self._finish)()
         with self._closing:
-            return self.recorder.close(timeout)
+            if self._stored is None:
+                self._stored = self.recorder.close(timeout)
+            return self._stored
 
 
 def _plain(event: Any) -> dict[str, Any]:
