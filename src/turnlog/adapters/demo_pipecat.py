@@ -139,9 +139,7 @@ class ScriptedSTT(STTService):
     """Knows what the caller says; gives words a while after the sound has ended. Fails on the word ``crackle``."""
 
     def __init__(self, caller: Caller, **service: Any) -> None:
-        super().__init__(
-            ttfs_p99_latency=0.3, settings=STTSettings(model="scripted-stt", language=None), **service
-        )
+        super().__init__(ttfs_p99_latency=0.3, settings=STTSettings(model="scripted-stt", language=None), **service)
         self._caller, self._given = caller, 0
 
     def can_generate_metrics(self) -> bool:
@@ -159,7 +157,7 @@ class ScriptedSTT(STTService):
         yield None
 
     async def _later(self, text: str) -> None:
-        await self.push_frame(f.InterimTranscriptionFrame(text.split()[0], "caller", time_now_iso8601()))
+        await self.push_frame(f.InterimTranscriptionFrame(text.split(maxsplit=1)[0], "caller", time_now_iso8601()))
         await asyncio.sleep(STT_SECONDS)
         await self.push_frame(f.TranscriptionFrame(text, "caller", time_now_iso8601()))
 

@@ -14,7 +14,7 @@ from eventstore.happened import Happened
 from eventstore.recorder import Recorder
 
 PAUSE_NS = 2_500_000_000
-"""An agent that is silent for longer, and at work on nothing, is done (`TurnTrackingObserver`: turn_end_timeout_secs)."""
+"""An agent that is silent for longer, and at work on nothing, is done (`TurnTrackingObserver` has the same pause)."""
 CUT_NS = 100_000_000
 """How long after a barge-in the agent's end and last words are waited for; they come in a few milliseconds."""
 
@@ -53,12 +53,16 @@ class Turns:
         self._tools: dict[str, At] = {}
         self._llm_runs = self._llm_counts = self._token_due = self._audio_due = False
         self._usage: dict[str, Any] | None = None
+        self._errors: dict[str, str] = {}
+        """The last one of each source, as a reason to switch."""
         self.open = False
         self._begin()
 
     def _begin(self) -> None:
         """What is known of a turn that is new."""
         self._user_turn = self._heard = self._answered = self._doubted = self._tts = self._interim = False
+        self._since: At | None = None
+        """The user speaks; then they are silent, and there are final words."""
         self._silent: At | None = None
         self._final: At | None = None
         self._said: list[str] = []
@@ -112,9 +116,12 @@ class Turns:
         if self._cut is not None:
             if wall_ns - self._cut.wall_ns >= CUT_NS:
                 self._settle()
-        elif self._paused is not None and wall_ns - self._paused.wall_ns >= PAUSE_NS:
-            if not (self._tools or self._llm_runs):
-                self.end(At(wall_ns, {"silent_since_ns": self._paused.wall_ns}))
+        elif self._paused is not None and wall_ns - self._paused.wall_ns >= PAUSE_NS and not self._works:
+            self.end(At(wall_ns, {"silent_since_ns": self._paused.wall_ns}))
+
+    @property
+    def _works(self) -> bool:
+        return self._llm_runs or bool(self._tools)
 
     def _settle(self) -> None:
         """Close a turn in which the user barged in, and open the next."""
@@ -145,19 +152,17 @@ class Turns:
 
     def _listen(self, at: At) -> None:
         self._user_turn, self._interim = True, False
-        noise, words = self._noise, self._words
-        self._noise, self._words = None, []
+        noise, self._noise = self._noise, None
         if self._heard:  # they go on, before they got an answer; what was being said of one is void
             self._tts = self._audio_due = False
             return
         self._heard = True
-        start = self._vad or (noise[0] if noise else words[0][0] if words else at)
-        self._at(start).on_user_speech_start()
-        if self._vad is None and noise is not None:
-            self._fell_silent(noise[1])
-        for when, text in words:
-            if when.wall_ns >= start.wall_ns:
-                self._transcribed(when, text)
+        self._since = self._vad or (noise[0] if noise else self._words[0][0] if self._words else at)
+        self._at(self._since).on_user_speech_start()
+        if self._vad is None:
+            if noise is not None:
+                self._fell_silent(noise[1])
+            self._take_words(self._since)
 
     def user_turn_stopped(self, at: At) -> None:
         """Pipecat takes the user to be done. Without a voice detector, that is also when they fell silent."""
@@ -167,6 +172,7 @@ class Turns:
         self._user_turn = False
         if self._silent is None and self._vad is None:
             self._fell_silent(at)
+        self._take_words(self._since or at)
         since = max((moment for moment in (self._silent, self._final) if moment), key=lambda m: m.wall_ns, default=at)
         self._at(since).on_eou_start()
         self._at(at).on_eou_complete()
@@ -198,6 +204,7 @@ class Turns:
     def _fell_silent(self, at: At) -> None:
         self._silent = at
         self._at(at).on_user_speech_end()
+        self._take_words(self._since or at)
 
     def interim(self, at: At, text: str) -> None:
         self._settle()
@@ -208,18 +215,26 @@ class Turns:
             self._at(at).on_stt_interim_end()
 
     def transcript(self, at: At, text: str) -> None:
-        """Final words. Those of no turn are kept until it is known whether they begin one."""
+        """Final words. They are kept until it is known whether they are of a turn, and when the voice ended."""
         self._settle()
-        if self._heard and not self._answered:
+        if self._heard and not self._answered and self._vad is None:
             self._transcribed(at, text)
         else:
             self._words.append((at, text))
             self.note(at, "transcript", text=text)
 
+    def _take_words(self, since: At) -> None:
+        words, self._words = self._words, []
+        for at, text in words:
+            if at.wall_ns >= since.wall_ns:
+                self._transcribed(at, text)
+
     def _transcribed(self, at: At, text: str) -> None:
-        """STT takes as long as from the user's silence to the words; none if they are still speaking."""
-        self._at(self._silent if self._silent is not None and self._vad is None else at).on_stt_start()
-        self._at(at).on_stt_complete(text)
+        """STT takes as long as from the user's silence to the words; no time if they spoke on."""
+        after_silence = self._silent is not None and self._vad is None and self._silent.wall_ns < at.wall_ns
+        hooks = self._at(at)
+        (self._at(self._silent) if after_silence and self._silent else hooks).on_stt_start()
+        hooks.on_stt_complete(text)
         self._final = at
         self._said.append(text)
         if not self._user_turn:
@@ -354,15 +369,16 @@ class Turns:
         )
 
     def failed(self, at: At, source: str, message: str) -> None:
+        self._errors[source] = message
         self._at(at).add_error(source, message)
 
-    def switched(self, at: At, component: str, old: str, new: str, model: str, reason: str) -> None:
+    def switched(self, at: At, component: str, old: str, new: str, model: str) -> None:
         """Another provider serves a component (``stt``, ``llm``, ``tts``) from now on."""
         self._settle()
         hooks, time = self._at(at), self._perf_seconds(at.wall_ns)
         event = {
             "component_type": component.upper(),
-            "message": reason,
+            "message": self._errors.pop(component.upper(), "switched on demand"),
             "start_time": time,
             "end_time": time,
             "original_provider_label": old,
