@@ -138,8 +138,8 @@ class ToneDetector(VADAnalyzer):
 class ScriptedSTT(STTService):
     """Knows what the caller says; gives words a while after the sound has ended. Fails on the word ``crackle``."""
 
-    def __init__(self, caller: Caller, **service: Any) -> None:
-        super().__init__(ttfs_p99_latency=0.3, settings=STTSettings(model="scripted-stt", language=None), **service)
+    def __init__(self, caller: Caller) -> None:
+        super().__init__(ttfs_p99_latency=0.3, settings=STTSettings(model="scripted-stt", language=None))
         self._caller, self._given = caller, 0
 
     def can_generate_metrics(self) -> bool:
@@ -165,13 +165,13 @@ class ScriptedSTT(STTService):
 class ScriptedLLM(LLMService):
     """Gives the next reply, word by word."""
 
-    def __init__(self, replies: Iterable[Reply], *, realtime: bool = False, ttft: float = TTFT_SECONDS, **more: Any):
+    def __init__(self, replies: Iterable[Reply], *, ttft: float = TTFT_SECONDS) -> None:
         settings = LLMSettings(
             model="scripted-llm", system_instruction=None, temperature=None, max_tokens=None, top_p=None, top_k=None,
             frequency_penalty=None, presence_penalty=None, seed=None, filter_incomplete_user_turns=False,
             user_turn_completion_config=None,
         )  # fmt: skip
-        super().__init__(settings=settings, **more)
+        super().__init__(settings=settings)
         self._replies, self._ttft = iter(replies), ttft
 
     def can_generate_metrics(self) -> bool:
@@ -207,20 +207,19 @@ class ScriptedLLM(LLMService):
 class ScriptedTTS(TTSService):
     """Makes a tone of the length of the text."""
 
-    def __init__(self, ttfb: float = TTS_SECONDS, **service: Any) -> None:
+    def __init__(self) -> None:
         settings = TTSSettings(model="scripted-tts", voice="tone", language=None)
         super().__init__(
             push_start_frame=True, push_stop_frames=True, stop_frame_timeout_s=0.5, sample_rate=RATE,
-            settings=settings, **service,
+            settings=settings,
         )  # fmt: skip
-        self._ttfb = ttfb
 
     def can_generate_metrics(self) -> bool:
         return True
 
     async def run_tts(self, text: str, context_id: str) -> AsyncGenerator[f.Frame | None, None]:
         await self.start_tts_usage_metrics(text)
-        await asyncio.sleep(self._ttfb)
+        await asyncio.sleep(TTS_SECONDS)
         for _ in range(math.ceil(len(text) * SECONDS_PER_LETTER / 0.1)):
             await self.stop_ttfb_metrics()
             yield f.TTSAudioRawFrame(TONE * 5, RATE, 1, context_id=context_id)
@@ -232,20 +231,29 @@ class Ear(BaseObserver):
     def __init__(self) -> None:
         super().__init__(observe_every_push=False)
         self.changed = asyncio.Condition()
-        self.speaking, self.speeches = False, 0
+        self.speaking, self.speeches, self.errors = False, 0, 0
 
     async def on_push_frame(self, data: FramePushed) -> None:
-        if isinstance(data.frame, (f.BotStartedSpeakingFrame, f.BotStoppedSpeakingFrame)):
+        frame = data.frame
+        if isinstance(frame, (f.BotStartedSpeakingFrame, f.BotStoppedSpeakingFrame, f.ErrorFrame)):
             async with self.changed:
-                speaking = isinstance(data.frame, f.BotStartedSpeakingFrame)
-                self.speeches += speaking and not self.speaking
-                self.speaking = speaking
+                if isinstance(frame, f.ErrorFrame):
+                    self.errors += 1
+                else:
+                    speaking = isinstance(frame, f.BotStartedSpeakingFrame)
+                    self.speeches += speaking and not self.speaking
+                    self.speaking = speaking
                 self.changed.notify_all()
 
     async def starts(self, speech: int) -> None:
         """Until the agent begins to speak for the ``speech``-th time."""
         async with self.changed:
             await self.changed.wait_for(lambda: self.speeches >= speech)
+
+    async def fails(self, errors: int) -> None:
+        """Until so many errors were reported."""
+        async with self.changed:
+            await self.changed.wait_for(lambda: self.errors >= errors)
 
     async def ends(self, speech: int) -> None:
         async with self.changed:
@@ -277,8 +285,10 @@ class Scene:
                 vad_analyzer=detector, user_turn_strategies=UserTurnStrategies(start=start, stop=[stop])
             ),
         )
-        microphone, loudspeaker = Microphone(self.caller, params), Loudspeaker(params)
-        steps = [microphone, ScriptedSTT(self.caller), pair.user(), llm, tts or ScriptedTTS(), loudspeaker]
+        realtime = isinstance(llm, LLMService) and llm.service_metadata_frame().is_realtime_service
+        hears = [] if realtime else [ScriptedSTT(self.caller)]
+        speaks = [] if realtime else [tts or ScriptedTTS()]
+        steps = [Microphone(self.caller, params), *hears, pair.user(), llm, *speaks, Loudspeaker(params)]
         self.worker = PipelineWorker(
             Pipeline([*steps, pair.assistant()]),
             params=PipelineParams(
@@ -333,7 +343,7 @@ REPLIES: list[Reply] = [
 ]
 
 
-async def _script(scene: Scene) -> None:
+async def script(scene: Scene) -> None:
     await scene.greet()
     await scene.ear.ends(1)
     await scene.say("Where is my order?")
@@ -347,4 +357,4 @@ async def _script(scene: Scene) -> None:
 
 async def run(store: Store, session_id: str) -> None:
     """A greeting, a question that needs a tool, a second one, and a barge-in into its answer; about 8 seconds."""
-    await Scene(REPLIES, [TurnlogObserver(store, session_id, agent_name="demo")]).play(_script)
+    await Scene(REPLIES, [TurnlogObserver(store, session_id, agent_name="demo")]).play(script)

@@ -51,6 +51,8 @@ class Turns:
         self._ahead: list[tuple[At, str, tuple[Any, ...]]] = []
         """Work on an answer that is of no turn so far."""
         self._tools: dict[str, At] = {}
+        self._worked_ns = 0
+        """When a tool, or the model, was done last."""
         self._llm_runs = self._llm_counts = self._token_due = self._audio_due = False
         self._usage: dict[str, Any] | None = None
         self._errors: dict[str, str] = {}
@@ -116,12 +118,10 @@ class Turns:
         if self._cut is not None:
             if wall_ns - self._cut.wall_ns >= CUT_NS:
                 self._settle()
-        elif self._paused is not None and wall_ns - self._paused.wall_ns >= PAUSE_NS and not self._works:
-            self.end(At(wall_ns, {"silent_since_ns": self._paused.wall_ns}))
-
-    @property
-    def _works(self) -> bool:
-        return self._llm_runs or bool(self._tools)
+        elif self._paused is not None and not self._llm_runs and not self._tools:
+            idle_since_ns = max(self._paused.wall_ns, self._worked_ns)
+            if wall_ns - idle_since_ns >= PAUSE_NS:
+                self.end(At(wall_ns, {"idle_since_ns": idle_since_ns}))
 
     def _settle(self) -> None:
         """Close a turn in which the user barged in, and open the next."""
@@ -270,6 +270,7 @@ class Turns:
 
     def llm_ended(self, at: At) -> None:
         self._llm_runs = self._token_due = False
+        self._worked_ns = at.wall_ns
         self._llm("on_llm_complete", at)
         self._flush_usage(at)
 
@@ -360,6 +361,7 @@ class Turns:
     def tool_ended(self, at: At, call: str, name: str, arguments: Any, result: Any) -> None:
         self._settle()
         start = self._tools.pop(call, at)
+        self._worked_ns = at.wall_ns
         self._at(at).add_function_tool_call(
             name,
             dict(arguments) if isinstance(arguments, Mapping) else arguments,
