@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint types unit differential test-phoenix wheel mutants bench clean
+.PHONY: demo test lint types unit differential test-phoenix test-pipecat wheel mutants bench clean
 
 demo: $(VENV)/installed
 	@$(BIN)/turnlog demo
@@ -31,6 +31,10 @@ differential: $(VENV)/ready
 # Against a real Arize Phoenix, in an environment of its own (a large one). Its pytest plugin is not for us.
 test-phoenix: .venv-phoenix/ready
 	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 .venv-phoenix/bin/python -m pytest tests/phoenix
+
+# Beside the real Pipecat, in an environment of its own; its version is pinned in the requirements file.
+test-pipecat: .venv-pipecat/ready
+	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 .venv-pipecat/bin/python -m pytest tests/adapters/test_pipecat.py
 
 # A wheel, installed elsewhere, has to work as a clone does.
 wheel: $(VENV)/ready
@@ -64,5 +68,10 @@ $(VENV)/ready-bench: pyproject.toml | $(VENV)/bin/python
 	.venv-phoenix/bin/python -m pip --disable-pip-version-check --quiet install --editable '.[dev]' arize-phoenix
 	@touch $@
 
+.venv-pipecat/ready: pyproject.toml tests/adapters/requirements-pipecat.txt
+	test -x .venv-pipecat/bin/python || $(PYTHON) -m venv .venv-pipecat
+	.venv-pipecat/bin/python -m pip --disable-pip-version-check --quiet install --editable '.[dev]' -r tests/adapters/requirements-pipecat.txt
+	@touch $@
+
 clean:
-	rm -rf $(VENV) .venv-reference .venv-phoenix dist build
+	rm -rf $(VENV) .venv-reference .venv-phoenix .venv-pipecat dist build

@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from typing import Any, NamedTuple
 
+from loguru import logger
 from pipecat.audio.vad.vad_analyzer import VADAnalyzer, VADParams
 from pipecat.frames import frames as f
 from pipecat.metrics.metrics import LLMTokenUsage
@@ -356,5 +357,9 @@ async def script(scene: Scene) -> None:
 
 
 async def run(store: Store, session_id: str) -> None:
-    """A greeting, a question that needs a tool, a second one, and a barge-in into its answer; about 8 seconds."""
-    await Scene(REPLIES, [TurnlogObserver(store, session_id, agent_name="demo")]).play(script)
+    """A greeting, a question that needs a tool, a second one, and a barge-in into its answer; about 6 seconds."""
+    logger.disable("pipecat")  # it tells every step
+    try:
+        await Scene(REPLIES, [TurnlogObserver(store, session_id, agent_name="demo")]).play(script)
+    finally:
+        logger.enable("pipecat")

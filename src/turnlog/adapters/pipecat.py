@@ -92,7 +92,7 @@ class TurnlogObserver(BaseObserver):
             await asyncio.to_thread(self.recorder.close, CLOSE_SECONDS)
         except Exception as error:  # noqa: BLE001 - as above
             self._fail(error)
-        await super().cleanup()
+        await super().cleanup()  # type: ignore[no-untyped-call]
 
     def _fail(self, error: Exception) -> None:
         self.failed += 1
@@ -137,8 +137,8 @@ class TurnlogObserver(BaseObserver):
                 recorder.set_provider_info(component, type(service).__name__, model_of(service))
         llm = self._providers.get("llm")
         self._turns.realtime = isinstance(llm, LLMService) and llm.service_metadata_frame().is_realtime_service
-        mode = ("realtime", "full_s2s") if self._turns.realtime else ("full_cascading", None)
-        recorder.configure_pipeline(*mode, sorted(self._providers))
+        pipeline, realtime = ("realtime", "full_s2s") if self._turns.realtime else ("full_cascading", None)
+        recorder.configure_pipeline(pipeline, realtime, sorted(self._providers))
         recorder.set_eou_config({})  # Pipecat's are strategies, without settings that tell
         recorder.set_traces_flow_manager(self)
         recorder.traces.start_agent_joined_meeting({"agent_name": self.agent_name, "peerId": recorder.session_id})
