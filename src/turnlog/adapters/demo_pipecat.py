@@ -60,22 +60,35 @@ Reply = str | Call | Exception
 
 
 class Caller:
-    """What comes in over the line: utterances, in frames of 20 ms."""
+    """What comes in over the line, in frames of 20 ms: utterances and silence. Scripts tell the time by it."""
 
     def __init__(self) -> None:
         self.frame = 0
         self.ends: list[tuple[int, str]] = []
         """The frame after each utterance, with its words."""
         self._until = 0
+        self._awaited: list[tuple[int, asyncio.Event]] = []
 
-    def say(self, text: str, seconds: float) -> float:
-        """Speak; returns how long it takes. Without words it is only noise."""
+    async def say(self, text: str, seconds: float) -> None:
+        """Speak, until silent again. Without words it is only noise."""
         self._until = self.frame + math.ceil(seconds / FRAME_SECONDS)
         self.ends.append((self._until, text))
-        return seconds
+        await self._reaches(self._until)
+
+    async def pause(self, seconds: float) -> None:
+        await self._reaches(self.frame + math.ceil(seconds / FRAME_SECONDS))
+
+    async def _reaches(self, frame: int) -> None:
+        reached = asyncio.Event()
+        self._awaited.append((frame, reached))
+        await reached.wait()
 
     def next(self) -> bytes:
         self.frame += 1
+        for frame, reached in self._awaited:
+            if self.frame >= frame:
+                reached.set()
+        self._awaited = [(frame, reached) for frame, reached in self._awaited if not reached.is_set()]
         return TONE if self.frame <= self._until else SILENCE
 
 
@@ -137,7 +150,7 @@ class ToneDetector(VADAnalyzer):
 
 
 class ScriptedSTT(STTService):
-    """Knows what the caller says; gives words a while after the sound has ended. Fails on the word ``crackle``."""
+    """Knows what the caller says, and gives the words a while after the voice has ended. Fails at ``crackle``."""
 
     def __init__(self, caller: Caller) -> None:
         super().__init__(ttfs_p99_latency=0.3, settings=STTSettings(model="scripted-stt", language=None))
@@ -147,15 +160,19 @@ class ScriptedSTT(STTService):
         return True
 
     async def run_stt(self, audio: bytes) -> AsyncGenerator[f.Frame | None, None]:
-        ends = self._caller.ends
-        while self._given < len(ends) and self._caller.frame >= ends[self._given][0]:
-            text = ends[self._given][1]
-            self._given += 1
-            if text == "crackle":
-                await self.push_error("scripted failure of the STT")
-            elif text:
-                self.create_task(self._later(text))
         yield None
+
+    async def process_frame(self, frame: f.Frame, direction: FrameDirection) -> None:
+        await super().process_frame(frame, direction)
+        if isinstance(frame, f.VADUserStoppedSpeakingFrame):
+            ends = self._caller.ends
+            while self._given < len(ends) and self._caller.frame >= ends[self._given][0]:
+                text = ends[self._given][1]
+                self._given += 1
+                if text == "crackle":
+                    await self.push_error("scripted failure of the STT")
+                elif text:
+                    self.create_task(self._later(text))
 
     async def _later(self, text: str) -> None:
         await self.push_frame(f.InterimTranscriptionFrame(text.split(maxsplit=1)[0], "caller", time_now_iso8601()))
@@ -232,24 +249,32 @@ class Ear(BaseObserver):
     def __init__(self) -> None:
         super().__init__(observe_every_push=False)
         self.changed = asyncio.Condition()
-        self.speaking, self.speeches, self.errors = False, 0, 0
+        self.speaking, self.speeches, self.errors, self.thoughts = False, 0, 0, 0
 
     async def on_push_frame(self, data: FramePushed) -> None:
-        frame = data.frame
-        if isinstance(frame, (f.BotStartedSpeakingFrame, f.BotStoppedSpeakingFrame, f.ErrorFrame)):
-            async with self.changed:
-                if isinstance(frame, f.ErrorFrame):
+        async with self.changed:
+            match data.frame:
+                case f.BotStartedSpeakingFrame() if not self.speaking:
+                    self.speaking, self.speeches = True, self.speeches + 1
+                case f.BotStoppedSpeakingFrame():
+                    self.speaking = False
+                case f.ErrorFrame():
                     self.errors += 1
-                else:
-                    speaking = isinstance(frame, f.BotStartedSpeakingFrame)
-                    self.speeches += speaking and not self.speaking
-                    self.speaking = speaking
-                self.changed.notify_all()
+                case f.LLMFullResponseStartFrame():
+                    self.thoughts += 1
+                case _:
+                    return
+            self.changed.notify_all()
 
     async def starts(self, speech: int) -> None:
         """Until the agent begins to speak for the ``speech``-th time."""
         async with self.changed:
             await self.changed.wait_for(lambda: self.speeches >= speech)
+
+    async def thinks(self, thoughts: int) -> None:
+        """Until the model was asked so many times."""
+        async with self.changed:
+            await self.changed.wait_for(lambda: self.thoughts >= thoughts)
 
     async def fails(self, errors: int) -> None:
         """Until so many errors were reported."""
@@ -303,7 +328,7 @@ class Scene:
 
     async def say(self, text: str, seconds: float = 0.4) -> None:
         """The caller speaks; returns when they are silent again."""
-        await asyncio.sleep(self.caller.say(text, seconds))
+        await self.caller.say(text, seconds)
 
     async def greet(self) -> None:
         await self.worker.queue_frames([f.LLMRunFrame()])
@@ -351,7 +376,7 @@ async def script(scene: Scene) -> None:
     await scene.ear.ends(2)
     await scene.say("Can I return it?")
     await scene.ear.starts(3)
-    await asyncio.sleep(0.4)
+    await scene.caller.pause(0.4)
     await scene.say("How many days?")  # while the agent speaks
     await scene.ear.ends(4)
 
