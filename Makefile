@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint types unit differential test-phoenix test-livekit wheel mutants bench clean
+.PHONY: demo test lint types unit differential wheel frameworks test-phoenix mutants bench clean
 
 demo: $(VENV)/installed
 	@$(BIN)/turnlog demo
@@ -32,9 +32,11 @@ differential: $(VENV)/ready
 test-phoenix: .venv-phoenix/ready
 	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 .venv-phoenix/bin/python -m pytest tests/phoenix
 
-# Against LiveKit Agents itself, in an environment of its own.
-test-livekit: .venv-livekit/ready
-	.venv-livekit/bin/python -m pytest tests/adapters/test_livekit.py
+# The adapters beside their frameworks, each in an environment of its own; versions are pinned in tests/adapters.
+frameworks: test-videosdk test-videosdk-new test-livekit test-pipecat
+
+test-%: .venv-%/ready
+	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 .venv-$*/bin/python -m pytest tests/adapters/test_$(firstword $(subst -, ,$*)).py
 
 # A wheel, installed elsewhere, has to work as a clone does.
 wheel: $(VENV)/ready
@@ -68,11 +70,13 @@ $(VENV)/ready-bench: pyproject.toml | $(VENV)/bin/python
 	.venv-phoenix/bin/python -m pip --disable-pip-version-check --quiet install --editable '.[dev]' arize-phoenix
 	@touch $@
 
-.venv-livekit/ready: pyproject.toml tests/adapters/requirements-livekit.txt
-	test -x .venv-livekit/bin/python || $(PYTHON) -m venv .venv-livekit
-	.venv-livekit/bin/python -m pip --disable-pip-version-check --quiet install \
-	  --editable '.[dev]' --requirement tests/adapters/requirements-livekit.txt
+.venv-%/ready: pyproject.toml tests/adapters/requirements-%.txt
+	test -x .venv-$*/bin/python || $(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip --disable-pip-version-check --quiet install --editable '.[postgres]' \
+		hypothesis pytest -r tests/adapters/requirements-$*.txt
 	@touch $@
 
+.PRECIOUS: .venv-%/ready
+
 clean:
-	rm -rf $(VENV) .venv-livekit .venv-reference .venv-phoenix dist build
+	rm -rf .venv .venv-* dist build
