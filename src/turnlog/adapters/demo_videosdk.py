@@ -8,6 +8,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from videosdk.agents import Agent
+from videosdk.agents.pipeline import EOUConfig, InterruptConfig
+from videosdk.agents.utils import function_tool
+
 from eventstore import Store
 from turnlog.adapters import videosdk
 from turnlog.adapters.demo_videosdk_providers import (
@@ -19,9 +23,6 @@ from turnlog.adapters.demo_videosdk_providers import (
     ScriptedTTS,
 )
 from turnlog.adapters.demo_videosdk_room import Room, offline
-from videosdk.agents import Agent
-from videosdk.agents.pipeline import EOUConfig, InterruptConfig
-from videosdk.agents.utils import function_tool
 
 POLICY = (
     "You can return any item within thirty days. It must be unused and in its original packaging. "

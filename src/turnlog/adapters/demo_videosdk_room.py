@@ -10,11 +10,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import videosdk.agents.room.room as framework_room
-from turnlog.adapters.demo_videosdk_providers import Microphone
 from videosdk.agents import Agent, AgentSession, JobContext, Pipeline, RoomOptions
 from videosdk.agents.job import _reset_current_job_context, _set_current_job_context
 from videosdk.agents.metrics.analytics import AnalyticsClient
 from videosdk.agents.utils import AgentState, UserState
+
+from turnlog.adapters.demo_videosdk_providers import Microphone
 
 
 class _Participant:
