@@ -22,6 +22,7 @@ from videosdk.agents.metrics import telemetry
 from videosdk.agents.pipeline import InterruptConfig
 from videosdk.agents.realtime_base_model import RealtimeBaseModel
 
+from eventstore.errors import StoreUnavailable
 from turnlog import open_store
 from turnlog.adapters import demo_videosdk_room, videosdk
 from turnlog.adapters.demo_videosdk import POLICY, DemoAgent, pipeline
@@ -270,20 +271,60 @@ async def failing(room: Room, result: Result) -> None:
     await room.ask(ORDER)
 
 
+@scenario()
+async def store_down(room: Room, result: Result) -> None:
+    """The store takes nothing from the first event on (see `run_scenario`)."""
+    await interrupted(room)
+
+
+@scenario()
+async def one_after_the_other(room: Room, result: Result) -> None:
+    """Two jobs in one process: the framework's collector outlives the first. (See `run_scenario` for the second.)"""
+    await room.start(DemoAgent(greeting=""), **pipeline(room, ["It arrives on Tuesday."]))
+    await room.ask(ORDER)
+
+
+@scenario()
+async def two_at_once(room: Room, result: Result) -> None:
+    """Made twice at the same time. The framework's events of one reach the other, so its states say nothing."""
+    await room.start(DemoAgent(greeting=""), **pipeline(room, ["It arrives on Tuesday."]))
+    await room.say(ORDER)
+    await asyncio.sleep(2.0)
+
+
 async def call(run: Scenario, result: Result) -> None:
     async with Room() as room:
         await run(room, result)
 
 
+async def calls(name: str, result: Result) -> None:
+    run, _options = SCENARIOS[name]
+    if name == "two_at_once":
+        await asyncio.gather(call(run, result), call(run, result))
+        return
+    await call(run, result)
+    if name == "one_after_the_other":
+        await call(run, result)
+
+
+def refuse(*_: Any) -> None:
+    raise StoreUnavailable("no database today")
+
+
 async def run_scenario(name: str, folder: Path) -> Result:
-    run, options = SCENARIOS[name]
+    _run, options = SCENARIOS[name]
     if name == "unknown_method":
         metrics.MetricsCollector.on_mood = lambda _self, level, mood="": None
     store = open_store(f"sqlite:///{folder / name}.db")
+    if name == "store_down":
+        store.append = refuse  # type: ignore[method-assign]
     result: Result = {}
-    with offline() as posted, videosdk.install(store, session_id=lambda: name, **options) as adapter:
+    names = iter([name, f"{name}-2"])
+    with offline() as posted, videosdk.install(store, session_id=lambda: next(names), **options) as adapter:
         result["adapter"] = adapter
-        await call(run, result)
+        await calls(name, result)
+        if name == "store_down":
+            adapter.close(timeout=0.1)
     del result["adapter"]
     await asyncio.sleep(0)
     result |= {"posted": posted, "failed": adapter.failed, "late": adapter.late, "last_error": adapter.last_error}

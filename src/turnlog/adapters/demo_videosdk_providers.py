@@ -1,7 +1,7 @@
 """Scripted providers of speech and language: no network, no models, no sound hardware.
 
-They are the framework's own kinds of provider (``STT``, ``LLM``, ``TTS``, ``VAD``, ``EOU``), so that it is the framework
-itself that makes the turns.
+They are the framework's own kinds of provider (``STT``, ``LLM``, ``TTS``, ``VAD``, ``EOU``), so that it is the
+framework itself that makes the turns.
 """
 
 from __future__ import annotations
@@ -199,6 +199,7 @@ class ScriptedLLM(LLM):  # type: ignore[misc]
         answer = Answer(given) if isinstance(given, str) else given
         await asyncio.sleep(answer.first_token)
         if answer.error:
+            self.emit("error", answer.error)
             raise RuntimeError(answer.error)
         words = answer.text.split()
         if answer.tool is not None:

@@ -161,7 +161,7 @@ class Adapter:
             log.error("the videosdk adapter could not record a call, and the agent goes on without it: %s", line)
         self.last_error = line
 
-    # -------------------------------------------------------------------------------------------------------------------
+    # -----------------------------------------------------------------------------------------------------------------
 
     def _log_of(self, collector: Any, name: str) -> CallLog | None:
         found = self._logs.get(collector)

@@ -105,11 +105,10 @@ def _finalize_realtime_turn(log: CallLog, collector: Any, _args: tuple[Any, ...]
 
 def _with_news(hook: str, method: Callable[..., Any]) -> Write:
     """A hook to which a newer release has added parameters: those are kept in a framework event before it."""
-    signature, known = inspect.signature(method), _parameters(vars(CollectorHooks)[hook])
+    signature, known = _signature(method), _parameters(vars(CollectorHooks)[hook])
 
     def write(log: CallLog, collector: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        given = dict(signature.bind(collector, *args, **kwargs).arguments)
-        given.pop("self", None)
+        given = signature.bind(*args, **kwargs).arguments
         news = {name: value for name, value in given.items() if name not in known}
         if news:
             log.recorder.framework_event(hook, given)
@@ -127,12 +126,10 @@ def _with_news(hook: str, method: Callable[..., Any]) -> Write:
 
 
 def _as_framework_event(name: str, method: Callable[..., Any]) -> Write:
-    signature = inspect.signature(method)
+    signature = _signature(method)
 
-    def write(log: CallLog, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        given = dict(signature.bind(owner, *args, **kwargs).arguments)
-        given.pop("self", None)
-        log.recorder.framework_event(name, given)
+    def write(log: CallLog, _owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        log.recorder.framework_event(name, signature.bind(*args, **kwargs).arguments)
 
     return write
 
@@ -142,4 +139,10 @@ def _is_hook(of: type, name: str) -> bool:
 
 
 def _parameters(method: Callable[..., Any]) -> set[str]:
-    return set(inspect.signature(method).parameters) - {"self"}
+    return set(_signature(method).parameters)
+
+
+def _signature(method: Callable[..., Any]) -> inspect.Signature:
+    """As a caller sees it who has the object."""
+    signature = inspect.signature(method)
+    return signature.replace(parameters=list(signature.parameters.values())[1:])

@@ -48,9 +48,10 @@ def differences(events: list[Event], *, jitter_ms: float = 0.0, reused: bool = F
         if theirs is None or ours is None:
             found.append(Difference(turn, "", theirs, ours))
             continue
+        unequal = _unequal(theirs, ours, "", jitter_ms)
         if reused and turn == 1:
-            theirs, ours = ({k: v for k, v in p.items() if k not in FIRST_TURN_ONLY} for p in (theirs, ours))
-        found += (Difference(turn, *where) for where in _unequal(theirs, ours, "", jitter_ms))
+            unequal = (where for where in unequal if where[0] not in FIRST_TURN_ONLY)
+        found += (Difference(turn, *where) for where in unequal)
     return found
 
 
