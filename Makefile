@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint types unit differential test-phoenix wheel mutants bench clean
+.PHONY: demo test lint types unit differential test-phoenix test-videosdk wheel mutants bench clean
 
 demo: $(VENV)/installed
 	@$(BIN)/turnlog demo
@@ -31,6 +31,11 @@ differential: $(VENV)/ready
 # Against a real Arize Phoenix, in an environment of its own (a large one). Its pytest plugin is not for us.
 test-phoenix: .venv-phoenix/ready
 	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 .venv-phoenix/bin/python -m pytest tests/phoenix
+
+# The adapters beside their frameworks, each in an environment of its own.
+test-videosdk: .venv-videosdk/ready .venv-videosdk-new/ready
+	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 .venv-videosdk/bin/python -m pytest tests/adapters/test_videosdk.py
+	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 .venv-videosdk-new/bin/python -m pytest tests/adapters/test_videosdk.py
 
 # A wheel, installed elsewhere, has to work as a clone does.
 wheel: $(VENV)/ready
@@ -64,5 +69,11 @@ $(VENV)/ready-bench: pyproject.toml | $(VENV)/bin/python
 	.venv-phoenix/bin/python -m pip --disable-pip-version-check --quiet install --editable '.[dev]' arize-phoenix
 	@touch $@
 
+.venv-%/ready: tests/adapters/requirements-%.txt pyproject.toml
+	test -x .venv-$*/bin/python || $(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip --disable-pip-version-check --quiet install --editable '.[postgres]' \
+		hypothesis pytest -r $<
+	@touch $@
+
 clean:
-	rm -rf $(VENV) .venv-reference .venv-phoenix dist build
+	rm -rf $(VENV) .venv-reference .venv-phoenix .venv-videosdk .venv-videosdk-new dist build

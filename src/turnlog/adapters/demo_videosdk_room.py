@@ -1,5 +1,8 @@
 """A meeting without a network, and a caller in it: what stands in for VideoSDK's servers around a real agent."""
 
+# mypy: disable-error-code="import-not-found,import-untyped,misc,untyped-decorator"
+# The framework is not installed where the types are checked.
+
 from __future__ import annotations
 
 import asyncio
@@ -11,7 +14,7 @@ from typing import Any
 
 import videosdk.agents.room.room as framework_room
 from videosdk.agents import Agent, AgentSession, JobContext, Pipeline, RoomOptions
-from videosdk.agents.job import _reset_current_job_context, _set_current_job_context
+from videosdk.agents import job as framework_job
 from videosdk.agents.metrics.analytics import AnalyticsClient
 from videosdk.agents.utils import AgentState, UserState
 
@@ -20,7 +23,9 @@ from turnlog.adapters.demo_videosdk_providers import Microphone
 
 class _Participant:
     def __init__(self, participant_id: str, name: str) -> None:
-        self.id, self.display_name, self.meta_data, self.streams = participant_id, name, {}, {}
+        self.id, self.display_name = participant_id, name
+        self.meta_data: dict[str, Any] = {}
+        self.streams: dict[str, Any] = {}
         self.listeners: list[Any] = []
 
     def add_event_listener(self, listener: Any) -> None:
@@ -93,7 +98,12 @@ class Room:
             room_id="demo-room", name="Demo Agent", auth_token="offline", playground=False, session_timeout_seconds=0
         )
         self.job = JobContext(room_options=options)
-        self._token = _set_current_job_context(self.job)
+        self._undo: list[Callable[[], Any]] = []
+        token = framework_job._set_current_job_context(self.job)
+        self._undo.append(lambda: framework_job._reset_current_job_context(token))
+        if hasattr(framework_job, "_enter_session_scope"):  # newer releases have a collector for each session
+            scope = framework_job._enter_session_scope()
+            self._undo.append(lambda: framework_job._exit_session_scope(scope))
         return self
 
     async def start(self, agent: Agent, **pipeline: Any) -> None:
@@ -150,7 +160,8 @@ class Room:
                 handler.on_participant_left(self._caller)
         await asyncio.wait_for(self._running, 15)
         self._speaker.cancel()
-        _reset_current_job_context(self._token)
+        while self._undo:
+            self._undo.pop()()
 
     async def _play(self) -> None:
         """Pulls the agent's audio in real time, as a WebRTC sender does."""

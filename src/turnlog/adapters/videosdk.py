@@ -4,6 +4,9 @@ manager becomes an event.
 The framework's own classes are wrapped, so it does not matter who holds which object. See ``docs/videosdk.md``.
 """
 
+# mypy: disable-error-code="import-not-found,import-untyped,misc,untyped-decorator"
+# The framework is not installed where the types are checked.
+
 from __future__ import annotations
 
 import atexit
@@ -28,6 +31,8 @@ log = logging.getLogger("turnlog")
 Mode = Literal["shadow", "replace"]
 JITTER_MS = 5.0
 """How much later than the recorder the framework may read its clock where the recorder's is not lent to it."""
+SHOWN = 10
+"""So many differences are logged for each call; all are counted."""
 BEGINS = "configure_pipeline"
 """Made by every ``Pipeline`` that is built. After a call has ended, only this begins the next."""
 
@@ -204,8 +209,10 @@ class Adapter:
             return
         self.compared += 1
         self.differences += len(found)
-        for turn, path, sent, replayed in found:
+        for turn, path, sent, replayed in found[:SHOWN]:
             log.warning(
                 "session %s: %s of turn %d was sent as %r and is replayed as %r",
                 *(call.recorder.session_id, path or "the payload", turn, sent, replayed),
             )
+        if len(found) > SHOWN:
+            log.warning("session %s: and %d more differences", call.recorder.session_id, len(found) - SHOWN)

@@ -11,6 +11,7 @@ from typing import Any
 
 from eventstore import Store
 from eventstore.collector_hooks import CollectorHooks
+from eventstore.recorder import event_loop
 from eventstore.traces_hooks import TracesHooks
 from turnlog.adapters.videosdk_clock import NOTED
 from turnlog.adapters.videosdk_payloads import SENT, Difference, differences
@@ -29,6 +30,10 @@ class _TheFrameworksTimer:
         """It is not ours."""
 
 
+def _leave_it(_seconds: float, _call: Callable[[], None]) -> _TheFrameworksTimer:
+    return _TheFrameworksTimer()
+
+
 class CallLog:
     """A call's recorder, and what belongs to it alone."""
 
@@ -37,8 +42,7 @@ class CallLog:
 
         ``reused``: the collector has served an earlier call in this process.
         """
-        scheduler = {} if timer else {"scheduler": lambda _seconds, _call: _TheFrameworksTimer()}
-        self.recorder = Recorder(store, session_id, clock=NOTED, **scheduler)
+        self.recorder = Recorder(store, session_id, clock=NOTED, scheduler=event_loop if timer else _leave_it)
         self.recorder.set_framework("videosdk-agents", version)
         self.reused = reused
         self.jobs: weakref.WeakSet[Any] = weakref.WeakSet()
