@@ -27,6 +27,7 @@ MIGRATION = "migrations/versions/0002_origins.py"
 WRITER = "src/eventstore/writer.py"
 SQL = "src/eventstore/sqlite_store.py"
 TURN = "src/projections/handlers/turn.py"
+DELIVERY = "src/exporters/delivery.py"
 MUTANTS = [
     Mutant(MIGRATION, "WHEN NOT {unlocked", "WHEN 0 AND {unlocked", "test_sqlite_store.py::test_law_1"),
     Mutant(SQL, "recursive_triggers = ON", "recursive_triggers = OFF", "test_sqlite_store.py::test_law_1"),
@@ -234,6 +235,61 @@ MUTANTS = [
         "test_conformance.py",
     ),
     Mutant(TURN, "if len(turn.vad_metrics) >= 2:", "if len(turn.vad_metrics) >= 3:", "test_conformance.py"),
+    Mutant(
+        DELIVERY, "store.ledger.move(cursor)\n            sent", "sent", "test_delivery.py::test_all_is_delivered_once"
+    ),
+    Mutant(
+        DELIVERY, "or cursor.digest not in", "and cursor.digest not in", "test_delivery.py::test_a_past_that_changed"
+    ),
+    Mutant(DELIVERY, "if self._in_a_row >= IN_A_ROW:", "if 0:", "test_delivery.py::test_a_destination_that_is_down"),
+    Mutant(DELIVERY, "retry(to.send, batch)", "to.send(batch)", "test_delivery.py::test_what_may_pass"),
+    Mutant(
+        "src/exporters/retry.py", "max(asked or 0.0, backoff(state))", "backoff(state)", "test_delivery.py::test_retry"
+    ),
+    Mutant("src/exporters/http.py", "{408, 425, 429}", "{408, 425}", "test_delivery.py::test_what_may_pass"),
+    Mutant("src/exporters/http.py", 'text.replace(secret, "***")', "text", "test_delivery.py::test_a_token"),
+    Mutant(SQL, "fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH", "test_delivery.py::test_only_one_delivers"),
+    Mutant(
+        "src/eventstore/postgres_store.py",
+        'if driver.execute("SELECT pg_try',
+        'if 0 and driver.execute("SELECT pg_try',
+        "test_delivery.py::test_only_one_delivers",
+    ),
+    Mutant(
+        "src/eventstore/ledger.py",
+        "SET digest = :empty, parked",
+        "SET parked",
+        "test_delivery.py::test_what_is_forgotten",
+    ),
+    Mutant(
+        "src/exporters/live.py",
+        "if left > 0 and self._finish(to, left):",
+        "if left < 0 and self._finish(to, left):",
+        "test_delivery.py::test_turns_arrive_while",
+    ),
+    Mutant(
+        "src/exporters/otlp.py",
+        "for span in call.spans]",
+        "for span in call.spans[::-1]]",
+        "test_otlp.py::test_a_call_that_goes_on",
+    ),
+    Mutant(
+        "src/exporters/analytics.py",
+        "if own:\n            yield False",
+        "if 0:\n            yield False",
+        "test_analytics.py::test_the_routing",
+    ),
+    Mutant(
+        "src/exporters/log_queue.py",
+        "self._waiting.popleft()\n                self._dropped",
+        "self._dropped",
+        "test_job_logs.py",
+    ),
+    Mutant("src/projections/fold.py", "perf_ns, s.wall_ns = clocks(event)", "pass", "test_happened.py"),
+    Mutant("src/projections/payload.py", "    _share(turn)\n", "", "test_laws.py::test_law_3_where"),
+    Mutant(
+        "src/eventstore/content.py", "ALTERED: whole, RAW: words", "ALTERED: whole", "test_happened.py::test_sealed"
+    ),
 ]
 
 

@@ -11,6 +11,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,12 @@ from hypothesis import given
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 
 from conftest import FIXTURES, Program
-from eventstore import Event, open_store
+from eventstore import Event, Store, open_store
 from exporters import otlp
+from exporters.delivery import deliver, due
 from exporters.destination import Busy, Destination, NotConfigured, Refused
 from exporters.otlp import Profile, Spans, Wire, destination, otel_spans
+from exporters.retry import Patience
 from projections.fold import begin, fold
 from projections.replay import Call, call_of, replay
 from projections.rules import VIDEOSDK_1_0
@@ -65,6 +68,13 @@ class Collector:
     def request(self) -> list[dict[str, Any]]:
         """The spans of the next request."""
         return list(iter(partial(self._lines.get, timeout=60), None))
+
+    def rest(self) -> list[dict[str, Any]]:
+        """The spans that have come and were not looked at."""
+        found = []
+        while not self._lines.empty():
+            found.append(self._lines.get())
+        return [span for span in found if span is not None]
 
     def kill(self) -> None:
         self.process.kill()
@@ -373,6 +383,37 @@ def test_a_collector_that_is_killed_and_comes_back(collector: Collector, wire: W
 
 
 # the command --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_a_collector_that_is_killed_five_times_in_the_middle_of_a_delivery(
+    collector: Collector, sqlite: Store, wire: Wire
+) -> None:
+    """Every span is there in the end, and the cursors say so.
+
+    Break: in exporters/delivery.py, ``_advance``, go on to the next batch whatever became of the last.
+    """
+    for events in RECORDINGS.values():
+        sqlite.append(events)
+    to = destination(collector.url(wire), wire)
+    to.batch = 10
+    got: set[str] = set()
+    patience = Patience(first=0.01, longest=0.2, in_all=120)
+    with ThreadPoolExecutor(1) as pool:
+        sent = pool.submit(lambda: list(deliver(sqlite, to, due(sqlite, to.name), patience=patience)))
+        for _ in range(5):
+            for _ in range(20):
+                got |= {span["span_id"] for span in collector.request()}
+            collector.kill()
+            got |= {span["span_id"] for span in collector.rest()}
+            collector.start()
+        outcomes = sent.result()
+    got |= {span["span_id"] for span in collector.rest()}
+    assert [outcome for outcome in outcomes if outcome.left or outcome.parked] == []
+    items = {name: to.items(replay(events)) for name, events in RECORDINGS.items()}
+    assert got == {f"{span.context.span_id:016x}" for spans in items.values() for span in spans if span.context}
+    assert {c.session_id: c.done for c in sqlite.ledger.cursors(to.name)} == {n: len(s) for n, s in items.items()}
+    to.close()
 
 
 def test_the_command(collector: Collector, program: Program) -> None:

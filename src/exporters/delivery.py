@@ -60,7 +60,7 @@ def due(store: Store, exporter: str, *, parked: bool = False) -> list[Cursor]:
     found = []
     for session in sorted(store.sessions(), key=lambda session: (session.started_ns, session.session_id)):
         cursor = cursors.get(session.session_id, Cursor(exporter, session.session_id))
-        if (cursor.parked is not None) == parked and (parked or cursor.events != session.events):
+        if (cursor.parked is not None) == parked and cursor.events != session.events:
             found.append(cursor)
     return found
 

@@ -15,6 +15,7 @@ from eventstore.event import Event
 from projections import rules as rule_sets
 from projections.fold import begin, fold
 from projections.model import Session, Turn, turn_dict
+from projections.response import response, response_dict
 from projections.rules import VIDEOSDK_1_0, Rules
 from projections.span import identities
 from projections.state import Discarded, Emit, Interrupted, LogLine, PlaygroundMessage, Raised, Span, SpanFailure, State
@@ -183,5 +184,6 @@ def call_dict(call: Call) -> dict[str, Any]:
         "logs": [line._asdict() for line in call.logs],
         "raised": [raised._asdict() for raised in call.raised],
         "session": msgspec.to_builtins(call.session),
+        "responses": [response_dict(response(turn, call.session)) for turn in call.turns],
     }
     return plain

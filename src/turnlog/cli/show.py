@@ -10,6 +10,7 @@ from rich.tree import Tree
 
 from projections.model import Turn
 from projections.replay import Call, latency_of
+from projections.response import Response, response
 from projections.state import LogLine, Span
 from turnlog.waterfall import Bar, waterfall
 
@@ -29,6 +30,7 @@ def show_call(console: Console, call: Call, only: int | None = None, *, all_logs
     carried = {found.turn: found.carried_over for found in call.interruptions}
     for name, turn in turns:
         begin = _show_turn(console, name, turn, carried.get(int(name)) if name.isdigit() else None)
+        _show_response(console, response(turn, call.session))
         _show_logs(console, [line for line in call.logs if line.turn_id == turn.turn_id], begin, all_logs)
     if only is not None:
         return
@@ -91,6 +93,17 @@ def _show_turn(console: Console, name: str, turn: Turn, carried: list[str] | Non
     for bar in bars:
         console.print(_line(bar, begin, max(end - begin, 1e-9), width))
     return begin
+
+
+def _show_response(console: Console, found: Response | None) -> None:
+    """What the caller waited for, the longest first."""
+    if found is None:
+        return
+    waits: dict[str, float] = {}
+    for piece in found.pieces:
+        waits[piece.name] = waits.get(piece.name, 0.0) + piece.ms
+    parts = [f"{name} {ms:,.0f}" for name, ms in sorted(waits.items(), key=lambda wait: -wait[1]) if ms >= 1]
+    console.print(f"answers after {found.ms:,.0f} ms: {', '.join(parts)}", style="bold")
 
 
 def _show_logs(console: Console, lines: list[LogLine], begin: float | None, every: bool) -> None:
