@@ -12,7 +12,7 @@ import pytest
 
 from eventstore import codec
 from turnlog import Event, Store, analytics_payloads, open_store
-from turnlog.adapters.videosdk_clock import HERE, NOTED, LentTime, passing_on
+from turnlog.adapters.videosdk_clock import HERE, NOTED, LentTime, enter, leave
 from turnlog.adapters.videosdk_log import CallLog, collector_write, traces_write
 from turnlog.adapters.videosdk_payloads import SENT, Difference, differences
 from turnlog.recorder import Recorder
@@ -152,12 +152,14 @@ def test_jitter_is_let_pass_up_to_its_bound(store: Store, jitter_ms: float, foun
 def test_while_a_call_is_passed_on_the_clock_stands(store: Store) -> None:
     lent = LentTime()
     read = NOTED.perf_ns(), NOTED.wall_ns()
-    with passing_on(object(), lend=True):
-        NOTED.perf_ns()  # the recorder reads it again for an event inside the call
-        assert (lent.perf_counter(), lent.time()) == (read[0] / 1e9, read[1] / 1e9)
-        assert (lent.perf_counter_ns(), lent.time_ns()) == read
+    enter(object(), lend=True)
+    NOTED.perf_ns()  # the recorder reads it again for an event inside the call
+    assert (lent.perf_counter(), lent.time()) == (read[0] / 1e9, read[1] / 1e9)
+    assert (lent.perf_counter_ns(), lent.time_ns()) == read
+    leave()
     assert not HERE.inside
     assert lent.perf_counter_ns() > read[0]
     assert lent.strftime is time.strftime
-    with passing_on(None, lend=True):  # nothing was recorded, so there is no reading of this call's
-        assert lent.perf_counter_ns() > read[0]
+    enter(None, lend=True)  # nothing was recorded, so there is no reading of this call's
+    assert lent.perf_counter_ns() > read[0]
+    leave()

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from videosdk.agents import FallbackLLM, metrics
+from videosdk.agents.event_bus import global_event_emitter
 from videosdk.agents.metrics import telemetry
 from videosdk.agents.pipeline import InterruptConfig
 from videosdk.agents.realtime_base_model import RealtimeBaseModel
@@ -26,7 +27,7 @@ from eventstore.errors import StoreUnavailable
 from turnlog import open_store
 from turnlog.adapters import demo_videosdk_room, videosdk
 from turnlog.adapters.demo_videosdk import POLICY, DemoAgent, pipeline
-from turnlog.adapters.demo_videosdk_providers import TTS_RATE, Answer, EnergyVAD, ScriptedLLM, tone
+from turnlog.adapters.demo_videosdk_providers import TTS_RATE, Answer, EnergyVAD, ScriptedLLM, ScriptedTTS, tone
 from turnlog.adapters.demo_videosdk_room import Room, offline
 
 Result = dict[str, Any]
@@ -54,7 +55,8 @@ async def normal(room: Room, result: Result) -> None:
 
 
 async def interrupted(room: Room) -> None:
-    await room.start(DemoAgent(greeting=""), **pipeline(room, [POLICY, "Thirty days."]))
+    slowly = ScriptedTTS(per_character=0.04)  # nobody waits for the end
+    await room.start(DemoAgent(greeting=""), **pipeline(room, [POLICY, "Thirty days."], tts=slowly))
     await room.say("What is your return policy?")
     await room.until(room.agent_speaks)
     await asyncio.sleep(0.4)
@@ -242,6 +244,14 @@ async def unknown_method(room: Room, result: Result) -> None:
     """A method that this adapter has never heard of, as newer releases bring them (put in below, before `install`)."""
     await room.start(DemoAgent(greeting=""), **pipeline(room, ["It arrives on Tuesday."]))
     metrics.metrics_collector.on_mood(7, mood="calm")
+    await room.ask(ORDER)
+
+
+@scenario()
+async def listener(room: Room, result: Result) -> None:
+    """The application listens to the collector, and calls it from there."""
+    global_event_emitter.on("TURN_METRICS_ADDED", lambda _: metrics.metrics_collector.add_error("LLM", "noted"))
+    await room.start(DemoAgent(greeting=""), **pipeline(room, ["It arrives on Tuesday."]))
     await room.ask(ORDER)
 
 

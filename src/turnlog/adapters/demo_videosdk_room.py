@@ -92,6 +92,8 @@ class Room:
     def __init__(self) -> None:
         self.microphone = Microphone()
         self._caller = _Participant("caller", "caller")
+        self._tasks: list[asyncio.Task[None]] = []
+        """The job, and what plays its audio."""
 
     async def __aenter__(self) -> Room:
         options = RoomOptions(
@@ -109,12 +111,11 @@ class Room:
     async def start(self, agent: Agent, **pipeline: Any) -> None:
         """Let the agent join, then the caller."""
         self.session = AgentSession(agent=agent, pipeline=Pipeline(**pipeline))
-        self._running = asyncio.create_task(
-            self.job.run_until_shutdown(session=self.session, wait_for_participant=True)
-        )
+        job = self.job.run_until_shutdown(session=self.session, wait_for_participant=True)
+        self._tasks.append(asyncio.create_task(job))
         await self.until(lambda: self.job.room is not None and self.job.room._meeting_joined_data)
         self._track = self.job.room.audio_track
-        self._speaker = asyncio.create_task(self._play())
+        self._tasks.append(asyncio.create_task(self._play()))
         meeting = self.job.room.meeting
         meeting.participants[self._caller.id] = self._caller
         for handler in list(meeting.handlers):
@@ -145,7 +146,7 @@ class Room:
         """Also with the playback: until its end the framework takes the user for listening."""
         return bool(self.session.agent_state is AgentState.IDLE and self.session.user_state is UserState.IDLE)
 
-    async def until(self, condition: Callable[[], Any], seconds: float = 10.0) -> None:
+    async def until(self, condition: Callable[[], Any], seconds: float = 20.0) -> None:
         """Wait for it. Raises `TimeoutError`."""
         async with asyncio.timeout(seconds):
             while not condition():
@@ -158,8 +159,10 @@ class Room:
             meeting.participants.pop(self._caller.id, None)
             for handler in list(meeting.handlers):
                 handler.on_participant_left(self._caller)
-        await asyncio.wait_for(self._running, 15)
-        self._speaker.cancel()
+        if self._tasks:
+            await asyncio.wait_for(self._tasks[0], 15)
+        for task in self._tasks:
+            task.cancel()
         while self._undo:
             self._undo.pop()()
 

@@ -37,6 +37,12 @@ BEGINS = "configure_pipeline"
 """Made by every ``Pipeline`` that is built. After a call has ended, only this begins the next."""
 
 
+MATTERS = (BEGINS, "set_traces_flow_manager")
+"""Calls that also say something to the adapter itself."""
+LOG = "_turnlog"
+"""Where a collector keeps its log; None after the call has ended."""
+
+
 class AdapterInstalled(TurnlogError):
     """The adapter is installed already."""
 
@@ -82,7 +88,8 @@ class Adapter:
         self.version = importlib.metadata.version("videosdk-agents")
         self._name = session_id
         self._lock = threading.Lock()
-        self._logs: weakref.WeakKeyDictionary[Any, CallLog | None] = weakref.WeakKeyDictionary()  # by collector
+        self._open: list[tuple[Any, CallLog]] = []
+        """The collectors whose calls are going on, with their logs."""
         self._managers: weakref.WeakKeyDictionary[Any, CallLog] = weakref.WeakKeyDictionary()
         self._newest: CallLog | None = None
         self._closing: list[threading.Thread] = []
@@ -99,10 +106,8 @@ class Adapter:
 
     def close(self, timeout: float = 10.0) -> None:
         """End the logs that are open, and wait up to ``timeout`` seconds until they are stored and compared."""
-        with self._lock:
-            collectors = [collector for collector, call in self._logs.items() if call is not None]
-        for collector in collectors:
-            self._end(collector)
+        for collector, call in list(self._open):
+            self._end(collector, call)
         for thread in self._closing:
             thread.join(timeout)
 
@@ -121,10 +126,12 @@ class Adapter:
     ) -> CallLog | None:
         """A call of a collector's method; None if it is in no log."""
         try:
-            call = self._log_of(collector, name)
-            if call is not None:
-                if name == "set_traces_flow_manager":
+            call: CallLog | None = vars(collector).get(LOG)
+            if call is None or name in MATTERS:
+                call = self._log_of(collector, name)
+                if name == "set_traces_flow_manager" and call is not None:
                     self._attach(args[0] if args else kwargs["manager"], call)
+            if call is not None:
                 write(call, collector, args, kwargs)
             return call
         except Exception as error:  # noqa: BLE001 - the agent goes on
@@ -145,16 +152,17 @@ class Adapter:
 
     def live(self, collector: Any) -> CallLog | None:
         """The log that the collector's calls go to now."""
-        return self._logs.get(collector)
+        found: CallLog | None = vars(collector).get(LOG)
+        return found
 
     def job_ended(self, job: Any) -> None:
         """A job has shut down. The logs that had only this one end."""
         try:
-            for collector, call in list(self._logs.items()):
-                if call is not None and job in call.jobs:
+            for collector, call in list(self._open):
+                if job in call.jobs:
                     call.jobs.discard(job)
                     if not call.jobs:
-                        self._end(collector)
+                        self._end(collector, call)
         except Exception as error:  # noqa: BLE001 - the agent goes on
             self.fail(error)
 
@@ -169,16 +177,17 @@ class Adapter:
     # -----------------------------------------------------------------------------------------------------------------
 
     def _log_of(self, collector: Any, name: str) -> CallLog | None:
-        found = self._logs.get(collector)
-        if found is None:
-            with self._lock:
-                reused = collector in self._logs
+        with self._lock:
+            found: CallLog | None = vars(collector).get(LOG)
+            if found is None:
+                reused = LOG in vars(collector)
                 if reused and name != BEGINS:
                     self.late += 1
                     return None
                 session_id = self._name() if self._name is not None else None
                 found = CallLog(self.store, session_id, self.version, timer=self.replaces, reused=reused)
-                self._logs[collector] = self._newest = found
+                vars(collector)[LOG] = self._newest = found
+                self._open.append((collector, found))
         if name == BEGINS:
             job = get_current_job_context()
             if job is not None:
@@ -189,15 +198,16 @@ class Adapter:
         if manager is not None:
             self._managers[manager] = call
 
-    def _end(self, collector: Any) -> None:
+    def _end(self, collector: Any, call: CallLog) -> None:
         """Storing may take a while, and the agent's event loop does not wait for it."""
         with self._lock:
-            call = self._logs.get(collector)
-            self._logs[collector] = None
-        if call is not None:
-            thread = threading.Thread(target=self._close, args=(call,), name="turnlog-videosdk")
-            self._closing = [thread, *(t for t in self._closing if t.is_alive())]
-            thread.start()
+            if (collector, call) not in self._open:
+                return
+            self._open.remove((collector, call))
+            vars(collector)[LOG] = None
+        thread = threading.Thread(target=self._close, args=(call,), name="turnlog-videosdk")
+        self._closing = [thread, *(t for t in self._closing if t.is_alive())]
+        thread.start()
 
     def _close(self, call: CallLog) -> None:
         try:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from eventstore import Clock
@@ -22,24 +20,23 @@ class _Here(threading.local):
     """A recorded call is being passed on: the collector's calls of itself are part of it."""
     log: Any = None
     """The log (`videosdk_log.CallLog`) that has the call being passed on."""
-    read: tuple[int, int] = (0, 0)
-    """The recorder's last reading: monotonic and wall clock, in nanoseconds."""
+    perf_ns: int = 0
+    wall_ns: int = 0
+    """The recorder's last reading of the clocks."""
     lent: tuple[int, int] | None = None
-    """The reading that the framework's modules see instead of the clock."""
+    """The reading, monotonic and wall, that the framework's modules see instead of the clock."""
 
 
 HERE = _Here()
 
 
 def _perf_ns() -> int:
-    now = time.perf_counter_ns()
-    HERE.read = now, HERE.read[1]
+    HERE.perf_ns = now = time.perf_counter_ns()
     return now
 
 
 def _wall_ns() -> int:
-    now = time.time_ns()
-    HERE.read = HERE.read[0], now
+    HERE.wall_ns = now = time.time_ns()
     return now
 
 
@@ -47,14 +44,18 @@ NOTED = Clock(_perf_ns, _wall_ns)
 """The real clock, whose last reading on each thread is kept in `HERE`."""
 
 
-@contextmanager
-def passing_on(log: Any, *, lend: bool) -> Iterator[None]:
-    """While the framework's own method runs. ``lend`` it the recorder's last reading."""
-    HERE.inside, HERE.log, HERE.lent = True, log, HERE.read if lend and log is not None else None
-    try:
-        yield
-    finally:
-        HERE.inside, HERE.log, HERE.lent = False, None, None
+def enter(log: Any, *, lend: bool) -> None:
+    """The framework's own method begins. ``lend`` it the recorder's last reading, if that was for this call."""
+    here = HERE
+    here.inside, here.log = True, log
+    if lend and log is not None:
+        here.lent = here.perf_ns, here.wall_ns
+
+
+def leave() -> None:
+    """It has returned."""
+    here = HERE
+    here.inside, here.log, here.lent = False, None, None
 
 
 class LentTime:

@@ -72,7 +72,8 @@ def collector_write(name: str, method: Callable[..., Any]) -> tuple[Write, bool]
     if name == "_finalize_realtime_turn":
         return _finalize_realtime_turn, True
     if _parameters(method) <= _parameters(vars(CollectorHooks)[hook]):
-        return lambda log, _collector, args, kwargs: getattr(log.recorder, hook)(*args, **kwargs), True
+        record = getattr(Recorder, hook)
+        return lambda log, _collector, args, kwargs: record(log.recorder, *args, **kwargs), True
     return _with_news(hook, method), True
 
 

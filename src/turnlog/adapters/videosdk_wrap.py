@@ -16,7 +16,7 @@ from videosdk.agents import metrics
 from videosdk.agents.job import JobContext
 from videosdk.agents.metrics.analytics import AnalyticsClient
 
-from turnlog.adapters.videosdk_clock import HERE, LentTime, passing_on
+from turnlog.adapters.videosdk_clock import HERE, LentTime, enter, leave
 from turnlog.adapters.videosdk_log import RENAMED, CallLog, collector_write, traces_write
 
 if TYPE_CHECKING:
@@ -65,20 +65,31 @@ def _methods(of: type) -> list[tuple[str, Method]]:
 def _collector_method(adapter: Adapter, name: str, original: Method) -> Method:
     write, is_hook = collector_write(name, original)
     instead = HELD.get(name, _nothing) if adapter.replaces and is_hook else None
+    record, lends, completes_later = adapter.record, adapter.lends, name == COMPLETES_LATER
 
     @functools.wraps(original)
     def recorded(collector: Any, *args: Any, **kwargs: Any) -> Any:
-        if HERE.inside:  # the collector calls itself
+        if HERE.inside:
+            if not _from_metrics(sys._getframe(1)):  # a listener to what the collector emits
+                record(write, name, collector, args, kwargs)
             return original(collector, *args, **kwargs)
-        call = adapter.record(write, name, collector, args, kwargs)
+        call = record(write, name, collector, args, kwargs)
         if instead is not None:
             return instead(collector, *args, **kwargs)
-        if name == COMPLETES_LATER:
+        if completes_later:
             return original(collector, *args, **kwargs)
-        with passing_on(call, lend=adapter.lends):
+        enter(call, lend=lends)
+        try:
             return original(collector, *args, **kwargs)
+        finally:
+            leave()
 
     return recorded
+
+
+def _from_metrics(caller: types.FrameType) -> bool:
+    """Whether the collector, or the traces manager, calls itself: that is part of the call that is being passed on."""
+    return str(caller.f_globals.get("__name__", "")).startswith(metrics.__name__)
 
 
 def _nothing(_collector: Any, *_args: Any, **_kwargs: Any) -> None:
@@ -135,8 +146,11 @@ def _traces_method(adapter: Adapter, name: str, original: Method) -> Method:
         call, ours = adapter.record_traces(write, manager, args, kwargs)
         if replaced:
             return ours
-        with passing_on(call, lend=adapter.lends):
+        enter(call, lend=adapter.lends)
+        try:
             theirs = original(manager, *args, **kwargs)
+        finally:
+            leave()
         if call is not None and ours is not None and theirs is not None:
             call.a2a_spans[id(theirs)] = theirs, ours
         return theirs
@@ -166,11 +180,13 @@ def _in_steps(coroutine: Any, call: CallLog | None, lend: bool) -> Generator[Any
     """Await it, and be inside only while it runs: other tasks run while it waits."""
     step, value = coroutine.send, None
     while True:
-        with passing_on(call, lend=lend):
-            try:
-                awaited = step(value)
-            except StopIteration as done:
-                return done.value
+        enter(call, lend=lend)
+        try:
+            awaited = step(value)
+        except StopIteration as done:
+            return done.value
+        finally:
+            leave()
         try:
             step, value = coroutine.send, (yield awaited)
         except BaseException as error:  # noqa: BLE001 - a cancellation: it is the coroutine's
