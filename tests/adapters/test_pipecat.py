@@ -16,6 +16,7 @@ import warnings
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # of what it imports
     from turnlog.adapters import demo_pipecat
 
+from pipecat.clocks.system_clock import SystemClock
 from pipecat.frames import frames as f
 from pipecat.metrics.metrics import LLMTokenUsage
 from pipecat.observers.base_observer import FramePushed
@@ -484,6 +486,40 @@ def test_a_frame_that_breaks_does_not_break_the_call(scenes: dict[str, Played]) 
     played = scenes["odd_frames"]
     assert played.observer.last_error == "ValueError: no data today"
     assert played.call.turns[-1].agent_speech == "Hello yourself."
+
+
+def told(observer: TurnlogObserver, *frames: f.Frame) -> list[tuple[str, dict[str, Any]]]:
+    """What is recorded of frames that come from a pipeline which has been running for a while."""
+    clock = SystemClock()
+    clock.start()
+    source: Any = SimpleNamespace(get_clock=lambda: clock, name="source", processors=[])
+
+    async def push() -> None:
+        for frame in frames:
+            pushed = FramePushed(source, source, frame, FrameDirection.DOWNSTREAM, clock.get_time())
+            await observer.on_push_frame(pushed)
+        await observer.cleanup()
+
+    asyncio.run(push())
+    assert observer.failed == 0, observer.last_error
+    store, session = observer.recorder.store, observer.recorder.session_id
+    return [(event.hook, codec.decode(event)) for event in store.read(session)]
+
+
+def test_an_observer_that_comes_late_records_the_rest() -> None:
+    recorded = told(TurnlogObserver(MemoryStore()), f.BotStartedSpeakingFrame(), f.BotStoppedSpeakingFrame())
+    hooks = [hook for hook, _ in recorded]
+    assert hooks[0] == "set_framework"
+    assert hooks[-3:] == ["finalize_session", "traces.end_agent_session", "traces.agent_meeting_end"]
+    assert {"start_turn", "on_agent_speech_start", "on_agent_speech_end"} <= set(hooks)
+
+
+def test_settings_are_not_recorded_as_they_may_hold_keys() -> None:
+    recorded = told(TurnlogObserver(MemoryStore()), f.LLMUpdateSettingsFrame(settings={"api_key": "sk-secret"}))
+    assert "sk-secret" not in str(recorded)
+    assert ("framework_event", {"name": "LLMUpdateSettingsFrame", "arguments": {}}) in [
+        (hook, {name: value for name, value in args.items() if not name.startswith("$")}) for hook, args in recorded
+    ]
 
 
 def test_a_store_that_is_down_does_not_disturb_the_call(scenes: dict[str, Played]) -> None:
