@@ -125,6 +125,8 @@ def test_the_agent_pauses_and_its_answer_goes_on(line: Line) -> None:
 def test_an_agent_that_speaks_up_by_itself_has_a_turn_of_its_own(line: Line) -> None:
     line.asks(1)
     line.answers(2.6, until=4)
+    line.do(10, "llm_started")  # it had nothing to say
+    line.do(11, "llm_ended")
     line.answers(20, until=22)
     first, second = line.end(30).turns
     assert first.agent_speech_end_time == pytest.approx(5)

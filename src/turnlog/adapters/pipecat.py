@@ -68,7 +68,7 @@ class TurnlogObserver(BaseObserver):
             at = self._moment(data)
             self._turns.pass_time(at.wall_ns)
             if handler is not None and not self._is_sibling(data.frame):
-                if kind is f.StartFrame and not self._started:
+                if not self._started:  # with the StartFrame, unless it was added to a call that was going on
                     await self._begin(data, at)
                 handler(self._turns, data, at)
                 if kind is f.CancelFrame:

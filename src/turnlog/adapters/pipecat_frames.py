@@ -179,6 +179,7 @@ _HANDLERS: dict[type[f.Frame], Handler] = {
     f.FunctionCallCancelFrame: _tool_cancelled,
     f.MetricsFrame: _metrics,
     f.ErrorFrame: _error,
+    f.ServiceUpdateSettingsFrame: lambda turns, data, at: turns.note(at, type(data.frame).__name__),  # may hold keys
 }
 
 
