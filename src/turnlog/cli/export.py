@@ -131,7 +131,7 @@ def otlp(
     from exporters.otlp import destination
 
     store = existing(context, db)
-    names = _chosen(store, sessions, every)
+    names = chosen(store, sessions, every)
     wire, headers = wire_of(grpc), headers_of(header)
     to, count = destination(endpoint, wire, headers, profile=profile, service_name=service_name, project=project), 0
     try:
@@ -159,7 +159,7 @@ def _export(
     pieces: Pieces,
 ) -> None:
     """Write the sessions' pieces as they come, so that never more than one session is in memory."""
-    names = _chosen(store, sessions, every)
+    names = chosen(store, sessions, every)
     hidden = out is None and sys.stdout.isatty()  # the file itself goes there
     with whole_file(out) if out is not None else nullcontext(sys.stdout.buffer) as file, progress(hidden=hidden) as bar:
         for piece in pieces(store, bar.track(names, description="exporting")):
@@ -168,7 +168,7 @@ def _export(
     store.close()
 
 
-def _chosen(store: Store, sessions: list[str] | None, every: bool) -> list[str]:
+def chosen(store: Store, sessions: list[str] | None, every: bool) -> list[str]:
     """The sessions to write, once each; all are looked up before the first is written. Raises `UnknownSession`."""
     if every == bool(sessions):
         raise BadChoice("name the sessions to export, or take --all of them")
