@@ -79,6 +79,7 @@ async def replaced(room: Room, result: Result) -> None:
     collector = metrics.metrics_collector
     result["turns_read"] = [turn.user_speech for turn in collector.turns]
     result["session_read"] = collector.session.session_id
+    result["framework_heard"] = collector._user_input_start_time
 
 
 @scenario()
@@ -232,11 +233,17 @@ async def spans(room: Room, result: Result) -> None:
 
 @scenario()
 async def killed(room: Room, result: Result) -> None:
+    """Dies as soon as the hook for the first audio of the answer has returned."""
     await room.start(DemoAgent(), **pipeline(room, [POLICY]))
     await room.hear()
-    await room.say("What is your return policy?")
-    await room.until(room.agent_speaks)
-    os.kill(os.getpid(), signal.SIGKILL)
+    hook = metrics.MetricsCollector.on_tts_first_byte
+
+    def last(collector: Any) -> None:
+        hook(collector)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    metrics.MetricsCollector.on_tts_first_byte = last
+    await room.ask("What is your return policy?")
 
 
 @scenario()
