@@ -60,7 +60,7 @@ def new_session(caller: Caller, *, patience: float = 0.3, **changed: Any) -> Any
         "vad": LoudnessVAD(),
         "turn_handling": {
             "turn_detection": "vad",
-            "endpointing": {"min_delay": patience, "max_delay": 1.0},
+            "endpointing": {"min_delay": patience, "max_delay": max(1.0, patience)},
             "interruption": {"mode": "vad", "min_duration": 0.2, "false_interruption_timeout": 0.4},
         },
         "aec_warmup_duration": None,
