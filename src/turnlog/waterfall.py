@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from projections.model import Turn
+from projections.model import Eou, Turn
 
 
 class Bar(NamedTuple):
@@ -43,9 +43,9 @@ def _bars(turn: Turn) -> Iterator[Bar]:
     for eou in turn.eou_metrics:
         if eou.eou_start_time is not None:
             yield Bar("EOU", eou.eou_start_time, eou.eou_end_time, _ms(eou.eou_latency), "wait")
-            delay = eou.wait_for_additional_speech_duration
-            if eou.eou_end_time is not None and isinstance(delay, (int, float)) and delay > 0:
-                yield Bar("  waits for more", eou.eou_end_time, eou.eou_end_time + delay, _ms(delay * 1000), "wait")
+            wait_ms = _wait_ms(eou)
+            if eou.eou_end_time is not None and wait_ms > 0:
+                yield Bar("  waits for more", eou.eou_end_time, eou.eou_end_time + wait_ms / 1000, _ms(wait_ms), "wait")
     for kb in turn.kb_metrics:
         if kb.kb_start_time is not None:
             yield Bar("knowledge base", kb.kb_start_time, kb.kb_end_time, _ms(kb.kb_retrieval_latency), "tool")
@@ -64,6 +64,13 @@ def _bars(turn: Turn) -> Iterator[Bar]:
             yield Bar(f"tool {tool.tool_name}", tool.start_time, end, _ms(tool.latency), "tool")
     for error in turn.errors:
         yield Bar(f"{error['source']} error", error["timestamp"], error["timestamp"], str(error["message"]), "error")
+
+
+def _wait_ms(eou: Eou) -> float:
+    """How long the agent waited for the user to go on; 0 if it did not."""
+    seconds = eou.wait_for_additional_speech_duration
+    waited = seconds * 1000 if isinstance(seconds, (int, float)) else eou.eou_wait_ms
+    return waited if isinstance(waited, (int, float)) else 0
 
 
 def _ms(value: float | None) -> str:
