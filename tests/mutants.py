@@ -217,7 +217,7 @@ MUTANTS = [
     ),
     Mutant(
         "src/projections/turn_spans.py",
-        "                    _fill_in(vad)",
+        "                    _fill_in(vad, s.rules)",
         "                    pass",
         "test_projections.py::test_each_projection_alone_is_its_part_of_a_real",
     ),

@@ -40,7 +40,8 @@ OPEN = {
     "set_realtime_usage", "traces.set_session_id", "traces.create_components_change_trace",
     "traces.create_pipeline_change_trace", "traces.create_thinking_audio_start_span",
     "traces.create_thinking_audio_stop_span", "traces.create_background_audio_start_span",
-    "traces.create_background_audio_stop_span", "set_framework",
+    "traces.create_background_audio_stop_span", "set_framework", "on_user_speech_start", "on_user_speech_end",
+    "on_wait_for_additional_speech_complete", "set_local_vad_user_speech",
 }  # fmt: skip
 
 

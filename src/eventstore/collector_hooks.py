@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from eventstore.arguments import config_reader, pipeline, text_message
-from eventstore.recording import Record, records
+from eventstore.recording import Record, given, later, records
 
 eou_config_read = config_reader("mode", "min_max_speech_wait_timeout")
 interrupt_config_read = config_reader(
@@ -19,6 +19,9 @@ interrupt_config_read = config_reader(
     "false_interrupt_pause_duration",
     "resume_on_false_interrupt",
 )
+_SPEECH_END = {"local_vad": False, "at": None}
+_KB_COMPLETE = {"retrievals": None}
+_AGENT_RESPONSE = {"emit_transport": True}
 
 
 class CollectorHooks:
@@ -120,11 +123,15 @@ class CollectorHooks:
 
     # voice activity --------------------------------------------------------------------------------------------
 
-    def on_user_speech_start(self) -> None:
-        self._record("on_user_speech_start")
+    @later(local_vad=False)
+    def on_user_speech_start(self, local_vad: bool = False) -> None:
+        """The user is heard from now on; ``local_vad`` (1.0.27): a detector of the agent's own says so."""
+        self._record("on_user_speech_start", None if local_vad is False else {"local_vad": local_vad})
 
-    def on_user_speech_end(self) -> None:
-        self._record("on_user_speech_end")
+    @later(**_SPEECH_END)
+    def on_user_speech_end(self, local_vad: bool = False, at: float | None = None) -> None:
+        """``at`` (1.0.27): when the speech ended, for a detector that is sure only after a silence."""
+        self._record("on_user_speech_end", given({"local_vad": local_vad, "at": at}, _SPEECH_END) or None)
 
     def set_vad_config(self, vad_config: dict[str, Any]) -> None:
         """``threshold``, ``min_speech_duration`` and ``min_silence_duration`` (seconds) of the detector."""
@@ -267,16 +274,24 @@ class CollectorHooks:
     def on_knowledge_base_start(self, kb_id: str | None = None) -> None:
         self._record("on_knowledge_base_start", {"kb_id": kb_id})
 
-    def on_knowledge_base_complete(self, documents: list[str], scores: list[float]) -> None:
-        self._record("on_knowledge_base_complete", {"documents": documents, "scores": scores})
+    @later(**_KB_COMPLETE)
+    def on_knowledge_base_complete(
+        self, documents: list[str], scores: list[float], retrievals: list[dict[str, Any]] | None = None
+    ) -> None:
+        """What was found; ``retrievals`` since 1.0.30."""
+        args = {"documents": documents, "scores": scores, "retrievals": retrievals}
+        self._record("on_knowledge_base_complete", given(args, _KB_COMPLETE))
 
     # what was said ---------------------------------------------------------------------------------------------
 
     def set_user_transcript(self, transcript: str) -> None:
         self._record("set_user_transcript", {"transcript": transcript})
 
-    def set_agent_response(self, response: str) -> None:
-        self._record("set_agent_response", {"response": response})
+    @later(**_AGENT_RESPONSE)
+    def set_agent_response(self, response: str, emit_transport: bool = True) -> None:
+        """The whole answer; ``emit_transport`` (1.0.11): whether clients are told by this."""
+        args = {"response": response, "emit_transport": emit_transport}
+        self._record("set_agent_response", given(args, _AGENT_RESPONSE))
 
     # trouble ---------------------------------------------------------------------------------------------------
 

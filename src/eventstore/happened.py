@@ -12,12 +12,13 @@ from typing import Any
 
 from eventstore.arguments import HAPPENED, RAW, Args
 from eventstore.collector_hooks import CollectorHooks
+from eventstore.later_hooks import LaterHooks
 from eventstore.own_hooks import OwnHooks
 from eventstore.recording import Record
 from eventstore.traces_hooks import TracesHooks
 
 
-class Happened(CollectorHooks, OwnHooks):
+class Happened(CollectorHooks, LaterHooks, OwnHooks):
     """All hooks, for one moment. Like the recorder's, they never raise; `schedule_turn_complete` sets no timer."""
 
     def __init__(self, record: Record, happened_ns: int, raw: Any) -> None:

@@ -24,6 +24,7 @@ from eventstore.arguments import UNCHANGING, Args, as_text, encode_args
 from eventstore.backlog import Backlog, Pending
 from eventstore.collector_hooks import CollectorHooks
 from eventstore.happened import Happened
+from eventstore.later_hooks import LaterHooks
 from eventstore.own_hooks import OwnHooks
 from eventstore.recording import Record
 from eventstore.store import Store
@@ -70,7 +71,7 @@ class Health(NamedTuple):
     last_error: str | None
 
 
-class Recorder(CollectorHooks, OwnHooks):
+class Recorder(CollectorHooks, LaterHooks, OwnHooks):
     """Records the hook calls of one session; ``traces`` has those of the traces manager.
 
     Signatures are the reference's, and a call that does not fit one raises `TypeError` as any function does; past

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 from eventstore.arguments import Args
@@ -28,6 +28,25 @@ def records(**arguments: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
         return method
 
     return mark
+
+
+def later(**arguments: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Mark the arguments that a hook got after version 1, each with its default; see `given`."""
+
+    def mark(method: Callable[P, R]) -> Callable[P, R]:
+        vars(method)["later"] = arguments
+        return method
+
+    return mark
+
+
+def given(args: Args, later: Mapping[str, Any]) -> Args:
+    """``args`` without those of ``later`` that are the default.
+
+    An event has a later argument only where it says something: so a call that knows nothing of it is recorded, and a
+    file imported again, as it was before there was such an argument, to the byte.
+    """
+    return {name: value for name, value in args.items() if name not in later or value is not later[name]}
 
 
 def schema_version(number: int) -> Callable[[Callable[P, R]], Callable[P, R]]:

@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 from eventstore.arguments import Args
 from eventstore.collector_hooks import CollectorHooks
 from eventstore.errors import BadArguments, UnknownHook
+from eventstore.later_hooks import LaterHooks
 from eventstore.own_hooks import OwnHooks
+from eventstore.recording import given
 from eventstore.traces_hooks import TracesHooks
 
 TRACES = "traces."
@@ -27,15 +29,21 @@ class Hook(NamedTuple):
     arguments: Mapping[str, Any]
     """What the payload holds: each name with its default, or with ``...`` where it is required."""
 
+    later: Mapping[str, Any]
+    """The arguments, with their defaults, that came after version 1; the payload holds them only where they differ."""
+
     def complete(self, args: Args) -> Args:
-        """``args`` with the defaults filled in. Raises `BadArguments` for a missing or an unknown one."""
+        """``args`` with the defaults filled in, but for `later` ones.
+
+        Raises `BadArguments` for a missing or an unknown one.
+        """
         unknown = args.keys() - self.arguments.keys()
         if unknown:
             raise BadArguments(f"{self.name} takes no argument {min(unknown)!r}; it has: {', '.join(self.arguments)}")
         missing = [name for name, default in self.arguments.items() if default is ... and name not in args]
         if missing:
             raise BadArguments(f"{self.name} lacks its argument {missing[0]!r}")
-        return {name: args.get(name, default) for name, default in self.arguments.items()}
+        return given({name: args.get(name, default) for name, default in self.arguments.items()}, self.later)
 
 
 def _hooks(of: type, prefix: str) -> dict[str, Hook]:
@@ -48,12 +56,14 @@ def _hooks(of: type, prefix: str) -> dict[str, Hook]:
             parameters = list(inspect.signature(method).parameters.values())[1:]
             arguments = {p.name: ... if p.default is p.empty else p.default for p in parameters}
         name = prefix + method_name
-        found[name] = Hook(name, vars(method).get("version", 1), MappingProxyType(arguments))
+        found[name] = Hook(
+            name, vars(method).get("version", 1), MappingProxyType(arguments), vars(method).get("later", {})
+        )
     return found
 
 
 HOOKS: Mapping[str, Hook] = MappingProxyType(
-    _hooks(CollectorHooks, "") | _hooks(OwnHooks, "") | _hooks(TracesHooks, TRACES)
+    _hooks(CollectorHooks, "") | _hooks(LaterHooks, "") | _hooks(OwnHooks, "") | _hooks(TracesHooks, TRACES)
 )
 
 

@@ -28,7 +28,7 @@ class TimelineEntry(BaseModel):
 
 
 class AnalyticsPayload(BaseModel):
-    """What the reference posts for a turn, field for field (rule set videosdk-1.0)."""
+    """What the reference posts for a turn, field for field (rule set videosdk-1.0; later ones add to it)."""
 
     model_config = ConfigDict(extra="forbid", strict=True, title="Analytics payload of a turn")
 
@@ -55,6 +55,8 @@ class AnalyticsPayload(BaseModel):
     sttConfidence: float | None = None
     sttDuration: float | None = None
     eouLatency: Milliseconds = None
+    eouWaitMs: Milliseconds = Field(default=None, description="Since videosdk-1.0.11.")
+    eouProbability: float | None = Field(default=None, description="Since videosdk-1.0.11.")
     ttft: Milliseconds = Field(default=None, description="LLM: time to first token.")
     llmDuration: Milliseconds = None
     promptTokens: Count = None
@@ -65,6 +67,7 @@ class AnalyticsPayload(BaseModel):
     kbId: str | None = None
     kbDocuments: list[Any] | None = None
     kbScores: list[float] | None = None
+    kbRetrievals: list[Any] | None = Field(default=None, description="Since videosdk-1.0.30.")
     kbRetrievalLatency: Milliseconds = None
     ttsLatency: Milliseconds = None
     ttfb: Milliseconds = Field(default=None, description="TTS, or realtime: time to first byte.")

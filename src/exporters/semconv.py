@@ -29,7 +29,7 @@ TYPES: Mapping[str, type[bool] | type[int] | type[float]] = {
         (
             "duration_ms", "audio_duration_ms", "retrieval_latency_ms", "llm_ttft", "start_time", "start_timestamp",
             "end_timestamp", "timestamp", "threshold", "min_silence_duration", "min_speech_duration", "eou_probability",
-            "wait_for_additional_speech_duration", "pause_duration_config", "actual_duration",
+            "wait_for_additional_speech_duration", "eou_wait_ms", "pause_duration_config", "actual_duration",
             "false_interrupt_duration", "false_interrupt_pause_duration", "temporary_disable_sec",
         ),
         float,

@@ -64,7 +64,7 @@ def fold(s: State, events: Iterable[Event]) -> State:
 
 
 _UNKNOWN = None, None, 0
-STUMBLES = (AttributeError, KeyError, TypeError, ValueError, ArithmeticError, IndexError)
+STUMBLES = (AttributeError, KeyError, TypeError, ValueError, ArithmeticError, IndexError, UnboundLocalError)
 """What the reference's code raises over arguments and states it did not expect."""
 
 

@@ -2,7 +2,8 @@
 
 Times ``*_time`` are seconds on the recorder's monotonic clock, unless said. Latencies and durations are milliseconds,
 but for those a provider reports in its own unit. What an agent hands over is typed ``Any``: a hook records what it is
-given, and a rule must not turn a 0 into a 0.0.
+given, and a rule must not turn a 0 into a 0.0. A field that starts ``UNSET`` is not in every release's schema: where
+the rule set has it, it is set (to None at least), and where it has not, it is left out of what is written.
 
 ``gc=False``: these hold values from JSON and each other, never a cycle, so the garbage collector need not look.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 
 class Component(msgspec.Struct, gc=False):
@@ -46,6 +48,8 @@ class Stt(Component, gc=False):
     stt_preflight_latency: float | None = None
     stt_interim_end_time: float | None = None
     stt_interim_latency: float | None = None
+    stt_last_interim_time: Any = UNSET
+    stt_interim_count: Any = UNSET
     stt_ttfw: float | None = None
     stt_preemptive_generation_occurred: bool = False
     stt_preemptive_generation_enabled: bool = False
@@ -62,8 +66,9 @@ class Eou(Component, gc=False):
     max_speech_wait_timeout: float | None = None
     eou_avg_delay: float | None = None
     waited_for_additional_speech: bool = False
-    wait_for_additional_speech_duration: Any = None
-    """Seconds."""
+    wait_for_additional_speech_duration: Any = UNSET
+    """Seconds; until ``eou_wait_in_ms``."""
+    eou_wait_ms: Any = UNSET
 
 
 class Kb(Component, gc=False):
@@ -73,6 +78,8 @@ class Kb(Component, gc=False):
     kb_retrieval_latency: float | None = None
     kb_start_time: float | None = None
     kb_end_time: float | None = None
+    kb_retrievals: Any = UNSET
+    kb_names: Any = UNSET
 
 
 class Llm(Component, gc=False):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from projections.model import Realtime, Session, Turn, snapshot
+from projections.model import Realtime, Session, Stt, Turn, snapshot
+from projections.rules import Rules
 
 REALTIME_LLMS = frozenset({"GeminiRealtime", "OpenAIRealtime"})
 """Provider classes that are set as ``llm`` but are speech-to-speech models."""
@@ -23,7 +24,9 @@ _REALTIME = [(field, _camel(field)) for field in Realtime.__struct_fields__ if f
 _PROVIDER = {c: (c + "ProviderClass", c + "ModelName") for c in ("realtime", "llm", "stt", "tts", "vad", "eou")}
 
 
-def analytics_payload(turn: Turn, session: Session, *, turns_opened: int, turns_completed: int) -> dict[str, Any]:
+def analytics_payload(
+    turn: Turn, session: Session, rules: Rules, *, turns_opened: int, turns_completed: int
+) -> dict[str, Any]:
     """What is sent for a turn. ``turns_completed`` includes it; ``turns_opened`` also the discarded ones.
 
     Negative numbers are sent as 0. Where the payload shares a list with the turn (the scores of the knowledge base),
@@ -44,9 +47,9 @@ def analytics_payload(turn: Turn, session: Session, *, turns_opened: int, turns_
     }
     if turn.is_a2a_enabled:
         data["handOffOccurred"] = turn.handoff_occurred
-    _add_components(data, turn)
+    _add_components(data, turn, rules)
     first = turns_completed == 1
-    _add_providers(data, session.provider_per_component, first)
+    _add_providers(data, session.provider_per_component, rules, first)
     if first:
         data["systemInstructions"] = session.system_instruction if turns_opened == 1 else ""
     data["timeline"] = [
@@ -64,16 +67,20 @@ def analytics_payload(turn: Turn, session: Session, *, turns_opened: int, turns_
     return data
 
 
-def _add_components(data: dict[str, Any], turn: Turn) -> None:
+def _add_components(data: dict[str, Any], turn: Turn, rules: Rules) -> None:
     if turn.stt_metrics:
-        stt = turn.stt_metrics[-1]
+        stt = _measured(turn.stt_metrics) if rules.stt_measured_entry_sent else turn.stt_metrics[-1]
         data["sttLatency"] = stt.stt_latency
         data["sttPreflightLatency"] = stt.stt_preflight_latency
         data["sttInterimLatency"] = stt.stt_interim_latency
         data["sttConfidence"] = stt.stt_confidence
         data["sttDuration"] = stt.stt_duration
     if turn.eou_metrics:
-        data["eouLatency"] = turn.eou_metrics[-1].eou_latency
+        eou = turn.eou_metrics[-1]
+        data["eouLatency"] = eou.eou_latency
+        if rules.eou_wait_in_ms:
+            data["eouWaitMs"] = eou.eou_wait_ms
+            data["eouProbability"] = eou.eou_probability
     if turn.llm_metrics:
         llm = turn.llm_metrics[-1]
         data["ttft"] = llm.llm_ttft
@@ -88,6 +95,8 @@ def _add_components(data: dict[str, Any], turn: Turn) -> None:
         data["kbId"] = kb.kb_id
         data["kbDocuments"] = kb.kb_documents
         data["kbScores"] = kb.kb_scores
+        if rules.kb_retrievals:
+            data["kbRetrievals"] = kb.kb_retrievals
         data["kbRetrievalLatency"] = kb.kb_retrieval_latency
     if turn.tts_metrics:
         tts = turn.tts_metrics[-1]
@@ -102,12 +111,18 @@ def _add_components(data: dict[str, Any], turn: Turn) -> None:
             data[name] = getattr(realtime, field)
 
 
-def _add_providers(data: dict[str, Any], providers: dict[str, dict[str, Any]], first: bool) -> None:
+def _measured(entries: list[Stt]) -> Stt:
+    """The last one with a latency, or else the last."""
+    return next((stt for stt in reversed(entries) if stt.stt_latency is not None), entries[-1])
+
+
+def _add_providers(data: dict[str, Any], providers: dict[str, dict[str, Any]], rules: Rules, first: bool) -> None:
     if "realtime" in providers:
         _add_provider(data, "realtime", providers["realtime"])
-    elif "llm" in providers:
-        realtime = providers["llm"]["provider_class"] in REALTIME_LLMS
-        _add_provider(data, "realtime" if realtime else "llm", providers["llm"])
+    if "llm" in providers and ("realtime" not in providers or rules.llm_beside_realtime):
+        kind = "realtime" if providers["llm"]["provider_class"] in REALTIME_LLMS else "llm"
+        if kind == "llm" or "realtime" not in providers:
+            _add_provider(data, kind, providers["llm"])
     for component in ("stt", "tts", "vad", "eou") if first else ("stt", "tts"):
         if component in providers:
             _add_provider(data, component, providers[component])

@@ -18,7 +18,18 @@ from projections.model import Session, Turn, turn_dict
 from projections.response import response, response_dict
 from projections.rules import VIDEOSDK_1_0, Rules
 from projections.span import identities
-from projections.state import Discarded, Emit, Interrupted, LogLine, PlaygroundMessage, Raised, Span, SpanFailure, State
+from projections.state import (
+    Discarded,
+    Emit,
+    Forgotten,
+    Interrupted,
+    LogLine,
+    PlaygroundMessage,
+    Raised,
+    Span,
+    SpanFailure,
+    State,
+)
 
 
 class Call(NamedTuple):
@@ -51,6 +62,7 @@ class Call(NamedTuple):
     total_turns: int
     """Turns opened, discarded ones included."""
     total_interruptions: int
+    forgotten: Forgotten
     raised: list[Raised]
 
 
@@ -77,6 +89,7 @@ def call_of(s: State) -> Call:
         logs=s.logs,
         total_turns=s.total_turns,
         total_interruptions=s.total_interruptions,
+        forgotten=s.forgotten,
         raised=s.raised,
     )
 
@@ -183,6 +196,7 @@ def call_dict(call: Call) -> dict[str, Any]:
         "span_failures": [failure._asdict() for failure in call.span_failures],
         "logs": [line._asdict() for line in call.logs],
         "raised": [raised._asdict() for raised in call.raised],
+        "forgotten": call.forgotten._asdict(),
         "session": msgspec.to_builtins(call.session),
         "responses": [response_dict(response(turn, call.session)) for turn in call.turns],
     }

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from projections.model import Session, Turn
+from projections.model import Eou, Session, Turn
 
 UNACCOUNTED = "unaccounted"
 NAMES = (
@@ -94,8 +94,8 @@ def _worked(turn: Turn, start: float, stopped: float, heard: float) -> Iterator[
     spans += [("STT finalisation", stt.stt_start_time, stt.stt_end_time) for stt in turn.stt_metrics]
     for eou in turn.eou_metrics:
         spans.append(("EOU inference", eou.eou_start_time, eou.eou_end_time))
-        wait = eou.wait_for_additional_speech_duration
-        if is_number(wait) and eou.eou_end_time is not None:
+        wait = wait_seconds(eou)
+        if wait > 0 and eou.eou_end_time is not None:
             begun = [llm.llm_start_time for llm in turn.llm_metrics if llm.llm_start_time is not None]
             until = min([eou.eou_end_time + wait, *(time for time in begun if time >= eou.eou_end_time)])
             spans.append(("EOU wait", eou.eou_end_time, until))
@@ -110,6 +110,13 @@ def _worked(turn: Turn, start: float, stopped: float, heard: float) -> Iterator[
     for name, begin, end in spans:
         if is_number(begin) and is_number(end):
             yield name, begin, end
+
+
+def wait_seconds(eou: Eou) -> float:
+    """How long the agent waited for the user to go on, as the rule set keeps it; 0 if it did not."""
+    ms, seconds = eou.eou_wait_ms, eou.wait_for_additional_speech_duration
+    found: float = ms / 1000 if is_number(ms) else seconds if is_number(seconds) else 0.0
+    return found
 
 
 def _silence(turn: Turn) -> float:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from projections.model import snapshot
+import msgspec
+
+from projections.model import Component, snapshot
 from projections.state import Emit, PlaygroundMessage, State
 
 
@@ -12,6 +14,13 @@ def emit(s: State, name: str, data: dict[str, Any]) -> None:
     """Put a signal on the bus (reference: ``global_event_emitter``)."""
     if s.signals_wanted:
         s.emits.append(Emit(name, data, s.at))
+
+
+def component_metric(s: State, component: str, metrics: Component) -> None:
+    """Tell at once what was measured of a component, where the rules have that signal."""
+    if s.rules.component_signals and s.signals_wanted:
+        data = {"component": component, "metrics": msgspec.to_builtins(metrics)}
+        s.emits.append(Emit("COMPONENT_METRIC", data, s.at))
 
 
 def play(s: State, name: str, value: Any) -> None:

@@ -40,6 +40,18 @@ class Discarded(NamedTuple):
     at: int
 
 
+class Forgotten(NamedTuple):
+    """What came before the collector was last reset (switch ``finalize_resets``); the fold keeps it."""
+
+    turns: int = 0
+    """Completed turns."""
+    total_turns: int = 0
+    total_interruptions: int = 0
+
+
+_NOTHING_FORGOTTEN = Forgotten()
+
+
 class Interrupted(NamedTuple):
     """A turn that the user cut off."""
 
@@ -151,6 +163,7 @@ class State:
     """The open turn was nearly completed: the reference had given it the session when it raised."""
     total_turns: int = 0
     total_interruptions: int = 0
+    forgotten: Forgotten = _NOTHING_FORGOTTEN
     playground_attached: bool = False
     preemptive_generation: Any = False
     stt_start: float | None = None
@@ -161,7 +174,11 @@ class State:
     agent_speaking: bool = False
     user_speaking: bool = False
     interrupted_at: float = 0.0
+    local_vad: Any = False
+    holds: int = 0
     user_input_start: float | None = None
+    user_speech_end: Any = None
+    """The last one, in or outside of a turn."""
     pending_user_start: float | None = None
     """Start of the user's speech in a discarded turn, for the next one."""
     carried_timeline: TimelineEvent | None = None

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from projections.model import TimelineEvent, Turn
+import msgspec
+
+from projections.model import Eou, TimelineEvent, Turn
+from projections.rules import VIDEOSDK_1_0, Rules
 
 
 def milliseconds(seconds: float) -> float:
@@ -50,7 +53,7 @@ def label_timeline(turn: Turn, kind: str, text: Any, now: float) -> None:
     turn.timeline_event_metrics.append(TimelineEvent(kind, now, text=text))
 
 
-def e2e(turn: Turn) -> float | None:
+def e2e(turn: Turn, rules: Rules = VIDEOSDK_1_0) -> float | None:
     """End-to-end latency: the sum of the latencies of STT, EOU, LLM (first token), TTS and realtime, where known.
 
     Of each component only the last entry counts (reference: ``compute_e2e_latency``). None if none is known.
@@ -58,6 +61,7 @@ def e2e(turn: Turn) -> float | None:
     parts = (
         turn.stt_metrics[-1].stt_latency if turn.stt_metrics else None,
         turn.eou_metrics[-1].eou_latency if turn.eou_metrics else None,
+        _wait(turn.eou_metrics[-1]) if rules.eou_wait_in_e2e and turn.eou_metrics else None,
         turn.llm_metrics[-1].llm_ttft if turn.llm_metrics else None,
         turn.tts_metrics[-1].tts_latency if turn.tts_metrics else None,
         turn.realtime_metrics[-1].realtime_ttfb if turn.realtime_metrics else None,
@@ -67,3 +71,12 @@ def e2e(turn: Turn) -> float | None:
         if part is not None:
             total = (0 if total is None else total) + part  # from 0, so that -0.0 becomes 0.0
     return None if total is None else round(total, 4)
+
+
+def _wait(eou: Eou) -> float | None:
+    """How long the agent waited for the user to go on, in milliseconds."""
+    if eou.eou_wait_ms is not msgspec.UNSET:
+        found: float | None = eou.eou_wait_ms
+        return found
+    seconds = eou.wait_for_additional_speech_duration
+    return None if seconds is None else milliseconds(seconds)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeVar
 
 from projections.model import Eou, Fallback, Interruption, Kb, Llm, Realtime, Stt, TimelineEvent, Tts, Turn, Vad
+from projections.rules import Rules
 from projections.span import add_event, end_span, point_span, start_span
 from projections.state import SpanFailure, State
 
@@ -55,7 +56,7 @@ def trace_turn(s: State, now: float, turn: Turn) -> None:
         if s.session.provider_per_component.get("vad", {}).get("provider_class"):
             for vad in turn.vad_metrics:
                 try:  # noqa: SIM105 - for every turn, and `contextlib.suppress` takes longer than the work itself
-                    _fill_in(vad)
+                    _fill_in(vad, s.rules)
                 except TypeError:  # as `_each` does
                     pass
         return
@@ -136,15 +137,18 @@ def _given(**attributes: Any) -> Attributes:
     return {name: value for name, value in attributes.items() if value}
 
 
-def _fill_in(vad: Vad) -> None:
+def _fill_in(vad: Vad, rules: Rules) -> None:
     """Put a missing end one silence window after the start, and a missing start as long before the end.
 
-    Raises `TypeError` if the window is not known, as it is only after `set_vad_config`.
+    A window is known only after `set_vad_config`: until ``vad_window_optional``, it raises `TypeError` if it is not.
     """
+    window = vad.vad_min_silence_duration
+    if rules.vad_window_optional:
+        window = window or 0.0
     if vad.user_speech_start_time is None and vad.user_speech_end_time is not None:
-        vad.user_speech_start_time = vad.user_speech_end_time - vad.vad_min_silence_duration
+        vad.user_speech_start_time = vad.user_speech_end_time - window
     elif vad.user_speech_start_time is not None and vad.user_speech_end_time is None:
-        vad.user_speech_end_time = vad.user_speech_start_time + vad.vad_min_silence_duration
+        vad.user_speech_end_time = vad.user_speech_start_time + window
 
 
 def _vad(t: _Trace, vad: Vad) -> None:
@@ -158,7 +162,9 @@ def _vad(t: _Trace, vad: Vad) -> None:
         min_speech_duration=vad.vad_min_speech_duration,
         threshold=vad.vad_threshold,
     )
-    _fill_in(vad)  # if it raises, there is no span
+    _fill_in(vad, t.s.rules)  # if it raises, there is no span
+    if t.s.rules.vad_window_optional and vad.user_speech_start_time is None:
+        return
     span = t.start(f"{provider}: VAD Processing", attributes, vad.user_speech_start_time, t.span)
     if span is not None:
         errors = t.errors_of("VAD")
@@ -249,14 +255,27 @@ def _eou(t: _Trace, eou: Eou) -> None:
         raise AttributeError("the EOU configuration was never set")
     span = t.start(f"{provider}: End-Of-Utterance Detection", attributes, eou.eou_start_time, t.span)
     if eou.waited_for_additional_speech:
-        delay = round(eou.wait_for_additional_speech_duration, 4)
-        waiting = {"wait_for_additional_speech_duration": delay, "eou_probability": round(eou.eou_probability, 4)}
-        child = t.start("Wait for Additional Speech", waiting, eou.eou_end_time, span)
-        t.end(child, eou.eou_end_time + delay)
+        (_eou_wait if t.s.rules.eou_wait_in_ms else _eou_wait_in_seconds)(t, eou, span)
     if span is not None:
         errors = t.errors_of("TURN-D")
         _add_errors(t, span, errors, "EOU Error")
         t.end(span, eou.eou_end_time, _status(errors))
+
+
+def _eou_wait_in_seconds(t: _Trace, eou: Eou, parent: int | None) -> None:
+    delay = round(eou.wait_for_additional_speech_duration, 4)
+    attributes = {"wait_for_additional_speech_duration": delay, "eou_probability": round(eou.eou_probability, 4)}
+    child = t.start("Wait for Additional Speech", attributes, eou.eou_end_time, parent)
+    t.end(child, eou.eou_end_time + delay)
+
+
+def _eou_wait(t: _Trace, eou: Eou, parent: int | None) -> None:
+    if eou.eou_wait_ms is None or eou.eou_end_time is None:
+        return
+    delay_ms = round(eou.eou_wait_ms, 4)
+    attributes = {"eou_wait_ms": delay_ms, "eou_probability": round(eou.eou_probability or 0, 4)}
+    child = t.start("EOU Wait", attributes, eou.eou_end_time, parent)
+    t.end(child, eou.eou_end_time + delay_ms / 1000)
 
 
 def _llm(t: _Trace, llm: Llm) -> None:

@@ -21,6 +21,8 @@ from eventstore.vocabulary import find
 from projections.model import turn_dict
 from projections.replay import Call as ReplayedCall
 from projections.replay import replay
+from projections.rules import VIDEOSDK_1_0, Rules
+from projections.rules import find as find_rules
 from projections.state import Span
 from turnlog.clamped_scores import restore
 from turnlog.recordings import BadRecording, Call, RecordedClock, Recording, drive, events_of
@@ -42,14 +44,17 @@ def as_expected(call: ReplayedCall) -> dict[str, Any]:
         "playground": [
             {"full_turn_data": m.full_turn_data, "metrics": m.metrics, "_at": m.at} for m in call.playground
         ],
-        "turns": [turn_dict(turn, call.session) for turn in call.turns],
+        "turns": [turn_dict(turn, call.session) for turn in call.turns[call.forgotten.turns :]],
         "session": msgspec.to_builtins(call.session),
         "current_turn": (
             turn_dict(call.current_turn, call.current_turn_session) if call.current_turn is not None else None
         ),
         "spans": [_span(span) for span in call.spans],
         "spans_started": call.spans_started,
-        "totals": {"turns": call.total_turns, "interruptions": call.total_interruptions},
+        "totals": {
+            "turns": call.total_turns - call.forgotten.total_turns,
+            "interruptions": call.total_interruptions - call.forgotten.total_interruptions,
+        },
         "raised": [list(raised) for raised in call.raised],
     }
     plain: dict[str, Any] = orjson.loads(orjson.dumps(expected))  # as the reference's was written: NaN becomes null
@@ -115,24 +120,30 @@ def _short(value: Any) -> str:
     return text if len(text) <= 200 else text[:197] + "…"
 
 
-def run(recordings: Iterable[tuple[str, Recording]], *, fast: bool) -> Iterator[Result]:
-    """Replay every recording and compare. Raises `BadRecording` for calls that no hook takes."""
+def run(
+    recordings: Iterable[tuple[str, Recording]], *, fast: bool, rules: str | Rules = VIDEOSDK_1_0
+) -> Iterator[Result]:
+    """Replay every recording and compare.
+
+    Raises `BadRecording` for calls that no hook takes, `UnknownRules` for a rule set that there is not.
+    """
+    rules = find_rules(rules)
     if fast:
         for place, recording in recordings:
             calls, restored = restore(recording)
             whole = recording.model_copy(update={"calls": calls})
-            yield Result(recording, replay(events_of(place, whole)), restored)
+            yield Result(recording, replay(events_of(place, whole), rules), restored)
         return
     batch: list[tuple[str, Recording]] = []
     for item in recordings:
         batch.append(item)
         if len(batch) == BATCH:
-            yield from _run_batch(batch)
+            yield from _run_batch(batch, rules)
             batch = []
-    yield from _run_batch(batch)
+    yield from _run_batch(batch, rules)
 
 
-def _run_batch(batch: list[tuple[str, Recording]]) -> Iterator[Result]:
+def _run_batch(batch: list[tuple[str, Recording]], rules: Rules) -> Iterator[Result]:
     with tempfile.TemporaryDirectory(prefix="turnlog-") as folder:
         store = open_store(Path(folder) / "conformance.db")
         clock = RecordedClock()
@@ -143,7 +154,7 @@ def _run_batch(batch: list[tuple[str, Recording]]) -> Iterator[Result]:
                 restored.append(count)
                 _record(store, clock, str(n), place, calls)
         for n, (_place, recording) in enumerate(batch):
-            yield Result(recording, replay(store.read(str(n))), restored[n])
+            yield Result(recording, replay(store.read(str(n)), rules), restored[n])
         store.close()
 
 

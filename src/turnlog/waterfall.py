@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from projections.model import Turn
+from projections.response import wait_seconds
 
 
 class Bar(NamedTuple):
@@ -43,9 +44,9 @@ def _bars(turn: Turn) -> Iterator[Bar]:
     for eou in turn.eou_metrics:
         if eou.eou_start_time is not None:
             yield Bar("EOU", eou.eou_start_time, eou.eou_end_time, _ms(eou.eou_latency), "wait")
-            delay = eou.wait_for_additional_speech_duration
-            if eou.eou_end_time is not None and isinstance(delay, (int, float)) and delay > 0:
-                yield Bar("  waits for more", eou.eou_end_time, eou.eou_end_time + delay, _ms(delay * 1000), "wait")
+            wait = wait_seconds(eou)
+            if eou.eou_end_time is not None and wait > 0:
+                yield Bar("  waits for more", eou.eou_end_time, eou.eou_end_time + wait, _ms(wait * 1000), "wait")
     for kb in turn.kb_metrics:
         if kb.kb_start_time is not None:
             yield Bar("knowledge base", kb.kb_start_time, kb.kb_end_time, _ms(kb.kb_retrieval_latency), "tool")

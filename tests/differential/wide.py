@@ -28,6 +28,13 @@ FITTING: dict[str, list[Any]] = {
     "active_components": [None, ["a", "b"], []],
     "count": [0, 5, -3],
     "duration": [0.5, 1, None],
+    "actual_duration": [0.25, 0, None],
+    "owns": [True, False],
+    "local_vad": [True, False],
+    "at": [None, 0.5, 5000.5],
+    "type": ["interim", "final"],
+    "utterance_ts": [None, 0, 1_780_000_000_000],
+    "retrievals": [None, [], [{"score": -0.5}]],
     "eou_probability": [0.5, 0, None],
     "documents": [["a", "b"], [], list("abcdefgh"), [1]],
     "scores": [[0.5, -0.5], [1, -1, 0], []],
@@ -47,6 +54,21 @@ HOT = """start_turn complete_turn on_user_speech_start on_user_speech_end set_va
 on_eou_start on_eou_complete on_wait_for_additional_speech on_llm_start on_llm_first_token on_llm_complete on_tts_start
 on_tts_first_byte on_agent_speech_start on_agent_speech_end on_interrupted set_user_transcript set_agent_response
 add_error finalize_realtime_turn set_realtime_usage on_false_interrupt_start on_false_interrupt_resume""".split()  # noqa: SIM905
+LATER: dict[str, list[list[str | None]]] = {
+    "on_wait_for_additional_speech_complete": [["actual_duration", None]],
+    "set_local_vad_user_speech": [["owns", None]],
+    "hold_turn": [],
+    "release_turn": [],
+    "emit_user_transcript_transport": [["text", None], ["type", None], ["utterance_ts", "None"]],
+    "emit_agent_transcript_transport": [["text", None], ["type", None]],
+    "on_user_speech_start": [["local_vad", "False"]],
+    "on_user_speech_end": [["local_vad", "False"], ["at", "None"]],
+    "set_agent_response": [["response", None], ["emit_transport", "True"]],
+    "on_knowledge_base_complete": [["documents", None], ["scores", None], ["retrievals", "None"]],
+}
+"""What releases after 1.0.2 have in its place, or beside it."""
+for _hook, _parameters in LATER.items():
+    HOOKS["collector"][_hook] = {"parameters": _parameters}
 SKIPPED = {"set_session_metrics", "schedule_turn_complete"}
 ALL = [(target, hook) for target, hooks in HOOKS.items() for hook in hooks if hook not in SKIPPED]
 

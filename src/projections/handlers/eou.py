@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from eventstore.arguments import Args
 from projections.handlers.table import bare, with_args
 from projections.handlers.turn import current_turn
 from projections.model import Eou, Turn
-from projections.signals import play
+from projections.rules import Rules
+from projections.signals import component_metric, play
 from projections.state import State
 from projections.timing import milliseconds
 
 
-def _last(turn: Turn) -> Eou:
+def _new(rules: Rules) -> Eou:
+    return Eou(eou_wait_ms=None) if rules.eou_wait_in_ms else Eou(wait_for_additional_speech_duration=None)
+
+
+def _last(turn: Turn, rules: Rules) -> Eou:
     if not turn.eou_metrics:
-        turn.eou_metrics.append(Eou())
+        turn.eou_metrics.append(_new(rules))
     return turn.eou_metrics[-1]
+
+
+def _set_wait(eou: Eou, seconds: Any, rules: Rules) -> None:
+    if rules.eou_wait_in_ms:
+        eou.eou_wait_ms = milliseconds(seconds)
+    else:
+        eou.wait_for_additional_speech_duration = seconds
 
 
 @bare
@@ -22,7 +36,7 @@ def on_eou_start(s: State, now: float) -> None:
     turn = current_turn(s, now)
     s.eou_start = now
     if not turn.eou_metrics or turn.eou_metrics[-1].eou_latency is not None:
-        turn.eou_metrics.append(Eou())
+        turn.eou_metrics.append(_new(s.rules))
     turn.eou_metrics[-1].eou_start_time = now
 
 
@@ -32,18 +46,25 @@ def on_eou_complete(s: State, now: float) -> None:
         return
     latency = milliseconds(now - s.eou_start)
     if s.turn is not None:
-        eou = _last(s.turn)
+        eou = _last(s.turn, s.rules)
         eou.eou_end_time = now
         eou.eou_latency = latency
         play(s, "eou_latency", latency)
+        component_metric(s, "eou", eou)
     s.eou_start = None
 
 
 @with_args
 def on_wait_for_additional_speech(s: State, now: float, args: Args) -> None:
-    if s.turn is None:
+    if s.turn is None or (s.rules.eou_wait_needs_entry and not s.turn.eou_metrics):
         return
-    eou = _last(s.turn)
-    eou.wait_for_additional_speech_duration = args["duration"]
+    eou = _last(s.turn, s.rules)
+    _set_wait(eou, args["duration"], s.rules)
     eou.eou_probability = args["eou_probability"]
     eou.waited_for_additional_speech = True
+
+
+@with_args
+def on_wait_for_additional_speech_complete(s: State, now: float, args: Args) -> None:
+    if s.rules.eou_wait_actual and s.turn is not None and s.turn.eou_metrics:
+        _set_wait(s.turn.eou_metrics[-1], args["actual_duration"], s.rules)

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from eventstore.arguments import Args
 from projections.handlers.table import with_args
 from projections.model import Kb
+from projections.rules import Rules
 from projections.signals import play_all
 from projections.state import State
 from projections.timing import milliseconds
 
 
+def _new(rules: Rules, kb_id: Any, now: float) -> Kb:
+    kb = Kb(kb_id=kb_id, kb_start_time=now)
+    if rules.kb_retrievals:
+        kb.kb_retrievals = kb.kb_names = None
+    return kb
+
+
 @with_args
 def on_knowledge_base_start(s: State, now: float, args: Args) -> None:
     if s.turn is not None:
-        s.turn.kb_metrics.append(Kb(kb_id=args.get("kb_id"), kb_start_time=now))
+        s.turn.kb_metrics.append(_new(s.rules, args.get("kb_id"), now))
 
 
 @with_args
@@ -23,6 +33,8 @@ def on_knowledge_base_complete(s: State, now: float, args: Args) -> None:
     kb = s.turn.kb_metrics[-1]
     kb.kb_documents = args["documents"]
     kb.kb_scores = args["scores"]
+    if s.rules.kb_retrievals:
+        kb.kb_retrievals = args.get("retrievals")
     kb.kb_end_time = now
     if kb.kb_start_time:
         kb.kb_retrieval_latency = milliseconds(now - kb.kb_start_time)

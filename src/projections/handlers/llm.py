@@ -5,7 +5,7 @@ from __future__ import annotations
 from eventstore.arguments import Args
 from projections.handlers.table import bare, with_args
 from projections.model import Llm, Turn
-from projections.signals import play, play_all
+from projections.signals import component_metric, play, play_all
 from projections.state import State
 from projections.timing import milliseconds
 
@@ -44,6 +44,7 @@ def on_llm_complete(s: State, now: float) -> None:
         llm.llm_end_time = now
         llm.llm_duration = duration
         play(s, "llm_duration", duration)
+        component_metric(s, "llm", llm)
     s.llm_start = None
 
 

@@ -8,7 +8,7 @@ from eventstore.arguments import Args
 from projections.handlers.table import bare, with_args
 from projections.handlers.turn import complete_turn
 from projections.model import Participant
-from projections.state import State
+from projections.state import Forgotten, State
 
 
 @with_args
@@ -89,10 +89,23 @@ def set_traces_flow_manager(s: State, now: float, args: Args) -> None:
 
 @with_args
 def set_playground_manager(s: State, now: float, args: Args) -> None:
-    s.playground_attached = bool(args["attached"])
+    s.playground_attached = bool(args["attached"]) and not s.rules.playground_gone
 
 
 @bare
 def finalize_session(s: State, now: float) -> None:
     complete_turn(s, now)
     s.session.session_end_time = s.wall_ns / 1e9
+    if s.rules.finalize_resets:
+        _reset(s)
+
+
+def _reset(s: State) -> None:
+    """Nothing of this agent is left for the next one, but the session itself (reference: ``_reset_pipeline_state``)."""
+    s.session.provider_per_component = {}
+    s.stt_start = s.llm_start = s.tts_start = s.tts_first_byte = s.eou_start = None
+    s.agent_speaking = s.user_speaking = s.local_vad = s.preemptive_generation = False
+    s.user_input_start = s.user_speech_end = s.pending_user_start = None
+    s.carried_timeline = s.carried_stt = s.carried_eou = s.carried_vad = None
+    s.holds = 0
+    s.forgotten = Forgotten(len(s.turns), s.total_turns, s.total_interruptions)

@@ -7,15 +7,21 @@ from __future__ import annotations
 
 from eventstore.arguments import Args
 from projections.handlers.table import bare, with_args
+from projections.handlers.turn import current_turn
 from projections.model import Stt, Turn
-from projections.signals import play
+from projections.rules import Rules
+from projections.signals import component_metric, play
 from projections.state import State
 from projections.timing import milliseconds
 
 
-def _last(turn: Turn) -> Stt:
+def _new(rules: Rules) -> Stt:
+    return Stt(stt_last_interim_time=None, stt_interim_count=0) if rules.stt_from_last_interim else Stt()
+
+
+def _last(turn: Turn, rules: Rules) -> Stt:
     if not turn.stt_metrics:
-        turn.stt_metrics.append(Stt())
+        turn.stt_metrics.append(_new(rules))
     return turn.stt_metrics[-1]
 
 
@@ -25,24 +31,34 @@ def on_stt_start(s: State, now: float) -> None:
     if s.turn is None:
         return
     if not s.turn.stt_metrics or s.turn.stt_metrics[-1].stt_latency is not None:
-        s.turn.stt_metrics.append(Stt())
+        s.turn.stt_metrics.append(_new(s.rules))
     s.turn.stt_metrics[-1].stt_start_time = now
 
 
 @with_args
 def on_stt_complete(s: State, now: float, args: Args) -> None:
+    rules = s.rules
+    if rules.stt_final_opens_turn:
+        current_turn(s, now)
     if s.turn is None:
         return
-    stt = _last(s.turn)
+    stt = _last(s.turn, rules)
     stt.stt_end_time = now
-    if s.stt_start:
-        stt.stt_latency = milliseconds(now - s.stt_start)
+    start = _asked_at(stt, now) if rules.stt_from_last_interim else s.stt_start
+    if start and not (rules.stt_first_final_wins and stt.stt_latency is not None):
+        stt.stt_latency = milliseconds(now - start)
         stt.stt_confidence = args.get("confidence", 0.0)
         stt.stt_duration = args.get("duration", 0.0)
         play(s, "stt_latency", stt.stt_latency)
     if args.get("transcript"):
         stt.stt_transcript = args["transcript"]
+    component_metric(s, "stt", stt)
     s.stt_start = None
+
+
+def _asked_at(stt: Stt, now: float) -> float | None:
+    """The last thing before now from which a final transcript could be expected."""
+    return max((t for t in (stt.stt_last_interim_time, stt.stt_start_time) if t is not None and t < now), default=None)
 
 
 @with_args
@@ -62,6 +78,9 @@ def on_stt_interim_end(s: State, now: float) -> None:
     if s.turn is None or not s.turn.stt_metrics:
         return
     stt = s.turn.stt_metrics[-1]
+    if s.rules.stt_from_last_interim:
+        stt.stt_last_interim_time = now
+        stt.stt_interim_count += 1
     if stt.stt_start_time and not stt.stt_interim_latency:
         stt.stt_interim_end_time = now
         stt.stt_interim_latency = milliseconds(now - stt.stt_start_time)
@@ -72,7 +91,7 @@ def on_stt_interim_end(s: State, now: float) -> None:
 def set_stt_usage(s: State, now: float, args: Args) -> None:
     if s.turn is None:
         return
-    stt = _last(s.turn)
+    stt = _last(s.turn, s.rules)
     stt.stt_input_tokens = args.get("input_tokens", 0)
     stt.stt_output_tokens = args.get("output_tokens", 0)
     stt.stt_total_tokens = args.get("total_tokens", 0)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from eventstore.arguments import Args
+from projections.handlers.realtime import freeze_ttfb
 from projections.handlers.table import bare, with_args
 from projections.handlers.turn import current_turn
 from projections.model import Tts, Turn
-from projections.signals import play
+from projections.signals import component_metric, play
 from projections.state import State
 from projections.timing import end_timeline, ensure_open_timeline, milliseconds
 
@@ -42,7 +43,12 @@ def on_tts_first_byte(s: State, now: float) -> None:
 def on_agent_speech_start(s: State, now: float) -> None:
     turn = current_turn(s, now)
     s.agent_speaking = True
+    started = turn.agent_speech_start_time is not None
+    if started and s.rules.agent_first_start_wins:
+        return
     turn.agent_speech_start_time = now
+    if s.rules.realtime_ttfb_frozen and not started:
+        freeze_ttfb(s, turn, now)
     ensure_open_timeline(turn, "agent_speech", now)
 
 
@@ -63,6 +69,10 @@ def on_agent_speech_end(s: State, now: float) -> None:
         turn.agent_speech_duration = milliseconds(now - turn.agent_speech_start_time)
         play(s, "tts_latency", tts.tts_latency if tts is not None else None)
         play(s, "agent_speech_duration", turn.agent_speech_duration)
+        if tts is not None:
+            component_metric(s, "tts", tts)
+        elif s.rules.component_signals:
+            raise UnboundLocalError("there is no TTS entry to tell of")  # the reference has none to name
     s.tts_start = s.tts_first_byte = None
 
 

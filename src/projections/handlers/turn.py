@@ -8,7 +8,8 @@ from projections.handlers.logs import disown
 from projections.handlers.table import bare
 from projections.model import TimelineEvent, Turn, Vad, turn_dict
 from projections.payload import analytics_payload
-from projections.signals import emit
+from projections.rules import Rules
+from projections.signals import component_metric, emit
 from projections.state import Discarded, Interrupted, PlaygroundMessage, State
 from projections.timing import e2e, ensure_timeline, milliseconds, start_timeline
 from projections.turn_spans import trace_turn
@@ -32,7 +33,7 @@ def start_turn(s: State, now: float) -> None:
     s.turn_has_session = False
     opened_at = s.wall_ns / 1e9
     turn = s.turn = Turn(
-        turn_id=_turn_id(opened_at, s.session.session_id, s.total_turns),
+        turn_id=_turn_id(opened_at, s.session.session_id, s.total_turns - s.forgotten.total_turns),
         timestamp=opened_at,
         preemtive_generation_enabled=s.preemptive_generation,
     )
@@ -57,10 +58,11 @@ def complete_turn(s: State, now: float) -> None:
     if turn is None:
         return
     s.turn_has_session = True
-    latency = e2e(turn)
+    latency = e2e(turn, s.rules)
     if latency is not None:  # else one that the realtime timer set stays
         turn.e2e_latency = latency
-    if s.total_turns > 1 and not is_meaningful(turn):
+    opened = s.total_turns - s.forgotten.total_turns
+    if opened > 1 and not is_meaningful(turn):
         _discard(s, turn)
         return
     if turn.is_interrupted:
@@ -70,7 +72,8 @@ def complete_turn(s: State, now: float) -> None:
     s.turns.append(turn)
     if s.playground_attached and s.signals_wanted:
         s.playground.append(PlaygroundMessage(turn_dict(turn, s.session), True, s.at))
-    payload = analytics_payload(turn, s.session, turns_opened=s.total_turns, turns_completed=len(s.turns))
+    completed = len(s.turns) - s.forgotten.turns
+    payload = analytics_payload(turn, s.session, s.rules, turns_opened=opened, turns_completed=completed)
     emit(s, "TURN_METRICS_ADDED", {"metrics": payload})
     s.payloads.append(payload)
     s.payloads_at.append(s.at)
@@ -147,7 +150,7 @@ def schedule_turn_complete(s: State, now: float) -> None:
 def finalize_realtime_turn(s: State, now: float) -> None:
     """The turn's timer fired: close what is open, reckon the realtime latencies, complete it."""
     turn = s.turn
-    if turn is None:
+    if turn is None or (s.holds and s.rules.turn_holds):
         return
     if turn.agent_speech_start_time and not turn.agent_speech_end_time:
         turn.agent_speech_end_time = now
@@ -157,10 +160,23 @@ def finalize_realtime_turn(s: State, now: float) -> None:
         if event.end_time is None:
             event.end_time = now
             event.duration_ms = milliseconds(now - event.start_time)  # type: ignore[operator]  # may raise: so be it
-    if turn.user_speech_end_time and turn.agent_speech_start_time:
-        turn.e2e_latency = milliseconds(turn.agent_speech_start_time - turn.user_speech_end_time)
-        if turn.realtime_metrics:
-            turn.realtime_metrics[-1].realtime_ttfb = turn.e2e_latency
+    _set_realtime_latency(turn, s.rules)
     if turn.agent_speech_start_time and turn.agent_speech_end_time:
         turn.agent_speech_duration = milliseconds(turn.agent_speech_end_time - turn.agent_speech_start_time)
+    if turn.realtime_metrics:
+        component_metric(s, "realtime", turn.realtime_metrics[-1])
     complete_turn(s, now)
+
+
+def _set_realtime_latency(turn: Turn, rules: Rules) -> None:
+    """From the end of the user's speech to the start of the agent's."""
+    realtime = turn.realtime_metrics[-1] if turn.realtime_metrics else None
+    if rules.realtime_ttfb_frozen and realtime is not None and realtime.realtime_ttfb is not None:
+        turn.e2e_latency = realtime.realtime_ttfb
+    elif turn.user_speech_end_time and turn.agent_speech_start_time:
+        latency = milliseconds(turn.agent_speech_start_time - turn.user_speech_end_time)
+        if latency < 0 and rules.realtime_negatives_skipped:
+            return
+        turn.e2e_latency = latency
+        if realtime is not None:
+            realtime.realtime_ttfb = latency

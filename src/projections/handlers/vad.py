@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from eventstore.arguments import Args
-from projections.handlers.table import bare, with_args
+from projections.handlers.table import with_args
 from projections.handlers.turn import current_turn
 from projections.model import Vad
 from projections.signals import play
@@ -11,8 +11,14 @@ from projections.state import State
 from projections.timing import end_timeline, ensure_timeline, milliseconds
 
 
-@bare
-def on_user_speech_start(s: State, now: float) -> None:
+def _ignored(s: State, args: Args) -> bool:
+    return bool(s.rules.local_vad_wins and s.local_vad and not args.get("local_vad"))
+
+
+@with_args
+def on_user_speech_start(s: State, now: float, args: Args) -> None:
+    if _ignored(s, args):
+        return
     turn = current_turn(s, now)
     if s.user_speaking:
         return
@@ -26,18 +32,24 @@ def on_user_speech_start(s: State, now: float) -> None:
     turn.vad_metrics[-1].user_speech_start_time = now
 
 
-@bare
-def on_user_speech_end(s: State, now: float) -> None:
+@with_args
+def on_user_speech_end(s: State, now: float, args: Args) -> None:
+    if _ignored(s, args):
+        return
     s.user_speaking = False
+    given = args.get("at") if s.rules.user_speech_end_given else None
+    end = s.user_speech_end = now if given is None else given
     turn = s.turn
     if turn is None or not turn.user_speech_start_time:
         return
-    turn.user_speech_end_time = now
-    turn.user_speech_duration = milliseconds(now - turn.user_speech_start_time)
-    end_timeline(turn, "user_speech", now)
+    if s.rules.user_speech_end_given and end < turn.user_speech_start_time:
+        end = s.user_speech_end = turn.user_speech_start_time
+    turn.user_speech_end_time = end
+    turn.user_speech_duration = milliseconds(end - turn.user_speech_start_time)
+    end_timeline(turn, "user_speech", end)
     if not turn.vad_metrics:
         turn.vad_metrics.append(Vad())
-    turn.vad_metrics[-1].user_speech_end_time = now
+    turn.vad_metrics[-1].user_speech_end_time = end
     play(s, "user_speech_duration", turn.user_speech_duration)
 
 

@@ -11,6 +11,8 @@ import orjson
 import typer
 from rich.progress import DownloadColumn
 
+from projections.rules import VIDEOSDK_1_0
+from turnlog.cli.calls import RulesOption
 from turnlog.cli.common import progress, whole_file
 from turnlog.cli.log import FilesArgument, opener
 
@@ -20,6 +22,7 @@ SHOWN = 20
 def conformance(
     files: FilesArgument,
     dump: Annotated[Path | None, typer.Option(metavar="OUT", help="Write the lines with our own output.")] = None,
+    rules: RulesOption = VIDEOSDK_1_0.name,
     fast: Annotated[bool, typer.Option("--fast", help="Fold in memory, without recorder, journal and SQLite.")] = False,
 ) -> None:
     """Replay recorded calls and compare with what the reference made of them; exit 1 if anything differs."""
@@ -29,7 +32,7 @@ def conformance(
     sessions = calls = mismatches = restored = 0
     with progress(DownloadColumn()) as bar, whole_file(dump) if dump is not None else nullcontext() as out:
         recordings = chain.from_iterable(read_recordings(file, lambda path: opener(bar, path)) for file in files)
-        for result in run(recordings, fast=fast):
+        for result in run(recordings, fast=fast, rules=rules):
             sessions += 1
             calls += result.calls
             restored += result.restored_scores
