@@ -149,6 +149,34 @@ def test_a_pause_that_was_a_barge_in_ends_the_speech_where_it_began() -> None:
     assert call.total_interruptions == 1
 
 
+def test_a_noise_that_paused_the_agent_is_not_the_beginning_of_a_later_barge_in() -> None:
+    told = Told()
+    told.asks("hello", 1.0, 2.0)
+    told.agent(3.0, "thinking", "speaking")
+    told.user(4.0, "speaking")
+    told.agent(4.5, "speaking", "listening")
+    told.user(5.0, "listening")
+    told.agent(7.0, "listening", "speaking")
+    told.user(8.0, "speaking")
+    told.answers("hi there", 3.0, 9.0, CUT, interrupted=True)
+    told.turns.speech_done(CUT)
+    first = told.recorder.current_turn
+    assert first is not None
+    assert first.user_speech_start_time is not None
+    (interrupted,) = told.recorder.turns
+    assert ms(first.user_speech_start_time, interrupted.agent_speech_start_time) == 5000
+    told.call()
+
+
+def test_the_agent_is_heard_from_when_playback_began() -> None:
+    told = Told()
+    told.asks("hello", 1.0, 2.0)
+    told.turns.playback_started_at = T0 + 2.9
+    told.agent(3.0, "thinking", "speaking")
+    (turn,) = told.call().turns
+    assert ms(turn.agent_speech_start_time, turn.user_speech_end_time) == 900
+
+
 def test_a_message_cut_short_by_its_tts_is_no_interruption() -> None:
     told = Told()
     told.asks("hello", 1.0, 2.0)

@@ -392,6 +392,13 @@ def test_times_are_those_at_which_things_happened(seen: dict[str, Seen]) -> None
     assert clocks(start)[1] == pytest.approx(read_payload(start.payload)["$raw"]["created_at"] * 1e9, abs=1e6)
 
 
+def test_the_agent_is_heard_from_when_the_output_says_so(seen: dict[str, Seen]) -> None:
+    """The state changes a good deal later: some tenths of a millisecond, more on a busy machine."""
+    began = [clocks(e)[1] for s in seen.values() for e in s.events if e.hook == "on_agent_speech_start"]
+    theirs = [m.metrics["started_speaking_at"] * 1e9 for m in seen["normal"].messages if m.role == "assistant"]
+    assert all(min(abs(ours - their) for ours in began) < 50_000 for their in theirs)
+
+
 def test_every_metric_of_a_message_is_in_the_log(seen: dict[str, Seen]) -> None:
     kept = {e["item"]["id"]: e["item"] for e in seen["normal"].framework_events("conversation_item_added")}
     for message in seen["normal"].messages:
@@ -468,6 +475,7 @@ def test_a_handoff_and_the_new_agents_own_model(seen: dict[str, Seen]) -> None:
     assert call.session.system_instruction == "Sell."
     assert call.session.provider_per_component["llm"]["model_name"] == "sales-1"
     assert len(seen["handoff"].hooks("set_a2a_handoff")) == 1
+    assert "sales-1" in [info["model_name"] for info in seen["handoff"].hooks("set_provider_info")]
 
 
 def test_errors_are_in_the_turn_that_failed(seen: dict[str, Seen]) -> None:
