@@ -105,7 +105,7 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
         self._durability, self._limit_bytes = durability, journal_limit_bytes
         self._journal = Path(journal) if journal is not None else store.journal
         self._failed = 0
-        self._closed = False
+        self._closed = self._all_stored = False
         self.traces = TracesHooks()
         self._open()
         _recorders.add(self)
@@ -178,15 +178,16 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
     def close(self, timeout: float = 10.0) -> bool:
         """Flush and stop; what did not reach the store in ``timeout`` seconds stays in the journal for `recover`.
 
-        True if all is in the store. Calls made after it are counted as dropped.
+        True if all is in the store; asked again, it says the same. Calls made after it are counted as dropped.
         """
         if self._closed:
-            return True
+            return self._all_stored
         self._closed = True
         self._use(self._too_late)
         with contextlib.suppress(Exception):  # a guest's timer
             self._timer.cancel()
-        return release(self._writer, self.session_id, self.origin, timeout)
+        self._all_stored = release(self._writer, self.session_id, self.origin, timeout)
+        return self._all_stored
 
     def __enter__(self) -> Self:
         return self

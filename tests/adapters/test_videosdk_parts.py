@@ -10,22 +10,18 @@ from typing import Any
 
 import pytest
 
-from eventstore import codec
 from turnlog import Event, Store, analytics_payloads, open_store
 from turnlog.adapters.videosdk_clock import HERE, NOTED, LentTime, enter, leave
 from turnlog.adapters.videosdk_log import CallLog, collector_write, traces_write
-from turnlog.adapters.videosdk_payloads import SENT, Difference, differences
+from turnlog.adapters.videosdk_payloads import SENT, Difference, differences, rules_of
 from turnlog.recorder import Recorder
 
 
 class NewCollector:
     """The collector of a newer release, as far as it is news."""
 
-    _turn_holds = 0
-    _local_vad_user_speech = False
-
-    def hold_turn(self) -> None: ...
-    def on_user_speech_start(self, local_vad: bool = False) -> None: ...
+    def on_mood(self, mood: str) -> None: ...
+    def on_user_speech_start(self, local_vad: bool = False, loudness: int = 0) -> None: ...
     def on_user_speech_end(self, local_vad: bool = False, at: float | None = None) -> None: ...
     def _finalize_realtime_turn(self) -> None: ...
 
@@ -51,46 +47,42 @@ def plain(events: list[Event]) -> list[tuple[str, Any]]:
 
 
 def test_a_method_that_is_no_hook_is_a_framework_event(store: Store) -> None:
-    found = recorded(store, NewCollector(), "hold_turn")
-    assert plain(found) == [("framework_event", {"name": "hold_turn", "arguments": {}})]
+    found = recorded(store, NewCollector(), "on_mood", "calm")
+    assert plain(found) == [("framework_event", {"name": "on_mood", "arguments": {"mood": "calm"}})]
 
 
 def test_a_hook_called_as_ever_is_just_that(store: Store) -> None:
     assert plain(recorded(store, NewCollector(), "on_user_speech_start")) == [("on_user_speech_start", {})]
 
 
-def test_new_parameters_are_kept_before_the_hook(store: Store) -> None:
-    assert plain(recorded(store, NewCollector(), "on_user_speech_start", local_vad=True)) == [
-        ("framework_event", {"name": "on_user_speech_start", "arguments": {"local_vad": True}}),
-        ("on_user_speech_start", {}),
-    ]
-
-
-def test_speech_that_the_framework_drops_is_no_hook(store: Store) -> None:
-    collector = NewCollector()
-    collector._local_vad_user_speech = True
-    assert [event.hook for event in recorded(store, collector, "on_user_speech_end")] == ["framework_event"]
-
-
-def test_the_end_of_speech_is_back_dated(store: Store) -> None:
+def test_parameters_that_came_later_are_the_hooks(store: Store) -> None:
     at = time.perf_counter() - 100
-    kept, end = recorded(store, NewCollector(), "on_user_speech_end", True, at=at)
-    assert kept.hook == "framework_event"
-    assert json.loads(end.payload)["$raw"] == {"local_vad": True, "at": at}
-    happened_ns, _wall_ns = codec.clocks(end)
-    assert 50e9 < end.perf_ns - happened_ns < 150e9
-
-
-def test_a_turn_that_is_held_is_not_finalized(store: Store) -> None:
-    collector = NewCollector()
-    collector._turn_holds = 1
-    assert [event.hook for event in recorded(store, collector, "_finalize_realtime_turn")] == ["framework_event"]
-
-
-def test_a_turn_that_is_not_held_is(store: Store) -> None:
-    assert [event.hook for event in recorded(store, NewCollector(), "_finalize_realtime_turn")] == [
-        "finalize_realtime_turn"
+    assert plain(recorded(store, NewCollector(), "on_user_speech_end", True, at=at)) == [
+        ("on_user_speech_end", {"local_vad": True, "at": at})
     ]
+
+
+def test_parameters_of_tomorrow_are_kept_before_the_hook(store: Store) -> None:
+    assert plain(recorded(store, NewCollector(), "on_user_speech_start", local_vad=True, loudness=3)) == [
+        ("framework_event", {"name": "on_user_speech_start", "arguments": {"local_vad": True, "loudness": 3}}),
+        ("on_user_speech_start", {"local_vad": True}),
+    ]
+
+
+def test_the_timer_is_an_event(store: Store) -> None:
+    assert plain(recorded(store, NewCollector(), "_finalize_realtime_turn")) == [("finalize_realtime_turn", {})]
+
+
+@pytest.mark.parametrize(
+    ("version", "rules"),
+    [
+        ("1.0.2", "videosdk-1.0"), ("1.0.10", "videosdk-1.0"), ("1.0.11", "videosdk-1.0.11"),
+        ("1.0.26", "videosdk-1.0.24"), ("1.0.31", "videosdk-1.0.30"), ("2.0", "videosdk-1.0.30"),
+        ("0.9", "videosdk-1.0"), ("nightly", "videosdk-1.0"),
+    ],
+)  # fmt: skip
+def test_a_release_has_the_rules_of_the_newest_that_is_compared_up_to_it(version: str, rules: str) -> None:
+    assert rules_of(version).name == rules
 
 
 def test_a_span_between_agents_is_ended_by_the_one_that_was_begun(store: Store) -> None:

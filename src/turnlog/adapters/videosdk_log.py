@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import time
 import weakref
 from collections.abc import Callable
 from typing import Any
 
 from eventstore import Store
-from eventstore.collector_hooks import CollectorHooks
 from eventstore.recorder import event_loop
-from eventstore.traces_hooks import TracesHooks
+from eventstore.vocabulary import HOOKS, TRACES
 from turnlog.adapters.videosdk_clock import NOTED
-from turnlog.adapters.videosdk_payloads import SENT, Difference, differences
+from turnlog.adapters.videosdk_payloads import SENT, Difference, differences, rules_of
 from turnlog.recorder import Recorder
 
 RENAMED = {"_finalize_realtime_turn": "finalize_realtime_turn"}
@@ -44,6 +42,7 @@ class CallLog:
         """
         self.recorder = Recorder(store, session_id, clock=NOTED, scheduler=event_loop if timer else _leave_it)
         self.recorder.set_framework("videosdk-agents", version)
+        self.version = version
         self.reused = reused
         self.jobs: weakref.WeakSet[Any] = weakref.WeakSet()
         """The framework's jobs whose pipelines are recorded here; it ends with the last of them."""
@@ -58,7 +57,8 @@ class CallLog:
         recorder = self.recorder
         if not recorder.close(timeout) or not compare:
             return None
-        return differences(list(recorder.store.read(recorder.session_id)), jitter_ms=jitter_ms, reused=self.reused)
+        events = list(recorder.store.read(recorder.session_id))
+        return differences(events, rules_of(self.version), jitter_ms=jitter_ms, reused=self.reused)
 
     def payload(self, payload: dict[str, Any]) -> None:
         self.recorder.framework_event(SENT, {"payload": payload})
@@ -67,11 +67,9 @@ class CallLog:
 def collector_write(name: str, method: Callable[..., Any]) -> tuple[Write, bool]:
     """How a call of the collector's ``method`` is recorded, and whether as a hook of ours or as a framework event."""
     hook = RENAMED.get(name, name)
-    if not _is_hook(CollectorHooks, hook):
+    if hook not in HOOKS:
         return _as_framework_event(name, method), False
-    if name == "_finalize_realtime_turn":
-        return _finalize_realtime_turn, True
-    if _parameters(method) <= _parameters(vars(CollectorHooks)[hook]):
+    if set(_signature(method).parameters) <= _hook_parameters(hook):
         record = getattr(Recorder, hook)
         return lambda log, _collector, args, kwargs: record(log.recorder, *args, **kwargs), True
     return _with_news(hook, method), True
@@ -79,7 +77,7 @@ def collector_write(name: str, method: Callable[..., Any]) -> tuple[Write, bool]
 
 def traces_write(name: str, method: Callable[..., Any]) -> tuple[Write, bool]:
     """The same for a method of the traces manager."""
-    if not _is_hook(TracesHooks, name):
+    if TRACES + name not in HOOKS:
         return _as_framework_event(f"traces.{name}", method), False
     if name == "end_a2a_trace":
         return _end_a2a_trace, True
@@ -101,31 +99,15 @@ def _end_a2a_trace(log: CallLog, _manager: Any, args: tuple[Any, ...], kwargs: d
     log.recorder.traces.end_a2a_trace(ours, message)
 
 
-def _finalize_realtime_turn(log: CallLog, collector: Any, _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
-    if getattr(collector, "_turn_holds", 0):  # newer releases put the turn's end off while work for it goes on
-        log.recorder.framework_event("_finalize_realtime_turn", {"deferred": True})
-    else:
-        log.recorder.finalize_realtime_turn()
-
-
 def _with_news(hook: str, method: Callable[..., Any]) -> Write:
-    """A hook to which a newer release has added parameters: those are kept in a framework event before it."""
-    signature, known = _signature(method), _parameters(vars(CollectorHooks)[hook])
+    """A hook to which a release that is newer than this adapter has added parameters: a framework event keeps them."""
+    signature, known = _signature(method), _hook_parameters(hook)
 
-    def write(log: CallLog, collector: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def write(log: CallLog, _collector: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         given = signature.bind(*args, **kwargs).arguments
-        news = {name: value for name, value in given.items() if name not in known}
-        if news:
+        if not given.keys() <= known:
             log.recorder.framework_event(hook, given)
-        speech_of_other_vad = hook in ("on_user_speech_start", "on_user_speech_end") and not given.get("local_vad")
-        if speech_of_other_vad and getattr(collector, "_local_vad_user_speech", False):
-            if not news:
-                log.recorder.framework_event(hook, given)
-            return  # the framework drops it: a local detector's word counts
-        hooks: Any = log.recorder
-        if isinstance(news.get("at"), (int, float)):  # seconds of the monotonic clock
-            hooks = log.recorder.happened(time.time_ns() - time.perf_counter_ns() + int(news["at"] * 1e9), raw=news)
-        getattr(hooks, hook)(**{name: value for name, value in given.items() if name in known})
+        getattr(log.recorder, hook)(**{name: value for name, value in given.items() if name in known})
 
     return write
 
@@ -139,12 +121,8 @@ def _as_framework_event(name: str, method: Callable[..., Any]) -> Write:
     return write
 
 
-def _is_hook(of: type, name: str) -> bool:
-    return not name.startswith("_") and inspect.isfunction(vars(of).get(name))
-
-
-def _parameters(method: Callable[..., Any]) -> set[str]:
-    return set(_signature(method).parameters)
+def _hook_parameters(hook: str) -> set[str]:
+    return set(_signature(getattr(Recorder, hook)).parameters)
 
 
 def _signature(method: Callable[..., Any]) -> inspect.Signature:

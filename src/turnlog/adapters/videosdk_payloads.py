@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from itertools import zip_longest
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 from eventstore import Event
 from eventstore.codec import decode
 from projections import analytics_payloads
+from projections.rules import RULE_SETS, VIDEOSDK_1_0, Rules
 
 SENT = "analytics_payload"
 """Name of the framework event that keeps a payload as the framework sent it."""
@@ -37,12 +39,27 @@ def sent_payloads(events: Iterable[Event]) -> list[dict[str, Any]]:
     ]
 
 
-def differences(events: list[Event], *, jitter_ms: float = 0.0, reused: bool = False) -> list[Difference]:
+def rules_of(version: str) -> Rules:
+    """The rule set of that release of ``videosdk-agents``: of the newest that is compared with its package up to it."""
+    given = _numbers(version)
+    releases = {_numbers(name.removeprefix("videosdk-")): rules for name, rules in RULE_SETS.items()}
+    known = [release for release in releases if release and release <= given]
+    return releases[max(known)] if known else VIDEOSDK_1_0
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """``1.0.27`` as numbers; nothing for what is no version."""
+    return tuple(map(int, re.findall(r"\d+", version))) if re.fullmatch(r"[\d.]+", version) else ()
+
+
+def differences(
+    events: list[Event], rules: Rules = VIDEOSDK_1_0, *, jitter_ms: float = 0.0, reused: bool = False
+) -> list[Difference]:
     """Where the payloads sent in a session (canonical order) and the replayed ones differ by more than ``jitter_ms``.
 
     ``reused``: the collector had served a call before, and does not count this call's first turn as the first.
     """
-    sent, replayed = sent_payloads(events), analytics_payloads(events)
+    sent, replayed = sent_payloads(events), analytics_payloads(events, rules)
     found: list[Difference] = []
     for turn, (theirs, ours) in enumerate(zip_longest(sent, replayed), 1):
         if theirs is None or ours is None:
