@@ -2,6 +2,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+# Releases of the reference that have a rule set of their own, besides 1.0.2
+LATER := 1.0.11 1.0.24 1.0.27 1.0.30
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: demo test lint types unit differential wheel frameworks test-phoenix mutants bench clean
@@ -24,6 +26,9 @@ unit: $(VENV)/ready
 # Against the published reference itself, on fresh calls: make differential SESSIONS=5000 SEED=any
 differential: $(VENV)/ready
 	$(BIN)/python tests/differential/differential.py $(or $(SESSIONS),400) $(SEED)
+	for release in $(LATER); do \
+		$(BIN)/python tests/differential/differential.py 120 $(SEED) --release $$release || exit 1; \
+	done
 	$(BIN)/python tests/differential/analytics_bodies.py
 	$(BIN)/python tests/differential/log_bodies.py
 	$(BIN)/python tests/differential/telemetry_spans.py

@@ -43,7 +43,7 @@ class Rules:
     # 1.0.24
     stt_from_last_interim: bool = _because("STT latency counts from the last interim, or this entry's start: not from"
                                            " when the user began to speak")  # fmt: skip
-    stt_first_final_wins: bool = _because("a second final transcript no longer overwrites the STT latency")
+    stt_first_final_wins: bool = _because("of two final transcripts of one entry, the first sets the STT latency")
     stt_final_opens_turn: bool = _because("a final transcript without a turn opens one instead of being lost")
     stt_measured_entry_sent: bool = _because("the last STT entry with a latency is sent, not an empty one after it")
     vad_window_optional: bool = _because("VAD speech without a silence window has a span; without times, none")
@@ -114,11 +114,3 @@ def find(rules: str | Rules) -> Rules:
     base = RULE_SETS[name]
     new = [switch for switch in SWITCHES if switch in added and not getattr(base, switch)]
     return _from(base, "+".join([name, *new]), *new)
-
-
-def table() -> str:
-    """The switches as a table in Markdown, each with the rule sets that have it (``docs/rules.md``)."""
-    rows = [["switch", *(f"`{name}`" for name in RULE_SETS), "reason"], ["---", *(":-:" for _ in RULE_SETS), "---"]]
-    for switch, reason in SWITCHES.items():
-        rows.append([f"`{switch}`", *("×" if getattr(r, switch) else "" for r in RULE_SETS.values()), reason])
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)

@@ -15,7 +15,9 @@ from projections.replay import replay as replay_events
 from projections.rules import VIDEOSDK_1_0
 from turnlog.cli.common import DbOption, JsonOption, SessionArgument, existing, output, print_json, read
 
-RulesOption = Annotated[str, typer.Option(help="The rule set to replay under.")]
+RulesOption = Annotated[
+    str, typer.Option(metavar="SET[+SWITCH…]", help="The rule set to replay under; see `turnlog rules`.")
+]
 
 
 class BadChoice(TurnlogError):

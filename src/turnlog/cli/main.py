@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from eventstore.errors import TurnlogError
-from turnlog.cli import calls, conformance, deliver, diff, export, log, playground, record, trust
+from turnlog.cli import calls, conformance, deliver, diff, export, log, playground, record, rules, trust
 from turnlog.cli.common import DbOption, errors_to
 
 app = typer.Typer(
@@ -23,8 +23,8 @@ app = typer.Typer(
 )
 COMMANDS: list[Callable[..., None]] = [
     calls.demo, log.init, log.sessions, calls.replay, log.events, calls.payloads, calls.schema, calls.spans,
-    diff.diff, log.tail, record.record, log.recover, playground.playground, trust.verify, trust.seal, trust.forget,
-    trust.retention,
+    diff.diff, rules.rules, log.tail, record.record, log.recover, playground.playground,
+    trust.verify, trust.seal, trust.forget, trust.retention,
 ]  # fmt: skip
 for command in COMMANDS:
     app.command()(command)
