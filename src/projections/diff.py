@@ -1,7 +1,7 @@
 """What becomes of a call under other rules: turn by turn, field by field, and where it begins.
 
 Turns of two replays are the same turn if they were opened at the same moment. Their ids are not compared, as they count
-turns.
+turns, nor are fields that one of the rule sets does not have.
 """
 
 from __future__ import annotations
@@ -93,8 +93,9 @@ def _words(turn: Turn) -> str:
 
 def _differences(before: Any, after: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
     if isinstance(before, dict) and isinstance(after, dict):
-        for name in [*before, *(name for name in after if name not in before)]:
-            yield from _differences(before.get(name), after.get(name), f"{path}.{name}" if path else name)
+        for name in before:
+            if name in after:
+                yield from _differences(before[name], after[name], f"{path}.{name}" if path else name)
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         for n, (one, two) in enumerate(zip(before, after, strict=True)):
             yield from _differences(one, two, f"{path}[{n}]")

@@ -40,8 +40,8 @@ def diff(
         for name in bar.track(names, description="comparing"):
             events = read(store, name)
             one, two = (replay(events, each) for each in rules)
-            turns += len(one.turns)
             changed = changes(one, two)
+            turns += len(one.turns) + sum(change.turn is None for change in changed)
             found += [(name, change) for change in changed]
             divergence = first_divergence(events, *rules) if changed else None
             if divergence is not None:
