@@ -17,8 +17,8 @@ def emit(s: State, name: str, data: dict[str, Any]) -> None:
 
 
 def component_metric(s: State, component: str, metrics: Component) -> None:
-    """Tell at once what was measured of a component, where the rules have that signal."""
-    if s.rules.component_signals and s.signals_wanted:
+    """Tell at once what was measured of a component; for rules that have that signal (``component_signals``)."""
+    if s.signals_wanted:
         data = {"component": component, "metrics": msgspec.to_builtins(metrics)}
         s.emits.append(Emit("COMPONENT_METRIC", data, s.at))
 

@@ -50,7 +50,8 @@ def on_eou_complete(s: State, now: float) -> None:
         eou.eou_end_time = now
         eou.eou_latency = latency
         play(s, "eou_latency", latency)
-        component_metric(s, "eou", eou)
+        if s.rules.component_signals:
+            component_metric(s, "eou", eou)
     s.eou_start = None
 
 

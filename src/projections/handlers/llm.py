@@ -44,7 +44,8 @@ def on_llm_complete(s: State, now: float) -> None:
         llm.llm_end_time = now
         llm.llm_duration = duration
         play(s, "llm_duration", duration)
-        component_metric(s, "llm", llm)
+        if s.rules.component_signals:
+            component_metric(s, "llm", llm)
     s.llm_start = None
 
 

@@ -52,7 +52,8 @@ def on_stt_complete(s: State, now: float, args: Args) -> None:
         play(s, "stt_latency", stt.stt_latency)
     if args.get("transcript"):
         stt.stt_transcript = args["transcript"]
-    component_metric(s, "stt", stt)
+    if s.rules.component_signals:
+        component_metric(s, "stt", stt)
     s.stt_start = None
 
 

@@ -69,10 +69,10 @@ def on_agent_speech_end(s: State, now: float) -> None:
         turn.agent_speech_duration = milliseconds(now - turn.agent_speech_start_time)
         play(s, "tts_latency", tts.tts_latency if tts is not None else None)
         play(s, "agent_speech_duration", turn.agent_speech_duration)
-        if tts is not None:
+        if s.rules.component_signals:
+            if tts is None:
+                raise UnboundLocalError("there is no TTS entry to tell of")  # the reference has none to name
             component_metric(s, "tts", tts)
-        elif s.rules.component_signals:
-            raise UnboundLocalError("there is no TTS entry to tell of")  # the reference has none to name
     s.tts_start = s.tts_first_byte = None
 
 

@@ -163,7 +163,7 @@ def finalize_realtime_turn(s: State, now: float) -> None:
     _set_realtime_latency(turn, s.rules)
     if turn.agent_speech_start_time and turn.agent_speech_end_time:
         turn.agent_speech_duration = milliseconds(turn.agent_speech_end_time - turn.agent_speech_start_time)
-    if turn.realtime_metrics:
+    if turn.realtime_metrics and s.rules.component_signals:
         component_metric(s, "realtime", turn.realtime_metrics[-1])
     complete_turn(s, now)
 

@@ -11,13 +11,9 @@ from projections.state import State
 from projections.timing import end_timeline, ensure_timeline, milliseconds
 
 
-def _ignored(s: State, args: Args) -> bool:
-    return bool(s.rules.local_vad_wins and s.local_vad and not args.get("local_vad"))
-
-
 @with_args
 def on_user_speech_start(s: State, now: float, args: Args) -> None:
-    if _ignored(s, args):
+    if s.local_vad and s.rules.local_vad_wins and not args.get("local_vad"):
         return
     turn = current_turn(s, now)
     if s.user_speaking:
@@ -34,7 +30,7 @@ def on_user_speech_start(s: State, now: float, args: Args) -> None:
 
 @with_args
 def on_user_speech_end(s: State, now: float, args: Args) -> None:
-    if _ignored(s, args):
+    if s.local_vad and s.rules.local_vad_wins and not args.get("local_vad"):
         return
     s.user_speaking = False
     given = args.get("at") if s.rules.user_speech_end_given else None
