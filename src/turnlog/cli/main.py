@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from eventstore.errors import TurnlogError
-from turnlog.cli import calls, conformance, deliver, export, log, playground, trust
+from turnlog.cli import calls, check, conformance, deliver, export, log, playground, stats, trust
 from turnlog.cli.common import DbOption, errors_to
 
 app = typer.Typer(
@@ -23,7 +23,8 @@ app = typer.Typer(
 )
 COMMANDS: list[Callable[..., None]] = [
     calls.demo, log.init, log.sessions, calls.replay, log.events, calls.payloads, calls.schema, calls.spans,
-    log.tail, playground.playground, log.recover, trust.verify, trust.seal, trust.forget, trust.retention,
+    stats.stats, check.check, log.tail, playground.playground, log.recover,
+    trust.verify, trust.seal, trust.forget, trust.retention,
 ]  # fmt: skip
 for command in COMMANDS:
     app.command()(command)
