@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from eventstore.errors import TurnlogError
 from eventstore.store import Session, Store
 from projections.measures import measures
+from projections.rules import find
 from turnlog.stats.table import TurnTable
 
 
@@ -48,10 +49,11 @@ def collect(
 ) -> TurnTable:
     """The turns of the sessions; ``read`` is told after each how many events it had.
 
-    Never more than one session is in memory beside the table. Raises what `measures` does.
+    Never more than one session is in memory beside the table. Raises what `measures` does, and `UnknownRules`.
     """
+    chosen = find(rules)
     table = TurnTable(by)
     for session in sessions:
-        table.add(session.session_id, measures(store.read(session.session_id), rules))
+        table.add(session.session_id, measures(store.read(session.session_id), chosen))
         read(session.events)
     return table
