@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from collections.abc import Iterable
 from xml.etree import ElementTree
 
 from rich.console import Console
@@ -82,21 +84,23 @@ def _legal(text: str) -> str:
 
 def markdown(verdicts: list[Verdict]) -> str:
     """For ``$GITHUB_STEP_SUMMARY``."""
-    lines = [f"### turnlog check: {tally(verdicts)}", "", *_table(("", "budget", "found", ""))]
-    lines += [_row((MARKS[v.outcome], f"`{v.budget}`", v.found, v.why)) for v in verdicts]
+    lines = [f"### turnlog check: {tally(verdicts)}", "", *_heading(("", "budget", "found", ""))]
+    lines += [_row([MARKS[v.outcome], f"`{v.budget}`", v.found, v.why]) for v in verdicts]
     for verdict in verdicts:
         if verdict.worst:
-            lines += ["", f"**`{verdict.budget}`**: turns to look at", "", *_table(WORST_COLUMNS)]
-            lines += [_row(_cells(turn, verdict.unit)) for turn in verdict.worst]
+            lines += ["", f"**`{verdict.budget}`**: turns to look at", "", *_heading(WORST_COLUMNS)]
+            lines += [_row(_plain(cell) for cell in _cells(turn, verdict.unit)) for turn in verdict.worst]
     return "\n".join(lines) + "\n"
 
 
-def _table(columns: tuple[str, ...]) -> list[str]:
+def _heading(columns: tuple[str, ...]) -> list[str]:
     return [_row(columns), _row(["---"] * len(columns))]
 
 
-def _row(cells: list[str] | tuple[str, ...]) -> str:
-    safe = (
-        " ".join(cell.replace("|", "\\|").replace("<", "&lt;").split()) if "`" not in cell else cell for cell in cells
-    )
-    return f"| {' | '.join(safe)} |"
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _plain(cell: str) -> str:
+    """Text in which nothing is Markdown or HTML."""
+    return re.sub(r"([\\|`*_<>\[\]])", r"\\\1", " ".join(_legal(cell).split()))
