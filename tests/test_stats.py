@@ -238,7 +238,7 @@ def test_figures_as_people_read_them() -> None:
 def test_groups(memory: MemoryStore) -> None:
     call(memory, "monday", [100, 200], MARCH_NS + DAY_NS)
     call(memory, "sunday", [300], MARCH_NS)
-    with recording(memory, "named", MARCH_NS) as (recorder, clock):
+    with recording(memory, "named", MARCH_NS + DAY_NS - 5_000_000_000) as (recorder, clock):
         recorder.add_participant_metrics("a", "agent", meta={"version": "2.0"})
         recorder.set_provider_info("stt", "Deepgram", "nova-3")
         recorder.set_provider_info("llm", "OpenAI", "gpt/4o")
@@ -264,8 +264,12 @@ def test_groups_partition_the_turns() -> None:
     for place, recorded in read_recordings(FIXTURES / "recordings.jsonl.gz"):
         store.append(events_of(place, recorded))
     (whole,) = report(tabled(store))
+    e2e = {s.session_id: [m.e2e_ms for m in measures(store.read(s.session_id))] for s in store.sessions()}
     for by in GROUPS:
         groups = report(tabled(store, by))
+        for group in groups if by == "session" else ():
+            values = [value for value in e2e[group["group"]] if value is not None]
+            assert group["measures"].get("e2e", {"max": None})["max"] == max(values, default=None)
         for name in ("e2e", "llm_ttft", "total_tokens"):
             counts = [group["measures"].get(name, {"count": 0})["count"] for group in groups]
             assert sum(counts) == whole["measures"][name]["count"], by

@@ -155,13 +155,7 @@ def _record(session: str, number: int | None, turn: Turn, providers: dict[str, s
 
 def _number(value: Any) -> float | None:
     """An agent may hand over anything."""
-    if type(value) not in (int, float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
+    return float(value) if type(value) in (int, float) and math.isfinite(value) else None
 
 
 _COMPONENTS = ("stt", "llm", "tts", "realtime")

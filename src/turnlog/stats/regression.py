@@ -84,9 +84,7 @@ def _distributions(before: Numbers, after: Numbers, sign: int) -> Change:
     from scipy import stats
 
     found = stats.mannwhitneyu(after * sign, before * sign, alternative="greater", method="asymptotic")
-    return Change(
-        float(np.median(before)), float(np.median(after)), _chance(float(found.pvalue)), min(len(before), len(after))
-    )
+    return Change(float(np.median(before)), float(np.median(after)), float(found.pvalue), min(len(before), len(after)))
 
 
 def _percentiles(before: Numbers, after: Numbers, share: float, sign: int) -> Change:
@@ -119,9 +117,4 @@ def _fisher(hits: int, turns: int, hits_before: int, turns_before: int) -> float
     from scipy import stats
 
     four = np.array([[hits, turns - hits], [hits_before, turns_before - hits_before]])
-    return _chance(float(stats.fisher_exact(four, alternative="greater").pvalue))
-
-
-def _chance(p: float) -> float:
-    """Where all values are the same, there is no p: nothing has become worse."""
-    return 1.0 if math.isnan(p) else p
+    return float(stats.fisher_exact(four, alternative="greater").pvalue)
