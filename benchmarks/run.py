@@ -23,6 +23,7 @@ from rich.table import Table
 import attached
 import log
 import processes
+import stats
 from calls import GENERATED, RECORDED, recordings
 from databases import Postgres, Sqlite
 from eventstore import Recorder, Store, open_store
@@ -44,7 +45,7 @@ def families(sqlite: Sqlite, postgres: Postgres) -> dict[str, Callable[[], Itera
     for measure in (log.append, log.read, log.follow, log.size):
         for database in (sqlite, postgres):
             found[f"{measure.__name__} {database.name}"] = partial(measure, database)
-    return found | {"replay": partial(log.replay, sqlite)}
+    return found | {"replay": partial(log.replay, sqlite), "stats": partial(stats.stats, sqlite)}
 
 
 def hook(sqlite: Sqlite) -> Iterator[Row]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
-ORDER = ["eventstore", "projections", "exporters", "turnlog"]
+ORDER = ["eventstore", "projections", "exporters", "turnlog", "turnlog_pytest"]
 # Of the event store, the projections may know what an event is, and nothing of how it is kept.
 KNOWN_TO_PROJECTIONS = {"errors", "event", "arguments", "codec", "vocabulary"}
 # Nor may they know the time, the machine, or chance.

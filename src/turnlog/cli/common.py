@@ -123,7 +123,11 @@ def writable(context: typer.Context, db: str | None, *, migrate: bool = False) -
 
 def existing(context: typer.Context, db: str | None) -> Store:
     """The store; a command that only reads makes no database. Raises `StoreError` if there is none."""
-    where = url(context, db)
+    return open_existing(url(context, db))
+
+
+def open_existing(where: str) -> Store:
+    """The store at a URL or path, which is not made if it is not there. Raises `StoreError`."""
     path = where.removeprefix("sqlite:///") if where.startswith("sqlite:///") else where
     if "://" not in path and not path.startswith("file:") and not Path(path).expanduser().exists():
         raise StoreError(f"no database at {path}; `turnlog import FILE` or a Recorder makes one, or name one with --db")

@@ -11,7 +11,9 @@ from typing import Annotated
 import typer
 
 from eventstore.errors import TurnlogError
-from turnlog.cli import calls, conformance, deliver, diff, export, log, playground, record, rules, trust
+from turnlog.cli import (
+    calls, check, conformance, deliver, diff, export, log, playground, record, rules, stats, trust,
+)  # fmt: skip
 from turnlog.cli.common import DbOption, errors_to
 
 app = typer.Typer(
@@ -23,7 +25,7 @@ app = typer.Typer(
 )
 COMMANDS: list[Callable[..., None]] = [
     calls.demo, log.init, log.sessions, calls.replay, log.events, calls.payloads, calls.schema, calls.spans,
-    diff.diff, rules.rules, log.tail, record.record, log.recover, playground.playground,
+    stats.stats, check.check, diff.diff, rules.rules, log.tail, record.record, log.recover, playground.playground,
     trust.verify, trust.seal, trust.forget, trust.retention,
 ]  # fmt: skip
 for command in COMMANDS:

@@ -1,0 +1,79 @@
+"""``turnlog check``: hold the calls of a log to a budget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eventstore.errors import StoreError, TurnlogError
+from projections.rules import VIDEOSDK_1_0
+from turnlog.cli.calls import RulesOption
+from turnlog.cli.common import DbOption, existing, output, progress, whole_file
+from turnlog.cli.stats import SinceOption, SomeSessions, UntilOption, choose
+
+BudgetArgument = Annotated[Path, typer.Argument(metavar="BUDGET.toml", help="What they have to keep to.")]
+
+
+class BudgetBroken(TurnlogError):
+    """The calls do not keep to their budget."""
+
+
+def check(
+    context: typer.Context,
+    budget: BudgetArgument,
+    sessions: SomeSessions = None,
+    baseline: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What must not become worse, as --save-baseline wrote it.")
+    ] = None,
+    save_baseline: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Keep these turns as a baseline, if no budget is broken.")
+    ] = None,
+    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write JUnit XML.")] = None,
+    summary: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Append Markdown, as to $GITHUB_STEP_SUMMARY.")
+    ] = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    rules: RulesOption = VIDEOSDK_1_0.name,
+    db: DbOption = None,
+) -> None:
+    """Hold latencies, rates and counts to a budget, for CI; exit code 1 if it is broken, with the worst turns."""
+    from turnlog.stats import announce
+    from turnlog.stats import baseline as baselines
+    from turnlog.stats import budget as budgets
+    from turnlog.stats.collect import collect
+    from turnlog.stats.table import need_libraries
+    from turnlog.stats.verdict import judge
+
+    need_libraries()
+    wanted = budgets.load(budget)
+    before = baselines.load(baseline, rules) if baseline is not None else None
+    store = existing(context, db)
+    chosen = choose(store, sessions, since, until)
+    with progress() as bar:
+        task = bar.add_task("replaying", total=sum(s.events for s in chosen))
+        table = collect(store, chosen, rules, read=lambda events: bar.advance(task, events))
+    store.close()
+    verdicts = judge(table, wanted, before)
+    announce.show(output(), verdicts)
+    if junit is not None:
+        with whole_file(junit) as file:
+            file.write(announce.junit(verdicts))
+    if summary is not None:
+        _append(summary, announce.markdown(verdicts))
+    if broken := [f"{v.budget} ({v.found})" for v in verdicts if v.outcome == "broken"]:
+        raise BudgetBroken(f"{len(broken)} of {len(verdicts)} budgets broken: {'; '.join(broken)}")
+    if save_baseline is not None:
+        with whole_file(save_baseline) as file:
+            file.write(baselines.make(table, rules).model_dump_json().encode() + b"\n")
+    typer.echo(announce.tally(verdicts))
+
+
+def _append(path: Path, text: str) -> None:
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}") from error

@@ -1,0 +1,119 @@
+"""The budget file: what calls have to keep to, as TOML (``docs/stats.md`` has the grammar and an example)."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from eventstore.errors import TurnlogError
+from turnlog.stats.metrics import Metric, Unit, UnknownMetric, find, find_comparable
+
+UNITS: dict[Unit, dict[str, float]] = {"ms": {"ms": 1, "s": 1000}, "%": {"%": 1}, "": {"": 1}}
+"""How a limit may be written, and how many of the metric's unit that is."""
+COMPARISONS: dict[str, Callable[[float, float], bool]] = {
+    "<": lambda value, limit: value < limit,
+    "<=": lambda value, limit: value <= limit,
+    ">": lambda value, limit: value > limit,
+    ">=": lambda value, limit: value >= limit,
+    "==": lambda value, limit: value == limit,
+}
+_LIMIT = re.compile(r"\s*([\w.]+)\s*(<=|>=|==|<|>)\s*(\d+(?:\.\d+)?)\s*(\S*)\s*")
+
+
+class BadBudget(TurnlogError):
+    """A budget file that cannot be understood."""
+
+
+class Limit(NamedTuple):
+    """``e2e.p95 < 1200 ms``."""
+
+    text: str
+    metric: Metric
+    comparison: str
+    bound: float
+    """In the metric's unit."""
+
+    def holds(self, value: float) -> bool:
+        return COMPARISONS[self.comparison](value, self.bound)
+
+
+class NoRegression(NamedTuple):
+    """No change for the worse, against a baseline, that is both significant and relevant."""
+
+    metrics: tuple[Metric, ...] = ()
+    significance: float = 0.01
+    """The chance of an alarm over nothing."""
+    minimum_change: float = 0.05
+    """Of the baseline's figure; less is not worth an alarm, however sure it is."""
+
+
+class Budget(NamedTuple):
+    limits: tuple[Limit, ...]
+    regression: NoRegression
+
+
+class _Regression(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    metrics: list[str] = Field(min_length=1)
+    significance: float = Field(0.01, gt=0, lt=0.5)
+    minimum_change: str = "5 %"
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    budgets: list[str] = []
+    regression: _Regression | None = None
+
+
+def load(path: Path) -> Budget:
+    """Read a budget file. Raises `BadBudget`, saying where and what."""
+    try:
+        found = _File.model_validate(tomllib.loads(path.read_text("utf-8")))
+        budget = Budget(tuple(limit(text) for text in found.budgets), _no_regression(found.regression))
+    except OSError as error:
+        raise BadBudget(f"cannot read {path}: {error.strerror}") from error
+    except ValidationError as error:
+        raise BadBudget(f"{path}: {_first(error)}") from error
+    except (ValueError, BadBudget, UnknownMetric) as error:  # TOML's own, or text that is no UTF-8
+        raise BadBudget(f"{path}: {error}") from error
+    if not budget.limits and not budget.regression.metrics:
+        raise BadBudget(f'{path} sets no budget; write budgets = ["e2e.p95 < 1200 ms"]')
+    return budget
+
+
+def limit(text: str) -> Limit:
+    """One budget. Raises `BadBudget`."""
+    match = _LIMIT.fullmatch(text)
+    if match is None:
+        raise BadBudget(f"budget {text!r} is not of the form METRIC < NUMBER UNIT, as in 'e2e.p95 < 1200 ms'")
+    name, comparison, number, unit = match.groups()
+    try:
+        metric = find(name)
+    except UnknownMetric as error:
+        raise BadBudget(f"budget {text!r}: {error}") from None
+    units = UNITS[metric.unit]
+    if unit not in units:
+        wanted = " or ".join(units) or "no unit"
+        raise BadBudget(f"budget {text!r}: {name} takes {wanted}, not {unit or 'a bare number'!r}")
+    return Limit(text.strip(), metric, comparison, float(number) * units[unit])
+
+
+def _no_regression(found: _Regression | None) -> NoRegression:
+    if found is None:
+        return NoRegression()
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", found.minimum_change)
+    if match is None:
+        raise BadBudget(f"regression.minimum_change is a share such as '5 %', not {found.minimum_change!r}")
+    metrics = tuple(find_comparable(name) for name in dict.fromkeys(found.metrics))
+    return NoRegression(metrics, found.significance, float(match[1]) / 100)
+
+
+def _first(error: ValidationError) -> str:
+    found: Any = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in found["loc"])
+    return f"{where}: {found['msg']}" if found["type"] != "extra_forbidden" else f"there is no setting {where!r}"

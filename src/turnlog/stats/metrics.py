@@ -1,0 +1,91 @@
+"""What can be asked for: the names of metrics, such as ``e2e.p95``, and their units.
+
+A metric is a measure and a statistic of it. Latencies, durations, tokens and characters have a distribution over the
+completed turns (``p50`` … ``max``); what a turn does or does not have, such as an interruption, has a rate and a count.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Literal, NamedTuple
+
+from eventstore.errors import TurnlogError
+from projections.measures import TurnMeasures
+
+Unit = Literal["ms", "%", ""]
+
+PERCENTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
+STATISTICS = ("count", "min", "mean", *PERCENTILES, "max")
+_TIMED = [name for name in TurnMeasures.__struct_fields__ if name.endswith("_ms")]
+_COUNTED = (
+        "prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens", "tokens_per_second", "stt_tokens",
+        "realtime_input_tokens", "realtime_output_tokens", "realtime_tokens", "tts_characters", "tools",
+)  # fmt: skip
+MEASURES: dict[str, Unit] = {**{name.removesuffix("_ms"): "ms" for name in _TIMED}, **dict.fromkeys(_COUNTED, "")}
+"""With a distribution; each is a field of `TurnMeasures`, there with its unit in the name."""
+RATES = {
+    "interruption": "interrupted",
+    "false_interruption": "false_interruption",
+    "error": "errors",
+    "fallback": "fallbacks",
+}
+"""Share of the completed turns in which the field is not 0."""
+PARTS = ("e2e", "stt", "eou", "llm_ttft", "tts", "realtime")
+"""The end-to-end latency, and what it is made of."""
+
+
+class UnknownMetric(TurnlogError):
+    """There is no metric of that name."""
+
+
+class Metric(NamedTuple):
+    measure: str
+    statistic: str
+    """Of `STATISTICS`, or ``sum``, ``rate``; ``all`` of a measure is its whole distribution."""
+    unit: Unit
+
+    @property
+    def name(self) -> str:
+        return self.measure if self.statistic == "all" else f"{self.measure}.{self.statistic}"
+
+
+def field_of(measure: str) -> str:
+    """The measure's field in `TurnMeasures`."""
+    return f"{measure}_ms" if MEASURES.get(measure) == "ms" else RATES.get(measure, measure)
+
+
+def _every() -> dict[str, Metric]:
+    found = [Metric(m, s, "" if s == "count" else unit) for m, unit in MEASURES.items() for s in STATISTICS]
+    found += [Metric(m, "sum", unit) for m, unit in MEASURES.items() if unit == ""]
+    for rate in (*RATES, "discarded"):
+        found += [Metric(rate, "rate", "%"), Metric(rate, "count", "")]
+    found += [Metric("turns", "completed", ""), Metric("turns", "discarded", ""), Metric("sessions", "count", "")]
+    return {metric.name: metric for metric in found}
+
+
+METRICS = _every()
+
+
+def find(name: str) -> Metric:
+    """The metric of that name. Raises `UnknownMetric`, naming the nearest."""
+    return _among(METRICS, name)
+
+
+def find_measure(name: str) -> str:
+    """The measure of that name. Raises `UnknownMetric`, naming the nearest."""
+    return _among({measure: Metric(measure, "all", unit) for measure, unit in MEASURES.items()}, name).measure
+
+
+def find_comparable(name: str) -> Metric:
+    """What can be held against a baseline: ``e2e`` as a whole, ``e2e.p95``, ``interruption.rate``."""
+    whole = {measure: Metric(measure, "all", unit) for measure, unit in MEASURES.items()}
+    parts = {n: m for n, m in METRICS.items() if m.statistic in PERCENTILES or m.statistic == "rate"}
+    return _among(whole | parts, name)
+
+
+def _among(known: dict[str, Metric], name: str) -> Metric:
+    if name in known:
+        return known[name]
+    near = get_close_matches(name, known, 1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"
+    raise UnknownMetric(f"unknown metric {name!r}; {hint}")

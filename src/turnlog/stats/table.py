@@ -1,0 +1,138 @@
+"""The turns of many sessions, column by column: some hundred bytes a turn, however long the calls were."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from eventstore.errors import TurnlogError
+from projections.measures import TurnMeasures
+from turnlog.stats.metrics import MEASURES, RATES, field_of
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Numbers = np.ndarray[Any, np.dtype[np.float64]]
+    Choice = np.ndarray[Any, np.dtype[np.int64]]
+    """Turns, as indices into the table."""
+
+
+class MissingExtra(TurnlogError):
+    """Statistics need libraries that are not installed."""
+
+
+def need_libraries() -> None:
+    """Raises `MissingExtra` unless numpy, scipy and plotext are there."""
+    try:
+        import numpy  # noqa: F401
+        import plotext  # noqa: F401
+        import scipy  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise MissingExtra(f"statistics need the extra: pip install 'turnlog[stats]' ({error})") from error
+
+
+def _stack(part: int) -> Callable[[TurnMeasures], str]:
+    """Of each component its provider (0), or its model (1)."""
+
+    def label(turn: TurnMeasures) -> str:
+        named = [served.partition("/")[::2][part] for served in (turn.stt, turn.llm, turn.tts, turn.realtime)]
+        return " + ".join(name for name in named if name)
+
+    return label
+
+
+def _day(turn: TurnMeasures) -> str:
+    return datetime.fromtimestamp(turn.opened_at, UTC).date().isoformat()
+
+
+GROUPS: dict[str, Callable[[TurnMeasures], str]] = {
+    "session": lambda turn: turn.session,
+    "day": _day,
+    "version": lambda turn: turn.version,
+    "provider": _stack(0),
+    "model": _stack(1),
+    "stt": lambda turn: turn.stt,
+    "llm": lambda turn: turn.llm,
+    "tts": lambda turn: turn.tts,
+    "realtime": lambda turn: turn.realtime,
+}
+"""What turns can be grouped by; days are those of UTC."""
+
+_FIELDS = [field_of(name) for name in (*MEASURES, *RATES)]
+
+
+class TurnTable:
+    """Sessions are added one by one; then columns are read."""
+
+    def __init__(self, by: str | None = None) -> None:
+        self.by = by
+        self.sessions = 0
+        self._label = GROUPS[by] if by is not None else None
+        self._groups: dict[str, int] = {}
+        self._names: list[str] = []
+        self._session = array("q")
+        self._number = array("q")
+        """Of the turn in its session; of a discarded one, -1 less the index of the event that discarded it."""
+        self._group = array("q")
+        self._columns = {field: array("d") for field in _FIELDS}
+
+    def add(self, session: str, turns: Iterable[TurnMeasures]) -> None:
+        """A session's turns, as `projections.measures.measures` gives them."""
+        self.sessions += 1
+        self._names.append(session)
+        for turn in turns:
+            self._session.append(len(self._names) - 1)
+            self._number.append(turn.turn if turn.turn is not None else -1 - (turn.at or 0))
+            label = self._label(turn) if self._label is not None else ""
+            self._group.append(self._groups.setdefault(label, len(self._groups)))
+            for field, column in self._columns.items():
+                value = getattr(turn, field)
+                column.append(float("nan") if value is None else value)
+
+    def __len__(self) -> int:
+        return len(self._number)
+
+    def groups(self) -> Iterator[tuple[str, Choice]]:
+        """The groups by name, each with its turns."""
+        import numpy as np
+
+        group = np.asarray(self._group)
+        order = np.argsort(group, kind="stable")
+        starts = np.searchsorted(group[order], range(len(self._groups)))
+        chosen = np.split(order, starts[1:]) if len(starts) else []
+        yield from sorted(zip(self._groups, chosen, strict=True), key=lambda pair: pair[0])
+
+    def everything(self) -> Choice:
+        import numpy as np
+
+        return np.arange(len(self))
+
+    def completed(self, chosen: Choice) -> Choice:
+        """Those of the turns that were completed."""
+        import numpy as np
+
+        return chosen[np.asarray(self._number)[chosen] > 0]
+
+    def column(self, measure: str) -> Numbers:
+        """A value for each turn, NaN where there is none."""
+        import numpy as np
+
+        return np.asarray(self._columns[field_of(measure)])
+
+    def sessions_of(self, chosen: Choice) -> int:
+        """How many sessions the turns are of."""
+        import numpy as np
+
+        return len(np.unique(np.asarray(self._session)[chosen]))
+
+    def where(self, index: int) -> tuple[str, int]:
+        """A turn's session and number; see ``_number`` for discarded ones."""
+        return self._names[self._session[index]], self._number[index]
+
+    def parts(self, index: int, measures: Sequence[str]) -> dict[str, float]:
+        """What was measured of these in a turn."""
+        found = {name: self._columns[field_of(name)][index] for name in measures}
+        return {name: value for name, value in found.items() if not math.isnan(value)}

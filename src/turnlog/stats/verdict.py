@@ -1,0 +1,106 @@
+"""The verdict on each line of a budget, and the turns to look at where it is broken."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple
+
+from turnlog.stats.baseline import Baseline
+from turnlog.stats.budget import Budget, Limit, NoRegression
+from turnlog.stats.figures import exact, figure, shown
+from turnlog.stats.metrics import MEASURES, PARTS, Metric
+from turnlog.stats.regression import LESS_IS_WORSE, Change, TooFew, compare, is_worse
+from turnlog.stats.table import TurnTable
+
+WORST = 5
+"""Turns shown for a broken budget."""
+
+
+class Worst(NamedTuple):
+    """A turn to look at."""
+
+    session: str
+    turn: str
+    """Its number; of a discarded one, the event that discarded it."""
+    value: float | None
+    """Of the budget's measure, in its unit; None where that is no number of a turn."""
+    parts: dict[str, float]
+    """Its latencies in milliseconds, where measured; see `PARTS`."""
+
+
+class Verdict(NamedTuple):
+    """What became of a budget."""
+
+    budget: str
+    """As written."""
+    outcome: Literal["held", "broken", "not decided"]
+    found: str
+    """The figure, with its unit."""
+    why: str
+    """More on the figure: samples and interval, or the test."""
+    unit: str
+    worst: list[Worst] = []  # noqa: RUF012
+
+
+def judge(table: TurnTable, budget: Budget, baseline: Baseline | None) -> list[Verdict]:
+    """A verdict for each limit, then for each metric that must not regress."""
+    found = [_limit(table, limit) for limit in budget.limits]
+    return found + [_regression(table, metric, budget.regression, baseline) for metric in budget.regression.metrics]
+
+
+def _limit(table: TurnTable, limit: Limit) -> Verdict:
+    unit, (value, samples, low, high) = limit.metric.unit, figure(table, limit.metric)
+    if value is None:
+        return Verdict(limit.text, "not decided", "–", f"no turn has {limit.metric.measure}", unit)
+    why = f"{samples:,} {'sessions' if limit.metric.measure == 'sessions' else 'turns'}"
+    if low is not None and high is not None:
+        why += f", 95 % interval {shown(low, unit)} … {shown(high, unit)}"
+        if limit.holds(low) != limit.holds(high):
+            why += ", which the limit lies in"
+    if limit.holds(value):
+        return Verdict(limit.text, "held", exact(value, unit), why, unit)
+    worst = _worst(table, limit.metric, least=limit.comparison.startswith(">"))
+    return Verdict(limit.text, "broken", exact(value, unit), why, unit, worst)
+
+
+def _regression(table: TurnTable, metric: Metric, rule: NoRegression, baseline: Baseline | None) -> Verdict:
+    text, unit = f"no regression of {metric.name}", metric.unit
+    if baseline is None:
+        return Verdict(text, "not decided", "–", "no --baseline to compare with", unit)
+    change = compare(table, metric, baseline)
+    if isinstance(change, TooFew):
+        return Verdict(text, "not decided", "–", change.why, unit)
+    found = f"{exact(change.before, unit)} → {exact(change.after, unit)}"
+    worse = is_worse(metric, change, rule.significance, rule.minimum_change)
+    worst = _worst(table, metric, least=metric.measure in LESS_IS_WORSE) if worse else []
+    return Verdict(text, "broken" if worse else "held", found, _test(metric, change, rule), unit, worst)
+
+
+def _test(metric: Metric, change: Change, rule: NoRegression) -> str:
+    what = "median " if metric.statistic == "all" else ""
+    moved = "from 0" if math.isinf(change.relative) else f"{change.relative:+.1%}"
+    needs = f"an alarm needs p < {rule.significance:g} and {rule.minimum_change * 100:g} %"
+    return f"{what}{moved}, p = {change.p:.2g}, {change.samples:,} turns or more; {needs}"
+
+
+def _worst(table: TurnTable, metric: Metric, *, least: bool) -> list[Worst]:
+    """The turns with the most of it, or the least; of what a turn has or has not, the first that have it."""
+    if metric.measure == "sessions" or metric.name == "turns.completed":
+        return []
+    chosen = table.everything()
+    completed = table.completed(chosen)
+    if metric.measure in ("turns", "discarded"):
+        kept = set(completed.tolist())
+        return [_turn(table, index, None) for index in chosen.tolist() if index not in kept][:WORST]
+    values = table.column(metric.measure)
+    measured = [(float(values[i]), i) for i in completed.tolist() if not math.isnan(values[i])]
+    if metric.measure not in MEASURES:
+        return [_turn(table, index, None) for value, index in measured if value][:WORST]
+    measured.sort(key=lambda pair: (pair[0] if least else -pair[0], pair[1]))
+    return [_turn(table, index, value) for value, index in measured[:WORST]]
+
+
+def _turn(table: TurnTable, index: int, value: float | None) -> Worst:
+    session, number = table.where(index)
+    turn = str(number) if number > 0 else f"discarded at event {-1 - number}"
+    return Worst(session, turn, value, table.parts(index, PARTS))

@@ -1,0 +1,63 @@
+"""pytest: the turns of a recorded session, as a fixture.
+
+A package of its own, because pytest imports it at every start, and importing a part of `turnlog` imports all of it;
+what it needs is imported when a test asks for it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+if TYPE_CHECKING:
+    from projections.measures import TurnMeasures
+
+
+class RecordedSession(NamedTuple):
+    """A session as it is in the log."""
+
+    session: str
+    rules: str
+    turns: list[TurnMeasures]
+    """The completed turns: ``turns[0].e2e_ms``, ``.stt_ms``, ``.interrupted``, …"""
+    discarded: list[TurnMeasures]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("turnlog")
+    group.addoption(
+        "--turnlog-db",
+        metavar="URL",
+        help="The event log that the fixture turnlog_session reads: sqlite:///calls.db, a path, or "
+        "postgresql+psycopg://…; by default TURNLOG_DB of the environment.",
+    )
+
+
+@pytest.fixture(scope="session")
+def turnlog_session(request: pytest.FixtureRequest) -> Callable[..., RecordedSession]:
+    """A function: a session's id in the log gives its turns, as `projections.measures.measures` makes them.
+
+    ``turnlog_session("s-1").turns[3].e2e_ms``; ``rules="…"`` replays under another rule set. Raises `UnknownSession`,
+    naming the nearest, and `StoreError` if there is no log.
+    """
+    where: str | None = request.config.getoption("--turnlog-db") or os.environ.get("TURNLOG_DB")
+    if where is None:
+        raise pytest.UsageError("turnlog_session has no log to read: give --turnlog-db or set TURNLOG_DB")
+    db = where
+
+    def session(session_id: str, rules: str = "videosdk-1.0") -> RecordedSession:
+        from projections.measures import measures
+        from turnlog.cli.common import open_existing, read
+
+        store = open_existing(db)
+        try:
+            found = measures(read(store, session_id), rules)
+        finally:
+            store.close()
+        turns = [turn for turn in found if turn.turn is not None]
+        return RecordedSession(session_id, rules, turns, [turn for turn in found if turn.turn is None])
+
+    return session
