@@ -44,6 +44,7 @@ class Timer(Protocol):
     def cancel(self) -> None: ...
 
 
+SAME_MOMENT_NS = 100_000
 Scheduler = Callable[[float, Callable[[], None]], Timer]
 """Calls a function in so many seconds. Raises `RuntimeError` where there is nothing to schedule on."""
 
@@ -126,11 +127,20 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
         the framework said of the time, kept with it.
         """
         try:
-            happened_ns = self._clock.perf_ns() - (self._clock.wall_ns() - int(wall_ns))
+            happened_ns = self._now_on_both_clocks() + int(wall_ns)
         except Exception as error:  # noqa: BLE001 - law 6
             self._fail(error)
             happened_ns = self._clock.perf_ns()
         return Happened(self._record_now, happened_ns, raw)
+
+    def _now_on_both_clocks(self) -> int:
+        """The monotonic clock less the wall clock; read again if another thread ran between the two."""
+        perf_ns, wall_ns = self._clock
+        for _attempt in range(3):
+            before, wall, after = perf_ns(), wall_ns(), perf_ns()
+            if after - before < SAME_MOMENT_NS:
+                break
+        return before - wall
 
     def _record_now(self, hook: str, args: Args | None = None, adapt: Callable[[Args], Args] | None = None) -> None:
         self._record(hook, args, adapt)  # what `_record` is may change, as with `close`

@@ -28,6 +28,8 @@ log = logging.getLogger("turnlog.pipecat")
 
 CLOSE_SECONDS = 2.0
 """How long the end of a call may wait for the store; what is not there by then is in the journal."""
+SAME_NS = 200_000
+"""Two clocks that are read within this time are read at once."""
 
 
 class TurnlogObserver(BaseObserver):
@@ -107,8 +109,11 @@ class TurnlogObserver(BaseObserver):
         if self._clock is None:
             processor = data.source if isinstance(data, FramePushed) else data.processor
             self._clock = processor.get_clock().get_time
-        age_ns = self._clock() - data.timestamp
-        return At(time.time_ns() - age_ns, {"pipeline_ns": data.timestamp})
+        for _ in range(3):
+            before_ns, pipeline_ns, after_ns = time.time_ns(), self._clock(), time.time_ns()
+            if after_ns - before_ns < SAME_NS:
+                break  # else another thread had its turn between the readings
+        return At(after_ns - (pipeline_ns - data.timestamp), {"pipeline_ns": data.timestamp})
 
     def _is_sibling(self, frame: f.Frame) -> bool:
         """Whether it is the second of two frames that are one event, sent both ways."""

@@ -12,7 +12,18 @@ import typer
 
 from eventstore.errors import TurnlogError
 from turnlog.cli import (
-    calls, check, conformance, deliver, diff, export, log, playground, record, rules, stats, trust,
+    calls,
+    check,
+    conformance,
+    deliver,
+    diff,
+    export,
+    log,
+    playground,
+    record,
+    rules,
+    stats,
+    trust,
 )  # fmt: skip
 from turnlog.cli.common import DbOption, errors_to
 
