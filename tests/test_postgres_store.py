@@ -17,6 +17,7 @@ import pytest
 from eventstore import Recorder, Store, open_store, postgres_store
 from eventstore.errors import IdentityConflict, NewerDatabase, StoreError, StoreReadOnly, StoreUnavailable
 from eventstore.postgres_store import PostgresStore
+from exporters.delivery import due
 from test_store_contract import event
 
 ALL_BUT_US = """
@@ -50,25 +51,45 @@ def test_law_1_the_database_refuses_to_change_an_event(postgres: Store, postgres
     assert len(list(postgres.read("s"))) == 1
 
 
-def test_a_role_that_may_only_insert_and_select(postgres: Store, postgres_url: str) -> None:
-    """As docs/postgres.md describes it."""
-    statements = (Path(__file__).resolve().parents[1] / "docs" / "postgres.md").read_text().split("```")[1]
+@contextlib.contextmanager
+def as_role(postgres_url: str, role: str) -> Iterator[PostgresStore]:
+    """The store as a role of docs/postgres.md sees it."""
+    blocks = (Path(__file__).resolve().parents[1] / "docs" / "postgres.md").read_text().split("```")[1::2]
+    (statements,) = [block.removeprefix("sql") for block in blocks if f"CREATE ROLE {role};" in block]
     with psycopg.connect(plain(postgres_url), autocommit=True) as admin:
-        for statement in statements.removeprefix("sql").replace("turnlog_agent", "agent_of_test").split(";"):
+        for statement in statements.replace(role, f"{role}_of_test").split(";"):
             if statement.strip():
                 admin.execute(statement)
         try:
-            agent = open_store(postgres_url + "&options=-c%20role%3Dagent_of_test")
-            agent.append([event(n) for n in range(100)])
-            agent.append([event(100)])
-            assert len(list(agent.read("s"))) == 101
-            assert isinstance(agent, PostgresStore)
-            with agent._driver() as driver, pytest.raises(psycopg.errors.InsufficientPrivilege):
-                driver.execute("UPDATE events SET payload = ''")
-            agent.close()
+            store = open_store(f"{postgres_url}&options=-c%20role%3D{role}_of_test")
+            assert isinstance(store, PostgresStore)
+            yield store
+            store.close()
         finally:
-            admin.execute("DROP OWNED BY agent_of_test")
-            admin.execute("DROP ROLE agent_of_test")
+            admin.execute(f"DROP OWNED BY {role}_of_test")
+            admin.execute(f"DROP ROLE {role}_of_test")
+
+
+def test_a_role_that_may_only_insert_and_select(postgres: Store, postgres_url: str) -> None:
+    with as_role(postgres_url, "turnlog_agent") as agent:
+        agent.append([event(n) for n in range(100)])
+        agent.append([event(100)])
+        assert len(list(agent.read("s"))) == 101
+        with agent._driver() as driver, pytest.raises(psycopg.errors.InsufficientPrivilege):
+            driver.execute("UPDATE events SET payload = ''")
+
+
+def test_a_role_that_may_only_deliver(postgres: Store, postgres_url: str) -> None:
+    postgres.append([event(0)])
+    with as_role(postgres_url, "turnlog_delivery") as store:
+        with store.ledger.alone("x"):
+            (cursor,) = due(store, "x")
+            assert list(store.read("s")) == [event(0)]
+            store.ledger.move(cursor._replace(done=1))
+            store.ledger.move(cursor._replace(done=2, events=1))
+        assert due(store, "x") == []
+        with pytest.raises(StoreReadOnly):
+            store.append([event(1)])
 
 
 def test_a_server_is_migrated_only_when_asked(postgres_url: str) -> None:
