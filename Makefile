@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 LATER := 1.0.11 1.0.24 1.0.27 1.0.30
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint types unit differential wheel frameworks test-phoenix mutants bench clean
+.PHONY: demo test lint types unit differential wheel frameworks test-phoenix mutants bench bench-adapters clean
 
 demo: $(VENV)/installed
 	@$(BIN)/turnlog demo
@@ -54,6 +54,10 @@ mutants: $(VENV)/ready
 # One family of rows alone: make bench ONLY=replay
 bench: $(VENV)/ready-bench
 	$(BIN)/python benchmarks/run.py --only '$(ONLY)'
+
+# What an adapter costs, beside the framework's own cost
+bench-adapters: .venv-videosdk/ready .venv-livekit/ready .venv-pipecat/ready
+	for name in videosdk livekit pipecat; do .venv-$$name/bin/python benchmarks/adapters_$$name.py || exit 1; done
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
