@@ -22,7 +22,13 @@ settings.register_profile(
     deadline=None,  # timing never decides a test
     max_examples=int(os.environ.get("TURNLOG_EXAMPLES", "100")),
     print_blob=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    # how long it takes to make an example, or how many are thrown away, says nothing about the code
+    suppress_health_check=[
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+        HealthCheck.filter_too_much,
+        HealthCheck.function_scoped_fixture,
+    ],
 )
 settings.load_profile("default")
 

@@ -21,7 +21,7 @@ def test_a_framework_that_is_not_there_is_one_line(
 ) -> None:
     nowhere = program.folder / "none" / framework
     nowhere.mkdir(parents=True)
-    (nowhere / "__init__.py").write_text(f"raise ModuleNotFoundError('No module named {framework!r}')\n")
+    (nowhere / "__init__.py").write_text(f'raise ModuleNotFoundError("no {framework} here")\n')
     monkeypatch.setenv("PYTHONPATH", str(nowhere.parent), prepend=":")
     line = program.fails("record", "--demo-agent", framework)
     assert f"pip install 'turnlog[{framework}]'" in line
