@@ -59,10 +59,18 @@ def test_measures_of_a_turn_by_hand(memory: MemoryStore) -> None:
     assert (found.session, found.turn, found.opened_at) == ("s", 1, MARCH_NS / 1e9)
     assert (found.eou_ms, found.llm_ttft_ms, found.tts_ms, found.tts_first_byte_ms) == (20, 300, 150, 150)
     assert (found.e2e_ms, found.stt_ms, found.agent_speech_ms) == (470, None, 1000)
+    assert (found.response_ms, found.eou_wait_ms) == (None, None), "nobody was heard to stop speaking"
     assert (found.prompt_tokens, found.completion_tokens, found.total_tokens) == (50, 8, 58)
     assert (found.tts_characters, found.errors, found.fallbacks, found.tools) == (12, 1, 0, 0)
     assert (found.interrupted, found.false_interruption, found.discarded) == (False, True, None)
     assert (found.llm, found.stt, found.version) == ("OpenAILLM/gpt-4o", "", "1.4")
+
+
+def test_the_response_by_the_wall_and_the_wait_in_it() -> None:
+    """Break: in projections/measures.py, ``_record``, take the E2E latency."""
+    events = events_of(*next(iter(read_recordings(FIXTURES / "demo.jsonl.gz"))))
+    found = [(m.response_ms and round(m.response_ms), m.eou_wait_ms and round(m.eou_wait_ms)) for m in measures(events)]
+    assert found == [(None, None), (1281, 500), (None, None), (1133, 500)]
 
 
 def test_a_turn_has_the_provider_that_served_it(memory: MemoryStore) -> None:

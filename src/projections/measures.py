@@ -17,6 +17,7 @@ from projections import rules as rule_sets
 from projections.fold import begin, fold
 from projections.model import Session, Turn
 from projections.replay import Call, call_of, latency_of
+from projections.response import response
 from projections.rules import VIDEOSDK_1_0, Rules
 
 
@@ -33,6 +34,10 @@ class TurnMeasures(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     e2e_ms: float | None
     """As the rules reckon it."""
+    response_ms: float | None
+    """By the wall: from the user's last word to the agent's first (`projections.response`)."""
+    eou_wait_ms: float | None
+    """How much of that the agent waited for the user to go on."""
     stt_ms: float | None
     stt_interim_ms: float | None
     """Until the first interim transcript."""
@@ -101,24 +106,27 @@ def measures_of(call: Call) -> list[TurnMeasures]:
     found = []
     for number, turn in enumerate(call.turns, 1):
         providers = _sent(call.payloads[number - 1]) if number <= len(call.payloads) else _set(call.session)
-        found.append(_record(call.session_name, number, turn, providers, version))
+        found.append(_record(call, number, turn, providers, version))
     for turn, reason, at in call.discarded:
-        record = _record(call.session_name, None, turn, _set(call.session), version)
+        record = _record(call, None, turn, _set(call.session), version)
         found.append(msgspec.structs.replace(record, discarded=reason, at=at))
     return found
 
 
-def _record(session: str, number: int | None, turn: Turn, providers: dict[str, str], version: str) -> TurnMeasures:
+def _record(call: Call, number: int | None, turn: Turn, providers: dict[str, str], version: str) -> TurnMeasures:
     found = latency_of(turn, number or 0)
+    answered = response(turn, call.session)
     stt = turn.stt_metrics[-1] if turn.stt_metrics else None
     llm = turn.llm_metrics[-1] if turn.llm_metrics else None
     realtime = turn.realtime_metrics[-1] if turn.realtime_metrics else None
     return TurnMeasures(
-        session=session,
+        session=call.session_name,
         turn=number,
         turn_id=turn.turn_id,
         opened_at=turn.timestamp,
         e2e_ms=_number(found.e2e),
+        response_ms=answered.ms if answered else None,
+        eou_wait_ms=sum(piece.ms for piece in answered.pieces if piece.name == "EOU wait") if answered else None,
         stt_ms=_number(found.stt),
         stt_interim_ms=_number(stt.stt_interim_latency) if stt else None,
         stt_preflight_ms=_number(stt.stt_preflight_latency) if stt else None,
