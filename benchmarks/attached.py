@@ -20,7 +20,7 @@ from rows import Row, beside
 BURST = 20
 PAUSE_SECONDS = 0.002
 BURSTS = 1000
-ROUNDS = 5
+ROUNDS = 12
 
 
 @contextmanager
