@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 
 import msgspec
-import pytest
 from hypothesis import given
 
 from conftest import FIXTURES, Program
 from eventstore import Event
 from projections.diff import Change, changes, first_divergence
 from projections.replay import replay
-from projections.rules import RULE_SETS
 from strategies import streams
 from turnlog.recordings import events_of, read_recordings
 
@@ -67,7 +65,6 @@ def test_the_command(program: Program) -> None:
     assert "did you mean 'barge_in_vad'" in program.fails("diff", "barge_in_va", *same)
 
 
-@pytest.mark.skipif(len(RULE_SETS) < 2, reason="there is one rule set only")
 def test_another_rule_set_shows_where_it_differs(program: Program) -> None:
     program.run("import", FIXTURES / "recordings.jsonl.gz")
     rules = "--rules", "videosdk-1.0", "--rules", "videosdk-1.0.24"

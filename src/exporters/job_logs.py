@@ -9,31 +9,19 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from eventstore.arguments import as_text
+from eventstore.own_hooks import OwnHooks
 from exporters.log_body import SERVICE, Line, body
 from exporters.log_manager import LogManager
 from exporters.log_queue import Endpoint, LogHealth, LogQueue
 
-__all__ = ["Endpoint", "JobLogger", "LogHealth", "LogManager", "LogQueue", "RecordsLines"]
+__all__ = ["Endpoint", "JobLogger", "LogHealth", "LogManager", "LogQueue", "OwnHooks"]
 
 OWN = "turnlog"
 """Loggers under this name, and threads whose name begins so, are heard by nobody here: else what is logged over the
 sending or the recording of a line would be sent and recorded in turn, for ever."""
-
-
-class RecordsLines(Protocol):
-    """A `turnlog.Recorder`."""
-
-    def log_record(
-        self,
-        level: str,
-        logger: str,
-        message: str,
-        created: float | None = None,
-        attributes: dict[str, Any] | None = None,
-    ) -> None: ...
 
 
 class JobLogger:
@@ -55,7 +43,7 @@ class JobLogger:
         send_logs_to_dashboard: bool = False,
         *,
         namespace: str = "videosdk.agents",
-        recorder: RecordsLines | None = None,
+        recorder: OwnHooks | None = None,
     ) -> None:
         """``auth_token`` is not used, nor kept; the reference takes it. ``namespace`` ``""`` is every logger.
 
@@ -93,7 +81,7 @@ class JobLogger:
 
 
 class _Handler(logging.Handler):
-    def __init__(self, level: int, queue: LogQueue, context: dict[str, Any], recorder: RecordsLines | None) -> None:
+    def __init__(self, level: int, queue: LogQueue, context: dict[str, Any], recorder: OwnHooks | None) -> None:
         super().__init__(level)
         self._queue, self._context, self._recorder = queue, context, recorder
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from eventstore.event import Event
 from projections.diff import Change, changes, first_divergence
 from projections.replay import replay
+from projections.response import is_number
 from turnlog.cli.calls import BadChoice
 from turnlog.cli.common import DbOption, JsonOption, existing, output, print_json, progress, read
 from turnlog.cli.export import AllOption, SessionsArgument, chosen
@@ -78,14 +79,10 @@ def _fields(found: list[tuple[str, Change]]) -> list[tuple[Any, ...]]:
         by_field.setdefault(change.field or "(the whole turn)", []).append((name, change))
     rows = []
     for field, those in by_field.items():
-        moved = [c.after - c.before for _n, c in those if _is_number(c.before) and _is_number(c.after)]
+        moved = [c.after - c.before for _n, c in those if is_number(c.before) and is_number(c.after)]
         spread = (median(moved), min(moved), max(moved)) if moved else (None, None, None)
         rows.append((field, _changed(those), *spread))
     return sorted(rows, key=lambda row: (-row[1], row[0]))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _show(
