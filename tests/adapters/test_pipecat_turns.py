@@ -168,6 +168,21 @@ def test_a_barge_in_waits_for_the_agents_end_and_words(line: Line) -> None:
     assert after.user_speech_start_time == pytest.approx(7)
 
 
+def test_a_rest_of_what_was_cut_is_no_answer(line: Line) -> None:
+    line.asks(1)
+    line.answers(2.6)
+    line.do(4.4, "transcript", "Stop it please.")
+    line.do(4.4, "user_turn_started")
+    line.do(4.45, "agent_stopped")
+    line.do(4.46, "agent_started")
+    line.do(4.6, "agent_stopped")
+    line.do(4.8, "user_turn_stopped")
+    line.answers(5, until=7)
+    cut, after = line.end(8).turns
+    assert (cut.is_interrupted, after.user_speech) == (True, "Stop it please.")
+    assert after.agent_speech_start_time == pytest.approx(6.5)
+
+
 def test_noise_while_the_agent_speaks(line: Line) -> None:
     line.asks(1)
     line.answers(2.6)

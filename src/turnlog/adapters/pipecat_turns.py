@@ -321,6 +321,8 @@ class Turns:
         self._settle()
         if self.speaking:
             return
+        if self.open and self._user_turn and not self._tts:  # it has no answer yet: a rest of the one that was cut
+            return self.note(at, "agent_started")
         self.speaking, self._paused = True, None
         if self.open and self._answered:
             self._ahead.clear()
