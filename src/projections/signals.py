@@ -25,11 +25,11 @@ def component_metric(s: State, component: str, metrics: Component) -> None:
 
 def play(s: State, name: str, value: Any) -> None:
     """Send a value to the playground, if one is attached (reference: ``send_cascading_metrics``)."""
-    if s.playground_attached and s.signals_wanted:
+    if s.signals_wanted and s.playground_attached:
         s.playground.append(PlaygroundMessage({name: snapshot(value)}, False, s.at))
 
 
 def play_all(s: State, **values: Any) -> None:
     """Send several values in one message."""
-    if s.playground_attached and s.signals_wanted:
+    if s.signals_wanted and s.playground_attached:
         s.playground.append(PlaygroundMessage({k: snapshot(v) for k, v in values.items()}, False, s.at))

@@ -29,14 +29,12 @@ def current_turn(s: State, now: float) -> Turn:
 def start_turn(s: State, now: float) -> None:
     if s.turn is not None:
         complete_turn(s, now)
-    s.total_turns += 1
-    s.turn_has_session = False
     opened_at = s.wall_ns / 1e9
-    turn = s.turn = Turn(
-        turn_id=_turn_id(opened_at, s.session.session_id, s.total_turns - s.forgotten.total_turns),
-        timestamp=opened_at,
-        preemtive_generation_enabled=s.preemptive_generation,
-    )
+    turn = s.turn = Turn(timestamp=opened_at)
+    s.turn_has_session = False
+    turn.preemtive_generation_enabled = s.preemptive_generation
+    s.total_turns += 1
+    turn.turn_id = _turn_id(opened_at, s.session.session_id, s.total_turns - s.forgotten.total_turns)
     if s.pending_user_start is not None:
         turn.user_speech_start_time = s.pending_user_start
         start_timeline(turn, "user_speech", s.pending_user_start)
