@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import orjson
@@ -19,28 +18,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import FIXTURES, Program
+from corrected_cases import CASES as CORRECTED
+from corrected_cases import Case, Log, sent
 from eventstore import HOOKS, Event
 from eventstore.later_hooks import LaterHooks
 from projections import State, UnknownRules, begin, call_dict, fold, replay
 from projections.replay import Call
-from projections.rules import RULE_SETS, SWITCHES, VIDEOSDK_1_0, find
+from projections.rules import RULE_SETS, SWITCHES, find
 from strategies import streams
 from turnlog.cli.rules import markdown
 from turnlog.conformance import as_expected
 from turnlog.recordings import events_of, read_recordings
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "rules.md"
-Log = list[tuple[int, str, dict[str, Any]]]
-
-
-class Case(NamedTuple):
-    """A log (milliseconds, hook, arguments), what to look at, and what is there without and with the switch."""
-
-    log: Log
-    seen: Callable[[Call], Any]
-    off: Any
-    on: Any
-    under: str = VIDEOSDK_1_0.name
 
 
 def events(log: Log) -> list[Event]:
@@ -52,10 +42,6 @@ def events(log: Log) -> list[Event]:
 
 def signalled(call: Call) -> list[dict[str, Any]]:
     return [emit.data for emit in call.emits]
-
-
-def sent(field: str) -> Callable[[Call], Any]:
-    return lambda call: call.payloads[-1].get(field)
 
 
 WAIT: Log = [
@@ -169,10 +155,10 @@ CASES = {
         [{"text": "h", "type": "interim"}], [{"text": "h", "type": "interim", "utterance_ts": 7}],
         "videosdk-1.0+typed_transcripts",
     ),
-}  # fmt: skip
+} | CORRECTED  # fmt: skip
 
 
-@pytest.mark.parametrize("switch", SWITCHES)
+@pytest.mark.parametrize("switch", CASES)
 def test_a_switch_off_and_on(switch: str) -> None:
     """Break: do not ask for the switch where the handler does, or ask for its opposite; each case fails alone."""
     case = CASES[switch]
@@ -208,8 +194,9 @@ def test_a_realtime_agent_that_speaks_first_has_no_ttfb() -> None:
 def test_in_the_default_rules_every_switch_is_off_and_every_later_set_has_more() -> None:
     on = [{switch for switch in SWITCHES if getattr(rules, switch)} for rules in RULE_SETS.values()]
     assert on[0] == set()
-    assert all(one < other for one, other in pairwise(on))
-    assert on[-1] == set(SWITCHES)
+    assert all(one < other for one, other in pairwise(on[:-1]))
+    assert on[-1] == set(SWITCHES) - {"finalize_resets"}, "corrected forgets nothing"
+    assert set(CASES) | {"one_clock"} == set(SWITCHES), "each has a case; that of one_clock is in test_corrected"
     assert all(name == rules.name for name, rules in RULE_SETS.items())
 
 
@@ -293,7 +280,8 @@ def test_the_command_lists_them(program: Program) -> None:
     shown = program.run("rules").stdout
     listed = orjson.loads(program.run("rules", "--json").stdout)
     assert [entry["switch"] for entry in listed] == list(SWITCHES)
-    assert listed[-1]["rules"] == ["videosdk-1.0.30"]
+    assert listed[0]["rules"][0] == "videosdk-1.0.11"
+    assert listed[-1]["rules"] == ["corrected"]
     for entry in listed:
         assert entry["switch"] in shown
         assert entry["reason"] == SWITCHES[entry["switch"]]

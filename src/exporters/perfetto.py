@@ -96,34 +96,36 @@ def _turns(call: Call, zero_ns: int) -> dict[tuple[str, int], Shape | None]:
     drawn: dict[tuple[str, int], Shape | None] = {}
     for number, turn in enumerate(call.turns, 1):
         found = interrupted.get(number)
-        shape = _turn("turn", f"turn {number}", turn, zero_ns, found.time if found is not None else None)
+        shape = _turn(call, "turn", f"turn {number}", turn, zero_ns, found.time if found is not None else None)
         if shape is not None and found is not None:
             shape.args["carried_over"] = found.carried_over
         drawn["turn", number] = shape
     for number, discarded in enumerate(call.discarded, 1):
-        shape = _turn("discarded turn", "discarded turn", discarded.turn, zero_ns)
+        shape = _turn(call, "discarded turn", "discarded turn", discarded.turn, zero_ns)
         if shape is not None:
             shape.args["reason"] = discarded.reason
         drawn["discarded turn", number] = shape
     if call.current_turn is not None:
-        shape = _turn("open turn", "open turn", call.current_turn, zero_ns)
+        shape = _turn(call, "open turn", "open turn", call.current_turn, zero_ns)
         if shape is not None:
             shape.end = None  # it goes on: nothing says until when
         drawn["open turn", 1] = shape
     return drawn
 
 
-def _turn(category: str, name: str, turn: Turn, zero_ns: int, interrupted_at: float | None = None) -> Shape | None:
+def _turn(
+    call: Call, category: str, name: str, turn: Turn, zero_ns: int, interrupted_at: float | None = None
+) -> Shape | None:
     times = extent(turn, interrupted_at)
     if times is None:
         return None
     start, end = (_ns(time, zero_ns) for time in times)
-    return Shape("turns", category, name, start, end, _turn_args(turn))
+    return Shape("turns", category, name, start, end, _turn_args(turn, call.rules))
 
 
-def _turn_args(turn: Turn) -> dict[str, Any]:
+def _turn_args(turn: Turn, rules: str) -> dict[str, Any]:
     """The turn's texts and latencies, in milliseconds; only those there are."""
-    latencies = latency_of(turn, 0)._asdict()
+    latencies = latency_of(turn, 0, rules)._asdict()
     del latencies["turn"]  # the slice is named so
     args: dict[str, Any] = {"turn_id": turn.turn_id, "user_speech": turn.user_speech, "agent_speech": turn.agent_speech}
     args |= {f"{part}_ms": value for part, value in latencies.items()}

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 from projections.model import Turn
-from projections.replay import latency_of
+from projections.replay import Latency, latency_of
+from projections.rules import VIDEOSDK_1_0, Rules
 
 COLUMNS = (
     "session_id", "turn", "turn_id", "opened_at", "user_speech", "agent_speech",
@@ -25,16 +26,15 @@ def header() -> bytes:
     return _line(COLUMNS)
 
 
-def rows(session_id: str, turns: Iterable[Turn]) -> Iterator[bytes]:
-    """A line for each turn; ``session_id`` is the session's name in the log."""
+def rows(session_id: str, turns: Iterable[Turn], rules: str | Rules = VIDEOSDK_1_0) -> Iterator[bytes]:
+    """A line for each turn; ``session_id`` is the session's name in the log; ``rules`` made the turns."""
     for number, turn in enumerate(turns, 1):
-        yield _line(_cells(session_id, number, turn))
+        yield _line(_cells(session_id, turn, latency_of(turn, number, rules)))
 
 
-def _cells(session_id: str, number: int, turn: Turn) -> Iterable[object]:
-    found = latency_of(turn, number)
+def _cells(session_id: str, turn: Turn, found: Latency) -> Iterable[object]:
     return (
-        session_id, number, turn.turn_id, _moment(turn.timestamp), turn.user_speech, turn.agent_speech,
+        session_id, found.turn, turn.turn_id, _moment(turn.timestamp), turn.user_speech, turn.agent_speech,
         found.e2e, found.stt, found.eou, found.ttft, found.tts, found.ttfb, found.realtime,
         turn.user_speech_duration, turn.agent_speech_duration, "true" if turn.is_interrupted else "false",
         len(turn.function_tool_metrics) + len(turn.mcp_tool_metrics), len(turn.errors), len(turn.fallback_events),

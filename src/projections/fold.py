@@ -27,13 +27,13 @@ def fold(s: State, events: Iterable[Event]) -> State:
     Raises `NotCanonical` if they do not, `UnknownHook` or `NewerEvent` for what only a newer turnlog can read.
     """
     handlers = HANDLERS.get
-    origin, last_seq, at = s.origin, s.last_seq, s.at
+    origin, last_seq, at, shift_ns = s.origin, s.last_seq, s.at, s.shift_ns
     try:
         for event in events:
             if event.origin != origin:
                 s.last_seq = last_seq
                 _change_origin(s, event)
-                origin, last_seq = s.origin, s.last_seq
+                origin, last_seq, shift_ns = s.origin, s.last_seq, s.shift_ns
             seq = event.seq
             if seq <= last_seq:
                 raise NotCanonical(
@@ -51,6 +51,8 @@ def fold(s: State, events: Iterable[Event]) -> State:
             perf_ns, s.wall_ns = event.perf_ns, event.wall_ns
             if event.payload != "{}" and event.payload.startswith('{"$'):
                 perf_ns, s.wall_ns = clocks(event)
+            if shift_ns:
+                perf_ns += shift_ns
             try:
                 if bare is not None:
                     bare(s, perf_ns / 1e9)
@@ -72,6 +74,7 @@ def _change_origin(s: State, event: Event) -> None:
     if s.at < 0:
         s.session.session_start_time = event.wall_ns / 1e9
         s.session_name = event.session_id
+        s.epoch_ns = event.wall_ns - event.perf_ns
     elif event.session_id != s.session_name:
         raise NotCanonical(
             f"events of two sessions, {s.session_name!r} and {event.session_id!r}, in one replay: replay each by itself"
@@ -80,3 +83,6 @@ def _change_origin(s: State, event: Event) -> None:
         s.seqs[s.origin] = s.last_seq
     s.origin = event.origin
     s.last_seq = s.seqs.get(event.origin, -1)
+    if s.rules.one_clock:
+        behind_ns = event.wall_ns - event.perf_ns - s.epoch_ns
+        s.shift_ns = s.shifts_ns.setdefault(event.origin, behind_ns)

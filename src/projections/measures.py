@@ -16,6 +16,7 @@ from eventstore.event import Event
 from projections import rules as rule_sets
 from projections.fold import begin, fold
 from projections.model import Session, Turn
+from projections.payload import summed
 from projections.replay import Call, call_of, latency_of
 from projections.response import response
 from projections.rules import VIDEOSDK_1_0, Rules
@@ -114,7 +115,7 @@ def measures_of(call: Call) -> list[TurnMeasures]:
 
 
 def _record(call: Call, number: int | None, turn: Turn, providers: dict[str, str], version: str) -> TurnMeasures:
-    found = latency_of(turn, number or 0)
+    found = latency_of(turn, number or 0, call.rules)
     answered = response(turn, call.session)
     stt = turn.stt_metrics[-1] if turn.stt_metrics else None
     llm = turn.llm_metrics[-1] if turn.llm_metrics else None
@@ -139,16 +140,16 @@ def _record(call: Call, number: int | None, turn: Turn, providers: dict[str, str
         realtime_ms=_number(found.realtime),
         user_speech_ms=_number(turn.user_speech_duration),
         agent_speech_ms=_number(turn.agent_speech_duration),
-        prompt_tokens=_number(llm.prompt_tokens) if llm else None,
-        completion_tokens=_number(llm.completion_tokens) if llm else None,
-        total_tokens=_number(llm.total_tokens) if llm else None,
-        cached_tokens=_number(llm.prompt_cached_tokens) if llm else None,
+        prompt_tokens=_number(summed(turn.llm_metrics, "prompt_tokens")) if llm else None,
+        completion_tokens=_number(summed(turn.llm_metrics, "completion_tokens")) if llm else None,
+        total_tokens=_number(summed(turn.llm_metrics, "total_tokens")) if llm else None,
+        cached_tokens=_number(summed(turn.llm_metrics, "prompt_cached_tokens")) if llm else None,
         tokens_per_second=_number(llm.tokens_per_second) if llm else None,
         stt_tokens=_number(stt.stt_total_tokens) if stt else None,
         realtime_input_tokens=_number(realtime.realtime_input_tokens) if realtime else None,
         realtime_output_tokens=_number(realtime.realtime_output_tokens) if realtime else None,
         realtime_tokens=_number(realtime.realtime_total_tokens) if realtime else None,
-        tts_characters=_number(turn.tts_metrics[-1].tts_characters) if turn.tts_metrics else None,
+        tts_characters=_number(summed(turn.tts_metrics, "tts_characters")) if turn.tts_metrics else None,
         interrupted=turn.is_interrupted,
         false_interruption=turn.interruption_metrics is not None and turn.interruption_metrics.is_false_interrupt,
         tools=len(turn.function_tool_metrics) + len(turn.mcp_tool_metrics),

@@ -6,10 +6,13 @@ the session's own, on whether it is the first.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from projections.model import Realtime, Session, Stt, Turn, snapshot
+from projections.model import Component, Llm, Realtime, Session, Stt, Turn, snapshot
+from projections.response import is_number
 from projections.rules import Rules
+from projections.timing import answering
 
 REALTIME_LLMS = frozenset({"GeminiRealtime", "OpenAIRealtime"})
 """Provider classes that are set as ``llm`` but are speech-to-speech models."""
@@ -21,6 +24,7 @@ def _camel(name: str) -> str:
 
 
 _REALTIME = [(field, _camel(field)) for field in Realtime.__struct_fields__ if field.endswith("_tokens")]
+_TOKENS = [(field, _camel(field)) for field in Llm.__struct_fields__ if field.endswith("_tokens")]
 _PROVIDER = {c: (c + "ProviderClass", c + "ModelName") for c in ("realtime", "llm", "stt", "tts", "vad", "eou")}
 
 
@@ -49,7 +53,8 @@ def analytics_payload(
         data["handOffOccurred"] = turn.handoff_occurred
     _add_components(data, turn, rules)
     first = turns_completed == 1
-    _add_providers(data, session.provider_per_component, rules, first)
+    providers = session.provider_per_component
+    _add_providers(data, _of_turn(turn, providers) if rules.providers_of_turn else providers, rules, first)
     if first:
         data["systemInstructions"] = session.system_instruction if turns_opened == 1 else ""
     data["timeline"] = [
@@ -62,33 +67,32 @@ def analytics_payload(
         }
         for event in turn.timeline_event_metrics
     ]
-    _share(turn)
-    _clamp(data)
+    if not rules.negatives_reported:
+        _share(turn)
+        _clamp(data)
     return data
 
 
 def _add_components(data: dict[str, Any], turn: Turn, rules: Rules) -> None:
-    if turn.stt_metrics:
-        stt = _measured(turn.stt_metrics) if rules.stt_measured_entry_sent else turn.stt_metrics[-1]
+    stt, eou, llm, tts = answering(turn, rules)
+    if stt is not None:
+        if rules.stt_measured_entry_sent and not rules.e2e_of_answer:
+            stt = _measured(turn.stt_metrics)
         data["sttLatency"] = stt.stt_latency
         data["sttPreflightLatency"] = stt.stt_preflight_latency
         data["sttInterimLatency"] = stt.stt_interim_latency
         data["sttConfidence"] = stt.stt_confidence
         data["sttDuration"] = stt.stt_duration
-    if turn.eou_metrics:
-        eou = turn.eou_metrics[-1]
+    if eou is not None:
         data["eouLatency"] = eou.eou_latency
         if rules.eou_wait_in_ms:
             data["eouWaitMs"] = eou.eou_wait_ms
             data["eouProbability"] = eou.eou_probability
-    if turn.llm_metrics:
-        llm = turn.llm_metrics[-1]
+    if llm is not None:
         data["ttft"] = llm.llm_ttft
         data["llmDuration"] = llm.llm_duration
-        data["promptTokens"] = llm.prompt_tokens
-        data["completionTokens"] = llm.completion_tokens
-        data["totalTokens"] = llm.total_tokens
-        data["promptCachedTokens"] = llm.prompt_cached_tokens
+        for field, name in _TOKENS:
+            data[name] = summed(turn.llm_metrics, field) if rules.llm_calls_apart else getattr(llm, field)
         data["tokensPerSecond"] = llm.tokens_per_second
     if turn.kb_metrics:
         kb = turn.kb_metrics[-1]
@@ -98,17 +102,47 @@ def _add_components(data: dict[str, Any], turn: Turn, rules: Rules) -> None:
         if rules.kb_retrievals:
             data["kbRetrievals"] = kb.kb_retrievals
         data["kbRetrievalLatency"] = kb.kb_retrieval_latency
-    if turn.tts_metrics:
-        tts = turn.tts_metrics[-1]
+    if tts is not None:
         data["ttsLatency"] = tts.tts_latency
         data["ttfb"] = tts.ttfb
         data["ttsDuration"] = tts.tts_duration
-        data["ttsCharacters"] = tts.tts_characters
+        data["ttsCharacters"] = (
+            summed(turn.tts_metrics, "tts_characters") if rules.tts_runs_apart else tts.tts_characters
+        )
     if turn.realtime_metrics:
         realtime = turn.realtime_metrics[-1]
         data["ttfb"] = realtime.realtime_ttfb
         for field, name in _REALTIME:
             data[name] = getattr(realtime, field)
+
+
+def summed(entries: Sequence[Component], field: str) -> Any:
+    """What several calls of a component used in all; what an agent handed over that is no number counts nothing."""
+    if len(entries) == 1:
+        return getattr(entries[0], field)
+    known = [value for value in (getattr(entry, field) for entry in entries) if is_number(value)]
+    return sum(known) if known else None
+
+
+def _of_turn(turn: Turn, providers: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Who served the turn, where it has an entry that says so; else who would."""
+    found = dict(providers)
+    for component, entries in _entries(turn).items():
+        if entries and entries[-1].provider_class:
+            last = entries[-1]
+            found[component] = {"provider_class": last.provider_class, "model_name": last.model_name}
+    return found
+
+
+def _entries(turn: Turn) -> dict[str, Sequence[Component]]:
+    return {
+        "stt": turn.stt_metrics,
+        "llm": turn.llm_metrics,
+        "tts": turn.tts_metrics,
+        "realtime": turn.realtime_metrics,
+        "vad": turn.vad_metrics,
+        "eou": turn.eou_metrics,
+    }
 
 
 def _measured(entries: list[Stt]) -> Stt:

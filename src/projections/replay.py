@@ -19,6 +19,7 @@ from projections.response import response, response_dict
 from projections.rules import VIDEOSDK_1_0, Rules
 from projections.span import identities
 from projections.state import (
+    ClockError,
     Discarded,
     Emit,
     Forgotten,
@@ -30,6 +31,7 @@ from projections.state import (
     SpanFailure,
     State,
 )
+from projections.timing import answering
 
 
 class Call(NamedTuple):
@@ -64,6 +66,8 @@ class Call(NamedTuple):
     total_interruptions: int
     forgotten: Forgotten
     raised: list[Raised]
+    clock_errors: list[ClockError]
+    """Negative durations, where the rules report them."""
 
 
 def call_of(s: State) -> Call:
@@ -91,6 +95,7 @@ def call_of(s: State) -> Call:
         total_interruptions=s.total_interruptions,
         forgotten=s.forgotten,
         raised=s.raised,
+        clock_errors=s.clock_errors,
     )
 
 
@@ -133,18 +138,19 @@ class Latency(NamedTuple):
 
 def latency(events: Iterable[Event], rules: str | Rules = VIDEOSDK_1_0) -> list[Latency]:
     """Latencies by turn and component."""
-    return [latency_of(turn, number) for number, turn in enumerate(_lean(events, rules).turns, 1)]
+    state = _lean(events, rules)
+    return [latency_of(turn, number, state.rules) for number, turn in enumerate(state.turns, 1)]
 
 
-def latency_of(turn: Turn, number: int) -> Latency:
-    """A turn's latencies; of each component the last entry counts."""
-    tts = turn.tts_metrics[-1] if turn.tts_metrics else None
+def latency_of(turn: Turn, number: int, rules: str | Rules = VIDEOSDK_1_0) -> Latency:
+    """A turn's latencies; of each component one entry counts, see `projections.timing.answering`."""
+    stt, eou, llm, tts = answering(turn, rule_sets.find(rules))
     return Latency(
         turn=number,
         e2e=turn.e2e_latency,
-        stt=turn.stt_metrics[-1].stt_latency if turn.stt_metrics else None,
-        eou=turn.eou_metrics[-1].eou_latency if turn.eou_metrics else None,
-        ttft=turn.llm_metrics[-1].llm_ttft if turn.llm_metrics else None,
+        stt=stt.stt_latency if stt else None,
+        eou=eou.eou_latency if eou else None,
+        ttft=llm.llm_ttft if llm else None,
         tts=tts.tts_latency if tts else None,
         ttfb=tts.ttfb if tts else None,
         realtime=turn.realtime_metrics[-1].realtime_ttfb if turn.realtime_metrics else None,
@@ -196,6 +202,7 @@ def call_dict(call: Call) -> dict[str, Any]:
         "span_failures": [failure._asdict() for failure in call.span_failures],
         "logs": [line._asdict() for line in call.logs],
         "raised": [raised._asdict() for raised in call.raised],
+        "clock_errors": [error._asdict() for error in call.clock_errors],
         "forgotten": call.forgotten._asdict(),
         "session": msgspec.to_builtins(call.session),
         "responses": [response_dict(response(turn, call.session)) for turn in call.turns],

@@ -81,13 +81,17 @@ class Rules:
                                " nothing")  # fmt: skip
 
     # corrected: how much is it?
-    e2e_after_barge_in: bool = _because("the E2E latency of an interrupted turn leaves out what the next one takes over")
+    e2e_after_barge_in: bool = _because(
+        "the E2E latency of an interrupted turn leaves out what the next one takes over"
+    )
     e2e_of_answer: bool = _because("of each component, what was done when the agent was first heard counts in the E2E")
     llm_calls_apart: bool = _because("each call of the LLM is an entry, as the ones before and after a tool")
     tts_runs_apart: bool = _because("each synthesis is an entry: one that starts after a first byte is another")
     tts_latency_at_once: bool = _because("the TTS latency is known with the first byte, in an interrupted turn, too")
     tts_ends_with_speech: bool = _because("the TTS ends with the agent's speech, not with its first byte")
-    tokens_per_second_late: bool = _because("tokens per second are reckoned when the later of usage and completion comes")
+    tokens_per_second_late: bool = _because(
+        "tokens per second are reckoned when the later of usage and completion comes"
+    )
     negatives_reported: bool = _because("a negative duration is none, and reported as a clock error, not sent as 0")
     interruptions_recorded: bool = _because("every interruption has a record: true, false, resumed and escalated")
 
@@ -127,9 +131,7 @@ _1_0_27 = _from(
 _1_0_30 = _from(
     _1_0_27, "videosdk-1.0.30", "turn_holds", "kb_retrievals", "llm_beside_realtime", "utterance_named",
 )  # fmt: skip
-CORRECTED = _from(
-    _1_0_30, "corrected", *(name for name in SWITCHES if name != "finalize_resets"),
-)  # fmt: skip
+CORRECTED = replace(_from(_1_0_30, "corrected", *SWITCHES), finalize_resets=False)
 """Every switch; but what the log has of a session is never forgotten."""
 
 RULE_SETS: Mapping[str, Rules] = MappingProxyType(

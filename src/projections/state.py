@@ -65,6 +65,17 @@ class Interrupted(NamedTuple):
     """Index of the event that completed the turn."""
 
 
+class Carried(msgspec.Struct):
+    """What a turn leaves to the next one; see `projections.handlers.carry_over`."""
+
+    timeline: TimelineEvent | None = None
+    stt: list[Stt] = []
+    eou: list[Eou] = []
+    vad: list[Vad] = []
+    words: Any = None
+    """What the user said."""
+
+
 class Raised(NamedTuple):
     """A hook in which the reference raises into its caller; what it had done until there is kept."""
 
@@ -89,6 +100,17 @@ class LogLine(NamedTuple):
     turn_id: str | None
     """Of that turn, the discarded one too; None between turns."""
     at: int
+
+
+class ClockError(NamedTuple):
+    """A duration that was negative: the clocks, or the times an agent handed over, contradict each other."""
+
+    at: int
+    turn: int | None
+    """Number among the completed turns, from 1; None for a discarded one, and outside of turns."""
+    what: str
+    """The field, as ``llm_metrics[0].llm_ttft``, or the span."""
+    ms: float
 
 
 class SpanFailure(NamedTuple):
@@ -155,6 +177,11 @@ class State:
     """The last ``seq`` of every other origin that has been seen."""
     session_name: str = ""
     wall_ns: int = 0
+    epoch_ns: int = 0
+    """What the session's monotonic clock, that of its first origin, is behind the epoch."""
+    shift_ns: int = 0
+    """What is added to this origin's monotonic clock to have the session's (switch ``one_clock``)."""
+    shifts_ns: dict[str, int] = field(default_factory=dict)
 
     # the reference's MetricsCollector
     session: Session = field(default_factory=Session)
@@ -174,6 +201,10 @@ class State:
     agent_speaking: bool = False
     user_speaking: bool = False
     interrupted_at: float = 0.0
+    told_at: float | None = None
+    """When the agent was told to stop in this turn, heard or not."""
+    words_at: float | None = None
+    """When the turn was given the user's words."""
     local_vad: Any = False
     holds: int = 0
     user_input_start: float | None = None
@@ -181,10 +212,7 @@ class State:
     """The last one, in or outside of a turn."""
     pending_user_start: float | None = None
     """Start of the user's speech in a discarded turn, for the next one."""
-    carried_timeline: TimelineEvent | None = None
-    carried_stt: Stt | None = None
-    carried_eou: Eou | None = None
-    carried_vad: Vad | None = None
+    carried: Carried = field(default_factory=Carried)
     traces: Traces = field(default_factory=Traces)
 
     # what came out
@@ -200,3 +228,4 @@ class State:
     span_failures: list[SpanFailure] = field(default_factory=list)
     logs: list[LogLine] = field(default_factory=list)
     raised: list[Raised] = field(default_factory=list)
+    clock_errors: list[ClockError] = field(default_factory=list)

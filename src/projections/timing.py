@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from projections.model import Eou, TimelineEvent, Turn
+from projections.model import Component, Eou, Llm, Stt, TimelineEvent, Tts, Turn
 from projections.rules import VIDEOSDK_1_0, Rules
+
+C = TypeVar("C", bound=Component)
+
+
+class Answering(NamedTuple):
+    """What the answer of a turn was made of."""
+
+    stt: Stt | None
+    eou: Eou | None
+    llm: Llm | None
+    tts: Tts | None
 
 
 def milliseconds(seconds: float) -> float:
@@ -44,7 +55,7 @@ def ensure_open_timeline(turn: Turn, kind: str, start_time: float) -> None:
     start_timeline(turn, kind, start_time)
 
 
-def label_timeline(turn: Turn, kind: str, text: Any, now: float) -> None:
+def label_timeline(turn: Turn, kind: str, text: object, now: float) -> None:
     """Put what was said to the last event of a kind, which is started now if there is none."""
     for event in reversed(turn.timeline_event_metrics):
         if event.event_type == kind:
@@ -53,17 +64,44 @@ def label_timeline(turn: Turn, kind: str, text: Any, now: float) -> None:
     turn.timeline_event_metrics.append(TimelineEvent(kind, now, text=text))
 
 
+def answering(turn: Turn, rules: Rules) -> Answering:
+    """The entry of each component that counts: the last, or the last with a result when the agent was first heard."""
+    if not rules.e2e_of_answer:
+        stt, eou, llm, tts = turn.stt_metrics, turn.eou_metrics, turn.llm_metrics, turn.tts_metrics
+        return Answering(
+            stt[-1] if stt else None, eou[-1] if eou else None, llm[-1] if llm else None, tts[-1] if tts else None
+        )
+    heard = turn.agent_speech_start_time
+    return Answering(
+        _counting(turn.stt_metrics, "stt_latency", "stt_end_time", heard),
+        _counting(turn.eou_metrics, "eou_latency", "eou_end_time", heard),
+        _counting(turn.llm_metrics, "llm_ttft", "llm_first_token_time", heard),
+        _counting(turn.tts_metrics, "ttfb", "tts_first_byte_time", heard),
+    )
+
+
+def _counting(entries: list[C], latency: str, done: str, heard: float | None) -> C | None:
+    measured = [entry for entry in entries if getattr(entry, latency) is not None]
+    if heard is not None:
+        for entry in reversed(measured):
+            time = getattr(entry, done)
+            if time is not None and time <= heard:
+                return entry
+    return measured[-1] if measured else entries[-1] if entries else None
+
+
 def e2e(turn: Turn, rules: Rules = VIDEOSDK_1_0) -> float | None:
     """End-to-end latency: the sum of the latencies of STT, EOU, LLM (first token), TTS and realtime, where known.
 
-    Of each component only the last entry counts (reference: ``compute_e2e_latency``). None if none is known.
+    Of each component one entry counts, see `answering` (reference: ``compute_e2e_latency``). None if none is known.
     """
+    stt, eou, llm, tts = answering(turn, rules)
     parts = (
-        turn.stt_metrics[-1].stt_latency if turn.stt_metrics else None,
-        turn.eou_metrics[-1].eou_latency if turn.eou_metrics else None,
-        _wait(turn.eou_metrics[-1]) if rules.eou_wait_in_e2e and turn.eou_metrics else None,
-        turn.llm_metrics[-1].llm_ttft if turn.llm_metrics else None,
-        turn.tts_metrics[-1].tts_latency if turn.tts_metrics else None,
+        stt.stt_latency if stt is not None else None,
+        eou.eou_latency if eou is not None else None,
+        _wait(eou) if eou is not None and rules.eou_wait_in_e2e else None,
+        llm.llm_ttft if llm is not None else None,
+        tts.tts_latency if tts is not None else None,
         turn.realtime_metrics[-1].realtime_ttfb if turn.realtime_metrics else None,
     )
     total: float | None = None

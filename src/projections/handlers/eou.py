@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from eventstore.arguments import Args
+from projections.handlers.served import served
 from projections.handlers.table import bare, with_args
 from projections.handlers.turn import current_turn
 from projections.model import Eou, Turn
@@ -14,13 +15,14 @@ from projections.state import State
 from projections.timing import milliseconds
 
 
-def _new(rules: Rules) -> Eou:
-    return Eou(eou_wait_ms=None) if rules.eou_wait_in_ms else Eou(wait_for_additional_speech_duration=None)
+def _new(s: State) -> Eou:
+    in_ms = s.rules.eou_wait_in_ms
+    return served(s, "eou", Eou(eou_wait_ms=None) if in_ms else Eou(wait_for_additional_speech_duration=None))
 
 
-def _last(turn: Turn, rules: Rules) -> Eou:
+def _last(s: State, turn: Turn) -> Eou:
     if not turn.eou_metrics:
-        turn.eou_metrics.append(_new(rules))
+        turn.eou_metrics.append(_new(s))
     return turn.eou_metrics[-1]
 
 
@@ -36,17 +38,18 @@ def on_eou_start(s: State, now: float) -> None:
     turn = current_turn(s, now)
     s.eou_start = now
     if not turn.eou_metrics or turn.eou_metrics[-1].eou_latency is not None:
-        turn.eou_metrics.append(_new(s.rules))
+        turn.eou_metrics.append(_new(s))
     turn.eou_metrics[-1].eou_start_time = now
 
 
 @bare
 def on_eou_complete(s: State, now: float) -> None:
-    if not s.eou_start:
+    start = _begun(s.turn) if s.rules.own_start else s.eou_start
+    if not start:
         return
-    latency = milliseconds(now - s.eou_start)
+    latency = milliseconds(now - start)
     if s.turn is not None:
-        eou = _last(s.turn, s.rules)
+        eou = served(s, "eou", _last(s, s.turn))
         eou.eou_end_time = now
         eou.eou_latency = latency
         play(s, "eou_latency", latency)
@@ -55,11 +58,18 @@ def on_eou_complete(s: State, now: float) -> None:
     s.eou_start = None
 
 
+def _begun(turn: Turn | None) -> float | None:
+    """When the detection began that is going on in the turn."""
+    if turn is None or not turn.eou_metrics or turn.eou_metrics[-1].eou_latency is not None:
+        return None
+    return turn.eou_metrics[-1].eou_start_time
+
+
 @with_args
 def on_wait_for_additional_speech(s: State, now: float, args: Args) -> None:
     if s.turn is None or (s.rules.eou_wait_needs_entry and not s.turn.eou_metrics):
         return
-    eou = _last(s.turn, s.rules)
+    eou = _last(s, s.turn)
     _set_wait(eou, args["duration"], s.rules)
     eou.eou_probability = args["eou_probability"]
     eou.waited_for_additional_speech = True

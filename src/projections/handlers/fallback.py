@@ -7,26 +7,29 @@ from typing import Any
 from eventstore.arguments import Args
 from projections.handlers.table import with_args
 from projections.handlers.turn import current_turn
-from projections.model import Fallback, Turn
+from projections.model import Fallback
 from projections.signals import play
 from projections.state import State
 
 
-def _add_error(turn: Turn, source: Any, message: str, now: float) -> None:
-    turn.errors.append({"source": source, "message": message, "timestamp": now, "timestamp_perf": now})
+def _add_error(errors: list[dict[str, Any]], source: Any, message: str, now: float) -> None:
+    errors.append({"source": source, "message": message, "timestamp": now, "timestamp_perf": now})
 
 
 @with_args
 def add_error(s: State, now: float, args: Args) -> None:
     if s.turn is not None:
-        _add_error(s.turn, args["source"], str(args["message"]), now)
+        _add_error(s.turn.errors, args["source"], str(args["message"]), now)
         play(s, "errors", s.turn.errors)
+    elif s.rules.errors_kept:
+        _add_error(s.session.errors, args["source"], str(args["message"]), now)
 
 
 @with_args
 def set_realtime_model_error(s: State, now: float, args: Args) -> None:
-    if s.turn is not None:
-        _add_error(s.turn, "REALTIME_MODEL", str(args["error"].get("message", "Unknown error")), now)
+    errors = s.turn.errors if s.turn is not None else s.session.errors if s.rules.errors_kept else None
+    if errors is not None:
+        _add_error(errors, "REALTIME_MODEL", str(args["error"].get("message", "Unknown error")), now)
 
 
 @with_args

@@ -6,6 +6,7 @@ from typing import Any
 
 from eventstore.arguments import Args
 from projections.handlers.table import with_args
+from projections.handlers.turn import turn_for
 from projections.model import Kb
 from projections.rules import Rules
 from projections.signals import play_all
@@ -22,8 +23,9 @@ def _new(rules: Rules, kb_id: Any, now: float) -> Kb:
 
 @with_args
 def on_knowledge_base_start(s: State, now: float, args: Args) -> None:
-    if s.turn is not None:
-        s.turn.kb_metrics.append(_new(s.rules, args.get("kb_id"), now))
+    turn = turn_for(s, now)
+    if turn is not None:
+        turn.kb_metrics.append(_new(s.rules, args.get("kb_id"), now))
 
 
 @with_args

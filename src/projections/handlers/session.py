@@ -6,9 +6,9 @@ from typing import Any
 
 from eventstore.arguments import Args
 from projections.handlers.table import bare, with_args
-from projections.handlers.turn import complete_turn
+from projections.handlers.turn import close_turn, start_turn
 from projections.model import Participant
-from projections.state import Forgotten, State
+from projections.state import Carried, Forgotten, State
 
 
 @with_args
@@ -94,7 +94,10 @@ def set_playground_manager(s: State, now: float, args: Args) -> None:
 
 @bare
 def finalize_session(s: State, now: float) -> None:
-    complete_turn(s, now)
+    close_turn(s, now, last=True)
+    if s.carried.vad or s.carried.words is not None:  # said into the last answer
+        start_turn(s, now)
+        close_turn(s, now, last=True)
     s.session.session_end_time = s.wall_ns / 1e9
     if s.rules.finalize_resets:
         _reset(s)
@@ -106,6 +109,6 @@ def _reset(s: State) -> None:
     s.stt_start = s.llm_start = s.tts_start = s.tts_first_byte = s.eou_start = None
     s.agent_speaking = s.user_speaking = s.local_vad = s.preemptive_generation = False
     s.user_input_start = s.user_speech_end = s.pending_user_start = None
-    s.carried_timeline = s.carried_stt = s.carried_eou = s.carried_vad = None
+    s.carried = Carried()
     s.holds = 0
     s.forgotten = Forgotten(len(s.turns), s.total_turns, s.total_interruptions)

@@ -6,7 +6,7 @@ from typing import Any
 
 from eventstore.arguments import Args
 from projections.handlers.table import with_args
-from projections.handlers.turn import current_turn
+from projections.handlers.turn import current_turn, turn_for
 from projections.model import snapshot
 from projections.signals import emit, play
 from projections.state import State
@@ -20,13 +20,16 @@ def _signal(s: State, text: Any) -> dict[str, Any]:
 @with_args
 def set_user_transcript(s: State, now: float, args: Args) -> None:
     """The user's words, unless the turn has some and is being answered: then they are the next turn's."""
-    turn = s.turn
+    turn = turn_for(s, now)
     if turn is None:
         return
     answering = s.agent_speaking or turn.llm_metrics or turn.tts_metrics
+    text = args["transcript"]
     if answering and turn.user_speech:
+        if s.rules.words_wait and text != turn.user_speech:
+            s.carried.words = text
         return
-    text = turn.user_speech = args["transcript"]
+    turn.user_speech, s.words_at = text, now
     emit(s, "USER_TRANSCRIPT_ADDED", _signal(s, text))
     label_timeline(turn, "user_speech", text, now)
     play(s, "user_speech", text)

@@ -6,33 +6,35 @@ The reference's skipping of a final after a preemptive one is not here: no hook 
 from __future__ import annotations
 
 from eventstore.arguments import Args
+from projections.handlers.served import served
 from projections.handlers.table import bare, with_args
-from projections.handlers.turn import current_turn
+from projections.handlers.turn import current_turn, turn_for
 from projections.model import Stt, Turn
-from projections.rules import Rules
 from projections.signals import component_metric, play
 from projections.state import State
 from projections.timing import milliseconds
 
 
-def _new(rules: Rules) -> Stt:
-    return Stt(stt_last_interim_time=None, stt_interim_count=0) if rules.stt_from_last_interim else Stt()
+def _new(s: State) -> Stt:
+    with_interims = s.rules.stt_from_last_interim
+    return served(s, "stt", Stt(stt_last_interim_time=None, stt_interim_count=0) if with_interims else Stt())
 
 
-def _last(turn: Turn, rules: Rules) -> Stt:
+def _last(s: State, turn: Turn) -> Stt:
     if not turn.stt_metrics:
-        turn.stt_metrics.append(_new(rules))
+        turn.stt_metrics.append(_new(s))
     return turn.stt_metrics[-1]
 
 
 @bare
 def on_stt_start(s: State, now: float) -> None:
     s.stt_start = now
-    if s.turn is None:
+    turn = turn_for(s, now)
+    if turn is None:
         return
-    if not s.turn.stt_metrics or s.turn.stt_metrics[-1].stt_latency is not None:
-        s.turn.stt_metrics.append(_new(s.rules))
-    s.turn.stt_metrics[-1].stt_start_time = now
+    if not turn.stt_metrics or turn.stt_metrics[-1].stt_latency is not None:
+        turn.stt_metrics.append(_new(s))
+    turn.stt_metrics[-1].stt_start_time = now
 
 
 @with_args
@@ -42,7 +44,7 @@ def on_stt_complete(s: State, now: float, args: Args) -> None:
         current_turn(s, now)
     if s.turn is None:
         return
-    stt = _last(s.turn, rules)
+    stt = served(s, "stt", _last(s, s.turn))
     stt.stt_end_time = now
     start = _asked_at(stt, now) if rules.stt_from_last_interim else s.stt_start
     if start and not (rules.stt_first_final_wins and stt.stt_latency is not None):
@@ -92,7 +94,7 @@ def on_stt_interim_end(s: State, now: float) -> None:
 def set_stt_usage(s: State, now: float, args: Args) -> None:
     if s.turn is None:
         return
-    stt = _last(s.turn, s.rules)
+    stt = _last(s, s.turn)
     stt.stt_input_tokens = args.get("input_tokens", 0)
     stt.stt_output_tokens = args.get("output_tokens", 0)
     stt.stt_total_tokens = args.get("total_tokens", 0)

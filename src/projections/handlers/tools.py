@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from eventstore.arguments import Args
 from projections.handlers.table import bare, with_args
+from projections.handlers.turn import turn_for
 from projections.model import FunctionTool, McpTool
+from projections.response import is_number
 from projections.signals import play
 from projections.state import State
 from projections.timing import milliseconds
+
+
+def in_session_time(s: State, time: Any) -> Any:
+    """A time that an agent handed over, in seconds on its own monotonic clock, on the session's."""
+    return time + s.shift_ns / 1e9 if s.shift_ns and is_number(time) else time
 
 
 def _latency(tool: FunctionTool | McpTool) -> float | None:
@@ -22,13 +31,17 @@ def _time_of_day(wall_ns: int) -> str:
 
 @with_args
 def add_function_tool_call(s: State, now: float, args: Args) -> None:
-    turn = s.turn
+    turn = turn_for(s, now)
     if turn is None:
         return
-    name, start = args["tool_name"], args.get("start_time") or now
+    name, start = args["tool_name"], in_session_time(s, args.get("start_time")) or now
     turn.function_tools_called.append(name)
     tool = FunctionTool(
-        name, args.get("tool_params") or {}, args.get("tool_response") or {}, start, args.get("end_time")
+        name,
+        args.get("tool_params") or {},
+        args.get("tool_response") or {},
+        start,
+        in_session_time(s, args.get("end_time")),
     )
     tool.latency = _latency(tool)
     turn.function_tool_metrics.append(tool)
@@ -40,22 +53,24 @@ def add_function_tool_call(s: State, now: float, args: Args) -> None:
 
 @with_args
 def add_mcp_tool_call(s: State, now: float, args: Args) -> None:
-    if s.turn is None:
+    turn = turn_for(s, now)
+    if turn is None:
         return
     tool = McpTool(
         args.get("tool_type", "local"),
         args.get("tool_url"),
         args.get("tool_params") or {},
         args.get("tool_response") or {},
-        args.get("start_time") or now,
-        args.get("end_time"),
+        in_session_time(s, args.get("start_time")) or now,
+        in_session_time(s, args.get("end_time")),
     )
     tool.latency = _latency(tool)
-    s.turn.mcp_tool_metrics.append(tool)
+    turn.mcp_tool_metrics.append(tool)
 
 
 @bare
 def set_a2a_handoff(s: State, now: float) -> None:
-    if s.turn is not None:
-        s.turn.is_a2a_enabled = s.turn.handoff_occurred = True
+    turn = turn_for(s, now)
+    if turn is not None:
+        turn.is_a2a_enabled = turn.handoff_occurred = True
         play(s, "handoff_occurred", True)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import hashlib
 
+from projections.clock_errors import take_negatives
+from projections.handlers.agent_voice import fall_silent
+from projections.handlers.carry_over import goes_on, set_aside, take_over
 from projections.handlers.logs import disown
 from projections.handlers.table import bare
-from projections.model import TimelineEvent, Turn, Vad, turn_dict
+from projections.model import Turn, turn_dict
 from projections.payload import analytics_payload
 from projections.rules import Rules
 from projections.signals import component_metric, emit
-from projections.state import Discarded, Interrupted, PlaygroundMessage, State
+from projections.state import ClockError, Discarded, Interrupted, PlaygroundMessage, State
 from projections.timing import e2e, ensure_timeline, milliseconds, start_timeline
 from projections.turn_spans import trace_turn
 
 NO_LATENCY = "no latency was measured in it: no STT, EOU, LLM, TTS or realtime result"
+NO_CONTENT = "nothing was said, done or measured in it: no words, no answer, no tool and no error"
 
 
 def current_turn(s: State, now: float) -> Turn:
@@ -23,6 +27,11 @@ def current_turn(s: State, now: float) -> Turn:
         start_turn(s, now)
     assert s.turn is not None
     return s.turn
+
+
+def turn_for(s: State, now: float) -> Turn | None:
+    """The turn that is open; where the rules say so, one that a component's event opens."""
+    return current_turn(s, now) if s.turn is None and s.rules.components_open_turn else s.turn
 
 
 @bare
@@ -38,7 +47,8 @@ def start_turn(s: State, now: float) -> None:
     if s.pending_user_start is not None:
         turn.user_speech_start_time = s.pending_user_start
         start_timeline(turn, "user_speech", s.pending_user_start)
-    _take_over(s, turn)
+    s.told_at = s.words_at = None
+    take_over(s, turn, now)
     if s.user_speaking and s.user_input_start and turn.user_speech_start_time is None:
         turn.user_speech_start_time = s.user_input_start
         ensure_timeline(turn, "user_speech", s.user_input_start)
@@ -52,31 +62,46 @@ def _turn_id(opened_at: float, session_id: object, count: int) -> str:
 
 @bare
 def complete_turn(s: State, now: float) -> None:
+    close_turn(s, now)
+
+
+def close_turn(s: State, now: float, *, last: bool = False) -> None:
+    """Complete the open turn, if there is one; ``last``: with the session."""
     turn = s.turn
     if turn is None:
         return
     s.turn_has_session = True
-    latency = e2e(turn, s.rules)
+    rules = s.rules
+    if rules.agent_ends_with_turn:
+        fall_silent(s, turn, now)
+    carried = set_aside(s, turn, last=last) if rules.e2e_after_barge_in else []
+    negatives = take_negatives(turn) if rules.negatives_reported else []
+    latency = e2e(turn, rules)
     if latency is not None:  # else one that the realtime timer set stays
         turn.e2e_latency = latency
     opened = s.total_turns - s.forgotten.total_turns
-    if opened > 1 and not is_meaningful(turn):
+    if opened > 1 and not (is_meaningful(turn) or (rules.content_kept and has_content(turn))):
         _discard(s, turn)
+        s.clock_errors += [ClockError(s.at, None, *negative) for negative in negatives]
         return
+    if not rules.e2e_after_barge_in:
+        carried = set_aside(s, turn, last=last)
     if turn.is_interrupted:
-        _set_aside(s, turn)
+        s.interruptions.append(Interrupted(len(s.turns) + 1, s.interrupted_at, carried, s.at))
     if s.traces.attached:
         trace_turn(s, now, turn)
     s.turns.append(turn)
+    s.clock_errors += [ClockError(s.at, len(s.turns), *negative) for negative in negatives]
     if s.playground_attached and s.signals_wanted:
         s.playground.append(PlaygroundMessage(turn_dict(turn, s.session), True, s.at))
     completed = len(s.turns) - s.forgotten.turns
-    payload = analytics_payload(turn, s.session, s.rules, turns_opened=opened, turns_completed=completed)
+    payload = analytics_payload(turn, s.session, rules, turns_opened=opened, turns_completed=completed)
     emit(s, "TURN_METRICS_ADDED", {"metrics": payload})
     s.payloads.append(payload)
     s.payloads_at.append(s.at)
     s.turn = s.pending_user_start = s.stt_start = None
-    s.user_speaking = False
+    if last or not rules.speech_goes_on:
+        s.user_speaking = False
 
 
 def is_meaningful(turn: Turn) -> bool:
@@ -91,52 +116,34 @@ def is_meaningful(turn: Turn) -> bool:
     )
 
 
+def has_content(turn: Turn) -> bool:
+    """Whether anything was said, done or failed in the turn; what has only voice activity in it is noise."""
+    return bool(
+        turn.user_speech
+        or turn.agent_speech
+        or turn.agent_speech_start_time is not None
+        or turn.llm_metrics
+        or turn.tts_metrics
+        or turn.kb_metrics
+        or turn.function_tool_metrics
+        or turn.mcp_tool_metrics
+        or turn.handoff_occurred
+        or turn.errors
+        or turn.fallback_events
+        or any(stt.stt_transcript for stt in turn.stt_metrics)
+    )
+
+
 def _discard(s: State, turn: Turn) -> None:
     """Send the turn nowhere; only the earliest start of the user's speech is kept, for the next turn."""
     start = turn.user_speech_start_time
+    if s.rules.noise_keeps_its_start and not s.user_speaking:
+        start = None
     if start is not None and (s.pending_user_start is None or start < s.pending_user_start):
         s.pending_user_start = start
-    s.discarded.append(Discarded(turn, NO_LATENCY, s.at))
+    s.discarded.append(Discarded(turn, NO_CONTENT if s.rules.content_kept else NO_LATENCY, s.at))
     disown(s, turn)
     s.turn = None
-
-
-def _set_aside(s: State, turn: Turn) -> None:
-    """Of an interrupted turn, the last of two or more STT, EOU and VAD entries are the interrupting speech's."""
-    carried = []
-    if len(turn.stt_metrics) >= 2:
-        s.carried_stt = turn.stt_metrics.pop()
-        carried.append("stt")
-    if len(turn.eou_metrics) >= 2:
-        s.carried_eou = turn.eou_metrics.pop()
-        carried.append("eou")
-    if len(turn.vad_metrics) >= 2:
-        s.carried_vad = turn.vad_metrics.pop()
-        s.carried_timeline = _speech_of(s.carried_vad)
-        carried.append("vad")
-    s.interruptions.append(Interrupted(len(s.turns) + 1, s.interrupted_at, carried, s.at))
-
-
-def _speech_of(vad: Vad) -> TimelineEvent:
-    start, end = vad.user_speech_start_time, vad.user_speech_end_time
-    duration = milliseconds(end - start) if start and end else None
-    return TimelineEvent("user_speech", start, end, duration, None)
-
-
-def _take_over(s: State, turn: Turn) -> None:
-    """Give a new turn what the interrupted one set aside."""
-    if s.carried_timeline is not None:
-        turn.timeline_event_metrics.append(s.carried_timeline)
-        s.carried_timeline = None
-    if s.carried_stt is not None:
-        turn.stt_metrics.append(s.carried_stt)
-        s.carried_stt = None
-    if s.carried_eou is not None:
-        turn.eou_metrics.append(s.carried_eou)
-        s.carried_eou = None
-    if s.carried_vad is not None:
-        turn.vad_metrics.append(s.carried_vad)
-        s.carried_vad = None
 
 
 @bare
@@ -152,10 +159,11 @@ def finalize_realtime_turn(s: State, now: float) -> None:
         return
     if turn.agent_speech_start_time and not turn.agent_speech_end_time:
         turn.agent_speech_end_time = now
-    if turn.user_speech_start_time and not turn.user_speech_end_time:
+    speaks_on = s.rules.speech_goes_on and goes_on(s, turn) is not None
+    if turn.user_speech_start_time and not turn.user_speech_end_time and not speaks_on:
         turn.user_speech_end_time = now
     for event in turn.timeline_event_metrics:
-        if event.end_time is None:
+        if event.end_time is None and not (speaks_on and event.event_type == "user_speech"):
             event.end_time = now
             event.duration_ms = milliseconds(now - event.start_time)  # type: ignore[operator]  # may raise: so be it
     _set_realtime_latency(turn, s.rules)

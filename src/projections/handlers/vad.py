@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from eventstore.arguments import Args
+from projections.handlers.served import served
 from projections.handlers.table import with_args
 from projections.handlers.turn import current_turn
 from projections.model import Vad
@@ -24,7 +25,7 @@ def on_user_speech_start(s: State, now: float, args: Args) -> None:
         turn.user_speech_start_time = now
     ensure_timeline(turn, "user_speech", now)
     if not turn.vad_metrics or turn.vad_metrics[-1].user_speech_end_time is not None:
-        turn.vad_metrics.append(Vad())
+        turn.vad_metrics.append(served(s, "vad", Vad()))
     turn.vad_metrics[-1].user_speech_start_time = now
 
 
@@ -44,7 +45,7 @@ def on_user_speech_end(s: State, now: float, args: Args) -> None:
     turn.user_speech_duration = milliseconds(end - turn.user_speech_start_time)
     end_timeline(turn, "user_speech", end)
     if not turn.vad_metrics:
-        turn.vad_metrics.append(Vad())
+        turn.vad_metrics.append(served(s, "vad", Vad()))
     turn.vad_metrics[-1].user_speech_end_time = end
     play(s, "user_speech_duration", turn.user_speech_duration)
 
@@ -55,7 +56,7 @@ def set_vad_config(s: State, now: float, args: Args) -> None:
         raise AttributeError("there is no turn to set the VAD configuration of")
     config = args["vad_config"]
     if not s.turn.vad_metrics:
-        s.turn.vad_metrics.append(Vad())
+        s.turn.vad_metrics.append(served(s, "vad", Vad()))
     vad = s.turn.vad_metrics[-1]
     vad.vad_threshold = config.get("threshold")
     vad.vad_min_speech_duration = config.get("min_speech_duration")

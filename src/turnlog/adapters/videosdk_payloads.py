@@ -42,7 +42,11 @@ def sent_payloads(events: Iterable[Event]) -> list[dict[str, Any]]:
 def rules_of(version: str) -> Rules:
     """The rule set of that release of ``videosdk-agents``: of the newest that is compared with its package up to it."""
     given = _numbers(version)
-    releases = {_numbers(name.removeprefix("videosdk-")): rules for name, rules in RULE_SETS.items() if name.startswith("videosdk-")}
+    releases = {
+        _numbers(name.removeprefix("videosdk-")): rules
+        for name, rules in RULE_SETS.items()
+        if name.startswith("videosdk-")
+    }
     known = [release for release in releases if release and release <= given]
     return releases[max(known)] if known else VIDEOSDK_1_0
 

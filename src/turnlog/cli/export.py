@@ -82,7 +82,7 @@ def csv(store: Store, names: Iterable[str], rules: str) -> Iterator[bytes]:
 
     yield header()
     for name in names:
-        yield from rows(name, turns(store.read(name), rules))
+        yield from rows(name, turns(store.read(name), rules), rules)
 
 
 @_replayed

@@ -26,7 +26,7 @@ def show_call(console: Console, call: Call, only: int | None = None, *, all_logs
     if only is None and call.current_turn is not None:
         turns.append(("open", call.current_turn))
     console.print(_summary(call))
-    console.print(_table(turns, console.width))
+    console.print(_table(turns, console.width, call.rules))
     carried = {found.turn: found.carried_over for found in call.interruptions}
     for name, turn in turns:
         begin = _show_turn(console, name, turn, carried.get(int(name)) if name.isdigit() else None)
@@ -48,8 +48,8 @@ def _summary(call: Call) -> str:
     return f"[bold]{escape(call.session_name)}[/]  {', '.join(counts)}  [dim]rules {call.rules}[/]"
 
 
-def _table(turns: list[tuple[str, Turn]], width: int) -> Table:
-    rows = [(name, turn, latency_of(turn, 0)) for name, turn in turns]
+def _table(turns: list[tuple[str, Turn]], width: int, rules: str) -> Table:
+    rows = [(name, turn, latency_of(turn, 0, rules)) for name, turn in turns]
     with_realtime = any(found.realtime is not None for _name, _turn, found in rows)
     table = Table()
     table.add_column("turn", no_wrap=True)
