@@ -130,6 +130,14 @@ def _speech_of(vads: list[Vad]) -> TimelineEvent | None:
     return TimelineEvent("user_speech", start, end, duration, None)
 
 
+def end_carried(s: State, end: float) -> None:
+    """The user falls silent before the turn begins that takes over their speech."""
+    vads = s.carried.vad
+    if s.rules.speech_goes_on and vads and vads[-1].user_speech_end_time is None:
+        vads[-1].user_speech_end_time = end
+        s.carried.timeline = _speech_of(vads)
+
+
 def take_over(s: State, turn: Turn, now: float) -> None:
     """Give a new turn what was set aside for it."""
     carried = s.carried
@@ -138,11 +146,10 @@ def take_over(s: State, turn: Turn, now: float) -> None:
     turn.stt_metrics += carried.stt
     turn.eou_metrics += carried.eou
     turn.vad_metrics += carried.vad
-    if carried.vad and (s.rules.barge_in_moves_on or s.rules.speech_goes_on):
-        first, last = carried.vad[0].user_speech_start_time, carried.vad[-1].user_speech_end_time
-        turn.user_speech_start_time, turn.user_speech_end_time = first, last
-        if first is not None and last is not None:
-            turn.user_speech_duration = milliseconds(last - first)
+    speech = carried.timeline
+    if speech is not None and (s.rules.barge_in_moves_on or s.rules.speech_goes_on):
+        turn.user_speech_start_time, turn.user_speech_end_time = speech.start_time, speech.end_time
+        turn.user_speech_duration = speech.duration_ms
     if carried.words is not None:
         turn.user_speech = carried.words
         s.words_at = now

@@ -37,6 +37,8 @@ def turn_for(s: State, now: float) -> Turn | None:
 @bare
 def start_turn(s: State, now: float) -> None:
     if s.turn is not None:
+        if s.rules.speech_goes_on and goes_on(s, s.turn) is not None and _is_new(s.turn):
+            return  # the user's voice has opened it already
         complete_turn(s, now)
     opened_at = s.wall_ns / 1e9
     turn = s.turn = Turn(timestamp=opened_at)
@@ -114,6 +116,11 @@ def is_meaningful(turn: Turn) -> bool:
         or any(eou.eou_latency is not None for eou in turn.eou_metrics)
         or bool(turn.realtime_metrics)
     )
+
+
+def _is_new(turn: Turn) -> bool:
+    """Whether all there is in the turn is the speech that opened it."""
+    return len(turn.vad_metrics) == 1 and not (turn.stt_metrics or turn.eou_metrics or has_content(turn))
 
 
 def has_content(turn: Turn) -> bool:

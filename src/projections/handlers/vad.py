@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from eventstore.arguments import Args
+from projections.handlers.carry_over import end_carried
 from projections.handlers.served import served
 from projections.handlers.table import with_args
 from projections.handlers.turn import current_turn
@@ -24,7 +25,9 @@ def on_user_speech_start(s: State, now: float, args: Args) -> None:
     if turn.user_speech_start_time is None:
         turn.user_speech_start_time = now
     ensure_timeline(turn, "user_speech", now)
-    if not turn.vad_metrics or turn.vad_metrics[-1].user_speech_end_time is not None:
+    last = turn.vad_metrics[-1] if turn.vad_metrics else None
+    another = last is not None and last.user_speech_start_time is not None and s.rules.speech_goes_on
+    if last is None or last.user_speech_end_time is not None or another:
         turn.vad_metrics.append(served(s, "vad", Vad()))
     turn.vad_metrics[-1].user_speech_start_time = now
 
@@ -37,7 +40,10 @@ def on_user_speech_end(s: State, now: float, args: Args) -> None:
     given = args.get("at") if s.rules.user_speech_end_given else None
     end = s.user_speech_end = now if given is None else given
     turn = s.turn
-    if turn is None or not turn.user_speech_start_time:
+    if turn is None:
+        end_carried(s, end)
+        return
+    if not turn.user_speech_start_time:
         return
     if s.rules.user_speech_end_given and end < turn.user_speech_start_time:
         end = s.user_speech_end = turn.user_speech_start_time
