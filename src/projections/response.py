@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from projections.model import Eou, Session, Turn
+from projections.model import Eou, FunctionTool, McpTool, Session, Turn
 
 UNACCOUNTED = "unaccounted"
 NAMES = (
@@ -100,8 +100,8 @@ def _worked(turn: Turn, start: float, stopped: float, heard: float) -> Iterator[
             until = min([eou.eou_end_time + wait, *(time for time in begun if time >= eou.eou_end_time)])
             spans.append(("EOU wait", eou.eou_end_time, until))
     spans += [("knowledge base", kb.kb_start_time, kb.kb_end_time) for kb in turn.kb_metrics]
-    spans += [("tools", tool.start_time, tool.end_time) for tool in turn.function_tool_metrics]
-    spans += [("tools", tool.start_time, tool.end_time) for tool in turn.mcp_tool_metrics]
+    spans += [("tools", tool.start_time, _done(tool, turn)) for tool in turn.function_tool_metrics]
+    spans += [("tools", tool.start_time, _done(tool, turn)) for tool in turn.mcp_tool_metrics]
     spans += [("LLM to first token", llm.llm_start_time, llm.llm_first_token_time) for llm in turn.llm_metrics]
     for tts in turn.tts_metrics:
         spans.append(("text aggregation", first_token, tts.tts_start_time))
@@ -110,6 +110,14 @@ def _worked(turn: Turn, start: float, stopped: float, heard: float) -> Iterator[
     for name, begin, end in spans:
         if is_number(begin) and is_number(end):
             yield name, begin, end
+
+
+def _done(tool: FunctionTool | McpTool, turn: Turn) -> Any:
+    """When the tool was done; where nobody told, when the LLM or the TTS went on after it began."""
+    if tool.end_time is not None or not is_number(tool.start_time):
+        return tool.end_time
+    after = [llm.llm_start_time for llm in turn.llm_metrics] + [tts.tts_start_time for tts in turn.tts_metrics]
+    return min((time for time in after if time is not None and time > tool.start_time), default=None)
 
 
 def wait_seconds(eou: Eou) -> float:

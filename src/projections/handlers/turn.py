@@ -37,9 +37,9 @@ def turn_for(s: State, now: float) -> Turn | None:
 @bare
 def start_turn(s: State, now: float) -> None:
     if s.turn is not None:
-        if s.rules.speech_goes_on and goes_on(s, s.turn) is not None and _is_new(s.turn):
-            return  # the user's voice has opened it already
         complete_turn(s, now)
+        if s.turn is not None:
+            return  # the user's voice has opened it already
     opened_at = s.wall_ns / 1e9
     turn = s.turn = Turn(timestamp=opened_at)
     s.turn_has_session = False
@@ -72,8 +72,10 @@ def close_turn(s: State, now: float, *, last: bool = False) -> None:
     turn = s.turn
     if turn is None:
         return
-    s.turn_has_session = True
     rules = s.rules
+    if rules.speech_goes_on and not last and _is_new(turn) and goes_on(s, turn) is not None:
+        return  # nothing is over: all there is in it is a voice that is still heard
+    s.turn_has_session = True
     if rules.agent_ends_with_turn:
         fall_silent(s, turn, now)
     carried = set_aside(s, turn, last=last) if rules.e2e_after_barge_in else []
