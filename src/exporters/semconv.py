@@ -108,13 +108,13 @@ def _own(session: str, part: Part, span: Span) -> Attributes:
     own: Attributes = {"session.id": session, "openinference.span.kind": part.kind}
     if part.operation:
         own |= {"gen_ai.operation.name": part.operation, "gen_ai.conversation.id": session}
-    for name, text in span.attributes.items():
-        value = _typed(TYPES.get(name), text)
+    for name, said in span.attributes.items():
+        value = _typed(TYPES.get(name) or _type(said), said)
         if value is not None:
             own[f"turnlog.{name}"] = value
             own |= dict.fromkeys(part.names.get(name, ()), value)
     if part.kind == "LLM" and "provider_class" in span.attributes:
-        provider = span.attributes["provider_class"]
+        provider = str(span.attributes["provider_class"])
         named = (names[1:] for names in PROVIDERS if provider.startswith(names[0]))
         gen_ai, openinference = next(named, (provider, provider))
         own |= {"gen_ai.provider.name": gen_ai, "gen_ai.system": gen_ai, "llm.provider": openinference}
@@ -265,6 +265,7 @@ BEGINS = {  # first, as what follows is up to the agent
     "Agent Session: ": _SESSION,
     "Turn #": Part("AGENT", "invoke_agent", more=_turn),
     "Invoked Tool: ": Part("TOOL", "execute_tool", more=_tool),
+    "Invoked MCP Tool: ": Part("TOOL", "execute_tool"),
     "A2A ": Part("AGENT"),
     "Fallback: ": _CHAIN,
     "Recovery: ": _CHAIN,
@@ -273,11 +274,11 @@ BEGINS = {  # first, as what follows is up to the agent
 ENDS = {
     "Session Started": _SESSION,
     "User & Agent Turns": _SESSION,
-    ": LLM Processing": Part("LLM", "chat", _LLM_NAMES, _llm),
-    ": Realtime Processing": Part("LLM", "generate_content", _MODEL, _realtime),
-    ": Speech to Text Processing": Part(names={"output": _OUT}, more=_stt),
-    ": End-Of-Utterance Detection": Part(names={"input": _IN}, more=_eou),
-    ": Text to Speech Processing": Part(names={"input": _IN}, more=_tts),
+    "LLM Processing": Part("LLM", "chat", _LLM_NAMES, _llm),
+    "Realtime Processing": Part("LLM", "generate_content", _MODEL, _realtime),
+    "Speech to Text Processing": Part(names={"output": _OUT}, more=_stt),
+    "End-Of-Utterance Detection": Part(names={"input": _IN}, more=_eou),
+    "Text to Speech Processing": Part(names={"input": _IN}, more=_tts),
     "Knowledge Base: Retrieval": Part("RETRIEVER", "retrieval", _KB_NAMES, _kb),
     "User Input Speech": Part(names={"Transcript": _IN}),
     "Agent Output Speech": Part(names={"Transcript": _OUT}),
@@ -306,6 +307,11 @@ def _given(values: Mapping[str, Value | None]) -> Attributes:
 def _text(value: Any) -> str | None:
     """Agents hand over some of the texts, so they may be anything; None for nothing."""
     return None if value is None or value == "" else str(value)
+
+
+def _type(said: Any) -> type[Value]:
+    """Of an attribute that is no text by itself (switch ``typed_attributes``); a list is written as text."""
+    return type(said) if isinstance(said, (bool, int, float)) else str
 
 
 def _typed(kind: type[Value] | None, value: Any) -> Value | None:

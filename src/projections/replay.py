@@ -13,12 +13,14 @@ import msgspec
 
 from eventstore.event import Event
 from projections import rules as rule_sets
+from projections.containment import contained
 from projections.fold import begin, fold
 from projections.model import Session, Turn, turn_dict
 from projections.response import response, response_dict
 from projections.rules import VIDEOSDK_1_0, Rules
 from projections.span import identities
 from projections.state import (
+    ClockError,
     Discarded,
     Emit,
     Forgotten,
@@ -64,10 +66,12 @@ class Call(NamedTuple):
     total_interruptions: int
     forgotten: Forgotten
     raised: list[Raised]
+    clock_errors: list[ClockError]
 
 
 def call_of(s: State) -> Call:
-    """The state of a fold as a `Call`; a view, not a copy."""
+    """The state of a fold as a `Call`; a view, not a copy (but of spans that ``spans_contained`` widens)."""
+    spans, open_spans = _spans(s)
     return Call(
         session_name=s.session_name,
         rules=s.rules.name,
@@ -82,8 +86,8 @@ def call_of(s: State) -> Call:
         payloads_at=s.payloads_at,
         emits=s.emits,
         playground=s.playground,
-        spans=s.spans,
-        open_spans=list(s.traces.open.values()),
+        spans=spans,
+        open_spans=open_spans,
         spans_started=s.traces.started,
         span_failures=s.span_failures,
         logs=s.logs,
@@ -91,7 +95,14 @@ def call_of(s: State) -> Call:
         total_interruptions=s.total_interruptions,
         forgotten=s.forgotten,
         raised=s.raised,
+        clock_errors=s.clock_errors,
     )
+
+
+def _spans(s: State) -> tuple[list[Span], list[Span]]:
+    """The ended ones, and the open ones."""
+    spans, open_spans = s.spans, list(s.traces.open.values())
+    return contained(spans, open_spans) if s.rules.spans_contained else (spans, open_spans)
 
 
 def replay(events: Iterable[Event], rules: str | Rules = VIDEOSDK_1_0) -> Call:
@@ -169,7 +180,7 @@ def signals(events: Iterable[Event], rules: str | Rules = VIDEOSDK_1_0) -> Signa
 
 def span_tree(events: Iterable[Event], rules: str | Rules = VIDEOSDK_1_0) -> list[Span]:
     """The ended spans, in the order in which they ended; ``parent`` makes the tree."""
-    return _lean(events, rules, spans=True).spans
+    return _spans(_lean(events, rules, spans=True))[0]
 
 
 def call_dict(call: Call) -> dict[str, Any]:
@@ -196,6 +207,7 @@ def call_dict(call: Call) -> dict[str, Any]:
         "span_failures": [failure._asdict() for failure in call.span_failures],
         "logs": [line._asdict() for line in call.logs],
         "raised": [raised._asdict() for raised in call.raised],
+        "clock_errors": [error._asdict() for error in call.clock_errors],
         "forgotten": call.forgotten._asdict(),
         "session": msgspec.to_builtins(call.session),
         "responses": [response_dict(response(turn, call.session)) for turn in call.turns],

@@ -72,6 +72,16 @@ class Raised(NamedTuple):
     error: str
 
 
+class ClockError(NamedTuple):
+    """A duration that would be negative: two clocks, or two of their readings, do not fit."""
+
+    at: int
+    turn: int | None
+    """Number of the turn among the completed ones, from 1; an open turn has the next number."""
+    what: str
+    ms: float
+
+
 class LogLine(NamedTuple):
     """A line of the agent's log."""
 
@@ -107,9 +117,10 @@ class Span(msgspec.Struct, gc=False):
     parent: int | None
     name: str
     start_ns: int
-    attributes: dict[str, str]
+    attributes: dict[str, Any]
+    """Text; with ``typed_attributes`` also numbers, truth values, and lists of one of these."""
     start_time: Any
-    """The monotonic start, in seconds, from which `end_ns` is reckoned."""
+    """The monotonic start, in seconds, from which `end_ns` is reckoned (without ``one_clock``)."""
     end_ns: int | None = None
     status: str = "UNSET"
     status_message: str | None = None
@@ -126,6 +137,8 @@ class Traces(msgspec.Struct):
     root: int | None = None
     session_span: int | None = None
     main_turn: int | None = None
+    last_main_turn: int | None = None
+    """The last one that was opened; it may have ended."""
     config_span: int | None = None
     closed_span: int | None = None
     a2a_span: int | None = None
@@ -155,6 +168,8 @@ class State:
     """The last ``seq`` of every other origin that has been seen."""
     session_name: str = ""
     wall_ns: int = 0
+    epoch_ns: int = 0
+    """What the session's monotonic clock is behind the wall clock (switch ``one_clock``)."""
 
     # the reference's MetricsCollector
     session: Session = field(default_factory=Session)
@@ -200,3 +215,4 @@ class State:
     span_failures: list[SpanFailure] = field(default_factory=list)
     logs: list[LogLine] = field(default_factory=list)
     raised: list[Raised] = field(default_factory=list)
+    clock_errors: list[ClockError] = field(default_factory=list)

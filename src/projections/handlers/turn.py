@@ -8,6 +8,7 @@ from projections.handlers.logs import disown
 from projections.handlers.table import bare
 from projections.model import TimelineEvent, Turn, Vad, turn_dict
 from projections.payload import analytics_payload
+from projections.record_spans import trace_turn_records
 from projections.rules import Rules
 from projections.signals import component_metric, emit
 from projections.state import Discarded, Interrupted, PlaygroundMessage, State
@@ -65,7 +66,9 @@ def complete_turn(s: State, now: float) -> None:
         return
     if turn.is_interrupted:
         _set_aside(s, turn)
-    if s.traces.attached:
+    if s.rules.spans_of_records:
+        trace_turn_records(s, now, turn)
+    elif s.traces.attached:
         trace_turn(s, now, turn)
     s.turns.append(turn)
     if s.playground_attached and s.signals_wanted:
