@@ -85,7 +85,9 @@ class Part(NamedTuple):
 def attributes(call: Call) -> dict[int, Attributes]:
     """The attributes of the call's ended spans, by span number. They never change once the span has ended."""
     # a turn's spans end while the turn is completed
-    turns = {at: (number, turn) for number, (at, turn) in enumerate(zip(call.payloads_at, call.turns, strict=True), 1)}
+    turns = {at: (number, turn) for number, (at, turn) in enumerate(zip(call.payloads_at, call.turns, strict=False), 1)}
+    if len(call.payloads_at) != len(call.turns):
+        turns = {}  # of some turn no payload could be made (`Call.raised`): it is not known which ended when
     found = {}
     for span in call.spans:
         part = _part(span.name)
