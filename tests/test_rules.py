@@ -25,6 +25,7 @@ from eventstore.later_hooks import LaterHooks
 from projections import State, UnknownRules, begin, call_dict, fold, replay
 from projections.replay import Call
 from projections.rules import RULE_SETS, SWITCHES, find
+from span_cases import CASES as SPANS
 from strategies import streams
 from turnlog.cli.rules import markdown
 from turnlog.conformance import as_expected
@@ -155,7 +156,7 @@ CASES = {
         [{"text": "h", "type": "interim"}], [{"text": "h", "type": "interim", "utterance_ts": 7}],
         "videosdk-1.0+typed_transcripts",
     ),
-} | CORRECTED  # fmt: skip
+} | CORRECTED | SPANS  # fmt: skip
 
 
 @pytest.mark.parametrize("switch", CASES)

@@ -154,24 +154,26 @@ def _readable(
     span: Span, contexts: dict[int, SpanContext], described: semconv.Attributes | None, resource: Resource
 ) -> ReadableSpan:
     start_ns, end_ns = (min(max(ns, 0), _LATEST_NS) for ns in (span.start_ns, span.end_ns or span.start_ns))
-    events = [(event["name"], event["attributes"]) for event in span.events]
-    said = [
-        (name, _attributes(values)) if described is None else semconv.event(name, values) for name, values in events
-    ]
     return ReadableSpan(
         name=span.name,
         context=contexts[span.id],
         parent=None if span.parent is None else contexts.get(span.parent),
         resource=resource,
         attributes=span.attributes if described is None else described,
-        # the reference stamps a span's events when it builds the span, which is when it ends
-        events=[SpanEvent(name, values, end_ns) for name, values in said],
+        events=[_event(event, end_ns, described is None) for event in span.events],
         kind=SpanKind.INTERNAL,
         status=Status(StatusCode[span.status], span.status_message or None),
         start_time=start_ns,
         end_time=end_ns,
         instrumentation_scope=SCOPE,
     )
+
+
+def _event(event: dict[str, Any], end_ns: int, by_reference: bool) -> SpanEvent:
+    """The reference stamps a span's events when it builds the span, which is when it ends."""
+    name, values = event["name"], event["attributes"]
+    name, values = (name, _attributes(values)) if by_reference else semconv.event(name, values)
+    return SpanEvent(name, values, min(max(event.get("time_ns", end_ns), 0), _LATEST_NS))
 
 
 def _attributes(values: dict[str, Any]) -> dict[str, str | bool | int | float]:

@@ -80,19 +80,23 @@ class Part(NamedTuple):
     """The conventions' names of the span's own attributes."""
     more: Callable[[Turn, Span], Attributes] | None = None
     """What its turn says about it."""
+    latencies: bool = False
+    """Whether it is the turn's, and has its latencies."""
 
 
 def attributes(call: Call) -> dict[int, Attributes]:
     """The attributes of the call's ended spans, by span number. They never change once the span has ended."""
     # a turn's spans end while the turn is completed
-    turns = {at: (number, turn) for number, (at, turn) in enumerate(zip(call.payloads_at, call.turns, strict=True), 1)}
+    turns = {at: (number, turn) for number, (at, turn) in enumerate(zip(call.payloads_at, call.turns, strict=False), 1)}
+    if len(call.payloads_at) != len(call.turns):
+        turns = {}  # of some turn no payload could be made (`Call.raised`): it is not known which ended when
     found = {}
     for span in call.spans:
         part = _part(span.name)
         found[span.id] = own = _own(call.session_name, part, span)
         number, turn = turns.get(span.at, (0, None))
         if turn is not None and part.more is not None:
-            own |= part.more(turn, span)
+            own |= part.more(turn, span) | (_latencies(turn, number, call.rules) if part.latencies else {})
             own["turnlog.turn"] = number
     return found
 
@@ -108,13 +112,13 @@ def _own(session: str, part: Part, span: Span) -> Attributes:
     own: Attributes = {"session.id": session, "openinference.span.kind": part.kind}
     if part.operation:
         own |= {"gen_ai.operation.name": part.operation, "gen_ai.conversation.id": session}
-    for name, text in span.attributes.items():
-        value = _typed(TYPES.get(name), text)
+    for name, said in span.attributes.items():
+        value = _typed(TYPES.get(name) or _type(said), said)
         if value is not None:
             own[f"turnlog.{name}"] = value
             own |= dict.fromkeys(part.names.get(name, ()), value)
     if part.kind == "LLM" and "provider_class" in span.attributes:
-        provider = span.attributes["provider_class"]
+        provider = str(span.attributes["provider_class"])
         named = (names[1:] for names in PROVIDERS if provider.startswith(names[0]))
         gen_ai, openinference = next(named, (provider, provider))
         own |= {"gen_ai.provider.name": gen_ai, "gen_ai.system": gen_ai, "llm.provider": openinference}
@@ -124,14 +128,17 @@ def _own(session: str, part: Part, span: Span) -> Attributes:
 # what the turn says -------------------------------------------------------------------------------------------------
 
 
-def _turn(turn: Turn, _span: Span) -> Attributes:
-    latency = latency_of(turn, 0)
+def _latencies(turn: Turn, number: int, rules: str) -> Attributes:
+    latency = latency_of(turn, number, rules)
     measured = {
         "e2e": latency.e2e, "stt": latency.stt, "eou": latency.eou, "llm_ttft": latency.ttft, "tts": latency.tts,
         "tts_first_byte": latency.ttfb, "realtime": latency.realtime,
     }  # fmt: skip
-    said = {f"turnlog.latency.{part}_ms": _typed(float, value) for part, value in measured.items()}
-    return _given(said | _exchange(turn)) | {
+    return _given({f"turnlog.latency.{part}_ms": _typed(float, value) for part, value in measured.items()})
+
+
+def _turn(turn: Turn, _span: Span) -> Attributes:
+    return _given(_exchange(turn)) | {
         "turnlog.turn_id": turn.turn_id,
         "turnlog.interrupted": turn.is_interrupted,
     }
@@ -263,8 +270,9 @@ _KB_NAMES = {"input": (*_IN, "gen_ai.retrieval.query.text")}
 
 BEGINS = {  # first, as what follows is up to the agent
     "Agent Session: ": _SESSION,
-    "Turn #": Part("AGENT", "invoke_agent", more=_turn),
+    "Turn #": Part("AGENT", "invoke_agent", more=_turn, latencies=True),
     "Invoked Tool: ": Part("TOOL", "execute_tool", more=_tool),
+    "Invoked MCP Tool: ": Part("TOOL", "execute_tool"),
     "A2A ": Part("AGENT"),
     "Fallback: ": _CHAIN,
     "Recovery: ": _CHAIN,
@@ -273,11 +281,11 @@ BEGINS = {  # first, as what follows is up to the agent
 ENDS = {
     "Session Started": _SESSION,
     "User & Agent Turns": _SESSION,
-    ": LLM Processing": Part("LLM", "chat", _LLM_NAMES, _llm),
-    ": Realtime Processing": Part("LLM", "generate_content", _MODEL, _realtime),
-    ": Speech to Text Processing": Part(names={"output": _OUT}, more=_stt),
-    ": End-Of-Utterance Detection": Part(names={"input": _IN}, more=_eou),
-    ": Text to Speech Processing": Part(names={"input": _IN}, more=_tts),
+    "LLM Processing": Part("LLM", "chat", _LLM_NAMES, _llm),
+    "Realtime Processing": Part("LLM", "generate_content", _MODEL, _realtime),
+    "Speech to Text Processing": Part(names={"output": _OUT}, more=_stt),
+    "End-Of-Utterance Detection": Part(names={"input": _IN}, more=_eou),
+    "Text to Speech Processing": Part(names={"input": _IN}, more=_tts),
     "Knowledge Base: Retrieval": Part("RETRIEVER", "retrieval", _KB_NAMES, _kb),
     "User Input Speech": Part(names={"Transcript": _IN}),
     "Agent Output Speech": Part(names={"Transcript": _OUT}),
@@ -306,6 +314,11 @@ def _given(values: Mapping[str, Value | None]) -> Attributes:
 def _text(value: Any) -> str | None:
     """Agents hand over some of the texts, so they may be anything; None for nothing."""
     return None if value is None or value == "" else str(value)
+
+
+def _type(said: Any) -> type[Value]:
+    """Of an attribute that is no text by itself (switch ``typed_attributes``); a list is written as text."""
+    return type(said) if isinstance(said, (bool, int, float)) else str
 
 
 def _typed(kind: type[Value] | None, value: Any) -> Value | None:

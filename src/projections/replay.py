@@ -13,6 +13,7 @@ import msgspec
 
 from eventstore.event import Event
 from projections import rules as rule_sets
+from projections.containment import contained
 from projections.fold import begin, fold
 from projections.model import Session, Turn, turn_dict
 from projections.response import response, response_dict
@@ -71,7 +72,8 @@ class Call(NamedTuple):
 
 
 def call_of(s: State) -> Call:
-    """The state of a fold as a `Call`; a view, not a copy."""
+    """The state of a fold as a `Call`; a view, not a copy (but of spans that ``spans_contained`` widens)."""
+    spans, open_spans = _spans(s)
     return Call(
         session_name=s.session_name,
         rules=s.rules.name,
@@ -86,8 +88,8 @@ def call_of(s: State) -> Call:
         payloads_at=s.payloads_at,
         emits=s.emits,
         playground=s.playground,
-        spans=s.spans,
-        open_spans=list(s.traces.open.values()),
+        spans=spans,
+        open_spans=open_spans,
         spans_started=s.traces.started,
         span_failures=s.span_failures,
         logs=s.logs,
@@ -97,6 +99,12 @@ def call_of(s: State) -> Call:
         raised=s.raised,
         clock_errors=s.clock_errors,
     )
+
+
+def _spans(s: State) -> tuple[list[Span], list[Span]]:
+    """The ended ones, and the open ones."""
+    spans, open_spans = s.spans, list(s.traces.open.values())
+    return contained(spans, open_spans) if s.rules.spans_contained else (spans, open_spans)
 
 
 def replay(events: Iterable[Event], rules: str | Rules = VIDEOSDK_1_0) -> Call:
@@ -175,7 +183,7 @@ def signals(events: Iterable[Event], rules: str | Rules = VIDEOSDK_1_0) -> Signa
 
 def span_tree(events: Iterable[Event], rules: str | Rules = VIDEOSDK_1_0) -> list[Span]:
     """The ended spans, in the order in which they ended; ``parent`` makes the tree."""
-    return _lean(events, rules, spans=True).spans
+    return _spans(_lean(events, rules, spans=True))[0]
 
 
 def call_dict(call: Call) -> dict[str, Any]:

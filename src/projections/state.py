@@ -129,9 +129,10 @@ class Span(msgspec.Struct, gc=False):
     parent: int | None
     name: str
     start_ns: int
-    attributes: dict[str, str]
+    attributes: dict[str, Any]
+    """Text; with ``typed_attributes`` also numbers, truth values, and lists of one of these."""
     start_time: Any
-    """The monotonic start, in seconds, from which `end_ns` is reckoned."""
+    """The monotonic start, in seconds, from which `end_ns` is reckoned (without ``one_clock``)."""
     end_ns: int | None = None
     status: str = "UNSET"
     status_message: str | None = None
@@ -148,6 +149,8 @@ class Traces(msgspec.Struct):
     root: int | None = None
     session_span: int | None = None
     main_turn: int | None = None
+    last_main_turn: int | None = None
+    """The last one that was opened; it may have ended."""
     config_span: int | None = None
     closed_span: int | None = None
     a2a_span: int | None = None

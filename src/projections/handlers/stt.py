@@ -32,7 +32,9 @@ def on_stt_start(s: State, now: float) -> None:
     turn = turn_for(s, now)
     if turn is None:
         return
-    if not turn.stt_metrics or turn.stt_metrics[-1].stt_latency is not None:
+    last = turn.stt_metrics[-1] if turn.stt_metrics else None
+    ended = last is not None and last.stt_end_time is not None and s.rules.own_start
+    if last is None or last.stt_latency is not None or ended:
         turn.stt_metrics.append(_new(s))
     turn.stt_metrics[-1].stt_start_time = now
 

@@ -11,6 +11,7 @@ from projections.handlers.logs import disown
 from projections.handlers.table import bare
 from projections.model import Turn, turn_dict
 from projections.payload import analytics_payload
+from projections.record_spans import trace_turn_records
 from projections.rules import Rules
 from projections.signals import component_metric, emit
 from projections.state import ClockError, Discarded, Interrupted, PlaygroundMessage, State
@@ -92,7 +93,9 @@ def close_turn(s: State, now: float, *, last: bool = False) -> None:
         carried = set_aside(s, turn, last=last)
     if turn.is_interrupted:
         s.interruptions.append(Interrupted(len(s.turns) + 1, s.interrupted_at, carried, s.at))
-    if s.traces.attached:
+    if rules.spans_of_records:
+        trace_turn_records(s, now, turn)
+    elif s.traces.attached:
         trace_turn(s, now, turn)
     s.turns.append(turn)
     s.clock_errors += [ClockError(s.at, len(s.turns), *negative) for negative in negatives]
