@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from contextlib import closing
 from pathlib import Path
 
@@ -392,3 +394,17 @@ def test_a_log_that_grew_is_compared_up_to_there(program: Program) -> None:
         "1 sessions not in the log any more, and not compared: left\n"
         in program.run("diff", "--digests", "gone.jsonl").stdout
     )
+
+
+def test_the_commands_of_diff_md_run(tmp_path: Path) -> None:
+    """In order, on a log of real calls and on another that is the same."""
+    text = (FIXTURES.parent / "docs" / "diff.md").read_text()
+    commands = "".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL)).splitlines()
+    program = Program(tmp_path)
+    program.run("import", FIXTURES / "recordings.jsonl.gz")
+    shutil.copy(program.db, tmp_path / "after.db")
+    for command in commands:
+        name, *arguments = command.partition("#")[0].split()
+        assert name == "turnlog"
+        program.run(*arguments)
+    assert len(commands) == 6
