@@ -19,6 +19,7 @@ from conftest import FIXTURES, Program
 from eventstore import Event, Recorder, Store, open_store
 from eventstore.memory_store import MemoryStore
 from known_calls import StillClock, call, recording, turn
+from projections.handlers.turn import NO_LATENCY
 from projections.rules import VIDEOSDK_1_0
 from test_stats import made, tabled
 from turnlog.stats import announce
@@ -197,9 +198,7 @@ def test_the_worst_turns_are_explained() -> None:
     assert by_rules.startswith("E2E by the rules 1,000 ms")
     assert [len(worst.why) for worst in slow.worst[1:]] == [1] * 4  # nobody waited, as no user spoke
     (gone,) = discarded.worst
-    assert gone.why == [
-        "discarded: no latency was measured in it: no STT, EOU, LLM, TTS or realtime result; it had the user's words, tools 1"
-    ]
+    assert gone.why == [f"discarded: {NO_LATENCY}; it had the user's words, tools 1"]
     assert held.worst == []
     before = [
         verdict._replace(worst=[worst._replace(why=[]) for worst in verdict.worst]) for verdict in (slow, discarded)

@@ -70,6 +70,13 @@ def test_a_turn_that_is_in_one_replay_only() -> None:
     assert isinstance(new, Change)
 
 
+def test_what_is_in_one_object_only_is_a_change() -> None:
+    """Break: in ``differences``, go through the names of ``before`` alone."""
+    one, two = Turn(errors=[{"a": 1}]), Turn(errors=[{"a": 1, "b": 2}])
+    assert changes([one], [two]) == [Change(1, 1, "errors[0].b", None, 2)]
+    assert changes([two], [one]) == [Change(1, 1, "errors[0].b", 2, None)]
+
+
 def test_the_first_divergence_is_one_of_fields_that_both_have() -> None:
     """Break: in projections/diff.py, ``first_divergence``, compare with ``!=``: then it is the first STT entry."""
     first = first_divergence(DEMO, OLD, NEW)
@@ -96,10 +103,8 @@ def test_the_command(program: Program) -> None:
     ("arguments", "said"),
     [
         (("--rules", OLD), "say --rules twice"),
-        ((), "say --rules twice"),
         (("--against", "x.db", "--digests", "d"), "are two comparisons"),
         (("--against", "x.db", "--rules", OLD, "--rules", NEW), "compare under one rule set"),
-        (("--against", "./calls.db"), "are the same log"),
         (("--against", "sqlite:///calls.db"), "are the same log"),
         (("--against", "absent.db"), "no database at absent.db"),
         (("--digests", "absent"), "cannot read absent: No such file"),
@@ -231,6 +236,13 @@ def test_a_slower_llm_changes_its_turn_and_not_those_after_it() -> None:
     assert (late.one.seq, late.late_ms) == (second, 300)
 
 
+def test_what_another_clock_rounds_otherwise_is_no_difference() -> None:
+    """Break: ``ROUNDING = 0``."""
+    one, two = Turn(e2e_latency=100.0, errors=[{"code": 1}]), Turn(e2e_latency=100.0001, errors=[{"code": 1}])
+    assert changes_between([one], [two]) == []
+    assert len(changes_between([one], [Turn(e2e_latency=100.01, errors=[{"code": 2}])])) == 2
+
+
 def test_where_two_recordings_part() -> None:
     """Break: in ``partings``, compare payloads alone, or hooks alone."""
     said = [event.hook for event in DEMO].index("set_user_transcript")
@@ -238,6 +250,10 @@ def test_where_two_recordings_part() -> None:
     one = on_one_clock(DEMO)
     (parting,) = partings(one, on_one_clock([*DEMO[:said], other, *DEMO[said + 1 :]]))
     assert (parting.what, parting.one, parting.late_ms) == ("arguments", one[said], None)
+    bare = next(n for n, event in enumerate(DEMO) if event.payload == "{}")
+    renamed = msgspec.structs.replace(DEMO[bare], hook="start_turn")
+    (parting,) = partings(one, on_one_clock([*DEMO[:bare], renamed, *DEMO[bare + 1 :]]))
+    assert (parting.what, parting.one) == ("hook", one[bare])
     (parting,) = partings(one, on_one_clock(DEMO[:-1]))
     assert (parting.what, parting.one, parting.other) == ("hook", one[-1], None)
     (parting,) = partings(on_one_clock(DEMO[:-1]), one)
@@ -359,20 +375,22 @@ def test_digests_are_held_against_the_log(program: Program) -> None:
     done = program.run("diff", "--digests", "d.jsonl", code=1)
     assert "s-1 turn 2  llm_metrics[0].llm_ttft: 150.0 → 200.0\n" in done.stdout.replace("s-2", "s-1")
     assert done.stderr == "turnlog: 1 of 4 turns, in 1 sessions, differ from d.jsonl\n"
-    (change,) = json.loads(program.run("diff", "--digests", "d.jsonl", "--json", code=1).stdout)["changes"]
-    assert (change["turn"], change["path"], change["before"], change["after"]) == (
-        2, "llm_metrics[0].llm_ttft", 150, 200,
-    )  # fmt: skip
 
     said = program.fails("diff", "--digests", "d.jsonl", "--rules", NEW)
     assert "was made under the rules 'videosdk-1.0', so it says nothing about 'videosdk-1.0.30'" in said
     assert "d.jsonl has no session 's-3'" in program.fails("diff", "s-3", "--digests", "d.jsonl")
-    path.write_text(text + "{}\n")
-    assert "d.jsonl:4 is no session of a digest file" in program.fails("diff", "--digests", "d.jsonl")
-    path.write_text(text.replace('"version":1', '"version":2'))
-    assert "is no digest file of this version; `turnlog digest` makes one" in program.fails(
-        "diff", "--digests", "d.jsonl"
-    )
+
+
+def test_what_is_no_digest_file_is_one_line(tmp_path: Path) -> None:
+    path, good = tmp_path / "d.jsonl", digests.line(digests.heading(rule_sets.find(OLD)))
+    for bad in (b"", b"{}", b"\xff", good.replace(b'"version":1', b'"version":2'), good[:-5]):
+        path.write_bytes(bad)
+        with pytest.raises(digests.BadDigests, match=r"d.jsonl\S* is no digest file of this version; `turnlog digest`"):
+            digests.load(path)
+    path.write_bytes(good + b'{"session":1}\n')
+    _heading, sessions = digests.load(path)
+    with pytest.raises(digests.BadDigests, match="d.jsonl:2 is no session of a digest file; it is damaged"):
+        next(sessions)
 
 
 def test_a_log_that_grew_is_compared_up_to_there(program: Program) -> None:
