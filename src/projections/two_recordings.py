@@ -21,8 +21,8 @@ from projections.diff import MISSING, Change, differ, differences, words
 from projections.model import Turn
 from projections.response import is_number
 
-START_NS = 1_000_000_000_000
-"""Where a call begins on the one clock: not at 0, which the rules take for no time at all."""
+START_NS = 1_000_000_000_000_000
+"""Where a call begins on the one clock: not at 0, which the rules take for no time at all, nor near to durations."""
 LATE_NS = 1_000_000
 """An event that is this much earlier or later than in the other recording comes at another time."""
 ROUNDING = 0.001
