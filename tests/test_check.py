@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from conftest import FIXTURES, Program
-from eventstore import open_store
+from eventstore import Event, Recorder, Store, open_store
 from eventstore.memory_store import MemoryStore
-from known_calls import call, recording, turn
+from known_calls import StillClock, call, recording, turn
+from projections.handlers.turn import NO_LATENCY
 from projections.rules import VIDEOSDK_1_0
 from test_stats import made, tabled
 from turnlog.stats import announce
@@ -24,6 +28,7 @@ from turnlog.stats.baseline import load as load_baseline
 from turnlog.stats.baseline import make as baseline_of
 from turnlog.stats.budget import BadBudget, Budget, NoRegression, limit, load
 from turnlog.stats.metrics import find_comparable
+from turnlog.stats.reasons import explained
 from turnlog.stats.regression import Change, TooFew, compare, is_worse
 from turnlog.stats.table import TurnTable
 from turnlog.stats.verdict import Verdict, judge
@@ -135,6 +140,96 @@ def test_the_worst_turns_come_with_their_parts() -> None:
     assert gone.session == "slow"
     assert re.fullmatch(r"discarded at event \d+", gone.turn)
     assert (low.worst[0].session, low.worst[0].turn, low.worst[0].value) == ("slow", "1", 50)
+
+
+def slow_calls(store: Store) -> None:
+    """A quick call; and one of an answer that is waited for, and of a turn that was discarded."""
+    call(store, "quick", [100] * 4)
+    with recording(store, "slow") as (recorder, clock):
+        recorder.on_user_speech_start()
+        recorder.set_user_transcript("secret")
+        clock.advance(1000)
+        recorder.on_user_speech_end()
+        clock.advance(30)
+        turn_of_answer(recorder, clock)
+        recorder.start_turn()
+        recorder.set_user_transcript("secret")
+        recorder.add_function_tool_call("lookup")
+        recorder.complete_turn()
+
+
+def turn_of_answer(recorder: Recorder, clock: StillClock) -> None:
+    recorder.on_eou_start()
+    clock.advance(20)
+    recorder.on_eou_complete()
+    recorder.on_llm_start()
+    clock.advance(800)
+    recorder.on_llm_first_token()
+    recorder.on_tts_start()
+    clock.advance(180)
+    recorder.on_tts_first_byte()
+    recorder.on_agent_speech_start()
+    clock.advance(1000)
+    recorder.on_agent_speech_end()
+
+
+class CountingStore(MemoryStore):
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
+    def read(self, session_id: str) -> Iterator[Event]:
+        self.asked.append(session_id)
+        return super().read(session_id)
+
+
+def test_the_worst_turns_are_explained() -> None:
+    """Break: in turnlog/stats/reasons.py, ``explained``, leave out ``_replace``; ``_discarded``, what it had."""
+    store = CountingStore()
+    slow_calls(store)
+    verdicts = judged(tabled(store), "e2e.p95 < 500 ms", "turns.discarded == 0", "e2e.min < 1 s")
+    store.asked.clear()
+    slow, discarded, held = explained(verdicts, store, RULES)
+    assert sorted(store.asked) == ["quick", "slow"]  # each once
+    wait, by_rules = slow.worst[0].why
+    assert re.match(
+        r"answered after 1,030 ms: LLM to first token 800\b.*, TTS to first byte 180\b.*EOU inference 20", wait
+    )
+    assert by_rules.startswith("E2E by the rules 1,000 ms")
+    assert [len(worst.why) for worst in slow.worst[1:]] == [1] * 4  # nobody waited, as no user spoke
+    (gone,) = discarded.worst
+    assert gone.why == [f"discarded: {NO_LATENCY}; it had the user's words, tools 1"]
+    assert held.worst == []
+    before = [
+        verdict._replace(worst=[worst._replace(why=[]) for worst in verdict.worst]) for verdict in (slow, discarded)
+    ]
+    assert [*before, held] == verdicts
+
+
+def test_only_the_sessions_of_the_worst_turns_are_read() -> None:
+    store = CountingStore()
+    slow_calls(store)
+    verdicts = judged(tabled(store), "turns.discarded == 0")
+    store.asked.clear()
+    explained(verdicts, store, RULES)
+    assert store.asked == ["slow"]
+
+
+def test_explanations_are_in_every_report() -> None:
+    store = MemoryStore()
+    slow_calls(store)
+    verdicts = explained(judged(tabled(store), "e2e.max < 500 ms", "turns.discarded == 0"), store, RULES)
+    failures = [failure.text or "" for failure in ElementTree.fromstring(announce.junit(verdicts)).iter("failure")]
+    assert "\n  answered after 1,030 ms: LLM to first token 800" in failures[0]
+    assert "\n  discarded: no latency" in failures[1]
+    markdown = announce.markdown(verdicts)
+    assert "\n\n- slow turn 1: answered after 1,030 ms: LLM to first token 800" in markdown
+    console = Console(file=io.StringIO(), width=200)
+    announce.show(console, verdicts)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "\nslow turn 1: answered after 1,030 ms: LLM to first token 800" in shown
+    assert "discarded: no latency" in shown
+    assert "secret" not in "".join([*failures, markdown, shown])
 
 
 def test_the_turns_of_a_rate_are_those_that_have_it() -> None:
@@ -326,6 +421,7 @@ def test_a_broken_budget_ends_in_one_line(calls: Program) -> None:
     )
     assert done.stderr == "turnlog: 1 of 2 budgets broken: e2e.p95 < 500 ms (830 ms)\n"
     assert "turns to look at" in done.stdout
+    assert "s-1 turn 3: E2E by the rules 900 ms" in done.stdout
     assert ElementTree.parse(calls.folder / "j.xml").find(".//failure") is not None
     assert (calls.folder / "summary.md").read_text().startswith("before\n### turnlog check: 1 held, 1 broken\n")
     assert not (calls.folder / "base.json").exists()

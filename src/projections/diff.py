@@ -17,21 +17,20 @@ from eventstore.event import Event
 from projections import rules as rule_sets
 from projections.fold import begin, fold
 from projections.model import Turn
-from projections.replay import Call
 from projections.rules import Rules
 
 MISSING = "(no such turn)"
 
 
 class Change(NamedTuple):
-    """A field of a turn that is another under other rules."""
+    """A field of a turn that is another than it was."""
 
     turn: int | None
-    """Number of the completed turn in the first replay, from 1; None if it is only in the second."""
+    """Number of the completed turn on the first side, from 1; None if it is only on the second."""
     other_turn: int | None
-    """Its number in the second replay; None if it is only in the first."""
+    """Its number on the second side; None if it is only on the first."""
     path: str
-    """``e2e_latency``, ``stt_metrics[0].stt_latency``; empty where the whole turn is in one replay only."""
+    """``e2e_latency``, ``stt_metrics[0].stt_latency``; empty where the whole turn is on one side only."""
     before: Any
     after: Any
 
@@ -41,63 +40,79 @@ class Change(NamedTuple):
         return re.sub(r"\[\d+\]", "", self.path)
 
 
-def changes(one: Call, two: Call) -> list[Change]:
+def changes(one: list[Turn], two: list[Turn]) -> list[Change]:
     """Every field in which the completed turns of two replays of one call differ, in the order of the turns."""
-    others = dict(zip(_moments(two.turns), range(1, len(two.turns) + 1), strict=True))
-    found: list[tuple[float, Change]] = []
-    for number, (moment, turn) in enumerate(zip(_moments(one.turns), one.turns, strict=True), 1):
-        other = others.pop(moment, None)
-        if other is None:
-            found.append((turn.timestamp, Change(number, None, "", _words(turn), MISSING)))
-            continue
-        for path, before, after in _differences(_plain(turn), _plain(two.turns[other - 1]), ""):
-            found.append((turn.timestamp, Change(number, other, path, before, after)))
-    for (opened, _nth), other in others.items():
-        found.append((opened, Change(None, other, "", MISSING, _words(two.turns[other - 1]))))
-    return [change for _opened, change in sorted(found, key=lambda pair: pair[0])]
+    found = []
+    for number, other in same_moments([turn.timestamp for turn in one], [turn.timestamp for turn in two]):
+        if number is None or other is None:
+            before = words(one[number - 1]) if number is not None else MISSING
+            after = words(two[other - 1]) if other is not None else MISSING
+            found.append(Change(number, other, "", before, after))
+        else:
+            pair = one[number - 1], two[other - 1]
+            found += [Change(number, other, *difference) for difference in differences(*pair)]
+    return found
+
+
+def same_moments(one: list[float], two: list[float]) -> list[tuple[int | None, int | None]]:
+    """Numbers, from 1, of the turns opened at the same moments, by time; None opposite of one that is alone."""
+    others = {moment: number for number, moment in enumerate(_nth(two), 1)}
+    pairs = [(moment, number, others.pop(moment, None)) for number, moment in enumerate(_nth(one), 1)]
+    alone = [(moment, None, number) for moment, number in others.items()]
+    ordered = sorted([*pairs, *alone], key=lambda pair: pair[0][0])
+    return [(number, other) for _moment, number, other in ordered]
+
+
+def _nth(moments: list[float]) -> Iterator[tuple[float, int]]:
+    """Each moment; of several that are the same, which it is."""
+    seen: Counter[float] = Counter()
+    for moment in moments:
+        yield moment, seen[moment]
+        seen[moment] += 1
 
 
 def first_divergence(events: Iterable[Event], one: str | Rules, two: str | Rules) -> Event | None:
-    """The event after which the open turn, or what became of the turns before it, is another; None if there is none.
+    """The event after which the open turn, or the last completed one, is another; None if there is none.
 
-    Raises as `projections.replay.replay`.
+    "Another" as in `changes`. Raises as `projections.replay.replay`.
     """
     a, b = (begin(rule_sets.find(rules), spans=False, signals=False) for rules in (one, two))
     for event in events:
         fold(a, [event])
         fold(b, [event])
-        if len(a.turns) != len(b.turns) or a.turns[-1:] != b.turns[-1:] or a.turn != b.turn:
+        if len(a.turns) != len(b.turns) or differ(a.turn, b.turn) or differ(a.turns[-1:], b.turns[-1:]):
             return event
     return None
 
 
-def _moments(turns: list[Turn]) -> list[tuple[float, int]]:
-    """When each was opened; of several at one moment, which it is."""
-    seen: Counter[float] = Counter()
-    found = []
-    for turn in turns:
-        found.append((turn.timestamp, seen[turn.timestamp]))
-        seen[turn.timestamp] += 1
-    return found
+def differ(before: Any, after: Any) -> bool:
+    """Whether there are any `differences`."""
+    return any(True for _difference in differences(before, after))
 
 
-def _plain(turn: Turn) -> dict[str, Any]:
-    plain: dict[str, Any] = msgspec.to_builtins(turn)
-    del plain["turn_id"]
-    return plain
-
-
-def _words(turn: Turn) -> str:
-    return str(turn.user_speech or turn.agent_speech or "(nobody spoke)")
-
-
-def _differences(before: Any, after: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
-    if isinstance(before, dict) and isinstance(after, dict):
-        for name in before:
-            if name in after:
-                yield from _differences(before[name], after[name], f"{path}.{name}" if path else name)
+def differences(before: Any, after: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Each path at which two turns, or two values in them, differ, with both values as JSON has them."""
+    if before is after or before == after:
+        return
+    if isinstance(before, msgspec.Struct) and type(before) is type(after):
+        for name in before.__struct_fields__:
+            one, two = getattr(before, name), getattr(after, name)
+            if one is not msgspec.UNSET and two is not msgspec.UNSET and name != "turn_id":
+                yield from differences(one, two, _under(path, name))
+    elif isinstance(before, dict) and isinstance(after, dict):
+        for name in dict.fromkeys([*before, *after]):
+            yield from differences(before.get(name), after.get(name), _under(path, name))
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         for n, (one, two) in enumerate(zip(before, after, strict=True)):
-            yield from _differences(one, two, f"{path}[{n}]")
-    elif before != after:
-        yield path, before, after
+            yield from differences(one, two, f"{path}[{n}]")
+    else:
+        yield path, msgspec.to_builtins(before), msgspec.to_builtins(after)
+
+
+def _under(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def words(turn: Turn) -> str:
+    """What tells a turn from others, for a person."""
+    return str(turn.user_speech or turn.agent_speech or "(nobody spoke)")

@@ -39,11 +39,12 @@ def check(
     rules: RulesOption = VIDEOSDK_1_0.name,
     db: DbOption = None,
 ) -> None:
-    """Hold latencies, rates and counts to a budget, for CI; exit code 1 if it is broken, with the worst turns."""
+    """Hold latencies, rates and counts to a budget, for CI; exit code 1 if broken, with the worst turns and why."""
     from turnlog.stats import announce
     from turnlog.stats import baseline as baselines
     from turnlog.stats import budget as budgets
     from turnlog.stats.collect import collect
+    from turnlog.stats.reasons import explained
     from turnlog.stats.table import need_libraries
     from turnlog.stats.verdict import judge
 
@@ -55,8 +56,8 @@ def check(
     with progress() as bar:
         task = bar.add_task("replaying", total=sum(s.events for s in chosen))
         table = collect(store, chosen, rules, read=lambda events: bar.advance(task, events))
+    verdicts = explained(judge(table, wanted, before), store, rules)
     store.close()
-    verdicts = judge(table, wanted, before)
     announce.show(output(), verdicts)
     if junit is not None:
         with whole_file(junit) as file:

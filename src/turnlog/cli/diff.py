@@ -1,113 +1,142 @@
-"""``turnlog diff``: the same calls under two rule sets."""
+"""``turnlog diff``: the same calls under two rule sets, in two logs, or as another engine saw them."""
 
 from __future__ import annotations
 
-from statistics import median
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
-from eventstore.event import Event
-from projections.diff import Change, changes, first_divergence
-from projections.replay import replay
-from projections.response import is_number
+from eventstore.errors import TurnlogError
+from eventstore.store import Store
+from projections import rules as rule_sets
+from projections.diff import changes, first_divergence
+from projections.replay import turns
+from projections.rules import VIDEOSDK_1_0, Rules
+from projections.two_recordings import Parting, changes_between, on_one_clock, partings
+from turnlog.cli import differences
 from turnlog.cli.calls import BadChoice
-from turnlog.cli.common import DbOption, JsonOption, existing, output, print_json, progress, read
+from turnlog.cli.common import DbOption, JsonOption, existing, known, open_existing, output, print_json, progress, read
+from turnlog.cli.common import url as url_of
+from turnlog.cli.digest import Notes, since
 from turnlog.cli.export import AllOption, SessionsArgument, chosen
+from turnlog.differences import Compared, Differences, report
 
-SHOWN = 20
-"""Changes that are listed one by one, unless there is --json."""
+
+class Another(TurnlogError):
+    """An engine makes something else of a log than was stored."""
 
 
 def diff(
     context: typer.Context,
-    rules: Annotated[list[str], typer.Option("--rules", help="Two of them; `turnlog rules` lists those there are.")],
     sessions: SessionsArgument = None,
     every: AllOption = False,
+    rules: Annotated[
+        list[str] | None, typer.Option("--rules", help="Two to compare; or one to compare under.", show_default=False)
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option("--against", metavar="URL", help="Another log, of the same calls recorded again.")
+    ] = None,
+    digest_file: Annotated[
+        Path | None, typer.Option("--digests", metavar="FILE", help="What `turnlog digest` wrote, with any engine.")
+    ] = None,
     db: DbOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Replay sessions under two rule sets, and show in which fields of which turns they differ, and from where on."""
-    if len(rules) != 2:
-        raise BadChoice("say --rules twice: what to compare with what")
+    """Show in which fields of which turns sessions differ, by how much, and from which event on.
+
+    Between two rule sets (--rules A --rules B), between two logs (--against), or since an engine stored what it made of
+    them (--digests; then exit code 1 if anything is another).
+    """
+    named = rules or []
+    if against is None and digest_file is None and len(named) != 2:
+        raise BadChoice("say --rules twice, --against a log, or --digests FILE: what to compare with what")
+    if against is not None and digest_file is not None:
+        raise BadChoice("--against and --digests are two comparisons; take one of them")
+    if (against is not None or digest_file is not None) and len(named) > 1:
+        raise BadChoice("--against and --digests compare under one rule set; say --rules once, or not at all")
     store = existing(context, db)
-    found: list[tuple[str, Change]] = []
-    begins: dict[str, Event] = {}
-    turns = 0
-    with progress() as bar:
-        names = chosen(store, sessions, every)
-        for name in bar.track(names, description="comparing"):
-            events = read(store, name)
-            one, two = (replay(events, each) for each in rules)
-            changed = changes(one, two)
-            turns += len(one.turns) + sum(change.turn is None for change in changed)
-            found += [(name, change) for change in changed]
-            divergence = first_divergence(events, *rules) if changed else None
-            if divergence is not None:
-                begins[name] = divergence
-    store.close()
+    try:
+        if against is not None:
+            one = named[0] if named else VIDEOSDK_1_0.name
+            title = f"the log → the other, under {one}"
+            notes, found = _two_logs(store, _other(url_of(context, db), against), sessions, every, rule_sets.find(one))
+        elif digest_file is not None:
+            title, notes, found = since(store, digest_file, sessions, every, named)
+        else:
+            title, notes = f"{named[0]} → {named[1]}", {}
+            found = _two_rules(store, chosen(store, sessions, every), *(rule_sets.find(name) for name in named))
+    finally:
+        store.close()
     if as_json:
-        print_json(_json(names, turns, found, begins))
+        print_json(report(found) | notes)
     else:
-        _show(rules, names, turns, found, begins)
+        differences.show(output(), title, found, notes)
+    if digest_file is not None and found.changes:
+        turns_of = f"{found.changed_turns} of {found.turns} turns, in {found.changed_sessions} sessions"
+        raise Another(f"{turns_of}, differ from {digest_file}")
 
 
-def _json(names: list[str], turns: int, found: list[tuple[str, Change]], begins: dict[str, Event]) -> Any:
-    return {
-        "sessions": len(names),
-        "turns": turns,
-        "changed_turns": _changed(found),
-        "fields": [dict(zip(_COLUMNS, row, strict=True)) for row in _fields(found)],
-        "changes": [{"session_id": name, **change._asdict()} for name, change in found],
-        "first": {name: {"origin": e.origin, "seq": e.seq, "hook": e.hook} for name, e in begins.items()},
-    }
+def _added(names: Sequence[str], compare: Callable[[str], Compared]) -> Differences:
+    found = Differences()
+    with progress() as bar:
+        for name in bar.track(names, description="comparing"):
+            found.add(compare(name))
+    return found
 
 
-def _changed(found: list[tuple[str, Change]]) -> int:
-    return len({(name, change.turn, change.other_turn) for name, change in found})
+def _two_rules(store: Store, names: list[str], one: Rules, two: Rules) -> Differences:
+    def compare(name: str) -> Compared:
+        events = read(store, name)
+        before, after = turns(events, one), turns(events, two)
+        changed = changes(before, after)
+        count = len(before) + sum(change.turn is None for change in changed)
+        event = first_divergence(events, one, two) if changed else None
+        return Compared(name, count, changed, None if event is None else differences.named(event))
+
+    return _added(names, compare)
 
 
-_COLUMNS = ("field", "turns", "median", "least", "most")
+def _other(here: str, there: str) -> Store:
+    """The log to compare with. Raises `BadChoice` if it is the same one."""
+    if _place(here) == _place(there):
+        raise BadChoice("--db and --against are the same log; name two")
+    return open_existing(there)
 
 
-def _fields(found: list[tuple[str, Change]]) -> list[tuple[Any, ...]]:
-    """For each field: in how many turns it is another, and by how much where it is a number under both rules."""
-    by_field: dict[str, list[tuple[str, Change]]] = {}
-    for name, change in found:
-        by_field.setdefault(change.field or "(the whole turn)", []).append((name, change))
-    rows = []
-    for field, those in by_field.items():
-        moved = [c.after - c.before for _n, c in those if is_number(c.before) and is_number(c.after)]
-        spread = (median(moved), min(moved), max(moved)) if moved else (None, None, None)
-        rows.append((field, _changed(those), *spread))
-    return sorted(rows, key=lambda row: (-row[1], row[0]))
+def _place(where: str) -> str:
+    if "://" in where and not where.startswith("sqlite:///"):
+        return "postgresql:" + where.partition(":")[2]
+    return str(Path(where.removeprefix("sqlite:///")).expanduser().resolve())
 
 
-def _show(
-    rules: list[str], names: list[str], turns: int, found: list[tuple[str, Change]], begins: dict[str, Event]
-) -> None:
-    console = output()
-    console.print(f"{_changed(found)} of {turns} turns in {len(names)} sessions differ: {rules[0]} → {rules[1]}")
-    if not found:
-        return
-    table = Table()
-    for column in _COLUMNS:
-        table.add_column(column, justify="left" if column == "field" else "right", no_wrap=column != "field")
-    for field, count, *spread in _fields(found):
-        table.add_row(escape(field), str(count), *("–" if value is None else f"{value:+,.1f}" for value in spread))
-    console.print(table)
-    for name, event in list(begins.items())[:SHOWN]:
-        console.print(f"{name}: first at event {event.seq}, {event.hook}", markup=False, highlight=False)
-    for name, change in found[:SHOWN]:
-        turn = change.turn if change.turn is not None else f"({change.other_turn})"
-        line = f"{name} turn {turn}  {change.path}: {_short(change.before)} → {_short(change.after)}"
-        console.print(line, markup=False, highlight=False)
-    if len(found) > SHOWN:
-        console.print(f"[dim]… {len(found) - SHOWN} more changes: --json[/]")
+def _two_logs(
+    store: Store, other: Store, sessions: list[str] | None, every: bool, rules: Rules
+) -> tuple[Notes, Differences]:
+    def compare(name: str) -> Compared:
+        one, two = on_one_clock(read(store, name)), on_one_clock(read(other, name))
+        before, after = turns(one, rules), turns(two, rules)
+        changed = changes_between(before, after)
+        count = len(before) + sum(change.turn is None for change in changed)
+        return Compared(name, count, changed, [_parting(each) for each in partings(one, two)] or None)
+
+    try:
+        names = chosen(store, sessions, every)
+        there = {session.session_id for session in other.sessions()}
+        if not every:
+            for name in names:
+                if name not in there:
+                    known(other, name)
+        notes = {
+            "only_in_one": [name for name in names if name not in there],
+            "only_in_other": sorted(there.difference(names)) if every else [],
+        }
+        return notes, _added([name for name in names if name in there], compare)
+    finally:
+        other.close()
 
 
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else text[:59] + "…"
+def _parting(parting: Parting) -> dict[str, Any]:
+    one, two = (None if event is None else differences.named(event) for event in (parting.one, parting.other))
+    return {"what": parting.what, "one": one, "other": two, "late_ms": parting.late_ms}

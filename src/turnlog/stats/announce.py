@@ -41,6 +41,9 @@ def show(console: Console, verdicts: list[Verdict]) -> None:
             for turn in verdict.worst:
                 worst.add_row(*(escape(cell) for cell in _cells(turn, verdict.unit)))
             console.print(worst)
+            for turn in verdict.worst:
+                for line in turn.why:
+                    console.print(f"{turn.session} turn {turn.turn}: {line}", markup=False, highlight=False)
 
 
 def _cells(turn: Worst, unit: str) -> list[str]:
@@ -59,7 +62,7 @@ def junit(verdicts: list[Verdict]) -> bytes:
         said = _legal(f"{verdict.found} ({verdict.why})")
         if verdict.outcome == "broken":
             failure = ElementTree.SubElement(case, "failure", type="broken", message=said)
-            failure.text = _legal("\n".join(_line(turn, verdict.unit) for turn in verdict.worst))
+            failure.text = _legal("\n".join(line for turn in verdict.worst for line in _lines(turn, verdict.unit)))
         elif verdict.outcome == "not decided":
             ElementTree.SubElement(case, "skipped", message=said)
         else:
@@ -71,10 +74,10 @@ def junit(verdicts: list[Verdict]) -> bytes:
     return found + b"\n"
 
 
-def _line(turn: Worst, unit: str) -> str:
+def _lines(turn: Worst, unit: str) -> list[str]:
     parts = ", ".join(f"{part} {shown(value, 'ms')}" for part, value in turn.parts.items())
     value = f" {shown(turn.value, unit)}" if turn.value is not None else ""
-    return f"{turn.session} turn {turn.turn}:{value} ({parts})"
+    return [f"{turn.session} turn {turn.turn}:{value} ({parts})", *(f"  {line}" for line in turn.why)]
 
 
 def _legal(text: str) -> str:
@@ -90,6 +93,8 @@ def markdown(verdicts: list[Verdict]) -> str:
         if verdict.worst:
             lines += ["", f"**`{verdict.budget}`**: turns to look at", "", *_heading(WORST_COLUMNS)]
             lines += [_row(_plain(cell) for cell in _cells(turn, verdict.unit)) for turn in verdict.worst]
+            said = [f"{turn.session} turn {turn.turn}: {line}" for turn in verdict.worst for line in turn.why]
+            lines += ["", *(f"- {_plain(line)}" for line in said)] if said else []
     return "\n".join(lines) + "\n"
 
 

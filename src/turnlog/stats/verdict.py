@@ -20,12 +20,20 @@ class Worst(NamedTuple):
     """A turn to look at."""
 
     session: str
-    turn: str
-    """Its number; of a discarded one, the event that discarded it."""
+    number: int | None
+    """None if it was discarded."""
+    at: int | None
+    """Index of the event that discarded it."""
     value: float | None
     """Of the budget's measure, in its unit; None where that is no number of a turn."""
     parts: dict[str, float]
     """Its latencies in milliseconds, where measured; see `PARTS`."""
+    why: list[str] = []  # noqa: RUF012
+    """In words; see `turnlog.stats.reasons`."""
+
+    @property
+    def turn(self) -> str:
+        return str(self.number) if self.number is not None else f"discarded at event {self.at}"
 
 
 class Verdict(NamedTuple):
@@ -102,5 +110,5 @@ def _worst(table: TurnTable, metric: Metric, *, least: bool) -> list[Worst]:
 
 def _turn(table: TurnTable, index: int, value: float | None) -> Worst:
     session, number = table.where(index)
-    turn = str(number) if number > 0 else f"discarded at event {-1 - number}"
-    return Worst(session, turn, value, table.parts(index, PARTS))
+    completed, at = (number, None) if number > 0 else (None, -1 - number)
+    return Worst(session, completed, at, value, table.parts(index, PARTS))

@@ -1,0 +1,92 @@
+"""``turnlog digest``: what this engine makes of sessions, small enough to keep, for a later one to be held against."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+
+import typer
+from rich.progress import DownloadColumn
+
+from eventstore.store import Store
+from projections import rules as rule_sets
+from projections.digest import changes_since
+from projections.digest import digest as digest_of
+from projections.replay import turns
+from projections.rules import VIDEOSDK_1_0, Rules
+from turnlog import digests
+from turnlog.cli.calls import BadChoice, RulesOption
+from turnlog.cli.common import DbOption, existing, progress, read, whole_file
+from turnlog.cli.export import AllOption, OutOption, SessionsArgument, chosen
+from turnlog.differences import Compared, Differences
+
+Notes = dict[str, list[str]]
+"""Sessions of which something has to be said, by what."""
+
+
+def digest(
+    context: typer.Context,
+    sessions: SessionsArgument = None,
+    out: OutOption = None,
+    every: AllOption = False,
+    rules: RulesOption = VIDEOSDK_1_0.name,
+    db: DbOption = None,
+) -> None:
+    """Store what this engine makes of sessions: numbers, and hashes of text; `turnlog diff --digests` compares."""
+    wanted = rule_sets.find(rules)
+    store = existing(context, db)
+    names = chosen(store, sessions, every)
+    hidden = out is None and sys.stdout.isatty()  # the file itself goes there
+    with whole_file(out) if out is not None else nullcontext(sys.stdout.buffer) as file, progress(hidden=hidden) as bar:
+        file.write(digests.line(digests.heading(wanted)))
+        for name in bar.track(names, description="digesting"):
+            file.write(digests.line(digests.session(name, read(store, name), wanted)))
+        file.flush()
+    store.close()
+
+
+def since(
+    store: Store, path: Path, sessions: list[str] | None, every: bool, named: list[str]
+) -> tuple[str, Notes, Differences]:
+    """What this engine makes otherwise than a digest file has it, with a title, and the sessions to be told of.
+
+    Raises `BadDigests`, also if the file is of other rules than ``named``, and `BadChoice`.
+    """
+    if every and sessions:
+        raise BadChoice("name the sessions to compare, or take --all of them")
+    notes: Notes = {"gone": [], "grown": [], "changed_log": []}
+    found = Differences()
+    left = set(sessions or ())
+    with progress(DownloadColumn()) as bar:
+        heading, stored = digests.load(path, lambda path: bar.open(path, "rb", description="comparing"))
+        if named and named[0] != heading.rules:
+            raise digests.BadDigests(
+                f"{path} was made under the rules {heading.rules!r}, so it says nothing about {named[0]!r}"
+            )
+        rules = rule_sets.find(heading.rules)
+        wanted = (each for each in stored if not sessions or each.session in sessions)
+        for compared in _compared(store, wanted, rules, notes):
+            found.add(compared)
+            left.discard(compared.session)
+    left.difference_update(*notes.values())
+    if left:
+        raise digests.BadDigests(f"{path} has no session {min(left)!r}; `turnlog digest` makes a file that has")
+    now = digests.heading(rules)
+    meaning = "" if now.switches == heading.switches else ", which has other switches now"
+    return f"turnlog {heading.engine} → {now.engine}, under {rules.name}{meaning}", notes, found
+
+
+def _compared(store: Store, stored: Iterable[digests.Session], rules: Rules, notes: Notes) -> Iterator[Compared]:
+    for each in stored:
+        events = list(store.read(each.session))
+        then = digests.up_to(events, each)
+        if then is None:
+            notes["changed_log" if events else "gone"].append(each.session)
+            continue
+        if len(then) < len(events):
+            notes["grown"].append(each.session)
+        changed = changes_since(each.turns, [digest_of(turn) for turn in turns(then, rules)])
+        count = len(each.turns) + sum(change.turn is None for change in changed)
+        yield Compared(each.session, count, changed, None)
