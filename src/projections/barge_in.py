@@ -28,8 +28,12 @@ from projections.replay import Call
 
 RECENT_NS = 3_000_000_000
 """How long after the user fell silent an interruption is still theirs: STT and the wait for more may come before it."""
+NOTICED_NS = 120_000_000
+"""Overlaps are shorter than that wherever turns change; nobody notices them (Heldner 2011, JASA 130). Not recorded."""
 KEEP_WHAT_WAS_HEARD = ("livekit-agents", "pipecat-ai")
-"""Frameworks whose text of an answer that was cut off is what was heard of it."""
+"""Frameworks whose text of an answer that was cut off is what was heard of it, if their TTS says when each word is."""
+PLAUSIBLE = 2
+"""Nobody speaks that many times as fast as ever: then the framework kept the whole text."""
 
 Kind = Literal["true", "false", "escalated", "overlap", "phantom"]
 
@@ -135,7 +139,7 @@ def _of_doubt(h: Heard, doubt: Doubt, taken: set[tuple[int, int]]) -> BargeIn:
 def _overlaps(h: Heard, taken: set[tuple[int, int]]) -> Iterator[BargeIn]:
     for speech in h.speeches:
         for user in h.utterances:
-            if (user.at, speech.at) not in taken and _both_ns(speech, user, speech.end):
+            if (user.at, speech.at) not in taken and _both_ns(speech, user, speech.end) >= NOTICED_NS:
                 yield _record(h, "overlap", max(user.at, speech.at), user=user, speech=speech)
 
 
@@ -276,12 +280,12 @@ def _split(h: Heard, cut: Cut, heard_ms: float | None) -> tuple[str | None, str 
     text = h.text_of(cut.speech)
     if not text:
         return None, None, False
-    if h.framework in KEEP_WHAT_WAS_HEARD:
-        return text, None, False
     rate = _rate(h)
-    if rate is None:
+    length = int(rate * heard_ms / 1000) if rate is not None else None
+    if h.framework in KEEP_WHAT_WAS_HEARD and (length is None or len(text) <= PLAUSIBLE * length):
+        return text, None, False
+    if length is None:
         return None, None, False
-    length = int(rate * heard_ms / 1000)
     length = min(length, cut.characters) if cut.characters > 0 else length
     if length >= len(text):
         return text, "", True

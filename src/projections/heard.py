@@ -144,6 +144,8 @@ def _text(value: Any) -> str:
     return value.strip() if isinstance(value, str) and value != SEALED else ""
 
 
+SAME_NS = 1_000_000
+"""Two starts of the user that are nearer to each other are one, told by two hooks."""
 SEALED = "[sealed]"
 """What stands for text whose key is not at hand, or was destroyed."""
 
@@ -152,17 +154,37 @@ SEALED = "[sealed]"
 
 
 def _user_start(h: Heard, now: int, args: Args) -> None:
-    if h.user is None and (args.get("local_vad") or not h.local_vad):
+    known = any(abs(user.start - now) < SAME_NS for user in h.utterances)
+    if h.user is None and not known and (args.get("local_vad") or not h.local_vad):
         h.user = Utterance(h.at, now)
         h.utterances.append(h.user)
 
 
 def _user_end(h: Heard, now: int, args: Args) -> None:
-    if h.utterances and (args.get("local_vad") or not h.local_vad):
-        user, given = h.utterances[-1], args.get("at")
-        # reported again, it is the same end, measured better
-        user.end = given if type(given) is int and user.start <= given <= now else now
+    """Reported again, it is the same end, measured better; before the last start, it is that of another utterance."""
+    if not h.utterances or (h.local_vad and not args.get("local_vad")):
+        return
+    given = args.get("at")
+    end = given if type(given) is int and h.utterances[-1].start <= given <= now else now
+    user = next((user for user in reversed(h.utterances) if user.start <= end), None)
+    if user is not None:
+        user.end = end
+    if user is h.user:
         h.user = None
+
+
+def _user_state(h: Heard, now: int, args: Args) -> None:
+    """LiveKit's own event: what is said into an answer is only told by hooks if it becomes a turn, and then late."""
+    event = args.get("arguments")
+    if args.get("name") != "user_state_changed" or not isinstance(event, dict):
+        return
+    created_at = event.get("created_at")
+    if type(created_at) is float and math.isfinite(created_at * 1e9):
+        then = now - (clocks(h.events[h.at])[1] - round(created_at * 1e9))
+        if event.get("new_state") == "speaking":
+            _user_start(h, then, {})
+        elif event.get("old_state") == "speaking":
+            _user_end(h, then, {})
 
 
 def _local_vad(h: Heard, now: int, args: Args) -> None:
@@ -300,4 +322,5 @@ _HANDLERS: dict[str, Callable[[Heard, int, Args], None]] = {
     "finalize_realtime_turn": _complete,
     "finalize_session": _complete,
     "set_framework": _framework,
+    "framework_event": _user_state,
 }
