@@ -139,7 +139,7 @@ def _of_doubt(h: Heard, doubt: Doubt, taken: set[tuple[int, int]]) -> BargeIn:
 def _overlaps(h: Heard, taken: set[tuple[int, int]]) -> Iterator[BargeIn]:
     for speech in h.speeches:
         for user in h.utterances:
-            if (user.at, speech.at) not in taken and _both_ns(speech, user, speech.end) >= NOTICED_NS:
+            if (user.at, speech.at) not in taken and (_both_ns(speech, user, speech.end) or 0) >= NOTICED_NS:
                 yield _record(h, "overlap", max(user.at, speech.at), user=user, speech=speech)
 
 
@@ -203,8 +203,11 @@ def _sum(pieces: Iterator[tuple[int, int]]) -> int:
     return sum(end - start for start, end in pieces)
 
 
-def _both_ns(speech: Speech, user: Utterance, until: int | None) -> int:
-    """How long both were heard; a user who never ended was heard until the agent's end."""
+def _both_ns(speech: Speech, user: Utterance, until: int | None) -> int | None:
+    """How long both were heard, to whichever end is known; None if neither is."""
+    until = user.end if until is None else until
+    if until is None:
+        return None
     both = ((max(user.start, a), b if user.end is None else min(user.end, b)) for a, b in _audible(speech, until))
     return sum(max(0, end - start) for start, end in both)
 
@@ -231,8 +234,8 @@ def _record(
     began = since if since is not None else told if told is not None else h.began
     heard = None if speech is None else _sum(_audible(speech, since if silent is None else silent)) / 1e6
     both = None
-    if speech is not None and user is not None and speech.end is not None:
-        both = _both_ns(speech, user, speech.end if cut is None else silent) / 1e6
+    if speech is not None and user is not None:
+        both = _both_ns(speech, user, speech.end)
     said, unsaid, estimated = _split(h, cut, heard) if cut is not None else (None, None, False)
     known = user is not None or kind != "phantom"
     return BargeIn(
@@ -250,7 +253,7 @@ def _record(
         resumed=_seconds(resumed.end if resumed and resumed.paused else None),
         yield_ms=_ms(since, silent),
         decision_ms=_ms(since, told),
-        overlap_ms=_rounded(both),
+        overlap_ms=_rounded(None if both is None else both / 1e6),
         agent_heard_ms=_rounded(heard),
         said=said,
         unsaid=unsaid,
