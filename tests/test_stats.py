@@ -16,6 +16,7 @@ from conftest import FIXTURES, Program
 from eventstore import Event, Store, open_store
 from eventstore.memory_store import MemoryStore
 from known_calls import DAY_NS, MARCH_NS, call, recording, turn
+from projections.barge_in import barge_ins
 from projections.measures import TurnMeasures, measures, measures_of
 from projections.replay import replay
 from projections.rules import UnknownRules
@@ -113,7 +114,7 @@ def test_what_is_no_number_is_not_counted(memory: MemoryStore, odd: object) -> N
 def test_any_stream_can_be_measured(events: list[Event]) -> None:
     """A lean replay counts what a full one does, and any of it goes into a table."""
     found = measures(events)
-    assert found == measures_of(replay(events))
+    assert found == measures_of(replay(events), barge_ins(events))
     table = TurnTable("provider")
     table.add("s", found)
     assert orjson.dumps(report(table))

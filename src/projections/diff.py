@@ -1,7 +1,7 @@
 """What becomes of a call under other rules: turn by turn, field by field, and where it begins.
 
-Turns of two replays are the same turn if they were opened at the same moment. Their ids are not compared, as they count
-turns, nor are fields that one of the rule sets does not have.
+Turns of two replays are the same turn if they were opened at the same moment, or else completed by the same event. Their
+ids are not compared, as they count turns, nor are fields that one of the rule sets does not have.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from projections.model import Turn
 from projections.rules import Rules
 
 MISSING = "(no such turn)"
+
+Pair = tuple[int | None, int | None]
+"""A turn's numbers on either side, from 1."""
 
 
 class Change(NamedTuple):
@@ -40,10 +43,14 @@ class Change(NamedTuple):
         return re.sub(r"\[\d+\]", "", self.path)
 
 
-def changes(one: list[Turn], two: list[Turn]) -> list[Change]:
-    """Every field in which the completed turns of two replays of one call differ, in the order of the turns."""
+def changes(one: list[Turn], two: list[Turn], completed: tuple[list[int], list[int]] | None = None) -> list[Change]:
+    """Every field in which the completed turns of two replays of one call differ, in the order of the turns.
+
+    ``completed`` has, for each turn of either, the index of the event that completed it.
+    """
     found = []
-    for number, other in same_moments([turn.timestamp for turn in one], [turn.timestamp for turn in two]):
+    pairs = same_moments([turn.timestamp for turn in one], [turn.timestamp for turn in two])
+    for number, other in pairs if completed is None else _joined(pairs, *completed):
         if number is None or other is None:
             before = words(one[number - 1]) if number is not None else MISSING
             after = words(two[other - 1]) if other is not None else MISSING
@@ -54,13 +61,24 @@ def changes(one: list[Turn], two: list[Turn]) -> list[Change]:
     return found
 
 
-def same_moments(one: list[float], two: list[float]) -> list[tuple[int | None, int | None]]:
+def same_moments(one: list[float], two: list[float]) -> list[Pair]:
     """Numbers, from 1, of the turns opened at the same moments, by time; None opposite of one that is alone."""
     others = {moment: number for number, moment in enumerate(_nth(two), 1)}
     pairs = [(moment, number, others.pop(moment, None)) for number, moment in enumerate(_nth(one), 1)]
     alone = [(moment, None, number) for moment, number in others.items()]
     ordered = sorted([*pairs, *alone], key=lambda pair: pair[0][0])
     return [(number, other) for _moment, number, other in ordered]
+
+
+def _joined(pairs: list[Pair], one: list[int], two: list[int]) -> list[Pair]:
+    """The pairs, with those made one of which each half stands alone and that were completed by the same event."""
+    alone = {two[other - 1]: other for number, other in pairs if number is None and other is not None}
+    joined: list[Pair] = []
+    for number, other in pairs:
+        found = other if number is None or other is not None else alone.pop(one[number - 1], None)
+        joined.append((number, found))
+    left = set(alone.values())
+    return [pair for pair in joined if pair[0] is not None or pair[1] in left]
 
 
 def _nth(moments: list[float]) -> Iterator[tuple[float, int]]:

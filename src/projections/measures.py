@@ -7,13 +7,14 @@ where an agent handed over what is no finite number. Of each component the last 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
 from eventstore.event import Event
 from projections import rules as rule_sets
+from projections.barge_in import BargeIn, barge_ins, turn_of
 from projections.fold import begin, fold
 from projections.model import Session, Turn
 from projections.payload import summed
@@ -59,6 +60,10 @@ class TurnMeasures(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Until a speech-to-speech model answers."""
     user_speech_ms: float | None
     agent_speech_ms: float | None
+    yield_ms: float | None
+    """From the user's barge-in until the agent was silent (`projections.barge_in`); the longest, of several."""
+    overlap_ms: float | None
+    """How long both spoke at once, in all."""
 
     prompt_tokens: float | None
     completion_tokens: float | None
@@ -98,16 +103,20 @@ def measures(events: Iterable[Event], rules: str | Rules = VIDEOSDK_1_0) -> list
 
     Raises what `projections.replay.replay` does.
     """
-    return measures_of(call_of(fold(begin(rule_sets.find(rules), spans=False, signals=False), events)))
+    events = list(events)
+    call = call_of(fold(begin(rule_sets.find(rules), spans=False, signals=False), events))
+    return measures_of(call, barge_ins(events))
 
 
-def measures_of(call: Call) -> list[TurnMeasures]:
-    """The same, of a call that was replayed already. A turn that is still open is not counted."""
+def measures_of(call: Call, ledger: Sequence[BargeIn] = ()) -> list[TurnMeasures]:
+    """The same, of a call that was replayed already, and its barge-ins. A turn that is still open is not counted."""
     version = _version(call.session)
+    in_turns = [(turn_of(call, record), record) for record in ledger]
     found = []
     for number, turn in enumerate(call.turns, 1):
         providers = _sent(call.payloads[number - 1]) if number <= len(call.payloads) else _set(call.session)
-        found.append(_record(call, number, turn, providers, version))
+        record = _record(call, number, turn, providers, version)
+        found.append(_with_barge_ins(record, [barge_in for where, barge_in in in_turns if where == number]))
     for turn, reason, at in call.discarded:
         record = _record(call, None, turn, _set(call.session), version)
         found.append(msgspec.structs.replace(record, discarded=reason, at=at))
@@ -140,6 +149,8 @@ def _record(call: Call, number: int | None, turn: Turn, providers: dict[str, str
         realtime_ms=_number(found.realtime),
         user_speech_ms=_number(turn.user_speech_duration),
         agent_speech_ms=_number(turn.agent_speech_duration),
+        yield_ms=None,
+        overlap_ms=None,
         prompt_tokens=_number(summed(turn.llm_metrics, "prompt_tokens")) if llm else None,
         completion_tokens=_number(summed(turn.llm_metrics, "completion_tokens")) if llm else None,
         total_tokens=_number(summed(turn.llm_metrics, "total_tokens")) if llm else None,
@@ -160,6 +171,15 @@ def _record(call: Call, number: int | None, turn: Turn, providers: dict[str, str
         version=version,
         **providers,
     )
+
+
+def _with_barge_ins(record: TurnMeasures, found: list[BargeIn]) -> TurnMeasures:
+    yields = [barge_in.yield_ms for barge_in in found if barge_in.yield_ms is not None and barge_in.kind != "false"]
+    overlaps = [barge_in.overlap_ms for barge_in in found if barge_in.overlap_ms is not None]
+    if not yields and not overlaps:
+        return record
+    longest, both = max(yields, default=None), sum(overlaps) if overlaps else None
+    return msgspec.structs.replace(record, yield_ms=longest, overlap_ms=both)
 
 
 def _number(value: Any) -> float | None:

@@ -10,6 +10,7 @@ from rich.json import JSON
 
 from eventstore.errors import TurnlogError
 from eventstore.event import Event
+from projections.barge_in import barge_ins, turn_of
 from projections.replay import call_dict
 from projections.replay import replay as replay_events
 from projections.rules import VIDEOSDK_1_0
@@ -46,7 +47,8 @@ def demo() -> None:
             store, recording.name, clock=Clock(clock.read_perf_ns, clock.read_wall_ns), scheduler=never
         ) as recorder:
             drive(recorder, clock, recording.calls)
-        show_call(console, replay_events(store.read(recording.name)))
+        events = list(store.read(recording.name))
+        show_call(console, replay_events(events), ledger=barge_ins(events))
         store.close()
     console.print("\nYour own: `turnlog import FILE`, `turnlog sessions`, `turnlog replay SESSION`; see README.md.")
 
@@ -72,18 +74,21 @@ def replay(
     as_json: JsonOption = False,
 ) -> None:
     """Replay a session: its turns with their latencies, and a waterfall of each."""
+    from turnlog.cli.barge_ins import record_dict
     from turnlog.cli.show import show_call
 
     store = existing(context, db)
     events = read(store, session)
     store.close()
-    call = replay_events(events if at is None else _until(events, at), rules)
+    events = events if at is None else _until(events, at)
+    call, ledger = replay_events(events, rules), barge_ins(events)
     if turn is not None and turn > len(call.turns):
         raise BadChoice(f"there is no turn {turn}; session {session!r} has {len(call.turns)} completed turns")
     if not as_json:
-        show_call(output(), call, turn, all_logs=logs)
+        show_call(output(), call, turn, ledger=ledger, all_logs=logs)
     elif turn is None:
-        print_json(call_dict(call))
+        records = [{"turn": turn_of(call, record), **record_dict(record)} for record in ledger]
+        print_json(call_dict(call) | {"barge_ins": records})
     else:
         print_json(call_dict(call)["turns"][turn - 1])
 

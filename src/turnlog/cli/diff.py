@@ -12,8 +12,10 @@ from eventstore.errors import TurnlogError
 from eventstore.store import Store
 from projections import rules as rule_sets
 from projections.diff import changes, first_divergence
+from projections.fold import begin, fold
 from projections.replay import turns
 from projections.rules import VIDEOSDK_1_0, Rules
+from projections.state import State
 from projections.two_recordings import Parting, changes_between, on_one_clock, partings
 from turnlog.cli import differences
 from turnlog.cli.calls import BadChoice
@@ -89,13 +91,19 @@ def _added(names: Sequence[str], compare: Callable[[str], Compared]) -> Differen
 def _two_rules(store: Store, names: list[str], one: Rules, two: Rules) -> Differences:
     def compare(name: str) -> Compared:
         events = read(store, name)
-        before, after = turns(events, one), turns(events, two)
-        changed = changes(before, after)
-        count = len(before) + sum(change.turn is None for change in changed)
+        before, after = (fold(begin(rules, spans=False, signals=False), events) for rules in (one, two))
+        changed = changes(before.turns, after.turns, _completed(before, after))
+        count = len(before.turns) + sum(change.turn is None for change in changed)
         event = first_divergence(events, one, two) if changed else None
         return Compared(name, count, changed, None if event is None else differences.named(event))
 
     return _added(names, compare)
+
+
+def _completed(before: State, after: State) -> tuple[list[int], list[int]] | None:
+    """The events that completed the turns; None if of some turn no payload could be made, as it then has none."""
+    both = before.payloads_at, after.payloads_at
+    return both if [len(at) for at in both] == [len(before.turns), len(after.turns)] else None
 
 
 def _other(here: str, there: str) -> Store:

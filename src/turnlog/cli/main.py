@@ -12,6 +12,7 @@ import typer
 
 from eventstore.errors import TurnlogError
 from turnlog.cli import (
+    barge_ins,
     calls,
     check,
     conformance,
@@ -37,7 +38,8 @@ app = typer.Typer(
 )
 COMMANDS: list[Callable[..., None]] = [
     calls.demo, log.init, log.sessions, calls.replay, log.events, calls.payloads, calls.schema, calls.spans,
-    stats.stats, check.check, diff.diff, digest.digest, rules.rules, log.tail, record.record, log.recover,
+    barge_ins.barge_ins, stats.stats, check.check, diff.diff, digest.digest, rules.rules, log.tail, record.record,
+    log.recover,
     playground.playground, trust.verify, trust.seal, trust.forget, trust.retention,
 ]  # fmt: skip
 for command in COMMANDS:

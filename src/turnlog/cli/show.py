@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from projections.barge_in import BargeIn, turn_of
 from projections.model import Turn
 from projections.replay import Call, latency_of
 from projections.response import Response, response
 from projections.state import LogLine, Span
+from turnlog.cli.barge_ins import sentence
 from turnlog.waterfall import Bar, waterfall
 
 STYLES = {"user": "cyan", "agent": "green", "wait": "yellow", "tool": "magenta", "audio": "dim", "error": "bold red"}
@@ -20,22 +24,36 @@ LOG_LINES = 5
 """Of a turn, unless all are asked for."""
 
 
-def show_call(console: Console, call: Call, only: int | None = None, *, all_logs: bool = False) -> None:
-    """The call's turns as a table, then each as a waterfall with its log lines; ``only`` picks one, counted from 1."""
+def show_call(
+    console: Console,
+    call: Call,
+    only: int | None = None,
+    *,
+    ledger: Sequence[BargeIn] = (),
+    all_logs: bool = False,
+) -> None:
+    """The call's turns as a table, then each as a waterfall with its barge-ins, those of the ``ledger``, and log lines.
+
+    ``only`` picks one turn, counted from 1.
+    """
     turns = [(str(number), turn) for number, turn in enumerate(call.turns, 1) if only in (None, number)]
     if only is None and call.current_turn is not None:
         turns.append(("open", call.current_turn))
     console.print(_summary(call))
     console.print(_table(turns, console.width, call.rules))
     carried = {found.turn: found.carried_over for found in call.interruptions}
+    in_turns = [(turn_of(call, record), record) for record in ledger]
     for name, turn in turns:
         begin = _show_turn(console, name, turn, carried.get(int(name)) if name.isdigit() else None)
+        number = int(name) if name.isdigit() else len(call.turns) + 1
         _show_response(console, response(turn, call.session))
+        _show_barge_ins(console, [record for found, record in in_turns if found == number])
         _show_logs(console, [line for line in call.logs if line.turn_id == turn.turn_id], begin, all_logs)
     if only is not None:
         return
     for discarded in call.discarded:
         console.print(f"[dim]discarded at event {discarded.at}: {discarded.reason}[/]")
+    _show_barge_ins(console, [record for found, record in in_turns if found is None])
     if outside := [line for line in call.logs if line.turn is None]:
         console.print(f"\n[bold]outside of these turns[/]  {len(outside)} log lines")
         _show_logs(console, outside, None, all_logs)
@@ -104,6 +122,11 @@ def _show_response(console: Console, found: Response | None) -> None:
         waits[piece.name] = waits.get(piece.name, 0.0) + piece.ms
     parts = [f"{name} {ms:,.0f}" for name, ms in sorted(waits.items(), key=lambda wait: -wait[1]) if ms >= 1]
     console.print(f"answers after {found.ms:,.0f} ms: {', '.join(parts)}", style="bold")
+
+
+def _show_barge_ins(console: Console, records: list[BargeIn]) -> None:
+    for record in records:
+        console.print(f"+{record.into_call:,.1f} s: {sentence(record)}", style="red", markup=False)
 
 
 def _show_logs(console: Console, lines: list[LogLine], begin: float | None, every: bool) -> None:
