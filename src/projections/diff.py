@@ -1,6 +1,6 @@
 """What becomes of a call under other rules: turn by turn, field by field, and where it begins.
 
-Turns of two replays are the same turn if they were opened at the same moment, or else completed by the same event. Their
+Turns of two replays are the same if they were opened at the same moment, or else completed by the same event. Their
 ids are not compared, as they count turns, nor are fields that one of the rule sets does not have.
 """
 
