@@ -131,8 +131,8 @@ def _own(session: str, part: Part, span: Span) -> Attributes:
 def _latencies(turn: Turn, number: int, rules: str) -> Attributes:
     latency = latency_of(turn, number, rules)
     measured = {
-        "e2e": latency.e2e, "stt": latency.stt, "eou": latency.eou, "llm_ttft": latency.ttft, "tts": latency.tts,
-        "tts_first_byte": latency.ttfb, "realtime": latency.realtime,
+        "e2e": latency.e2e, "stt": latency.stt, "eou": latency.eou, "eou_wait": latency.eou_wait,
+        "llm_ttft": latency.ttft, "tts": latency.tts, "tts_first_byte": latency.ttfb, "realtime": latency.realtime,
     }  # fmt: skip
     return _given({f"turnlog.latency.{part}_ms": _typed(float, value) for part, value in measured.items()})
 

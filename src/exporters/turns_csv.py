@@ -18,6 +18,7 @@ COLUMNS = (
     "session_id", "turn", "turn_id", "opened_at", "user_speech", "agent_speech",
     "e2e_ms", "stt_ms", "eou_ms", "llm_ttft_ms", "tts_ms", "tts_first_byte_ms", "realtime_ms",
     "user_speech_ms", "agent_speech_ms", "interrupted", "tools", "errors", "fallbacks",
+    "eou_wait_ms",
 )  # fmt: skip
 """New ones come last, so that who counts columns is not misled."""
 
@@ -38,6 +39,7 @@ def _cells(session_id: str, turn: Turn, found: Latency) -> Iterable[object]:
         found.e2e, found.stt, found.eou, found.ttft, found.tts, found.ttfb, found.realtime,
         turn.user_speech_duration, turn.agent_speech_duration, "true" if turn.is_interrupted else "false",
         len(turn.function_tool_metrics) + len(turn.mcp_tool_metrics), len(turn.errors), len(turn.fallback_events),
+        found.eou_wait,
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from projections import rules as rule_sets
 from projections.containment import contained
 from projections.fold import begin, fold
 from projections.model import Session, Turn, turn_dict
-from projections.response import response, response_dict
+from projections.response import response, response_dict, wait_seconds
 from projections.rules import VIDEOSDK_1_0, Rules
 from projections.span import identities
 from projections.state import (
@@ -32,7 +32,7 @@ from projections.state import (
     SpanFailure,
     State,
 )
-from projections.timing import answering
+from projections.timing import answering, milliseconds
 
 
 class Call(NamedTuple):
@@ -135,6 +135,8 @@ class Latency(NamedTuple):
     """The sum of the parts, as `projections.timing.e2e` makes it."""
     stt: float | None
     eou: float | None
+    eou_wait: float | None
+    """How long the agent then waited for the user to go on; a part of the sum since ``eou_wait_in_e2e``."""
     ttft: float | None
     """LLM: time to first token."""
     tts: float | None
@@ -158,6 +160,7 @@ def latency_of(turn: Turn, number: int, rules: str | Rules = VIDEOSDK_1_0) -> La
         e2e=turn.e2e_latency,
         stt=stt.stt_latency if stt else None,
         eou=eou.eou_latency if eou else None,
+        eou_wait=(milliseconds(wait_seconds(eou)) or None) if eou else None,
         ttft=llm.llm_ttft if llm else None,
         tts=tts.tts_latency if tts else None,
         ttfb=tts.ttfb if tts else None,

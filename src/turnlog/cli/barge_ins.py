@@ -105,7 +105,9 @@ def _show(console: Console, sessions: int, found: list[tuple[str, BargeIn]]) -> 
         return
     table = Table()
     for column in ("session", "kind", "at", "yield", "overlap", "had said", "not said"):
-        table.add_column(column, justify="right" if column in ("at", "yield", "overlap") else "left", no_wrap=True)
+        numeric = column in ("at", "yield", "overlap")
+        width = 8 if numeric else 9 if column == "kind" else None  # what was said gives way
+        table.add_column(column, justify="right" if numeric else "left", no_wrap=True, min_width=width)
     table.caption = "milliseconds; ≥: nobody said when the agent fell silent; ~: estimated"
     for name, record in found:
         least = "≥ " if record.yield_ms is not None and not record.silent_known else ""

@@ -51,6 +51,8 @@ def show_call(
         _show_logs(console, [line for line in call.logs if line.turn_id == turn.turn_id], begin, all_logs)
     if only is not None:
         return
+    for error in call.clock_errors:
+        console.print(f"[yellow]clock error at event {error.at}: {escape(error.what)} would be {error.ms:,.1f} ms[/]")
     for discarded in call.discarded:
         console.print(f"[dim]discarded at event {discarded.at}: {discarded.reason}[/]")
     _show_barge_ins(console, [record for found, record in in_turns if found is None])
@@ -73,13 +75,14 @@ def _table(turns: list[tuple[str, Turn]], width: int, rules: str) -> Table:
     table.add_column("turn", no_wrap=True)
     table.add_column("user", no_wrap=True)
     table.add_column("agent", no_wrap=True)
-    for name in ["E2E", "STT", "EOU", "LLM", "TTS", *(["realtime"] if with_realtime else [])]:
+    for name in ["E2E", "STT", "EOU", "wait", "LLM", "TTS", *(["realtime"] if with_realtime else [])]:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    words = min(48, max(8, (width - 68) // 2))
-    table.caption = "milliseconds; LLM: first token, TTS: first byte, E2E: as the rules add up"
+    words = min(48, max(8, (width - 76) // 2))
+    table.caption = "milliseconds; wait: for more words, LLM: first token, TTS: first byte, E2E: as the rules add up"
     for name, turn, found in rows:
-        parts = [found.e2e, found.stt, found.eou, found.ttft, found.tts if found.tts is not None else found.ttfb]
+        tts = found.tts if found.tts is not None else found.ttfb
+        parts = [found.e2e, found.stt, found.eou, found.eou_wait, found.ttft, tts]
         parts += [found.realtime] if with_realtime else []
         numbers = ["–" if part is None else f"{part:,.0f}" for part in parts]
         marks = ["[red]interrupted[/]"] if turn.is_interrupted else []
