@@ -26,6 +26,7 @@ class Mutant(NamedTuple):
 MIGRATION = "migrations/versions/0002_origins.py"
 WRITER = "src/eventstore/writer.py"
 SQL = "src/eventstore/sqlite_store.py"
+CARRY = "src/projections/handlers/carry_over.py"
 TURN = "src/projections/handlers/turn.py"
 DELIVERY = "src/exporters/delivery.py"
 MUTANTS = [
@@ -230,11 +231,17 @@ MUTANTS = [
     Mutant("src/projections/timing.py", "round(seconds * 1000, 4)", "round(seconds * 1000, 3)", "test_conformance.py"),
     Mutant(
         "src/projections/span.py",
-        "int((now - start_time) * 1_000_000_000)",
-        "round((now - start_time) * 1e9)",
+        "int((now - time) * 1_000_000_000)",
+        "round((now - time) * 1e9)",
         "test_conformance.py",
     ),
-    Mutant(TURN, "if len(turn.vad_metrics) >= 2:", "if len(turn.vad_metrics) >= 3:", "test_conformance.py"),
+    Mutant(CARRY, "if len(turn.vad_metrics) >= 2:", "if len(turn.vad_metrics) >= 3:", "test_conformance.py"),
+    Mutant(CARRY, "is not None and start > answer]", "is not None]", "test_corrected.py"),
+    Mutant(CARRY, "vads[-1].user_speech_end_time = end", "pass", "test_corrected.py::test_each_recorded"),
+    Mutant(CARRY, "turn.vad_metrics += carried.vad", "pass", "test_corrected.py::test_each_utterance"),
+    Mutant(TURN, "        fall_silent(s, turn, now)\n", "        pass\n", "test_rules.py"),
+    Mutant("src/projections/clock_errors.py", '("llm_ttft", "llm_duration")', '("llm_ttft",)', "test_corrected.py"),
+    Mutant("src/projections/fold.py", "perf_ns += shift_ns", "pass", "test_corrected.py::test_an_agent_that_restarts"),
     Mutant(
         DELIVERY, "store.ledger.move(cursor)\n            sent", "sent", "test_delivery.py::test_all_is_delivered_once"
     ),

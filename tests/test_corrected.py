@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -31,33 +30,38 @@ from turnlog.recordings import events_of, read_recordings
 RECORDED = [events_of(*found) for found in read_recordings(FIXTURES / "recordings.jsonl.gz")]
 
 
-def voices(made: list[Event]) -> Counter[float]:
-    """When the user began to speak, as the hooks alone tell it, by an account of its own."""
-    found: Counter[float] = Counter()
-    speaking, own, holds, first = False, False, 0, made[0]
-    zero = {}
+def voices(made: list[Event]) -> list[list[float]]:
+    """When the user spoke, as the hooks alone tell it, by an account of its own: a start, then any ends of it."""
+    found: list[list[float]] = []
+    speaking = own = False
+    zero: dict[str, int] = {}
     for event in made:
-        behind = event.wall_ns - event.perf_ns - (first.wall_ns - first.perf_ns)
-        shift_ns = zero.setdefault(event.origin, behind)
+        behind = event.wall_ns - event.perf_ns - (made[0].wall_ns - made[0].perf_ns)
+        time = (event.perf_ns + zero.setdefault(event.origin, behind)) / 1e9
         args = decode(event)
         if event.hook == "set_local_vad_user_speech":
             own = bool(args["owns"])
-        elif event.hook in ("on_user_speech_start", "on_user_speech_end"):
-            if own and not args.get("local_vad"):
-                continue
-            if event.hook == "on_user_speech_start" and not speaking:
-                found[(event.perf_ns + shift_ns) / 1e9] += 1
-            speaking = event.hook == "on_user_speech_start"
+        elif event.hook in ("on_user_speech_start", "on_user_speech_end") and (args.get("local_vad") or not own):
+            starts = event.hook == "on_user_speech_start"
+            if starts and not speaking:
+                found.append([time])
+            elif found and not starts:
+                found[-1].append(time)
+            speaking = starts
         elif event.hook == "finalize_session":
             speaking = False
-    assert holds == 0
     return found
 
 
-def heard(state: State) -> Counter[float]:
+def heard(state: State) -> list[tuple[float, float | None]]:
+    """The same, from the turns."""
     turns = [*state.turns, *(discarded.turn for discarded in state.discarded), *([state.turn] if state.turn else [])]
     entries = [vad for turn in turns for vad in turn.vad_metrics] + state.carried.vad
-    return Counter(vad.user_speech_start_time for vad in entries if vad.user_speech_start_time is not None)
+    return sorted(
+        (vad.user_speech_start_time, vad.user_speech_end_time)
+        for vad in entries
+        if vad.user_speech_start_time is not None
+    )
 
 
 def folded(made: list[Event]) -> State:
@@ -69,15 +73,16 @@ def folded(made: list[Event]) -> State:
 def test_each_utterance_is_in_exactly_one_turn(made: list[Event]) -> None:
     """Break: in handlers/carry_over.py, `_divide`, leave the VAD entries where they are as well; or in handlers/vad.py,
     end nothing that was carried."""
-    if made:
-        state = folded(made)
-        if not state.raised:
-            assert heard(state) == voices(made)
+    state = folded(made)
+    if not state.raised:
+        assert [start for start, _end in heard(state)] == [start for start, *_ends in voices(made)]
 
 
 @pytest.mark.parametrize("made", RECORDED, ids=lambda made: made[0].session_id)
 def test_each_recorded_utterance_is_in_exactly_one_turn(made: list[Event]) -> None:
-    assert heard(folded(made)) == voices(made)
+    for (start, end), (began, *ends) in zip(heard(folded(made)), voices(made), strict=True):
+        assert start == began
+        assert end in (ends or [None])
 
 
 def durations(value: Any, path: str = "") -> Iterator[tuple[str, float]]:
@@ -191,6 +196,23 @@ def test_an_agent_that_restarts_goes_on_in_the_sessions_time() -> None:
         )
     assert waits["videosdk-1.0+content_kept"] == (pytest.approx(5.5), 7.0)
     assert waits["videosdk-1.0+content_kept+one_clock"] == (pytest.approx(0.5), pytest.approx(2.0))
+
+
+def test_an_error_outside_of_turns_is_a_span_of_the_session() -> None:
+    """Break: in handlers/fallback.py, trace no error of the session."""
+    log: Log = [
+        (0, "set_traces_flow_manager", {"attached": True}),
+        (0, "traces.start_agent_joined_meeting", {"attributes": {}}),
+        (0, "traces.start_agent_session", {"attributes": {}}),
+        (100, "add_error", {"source": "STT", "message": "gone"}),
+        (200, "traces.agent_meeting_end", {}),
+    ]
+    call = replay(events(log), "corrected")
+    names = {span.id: span.name for span in call.spans}
+    (error,) = [span for span in call.spans if span.status == "ERROR"]
+    assert (error.name, error.status_message) == ("STT Error", "gone")
+    assert error.parent is not None
+    assert names[error.parent] == "Session Started"
 
 
 def test_what_was_said_into_the_last_answer_is_a_turn_of_its_own() -> None:
