@@ -72,7 +72,7 @@ def resolve(trail: Trail, path: str) -> Asked:
     field = found["field"]
     if field is None:
         return Asked(found["turn"], turn, _fate, None, discarded)
-    name = _snake(field)
+    name = field if field in _SUMS else _snake(field)
     if name in _SUMS and not (name == "eou_wait_ms" and field != name):
         wanted = name.replace("_", " ") if name not in ("response_ms", "eou_wait_ms") else name
         return Asked(f"{found['turn']}.{name}", turn, _sum(trail, wanted), None, discarded)

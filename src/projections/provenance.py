@@ -16,7 +16,7 @@ import msgspec
 from eventstore.event import Event
 from projections import rules as rule_sets
 from projections.fold import begin, fold
-from projections.noted import ITEMS, Noted, wrapper
+from projections.noted import ITEMS, Noted, bare, wrapper
 from projections.rules import Rules
 
 
@@ -102,6 +102,8 @@ class Trail:
             self.written.append([])
             self.asked.append([])
             fold(state, [event])
+        self.state.turns = [bare(turn) for turn in self.state.turns]
+        self.state.discarded = [found._replace(turn=bare(found.turn)) for found in self.state.discarded]
 
     # what the wrappers call ------------------------------------------------------------------------------------------
 
@@ -124,7 +126,7 @@ class Trail:
 
     def number_of(self, value: Any) -> int | None:
         """Of an object that was met."""
-        return self._numbers.get(id(value))
+        return self._numbers.get(id(bare(value)))
 
     def note_read(self, number: int, field: str, value: Any) -> None:
         part = self._begun()
