@@ -24,6 +24,10 @@ from projections.timing import PARTS_OF_E2E
 __all__ = ["Explanation", "Named", "Reason", "Switch", "explain", "explain_in", "in_words"]
 
 
+_BEFORE_SUM = frozenset({"tts_metrics", "ttfb", "tts_first_byte_time"})
+"""The last that is looked at to choose the entries that count, before their latencies are added up."""
+
+
 class Named(NamedTuple):
     """An event on which the value hangs."""
 
@@ -121,7 +125,9 @@ def _slice(trail: Trail, reads: list[Read], opened: Write, end: int) -> set[int]
     found.add([Read(TURN, closing, None)], end)
     if end < length:
         found.events.add(end)
-        found.add([read for part in trail.parts[end] for read in part.reads if read.place.field == "holds"], end)
+        for part in trail.parts[end]:
+            if part.closes is not None:
+                found.add(found.reads_for_end(part), end)
     for read in reads:
         found.add([read], length if _of_session(trail, read.place) else min(end + 1, length))
     origins = {event.origin for event in trail.events}
@@ -201,8 +207,8 @@ def _reason(trail: Trail, names: _Names, made: set[int], seen: set[Place], read:
             again = [r for r in trail.reads_of(chained.part) if r.place == place and r.moment < chained.moment]
             chained = trail.writer(place, again[-1].moment) if again else None
     if place.field == "e2e_latency":  # other numbers that are looked at on the way are no parts of it
-        parts = [r for r in before if r.place.field in PARTS_OF_E2E]
-        before = parts or before
+        last = max((n for n, r in enumerate(before) if trail.name(r.place) in _BEFORE_SUM), default=-1)
+        before = [r for r in before[last + 1 :] if r.place.field in PARTS_OF_E2E]
     under = [_reason(trail, names, made, seen, r) for r in _numbers(before, seen)]
     return Reason(path, read.value, at, rule_of(trail.events[at].hook), under)
 

@@ -8,12 +8,14 @@ This is coarse, by the name of the field, and errs on the side of too many.
 from __future__ import annotations
 
 import dis
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
 from projections.handlers import HANDLERS
+from projections.handlers.session import _reset as reset_all
 
 _MUTATORS = frozenset(
     {"append", "extend", "insert", "pop", "remove", "clear", "update", "setdefault", "sort", "reverse", "popitem"}
@@ -44,6 +46,21 @@ def footprint(hook: str) -> Footprint:
 
 
 @cache
+def once(hook: str) -> frozenset[str]:
+    """Fields that a hook assigns at one place in the code, in the handler itself: what comes after has no say in them."""
+    bare, with_args, _version = HANDLERS[hook]
+    handler: Any = bare or with_args
+    stored: Counter[str] = Counter()
+    for function in _called(handler, _OPENS | _CLOSES):
+        for code in _codes(function.__code__):
+            stored.update(now.argval for now in dis.get_instructions(code) if now.opname == "STORE_ATTR")
+            if "setattr" in code.co_names:
+                return frozenset()
+    own = {now.argval for now in dis.get_instructions(handler) if now.opname == "STORE_ATTR"}
+    return frozenset(name for name in own if stored[name] == 1)
+
+
+@cache
 def opening() -> frozenset[str]:
     """Fields that the opening of a turn may assign."""
     start: Any = HANDLERS["start_turn"][0]
@@ -55,6 +72,18 @@ def closing() -> frozenset[str]:
     """Fields that the end of a turn may assign."""
     complete: Any = HANDLERS["complete_turn"][0]
     return _written(_called(complete, _OPENS | _TELL))
+
+
+@cache
+def aside(function: FunctionType) -> frozenset[str]:
+    """Fields that one function and those that it calls assign."""
+    return _written(_called(function))
+
+
+@cache
+def resetting() -> frozenset[str]:
+    """Fields that the end of a session resets (switch ``finalize_resets``), whatever they are."""
+    return _written([reset_all])
 
 
 def _called(function: FunctionType, leaving_out: frozenset[str] = frozenset()) -> list[FunctionType]:

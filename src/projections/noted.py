@@ -21,6 +21,7 @@ _BOOKKEEPING = frozenset(
         "at", "origin", "last_seq", "seqs", "session_name", "wall_ns", "epoch_ns", "turn_has_session", "spans_wanted",
         "signals_wanted", "turns", "discarded", "interruptions", "payloads", "payloads_at", "emits", "playground",
         "spans", "span_failures", "logs", "raised", "clock_errors", "shift_ns", "shifts_ns",
+        "total_interruptions",
     }
 )  # fmt: skip
 """Of the state: the event at hand, and what came out. No turn's number is made of them."""
@@ -34,6 +35,7 @@ class Notes(Protocol):
     def note_write(self, number: int, field: str, value: Any) -> None: ...
     def note_switch(self, switch: str) -> None: ...
     def note_decision(self) -> None: ...
+    def note_end(self) -> None: ...
     def note_told(self) -> None: ...
 
 
@@ -92,6 +94,8 @@ class NotedState(NotedStruct):
         return NotedStruct.__getattr__(self, field)
 
     def __setattr__(self, field: str, value: Any) -> None:
+        if field == "turn_has_session" and value is True:
+            self._notes.note_end()
         if field in _BOOKKEEPING or field == "total_turns":
             setattr(self._raw, field, bare(value))
         else:

@@ -7,8 +7,10 @@ event at hand. Nothing here knows a rule; what it must know of how a turn is ope
 from __future__ import annotations
 
 import dataclasses
+import sys
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
+from types import CodeType, FrameType, FunctionType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -16,8 +18,11 @@ import msgspec
 from eventstore.event import Event
 from projections import rules as rule_sets
 from projections.fold import begin, fold
+from projections.clock_errors import take_negatives
+from projections.handlers.agent_voice import fall_silent
 from projections.noted import ITEMS, Noted, bare, wrapper
 from projections.rules import Rules
+from projections.timing import end_timeline, ensure_open_timeline, ensure_timeline, label_timeline, start_timeline
 
 
 class Place(NamedTuple):
@@ -33,6 +38,10 @@ class Read(NamedTuple):
     moment: int
     """Counts reads and writes."""
     value: Any
+
+
+    aside: str | None = None
+    """The function of `ASIDES` that made it."""
 
 
 class Write(NamedTuple):
@@ -60,6 +69,8 @@ class Part:
     closes: int | None = None
     """The turn that ends in it."""
     reads: list[Read] = dataclasses.field(default_factory=list)
+    ending: int | None = None
+    """How many reads there were when it was certain that the turn ends."""
     decided: int | None = None
     """How many reads there were before it was asked whether the turn is kept."""
     told: bool = False
@@ -136,7 +147,7 @@ class Trail:
         if number == 0 and field == "turn" and part.opens is not None:  # the turn is open, and the event goes on
             part = self._part = Part(part.at, part.after)
             self.parts[-1].append(part)
-        part.reads.append(Read(Place(number, field), self._moment, value))
+        part.reads.append(Read(Place(number, field), self._moment, value, _aside(sys._getframe(2))))
 
     def note_write(self, number: int, field: str, value: Any) -> None:
         self._moment += 1
@@ -156,6 +167,11 @@ class Trail:
         part = self._begun()
         if part.opens is None:
             part.decided = len(part.reads)
+
+    def note_end(self) -> None:
+        """The open turn ends, whatever comes."""
+        part = self._begun()
+        part.ending = len(part.reads)
 
     def note_told(self) -> None:
         self._part.told = self._part.decided is not None
@@ -208,6 +224,27 @@ class Trail:
     def reads_of(self, part: Part | None) -> list[Read]:
         """Of the part and of those it goes on from."""
         return [] if part is None else self.reads_of(part.after) + part.reads
+
+
+ASIDES: dict[CodeType, FunctionType] = {
+    function.__code__: function
+    for function in (
+        start_timeline, end_timeline, ensure_timeline, ensure_open_timeline, label_timeline, fall_silent, take_negatives
+    )
+}  # fmt: skip
+"""They say nothing to who calls them, so that what they read matters only to what they write."""
+
+
+def _aside(frame: FrameType | None) -> str | None:
+    """Which of these functions reads, the outermost; between it and us are a few frames."""
+    found = None
+    for _ in range(9):
+        if frame is None:
+            break
+        if frame.f_code in ASIDES:
+            found = ASIDES[frame.f_code].__name__
+        frame = frame.f_back
+    return found
 
 
 def plain(value: Any) -> Any:

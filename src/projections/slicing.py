@@ -16,11 +16,12 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-from projections.footprints import closing, footprint, opening
-from projections.provenance import Part, Place, Read, Trail, Write
+from projections.footprints import aside, closing, footprint, once, opening, resetting
+from projections.provenance import ASIDES, Part, Place, Read, Trail, Write
 from projections.state import State
 
 TURN = Place(0, "turn")
+_USER_SPEAKING = Place(0, "user_speaking")
 _CARRIED = frozenset(
     {
         "carried",
@@ -40,6 +41,9 @@ _ENTRIES = frozenset({"stt_metrics", "eou_metrics", "vad_metrics"})
 """With these of the above a turn begins, and with nothing else of it."""
 _RESET: dict[str, Any] = {"user_speaking": False, "agent_speaking": False, "stt_start": None}
 """The end of a turn sets these to this, or leaves them."""
+_ASIDE_WRITES = {function.__name__: aside(function) for function in ASIDES.values()}
+_OF_ONE = "take_negatives"
+"""It looks at many numbers, and each has a say in itself alone."""
 _AT_OPENING = _CARRIED | {"told_at", "turn_has_session"}
 """The opening of a turn sets these whatever was before."""
 
@@ -52,7 +56,7 @@ class Slice:
         self.events: set[int] = set()
         self._waiting: list[tuple[Place, int, int]] = []
         self._done: dict[tuple[Place, int], int] = {}
-        self._whole: set[int] = set()
+        self._whole: set[tuple[int, str]] = set()
         self._by_hook: dict[str, list[int]] = defaultdict(list)
         for at, event in enumerate(trail.events):
             self._by_hook[event.hook].append(at)
@@ -79,7 +83,7 @@ class Slice:
         if at > done:
             self._done[key] = at
             for candidate in self._could(place, moment, max(since, done - 1), at):
-                self._name_whole(candidate)
+                self._name_whole(candidate, place)
 
     def _last(self, place: Place, moment: int) -> Write | None:
         """The last write that matters."""
@@ -101,7 +105,9 @@ class Slice:
         """What was read to write that, or could have kept it from being written or made it another."""
         trail, part, name = self.trail, write.part, self.trail.name(place)
         if place == TURN and write.value is None:
-            return [read for read in trail.reads_of(part) if read.place.field == "holds"]
+            return self.reads_for_end(part)
+        if trail.rules.finalize_resets and trail.events[part.at].hook == "finalize_session" and name in resetting():
+            return []
         if part.opens is not None:
             before = trail.reads_of(part.after)
             if place == TURN or name not in opening() or (name in _AT_OPENING and write.place != place):
@@ -111,9 +117,37 @@ class Slice:
             own = part.reads
             return before + [read for read in own if name not in _ENTRIES or trail.name(read.place) in _CARRIED]
         if part.decided is not None and write.read_before <= part.decided and write.place == place:
-            return trail.reads_of(part.after) + part.reads[: part.decided]
-        self._name_first_opening(part)
-        return trail.reads_of(part)
+            return self._without_asides(trail.reads_of(part.after) + part.reads[: part.decided], place)
+        reads = trail.reads_of(part)
+        if place == write.place and part.closes is None and name in once(trail.events[part.at].hook):
+            reads = [read for read in reads if read.moment < write.moment]
+        else:
+            self._name_first_opening(part)
+        return self._without_asides(reads, place)
+
+    def _without_asides(self, reads: list[Read], place: Place | None) -> list[Read]:
+        """Those that can matter to a place: not what was read by a function that writes other things."""
+        names = {self.trail.name(read.place) for read in reads if read.aside is None}
+        names |= {self.trail.name(place)} if place is not None else set()
+        kept = {function for function in _ASIDE_WRITES if _ASIDE_WRITES[function] & names}
+        return [
+            read
+            for read in reads
+            if read.aside is None or read.place == place or (read.aside in kept and read.aside != _OF_ONE)
+        ]
+
+    def reads_for_end(self, part: Part) -> list[Read]:
+        """What could have kept a turn from being ended: mostly nothing, a hold, or a user who goes on speaking."""
+        trail = self.trail
+        reads = trail.reads_of(part.after) + part.reads[: part.ending]
+        if not trail.rules.speech_goes_on or trail.events[part.at].hook == "finalize_session":
+            return [read for read in reads if read.place.field == "holds"]
+        begin = part.reads[0].moment
+        write = trail.writer(_USER_SPEAKING, begin)
+        if write is None or write.value is False:
+            silent = Read(_USER_SPEAKING, begin, False)
+            return [silent, *(read for read in reads if read.place.field == "holds")]
+        return reads
 
     def _name_first_opening(self, part: Part) -> None:
         """Of two turns or more, only the first is kept whatever is in it; one opening before is enough."""
@@ -125,14 +159,16 @@ class Slice:
         self.events.add(first.part.at)
         self._later(self.trail.reads_of(first.part.after), first.part.at)
 
-    def _name_whole(self, at: int) -> None:
-        """An event that could have done something else: all that it read."""
+    def _name_whole(self, at: int, place: Place) -> None:
+        """An event that could have written the place: all that it read, but for other things."""
         self.events.add(at)
-        if at not in self._whole:
-            self._whole.add(at)
-            for part in self.trail.parts[at]:
-                self._later(part.reads, at)
-                self._name_first_opening(part)
+        name = self.trail.name(place)
+        if (at, name) in self._whole:
+            return
+        self._whole.add((at, name))
+        for part in self.trail.parts[at]:
+            self._later(self._without_asides(part.reads, place), at)
+            self._name_first_opening(part)
 
     # who could have? -------------------------------------------------------------------------------------------------
 
@@ -145,7 +181,7 @@ class Slice:
         shared = place.object == 0 or name in _CARRIED
         for hook, events in self._by_hook.items():
             foot = footprint(hook)
-            if name in foot.writes:
+            if name in foot.writes and (trail.rules.finalize_resets or hook != "finalize_session"):
                 found += _between(events, since, at)
             elif foot.closes and name in closing():
                 found += [e for e in _between(events, since, at) if self._end_could(place, name, moment, e)]
@@ -170,6 +206,8 @@ class Slice:
     def _end_could(self, place: Place, name: str, moment: int, at: int) -> bool:
         """Whether the end of a turn, at an event, could have changed the place."""
         trail = self.trail
+        if place == _USER_SPEAKING and trail.rules.speech_goes_on and trail.events[at].hook != "finalize_session":
+            return False
         if place.object == 0 and name in _RESET:
             write = trail.writer(place, moment)
             return bool((write.value if write else _initial(name)) != _RESET[name])
@@ -188,7 +226,7 @@ class Slice:
                 continue
             begin = part.reads[0].moment if part.reads else part.at
             places = [Place(0, "told_at")] if rules.barge_in_moves_on else [Place(part.closes, "is_interrupted")]
-            places += [Place(0, "user_speaking")] if rules.speech_goes_on else []
+            places += [_USER_SPEAKING] if rules.speech_goes_on else []
             for place in places:
                 write = self.trail.writer(place, begin)
                 if write is not None and write.place == place and write.value not in (None, False):
