@@ -39,7 +39,8 @@ _CARRIED = frozenset(
 """What a turn leaves to the next one: empty once that is opened."""
 _ENTRIES = frozenset({"stt_metrics", "eou_metrics", "vad_metrics"})
 """With these of the above a turn begins, and with nothing else of it."""
-_RESET: dict[str, Any] = {"user_speaking": False, "agent_speaking": False, "stt_start": None}
+_PENDING = "pending_user_start"
+_RESET: dict[str, Any] = {"user_speaking": False, "agent_speaking": False, "stt_start": None, _PENDING: None}
 """The end of a turn sets these to this, or leaves them."""
 _ASIDE_WRITES = {function.__name__: aside(function) for function in ASIDES.values()}
 _OF_ONE = "take_negatives"
@@ -89,7 +90,7 @@ class Slice:
         """The last write that matters."""
         trail, name = self.trail, self.trail.name(place)
         write = trail.writer(place, moment)
-        if name in _RESET and place.object == 0:
+        if self._resets(name) and place.object == 0:
             while write is not None and write.part.closes is not None:
                 before = trail.writer(place, write.moment)
                 if write.value != (before.value if before else _initial(name)):
@@ -117,7 +118,11 @@ class Slice:
             own = part.reads
             return before + [read for read in own if name not in _ENTRIES or trail.name(read.place) in _CARRIED]
         if part.decided is not None and write.read_before <= part.decided and write.place == place:
-            return self._without_asides(trail.reads_of(part.after) + part.reads[: part.decided], place)
+            reads = trail.reads_of(part.after) + part.reads[: part.decided]
+            hook = trail.events[part.at].hook
+            if part.ending is not None and (not footprint(hook).writes or hook == "finalize_session"):
+                reads = self.reads_for_end(part) + part.reads[part.ending : part.decided]
+            return self._without_asides(reads, place)
         reads = trail.reads_of(part)
         if place == write.place and part.closes is None and name in once(trail.events[part.at].hook):
             reads = [read for read in reads if read.moment < write.moment]
@@ -208,11 +213,27 @@ class Slice:
         trail = self.trail
         if place == _USER_SPEAKING and trail.rules.speech_goes_on and trail.events[at].hook != "finalize_session":
             return False
-        if place.object == 0 and name in _RESET:
+        if place.object == 0 and self._resets(name):
             write = trail.writer(place, moment)
-            return bool((write.value if write else _initial(name)) != _RESET[name])
+            if (write.value if write else _initial(name)) != _RESET[name]:
+                return True
+            return name == _PENDING and not self._silent_at(at)
         if name in _CARRIED:
             return not self._nothing_left(at)
+        return True
+
+    def _resets(self, name: str) -> bool:
+        return name in _RESET and (name != _PENDING or self.trail.rules.noise_keeps_its_start)
+
+    def _silent_at(self, at: int) -> bool:
+        """Whether the user was silent, and why: then noise that is discarded leaves no start of speech."""
+        reads = next((part.reads for part in self.trail.parts[at] if part.reads), None)
+        if reads is None:
+            return False
+        write = self.trail.writer(_USER_SPEAKING, reads[0].moment)
+        if write is not None and write.value is not False:
+            return False
+        self._waiting.append((_USER_SPEAKING, reads[0].moment, at))
         return True
 
     def _nothing_left(self, at: int) -> bool:
