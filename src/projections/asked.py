@@ -11,10 +11,12 @@ import msgspec
 
 from eventstore.errors import TurnlogError
 from projections import model
+from projections.handlers.turn import has_content, is_meaningful
 from projections.measures import TurnMeasures
 from projections.model import Turn
 from projections.provenance import Trail
 from projections.response import NAMES, response
+from projections.rules import Rules
 
 
 class UnknownPath(TurnlogError):
@@ -49,7 +51,8 @@ _MEASURES = {
     "stt_preflight_ms": "stt_preflight_latency", "eou_ms": "eou_latency", "kb_ms": "kb_retrieval_latency",
     "llm_ttft_ms": "llm_ttft", "llm_ms": "llm_duration", "tts_ms": "tts_latency", "tts_first_byte_ms": "ttfb",
     "realtime_ms": "realtime_ttfb", "user_speech_ms": "user_speech_duration", "interrupted": "is_interrupted",
-    "agent_speech_ms": "agent_speech_duration", "cached_tokens": "prompt_cached_tokens", "stt_tokens": "stt_total_tokens",
+    "agent_speech_ms": "agent_speech_duration", "cached_tokens": "prompt_cached_tokens",
+    "stt_tokens": "stt_total_tokens",
     "realtime_input_tokens": "realtime_input_tokens", "realtime_tokens": "realtime_total_tokens",
     "false_interruption": "interruption_metrics.is_false_interrupt", "errors": "errors", "fallbacks": "fallback_events",
     "tools": "function_tool_metrics", "ttft": "llm_ttft",
@@ -71,7 +74,7 @@ def resolve(trail: Trail, path: str) -> Asked:
     turn, discarded = _turn(trail, found["turn"])
     field = found["field"]
     if field is None:
-        return Asked(found["turn"], turn, _fate, None, discarded)
+        return Asked(found["turn"], turn, _fate(trail.rules), None, discarded)
     name = field if field in _SUMS else _snake(field)
     if name in _SUMS and not (name == "eou_wait_ms" and field != name):
         wanted = name.replace("_", " ") if name not in ("response_ms", "eou_wait_ms") else name
@@ -142,10 +145,17 @@ def _from_front(turn: Any, steps: list[str | int]) -> str:
     return path
 
 
-def _fate(turn: Any) -> Any:
-    from projections.handlers.turn import is_meaningful
+def _fate(rules: Rules) -> Callable[[Any], str]:
+    """What decides whether a turn is kept; the first of a session is, whatever is in it."""
 
-    return "kept: something was measured in it" if is_meaningful(turn) else "nothing was measured in it"
+    def question(turn: Any) -> str:
+        if is_meaningful(turn):
+            return "something was measured in it"
+        if rules.content_kept and has_content(turn):
+            return "something was said or done in it"
+        return "nothing was said or done in it" if rules.content_kept else "nothing was measured in it"
+
+    return question
 
 
 def _sum(trail: Trail, name: str) -> Callable[[Any], float | None]:

@@ -6,7 +6,7 @@ cannot say anything else than the rules do.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple
 
 from eventstore.codec import clocks
@@ -14,7 +14,6 @@ from eventstore.event import Event
 from projections.asked import resolve
 from projections.handlers import HANDLERS
 from projections.in_words import in_words
-from projections.model import Turn
 from projections.noted import ITEMS
 from projections.provenance import Place, Read, Trail, Write
 from projections.rules import SWITCHES, VIDEOSDK_1_0, Rules
@@ -81,9 +80,9 @@ class Explanation(NamedTuple):
 def explain(events: Iterable[Event], path: str, rules: str | Rules = VIDEOSDK_1_0) -> Explanation:
     """Explain the value at ``path``, as ``turns[6].e2e_latency`` or ``turns[6].stt_metrics[0].stt_latency``.
 
-    Turns are counted from 0, as in `Call.turns`; ``discarded[0]`` and ``current_turn`` have the same fields. A field may
-    also be one of `projections.measures` (``e2e_ms``, ``response_ms``), one of the payload (``e2eLatency``), or a
-    component's alone (``stt_latency``), of which the last entry counts. A turn alone is explained by what came of it.
+    Turns are counted from 0, as in `Call.turns`; ``discarded[0]`` and ``current_turn`` have the same fields. A field
+    may also be one of `projections.measures` (``e2e_ms``, ``response_ms``), one of the payload (``e2eLatency``), or a
+    component's alone (``stt_latency``), of which the last entry counts. Without a field it is why the turn was kept.
 
     The explanation is complete: an event that it does not name may have been at another time, with the canonical order
     of the events kept, or with other arguments, or not at all; one such event or all of them: the value stays. Turns
@@ -103,15 +102,15 @@ def explain_in(trail: Trail, path: str) -> Explanation:
     end = next((part.at for parts in trail.parts for part in parts if part.closes == number), len(trail.events))
     slice_ = _slice(trail, reads, opened, end)
     names = _Names(trail)
-    made: set[int] = set()
+    made: dict[int, int] = {}
     why = _why(trail, names, made, asked.path, value, reads, asked.leaf)
     return Explanation(
         path=asked.path,
         value=value,
         rule=why.rule,
-        switches=_switches(trail, sorted(made)),
+        switches=_switches(trail, made),
         why=why,
-        events=[_named(trail, at, opened.part.at, at in made) for at in sorted(slice_ | made)],
+        events=[_named(trail, at, opened.part.at, at in made) for at in sorted(slice_ | set(made))],
         discarded=asked.discarded,
     )
 
@@ -129,20 +128,12 @@ def _slice(trail: Trail, reads: list[Read], opened: Write, end: int) -> set[int]
             if part.closes is not None:
                 found.add(found.reads_for_end(part), end)
     for read in reads:
-        found.add([read], length if _of_session(trail, read.place) else min(end + 1, length))
+        found.add([read], length if trail.under(read.place, "session") else min(end + 1, length))
     origins = {event.origin for event in trail.events}
     if trail.rules.one_clock and len(origins) > 1:  # their clocks are laid beside each other by their first events
         for origin in origins:
             found.events.add(next(at for at, event in enumerate(trail.events) if event.origin == origin))
     return found.events
-
-
-def _of_session(trail: Trail, place: Place | None) -> bool:
-    while place is not None:
-        if place == (0, "session"):
-            return True
-        place = trail.found_in[place.object]
-    return False
 
 
 class _Names:
@@ -179,7 +170,7 @@ class _Names:
 
 
 def _why(
-    trail: Trail, names: _Names, made: set[int], path: str, value: Any, reads: list[Read], leaf: str | None
+    trail: Trail, names: _Names, made: dict[int, int], path: str, value: Any, reads: list[Read], leaf: str | None
 ) -> Reason:
     """The tree under what was asked: one value, or (``leaf`` None) something reckoned from several."""
     seen: set[Place] = set()
@@ -191,24 +182,25 @@ def _why(
     return Reason(path, value, None, "reckoned from the turn's records", under)
 
 
-def _reason(trail: Trail, names: _Names, made: set[int], seen: set[Place], read: Read) -> Reason:
+def _reason(trail: Trail, names: _Names, made: dict[int, int], seen: set[Place], read: Read) -> Reason:
     place, path = read.place, names.path(read.place)
     seen.add(place)
     write = trail.writer(place, read.moment)
     if write is None:
         return Reason(path, read.value, None, "as it was at the beginning", [])
     at = write.part.at
-    made.add(at)
+    made[at] = max(made.get(at, 0), write.moment)
     before = [r for r in trail.reads_of(write.part) if r.moment < write.moment] if write.place == place else []
     for earlier in [r for r in before if r.place == place]:  # a count, say
         chained = trail.writer(place, earlier.moment)
         while chained is not None and chained.part.at not in made:
-            made.add(chained.part.at)
+            made[chained.part.at] = chained.moment
             again = [r for r in trail.reads_of(chained.part) if r.place == place and r.moment < chained.moment]
             chained = trail.writer(place, again[-1].moment) if again else None
     if place.field == "e2e_latency":  # other numbers that are looked at on the way are no parts of it
         last = max((n for n, r in enumerate(before) if trail.name(r.place) in _BEFORE_SUM), default=-1)
         before = [r for r in before[last + 1 :] if r.place.field in PARTS_OF_E2E]
+    before = [r for r in before if r.aside is None or r.aside == write.aside]
     under = [_reason(trail, names, made, seen, r) for r in _numbers(before, seen)]
     return Reason(path, read.value, at, rule_of(trail.events[at].hook), under)
 
@@ -228,8 +220,9 @@ def rule_of(hook: str) -> str:
     return f"{where}: {said}" if said else where
 
 
-def _switches(trail: Trail, made: Sequence[int]) -> list[Switch]:
-    asked = {switch for at in made for switch, _moment in trail.asked[at]}
+def _switches(trail: Trail, made: dict[int, int]) -> list[Switch]:
+    """``made``: the events, and the moments at which they wrote; what they asked for later was for something else."""
+    asked = {switch for at, wrote in made.items() for switch, moment in trail.asked[at] if moment < wrote}
     return [Switch(name, getattr(trail.rules, name), reason) for name, reason in SWITCHES.items() if name in asked]
 
 
@@ -239,9 +232,3 @@ def _named(trail: Trail, at: int, opened: int, made: bool) -> Named:
     elapsed = (perf_ns - begin[0]) if event.origin == trail.events[opened].origin else clocks(event)[1] - begin[1]
     role: Literal["made it", "could have"] = "made it" if made else "could have"
     return Named(at, event.origin, event.seq, event.hook, perf_ns / 1e9, elapsed / 1e9, role)
-
-
-def turn_of(trail: Trail, turn: Turn) -> int:
-    """Index of the event that opened a turn of the replay."""
-    number = trail.number_of(turn)
-    return next(part.at for parts in trail.parts for part in parts if part.opens == number)

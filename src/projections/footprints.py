@@ -47,7 +47,7 @@ def footprint(hook: str) -> Footprint:
 
 @cache
 def once(hook: str) -> frozenset[str]:
-    """Fields that a hook assigns at one place in the code, in the handler itself: what comes after has no say in them."""
+    """Fields that a hook assigns at one place, in the handler itself: what it reads after that has no say in them."""
     bare, with_args, _version = HANDLERS[hook]
     handler: Any = bare or with_args
     stored: Counter[str] = Counter()
@@ -83,7 +83,8 @@ def aside(function: FunctionType) -> frozenset[str]:
 @cache
 def resetting() -> frozenset[str]:
     """Fields that the end of a session resets (switch ``finalize_resets``), whatever they are."""
-    return _written([reset_all])
+    reset: Any = reset_all
+    return _written([reset])
 
 
 def _called(function: FunctionType, leaving_out: frozenset[str] = frozenset()) -> list[FunctionType]:

@@ -1,4 +1,4 @@
-"""The wrappers of `projections.provenance`: what handlers are given in place of the state, its records, lists and dicts.
+"""The wrappers of `projections.provenance`: what handlers get in place of the state, its records, lists and dicts.
 
 They behave like what they wrap and note what is read and written. What cannot be changed in place, and what an agent
 handed over as JSON, comes as it is.
@@ -85,6 +85,8 @@ class NotedState(NotedStruct):
             return getattr(self._raw, field)
         if field == "rules":
             return NotedRules(self._notes, self._raw.rules)
+        if field == "session":  # there is one, from first to last
+            return self._notes.wrap(self._raw.session, (self._number, field), field)
         if field == "traces":
             self._notes.note_told()
             return self._raw.traces

@@ -17,8 +17,8 @@ import msgspec
 
 from eventstore.event import Event
 from projections import rules as rule_sets
-from projections.fold import begin, fold
 from projections.clock_errors import take_negatives
+from projections.fold import begin, fold
 from projections.handlers.agent_voice import fall_silent
 from projections.noted import ITEMS, Noted, bare, wrapper
 from projections.rules import Rules
@@ -39,7 +39,6 @@ class Read(NamedTuple):
     """Counts reads and writes."""
     value: Any
 
-
     aside: str | None = None
     """The function of `ASIDES` that made it."""
 
@@ -51,6 +50,8 @@ class Write(NamedTuple):
     part: Part
     read_before: int
     """How many reads the part had made."""
+    aside: str | None
+    """As `Read.aside`."""
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -89,6 +90,10 @@ class Trail:
         self.writes: dict[Place, list[Write]] = {}
         self.written: list[list[Write]] = []
         """By each event."""
+        self.began: list[int] = []
+        """The moment at which each event began."""
+        self.owners: dict[int, int] = {}
+        """Of each record, as it stands at the end, the turn that it is in."""
         self.asked: list[list[tuple[str, int]]] = []
         """Switches that each event asked for, with the moment."""
         self.objects: list[Any] = []
@@ -111,10 +116,24 @@ class Trail:
             self._part, self._ended = Part(at), None
             self.parts.append([self._part])
             self.written.append([])
+            self._moment += 1
+            self.began.append(self._moment)
             self.asked.append([])
             fold(state, [event])
         self.state.turns = [bare(turn) for turn in self.state.turns]
         self.state.discarded = [found._replace(turn=bare(found.turn)) for found in self.state.discarded]
+        for turn in [*self.state.turns, *(found.turn for found in self.state.discarded), self.state.turn]:
+            if (number := self.number_of(turn)) is not None:
+                self._own(turn, number)
+
+    def _own(self, value: Any, turn: int) -> None:
+        value = bare(value)
+        if (number := self.number_of(value)) is not None:
+            self.owners[number] = turn
+        if isinstance(value, (list, msgspec.Struct)):
+            fields = value if isinstance(value, list) else [getattr(value, field) for field in value.__struct_fields__]
+            for field in fields:
+                self._own(field, turn)
 
     # what the wrappers call ------------------------------------------------------------------------------------------
 
@@ -131,7 +150,7 @@ class Trail:
             self.objects.append(value)
             self.found_in.append(None if place is None else Place(*place))
             self.met.append(self._moment + 1)
-            self.names.append(name)
+            self.names.append(self.names[Place(*place).object] if name == ITEMS and place else name)
             self._wrappers.append(make(self, number, value))
         return self._wrappers[number]
 
@@ -155,7 +174,7 @@ class Trail:
         if place == (0, "turn"):
             self._turn(value)
         part = self._ended or self._part
-        write = Write(place, self._moment, value, part, len(part.reads))
+        write = Write(place, self._moment, value, part, len(part.reads), _aside(sys._getframe(2)))
         self.writes.setdefault(place, []).append(write)
         self.written[-1].append(write)
 
@@ -217,6 +236,12 @@ class Trail:
         found_in = self.found_in[place.object]
         return None if found_in is None else self.writer(found_in, min(before, self.met[place.object]))
 
+    def under(self, place: Place | None, field: str) -> bool:
+        """Whether a place is that field of the state, or in what is there."""
+        while place is not None and place != (0, field):
+            place = self.found_in[place.object]
+        return place is not None
+
     def name(self, place: Place) -> str:
         """The field's name; of a list's items, that of the list."""
         return self.names[place.object] if place.field == ITEMS else place.field
@@ -226,12 +251,10 @@ class Trail:
         return [] if part is None else self.reads_of(part.after) + part.reads
 
 
-ASIDES: dict[CodeType, FunctionType] = {
-    function.__code__: function
-    for function in (
-        start_timeline, end_timeline, ensure_timeline, ensure_open_timeline, label_timeline, fall_silent, take_negatives
-    )
-}  # fmt: skip
+_FUNCTIONS: tuple[Any, ...] = (
+    start_timeline, end_timeline, ensure_timeline, ensure_open_timeline, label_timeline, fall_silent, take_negatives,
+)  # fmt: skip
+ASIDES: dict[CodeType, FunctionType] = {function.__code__: function for function in _FUNCTIONS}
 """They say nothing to who calls them, so that what they read matters only to what they write."""
 
 

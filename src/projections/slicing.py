@@ -39,6 +39,7 @@ _CARRIED = frozenset(
 """What a turn leaves to the next one: empty once that is opened."""
 _ENTRIES = frozenset({"stt_metrics", "eou_metrics", "vad_metrics"})
 """With these of the above a turn begins, and with nothing else of it."""
+_OF_TURN_ID = frozenset({"session_id", "forgotten"})
 _PENDING = "pending_user_start"
 _RESET: dict[str, Any] = {"user_speaking": False, "agent_speaking": False, "stt_start": None, _PENDING: None}
 """The end of a turn sets these to this, or leaves them."""
@@ -115,7 +116,7 @@ class Slice:
                 return before
             if name in _AT_OPENING:
                 return before
-            own = part.reads
+            own = [read for read in part.reads if name == "turn_id" or read.place.field not in _OF_TURN_ID]
             return before + [read for read in own if name not in _ENTRIES or trail.name(read.place) in _CARRIED]
         if part.decided is not None and write.read_before <= part.decided and write.place == place:
             reads = trail.reads_of(part.after) + part.reads[: part.decided]

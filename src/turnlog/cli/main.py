@@ -17,6 +17,7 @@ from turnlog.cli import (
     conformance,
     deliver,
     diff,
+    explain,
     export,
     log,
     playground,
@@ -36,8 +37,8 @@ app = typer.Typer(
 )
 COMMANDS: list[Callable[..., None]] = [
     calls.demo, log.init, log.sessions, calls.replay, log.events, calls.payloads, calls.schema, calls.spans,
-    stats.stats, check.check, diff.diff, rules.rules, log.tail, record.record, log.recover, playground.playground,
-    trust.verify, trust.seal, trust.forget, trust.retention,
+    stats.stats, check.check, diff.diff, explain.explain, rules.rules, log.tail, record.record, log.recover,
+    playground.playground, trust.verify, trust.seal, trust.forget, trust.retention,
 ]  # fmt: skip
 for command in COMMANDS:
     app.command()(command)
