@@ -22,6 +22,7 @@ from projections.attribution import attributed
 from projections.explain import Reason, explain, explain_in, in_words
 from projections.footprints import closing, footprint, opening
 from projections.handlers.turn import NO_LATENCY
+from projections.measures import TurnMeasures, measures
 from projections.model import Turn
 from projections.provenance import Trail, plain
 from projections.rules import find
@@ -245,6 +246,18 @@ def test_other_names_for_the_same() -> None:
     assert paths == {"turns[1].stt_metrics[0].stt_latency"}
     assert round(explain(events, "turns[1].response_ms").value) == 1133
     assert explain(events, "turns[1].response_ms").why.why[0].path == "turns[1].user_speech_end_time"
+
+
+@pytest.mark.parametrize("session", ["fallback_llm", "realtime_full_s2s_base", "barge_in_vad"])
+def test_every_measure_can_be_explained(session: str) -> None:
+    """Break: in projections/asked.py, ``_MEASURES``, take ``llm_duration`` for ``llm_ttft_ms``."""
+    trail = Trail(RECORDED[session], "videosdk-1.0.30")
+    names = [name for name in TurnMeasures.__struct_fields__ if name.endswith(("_ms", "_tokens", "_characters"))]
+    for n, turn in enumerate(measures(RECORDED[session], "videosdk-1.0.30")):
+        for name in names:
+            value = getattr(turn, name)
+            if value is not None:
+                assert explain_in(trail, f"turns[{n}].{name}").value == pytest.approx(value), name
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ import msgspec
 from eventstore.errors import TurnlogError
 from projections import model
 from projections.handlers.turn import has_content, is_meaningful
-from projections.measures import TurnMeasures
 from projections.model import Turn
 from projections.provenance import Trail
 from projections.response import NAMES, response
@@ -57,7 +56,6 @@ _MEASURES = {
     "false_interruption": "interruption_metrics.is_false_interrupt", "errors": "errors", "fallbacks": "fallback_events",
     "tools": "function_tool_metrics", "ttft": "llm_ttft",
 }  # fmt: skip
-assert set(_MEASURES) - {"ttft"} <= set(TurnMeasures.__struct_fields__)
 _SUMS = ("response_ms", "eou_wait_ms", *(name.replace(" ", "_") for name in NAMES))
 """Reckoned from several fields: the response by the wall and its pieces."""
 _PATH = re.compile(r"(?P<turn>turns\[\d+\]|discarded\[\d+\](\.turn)?|current_turn)(\.(?P<field>.+))?$")

@@ -58,7 +58,7 @@ class Slice:
         self.events: set[int] = set()
         self._waiting: list[tuple[Place, int, int]] = []
         self._done: dict[tuple[Place, int], int] = {}
-        self._whole: set[tuple[int, str]] = set()
+        self._whole: set[tuple[int, Place]] = set()
         self._by_hook: dict[str, list[int]] = defaultdict(list)
         for at, event in enumerate(trail.events):
             self._by_hook[event.hook].append(at)
@@ -112,9 +112,7 @@ class Slice:
             return []
         if part.opens is not None:
             before = trail.reads_of(part.after)
-            if place == TURN or name not in opening() or (name in _AT_OPENING and write.place != place):
-                return before
-            if name in _AT_OPENING:
+            if place == TURN or name not in opening() or name in _AT_OPENING:
                 return before
             own = [read for read in part.reads if name == "turn_id" or read.place.field not in _OF_TURN_ID]
             return before + [read for read in own if name not in _ENTRIES or trail.name(read.place) in _CARRIED]
@@ -168,10 +166,9 @@ class Slice:
     def _name_whole(self, at: int, place: Place) -> None:
         """An event that could have written the place: all that it read, but for other things."""
         self.events.add(at)
-        name = self.trail.name(place)
-        if (at, name) in self._whole:
+        if (at, place) in self._whole:
             return
-        self._whole.add((at, name))
+        self._whole.add((at, place))
         for part in self.trail.parts[at]:
             self._later(self._without_asides(part.reads, place), at)
             self._name_first_opening(part)
