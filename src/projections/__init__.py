@@ -1,5 +1,7 @@
 """What it means: pure functions from a session's events to turns, latencies, payloads, signals and spans."""
 
+from projections.attribution import Attribution, attributed
+from projections.explain import Explanation, explain
 from projections.fold import begin, fold
 from projections.model import Session, Turn, turn_dict
 from projections.replay import (
@@ -20,7 +22,9 @@ from projections.state import Span, State
 
 __all__ = [
     "RULE_SETS",
+    "Attribution",
     "Call",
+    "Explanation",
     "Latency",
     "Rules",
     "Session",
@@ -29,9 +33,11 @@ __all__ = [
     "Turn",
     "UnknownRules",
     "analytics_payloads",
+    "attributed",
     "begin",
     "call_dict",
     "call_of",
+    "explain",
     "fold",
     "interruptions",
     "latency",

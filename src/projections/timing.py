@@ -64,6 +64,15 @@ def label_timeline(turn: Turn, kind: str, text: object, now: float) -> None:
     turn.timeline_event_metrics.append(TimelineEvent(kind, now, text=text))
 
 
+PARTS_OF_E2E = frozenset(
+    {
+        "stt_latency", "eou_latency", "eou_wait_ms", "wait_for_additional_speech_duration", "llm_ttft", "tts_latency",
+        "realtime_ttfb",
+    }
+)  # fmt: skip
+"""The fields that `e2e` adds up."""
+
+
 def answering(turn: Turn, rules: Rules) -> Answering:
     """The entry of each component that counts: the last, or the last with a result when the agent was first heard."""
     if not rules.e2e_of_answer:

@@ -19,6 +19,7 @@ from turnlog.cli import (
     deliver,
     diff,
     digest,
+    explain,
     export,
     log,
     playground,
@@ -38,8 +39,8 @@ app = typer.Typer(
 )
 COMMANDS: list[Callable[..., None]] = [
     calls.demo, log.init, log.sessions, calls.replay, log.events, calls.payloads, calls.schema, calls.spans,
-    barge_ins.barge_ins, stats.stats, check.check, diff.diff, digest.digest, rules.rules, log.tail, record.record,
-    log.recover,
+    barge_ins.barge_ins, stats.stats, check.check, diff.diff, digest.digest, explain.explain, rules.rules, log.tail,
+    record.record, log.recover,
     playground.playground, trust.verify, trust.seal, trust.forget, trust.retention,
 ]  # fmt: skip
 for command in COMMANDS:

@@ -1,0 +1,322 @@
+"""A number names all events on which it hangs: change any other, and it stays."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import orjson
+import pytest
+from hypothesis import assume, given, note, settings
+from hypothesis import strategies as st
+
+from conftest import FIXTURES, Program
+from eventstore import HOOKS, Event
+from projections import begin, fold
+from projections.asked import UnknownPath, resolve
+from projections.attribution import attributed
+from projections.explain import Reason, explain, explain_in, in_words
+from projections.footprints import closing, footprint, opening
+from projections.handlers.turn import NO_LATENCY
+from projections.measures import TurnMeasures, measures
+from projections.model import Turn
+from projections.provenance import Trail, plain
+from projections.rules import find
+from strategies import ARGUMENTS, HOT, JSON, streams
+from turnlog.recordings import events_of, read_recordings
+
+RULES = ["videosdk-1.0", "videosdk-1.0.30", "corrected"]
+RECORDED = {found.name: events_of(place, found) for place, found in read_recordings(FIXTURES / "recordings.jsonl.gz")}
+RECORDS = ("_metrics", "_events")
+SUMS = [".response_ms", ".eou_wait_ms", ".LLM_to_first_token"]
+
+
+def numbers(value: Any, path: str) -> Iterator[str]:
+    """The paths of all numbers, and of what might have been one; but for those in what an agent handed over."""
+    if isinstance(value, msgspec.Struct):
+        for name in value.__struct_fields__:
+            yield from numbers(getattr(value, name), f"{path}.{name}")
+    elif isinstance(value, list) and path.endswith(RECORDS):
+        for n, item in enumerate(value):
+            yield from numbers(item, f"{path}[{n}]")
+    elif value is None or type(value) in (int, float, bool):
+        yield path
+
+
+@st.composite
+def mutated(draw: st.DrawFn, length: int = 120) -> list[Event]:
+    """A stretch of a real call, some of its events gone, twice, or another's."""
+    events = RECORDED[draw(st.sampled_from(sorted(RECORDED)))]
+    begin_ = draw(st.integers(0, max(0, len(events) - length)))
+    window = list(events[begin_ : begin_ + length])
+    for _ in range(draw(st.integers(0, 6))):
+        n = draw(st.integers(0, len(window) - 1))
+        what = draw(st.sampled_from(["drop", "hook", "swap"]))
+        if what == "drop" and len(window) > 2:
+            del window[n]
+        elif what == "hook":
+            window[n] = with_hook(draw, window[n], draw(st.sampled_from(HOT)))
+        elif n:
+            one, two = window[n - 1], window[n]
+            window[n - 1 : n + 1] = [
+                msgspec.structs.replace(two, perf_ns=one.perf_ns, wall_ns=one.wall_ns),
+                msgspec.structs.replace(one, perf_ns=two.perf_ns, wall_ns=two.wall_ns),
+            ]
+    return [msgspec.structs.replace(event, seq=seq) for seq, event in enumerate(window)]
+
+
+def with_hook(draw: st.DrawFn, event: Event, hook: str) -> Event:
+    args = {name: draw(ARGUMENTS.get(name, JSON)) for name in HOOKS[hook].arguments}
+    payload = orjson.dumps(args).decode()
+    return msgspec.structs.replace(event, hook=hook, version=HOOKS[hook].version, payload=payload)
+
+
+@st.composite
+def two_origins(draw: st.DrawFn) -> list[Event]:
+    """The calls of one process, some of them made by another, in this order."""
+    events = draw(streams(max_size=50))
+    seqs: Counter[str] = Counter()
+    found = []
+    for event in events:
+        origin = draw(st.sampled_from("ooop"))
+        found.append(msgspec.structs.replace(event, origin=origin, seq=seqs[origin]))
+        seqs[origin] += 1
+    return found
+
+
+SESSIONS = streams(max_size=60) | mutated() | two_origins()
+
+
+def other(draw: st.DrawFn, event: Event) -> Event | None:
+    """The event as it might have been instead; None if it had not been."""
+    what = draw(st.sampled_from(["gone", "time", "args", "framework"]))
+    if what == "gone":
+        return None
+    if what == "framework":
+        return msgspec.structs.replace(
+            event, hook="framework_event", version=HOOKS["framework_event"].version, payload='{"name":"x","data":{}}'
+        )
+    if what == "args" and HOOKS[event.hook].arguments:
+        return with_hook(draw, event, event.hook)
+    by = draw(st.sampled_from([-(10**10), -(10**8), -1000, 1, 10**6, 10**9, 10**11]))
+    return msgspec.structs.replace(event, perf_ns=max(1, event.perf_ns + by), wall_ns=event.wall_ns + by)
+
+
+def check(draw: st.DrawFn, events: list[Event], rules: str) -> None:
+    trail = Trail(events, rules)
+    turns = turns_of(trail)
+    assume(turns and not trail.state.raised)
+    where = draw(st.sampled_from(sorted(turns)))
+    path = draw(st.sampled_from([*numbers(turns[where], ""), *SUMS]) | st.sampled_from([".e2e_latency", *SUMS]))
+    told = explain_in(trail, where + path)
+    named = {event.at for event in told.events}
+    free = [at for at in range(len(events)) if at not in named]
+    assume(free)
+    chosen = set(free) if draw(st.booleans()) else set(draw(st.lists(st.sampled_from(free), min_size=1, max_size=3)))
+    changed = [other(draw, event) if at in chosen else event for at, event in enumerate(events)]
+    after = Trail([event for event in changed if event is not None], rules)
+    assume(not after.state.raised)
+    note(f"{rules}: {told.path} = {told.value}, opened by {opener(trail, turns[where])}")
+    for at, (event, instead) in enumerate(zip(events, changed, strict=True)):
+        mark = "*" if at in named else "!" if at in chosen else " "
+        became = f" -> {instead and (instead.hook, instead.payload[:80], instead.perf_ns)}" if at in chosen else ""
+        note(f"{at} {mark} {event.origin}{event.seq} {event.perf_ns} {event.hook} {event.payload[:80]}{became}")
+    again = {opener(after, turn): found for found, turn in turns_of(after).items()}
+    assert opener(trail, turns[where]) in again, "the turn is gone"
+    asked = resolve(after, again[opener(trail, turns[where])] + told.path.removeprefix(where))
+    assert repr(after.ask(asked.question, asked.turn)[0]) == repr(told.value)
+
+
+def turns_of(trail: Trail) -> dict[str, Turn]:
+    found = {f"turns[{n}]": turn for n, turn in enumerate(trail.state.turns)}
+    found |= {f"discarded[{n}].turn": discarded.turn for n, discarded in enumerate(trail.state.discarded)}
+    return found | ({} if trail.state.turn is None else {"current_turn": trail.state.turn})
+
+
+def opener(trail: Trail, turn: Turn) -> tuple[str, int]:
+    """The event that opened it."""
+    number = trail.number_of(turn)
+    at = next(part.at for parts in trail.parts for part in parts if part.opens == number)
+    return trail.events[at].origin, trail.events[at].seq
+
+
+@pytest.mark.parametrize("rules", RULES)
+@settings(max_examples=max(20, settings().max_examples // 3))
+@given(data=st.data())
+def test_what_is_not_named_changes_nothing(rules: str, data: st.DataObject) -> None:
+    """Break: in projections/slicing.py, ``_hang``, name no event that could have written."""
+    check(data.draw, data.draw(SESSIONS), rules)
+
+
+@pytest.mark.parametrize("rules", RULES)
+@given(events=SESSIONS)
+def test_taking_notes_changes_nothing(rules: str, events: list[Event]) -> None:
+    """Break: in projections/noted.py, ``NotedList.insert`` or ``append``, store nothing."""
+    noted, s = Trail(events, rules).state, fold(begin(find(rules), spans=False, signals=False), events)
+    assert noted.raised == s.raised
+    assert [plain(turn) for turn in noted.turns] == [plain(turn) for turn in s.turns]
+    assert [plain(d.turn) for d in noted.discarded] == [plain(d.turn) for d in s.discarded]
+    assert plain(noted.turn) == plain(s.turn)
+    assert (noted.user_speaking, noted.holds, noted.pending_user_start) == (
+        s.user_speaking,
+        s.holds,
+        s.pending_user_start,
+    )
+
+
+@pytest.mark.parametrize("rules", RULES)
+@given(events=SESSIONS)
+def test_what_a_hook_writes_its_code_can_write(rules: str, events: list[Event]) -> None:
+    """Break: in projections/footprints.py, ``_fields_of``, count no ``append``."""
+    trail = Trail(events, rules)
+    for at, event in enumerate(events):
+        foot = footprint(event.hook)
+        able = foot.writes | (opening() if foot.opens else set()) | (closing() if foot.closes else set())
+        assert {trail.name(write.place) for write in trail.written[at]} <= able | {"session_start_time"}
+
+
+@given(events=SESSIONS)
+def test_each_event_is_attributed(events: list[Event]) -> None:
+    """Break: in projections/attribution.py, ``_of``, give no reason."""
+    s = fold(begin(find("corrected"), spans=False, signals=False), events)
+    rows = attributed(events, "corrected")
+    assert [(row.origin, row.seq) for row in rows] == [(event.origin, event.seq) for event in events]
+    for row in rows:
+        assert bool(row.why) == (row.to == "nothing")
+        assert row.to != "turn" or 1 <= (row.number or 0) <= len(s.turns)
+        assert row.to != "discarded" or s.discarded[row.number or 0]
+
+
+def test_whose_an_event_is() -> None:
+    """Break: in projections/attribution.py, ``_why``, do not ask whether a turn was open."""
+    calls = [
+        "on_llm_complete", "on_user_speech_start", "on_user_speech_start", "on_llm_first_token", "on_eou_start",
+        "on_eou_complete", "complete_turn", "on_user_speech_start", "complete_turn", "on_user_speech_start",
+        "hold_turn",
+    ]  # fmt: skip
+    rows = attributed(made(calls))
+    assert [(row.to, row.number) for row in rows] == [
+        ("nothing", None), ("turn", 1), ("nothing", None), ("nothing", None), ("turn", 1), ("turn", 1), ("turn", 1),
+        ("discarded", 0), ("discarded", 0), ("open", None), ("session", None),
+    ]  # fmt: skip
+    assert rows[0].why == "no turn was open"
+    assert rows[3].why == "the LLM had not been started in the turn"
+
+
+def made(hooks: list[str]) -> list[Event]:
+    return [
+        Event("s", "o", seq, hook, HOOKS[hook].version, seq * 10**9 + 1, seq * 10**9 + 10**18, "{}")
+        for seq, hook in enumerate(hooks)
+    ]
+
+
+def seqs(reason: Reason) -> Any:
+    return reason.at, [seqs(each) for each in reason.why]
+
+
+def test_a_number_and_its_reasons() -> None:
+    """Break: in projections/explain.py, ``_reason``, follow the reads of the first write."""
+    events = RECORDED["normal_cascading"]
+    found = explain(events, "turns[2].e2eLatency")
+    assert (found.path, round(found.value), found.discarded) == ("turns[2].e2e_latency", 630, None)
+    assert found.rule == "turn.complete_turn"
+    stt, eou, llm, tts = found.why.why
+    assert seqs(stt) == (79, [(78, [])])
+    assert seqs(eou) == (81, [(80, [])])
+    assert seqs(llm) == (87, [(84, [])])
+    assert tts.path == "turns[2].tts_metrics[0].tts_latency"
+    assert round(sum(each.value for each in found.why.why)) == 630
+    assert {switch.name for switch in found.switches if not switch.on} >= {"stt_from_last_interim", "eou_wait_in_e2e"}
+    roles = {event.seq: event.role for event in found.events}
+    assert roles[79] == "made it"
+    assert roles[71] == "could have", "the end of the turn before"
+    assert len(roles) < 45, "neither all of the session nor all of the turn"
+
+
+def test_other_names_for_the_same() -> None:
+    """Break: in projections/asked.py, ``_from_front``, leave the indices as they are."""
+    events = RECORDED["normal_cascading"]
+    paths = {
+        explain(events, f"turns[1].{name}").path for name in ("stt_ms", "sttLatency", "stt_metrics[-1].stt_latency")
+    }
+    assert paths == {"turns[1].stt_metrics[0].stt_latency"}
+    assert round(explain(events, "turns[1].response_ms").value) == 1133
+    assert explain(events, "turns[1].response_ms").why.why[0].path == "turns[1].user_speech_end_time"
+
+
+@pytest.mark.parametrize("session", ["fallback_llm", "realtime_full_s2s_base", "barge_in_vad"])
+def test_every_measure_can_be_explained(session: str) -> None:
+    """Break: in projections/asked.py, ``_MEASURES``, take ``llm_duration`` for ``llm_ttft_ms``."""
+    trail = Trail(RECORDED[session], "videosdk-1.0.30")
+    names = [name for name in TurnMeasures.__struct_fields__ if name.endswith(("_ms", "_tokens", "_characters"))]
+    for n, turn in enumerate(measures(RECORDED[session], "videosdk-1.0.30")):
+        for name in names:
+            value = getattr(turn, name)
+            if value is not None:
+                assert explain_in(trail, f"turns[{n}].{name}").value == pytest.approx(value), name
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("turns[1].e2e_latenc", "did you mean e2e_latency"),
+        ("turns[99].e2e_latency", "it has 5 turns, 0 discarded"),
+        ("turns.e2e_latency", "a path is like"),
+        ("current_turn", "it has 5 turns"),
+        ("turns[1].stt_metrics[7].stt_latency", "the turn has no"),
+    ],
+)
+def test_a_path_that_leads_nowhere(path: str, said: str) -> None:
+    """Break: in projections/asked.py, ``_missing``, return False."""
+    with pytest.raises(UnknownPath, match=re.escape(said)) as raised:
+        explain(RECORDED["normal_cascading"], path)
+    assert "\n" not in str(raised.value)
+
+
+def test_why_a_turn_was_discarded() -> None:
+    """Break: in projections/explain.py, ``explain_in``, leave ``discarded`` out."""
+    found = explain(RECORDED["noise_discarded"], "discarded[0]")
+    assert found.discarded == NO_LATENCY
+    assert found.value == "nothing was measured in it"
+    assert "on_user_speech_start" in {event.hook for event in found.events}
+
+
+def test_a_turn_in_words() -> None:
+    """Break: in projections/in_words.py, ``_wait``, leave the events out."""
+    answered, by_rules = in_words(RECORDED["normal_cascading"], 3)
+    assert answered.startswith("answered after 1,131 ms: EOU wait 500 (on_eou_complete #81 → ")
+    assert "LLM to first token 250 (on_llm_start #84 → on_llm_first_token #87)" in answered
+    assert by_rules == "E2E by the rules 630 ms: STT 181 + EOU 18 + LLM to first token 250 + TTS 181"
+    assert in_words(RECORDED["normal_cascading"], 99) == []
+
+
+def test_a_thousand_events_are_explained_in_few_reads() -> None:
+    """No time is measured: what is named of a turn in the middle of a long call stays small, whatever came before.
+
+    Break: in projections/slicing.py, ``_reads_for``, let the end of a turn hang on all that it read.
+    """
+    trail = Trail(RECORDED["soak_seed1"], "videosdk-1.0")
+    sizes = [len(explain_in(trail, f"turns[{n}].e2e_latency").events) for n in range(len(trail.state.turns))]
+    assert max(sizes) < 90
+
+
+def test_the_command(program: Program) -> None:
+    """Break: in turnlog/cli/explain.py, ``_where``, count turns from 0."""
+    program.run("import", FIXTURES / "recordings.jsonl.gz")
+    shown = program.run("explain", "normal_cascading", "3").stdout
+    assert "answered after 1,131 ms" in shown
+    assert "stt_metrics[0].stt_latency 181.035  ← on_stt_complete #79 +2,421 ms" in shown
+    assert "could have changed it" in shown
+    (report,) = json.loads(program.run("explain", "normal_cascading", "3", "eou_ms", "--json").stdout)
+    assert report["path"] == "turns[2].eou_metrics[0].eou_latency"
+    assert report["why"]["why"][0]["path"] == "eou_start"
+    rows = json.loads(program.run("explain", "normal_cascading", "--events", "--json").stdout)
+    assert len(rows) == 187
+    assert "no latency was measured" in program.run("explain", "noise_discarded", "discarded").stdout
+    assert "did you mean e2e_latency" in program.fails("explain", "normal_cascading", "3", "e2elatency")
+    assert "no turn 'x'" in program.fails("explain", "normal_cascading", "x")
+    assert "say which turn" in program.fails("explain", "normal_cascading")
