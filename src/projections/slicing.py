@@ -63,6 +63,12 @@ class Slice:
         for at, event in enumerate(trail.events):
             self._by_hook[event.hook].append(at)
         self._openings = [write for write in trail.writes.get(TURN, []) if write.value is not None]
+        self._opened = [self._end_of(write.part) for write in self._openings]
+        """When each opening was over."""
+
+    def _end_of(self, part: Part) -> int:
+        moments = [read.moment for read in part.reads]
+        return max(moments + [write.moment for write in self.trail.written[part.at] if write.part is part])
 
     def add(self, reads: Iterable[Read], at: int) -> None:
         """All on which these reads, made at an event, hang."""
@@ -98,7 +104,7 @@ class Slice:
                     break
                 write = before  # it was so already, and stays so whether the turn is kept or not
         elif name in _CARRIED:
-            n = bisect_left(self._openings, moment, key=lambda opened: opened.moment)
+            n = bisect_left(self._opened, moment)
             if n and (write is None or write.moment < self._openings[n - 1].moment):
                 write = self._openings[n - 1]
         return write
