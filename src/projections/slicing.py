@@ -22,24 +22,18 @@ from projections.state import State
 
 TURN = Place(0, "turn")
 _USER_SPEAKING = Place(0, "user_speaking")
-_CARRIED = frozenset(
-    {
-        "carried",
-        "carried_stt",
-        "carried_eou",
-        "carried_vad",
-        "carried_timeline",
-        "stt",
-        "eou",
-        "vad",
-        "timeline",
-        "words",
-    }
-)
+_CARRIED = frozenset({"carried", "stt", "eou", "vad", "timeline", "words"})
 """What a turn leaves to the next one: empty once that is opened."""
-_ENTRIES = frozenset({"stt_metrics", "eou_metrics", "vad_metrics"})
-"""With these of the above a turn begins, and with nothing else of it."""
-_OF_TURN_ID = frozenset({"session_id", "forgotten"})
+_BEGINS_WITH = {
+    **{f"{kind}_metrics": frozenset({"carried", kind}) for kind in ("stt", "eou", "vad")},
+    "user_speech": frozenset({"carried", "words"}),
+    "words_at": frozenset({"carried", "words"}),
+    "preemtive_generation_enabled": frozenset({"preemptive_generation"}),
+}
+"""What is read for each of these fields of a new turn."""
+_USER_SPEECH = frozenset({"user_speech_start_time", "user_speech_end_time", "user_speech_duration"})
+_NOT_SPEECH = frozenset({"stt", "eou", "timeline", "words", "preemptive_generation", "session_id", "forgotten"})
+"""What is not read for these."""
 _PENDING = "pending_user_start"
 _RESET: dict[str, Any] = {"user_speaking": False, "agent_speaking": False, "stt_start": None, _PENDING: None}
 """The end of a turn sets these to this, or leaves them."""
@@ -63,6 +57,12 @@ class Slice:
         for at, event in enumerate(trail.events):
             self._by_hook[event.hook].append(at)
         self._openings = [write for write in trail.writes.get(TURN, []) if write.value is not None]
+        self._opened = [self._end_of(write.part) for write in self._openings]
+        """When each opening was over."""
+
+    def _end_of(self, part: Part) -> int:
+        moments = [read.moment for read in part.reads]
+        return max(moments + [write.moment for write in self.trail.written[part.at] if write.part is part])
 
     def add(self, reads: Iterable[Read], at: int) -> None:
         """All on which these reads, made at an event, hang."""
@@ -98,7 +98,7 @@ class Slice:
                     break
                 write = before  # it was so already, and stays so whether the turn is kept or not
         elif name in _CARRIED:
-            n = bisect_left(self._openings, moment, key=lambda opened: opened.moment)
+            n = bisect_left(self._opened, moment)
             if n and (write is None or write.moment < self._openings[n - 1].moment):
                 write = self._openings[n - 1]
         return write
@@ -114,8 +114,7 @@ class Slice:
             before = trail.reads_of(part.after)
             if place == TURN or name not in opening() or name in _AT_OPENING:
                 return before
-            own = [read for read in part.reads if name == "turn_id" or read.place.field not in _OF_TURN_ID]
-            return before + [read for read in own if name not in _ENTRIES or trail.name(read.place) in _CARRIED]
+            return before + self._own_reads(part, place, name)
         if part.decided is not None and write.read_before <= part.decided and write.place == place:
             reads = trail.reads_of(part.after) + part.reads[: part.decided]
             hook = trail.events[part.at].hook
@@ -128,6 +127,16 @@ class Slice:
         else:
             self._name_first_opening(part)
         return self._without_asides(reads, place)
+
+    def _own_reads(self, part: Part, place: Place, name: str) -> list[Read]:
+        """What a field of a new turn begins with, of all that was read for the turn."""
+        named = [(read, self.trail.name(read.place)) for read in self._without_asides(part.reads, place)]
+        if name in _BEGINS_WITH:
+            return [read for read, of in named if of in _BEGINS_WITH[name]]
+        if name not in _USER_SPEECH:
+            return [read for read, _of in named]
+        moved = self.trail.rules.barge_in_moves_on or self.trail.rules.speech_goes_on
+        return [read for read, of in named if of not in (_NOT_SPEECH if moved else _NOT_SPEECH | {"carried", "vad"})]
 
     def _without_asides(self, reads: list[Read], place: Place | None) -> list[Read]:
         """Those that can matter to a place: not what was read by a function that writes other things."""
