@@ -16,7 +16,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
+from eventstore.vocabulary import TRACES
 from projections.footprints import aside, closing, footprint, once, opening, resetting
+from projections.model import Vad
 from projections.provenance import ASIDES, Part, Place, Read, Trail, Write
 from projections.state import State
 
@@ -40,6 +42,8 @@ _RESET: dict[str, Any] = {"user_speaking": False, "agent_speaking": False, "stt_
 _ASIDE_WRITES = {function.__name__: aside(function) for function in ASIDES.values()}
 _OF_ONE = "take_negatives"
 """It looks at many numbers, and each has a say in itself alone."""
+_FILLED_IN = frozenset({"user_speech_start_time", "user_speech_end_time"})
+_TRACING = frozenset({"set_traces_flow_manager", "set_provider_info", "update_provider_class", "finalize_session"})
 _AT_OPENING = _CARRIED | {"told_at", "turn_has_session"}
 """The opening of a turn sets these whatever was before."""
 
@@ -66,6 +70,10 @@ class Slice:
 
     def add(self, reads: Iterable[Read], at: int) -> None:
         """All on which these reads, made at an event, hang."""
+        reads = list(reads)
+        for read in reads:
+            if self.trail.name(read.place) in _FILLED_IN:
+                self._name_tracing(read.place)
         self._later(reads, at)
         while self._waiting:
             self._hang(*self._waiting.pop())
@@ -86,6 +94,13 @@ class Slice:
             self._done[key] = at
             for candidate in self._could(place, moment, max(since, done - 1), at):
                 self._name_whole(candidate, place)
+
+    def _name_tracing(self, place: Place) -> None:
+        """Whether a voice's missing time is filled in as its turn is told (`turn_spans`) hangs on who is told of it."""
+        if isinstance(self.trail.objects[place.object], Vad) and not self.trail.rules.spans_of_records:
+            for hook, events in self._by_hook.items():
+                if hook.startswith(TRACES) or hook in _TRACING:
+                    self.events.update(events)
 
     def _last(self, place: Place, moment: int) -> Write | None:
         """The last write that matters."""
