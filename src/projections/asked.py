@@ -56,6 +56,8 @@ _MEASURES = {
     "false_interruption": "interruption_metrics.is_false_interrupt", "errors": "errors", "fallbacks": "fallback_events",
     "tools": "function_tool_metrics", "ttft": "llm_ttft",
 }  # fmt: skip
+_OF_BARGE_INS = frozenset({"yield_ms", "overlap_ms"})
+"""Measures that are not made of the turn's records."""
 _SUMS = ("response_ms", "eou_wait_ms", *(name.replace(" ", "_") for name in NAMES))
 """Reckoned from several fields: the response by the wall and its pieces."""
 _PATH = re.compile(r"(?P<turn>turns\[\d+\]|discarded\[\d+\](\.turn)?|current_turn)(\.(?P<field>.+))?$")
@@ -114,6 +116,7 @@ def _full(turn: Turn, field: str) -> str:
         known = [*_OWN, *_LAST, *_MEASURES, *_SUMS]
         near = get_close_matches(snake.rpartition(".")[2], known, 3, 0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else "e2e_latency is one"
+        hint = "it is of the turn's barge-ins: `turnlog barge-ins` has them" if field in _OF_BARGE_INS else hint
         raise UnknownPath(f"the turn has no {field!r}; {hint}")
     return _from_front(turn, steps)
 

@@ -21,8 +21,8 @@ _MUTATORS = frozenset(
     {"append", "extend", "insert", "pop", "remove", "clear", "update", "setdefault", "sort", "reverse", "popitem"}
 )
 _OPENS, _CLOSES = frozenset({"start_turn"}), frozenset({"complete_turn", "close_turn"})
-_TELL = frozenset({"trace_turn", "analytics_payload"})
-"""They read a turn that is complete, and change nothing of it."""
+_TELL = frozenset({"trace_turn", "trace_turn_records", "trace_error", "analytics_payload"})
+"""They read what is complete, and change nothing of it."""
 
 
 class Footprint(NamedTuple):
@@ -41,7 +41,11 @@ def footprint(hook: str) -> Footprint:
     handler: Any = bare or with_args
     opens = bool(_OPENS & {function.__name__ for function in _called(handler)})
     closes = bool(_CLOSES & {function.__name__ for function in _called(handler, _OPENS)}) or hook in _OPENS
-    own = _written(_called(handler, _OPENS | _CLOSES)) if handler.__name__ not in _OPENS | _CLOSES else frozenset()
+    own = (
+        _written(_called(handler, _OPENS | _CLOSES | _TELL))
+        if handler.__name__ not in _OPENS | _CLOSES
+        else frozenset()
+    )
     return Footprint(own, opens, closes)
 
 
