@@ -129,7 +129,8 @@ def _written(functions: list[FunctionType]) -> frozenset[str]:
             loaded |= read
             handed_over = handed_over or through_parameter
             if "setattr" in code.co_names:
-                found |= set(_texts([function.__globals__.get(name) for name in code.co_names]))
+                constants = [value for name, value in function.__globals__.items() if name.strip("_").isupper()]
+                found |= set(_texts(constants))
     return frozenset(found | loaded) if handed_over else frozenset(found)
 
 
@@ -159,7 +160,7 @@ def _fields_of(code: CodeType) -> tuple[set[str], set[str], bool, bool]:
 
 
 def _texts(values: list[Any]) -> Iterator[str]:
-    """The strings in constants, as a name that is assigned by `setattr` is one of them."""
+    """The strings in a module's constants, as a name that is assigned by `setattr` is one of them."""
     for value in values:
         if isinstance(value, str):
             yield value
