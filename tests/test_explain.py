@@ -234,6 +234,12 @@ LOCAL = {"local_vad": True}
             [("start_turn", {}), ("on_llm_start", {}), ("on_agent_speech_start", {}), ("finalize_realtime_turn", {})],
             id="there is no number, but might be",
         ),
+        pytest.param(
+            "turns[0].e2e_latency", {0, 2, 3},
+            [("configure_pipeline", {"pipeline_mode": "realtime", "realtime_mode": "hybrid_stt"}),
+             ("on_user_speech_end", {}), ("on_agent_speech_start", {}), ("complete_turn", {})],
+            id="what opened the turn might have gone on to write it",
+        ),
     ],
 )  # fmt: skip
 def test_what_could_have_been_is_named(path: str, named: set[int], calls: list[tuple[str, dict[str, Any]]]) -> None:

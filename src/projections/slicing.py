@@ -90,6 +90,7 @@ class Slice:
         if done < -1 and write is not None:
             self.events.add(since)
             self._later(self._reads_for(write, place), since)
+            self._later(self._reads_after(write, place), since)
         if at > done:
             self._done[key] = at
             for candidate in self._could(place, moment, max(since, done - 1), at):
@@ -163,6 +164,17 @@ class Slice:
             for read in reads
             if read.aside is None or read.place == place or (read.aside in kept and read.aside != _OF_ONE)
         ]
+
+    def _reads_after(self, write: Write, place: Place) -> list[Read]:
+        """What the same event read in later parts that could have written the place again."""
+        parts, name = self.trail.parts[write.part.at], self.trail.name(place)
+        foot = footprint(self.trail.events[write.part.at].hook)
+        found: list[Read] = []
+        for part in parts[parts.index(write.part) + 1 :]:
+            able = opening() if part.opens is not None else foot.writes | (closing() if part.closes else frozenset())
+            if name in able and name not in _AT_OPENING:
+                found += part.reads
+        return self._without_asides(found, place)
 
     def reads_for_end(self, part: Part) -> list[Read]:
         """What could have kept a turn from being ended: mostly nothing, a hold, or a user who goes on speaking."""
