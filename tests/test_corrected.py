@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 
 from conftest import FIXTURES
-from corrected_cases import every
+from corrected_cases import at, every
 from eventstore import Event, canonical
 from eventstore.codec import decode
 from projections import attributed, begin, fold, replay
@@ -264,6 +264,16 @@ def test_what_was_said_into_the_last_answer_is_a_turn_of_its_own() -> None:
     assert call.turns[0].interruption_metrics is not None
     assert call.turns[0].interruption_metrics.interrupt_duration == 400.0
     assert every(call)[1].user_speech_duration == 450.0
+
+
+def test_under_the_references_rules_what_is_left_at_the_end_is_no_turn() -> None:
+    """Break: in handlers/session.py, `finalize_session`, do not ask for the switch."""
+    voice = at(100, "on_user_speech_start") + at(200, "on_user_speech_end")
+    again = at(300, "on_user_speech_start") + at(400, "on_user_speech_end")
+    log = [*at(0, "on_agent_speech_start"), *voice, *at(250, "on_interrupted"), *again, *at(500, "finalize_session")]
+    call = replay(events(log))
+    assert (len(call.turns), call.total_turns) == (1, 1)
+    assert len(replay(events(log), "corrected").turns) + len(replay(events(log), "corrected").discarded) == 2
 
 
 def test_a_call_that_is_replayed_as_json_carries_clock_errors() -> None:

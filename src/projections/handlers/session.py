@@ -95,7 +95,7 @@ def set_playground_manager(s: State, now: float, args: Args) -> None:
 @bare
 def finalize_session(s: State, now: float) -> None:
     close_turn(s, now, last=True)
-    if s.carried.vad or s.carried.words is not None:  # said into the last answer
+    if s.carried.words is not None or (s.carried.vad and s.rules.barge_in_moves_on):  # said into the last answer
         start_turn(s, now)
         close_turn(s, now, last=True)
     s.session.session_end_time = s.wall_ns / 1e9
