@@ -47,6 +47,8 @@ def start_span(
 
 def is_time(value: Any) -> TypeGuard[float]:
     """Whether this is a time on a monotonic clock, in seconds; agents hand over some. No clock shows the year 2286."""
+    if type(value) is float:  # nearly all are; several hundred a turn
+        return 0 <= value < 1e10
     return is_number(value) and 0 <= value < 1e10
 
 
@@ -65,8 +67,15 @@ def _as_text(attributes: dict[str, Any] | None) -> dict[str, str]:
 
 def typed(attributes: dict[str, Any] | None) -> dict[str, Any]:
     """Values that OpenTelemetry has a type for as they are; others as text, None not at all."""
-    named = {key: value for key, value in (attributes or {}).items() if key and key != _OWN_ATTRIBUTE}
-    return _limited({key: _typed(value) for key, value in named.items() if value is not None})
+    if not attributes:
+        return {}
+    return _limited(
+        {
+            key: value if type(value) is str else _typed(value)
+            for key, value in attributes.items()
+            if value is not None and key and key != _OWN_ATTRIBUTE
+        }
+    )
 
 
 def _limited(attributes: dict[str, T]) -> dict[str, T]:
@@ -76,6 +85,8 @@ def _limited(attributes: dict[str, T]) -> dict[str, T]:
 
 
 def _typed(value: Any) -> Any:
+    if type(value) is float and value - value == 0:
+        return value
     if isinstance(value, (list, tuple)) and len({type(item) for item in value}) <= 1 and all(map(_has_type, value)):
         return [*value]
     return value if _has_type(value) else str(value)

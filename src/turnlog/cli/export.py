@@ -171,7 +171,7 @@ def _export(
 def chosen(store: Store, sessions: list[str] | None, every: bool) -> list[str]:
     """The sessions to write, once each; all are looked up before the first is written. Raises `UnknownSession`."""
     if every == bool(sessions):
-        raise BadChoice("name the sessions to export, or take --all of them")
+        raise BadChoice("name the sessions, or take --all of them")
     recorded = [session.session_id for session in store.sessions()]
     if every:
         return recorded[::-1]
