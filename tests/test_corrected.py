@@ -163,7 +163,6 @@ def test_on_real_calls_the_sum_is_the_wait() -> None:
         ]
         near[rules] = sum(e is not None and abs(ms - e) < 25 for ms, e in pairs)
         of[rules] = len(pairs)
-    print(near, of)
     assert of["corrected"] > 1.1 * of["videosdk-1.0.30"], "more turns have both accounts"
     assert near["corrected"] > 1.3 * near["videosdk-1.0.30"] > 10 * near["videosdk-1.0"]
     assert near["corrected"] / of["corrected"] > 0.85
