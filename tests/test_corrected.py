@@ -265,6 +265,18 @@ def test_what_was_said_into_the_last_answer_is_a_turn_of_its_own() -> None:
     assert every(call)[1].user_speech_duration == 450.0
 
 
+def test_of_words_said_into_an_answer_the_later_ones_are_kept() -> None:
+    """Break: in handlers/carry_over.py, `_divide`, take the turn's words whatever waits."""
+    log: Log = [
+        *at(0, "on_agent_speech_start"), *at(500, "on_user_speech_start"),
+        (600, "set_user_transcript", {"transcript": "stop"}), (700, "set_user_transcript", {"transcript": "stop it"}),
+        *at(800, "on_interrupted", "complete_turn", "on_eou_start"),
+    ]  # fmt: skip
+    call = replay(events(log), "corrected")
+    assert call.current_turn is not None
+    assert (call.turns[0].user_speech, call.current_turn.user_speech) == (None, "stop it")
+
+
 def test_under_the_references_rules_what_is_left_at_the_end_is_no_turn() -> None:
     """Break: in handlers/session.py, `finalize_session`, do not ask for the switch."""
     voice = at(100, "on_user_speech_start") + at(200, "on_user_speech_end")

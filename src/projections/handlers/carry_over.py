@@ -87,7 +87,8 @@ def _divide(s: State, turn: Turn, since: float) -> list[str]:
     carried.timeline = _speech_of(carried.vad)
     words = s.words_at is not None and s.words_at >= since
     if words:
-        carried.words, turn.user_speech = turn.user_speech, None
+        carried.words = turn.user_speech if carried.words is None else carried.words  # the later ones, if any wait
+        turn.user_speech = None
     _shorten(turn, since, words)
     return _kinds(carried)
 

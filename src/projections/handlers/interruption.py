@@ -53,6 +53,12 @@ def _known(s: State) -> Interruption | None:
     return _record(s.turn) if s.rules.interruptions_recorded else s.turn.interruption_metrics
 
 
+def _end_false(interruption: Interruption, now: float) -> None:
+    interruption.false_interrupt_end_time = now
+    if interruption.false_interrupt_start_time:
+        interruption.false_interrupt_duration = milliseconds(now - interruption.false_interrupt_start_time)
+
+
 @bare
 def on_false_interrupt_resume(s: State, now: float) -> None:
     interruption = _known(s)
@@ -60,9 +66,7 @@ def on_false_interrupt_resume(s: State, now: float) -> None:
         return
     interruption.resumed_after_false_interrupt = True
     interruption.resume_on_false_interrupt = True
-    interruption.false_interrupt_end_time = now
-    if interruption.false_interrupt_start_time:
-        interruption.false_interrupt_duration = milliseconds(now - interruption.false_interrupt_start_time)
+    _end_false(interruption, now)
 
 
 @with_args
@@ -74,6 +78,4 @@ def on_false_interrupt_escalated(s: State, now: float, args: Args) -> None:
     if args.get("word_count") is not None:
         interruption.false_interrupt_words = args["word_count"]
     if s.rules.interruptions_recorded:
-        interruption.false_interrupt_end_time = now
-        if interruption.false_interrupt_start_time:
-            interruption.false_interrupt_duration = milliseconds(now - interruption.false_interrupt_start_time)
+        _end_false(interruption, now)

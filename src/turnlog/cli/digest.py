@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
 from pathlib import Path
 
 import typer
@@ -18,8 +16,8 @@ from projections.replay import turns
 from projections.rules import VIDEOSDK_1_0, Rules
 from turnlog import digests
 from turnlog.cli.calls import BadChoice, RulesOption
-from turnlog.cli.common import DbOption, existing, progress, read, whole_file
-from turnlog.cli.export import AllOption, OutOption, SessionsArgument, chosen
+from turnlog.cli.common import DbOption, existing, progress, read
+from turnlog.cli.export import AllOption, OutOption, SessionsArgument, write_pieces
 from turnlog.differences import Compared, Differences
 
 Notes = dict[str, list[str]]
@@ -36,15 +34,13 @@ def digest(
 ) -> None:
     """Store what this engine makes of sessions: numbers, and hashes of text; `turnlog diff --digests` compares."""
     wanted = rule_sets.find(rules)
-    store = existing(context, db)
-    names = chosen(store, sessions, every)
-    hidden = out is None and sys.stdout.isatty()  # the file itself goes there
-    with whole_file(out) if out is not None else nullcontext(sys.stdout.buffer) as file, progress(hidden=hidden) as bar:
-        file.write(digests.line(digests.heading(wanted)))
-        for name in bar.track(names, description="digesting"):
-            file.write(digests.line(digests.session(name, read(store, name), wanted)))
-        file.flush()
-    store.close()
+
+    def pieces(store: Store, names: Iterable[str]) -> Iterator[bytes]:
+        yield digests.line(digests.heading(wanted))
+        for name in names:
+            yield digests.line(digests.session(name, read(store, name), wanted))
+
+    write_pieces(existing(context, db), sessions, every, out, pieces)
 
 
 def since(

@@ -61,7 +61,7 @@ def _replayed(make: Callable[[Store, Iterable[str], str], Iterator[bytes]]) -> N
         rules: RulesOption = VIDEOSDK_1_0.name,
         db: DbOption = None,
     ) -> None:
-        _export(existing(context, db), sessions, every, out, lambda store, names: make(store, names, rules))
+        write_pieces(existing(context, db), sessions, every, out, lambda store, names: make(store, names, rules))
 
     app.command(make.__name__, help=make.__doc__)(command)
 
@@ -110,7 +110,7 @@ def jsonl(
         for name in names:
             yield from lines(store, heading(store, name))
 
-    _export(existing(context, db), sessions, every, out, pieces)
+    write_pieces(existing(context, db), sessions, every, out, pieces)
 
 
 @app.command()
@@ -151,7 +151,7 @@ def wire_of(grpc: bool) -> Literal["grpc", "http/protobuf"]:
     return "grpc" if grpc else "http/protobuf"
 
 
-def _export(
+def write_pieces(
     store: Store,
     sessions: list[str] | None,
     every: bool,
