@@ -30,7 +30,10 @@ LATER_HOOKS = {
     "on_wait_for_additional_speech_complete", "emit_user_transcript_transport", "emit_agent_transcript_transport",
     "set_local_vad_user_speech", "hold_turn", "release_turn",
 }  # fmt: skip
-OWN = {"log_record", "set_framework", "framework_event"}
+OWN = {
+    "log_record", "set_framework", "framework_event", "name_run", "name_usage", "run_ended", "on_tts_complete",
+    "add_audio_seconds", "tool_started", "tool_progress", "tool_ended", "session_ended", "agent_active",
+}  # fmt: skip
 ALL = [(target, hook) for target, hooks in REFERENCE.items() for hook in hooks]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from projections.handlers.table import bare
+from eventstore.vocabulary import HOOKS
+from projections.handlers.table import HANDLERS, bare
 from projections.state import State
 
 
@@ -14,3 +15,14 @@ def set_framework(_s: State, _now: float) -> None:
 @bare
 def framework_event(_s: State, _now: float) -> None:
     """No hook of ours, so no part in any turn."""
+
+
+def _nothing(_s: State, _now: float) -> None:
+    """A fact that the reference has no hook for, and no use."""
+
+
+for _hook in (
+    "name_run", "name_usage", "run_ended", "on_tts_complete", "add_audio_seconds",
+    "tool_started", "tool_progress", "tool_ended", "session_ended", "agent_active",
+):  # fmt: skip
+    HANDLERS[_hook] = _nothing, None, HOOKS[_hook].version
