@@ -1,0 +1,169 @@
+"""The response: from the end of the user's last word to the agent's first sound, in parts that tile it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+from projections.timeline import Activity
+from projections.turns.exchange import Exchange
+
+UNACCOUNTED = "unaccounted"
+NAMES = (
+    "VAD hangover", "STT finalisation", "EOU inference", "EOU wait", "knowledge base", "tools", "LLM to first token",
+    "LLM writing a tool call", "failed provider", "text aggregation", "TTS to first byte", "playout", "realtime model",
+    UNACCOUNTED,
+)  # fmt: skip
+"""From the user to the agent's voice. Where two are at work at once, the caller waits for the one nearer to the user."""
+_RANK = {name: rank for rank, name in enumerate(NAMES)}
+
+
+class Part(NamedTuple):
+    """Something that was waited for. Times are nanoseconds on the session's clock."""
+
+    name: str
+    start: int
+    end: int
+    activity: Activity | None = None
+
+    @property
+    def ms(self) -> float:
+        return (self.end - self.start) / 1e6
+
+
+class Response(NamedTuple):
+    """Nanoseconds on the session's clock."""
+
+    start: int
+    """The user had said their last word."""
+    end: int
+    """The agent was first heard."""
+    parts: list[Part]
+    answered: int | None
+    """When the answer was heard that a tool's result was waited for, where the agent spoke before it."""
+
+    @property
+    def ms(self) -> float:
+        return (self.end - self.start) / 1e6
+
+    @property
+    def time_to_answer_ms(self) -> float | None:
+        return None if self.answered is None else (self.answered - self.start) / 1e6
+
+
+def user_stopped(x: Exchange) -> int | None:
+    """The end of the question's last word; where no end was reported, when its words came. None: no question."""
+    if not x.question:
+        return None
+    end = x.voices[-1].end if x.voices else None
+    if end is None:
+        return x.asked
+    return end
+
+
+def response(x: Exchange, *, realtime: bool) -> Response | None:
+    """The exchange's response; None if nothing was asked, or the agent was not heard."""
+    stopped, speeches = user_stopped(x), x.speeches()
+    if stopped is None or not speeches or speeches[0].start is None:
+        return None
+    heard = speeches[0].start
+    start = min(stopped, heard)
+    parts = list(tiled(start, heard, list(waits(x, start, heard, realtime=realtime))))
+    return Response(start, heard, parts, _answered(x, heard))
+
+
+def _answered(x: Exchange, heard: int) -> int | None:
+    results = [tool.end for tool in x.of("tool") if tool.end is not None and tool.end > heard and tool.status != "cancelled"]
+    if not results:
+        return None
+    return next((s.start for s in x.speeches() if s.start is not None and s.start >= min(results)), None)
+
+
+def waits(x: Exchange, start: int, heard: int, *, realtime: bool) -> Iterator[Part]:
+    """What was at work between the user's last word and the agent's first sound, and fed it.
+
+    Work that ended after the agent was heard was not waited for.
+    """
+    voice = x.voices[-1] if x.voices else None
+    if voice is not None and voice.end is not None and voice.data.get("reported", 0) > voice.end:
+        yield Part("VAD hangover", voice.end, voice.data["reported"], voice)
+    llms = [run for run in x.of("llm") if (run.start or run.first or heard) < heard]
+    for part in x.parts:
+        begin, end = part.start, part.end
+        if begin is None:
+            continue
+        if part.kind == "stt" and end is not None:
+            yield Part("STT finalisation", max(part.data.get("finalising", begin), start), end, part)
+        elif part.kind == "eou" and end is not None:
+            yield Part("EOU inference", begin, end, part)
+        elif part.kind == "eou_wait" and end is not None:
+            limit = heard if x.asked is None or x.asked < begin else x.asked
+            yield Part("EOU wait", begin, min(end, limit), part)
+        elif part.kind == "knowledge_base" and end is not None and end <= heard:
+            yield Part("knowledge base", begin, end, part)
+        elif part.kind == "tool" and end is not None and end <= heard:
+            yield Part("tools", begin, end, part)
+        elif part.kind == "fallback" and end is not None and part.data.get("is_recovery") is not True:
+            yield Part("failed provider", begin, end, part)
+    tts = _feeding(x, heard)
+    for run in llms:
+        yield from _llm_waits(x, run, heard, tts)
+    if tts is not None:
+        begin, end = tts.start, tts.first
+        if begin is not None:
+            yield Part("TTS to first byte", begin, heard if end is None or end > heard else end, tts)
+        if end is not None and end <= heard:
+            yield Part("playout", end, heard, tts)
+    if realtime and not llms:
+        yield Part("realtime model", start, heard)
+
+
+def _llm_waits(x: Exchange, run: Activity, heard: int, tts: Activity | None) -> Iterator[Part]:
+    begin = run.data.get("failed_until", run.start)
+    if begin is None:
+        return
+    if run.first is None or run.first > heard:
+        if run.end is not None and run.end <= heard and (run.status == "failed" or "error" in run.data):
+            yield Part("failed provider", begin, run.data.get("error", run.end), run)
+        return
+    if run.status in ("cancelled", "superseded") and (run.end or heard) <= heard and not _fed(run, tts):
+        return
+    yield Part("LLM to first token", begin, run.first, run)
+    called = any(tool.start is not None and tool.end is not None and run.first <= tool.start < heard and tool.end <= heard
+                 for tool in x.of("tool"))  # fmt: skip
+    if called and run.end is not None and run.end <= heard and not _fed(run, tts):
+        yield Part("LLM writing a tool call", run.first, run.end, run)
+    elif tts is not None and tts.start is not None and run.first < tts.start:
+        yield Part("text aggregation", run.first, tts.start, run)
+
+
+def _fed(run: Activity, tts: Activity | None) -> bool:
+    """Whether the synthesis that was heard first began while the run wrote, or right after."""
+    return tts is not None and tts.start is not None and run.end is not None and tts.start <= run.end
+
+
+def _feeding(x: Exchange, heard: int) -> Activity | None:
+    """The synthesis that the first sound came from: the last one that gave audio, or began, before it."""
+    runs = [run for run in x.of("tts") if (run.start if run.start is not None else run.first or heard) <= heard]
+    gave = [run for run in runs if run.first is not None and run.first <= heard]
+    return (gave or runs or [None])[-1]
+
+
+def tiled(start: int, end: int, worked: list[Part]) -> Iterator[Part]:
+    """The parts from ``start`` to ``end``, each where the one before it ends: at each moment the first of `NAMES`."""
+    clipped = [p._replace(start=max(start, p.start), end=min(end, p.end)) for p in worked]
+    clipped = sorted((p for p in clipped if p.start < p.end), key=lambda p: _RANK[p.name])
+    edges = sorted({start, end, *(p.start for p in clipped), *(p.end for p in clipped)})
+    part: Part | None = None
+    for left, right in pairwise(edges):
+        found = next((p for p in clipped if p.start <= left and right <= p.end), None)
+        name, activity = (found.name, found.activity) if found is not None else (UNACCOUNTED, None)
+        if part is not None and part.name == name and part.activity is activity:
+            part = part._replace(end=right)
+            continue
+        if part is not None:
+            yield part
+        part = Part(name, left, right, activity)
+    if part is not None:
+        yield part

@@ -1,0 +1,62 @@
+"""The agent's voice: when it is heard, and what it says."""
+
+from __future__ import annotations
+
+from eventstore.arguments import Args
+from projections.timeline.state import Timeline
+from projections.timeline.table import bare, text, traces, with_args
+
+
+@bare
+def on_agent_speech_start(t: Timeline, now: int) -> None:
+    """A second start is the same speech, reported twice, unless more was synthesised for it."""
+    if t.speech is not None and not t.resynthesised:
+        t.speech.say("start", t.at)
+        return
+    if t.speech is not None:
+        t.speech.finish(now, "done", t.at, reported=False)
+    t.speech = t.begin("agent", now, agent=t.agent)
+    t.awaited, t.resynthesised = None, False
+    if t.voice is not None:
+        t.voice.data["answered"] = True
+    t.step("agent started", t.speech)
+
+
+@bare
+def on_agent_speech_end(t: Timeline, now: int) -> None:
+    """Of the speech that is heard, or of one that was cut off: some frameworks report that end late, some never."""
+    speech = t.speech or t.awaited
+    if speech is None:
+        t.ignore("the agent was not heard")
+        return
+    speech.finish(max(now, speech.start or now), "cancelled" if "cut" in speech.data else "done", t.at, reported=True)
+    if t.tts is not None and t.tts.end is None and t.tts.first is not None:
+        t.tts.finish(now, "done", t.at, reported=False)
+    t.speech = t.awaited = None
+    t.step("agent ended", speech)
+
+
+@with_args
+def set_agent_response(t: Timeline, now: int, args: Args) -> None:
+    if text(args.get("response")):
+        t.step("agent text", text=text(args["response"]))
+
+
+@traces
+def agent_say_called(t: Timeline, now: int, args: Args) -> None:
+    t.step("say", text=text(args.get("message")))
+
+
+@traces
+def agent_reply_called(t: Timeline, now: int, args: Args) -> None:
+    t.step("reply", text=text(args.get("instructions")))
+
+
+@with_args
+def agent_active(t: Timeline, now: int, args: Args) -> None:
+    t.agent = text(args.get("name"))
+
+
+@bare
+def set_a2a_handoff(t: Timeline, now: int) -> None:
+    t.step("hand-off")

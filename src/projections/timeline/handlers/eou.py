@@ -1,0 +1,48 @@
+"""End of utterance: the model that decides whether the user is done, and the wait for more that it asks for."""
+
+from __future__ import annotations
+
+from eventstore.arguments import Args
+from projections.timeline.state import Timeline
+from projections.timeline.table import bare, ns, with_args
+
+
+@bare
+def on_eou_start(t: Timeline, now: int) -> None:
+    if t.eou is None or t.eou.end is not None:
+        t.eou = t.begin("eou", now)
+        t.step("run started", t.eou)
+    else:
+        t.eou.start, t.eou.says["start"] = now, [t.at]
+
+
+@bare
+def on_eou_complete(t: Timeline, now: int) -> None:
+    if t.eou is None or t.eou.end is not None:
+        t.ignore("no end-of-utterance inference was running")
+        return
+    t.eou.finish(now, "done", t.at, reported=True)
+
+
+@with_args
+def on_wait_for_additional_speech(t: Timeline, now: int, args: Args) -> None:
+    """The wait is as long as it was scheduled, unless its end is reported."""
+    duration = ns(args.get("duration"))
+    if t.eou is not None:
+        t.eou.data["probability"] = args.get("eou_probability")
+        t.eou.say("probability", t.at)
+    if not duration or duration < 0:
+        t.ignore("there was nothing to wait for")
+        return
+    t.eou_wait = t.begin("eou_wait", now)
+    t.eou_wait.finish(now + duration, "done", t.at, reported=False)
+    t.step("run started", t.eou_wait)
+
+
+@with_args
+def on_wait_for_additional_speech_complete(t: Timeline, now: int, args: Args) -> None:
+    actual = ns(args.get("actual_duration"))
+    if t.eou_wait is None or t.eou_wait.start is None or actual is None or actual < 0:
+        t.ignore("no wait was going on")
+        return
+    t.eou_wait.finish(t.eou_wait.start + actual, "done", t.at, reported=True)

@@ -1,0 +1,29 @@
+"""The knowledge base: what was looked up."""
+
+from __future__ import annotations
+
+from eventstore.arguments import Args
+from projections.timeline.state import Timeline
+from projections.timeline.table import with_args
+
+
+@with_args
+def on_knowledge_base_start(t: Timeline, now: int, args: Args) -> None:
+    if t.knowledge_base is not None and t.knowledge_base.end is None:
+        t.knowledge_base.say("start", t.at)
+        return
+    t.knowledge_base = t.begin("knowledge_base", now, kb_id=args.get("kb_id"))
+    t.step("run started", t.knowledge_base)
+
+
+@with_args
+def on_knowledge_base_complete(t: Timeline, now: int, args: Args) -> None:
+    found = t.knowledge_base
+    if found is None:
+        t.ignore("no retrieval was running")
+        return
+    if found.end is None:
+        found.finish(now, "done", t.at, reported=True)
+    else:
+        found.say("documents", t.at)
+    found.data |= {name: args.get(name) for name in ("documents", "scores", "retrievals")}

@@ -1,0 +1,84 @@
+"""The language model. Each start is a run of its own."""
+
+from __future__ import annotations
+
+from eventstore.arguments import Args
+from projections.timeline.activity import Activity
+from projections.timeline.handlers.usage import add_tokens, run_of_usage
+from projections.timeline.state import Timeline
+from projections.timeline.table import bare, with_args
+
+
+@bare
+def on_llm_start(t: Timeline, now: int) -> None:
+    before, t.llm = t.llm, t.begin("llm", now)
+    if before is not None and before.end is None:
+        before.finish(now, "superseded", t.at, reported=False)
+    t.resynthesised, t.awaited = True, None
+    if t.llm_input is not None:
+        t.llm.data["input"], at = t.llm_input
+        t.llm.say("input", at)
+        t.llm_input = None
+    t.llm.data["before"] = before.at if before is not None else -1
+    t.step("llm started", t.llm)
+
+
+def _running(t: Timeline) -> Activity:
+    if t.llm is None:
+        t.llm = t.begin("llm", t.now)
+        t.llm.start = None
+        t.step("llm started", t.llm)
+    return t.llm
+
+
+@bare
+def on_llm_first_token(t: Timeline, now: int) -> None:
+    run = _running(t)
+    if run.first is None:
+        run.first = now
+        run.say("first", t.at)
+
+
+@bare
+def on_llm_complete(t: Timeline, now: int) -> None:
+    """Also of a run that was cancelled: its end is then known, and it stays cancelled."""
+    run = _running(t)
+    if not run.end_reported:
+        status = run.status if run.status in ("cancelled", "failed") else "done"
+        run.finish(now, status, t.at, reported=True)
+        t.step("run ended", run)
+
+
+@with_args
+def set_llm_input(t: Timeline, now: int, args: Args) -> None:
+    if t.llm is None or t.llm.first is not None or t.llm.end is not None:
+        t.llm_input = args.get("text") or "", t.at  # of the run that comes
+        return
+    t.llm.data["input"] = args.get("text")
+    t.llm.say("input", t.at)
+
+
+@with_args
+def set_llm_usage(t: Timeline, now: int, args: Args) -> None:
+    usage = args.get("usage")
+    if not isinstance(usage, dict) or not usage:
+        t.ignore("the usage says nothing")
+        return
+    run = run_of_usage(t, "llm", run_with_usage_due(t))
+    if run is not None:
+        cached = usage.get("prompt_cached_tokens")
+        tokens = (usage.get(name) for name in ("prompt_tokens", "completion_tokens", "total_tokens"))
+        add_tokens(run, t.at, *tokens, cached)
+
+
+def run_with_usage_due(t: Timeline) -> Activity | None:
+    """The run that usage without a name is of: the latest, or one that ended before it without any.
+
+    A run reports its usage after its first token; so before that of the latest, it is the late report of another.
+    """
+    latest = t.llm
+    if latest is None or latest.first is not None or latest.end is not None:
+        return latest
+    earlier = (a for a in reversed(t.activities) if a.kind == "llm" and a is not latest)
+    before = next(earlier, None)
+    return before if before is not None and before.end is not None and "tokens" not in before.data else latest

@@ -1,0 +1,61 @@
+"""The framework's own marks: words it hands to the model, turns it opens and closes, the session's end."""
+
+from __future__ import annotations
+
+from eventstore.arguments import Args
+from projections.timeline.state import Timeline
+from projections.timeline.table import bare, text, with_args
+
+
+@with_args
+def set_user_transcript(t: Timeline, now: int, args: Args) -> None:
+    """The words of the question, as the model gets them; typed, if no voice goes with them."""
+    words = text(args.get("transcript"))
+    if not words:
+        t.ignore("there are no words in it")
+        return
+    if t.voice is not None and not t.realtime:
+        t.voice.data["answered"] = True
+    t.step("words", text=words)
+
+
+@bare
+def start_turn(t: Timeline, now: int) -> None:
+    t.step("turn opened")
+
+
+@bare
+def complete_turn(t: Timeline, now: int) -> None:
+    t.step("turn closed")
+
+
+@bare
+def finalize_realtime_turn(t: Timeline, now: int) -> None:
+    t.step("turn closed")
+
+
+@bare
+def finalize_session(t: Timeline, now: int) -> None:
+    t.session.session_end_time = t.wall_ns / 1e9
+    t.ended = True
+    t.step("session ended")
+
+
+@with_args
+def session_ended(t: Timeline, now: int, args: Args) -> None:
+    t.end_reason, t.ended = text(args.get("reason")), True
+    t.step("session ended")
+
+
+@bare
+def hold_turn(t: Timeline, now: int) -> None:
+    t.hold.append(t.begin("hold", now))
+    t.step("hold", t.hold[-1])
+
+
+@bare
+def release_turn(t: Timeline, now: int) -> None:
+    if not t.hold:
+        t.ignore("nothing was held")
+        return
+    t.hold.pop().finish(now, "done", t.at, reported=True)

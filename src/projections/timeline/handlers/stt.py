@@ -1,0 +1,113 @@
+"""Speech to text: what was understood of a voice, and when."""
+
+from __future__ import annotations
+
+from eventstore.arguments import Args
+from projections.timeline.activity import Activity
+from projections.timeline.handlers.usage import add_tokens, run_of_usage
+from projections.timeline.handlers.voice import latest
+from projections.timeline.state import Timeline
+from projections.timeline.table import bare, text, with_args
+
+
+@bare
+def on_stt_start(t: Timeline, now: int) -> None:
+    """Called when the first words show, and again when the voice ended: then it counts how long the final takes."""
+    if t.stt is None or t.stt.end is not None:
+        t.stt = t.begin("stt", now)
+        t.step("run started", t.stt)
+    t.stt.data["finalising"] = now
+    t.stt.say("finalising", t.at)
+
+
+def _run(t: Timeline) -> Activity:
+    if t.stt is None or t.stt.end is not None:
+        t.stt = t.begin("stt", t.now)
+        t.stt.start = None
+        t.step("run started", t.stt)
+    return t.stt
+
+
+@bare
+def on_stt_interim_end(t: Timeline, now: int) -> None:
+    interim(t, now, "")
+
+
+def interim(t: Timeline, now: int, words: str) -> None:
+    run = _run(t)
+    if run.first is None:
+        run.first = now
+        run.say("first", t.at)
+    run.data["interims"] = run.data.get("interims", 0) + 1
+    t.hears_interims = True
+    voice = latest(t)
+    if voice is not None:
+        voice.data["understood"] = True
+        run.data["voice"] = voice.at
+        if words:
+            voice.data["interim"] = words
+        voice.say("understood", t.at)
+    t.step("interim", voice, text=words)
+
+
+@with_args
+def on_stt_preflight_end(t: Timeline, now: int, args: Args) -> None:
+    """Words on which the LLM may start before they are final."""
+    run, words = _run(t), text(args.get("transcript"))
+    run.data["preflight"] = now
+    run.say("preflight", t.at)
+    voice = latest(t)
+    if voice is not None:
+        voice.data["understood"] = True
+        if words:
+            voice.data["preflight"] = words
+        voice.say("understood", t.at)
+    t.step("preflight", voice, text=words)
+
+
+@with_args
+def on_stt_complete(t: Timeline, now: int, args: Args) -> None:
+    run, words = _run(t), text(args.get("transcript"))
+    run.finish(now, "done", t.at, reported=True)
+    run.data["transcript"], run.data["confidence"] = args.get("transcript"), args.get("confidence")
+    run.data["duration"] = args.get("duration")
+    if not words:
+        return
+    voice = voice_of_final(t)
+    if voice is not None:
+        run.data["voice"] = voice.at
+        voice.data.setdefault("finals", []).append(words)
+        voice.data["understood"] = True
+        voice.say("finals", t.at)
+    t.step("final", voice, text=words)
+
+
+def voice_of_final(t: Timeline) -> Activity | None:
+    """The voice that final words are of: the oldest ended one without words, if another is heard already.
+
+    A voice of which STT heard nothing, in a session in which it reports what it hears, is noise.
+    """
+    if t.voice is None or len(t.heard) < 2:  # noqa: PLR2004
+        return latest(t)
+    before = t.heard[-2]
+    late = before.end is not None and "finals" not in before.data and not t.voice.data.get("understood")
+    heard = before.data.get("understood") or not t.hears_interims
+    return before if late and heard and not before.data.get("answered") else t.voice
+
+
+@with_args
+def emit_user_transcript_transport(t: Timeline, now: int, args: Args) -> None:
+    if args.get("type") == "interim" and text(args.get("text")):
+        interim(t, now, text(args["text"]))
+
+
+@with_args
+def set_stt_usage(t: Timeline, now: int, args: Args) -> None:
+    run = run_of_usage(t, "stt", t.stt)
+    if run is not None:
+        add_tokens(run, t.at, args.get("input_tokens"), args.get("output_tokens"), args.get("total_tokens"))
+
+
+@with_args
+def set_preemptive_generation_enabled(t: Timeline, now: int, args: Args) -> None:
+    t.preemptive = bool(args.get("enabled"))

@@ -1,0 +1,84 @@
+"""Tool calls, with their real times and ends where the framework says them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from eventstore.arguments import Args
+from projections.timeline.activity import Activity
+from projections.timeline.state import Timeline
+from projections.timeline.table import moment, text, with_args
+
+
+@with_args
+def tool_started(t: Timeline, now: int, args: Args) -> None:
+    call_id = text(args.get("call_id"))
+    call = t.calls.get(call_id)
+    if call is not None:
+        call.say("start", t.at)
+        return
+    call = t.begin("tool", now, name=args.get("tool_name"), params=args.get("tool_params"))
+    call.id, call.data["run_id"] = call_id, text(args.get("run_id"))
+    t.calls[call_id] = call
+    t.unreported.append(call)
+    t.step("tool started", call)
+
+
+@with_args
+def tool_progress(t: Timeline, now: int, args: Args) -> None:
+    call = t.calls.get(text(args.get("call_id")))
+    if call is None:
+        t.ignore("no such tool call")
+        return
+    if call.first is None:
+        call.first = now
+        call.say("first", t.at)
+    call.data["response"] = args.get("tool_response")
+    call.say("response", t.at)
+
+
+@with_args
+def tool_ended(t: Timeline, now: int, args: Args) -> None:
+    call, status = t.calls.get(text(args.get("call_id"))), args.get("status")
+    if call is None or status not in ("done", "cancelled", "failed"):
+        t.ignore("no such tool call")
+        return
+    if call.end is None:
+        call.finish(now, status, t.at, reported=True)
+        t.step("tool ended", call)
+    if args.get("tool_response") is not None:
+        call.data["response"] = args["tool_response"]
+        call.say("response", t.at)
+
+
+@with_args
+def add_function_tool_call(t: Timeline, now: int, args: Args) -> None:
+    """A report after the fact; of a call that is known already, it adds what was not said of it."""
+    name, response = args.get("tool_name"), args.get("tool_response")
+    known = next((call for call in t.unreported if call.data["name"] == name), None)
+    if known is not None:
+        t.unreported.remove(known)
+        known.data.setdefault("response", response)
+        if known.data["params"] is None:
+            known.data["params"] = args.get("tool_params")
+        known.say("report", t.at)
+        return
+    _reported(t, now, args, name=name, params=args.get("tool_params"), response=response)
+
+
+@with_args
+def add_mcp_tool_call(t: Timeline, now: int, args: Args) -> None:
+    what = {name: args.get(f"tool_{name}") for name in ("type", "url", "params", "response")}
+    _reported(t, now, args, name=args.get("tool_url") or args.get("tool_type"), mcp=True, **what)
+
+
+def _reported(t: Timeline, now: int, args: Args, **data: Any) -> Activity:
+    start, end = moment(t, args.get("start_time")), moment(t, args.get("end_time"))
+    call = t.begin("tool", now if start is None else start, **data)
+    finished = end if end is not None and (start is None or end >= start) else None
+    if start is None and finished is not None:
+        call.start = finished
+    call.finish(now if finished is None else finished, "done", t.at, reported=finished is not None)
+    t.step("tool started", call, call.start)
+    t.step("tool ended", call, call.end)
+    return call

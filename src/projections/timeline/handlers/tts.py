@@ -1,0 +1,58 @@
+"""Speech synthesis. Armed before there is text, it starts when there is: a start before the first byte starts it anew."""
+
+from __future__ import annotations
+
+from eventstore.arguments import Args
+from projections.timeline.activity import Activity
+from projections.timeline.handlers.usage import run_of_usage
+from projections.timeline.state import Timeline
+from projections.timeline.table import bare, count, text, with_args
+
+
+@bare
+def on_tts_start(t: Timeline, now: int) -> None:
+    t.resynthesised, t.awaited = True, None
+    run = t.tts
+    armed = run is not None and run.first is None and run.end is None and not run.id
+    if run is not None and armed and not (t.llm is not None and t.llm.at > run.at):
+        run.data.setdefault("armed", run.start)
+        run.start = now
+        run.say("start", t.at)
+        return
+    t.tts = t.begin("tts", now)
+    t.step("tts started", t.tts)
+
+
+def _running(t: Timeline) -> Activity:
+    if t.tts is None:
+        t.tts = t.begin("tts", t.now)
+        t.tts.start = None
+        t.step("tts started", t.tts)
+    return t.tts
+
+
+@bare
+def on_tts_first_byte(t: Timeline, now: int) -> None:
+    run = _running(t)
+    if run.first is None:
+        run.first = now
+        run.say("first", t.at)
+
+
+@with_args
+def add_tts_characters(t: Timeline, now: int, args: Args) -> None:
+    run = run_of_usage(t, "tts", _running(t))
+    if run is not None:
+        run.data["characters"] = run.data.get("characters", 0) + count(args.get("count"))
+        characters = run.says.setdefault("characters", [t.at, t.at])
+        characters[-1] = t.at  # the first and the last: there are hundreds
+
+
+@with_args
+def on_tts_complete(t: Timeline, now: int, args: Args) -> None:
+    run_id = text(args.get("run_id"))
+    run = t.runs.get(("tts", run_id)) if run_id else t.tts
+    if run is None:
+        t.ignore("no synthesis had begun")
+    elif not run.end_reported:
+        run.finish(now, "done" if run.status != "cancelled" else "cancelled", t.at, reported=True)

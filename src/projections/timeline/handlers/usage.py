@@ -1,0 +1,85 @@
+"""Usage: tokens and audio of the run that caused them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from eventstore.arguments import Args
+from projections.timeline.activity import Activity
+from projections.timeline.state import Timeline
+from projections.timeline.table import count, text, with_args
+
+COMPONENTS = ("stt", "llm", "tts", "realtime")
+
+
+def add_tokens(run: Activity, at: int, given: Any, made: Any, total: Any, cached: Any = None) -> None:
+    """Add to the run's tokens: usage adds up."""
+    tokens = run.data.setdefault("tokens", {"input": 0, "output": 0, "total": 0})
+    tokens["input"] += count(given)
+    tokens["output"] += count(made)
+    tokens["total"] += count(total) or count(given) + count(made)
+    if count(cached):
+        tokens["cached"] = tokens.get("cached", 0) + count(cached)
+    run.say("tokens", at)
+
+
+def run_of_usage(t: Timeline, component: str, latest: Activity | None) -> Activity | None:
+    """The run that a usage report is of: the one that was named for it, else the latest.
+
+    None if it repeats the report of a run whose usage is known.
+    """
+    run_id = t.usage_of.pop(component, None)
+    if run_id is None:
+        if latest is None:
+            t.ignore(f"no {component} run had begun")
+        return latest
+    key = component, run_id
+    if key in t.usage_known:
+        t.ignore(f"the usage of {component} run {run_id!r} is known already")
+        return None
+    t.usage_known.add(key)
+    return t.runs.get(key) or latest
+
+
+@with_args
+def name_run(t: Timeline, now: int, args: Args) -> None:
+    component, run_id = args.get("component"), text(args.get("run_id"))
+    run = _latest(t, component)
+    if run is None or not run_id:
+        t.ignore("no run had begun that could be named")
+        return
+    run.id = run_id
+    run.say("id", t.at)
+    t.runs[str(component), run_id] = run
+
+
+@with_args
+def name_usage(t: Timeline, now: int, args: Args) -> None:
+    component, run_id = args.get("component"), text(args.get("run_id"))
+    if component in COMPONENTS and run_id:
+        t.usage_of[component] = run_id
+
+
+@with_args
+def run_ended(t: Timeline, now: int, args: Args) -> None:
+    component, status, run_id = args.get("component"), args.get("status"), text(args.get("run_id"))
+    run = t.runs.get((str(component), run_id)) if run_id else _latest(t, component)
+    if run is None or status not in ("done", "cancelled", "superseded", "failed"):
+        t.ignore("no such run")
+    elif not run.end_reported:
+        run.finish(now, status, t.at, reported=True)
+
+
+@with_args
+def add_audio_seconds(t: Timeline, now: int, args: Args) -> None:
+    component, seconds, run_id = args.get("component"), args.get("seconds"), text(args.get("run_id"))
+    run = t.runs.get((str(component), run_id)) or _latest(t, component)
+    if run is None or type(seconds) not in (int, float) or not 0 <= seconds < 1e9:  # noqa: PLR2004
+        t.ignore("no run had begun that was sent, or made, audio")
+        return
+    run.data["audio_seconds"] = run.data.get("audio_seconds", 0.0) + seconds
+    run.say("audio_seconds", t.at)
+
+
+def _latest(t: Timeline, component: object) -> Activity | None:
+    return {"stt": t.stt, "llm": t.llm, "tts": t.tts, "realtime": t.response}.get(str(component))

@@ -1,0 +1,88 @@
+"""The user's voice: when the detector, or the framework, heard it."""
+
+from __future__ import annotations
+
+from eventstore.arguments import Args
+from projections.timeline.activity import Activity
+from projections.timeline.state import Timeline
+from projections.timeline.table import moment, ns, with_args
+
+SAME_NS = 1_000_000
+"""Two starts nearer to each other than that are one, reported by two hooks."""
+CORRECTION_NS = 2_000_000_000
+"""An end reported again within that time corrects the first report."""
+KEPT = 16
+
+
+@with_args
+def on_user_speech_start(t: Timeline, now: int, args: Args) -> None:
+    """A detector of the agent's own, where there is one, beats the provider's (1.0.27)."""
+    if t.local_vad and not args.get("local_vad"):
+        t.ignore("a local voice detector stamps the user's speech")
+        return
+    start_voice(t, now)
+
+
+def start_voice(t: Timeline, now: int) -> None:
+    same = next((voice for voice in t.heard if abs((voice.start or 0) - now) < SAME_NS), None)
+    open_voice = t.voice if t.voice is not None and not t.voice.data.get("answered") else None
+    if same is not None or open_voice is not None:
+        (same or open_voice).say("start", t.at)  # type: ignore[union-attr]
+        return
+    t.voice = t.begin("voice", now)
+    t.heard.append(t.voice)
+    del t.heard[:-KEPT]
+    t.step("voice started", t.voice)
+
+
+@with_args
+def on_user_speech_end(t: Timeline, now: int, args: Args) -> None:
+    if t.local_vad and not args.get("local_vad"):
+        t.ignore("a local voice detector stamps the user's speech")
+        return
+    end_voice(t, now, moment(t, args.get("at")))
+
+
+def end_voice(t: Timeline, now: int, given: int | None = None) -> None:
+    """The end of the latest voice that had begun by then.
+
+    The detector waits in silence before it reports an end: that hangover is taken off, once. Where the end itself is
+    ``given``, it is off already.
+    """
+    if not t.heard:
+        t.ignore("no voice had begun")
+        return
+    end = now - t.silence_ns if given is None else given
+    voice = next((v for v in reversed(t.heard) if v.start is not None and v.start <= (given or now)), None)
+    if voice is None or (voice.end is not None and now - voice.data.get("reported", now) > CORRECTION_NS):
+        t.ignore("no voice had begun since the last one ended")
+        return
+    again = voice.end is not None
+    voice.finish(max(end, voice.start or end), "done", t.at, reported=True)
+    voice.data["reported"] = now
+    if given is None and t.silence_ns:
+        voice.says["end"].insert(0, t.silence_at)
+    if voice is t.voice:
+        t.voice = None
+    if not again:
+        t.step("voice ended", voice)
+
+
+@with_args
+def set_local_vad_user_speech(t: Timeline, now: int, args: Args) -> None:
+    t.local_vad = bool(args.get("owns"))
+
+
+@with_args
+def set_vad_config(t: Timeline, now: int, args: Args) -> None:
+    """The silence that the detector waits for holds from now on, and for the voice that is heard."""
+    config = args.get("vad_config")
+    silence = ns(config.get("min_silence_duration")) if isinstance(config, dict) else None
+    t.silence_ns, t.silence_at = max(0, silence or 0), t.at
+    if isinstance(config, dict):
+        t.vad_config = config
+
+
+def latest(t: Timeline) -> Activity | None:
+    """The voice that is heard, or was last."""
+    return t.heard[-1] if t.heard else None

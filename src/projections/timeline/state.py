@@ -1,0 +1,112 @@
+"""The state of the fold from events to activities."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+from projections.model import Session
+from projections.timeline.activity import Activity, Kind
+
+
+class Step(NamedTuple):
+    """Something that the assembly of turns has to know of, in the order of time."""
+
+    time: int
+    at: int
+    """Index of its event."""
+    what: str
+    activity: Activity | None = None
+    text: str = ""
+
+
+class Timeline(msgspec.Struct):
+    """What ran when in one session, and, below, where the fold stands."""
+
+    session_id: str = ""
+    session: Session = msgspec.field(default_factory=Session)
+    framework: str = ""
+    framework_version: str = ""
+    agent: str = ""
+    """The agent that speaks; other frameworks' hand-offs change it."""
+    began: int = 0
+    """The first event's time: nanoseconds on the clock that all activities are on."""
+    last: int = 0
+    """The latest time of any event."""
+    wall_shift: int = 0
+    """Nanoseconds from that clock to the epoch."""
+    end_reason: str = ""
+    ended: bool = False
+    """The session's end was reported."""
+    activities: list[Activity] = []
+    steps: list[Step] = []
+    ignored: list[tuple[int, str]] = []
+    """Events that say nothing that can be used, each with the reason."""
+
+    # where the fold stands -------------------------------------------------------------------------------------
+    at: int = -1
+    now: int = 0
+    wall_ns: int = 0
+    origin: str | None = None
+    last_seq: int = -1
+    seqs: dict[str, int] = {}
+    offset: int = 0
+    offsets: dict[str, int] = {}
+    realtime: bool = False
+    """A realtime model serves the session."""
+    hears_interims: bool = False
+    """STT reports interim transcripts in this session."""
+    silence_ns: int = 0
+    """The voice detector's hangover: how long it waits in silence before it reports an end."""
+    silence_at: int = -1
+    vad_config: dict[str, Any] = {}
+    preemptive: bool = False
+    local_vad: bool = False
+    voice: Activity | None = None
+    heard: list[Activity] = []
+    """The last voices, the latest last."""
+    stt: Activity | None = None
+    eou: Activity | None = None
+    eou_wait: Activity | None = None
+    llm: Activity | None = None
+    """The latest run, ended or not."""
+    llm_input: tuple[str, int] | None = None
+    tts: Activity | None = None
+    speech: Activity | None = None
+    """The agent is heard."""
+    awaited: Activity | None = None
+    """A speech that was cut off, whose end may yet be reported."""
+    resynthesised: bool = False
+    """More was synthesised since the agent began to speak."""
+    doubt: Activity | None = None
+    knowledge_base: Activity | None = None
+    response: Activity | None = None
+    """The realtime model's latest response."""
+    hold: list[Activity] = []
+    sounds: dict[str, Activity] = {}
+    runs: dict[tuple[str, str], Activity] = {}
+    """Runs by component and the framework's id."""
+    calls: dict[str, Activity] = {}
+    """Tool calls by id."""
+    unreported: list[Activity] = []
+    """Tool calls that ``tool_started`` began and no report of the framework's names yet."""
+    usage_of: dict[str, str] = {}
+    """By component: the run that the next usage report is of."""
+    usage_known: set[tuple[str, str]] = set()
+
+    def begin(self, kind: Kind, now: int, **data: Any) -> Activity:
+        """A new activity that starts now."""
+        found = Activity(kind, self.at, now, data=data, says={"start": [self.at]})
+        provider = self.session.provider_per_component.get(kind)
+        if provider is not None:
+            data["provider"] = provider
+        self.activities.append(found)
+        return found
+
+    def step(self, what: str, activity: Activity | None = None, time: int | None = None, text: str = "") -> None:
+        self.steps.append(Step(self.now if time is None else time, self.at, what, activity, text))
+
+    def ignore(self, why: str) -> None:
+        """The current event is no part of any activity."""
+        self.ignored.append((self.at, why))

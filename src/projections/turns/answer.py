@@ -1,0 +1,43 @@
+"""Which exchange a run, a tool call or a stretch of the agent's speech belongs to."""
+
+from __future__ import annotations
+
+from projections.timeline import Activity
+from projections.turns.decisions import decision
+from projections.turns.exchange import Exchange
+
+
+@decision
+def follows_a_tool(x: Exchange, now: int) -> bool:
+    """A run that starts after a tool's result, with no new question, is the answer going on."""
+    runs = [part.start for part in x.parts if part.kind == "llm" and part.start is not None]
+    last = max(runs, default=x.opened)
+    return any(
+        tool.start is not None and tool.start >= last - 1_000_000 and (tool.end is None or tool.end <= now + 1_000_000)
+        for tool in x.of("tool")
+    )
+
+
+@decision
+def caller_of_tool(exchanges: list[Exchange], tool: Activity, homes: dict[int, Exchange]) -> Exchange | None:
+    """A tool belongs to the turn whose LLM run called it: the last that began before it."""
+    run_id, start = tool.data.get("run_id"), tool.start or 0
+    for x in reversed(exchanges):
+        for run in x.of("llm"):
+            if (run_id and run.id == run_id) or (not run_id and (run.start or 0) <= start):
+                return x
+    return None
+
+
+@decision
+def speaks_unasked(x: Exchange | None, now: int, *, said: bool) -> bool:
+    """What the agent says of its own accord, with no answer under way, is a turn without a question."""
+    if x is None or x.over(now):
+        return True
+    return said and not x.question
+
+
+@decision
+def goes_on_speaking(x: Exchange | None, now: int) -> bool:
+    """Speech that goes on after a stop, with nothing new synthesised for it, is the same answer."""
+    return x is not None and x.heard and not x.closed

@@ -1,0 +1,253 @@
+"""The barge-in ledger: each time that the user and the agent got into each other's way, and how it ended.
+
+- ``true``: both were heard, and the agent was made to stop.
+- ``escalated``: so, too, but first taken for a false interruption.
+- ``false``: taken for an interruption; the agent went on, or at least nothing made it stop.
+- ``overlap``: both were heard, and nothing followed: a back-channel, noise, or an agent that does not listen.
+- ``phantom``: an interruption of nothing, or by no one.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from typing import Literal
+
+import msgspec
+
+from projections.timeline import Activity
+from projections.turns.assembly import Assembly
+from projections.turns.barge_in import RECENT_NS
+from projections.turns.exchange import Exchange
+from projections.turns.question import words_of
+
+NOTICED_NS = 120_000_000
+"""Overlaps are shorter than that wherever turns change; no one notices them (Heldner 2011, JASA 130). Not recorded."""
+Kind = Literal["true", "false", "escalated", "overlap", "phantom"]
+
+
+class BargeIn(msgspec.Struct, kw_only=True):
+    """One record. Times are nanoseconds on the session's clock, ``…_ms`` milliseconds; None: the log does not say."""
+
+    kind: Kind
+    at: int
+    """Index of the event that decided it."""
+    exchange: Exchange | None
+    """Whose speech it was said into."""
+    voice: Activity | None
+    speech: Activity | None
+    agent_start: int | None
+    user_start: int | None
+    user_end: int | None
+    stopped: int | None
+    """When the agent was made to stop, or to pause."""
+    silent: int | None
+    silent_known: bool
+    """`silent` was reported."""
+    resumed: int | None
+    yield_ms: float | None
+    """From when both were heard until the agent was silent; no less than `decision_ms` where `silent` is not known."""
+    decision_ms: float | None
+    overlap_ms: float | None
+    agent_heard_ms: float | None
+    words: str | None
+    """What the user said in it."""
+
+
+class _Books(msgspec.Struct):
+    """The session's voices and speeches, in order, and which pairs of them are in a record already."""
+
+    voices: list[Activity]
+    starts: list[int]
+    speeches: list[Activity]
+    doubts: dict[int, list[Activity]]
+    """By a speech's ``at``: the doubts while it was heard."""
+    homes: dict[int, Exchange]
+    interims: list[int]
+    taken: set[tuple[int, int]] = set()
+    merged: set[int] = set()
+
+
+def ledger(a: Assembly) -> list[BargeIn]:
+    """The records of one session, in the order of their events. Each interruption and each doubt is in exactly one."""
+    found = a.timeline.activities
+    voices = sorted((v for v in found if v.kind == "voice"), key=lambda v: v.start or 0)
+    speeches = sorted((s for s in found if s.kind == "agent"), key=lambda s: s.start or 0)
+    words = [s.time for s in a.timeline.steps if s.what in ("interim", "final")]
+    b = _Books(voices, [v.start or 0 for v in voices], speeches, {}, a.homes, words)
+    doubts = [d for d in found if d.kind == "doubt"]
+    for doubt in doubts:
+        speech = _speech_at(b, doubt.start or 0)
+        if speech is not None:
+            b.doubts.setdefault(speech.at, []).append(doubt)
+    records = [_of_cut(b, cut) for cut in found if cut.kind == "interruption"]
+    records += [_of_doubt(b, doubt) for doubt in doubts if doubt.at not in b.merged]
+    records += _of_silence(a, b)
+    records += _overlaps(b)
+    return sorted(records, key=lambda record: (record.at, record.kind))
+
+
+def _speech_at(b: _Books, now: int, cut_at: int | None = None) -> Activity | None:
+    """The speech that is heard at that time, or that the event cut off."""
+    for speech in reversed(b.speeches):
+        if cut_at is not None and speech.data.get("cut") == cut_at:
+            return speech
+        if cut_at is None and speech.start is not None and speech.start <= now:
+            return speech if speech.end is None or speech.end >= now else None
+    return None
+
+
+def _of_cut(b: _Books, cut: Activity) -> BargeIn:
+    now = cut.start or 0
+    speech = _speech_at(b, now, cut.at)
+    voice = _voice_behind(b, speech, now)
+    if speech is None:
+        return _record(b, "phantom", cut.at, stopped=now, voice=voice, home=b.homes.get(cut.at))
+    doubt = _doubted(b, speech, voice)
+    kind: Kind = "true" if voice is not None or _understood(b, speech, now) else "phantom"
+    stopped = now
+    if doubt is not None:
+        kind = "escalated"
+        b.merged.add(doubt.at)
+        voice = voice or _noise(doubt)
+        stopped = (doubt.start or now) if doubt.data["paused"] and doubt.end is None else now
+    if voice is not None:
+        b.taken.add((voice.at, speech.at))
+    silent = speech.end if speech.end_reported else stopped
+    return _record(b, kind, cut.at, stopped=stopped, silent=silent, silent_known=speech.end_reported, voice=voice, speech=speech)
+
+
+def _of_doubt(b: _Books, doubt: Activity) -> BargeIn:
+    start = doubt.start or 0
+    speech = next((s for s in b.speeches if any(d is doubt for d in b.doubts.get(s.at, []))), None)
+    paused = doubt.data["paused"]
+    voice = _voice_behind(b, speech, start if paused else doubt.end or start) or _noise(doubt)
+    if speech is not None and voice is not None:
+        b.taken.add((voice.at, speech.at))
+    stopped = start if paused else None
+    kind: Kind = "escalated" if doubt.data.get("escalated") else "false"
+    return _record(b, kind, doubt.at, stopped=stopped, silent=stopped, silent_known=paused, voice=voice, speech=speech,
+                   resumed=doubt.end if paused else None)  # fmt: skip
+
+
+def _of_silence(a: Assembly, b: _Books) -> Iterator[BargeIn]:
+    """A speech that ended under the voice that the next turn answers, with no hook for the interruption itself."""
+    for x in a.exchanges:
+        for voice in x.voices:
+            if voice.at not in a.cutting:
+                continue
+            for speech in b.speeches:
+                start, end = speech.start or 0, speech.end
+                under = end is not None and start < (voice.start or 0) <= end and (voice.end is None or end <= voice.end)
+                if under and "cut" not in speech.data and (voice.at, speech.at) not in b.taken:
+                    b.taken.add((voice.at, speech.at))
+                    yield _record(b, "true", voice.at, stopped=end, silent=end, silent_known=speech.end_reported,
+                                  voice=voice, speech=speech)  # fmt: skip
+
+
+def _overlaps(b: _Books) -> Iterator[BargeIn]:
+    """Both are in the order of time, so each speech is held against the voices near it only."""
+    longest = max(((v.end or v.start or 0) - (v.start or 0) for v in b.voices), default=0)
+    for speech in b.speeches:
+        start, end = speech.start or 0, speech.end
+        at = bisect_left(b.starts, start - longest)
+        while at < len(b.voices) and (end is None or b.starts[at] <= end):
+            voice = b.voices[at]
+            at += 1
+            if (voice.at, speech.at) not in b.taken and (_both_ns(b, speech, voice) or 0) >= NOTICED_NS:
+                yield _record(b, "overlap", max(voice.at, speech.at), voice=voice, speech=speech)
+
+
+def _voice_behind(b: _Books, speech: Activity | None, now: int) -> Activity | None:
+    """The last voice that can be why the agent stopped: heard in its speech, or, without one, still heard."""
+    at = bisect_left(b.starts, now + 1)
+    for voice in reversed(b.voices[max(0, at - 8) : at]):
+        if voice.end is None or voice.end >= now:
+            return voice
+        if speech is not None and speech.start is not None and voice.end > speech.start and now - voice.end <= RECENT_NS:
+            return voice
+    return None
+
+
+def _understood(b: _Books, speech: Activity, now: int) -> bool:
+    """STT heard the user in it, where the voice detector did not, or not yet."""
+    at = bisect_left(b.interims, max(speech.start or 0, now - RECENT_NS))
+    return at < len(b.interims) and b.interims[at] <= now
+
+
+def _doubted(b: _Books, speech: Activity, voice: Activity | None) -> Activity | None:
+    """The false interruption that this one turned out to be no other than."""
+    doubts = b.doubts.get(speech.at)
+    if not doubts:
+        return None
+    doubt = doubts[-1]
+    pausing = doubt.data["paused"] and doubt.end is None
+    same = voice is not None and (voice.start or 0) <= (doubt.start or 0) and (voice.end is None or voice.end >= (doubt.start or 0))
+    return doubt if doubt.data.get("escalated") or pausing or (same and not doubt.end) else None
+
+
+def _noise(doubt: Activity) -> Activity | None:
+    """Where nothing paused, the doubt itself says when a voice was heard."""
+    return None if doubt.data["paused"] else doubt
+
+
+def _audible(b: _Books, speech: Activity, until: int | None) -> Iterator[tuple[int, int]]:
+    """When the agent was really heard; nothing if it is not known until when."""
+    start, end = speech.start or 0, speech.end
+    end = until if end is None else end if until is None else min(until, end)
+    if end is None:
+        return
+    for doubt in b.doubts.get(speech.at, []):
+        if doubt.data["paused"] and start < (doubt.start or 0) < end:
+            yield start, doubt.start or 0
+            start = end if doubt.end is None else doubt.end
+    if start < end:
+        yield start, end
+
+
+def _both_ns(b: _Books, speech: Activity, voice: Activity) -> int | None:
+    """How long both were heard, to whichever end is known; None if neither is."""
+    until = speech.end if speech.end is not None else voice.end
+    if until is None:
+        return None
+    begin = voice.start or 0
+    both = ((max(begin, s), e if voice.end is None else min(voice.end, e)) for s, e in _audible(b, speech, until))
+    return sum(max(0, end - start) for start, end in both)
+
+
+def _record(
+    b: _Books, kind: Kind, at: int, *, stopped: int | None = None, silent: int | None = None, silent_known: bool = False,
+    voice: Activity | None = None, speech: Activity | None = None, resumed: int | None = None,
+    home: Exchange | None = None,
+) -> BargeIn:  # fmt: skip
+    since = voice.start if voice is not None else None
+    if since is not None and speech is not None:
+        since = max(since, speech.start or since)
+    heard = None
+    if speech is not None:
+        heard = sum(e - s for s, e in _audible(b, speech, since if silent is None else silent)) / 1e6
+    both = _both_ns(b, speech, voice) if speech is not None and voice is not None else None
+    return BargeIn(
+        kind=kind,
+        at=at,
+        exchange=b.homes.get(speech.at) if speech is not None else home,
+        voice=voice,
+        speech=speech,
+        agent_start=speech.start if speech is not None else None,
+        user_start=voice.start if voice is not None else None,
+        user_end=voice.end if voice is not None else None,
+        stopped=stopped,
+        silent=silent,
+        silent_known=silent is not None and silent_known,
+        resumed=resumed,
+        yield_ms=_ms(since, silent),
+        decision_ms=_ms(since, stopped),
+        overlap_ms=None if both is None else round(both / 1e6, 4),
+        agent_heard_ms=None if heard is None else round(heard, 4),
+        words=(words_of(voice) or None) if voice is not None and voice.kind == "voice" else None,
+    )
+
+
+def _ms(start: int | None, end: int | None) -> float | None:
+    """None, too, where clocks say that the end was before the start."""
+    return None if start is None or end is None or end < start else round((end - start) / 1e6, 4)
