@@ -16,6 +16,8 @@ NAMES = (
     UNACCOUNTED,
 )  # fmt: skip
 """From the user to the agent's voice. Where two are at work at once, the caller waits for the one nearer to the user."""
+SLIVER_NS = 1_000_000
+"""A gap shorter than that between two hooks is the program's own way from one to the next; the part beside it has it."""
 _RANK = {name: rank for rank, name in enumerate(NAMES)}
 
 
@@ -56,10 +58,9 @@ def user_stopped(x: Exchange) -> int | None:
     """The end of the question's last word; where no end was reported, when its words came. None: no question."""
     if not x.question:
         return None
-    end = x.voices[-1].end if x.voices else None
-    if end is None:
-        return x.asked
-    return end
+    if x.voices:
+        return x.voices[-1].end if x.voices[-1].end is not None else x.asked
+    return x.came if x.came is not None else x.asked
 
 
 def response(x: Exchange, *, realtime: bool) -> Response | None:
@@ -69,7 +70,7 @@ def response(x: Exchange, *, realtime: bool) -> Response | None:
         return None
     heard = speeches[0].start
     start = min(stopped, heard)
-    parts = list(tiled(start, heard, list(waits(x, start, heard, realtime=realtime))))
+    parts = tiled(start, heard, list(waits(x, start, heard, realtime=realtime)))
     return Response(start, heard, parts, _answered(x, heard))
 
 
@@ -93,9 +94,9 @@ def waits(x: Exchange, start: int, heard: int, *, realtime: bool) -> Iterator[Pa
         begin, end = part.start, part.end
         if begin is None:
             continue
-        if part.kind == "stt" and end is not None:
+        if part.kind == "stt" and end is not None and end <= heard:
             yield Part("STT finalisation", max(part.data.get("finalising", begin), start), end, part)
-        elif part.kind == "eou" and end is not None:
+        elif part.kind == "eou" and end is not None and end <= heard:
             yield Part("EOU inference", begin, end, part)
         elif part.kind == "eou_wait" and end is not None:
             limit = heard if x.asked is None or x.asked < begin else x.asked
@@ -150,20 +151,21 @@ def _feeding(x: Exchange, heard: int) -> Activity | None:
     return (gave or runs or [None])[-1]
 
 
-def tiled(start: int, end: int, worked: list[Part]) -> Iterator[Part]:
+def tiled(start: int, end: int, worked: list[Part]) -> list[Part]:
     """The parts from ``start`` to ``end``, each where the one before it ends: at each moment the first of `NAMES`."""
     clipped = [p._replace(start=max(start, p.start), end=min(end, p.end)) for p in worked]
     clipped = sorted((p for p in clipped if p.start < p.end), key=lambda p: _RANK[p.name])
     edges = sorted({start, end, *(p.start for p in clipped), *(p.end for p in clipped)})
-    part: Part | None = None
+    found: list[Part] = []
     for left, right in pairwise(edges):
-        found = next((p for p in clipped if p.start <= left and right <= p.end), None)
-        name, activity = (found.name, found.activity) if found is not None else (UNACCOUNTED, None)
-        if part is not None and part.name == name and part.activity is activity:
-            part = part._replace(end=right)
-            continue
-        if part is not None:
-            yield part
-        part = Part(name, left, right, activity)
-    if part is not None:
-        yield part
+        at_work = next((p for p in clipped if p.start <= left and right <= p.end), None)
+        name, activity = (at_work.name, at_work.activity) if at_work is not None else (UNACCOUNTED, None)
+        last = found[-1] if found else None
+        sliver = at_work is None and right - left < SLIVER_NS
+        if last is not None and (sliver or (last.name == name and last.activity is activity)):
+            found[-1] = last._replace(end=right)
+        elif last is not None and last.name == UNACCOUNTED and last.end - last.start < SLIVER_NS:
+            found[-1] = Part(name, last.start, right, activity)
+        else:
+            found.append(Part(name, left, right, activity))
+    return found

@@ -35,6 +35,8 @@ class Assembly(msgspec.Struct):
     """By a voice's ``at``: the exchange into whose answer, or before it, it was said."""
     worded: set[int] = set()
     """Voices of which words were reported by now, final ones or such as the model may start on."""
+    heard_of: set[int] = set()
+    """Voices of which STT has understood something by now."""
     cutting: set[int] = set()
     """Voices for which something was cancelled."""
     homes: dict[int, Exchange] = {}
@@ -45,6 +47,8 @@ class Assembly(msgspec.Struct):
     """The agent was made to say something of its own accord."""
     text: tuple[str, int] | None = None
     """What it will say, before there is anything it belongs to."""
+    loose: list[tuple[int, str]] = []
+    """Final words that no voice goes with: when they came, and what they are."""
     understood: int = -1
     """The last event by which STT understood the user with no voice pending."""
 
@@ -76,7 +80,7 @@ class Assembly(msgspec.Struct):
         """A new question: the ``voices``, with their ``words``, and what was begun for them ahead."""
         before = self.current
         if before is not None and not before.heard and before.cut is None and before.question:
-            before.superseded = True
+            before.superseded = any(self.into.get(v.at) is before for v in voices) or (not voices and before.busy(step.time))
         self.drop(voices, step)
         x = self.open(min([step.time, *(v.start for v in voices if v.start is not None)]), step.at)
         x.because(decision, step.at)
@@ -96,9 +100,13 @@ class Assembly(msgspec.Struct):
         if x.asked is None:
             x.asked = step.time
         self.pending = [voice for voice in self.pending if voice not in voices]
+        own = {voice.at for voice in x.voices}
         ahead, self.ahead = self.ahead, []
         for part in ahead:
-            self.add(x, part)
+            if part.kind == "stt" and part.data.get("voice") not in own:
+                self.ahead.append(part)
+            else:
+                self.add(x, part)
 
     def drop(self, voices: list[Activity], step: Step) -> None:
         """The pending voices before those: questions nobody answered, or no questions at all."""
@@ -147,6 +155,11 @@ def assemble(t: Timeline) -> Assembly:
 def _voice_started(a: Assembly, step: Step) -> None:
     voice, x = step.activity, a.current
     assert voice is not None
+    if question.stands_for_typed(x, step.time):
+        assert x is not None
+        x.voices.append(voice)
+        a.homes[voice.at] = x
+        return
     if x is not None and not x.over(step.time):
         a.into[voice.at] = x
     a.pending.append(voice)
@@ -154,7 +167,9 @@ def _voice_started(a: Assembly, step: Step) -> None:
 
 def _worded(a: Assembly, step: Step) -> None:
     voice = step.activity
-    if voice is not None and step.text:
+    if voice is None and step.text:
+        a.loose.append((step.time, step.text))
+    if voice is not None:
         a.worded.add(voice.at)
         x = a.homes.get(voice.at)
         if x is not None and not x.words_at:
@@ -163,7 +178,10 @@ def _worded(a: Assembly, step: Step) -> None:
 
 
 def _understood(a: Assembly, step: Step) -> None:
-    if not a.pending:
+    voice = step.activity
+    if voice is not None:
+        a.heard_of.add(voice.at)
+    if voice is None or (not a.pending and voice.at not in a.homes):
         a.understood = step.time
 
 
@@ -182,7 +200,7 @@ def _words(a: Assembly, step: Step) -> None:
         _reopen(x)
         a.give(x, [], words, step)
         return
-    voices = question.voices_of_words(pending, words, interims=a.timeline.hears_interims)
+    voices = question.voices_of_words(pending, words, step.time, interims=a.timeline.hears_interims)
     if question.continues_question(x, words):
         assert x is not None
         x.because("continues_question", step.at)
@@ -193,6 +211,9 @@ def _words(a: Assembly, step: Step) -> None:
     typed = question.missed_by_detector(voices)
     x = a.ask(voices, words, step, "missed_by_detector" if typed else "voices_of_words")
     x.typed = typed
+    if typed:
+        x.came = next((time for time, text in a.loose if text and text in words), step.time)
+        a.loose = []
 
 
 def _reopen(x: Exchange) -> None:
@@ -208,7 +229,8 @@ def _llm_started(a: Assembly, step: Step) -> None:
     run, x, now = step.activity, a.current, step.time
     assert run is not None
     worded = [voice for voice in a.pending if voice.at in a.worded]
-    silent = [] if a.worded or a.timeline.hears_interims else a.ended_pending(now)
+    heard = [voice for voice in a.pending if voice.at in a.heard_of]
+    silent = heard if a.timeline.hears_interims else a.ended_pending(now)
     if x is not None and not x.over(now) and not (worded and (x.heard or x.words_at)):
         if worded and not answer.follows_a_tool(x, now):
             a.give(x, a.in_a_row(worded), "", step)
@@ -220,7 +242,6 @@ def _llm_started(a: Assembly, step: Step) -> None:
         x = a.open(now, step.at)
         x.because("speaks_unasked", step.at)
     a.add(x, run)
-    a.fed_by = x
 
 
 def _tts_started(a: Assembly, step: Step) -> None:
@@ -228,7 +249,7 @@ def _tts_started(a: Assembly, step: Step) -> None:
     assert run is not None
     ended = a.ended_pending(now)
     waits = x is not None and x.asked is not None and x.cut is None and not x.closed
-    if ended and (a.timeline.realtime or all(v.at in a.worded for v in ended)) and (x is None or x.over(now)):
+    if ended and not a.said and (a.timeline.realtime or all(v.at in a.worded for v in ended)) and (x is None or x.over(now)):
         x = a.ask(a.in_a_row(ended), "", step, "voices_in_a_row")
     elif answer.speaks_unasked(x, now, said=a.said) and not (waits and x is not None and not x.heard):
         x = a.open(now, step.at)
@@ -326,7 +347,7 @@ def _interrupted(a: Assembly, step: Step) -> None:
     spoken = a.fed_by if a.fed_by is not None else x
     if x is not None:
         a.add(x, cut)
-    if x is None or x.over(step.time):
+    if x is None or x.over(step.time - 1):
         return
     a.fed_by = None
     x.cut, x.cut_by = cut, voice
@@ -346,7 +367,8 @@ def _turn_opened(a: Assembly, step: Step) -> None:
     heard = speech is not None and (speech.end is None or speech.end > step.time)
     if a.timeline.realtime and heard and x is not None and x.cut is None and a.pending:
         voice = barge_in.voice_behind(a.pending, step.time)
-        if voice is not None and voice.end is None:
+        if voice is not None and (voice.end is None or voice.end > step.time):
+            x.cut_by_voice = True
             a.cutting.add(voice.at)
             a.into.pop(voice.at, None)
 
@@ -392,7 +414,7 @@ def _finish(a: Assembly) -> None:
         last = a.exchanges[-1] if a.exchanges else None
         if home is not None:
             a.add(home, part)
-        elif part.kind in ("stt", "eou", "eou_wait") and not asked:
+        elif part.kind == "stt" or (part.kind in ("eou", "eou_wait") and not asked):
             a.left.append(Left(part, "it heard nothing that was answered"))
         elif last is None:
             a.left.append(Left(part, "there was no turn that it could belong to"))

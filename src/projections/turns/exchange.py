@@ -8,7 +8,8 @@ import msgspec
 
 from projections.timeline import Activity
 
-WORK = ("llm", "tool", "knowledge_base", "tts")
+GIVEN_UP_NS = 5_000_000_000
+"""An answer for which nothing was done for that long will not come."""
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -31,6 +32,8 @@ class Exchange(msgspec.Struct):
     words_at: list[int] = []
     asked: int | None = None
     """When the question's words, or the run that answers them, went to the model."""
+    came: int | None = None
+    """When words came that no voice goes with."""
     typed: bool = False
     """No voice goes with the words: they were typed, or missed by the detector."""
     parts: list[Activity] = []
@@ -44,6 +47,8 @@ class Exchange(msgspec.Struct):
     """The voice that was behind it."""
     cut_by_words: bool = False
     """STT understood the user where no voice was detected."""
+    cut_by_voice: bool = False
+    """A voice that the next turn answers ended its answer, with no hook for the interruption itself."""
     superseded: bool = False
     """Another question was answered in its place before anything was heard of it."""
     closed: bool = False
@@ -67,17 +72,35 @@ class Exchange(msgspec.Struct):
         """The agent was heard."""
         return any(part.kind == "agent" for part in self.parts)
 
+    @property
+    def cut_off(self) -> bool:
+        """Its answer was, before it was over."""
+        return self.cut is not None or self.cut_by_voice
+
     def busy(self, now: int) -> bool:
         """Whether an answer was being made or spoken at that time."""
         for part in reversed(self.parts):
-            running = part.start is not None and part.start <= now and (part.end is None or part.end > now)
-            if running and (part.kind in ("llm", "tool", "knowledge_base", "agent") or (part.kind == "tts" and part.first is None)):
+            start, end = part.start, part.end
+            if start is None or start > now or (end is not None and end <= now):
+                continue
+            if part.kind in ("llm", "tool", "knowledge_base", "agent"):
+                return True
+            if part.kind == "tts" and part.first is None and now - start < GIVEN_UP_NS:
                 return True
         return False
 
     def over(self, now: int) -> bool:
-        """Whether what comes now is none of its answer: it was cut off, or was heard and is done."""
-        return self.closed or self.cut is not None or (self.heard and not self.busy(now))
+        """Whether what comes now is none of its answer: it was cut off, was heard and is done, or never came."""
+        if self.closed or self.cut is not None:
+            return True
+        if self.busy(now):
+            return False
+        return self.heard or (self.asked is not None and now - self._latest(now) >= GIVEN_UP_NS)
+
+    def _latest(self, now: int) -> int:
+        """When something was last done for it."""
+        times = (t for part in self.parts for t in (part.start, part.first, part.end) if t is not None and t <= now)
+        return max(times, default=self.asked or self.opened)
 
     def because(self, decision: str, at: int) -> None:
         self.decisions.append(Decision(decision, at))

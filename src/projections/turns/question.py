@@ -10,14 +10,20 @@ from projections.turns.exchange import Exchange
 
 JOIN_NS = 2_000_000_000
 """A voice that goes on within that time after a pause is the same utterance going on, whatever STT made of it."""
-LATE_NS = 15_000_000_000
+RECENT_NS = 10_000_000_000
 """Words that come later than that after a voice ended are not of it."""
+STAND_IN_NS = 5_000_000
+"""Some frameworks report a voice for typed text, right after it."""
 _WORD = re.compile(r"\w+")
 
 
 def plain(text: str) -> str:
     """The words alone, as different reports of one text agree on them."""
     return " ".join(_WORD.findall(text.casefold()))
+
+
+def _within(text: str, given: str) -> bool:
+    return bool(text) and (f" {text} " in f" {given} " or f" {given} " in f" {text} ")
 
 
 def words_of(voice: Activity) -> str:
@@ -27,15 +33,15 @@ def words_of(voice: Activity) -> str:
 
 
 @decision
-def voices_of_words(pending: list[Activity], words: str, *, interims: bool) -> list[Activity]:
+def voices_of_words(pending: list[Activity], words: str, now: int, *, interims: bool) -> list[Activity]:
     """The question is what its words say: an utterance whose own words are not among them is not part of it."""
-    given = f" {plain(words)} "
-    own = [plain(" ".join(voice.data.get("finals", []))) for voice in pending]
-    matched = [n for n, text in enumerate(own) if text and f" {text} " in given]
+    given = plain(words)
+    own = [[plain(text) for text in voice.data.get("finals", [])] for voice in pending]
+    matched = [voice for voice, texts in zip(pending, own, strict=True) if any(_within(text, given) for text in texts)]
     if matched:
-        return [voice for n, voice in enumerate(pending) if n in matched]
-    unmatched = [voice for voice, text in zip(pending, own, strict=True) if not text]
-    return voices_in_a_row(unmatched or pending, interims=interims)
+        return matched
+    recent = [v for v, texts in zip(pending, own, strict=True) if not texts and (v.end is None or now - v.end < RECENT_NS)]
+    return voices_in_a_row([v for v in recent if not interims or v.data.get("understood")], interims=interims)
 
 
 @decision
@@ -57,11 +63,13 @@ def voices_in_a_row(pending: list[Activity], *, interims: bool) -> list[Activity
 @decision
 def same_question(x: Exchange | None, pending: list[Activity], words: str) -> bool:
     """Words that come without a new voice, while nothing was heard yet, are the question's that is being answered."""
-    if x is None or pending or not x.voices or x.heard:
+    if x is None or pending or not x.question or x.heard:
         return False
     if not x.words:
         return True
     new, old = plain(words), plain(x.words)
+    if not x.voices:
+        return new == old
     return new.startswith(old) or old.startswith(new)
 
 
@@ -77,12 +85,19 @@ def continues_question(x: Exchange | None, words: str) -> bool:
 @decision
 def late_words(exchanges: list[Exchange], now: int) -> Exchange | None:
     """Words that come late go to the oldest utterance that ended and was answered without any."""
-    for x in exchanges:
-        if x.voices and not x.words:
-            end = x.voices[-1].end
-            if end is not None and end <= now <= end + LATE_NS:
-                return x
+    wordless = [x for x in exchanges if x.voices and not x.words]
+    for x in wordless:
+        end = x.voices[-1].end
+        cut_short = x.cut_off and any(other.heard for other in wordless if other.at > x.at)
+        if end is not None and end <= now <= end + RECENT_NS and not cut_short:
+            return x
     return None
+
+
+@decision
+def stands_for_typed(x: Exchange | None, now: int) -> bool:
+    """A voice that is reported at the moment of typed words stands for them, and is none of its own."""
+    return x is not None and x.typed and not x.voices and x.asked is not None and 0 <= now - x.asked < STAND_IN_NS
 
 
 @decision

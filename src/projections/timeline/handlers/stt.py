@@ -9,6 +9,9 @@ from projections.timeline.handlers.voice import latest
 from projections.timeline.state import Timeline
 from projections.timeline.table import bare, text, with_args
 
+JUST_NS = 1_500_000_000
+"""STT goes on hearing a voice for that long after its end."""
+
 
 @bare
 def on_stt_start(t: Timeline, now: int) -> None:
@@ -40,7 +43,7 @@ def interim(t: Timeline, now: int, words: str) -> None:
         run.say("first", t.at)
     run.data["interims"] = run.data.get("interims", 0) + 1
     t.hears_interims = True
-    voice = latest(t)
+    voice = voice_of(t, run)
     if voice is not None:
         voice.data["understood"] = True
         run.data["voice"] = voice.at
@@ -56,9 +59,10 @@ def on_stt_preflight_end(t: Timeline, now: int, args: Args) -> None:
     run, words = _run(t), text(args.get("transcript"))
     run.data["preflight"] = now
     run.say("preflight", t.at)
-    voice = latest(t)
+    voice = voice_of(t, run)
     if voice is not None:
         voice.data["understood"] = True
+        run.data["voice"] = voice.at
         if words:
             voice.data["preflight"] = words
         voice.say("understood", t.at)
@@ -73,7 +77,7 @@ def on_stt_complete(t: Timeline, now: int, args: Args) -> None:
     run.data["duration"] = args.get("duration")
     if not words:
         return
-    voice = voice_of_final(t)
+    voice = voice_of_final(t, run)
     if voice is not None:
         run.data["voice"] = voice.at
         voice.data.setdefault("finals", []).append(words)
@@ -82,17 +86,26 @@ def on_stt_complete(t: Timeline, now: int, args: Args) -> None:
     t.step("final", voice, text=words)
 
 
-def voice_of_final(t: Timeline) -> Activity | None:
+def voice_of(t: Timeline, run: Activity) -> Activity | None:
+    """The voice that a run hears: the one that is heard, began in the run, or had just ended when it began."""
+    voice = latest(t)
+    if voice is None or voice is t.voice or run.start is None or (voice.start or 0) >= run.start:
+        return voice
+    return voice if voice.end is None or voice.data["reported"] >= run.start - JUST_NS else None
+
+
+def voice_of_final(t: Timeline, run: Activity) -> Activity | None:
     """The voice that final words are of: the oldest ended one without words, if another is heard already.
 
     A voice of which STT heard nothing, in a session in which it reports what it hears, is noise.
     """
-    if t.voice is None or len(t.heard) < 2:  # noqa: PLR2004
-        return latest(t)
+    voice = voice_of(t, run)
+    if t.voice is None or voice is not t.voice or len(t.heard) < 2:  # noqa: PLR2004
+        return voice
     before = t.heard[-2]
-    late = before.end is not None and "finals" not in before.data and not t.voice.data.get("understood")
+    late = before.end is not None and "finals" not in before.data and not voice.data.get("understood")
     heard = before.data.get("understood") or not t.hears_interims
-    return before if late and heard and not before.data.get("answered") else t.voice
+    return before if late and heard and not before.data.get("answered") else voice
 
 
 @with_args

@@ -29,6 +29,9 @@ def start_voice(t: Timeline, now: int) -> None:
     if same is not None or open_voice is not None:
         (same or open_voice).say("start", t.at)  # type: ignore[union-attr]
         return
+    wait = t.eou_wait
+    if wait is not None and not wait.end_reported and wait.end is not None and wait.end > now:
+        wait.finish(max(now, wait.start or now), "cancelled", t.at, reported=False)  # the user went on
     t.voice = t.begin("voice", now)
     t.heard.append(t.voice)
     del t.heard[:-KEPT]
