@@ -47,8 +47,8 @@ class Assembly(msgspec.Struct):
     """The agent was made to say something of its own accord."""
     text: tuple[str, int] | None = None
     """What it will say, before there is anything it belongs to."""
-    loose: list[tuple[int, str]] = []
-    """Final words that no voice goes with: when they came, and what they are."""
+    finals: list[tuple[int, str, Activity | None]] = []
+    """The last final words: when they came, what they are, and the voice they are of."""
     understood: int = -1
     """The last event by which STT understood the user with no voice pending."""
 
@@ -100,6 +100,9 @@ class Assembly(msgspec.Struct):
         if x.asked is None:
             x.asked = step.time
         self.pending = [voice for voice in self.pending if voice not in voices]
+        for voice in self.pending:
+            if voice.at not in self.cutting:
+                self.into.setdefault(voice.at, x)
         own = {voice.at for voice in x.voices}
         ahead, self.ahead = self.ahead, []
         for part in ahead:
@@ -110,8 +113,9 @@ class Assembly(msgspec.Struct):
 
     def drop(self, voices: list[Activity], step: Step) -> None:
         """The pending voices before those: questions nobody answered, or no questions at all."""
-        until = min((v.start or 0 for v in voices), default=step.time)
-        rest = [v for v in self.pending if v not in voices and (v.start or 0) <= max(until, step.time)]
+        last = max((v.start or 0 for v in voices), default=0)
+        old = step.time - question.RECENT_NS
+        rest = [v for v in self.pending if v not in voices and ((v.start or 0) < last or (v.end is not None and v.end < old))]
         self.pending = [v for v in self.pending if v not in rest]
         asked: list[Activity] = []
         for voice in rest:
@@ -167,8 +171,9 @@ def _voice_started(a: Assembly, step: Step) -> None:
 
 def _worded(a: Assembly, step: Step) -> None:
     voice = step.activity
-    if voice is None and step.text:
-        a.loose.append((step.time, step.text))
+    if step.what == "final":
+        a.finals.append((step.time, step.text, voice))
+        del a.finals[:-8]
     if voice is not None:
         a.worded.add(voice.at)
         x = a.homes.get(voice.at)
@@ -212,8 +217,7 @@ def _words(a: Assembly, step: Step) -> None:
     x = a.ask(voices, words, step, "missed_by_detector" if typed else "voices_of_words")
     x.typed = typed
     if typed:
-        x.came = next((time for time, text in a.loose if text and text in words), step.time)
-        a.loose = []
+        x.came = question.end_of_missed(a.finals, words, step.time)
 
 
 def _reopen(x: Exchange) -> None:

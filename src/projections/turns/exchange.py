@@ -100,7 +100,7 @@ class Exchange(msgspec.Struct):
     def _latest(self, now: int) -> int:
         """When something was last done for it."""
         times = (t for part in self.parts for t in (part.start, part.first, part.end) if t is not None and t <= now)
-        return max(times, default=self.asked or self.opened)
+        return max([self.asked or self.opened, *times])
 
     def because(self, decision: str, at: int) -> None:
         self.decisions.append(Decision(decision, at))

@@ -95,6 +95,16 @@ def late_words(exchanges: list[Exchange], now: int) -> Exchange | None:
 
 
 @decision
+def end_of_missed(finals: list[tuple[int, str, Activity | None]], words: str, now: int) -> int:
+    """A question that the detector missed ends when STT had its words, or with the voice that went on to say them."""
+    given = plain(words)
+    for time, text, voice in reversed(finals):
+        if now - time < RECENT_NS and _within(plain(text), given):
+            return voice.end if voice is not None and voice.end is not None and voice.end <= time else time
+    return now
+
+
+@decision
 def stands_for_typed(x: Exchange | None, now: int) -> bool:
     """A voice that is reported at the moment of typed words stands for them, and is none of its own."""
     return x is not None and x.typed and not x.voices and x.asked is not None and 0 <= now - x.asked < STAND_IN_NS

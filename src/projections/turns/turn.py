@@ -101,7 +101,7 @@ def _turn(
         user_speech=x.words or None,
         agent_speech=" ".join(x.texts) or None,
         typed=x.typed,
-        user_started=_since(t, x.voices[0].start if x.voices else x.asked if x.question else None),
+        user_started=_since(t, x.voices[0].start if x.voices else user_stopped(x)),
         user_stopped=_since(t, user_stopped(x)),
         agent_started=_since(t, speeches[0].start if speeches else None),
         agent_stopped=_since(t, speeches[-1].end if speeches else None),

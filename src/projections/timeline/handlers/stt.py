@@ -9,6 +9,7 @@ from projections.timeline.handlers.voice import latest
 from projections.timeline.state import Timeline
 from projections.timeline.table import bare, text, with_args
 
+SAME_NS = 5_000_000
 JUST_NS = 1_500_000_000
 """STT goes on hearing a voice for that long after its end."""
 
@@ -97,15 +98,16 @@ def voice_of(t: Timeline, run: Activity) -> Activity | None:
 def voice_of_final(t: Timeline, run: Activity) -> Activity | None:
     """The voice that final words are of: the oldest ended one without words, if another is heard already.
 
-    A voice of which STT heard nothing, in a session in which it reports what it hears, is noise.
+    A voice whose end STT was not started on, and of which it heard nothing where it reports what it hears, is noise.
     """
     voice = voice_of(t, run)
     if t.voice is None or voice is not t.voice or len(t.heard) < 2:  # noqa: PLR2004
         return voice
     before = t.heard[-2]
-    late = before.end is not None and "finals" not in before.data and not voice.data.get("understood")
-    heard = before.data.get("understood") or not t.hears_interims
-    return before if late and heard and not before.data.get("answered") else voice
+    if before.end is None or "finals" in before.data or voice.data.get("understood") or before.data.get("answered"):
+        return voice
+    awaited = abs(run.data.get("finalising", 0) - before.data["reported"]) < SAME_NS
+    return before if awaited or before.data.get("understood") or not t.hears_interims else voice
 
 
 @with_args
