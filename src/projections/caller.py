@@ -7,43 +7,113 @@ their numbers (`projections.latency`). Everything that people look at is made fr
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any
 
 import msgspec
 
 from eventstore.event import Event
-from projections.latency.response import Response
+from projections.latency.response import Response, response
+from projections.model import Session
+from projections.outputs.payload import payload
 from projections.timeline import Timeline, timeline
 from projections.turns.assembly import Assembly, assemble
 from projections.turns.exchange import Exchange
 from projections.turns.ledger import BargeIn, ledger
-from projections.turns.turn import Turn, barge_in_dict, turns_of
+from projections.turns.turn import Turn, barge_in_dict, turn_of
+
+RULES = "turnlog"
 
 
-class Reading(msgspec.Struct):
-    """One session, read."""
+class Reading:
+    """One session, read. What hangs together is made once, and when it is first looked at.
 
-    timeline: Timeline
-    assembly: Assembly
-    ledger: list[BargeIn]
-    exchanges: list[Exchange]
-    turns: list[Turn]
-    responses: list[Response | None]
+    The framework's own signals are none of it: `emits` and `playground` are empty.
+    """
 
-    rules: str = "turnlog"
+    rules = RULES
+
+    def __init__(self, t: Timeline) -> None:
+        self.timeline = t
+        self.emits: list[Any] = []
+        self.playground: list[Any] = []
+
+    @property
+    def session(self) -> Session:
+        return self.timeline.session
+
+    @cached_property
+    def assembly(self) -> Assembly:
+        return assemble(self.timeline)
+
+    @property
+    def exchanges(self) -> list[Exchange]:
+        return self.assembly.exchanges
+
+    @cached_property
+    def responses(self) -> list[Response | None]:
+        """By exchange."""
+        return [response(x, realtime=self.timeline.realtime) for x in self.exchanges]
+
+    @cached_property
+    def barge_ins(self) -> list[BargeIn]:
+        """The ledger."""
+        return ledger(self.assembly)
+
+    @cached_property
+    def _own_barge_ins(self) -> dict[int, list[BargeIn]]:
+        """By an exchange's ``id()``."""
+        found: dict[int, list[BargeIn]] = {}
+        for record in self.barge_ins:
+            if record.exchange is not None:
+                found.setdefault(id(record.exchange), []).append(record)
+        return found
+
+    def barge_ins_of(self, x: Exchange) -> list[BargeIn]:
+        return self._own_barge_ins.get(id(x), [])
+
+    @cached_property
+    def turns(self) -> list[Turn]:
+        last = len(self.exchanges)
+        return [
+            turn_of(self.timeline, x, number, answered, self.barge_ins_of(x), last=number == last)
+            for number, (x, answered) in enumerate(zip(self.exchanges, self.responses, strict=True), 1)
+        ]
+
+    @cached_property
+    def payloads(self) -> list[dict[str, Any]]:
+        """One for each turn; the schema is that of `exporters.payload_schema`."""
+        return [
+            payload(self.timeline, x, answered, number, interrupted=interrupted(self.barge_ins_of(x)))
+            for number, (x, answered) in enumerate(zip(self.exchanges, self.responses, strict=True), 1)
+        ]
+
+    @cached_property
+    def discarded(self) -> list[dict[str, Any]]:
+        """Voices that are no question's, with reasons."""
+        return [_left(self.timeline, left) for left in self.assembly.left if left.activity.kind == "voice"]
+
+    @cached_property
+    def outside(self) -> list[dict[str, Any]]:
+        """Everything else that is no turn's, with reasons."""
+        t = self.timeline
+        homeless = [record for record in self.barge_ins if record.exchange is None]
+        return [
+            *(_left(t, left) for left in self.assembly.left if left.activity.kind != "voice"),
+            *({"kind": "event", "at": at, "reason": reason} for at, reason in t.ignored),
+            *({**barge_in_dict(t, record), "kind": "barge-in", "barge_in": record.kind,
+               "reason": "the agent was not heard"} for record in homeless),
+        ]  # fmt: skip
+
+
+def interrupted(records: list[BargeIn]) -> bool:
+    """The user cut the answer off."""
+    return any(record.kind in ("true", "escalated") for record in records)
 
 
 def read(events: Iterable[Event]) -> Reading:
     """The session whose events these are, in canonical order. Raises what `projections.timeline.extend` does."""
-    return reading_of(timeline(events))
-
-
-def reading_of(t: Timeline) -> Reading:
-    """The reading of a timeline, which may go on afterwards."""
-    a = assemble(t)
-    records = ledger(a)
-    found = turns_of(a, records)
-    return Reading(t, a, records, [x for x, _turn, _r in found], [turn for _x, turn, _r in found], [r for _x, _t, r in found])
+    return Reading(timeline(events))
 
 
 def reading_dict(r: Reading) -> dict[str, Any]:
@@ -52,19 +122,13 @@ def reading_dict(r: Reading) -> dict[str, Any]:
     session = msgspec.to_builtins(t.session)
     session |= {"framework": t.framework or None, "framework_version": t.framework_version or None}
     session |= {"name": t.session_id, "events": t.at + 1, "end_reason": t.end_reason or None}
-    homeless = [record for record in r.ledger if record.exchange is None]
     return {
         "session": session,
         "rules": r.rules,
         "turns": [msgspec.to_builtins(turn) for turn in r.turns],
-        "discarded": [_left(t, left) for left in r.assembly.left if left.activity.kind == "voice"],
-        "outside": [
-            *(_left(t, left) for left in r.assembly.left if left.activity.kind != "voice"),
-            *({"kind": "event", "at": at, "reason": reason} for at, reason in t.ignored),
-            *({**barge_in_dict(t, record), "kind": "barge-in", "barge_in": record.kind,
-               "reason": "the agent was not heard"} for record in homeless),
-        ],
-    }  # fmt: skip
+        "discarded": r.discarded,
+        "outside": r.outside,
+    }
 
 
 def _left(t: Timeline, left: Any) -> dict[str, Any]:

@@ -7,9 +7,8 @@ from typing import Any
 import msgspec
 
 from projections.latency.missing import Reason, no_response
-from projections.latency.response import Response, response, user_stopped
+from projections.latency.response import Response, user_stopped
 from projections.timeline import Activity, Timeline
-from projections.turns.assembly import Assembly
 from projections.turns.exchange import Exchange
 from projections.turns.ledger import BargeIn
 
@@ -60,24 +59,11 @@ class Turn(msgspec.Struct, kw_only=True):
     framework_e2e: float | None = None
 
 
-def turns_of(a: Assembly, records: list[BargeIn]) -> list[tuple[Exchange, Turn, Response | None]]:
-    """The session's turns, each with its exchange and its response."""
-    found = []
-    own: dict[int, list[BargeIn]] = {}
-    for record in records:
-        if record.exchange is not None:
-            own.setdefault(id(record.exchange), []).append(record)
-    last = len(a.exchanges)
-    for number, x in enumerate(a.exchanges, 1):
-        answered = response(x, realtime=a.timeline.realtime)
-        missing = None if answered is not None else no_response(x, last=number == last, ended=a.timeline.ended)
-        found.append((x, _turn(a.timeline, x, number, answered, missing, own.get(id(x), [])), answered))
-    return found
-
-
-def _turn(
-    t: Timeline, x: Exchange, number: int, answered: Response | None, missing: Reason | None, records: list[BargeIn]
+def turn_of(
+    t: Timeline, x: Exchange, number: int, answered: Response | None, records: list[BargeIn], *, last: bool
 ) -> Turn:
+    """The exchange as a turn; ``last``: no other came after it."""
+    missing = None if answered is not None else no_response(x, last=last, ended=t.ended)
     speeches = x.speeches()
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in (*RUNS.values(), "eou", "error", "fallback")}
     tokens = {"input": 0, "output": 0, "total": 0}

@@ -1,0 +1,1 @@
+"""What leaves a call, made from its turns: analytics payloads, signals."""

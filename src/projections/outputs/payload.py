@@ -1,0 +1,157 @@
+"""The analytics payload of a turn under the caller's reading: the reference's camelCase schema, with our numbers.
+
+`exporters.payload_schema` is its type. Of each component the run counts that the first sound came from; tokens and
+characters are those of all runs. Latencies are milliseconds, times are seconds on the agent's monotonic clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from projections.latency.response import Response, user_stopped
+from projections.timeline import Activity, Timeline
+from projections.turns.exchange import Exchange
+
+_PROVIDER = {c: (c + "ProviderClass", c + "ModelName") for c in ("realtime", "llm", "stt", "tts", "vad", "eou")}
+_REALTIME = {
+    "input_tokens": "realtimeInputTokens",
+    "output_tokens": "realtimeOutputTokens",
+    "total_tokens": "realtimeTotalTokens",
+    "input_text_tokens": "realtimeInputTextTokens",
+    "input_audio_tokens": "realtimeInputAudioTokens",
+    "input_image_tokens": "realtimeInputImageTokens",
+    "input_cached_tokens": "realtimeInputCachedTokens",
+    "thoughts_tokens": "realtimeThoughtsTokens",
+    "cached_text_tokens": "realtimeCachedTextTokens",
+    "cached_audio_tokens": "realtimeCachedAudioTokens",
+    "cached_image_tokens": "realtimeCachedImageTokens",
+    "output_text_tokens": "realtimeOutputTextTokens",
+    "output_audio_tokens": "realtimeOutputAudioTokens",
+    "output_image_tokens": "realtimeOutputImageTokens",
+}
+
+
+def payload(t: Timeline, x: Exchange, answered: Response | None, number: int, *, interrupted: bool) -> dict[str, Any]:
+    """What is sent for the turn; ``number`` counts from 1, and the first one has the session's own fields."""
+    speeches, stopped = x.speeches(), user_stopped(x)
+    started = x.voices[0].start if x.voices else stopped
+    agent_start, agent_end = (speeches[0].start, speeches[-1].end) if speeches else (None, None)
+    data: dict[str, Any] = {
+        "e2eLatency": None if answered is None else answered.ms,
+        "interrupted": interrupted,
+        "userSpeechStartTime": _seconds(started),
+        "userSpeechEndTime": _seconds(stopped),
+        "userSpeechDuration": _ms(started, stopped),
+        "user_speech": x.words or None,
+        "agentSpeechStartTime": _seconds(agent_start),
+        "agentSpeechEndTime": _seconds(agent_end),
+        "agentSpeechDuration": _ms(agent_start, agent_end),
+        "agent_speech": " ".join(x.texts) or None,
+        "functionToolsCalled": [str(tool.data["name"]) for tool in x.of("tool") if "mcp" not in tool.data],
+    }
+    if x.handed_off:
+        data["handOffOccurred"] = True
+    runs: dict[str, list[Activity]] = {}
+    for part in x.parts:
+        runs.setdefault(part.kind, []).append(part)
+    heard = None if answered is None else answered.end
+    _add_components(data, runs, heard, answered)
+    _add_providers(data, t, runs, first=number == 1)
+    if number == 1:
+        data["systemInstructions"] = t.session.system_instruction
+    data["timeline"] = _timeline(x, speeches)
+    return data
+
+
+def _seconds(now: int | None) -> float | None:
+    return None if now is None else now / 1e9
+
+
+def _ms(start: int | None, end: int | None) -> float | None:
+    return None if start is None or end is None or end < start else (end - start) / 1e6
+
+
+def answering(runs: Sequence[Activity], heard: int | None) -> Activity:
+    """The run that counts: the last that had a result when the agent was first heard, else the last that had one."""
+    done = [run for run in runs if (run.first if run.kind in ("llm", "tts") else run.end) is not None]
+    if heard is not None:
+        for run in reversed(done):
+            if (run.first if run.kind in ("llm", "tts") else run.end or 0) <= heard:  # type: ignore[operator]
+                return run
+    return (done or runs)[-1]
+
+
+def _add_components(
+    data: dict[str, Any], runs: dict[str, list[Activity]], heard: int | None, answered: Response | None
+) -> None:
+    if "stt" in runs:
+        stt = answering(runs["stt"], heard)
+        data["sttLatency"] = _ms(stt.data.get("finalising"), stt.end)
+        data["sttPreflightLatency"] = _ms(stt.start, stt.data.get("preflight"))
+        data["sttInterimLatency"] = _ms(stt.start, stt.first)
+        data["sttConfidence"], data["sttDuration"] = stt.data.get("confidence"), stt.data.get("duration")
+    if "eou" in runs:
+        eou = answering(runs["eou"], heard)
+        data["eouLatency"] = _ms(eou.start, eou.end)
+        data["eouWaitMs"] = sum(p.ms for p in answered.parts if p.name == "EOU wait") if answered is not None else None
+        data["eouProbability"] = eou.data.get("probability")
+    if "llm" in runs:
+        llm = answering(runs["llm"], heard)
+        data["ttft"] = _ms(llm.data.get("failed_until", llm.start), llm.first)
+        data["llmDuration"] = duration = _ms(llm.start, llm.end)
+        for key, name in (("input", "promptTokens"), ("output", "completionTokens"), ("total", "totalTokens"),
+                          ("cached", "promptCachedTokens")):  # fmt: skip
+            data[name] = _sum(runs["llm"], key)
+        made = llm.data.get("tokens", {}).get("output")
+        data["tokensPerSecond"] = round(made / (duration / 1000), 2) if made and duration else None
+    if "knowledge_base" in runs:
+        kb = runs["knowledge_base"][-1]
+        data["kbId"], data["kbDocuments"] = kb.data.get("kb_id"), kb.data.get("documents")
+        data["kbScores"], data["kbRetrievalLatency"] = kb.data.get("scores"), _ms(kb.start, kb.end)
+        if kb.data.get("retrievals") is not None:
+            data["kbRetrievals"] = kb.data["retrievals"]
+    if "tts" in runs:
+        tts = answering(runs["tts"], heard)
+        data["ttfb"] = _ms(tts.start, tts.first)
+        data["ttsLatency"] = _ms(tts.start, heard if heard is not None and tts.first is not None else tts.first)
+        data["ttsDuration"] = _ms(tts.start, tts.end)
+        data["ttsCharacters"] = sum(run.data.get("characters", 0) for run in runs["tts"])
+    if "realtime" in runs:
+        data["ttfb"] = None if answered is None else answered.ms
+        usage = [run.data.get("usage", {}) for run in runs["realtime"]]
+        for key, name in _REALTIME.items():
+            found = [one[key] for one in usage if type(one.get(key)) in (int, float)]
+            data[name] = sum(found) if found else None
+
+
+def _sum(runs: list[Activity], key: str) -> int | None:
+    found = [run.data["tokens"][key] for run in runs if key in run.data.get("tokens", ())]
+    return sum(found) if found else None
+
+
+def _add_providers(data: dict[str, Any], t: Timeline, runs: dict[str, list[Activity]], *, first: bool) -> None:
+    """Who served the turn, where it has a run that says so; else who would."""
+    for component in ("realtime", "llm", "stt", "tts", *(("vad", "eou") if first else ())):
+        found = runs.get(component)
+        provider = (found[-1].data.get("provider") if found else None) or t.session.provider_per_component.get(component)
+        if provider is not None:
+            class_field, model_field = _PROVIDER[component]
+            data[class_field], data[model_field] = provider["provider_class"], provider["model_name"]
+
+
+def _timeline(x: Exchange, speeches: list[Activity]) -> list[dict[str, Any]]:
+    words, text = x.words, " ".join(x.texts)
+    entries = [("user_speech", v, words if v is x.voices[-1] else "") for v in x.voices]
+    entries += [("agent_speech", s, text if s is speeches[-1] else "") for s in speeches]
+    entries.sort(key=lambda entry: entry[1].start or 0)
+    return [
+        {
+            "eventType": kind,
+            "startTime": _seconds(found.start),
+            "endTime": _seconds(found.end),
+            "durationInMs": _ms(found.start, found.end),
+            "text": said,
+        }
+        for kind, found, said in entries
+    ]
