@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from operator import itemgetter
 from typing import NamedTuple
 
 from projections.timeline import Activity
@@ -75,7 +76,9 @@ def response(x: Exchange, *, realtime: bool) -> Response | None:
 
 
 def _answered(x: Exchange, heard: int) -> int | None:
-    results = [tool.end for tool in x.of("tool") if tool.end is not None and tool.end > heard and tool.status != "cancelled"]
+    results = [
+        tool.end for tool in x.of("tool") if tool.end is not None and tool.end > heard and tool.status != "cancelled"
+    ]
     if not results:
         return None
     return next((s.start for s in x.speeches() if s.start is not None and s.start >= min(results)), None)
@@ -153,15 +156,24 @@ def _feeding(x: Exchange, heard: int) -> Activity | None:
 
 def tiled(start: int, end: int, worked: list[Part]) -> list[Part]:
     """The parts from ``start`` to ``end``, each where the one before it ends: at each moment the first of `NAMES`."""
-    clipped = [p._replace(start=max(start, p.start), end=min(end, p.end)) for p in worked]
-    clipped = sorted((p for p in clipped if p.start < p.end), key=lambda p: _RANK[p.name])
-    edges = sorted({start, end, *(p.start for p in clipped), *(p.end for p in clipped)})
+    clipped = sorted(
+        (
+            (_RANK[name], max(start, begin), min(end, finish), activity)
+            for name, begin, finish, activity in worked
+            if begin < end and finish > start
+        ),
+        key=itemgetter(0, 1),
+    )
+    edges = sorted({start, end, *(edge for _rank, begin, finish, _a in clipped for edge in (begin, finish))})
     found: list[Part] = []
     for left, right in pairwise(edges):
-        at_work = next((p for p in clipped if p.start <= left and right <= p.end), None)
-        name, activity = (at_work.name, at_work.activity) if at_work is not None else (UNACCOUNTED, None)
+        name, activity = UNACCOUNTED, None
+        for rank, begin, finish, at_work in clipped:
+            if begin <= left and right <= finish:
+                name, activity = NAMES[rank], at_work
+                break
         last = found[-1] if found else None
-        sliver = at_work is None and right - left < SLIVER_NS
+        sliver = name == UNACCOUNTED and right - left < SLIVER_NS
         if last is not None and (sliver or (last.name == name and last.activity is activity)):
             found[-1] = last._replace(end=right)
         elif last is not None and last.name == UNACCOUNTED and last.end - last.start < SLIVER_NS:

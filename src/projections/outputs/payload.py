@@ -134,7 +134,9 @@ def _add_providers(data: dict[str, Any], t: Timeline, runs: dict[str, list[Activ
     """Who served the turn, where it has a run that says so; else who would."""
     for component in ("realtime", "llm", "stt", "tts", *(("vad", "eou") if first else ())):
         found = runs.get(component)
-        provider = (found[-1].data.get("provider") if found else None) or t.session.provider_per_component.get(component)
+        provider = (found[-1].data.get("provider") if found else None) or t.session.provider_per_component.get(
+            component
+        )
         if provider is not None:
             class_field, model_field = _PROVIDER[component]
             data[class_field], data[model_field] = provider["provider_class"], provider["model_name"]

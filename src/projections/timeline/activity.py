@@ -38,7 +38,11 @@ class Activity(msgspec.Struct, gc=False):
 
     def say(self, field: str, at: int) -> None:
         """Note the event as one that says what ``field`` is."""
-        self.says.setdefault(field, []).append(at)
+        said = self.says.get(field)
+        if said is None:
+            self.says[field] = [at]
+        else:
+            said.append(at)
 
     def finish(self, now: int, status: Status, at: int, *, reported: bool) -> None:
         """Set the end, and how it came about."""

@@ -25,38 +25,46 @@ def extend(t: Timeline, events: Iterable[Event]) -> Timeline:
     Raises `NotCanonical` if they are out of order, `UnknownHook` or `NewerEvent` for what only a newer turnlog can read.
     """
     find = HANDLERS.get
-    for event in events:
-        if event.origin != t.origin:
+    origin, last_seq, offset, last = t.origin, t.last_seq, t.offset, t.last
+    for t.event in events:
+        event = t.event
+        if event.origin != origin:
+            t.last_seq = last_seq
             _change_origin(t, event)
-        if event.seq <= t.last_seq:
+            origin, last_seq, offset = t.origin, t.last_seq, t.offset
+        if event.seq <= last_seq:
             raise NotCanonical(
                 f"event {event.seq} of origin {event.origin!r} in session {event.session_id!r} comes after event "
-                f"{t.last_seq}: read events with store.read(), or sort them with canonical()"
+                f"{last_seq}: read events with store.read(), or sort them with canonical()"
             )
-        t.last_seq = event.seq
+        last_seq = event.seq
         t.at += 1
         payload = event.payload
-        now, t.wall_ns = clocks(event) if payload.startswith('{"$') else (event.perf_ns, event.wall_ns)
-        t.now = now = now + t.offset
-        if t.at == 0:
-            t.began = t.last = now
-        elif now > t.last:
-            t.last = now
+        now = event.perf_ns + offset
+        if payload.startswith('{"$'):
+            now = clocks(event)[0] + offset
+        t.now = now
+        if now > last or t.at == 0:
+            t.last = last = now
+            if t.at == 0:
+                t.began = now
         bare, with_args, version = find(event.hook, _UNKNOWN)
         if event.version != version:
             args = decode(event)  # an older version, or what only a newer turnlog knows: then it raises
-            if with_args is not None:
-                with_args(t, now, args)
-            elif bare is not None:
-                bare(t, now)
         elif bare is not None:
             bare(t, now)
-        elif with_args is not None:
+            continue
+        elif with_args is None:
+            continue
+        else:
             args = read_payload(payload)
-            if isinstance(args, dict):
-                with_args(t, now, args)
-            else:
-                t.ignore("the arguments are not an object")
+        if not isinstance(args, dict):
+            t.ignore("the arguments are not an object")
+        elif with_args is not None:
+            with_args(t, now, args)
+        elif bare is not None:
+            bare(t, now)
+    t.last_seq = last_seq
     return t
 
 

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from eventstore.codec import clocks
+from eventstore.event import Event
 from projections.model import Session
 from projections.timeline.activity import Activity, Kind
 
@@ -47,7 +49,7 @@ class Timeline(msgspec.Struct):
     # where the fold stands -------------------------------------------------------------------------------------
     at: int = -1
     now: int = 0
-    wall_ns: int = 0
+    event: Event | None = None
     origin: str | None = None
     last_seq: int = -1
     seqs: dict[str, int] = {}
@@ -106,6 +108,12 @@ class Timeline(msgspec.Struct):
 
     def step(self, what: str, activity: Activity | None = None, time: int | None = None, text: str = "") -> None:
         self.steps.append(Step(self.now if time is None else time, self.at, what, activity, text))
+
+    @property
+    def wall_ns(self) -> int:
+        """The wall clock at which the current event counts."""
+        assert self.event is not None
+        return clocks(self.event)[1]
 
     def ignore(self, why: str) -> None:
         """The current event is no part of any activity."""

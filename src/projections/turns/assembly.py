@@ -7,6 +7,7 @@ of a question, or of none. Work whose question is not known yet waits in ``ahead
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import itemgetter
 
 import msgspec
 
@@ -80,7 +81,9 @@ class Assembly(msgspec.Struct):
         """A new question: the ``voices``, with their ``words``, and what was begun for them ahead."""
         before = self.current
         if before is not None and not before.heard and before.cut is None and before.question:
-            before.superseded = any(self.into.get(v.at) is before for v in voices) or (not voices and before.busy(step.time))
+            before.superseded = any(self.into.get(v.at) is before for v in voices) or (
+                not voices and before.busy(step.time)
+            )
         self.drop(voices, step)
         x = self.open(min([step.time, *(v.start for v in voices if v.start is not None)]), step.at)
         x.because(decision, step.at)
@@ -115,7 +118,11 @@ class Assembly(msgspec.Struct):
         """The pending voices before those: questions nobody answered, or no questions at all."""
         last = max((v.start or 0 for v in voices), default=0)
         old = step.time - question.RECENT_NS
-        rest = [v for v in self.pending if v not in voices and ((v.start or 0) < last or (v.end is not None and v.end < old))]
+        rest = [
+            v
+            for v in self.pending
+            if v not in voices and ((v.start or 0) < last or (v.end is not None and v.end < old))
+        ]
         self.pending = [v for v in self.pending if v not in rest]
         asked: list[Activity] = []
         for voice in rest:
@@ -143,8 +150,7 @@ class Assembly(msgspec.Struct):
 def assemble(t: Timeline) -> Assembly:
     """The timeline's activities as exchanges, in the order in which they were opened."""
     a = Assembly(t)
-    steps = sorted(t.steps, key=lambda step: (step.time, step.at))
-    for step in steps:
+    for step in sorted(t.steps, key=itemgetter(0, 1)):
         handler = STEPS.get(step.what)
         if handler is not None:
             handler(a, step)
@@ -253,7 +259,12 @@ def _tts_started(a: Assembly, step: Step) -> None:
     assert run is not None
     ended = a.ended_pending(now)
     waits = x is not None and x.asked is not None and x.cut is None and not x.closed
-    if ended and not a.said and (a.timeline.realtime or all(v.at in a.worded for v in ended)) and (x is None or x.over(now)):
+    if (
+        ended
+        and not a.said
+        and (a.timeline.realtime or all(v.at in a.worded for v in ended))
+        and (x is None or x.over(now))
+    ):
         x = a.ask(a.in_a_row(ended), "", step, "voices_in_a_row")
     elif answer.speaks_unasked(x, now, said=a.said) and not (waits and x is not None and not x.heard):
         x = a.open(now, step.at)
@@ -351,6 +362,8 @@ def _interrupted(a: Assembly, step: Step) -> None:
     spoken = a.fed_by if a.fed_by is not None else x
     if x is not None:
         a.add(x, cut)
+    else:
+        a.left.append(Left(cut, "there was nothing that it could interrupt"))
     if x is None or x.over(step.time - 1):
         return
     a.fed_by = None
@@ -364,17 +377,16 @@ def _interrupted(a: Assembly, step: Step) -> None:
             a.into.pop(v.at, None)
 
 
-def _turn_opened(a: Assembly, step: Step) -> None:
-    """A turn that is opened while both are heard cuts the agent off: some realtime models report it in no other way."""
-    x = a.current
-    speech = next((s for s in reversed(x.parts) if s.kind == "agent"), None) if x is not None else None
-    heard = speech is not None and (speech.end is None or speech.end > step.time)
-    if a.timeline.realtime and heard and x is not None and x.cut is None and a.pending:
-        voice = barge_in.voice_behind(a.pending, step.time)
-        if voice is not None and (voice.end is None or voice.end > step.time):
-            x.cut_by_voice = True
-            a.cutting.add(voice.at)
-            a.into.pop(voice.at, None)
+def _agent_ended(a: Assembly, step: Step) -> None:
+    speech = step.activity
+    assert speech is not None
+    x = a.homes.get(speech.at)
+    voice = barge_in.ended_under(a.pending, speech, step.time) if a.timeline.realtime and x is not None else None
+    if x is not None and voice is not None and x.cut is None:
+        x.cut_by_voice = True
+        x.because("ended_under", step.at)
+        a.cutting.add(voice.at)
+        a.into.pop(voice.at, None)
 
 
 def _turn_closed(a: Assembly, step: Step) -> None:
@@ -459,7 +471,7 @@ STEPS: dict[str, Callable[[Assembly, Step], None]] = {
     "sound": _belongs_to_now,
     "hold": _belongs_to_now,
     "log": _belongs_to_now,
-    "turn opened": _turn_opened,
+    "agent ended": _agent_ended,
     "turn closed": _turn_closed,
     "hand-off": _handed_off,
     "session ended": _session_ended,

@@ -8,6 +8,9 @@ from projections.turns.decisions import decision
 RECENT_NS = 3_000_000_000
 """How long after the user fell silent an interruption is still theirs: STT and the wait for more may come before it."""
 
+YIELD_NS = 1_000_000_000
+"""How long a realtime model may take to fall silent."""
+
 
 @decision
 def voice_behind(pending: list[Activity], now: int) -> Activity | None:
@@ -15,6 +18,16 @@ def voice_behind(pending: list[Activity], now: int) -> Activity | None:
     for voice in reversed(pending):
         if voice.start is not None and voice.start <= now:
             return voice if voice.end is None or now - voice.end <= RECENT_NS else None
+    return None
+
+
+@decision
+def ended_under(pending: list[Activity], speech: Activity, now: int) -> Activity | None:
+    """A realtime model's speech that ends right after the user came in was cut off: it reports that in no other way."""
+    for voice in reversed(pending):
+        start = voice.start or 0
+        if (speech.start or 0) < start <= now <= start + YIELD_NS and (voice.end is None or voice.end > now):
+            return voice
     return None
 
 

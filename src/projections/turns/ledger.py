@@ -114,7 +114,9 @@ def _of_cut(b: _Books, cut: Activity) -> BargeIn:
     if voice is not None:
         b.taken.add((voice.at, speech.at))
     silent = speech.end if speech.end_reported else stopped
-    return _record(b, kind, cut.at, stopped=stopped, silent=silent, silent_known=speech.end_reported, voice=voice, speech=speech)
+    return _record(
+        b, kind, cut.at, stopped=stopped, silent=silent, silent_known=speech.end_reported, voice=voice, speech=speech
+    )
 
 
 def _of_doubt(b: _Books, doubt: Activity) -> BargeIn:
@@ -138,7 +140,9 @@ def _of_silence(a: Assembly, b: _Books) -> Iterator[BargeIn]:
                 continue
             for speech in b.speeches:
                 start, end = speech.start or 0, speech.end
-                under = end is not None and start < (voice.start or 0) <= end and (voice.end is None or end <= voice.end)
+                under = (
+                    end is not None and start < (voice.start or 0) <= end and (voice.end is None or end <= voice.end)
+                )
                 if under and "cut" not in speech.data and (voice.at, speech.at) not in b.taken:
                     b.taken.add((voice.at, speech.at))
                     yield _record(b, "true", voice.at, stopped=end, silent=end, silent_known=speech.end_reported,
@@ -164,7 +168,12 @@ def _voice_behind(b: _Books, speech: Activity | None, now: int) -> Activity | No
     for voice in reversed(b.voices[max(0, at - 8) : at]):
         if voice.end is None or voice.end >= now:
             return voice
-        if speech is not None and speech.start is not None and voice.end > speech.start and now - voice.end <= RECENT_NS:
+        if (
+            speech is not None
+            and speech.start is not None
+            and voice.end > speech.start
+            and now - voice.end <= RECENT_NS
+        ):
             return voice
     return None
 
@@ -182,7 +191,11 @@ def _doubted(b: _Books, speech: Activity, voice: Activity | None) -> Activity | 
         return None
     doubt = doubts[-1]
     pausing = doubt.data["paused"] and doubt.end is None
-    same = voice is not None and (voice.start or 0) <= (doubt.start or 0) and (voice.end is None or voice.end >= (doubt.start or 0))
+    same = (
+        voice is not None
+        and (voice.start or 0) <= (doubt.start or 0)
+        and (voice.end is None or voice.end >= (doubt.start or 0))
+    )
     return doubt if doubt.data.get("escalated") or pausing or (same and not doubt.end) else None
 
 

@@ -40,7 +40,9 @@ def voices_of_words(pending: list[Activity], words: str, now: int, *, interims: 
     matched = [voice for voice, texts in zip(pending, own, strict=True) if any(_within(text, given) for text in texts)]
     if matched:
         return matched
-    recent = [v for v, texts in zip(pending, own, strict=True) if not texts and (v.end is None or now - v.end < RECENT_NS)]
+    recent = [
+        v for v, texts in zip(pending, own, strict=True) if not texts and (v.end is None or now - v.end < RECENT_NS)
+    ]
     return voices_in_a_row([v for v in recent if not interims or v.data.get("understood")], interims=interims)
 
 

@@ -12,7 +12,14 @@ from projections.timeline import Activity, Timeline
 from projections.turns.exchange import Exchange
 from projections.turns.ledger import BargeIn
 
-RUNS = {"stt": "stt", "llm": "llm", "tts": "tts", "tool": "tools", "knowledge_base": "knowledge_base", "realtime": "realtime"}
+RUNS = {
+    "stt": "stt",
+    "llm": "llm",
+    "tts": "tts",
+    "tool": "tools",
+    "knowledge_base": "knowledge_base",
+    "realtime": "realtime",
+}
 _NAMES = {"first": {"llm": "first_token", "tts": "first_byte", "stt": "first_interim", "tool": "first_part"}}
 _SHOWN = {
     "stt": ("transcript", "confidence", "tokens", "audio_seconds", "provider"),
@@ -92,7 +99,11 @@ def turn_of(
         agent_started=_since(t, speeches[0].start if speeches else None),
         agent_stopped=_since(t, speeches[-1].end if speeches else None),
         agent_speeches=[
-            {"start": _since(t, s.start), "end": _since(t, s.end if s.end is not None else t.last), "end_known": s.end_reported}
+            {
+                "start": _since(t, s.start),
+                "end": _since(t, s.end if s.end is not None else t.last),
+                "end_known": s.end_reported,
+            }
             for s in speeches
         ],
         interrupted=any(record.kind in ("true", "escalated") for record in records),

@@ -52,4 +52,3 @@ def on_false_interrupt_escalated(t: Timeline, now: int, args: Args) -> None:
     t.doubt.say("escalated", t.at)
     if t.doubt.end is None:
         t.doubt.finish(now, "cancelled", t.at, reported=True)
-

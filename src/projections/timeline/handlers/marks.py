@@ -20,11 +20,6 @@ def set_user_transcript(t: Timeline, now: int, args: Args) -> None:
 
 
 @bare
-def start_turn(t: Timeline, now: int) -> None:
-    t.step("turn opened")
-
-
-@bare
 def complete_turn(t: Timeline, now: int) -> None:
     t.step("turn closed")
 

@@ -11,6 +11,7 @@ from projections.timeline.handlers.voice import end_voice, start_voice
 from projections.timeline.state import Timeline
 from projections.timeline.table import text, with_args
 
+
 @with_args
 def set_framework(t: Timeline, now: int, args: Args) -> None:
     t.framework, t.framework_version = text(args.get("name")), text(args.get("version"))

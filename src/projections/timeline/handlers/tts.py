@@ -41,11 +41,10 @@ def on_tts_first_byte(t: Timeline, now: int) -> None:
 
 @with_args
 def add_tts_characters(t: Timeline, now: int, args: Args) -> None:
-    run = run_of_usage(t, "tts", _running(t))
+    run = t.tts if t.tts is not None and not t.usage_of else run_of_usage(t, "tts", _running(t))
     if run is not None:
         run.data["characters"] = run.data.get("characters", 0) + count(args.get("count"))
-        characters = run.says.setdefault("characters", [t.at, t.at])
-        characters[-1] = t.at  # the first and the last: there are hundreds
+        run.say("characters", t.at)
 
 
 @with_args
