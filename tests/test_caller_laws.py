@@ -77,7 +77,9 @@ def check_ledger(r: Reading) -> None:
 def check_durations(r: Reading) -> None:
     for turn in r.turns:
         for run in [*turn.stt, *turn.eou, *turn.llm, *turn.tts, *turn.tools, *turn.knowledge_base]:
-            assert all(value is None or value >= 0 for name, value in run.items() if name == "ms" or name.endswith("_ms"))
+            assert all(
+                value is None or value >= 0 for name, value in run.items() if name == "ms" or name.endswith("_ms")
+            )
         assert all(s["end"] >= s["start"] for s in turn.agent_speeches)
         if turn.user_started is not None and turn.user_stopped is not None:
             assert turn.user_stopped >= turn.user_started

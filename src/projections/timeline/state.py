@@ -75,6 +75,8 @@ class Timeline(msgspec.Struct):
     """The latest run, ended or not."""
     llm_input: tuple[str, int] | None = None
     tts: Activity | None = None
+    said: bool = False
+    """The next synthesis is of words that were put into the agent's mouth."""
     speech: Activity | None = None
     """The agent is heard."""
     awaited: Activity | None = None

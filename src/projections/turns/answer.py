@@ -30,11 +30,23 @@ def caller_of_tool(exchanges: list[Exchange], tool: Activity, homes: dict[int, E
 
 
 @decision
-def speaks_unasked(x: Exchange | None, now: int, *, said: bool) -> bool:
+def speaks_unasked(x: Exchange | None, now: int) -> bool:
     """What the agent says of its own accord, with no answer under way, is a turn without a question."""
-    if x is None or x.over(now):
-        return True
-    return said and not x.question
+    return x is None or x.over(now)
+
+
+@decision
+def filler(x: Exchange, now: int) -> bool:
+    """What the agent is made to say while a tool works is part of the answer that the tool is for."""
+    run = max((run.start or 0 for run in x.of("llm")), default=0)
+    return any(run <= (tool.start or 0) <= now for tool in x.of("tool"))
+
+
+@decision
+def run_is_due(x: Exchange) -> bool:
+    """The run that starts after a question went to the model is the question's, whatever the user says meanwhile."""
+    asked = x.asked if x.asked is not None and x.words_at else None
+    return asked is not None and not any((run.start or 0) >= asked for run in x.of("llm"))
 
 
 @decision

@@ -44,6 +44,9 @@ class Assembly(msgspec.Struct):
     """By an activity's ``at``: its exchange."""
     fed_by: Exchange | None = None
     """Whose synthesis is to be heard next."""
+    writer: Exchange | None = None
+    """Whose LLM run ended last, and when."""
+    wrote: int = 0
     said: bool = False
     """The agent was made to say something of its own accord."""
     text: tuple[str, int] | None = None
@@ -183,6 +186,8 @@ def _worded(a: Assembly, step: Step) -> None:
     if voice is not None:
         a.worded.add(voice.at)
         x = a.homes.get(voice.at)
+        if x is not None and x is a.current and x.cut is not None and x.cut_by is None and step.what == "final":
+            _reopen(x)  # the framework had cancelled a run that it began too early
         if x is not None and not x.words_at:
             x.words = " ".join(filter(None, map(question.words_of, x.voices)))
     _understood(a, step)
@@ -205,13 +210,14 @@ def _words(a: Assembly, step: Step) -> None:
         late.words_at.append(step.at)
         late.because("late_words", step.at)
         return
-    if question.same_question(x, pending, words):
+    if question.same_question(x, pending, words, step.time):
         assert x is not None
         x.because("same_question", step.at)
         _reopen(x)
         a.give(x, [], words, step)
         return
-    voices = question.voices_of_words(pending, words, step.time, interims=a.timeline.hears_interims)
+    heard = a.timeline.hears_interims
+    voices = question.voices_of_words(pending, words, step.time, worded=a.worded, interims=heard)
     if question.continues_question(x, words):
         assert x is not None
         x.because("continues_question", step.at)
@@ -241,7 +247,9 @@ def _llm_started(a: Assembly, step: Step) -> None:
     worded = [voice for voice in a.pending if voice.at in a.worded]
     heard = [voice for voice in a.pending if voice.at in a.heard_of]
     silent = heard if a.timeline.hears_interims else a.ended_pending(now)
-    if x is not None and not x.over(now) and not (worded and (x.heard or x.words_at)):
+    if x is not None and x.cut is None and answer.run_is_due(x):
+        x.because("run_is_due", step.at)
+    elif x is not None and not x.over(now) and not (worded and (x.heard or x.words_at)):
         if worded and not answer.follows_a_tool(x, now):
             a.give(x, a.in_a_row(worded), "", step)
     elif x is not None and answer.follows_a_tool(x, now) and x.cut is None:
@@ -258,20 +266,26 @@ def _tts_started(a: Assembly, step: Step) -> None:
     run, x, now = step.activity, a.current, step.time
     assert run is not None
     ended = a.ended_pending(now)
-    waits = x is not None and x.asked is not None and x.cut is None and not x.closed
-    if (
-        ended
-        and not a.said
-        and (a.timeline.realtime or all(v.at in a.worded for v in ended))
-        and (x is None or x.over(now))
-    ):
+    if a.said:
+        x = _say_something(a, step)
+    elif ended and (x is None or x.over(now)) and (a.timeline.realtime or all(v.at in a.worded for v in ended)):
         x = a.ask(a.in_a_row(ended), "", step, "voices_in_a_row")
-    elif answer.speaks_unasked(x, now, said=a.said) and not (waits and x is not None and not x.heard):
+    elif answer.speaks_unasked(x, now):
         x = a.open(now, step.at)
         x.because("speaks_unasked", step.at)
     assert x is not None
     a.add(x, run)
     a.fed_by = x
+
+
+def _say_something(a: Assembly, step: Step) -> Exchange:
+    """A turn of its own; a question that is being answered meanwhile goes on."""
+    going_on = a.current
+    x = a.open(step.time, step.at)
+    x.because("speaks_unasked", step.at)
+    if going_on is not None and going_on.question and not going_on.over(step.time):
+        a.current = going_on
+    return x
 
 
 def _agent_started(a: Assembly, step: Step) -> None:
@@ -282,7 +296,9 @@ def _agent_started(a: Assembly, step: Step) -> None:
         x = a.fed_by
     elif ended and (a.timeline.realtime or x is None or x.over(now)) and _answers(a, ended):
         x = a.ask(a.in_a_row(ended), "", step, "voices_in_a_row")
-    elif not answer.goes_on_speaking(x, now) and answer.speaks_unasked(x, now, said=a.said):
+    elif a.said:
+        x = _say_something(a, step)
+    elif not answer.goes_on_speaking(x, now) and answer.speaks_unasked(x, now):
         x = a.open(now, step.at)
         x.because("speaks_unasked", step.at)
     assert x is not None
@@ -296,17 +312,28 @@ def _answers(a: Assembly, ended: list[Activity]) -> bool:
 
 
 def _agent_text(a: Assembly, step: Step) -> None:
-    x = a.current
+    x = a.fed_by or a.current
+    if a.writer is not None and step.time - a.wrote < question.STAND_IN_NS:
+        a._say(a.writer, step.text, step.at)  # the framework reports the text of the run that has just ended
+        return
     if x is None or a.said or (x.over(step.time) and x.texts and not x.question and x.cut is None):
         a.text = step.text, step.at
-    else:
+    elif not (not x.parts and len(a.exchanges) > 1 and step.text in a.exchanges[-2].texts):  # a report repeated late
         a._say(x, step.text, step.at)
 
 
+def _run_ended(a: Assembly, step: Step) -> None:
+    run = step.activity
+    assert run is not None
+    a.writer, a.wrote = a.homes.get(run.at), step.time
+
+
 def _said(a: Assembly, step: Step) -> None:
-    """The next synthesis is of words that were put into the agent's mouth; a filler, while an answer is made."""
+    """The next synthesis is of words that were put into the agent's mouth; a filler, while a tool works."""
     x = a.current
-    a.said = x is None or x.over(step.time) or not x.question
+    a.said = x is None or x.over(step.time) or not x.question or not answer.filler(x, step.time)
+    if a.said and step.text:
+        a.text = step.text, step.at
 
 
 def _tool_started(a: Assembly, step: Step) -> None:
@@ -463,6 +490,7 @@ STEPS: dict[str, Callable[[Assembly, Step], None]] = {
     "say": _said,
     "tool started": _tool_started,
     "run started": _run_started,
+    "run ended": _run_ended,
     "realtime usage": _realtime_usage,
     "interrupted": _interrupted,
     "doubted": _belongs_to_now,

@@ -10,6 +10,8 @@ from projections.timeline import Activity
 
 GIVEN_UP_NS = 5_000_000_000
 """An answer for which nothing was done for that long will not come."""
+HUNG_NS = 10_000_000_000
+"""A model's run that never ends counts as running for that long after its start, or its first token."""
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -83,6 +85,8 @@ class Exchange(msgspec.Struct):
             start, end = part.start, part.end
             if start is None or start > now or (end is not None and end <= now):
                 continue
+            if part.kind == "llm" and end is None and now - (part.first or start) >= HUNG_NS:
+                continue
             if part.kind in ("llm", "tool", "knowledge_base", "agent"):
                 return True
             if part.kind == "tts" and part.first is None and now - start < GIVEN_UP_NS:
@@ -95,7 +99,7 @@ class Exchange(msgspec.Struct):
             return True
         if self.busy(now):
             return False
-        return self.heard or (self.asked is not None and now - self._latest(now) >= GIVEN_UP_NS)
+        return self.heard or now - self._latest(now) >= GIVEN_UP_NS
 
     def _latest(self, now: int) -> int:
         """When something was last done for it."""

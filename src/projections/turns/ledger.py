@@ -64,6 +64,8 @@ class _Books(msgspec.Struct):
     """By a speech's ``at``: the doubts while it was heard."""
     homes: dict[int, Exchange]
     interims: list[int]
+    behind: dict[int, Activity]
+    """By an interruption's ``at``: the voice that it was decided to be of."""
     taken: set[tuple[int, int]] = set()
     merged: set[int] = set()
 
@@ -74,7 +76,8 @@ def ledger(a: Assembly) -> list[BargeIn]:
     voices = sorted((v for v in found if v.kind == "voice"), key=lambda v: v.start or 0)
     speeches = sorted((s for s in found if s.kind == "agent"), key=lambda s: s.start or 0)
     words = [s.time for s in a.timeline.steps if s.what in ("interim", "final")]
-    b = _Books(voices, [v.start or 0 for v in voices], speeches, {}, a.homes, words)
+    behind = {x.cut.at: x.cut_by for x in a.exchanges if x.cut is not None and x.cut_by is not None}
+    b = _Books(voices, [v.start or 0 for v in voices], speeches, {}, a.homes, words, behind)
     doubts = [d for d in found if d.kind == "doubt"]
     for doubt in doubts:
         speech = _speech_at(b, doubt.start or 0)
@@ -100,7 +103,7 @@ def _speech_at(b: _Books, now: int, cut_at: int | None = None) -> Activity | Non
 def _of_cut(b: _Books, cut: Activity) -> BargeIn:
     now = cut.start or 0
     speech = _speech_at(b, now, cut.at)
-    voice = _voice_behind(b, speech, now)
+    voice = b.behind.get(cut.at) or _voice_behind(b, speech, now)
     if speech is None:
         return _record(b, "phantom", cut.at, stopped=now, voice=voice, home=b.homes.get(cut.at))
     doubt = _doubted(b, speech, voice)

@@ -12,6 +12,8 @@ JOIN_NS = 2_000_000_000
 """A voice that goes on within that time after a pause is the same utterance going on, whatever STT made of it."""
 RECENT_NS = 10_000_000_000
 """Words that come later than that after a voice ended are not of it."""
+AGAIN_NS = 100_000_000
+"""The same words within that time are one question, reported twice."""
 STAND_IN_NS = 5_000_000
 """Some frameworks report a voice for typed text, right after it."""
 _WORD = re.compile(r"\w+")
@@ -33,13 +35,15 @@ def words_of(voice: Activity) -> str:
 
 
 @decision
-def voices_of_words(pending: list[Activity], words: str, now: int, *, interims: bool) -> list[Activity]:
+def voices_of_words(
+    pending: list[Activity], words: str, now: int, *, worded: set[int], interims: bool
+) -> list[Activity]:
     """The question is what its words say: an utterance whose own words are not among them is not part of it."""
     given = plain(words)
     own = [[plain(text) for text in voice.data.get("finals", [])] for voice in pending]
     matched = [voice for voice, texts in zip(pending, own, strict=True) if any(_within(text, given) for text in texts)]
     if matched:
-        return matched
+        return [voice for voice in matched if voice.at in worded] or matched[:1]
     recent = [
         v for v, texts in zip(pending, own, strict=True) if not texts and (v.end is None or now - v.end < RECENT_NS)
     ]
@@ -63,15 +67,15 @@ def voices_in_a_row(pending: list[Activity], *, interims: bool) -> list[Activity
 
 
 @decision
-def same_question(x: Exchange | None, pending: list[Activity], words: str) -> bool:
+def same_question(x: Exchange | None, pending: list[Activity], words: str, now: int) -> bool:
     """Words that come without a new voice, while nothing was heard yet, are the question's that is being answered."""
-    if x is None or pending or not x.question or x.heard:
+    if x is None or not x.question or x.heard:
         return False
-    if not x.words:
-        return True
     new, old = plain(words), plain(x.words)
-    if not x.voices:
-        return new == old
+    if new == old and x.asked is not None and now - x.asked < AGAIN_NS:
+        return True
+    if pending or not x.voices:
+        return new == old and not pending
     return new.startswith(old) or old.startswith(new)
 
 

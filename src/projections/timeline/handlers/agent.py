@@ -44,6 +44,7 @@ def set_agent_response(t: Timeline, now: int, args: Args) -> None:
 
 @traces
 def agent_say_called(t: Timeline, now: int, args: Args) -> None:
+    t.said = True
     t.step("say", text=text(args.get("message")))
 
 

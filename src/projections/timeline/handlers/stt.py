@@ -10,7 +10,7 @@ from projections.timeline.state import Timeline
 from projections.timeline.table import bare, text, with_args
 
 SAME_NS = 5_000_000
-JUST_NS = 1_500_000_000
+JUST_NS = 1_000_000_000
 """STT goes on hearing a voice for that long after its end."""
 
 
@@ -90,9 +90,10 @@ def on_stt_complete(t: Timeline, now: int, args: Args) -> None:
 def voice_of(t: Timeline, run: Activity) -> Activity | None:
     """The voice that a run hears: the one that is heard, began in the run, or had just ended when it began."""
     voice = latest(t)
-    if voice is None or voice is t.voice or run.start is None or (voice.start or 0) >= run.start:
+    begun = next((time for time in (run.start, run.first) if time is not None), t.now)
+    if voice is None or voice is t.voice or (voice.start or 0) >= begun:
         return voice
-    return voice if voice.end is None or voice.data["reported"] >= run.start - JUST_NS else None
+    return voice if voice.end is None or voice.data["reported"] >= begun - JUST_NS else None
 
 
 def voice_of_final(t: Timeline, run: Activity) -> Activity | None:

@@ -13,7 +13,8 @@ from projections.timeline.table import bare, count, text, with_args
 def on_tts_start(t: Timeline, now: int) -> None:
     t.resynthesised, t.awaited = True, None
     run = t.tts
-    armed = run is not None and run.first is None and run.end is None and not run.id
+    armed = run is not None and run.first is None and run.end is None and not run.id and not t.said
+    t.said = False
     if run is not None and armed and not (t.llm is not None and t.llm.at > run.at):
         run.data.setdefault("armed", run.start)
         run.start = now
