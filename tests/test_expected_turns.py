@@ -23,7 +23,7 @@ def value(turn: Turn, field: str) -> Any:
 
 
 CUT_SHORT = "withdrawn", "cut off before it was heard"
-"""One class here: the reader by hand calls it withdrawn where the user went on, and cut off where the program did it."""
+"""One class here: by hand it was called withdrawn where the user went on, and cut off where the program did it."""
 
 
 def same(field: str, expected: Any, found: Any) -> bool:

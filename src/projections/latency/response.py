@@ -16,9 +16,9 @@ NAMES = (
     "LLM writing a tool call", "failed provider", "text aggregation", "TTS to first byte", "playout", "realtime model",
     UNACCOUNTED,
 )  # fmt: skip
-"""From the user to the agent's voice. Where two are at work at once, the caller waits for the one nearer to the user."""
+"""From the user to the agent's voice. Of two that are at work at once, the caller waits for the one nearer to the user."""
 SLIVER_NS = 1_000_000
-"""A gap shorter than that between two hooks is the program's own way from one to the next; the part beside it has it."""
+"""A shorter gap is the program's own way from one hook to the next; it goes with the part beside it."""
 _RANK = {name: rank for rank, name in enumerate(NAMES)}
 
 
@@ -134,12 +134,16 @@ def _llm_waits(x: Exchange, run: Activity, heard: int, tts: Activity | None) -> 
     if run.status in ("cancelled", "superseded") and (run.end or heard) <= heard and not _fed(run, tts):
         return
     yield Part("LLM to first token", begin, run.first, run)
-    called = any(tool.start is not None and tool.end is not None and run.first <= tool.start < heard and tool.end <= heard
-                 for tool in x.of("tool"))  # fmt: skip
+    called = any(_within(run.first, tool, heard) for tool in x.of("tool"))
     if called and run.end is not None and run.end <= heard and not _fed(run, tts):
         yield Part("LLM writing a tool call", run.first, run.end, run)
     elif tts is not None and tts.start is not None and run.first < tts.start:
         yield Part("text aggregation", run.first, tts.start, run)
+
+
+def _within(start: int, tool: Activity, end: int) -> bool:
+    """Whether the tool ran between these two moments."""
+    return tool.start is not None and tool.end is not None and start <= tool.start < end and tool.end <= end
 
 
 def _fed(run: Activity, tts: Activity | None) -> bool:
@@ -151,7 +155,8 @@ def _feeding(x: Exchange, heard: int) -> Activity | None:
     """The synthesis that the first sound came from: the last one that gave audio, or began, before it."""
     runs = [run for run in x.of("tts") if (run.start if run.start is not None else run.first or heard) <= heard]
     gave = [run for run in runs if run.first is not None and run.first <= heard]
-    return (gave or runs or [None])[-1]
+    found = gave or runs
+    return found[-1] if found else None
 
 
 def tiled(start: int, end: int, worked: list[Part]) -> list[Part]:

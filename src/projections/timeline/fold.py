@@ -22,7 +22,7 @@ def timeline(events: Iterable[Event]) -> Timeline:
 def extend(t: Timeline, events: Iterable[Event]) -> Timeline:
     """Advance ``t`` by more events of its session, and return it.
 
-    Raises `NotCanonical` if they are out of order, `UnknownHook` or `NewerEvent` for what only a newer turnlog can read.
+    Raises `NotCanonical` if they are out of order, `UnknownHook` or `NewerEvent` if only a newer turnlog can read them.
     """
     find = HANDLERS.get
     origin, last_seq, offset, last = t.origin, t.last_seq, t.offset, t.last
@@ -72,7 +72,7 @@ _UNKNOWN = None, None, 0
 
 
 def _change_origin(t: Timeline, event: Event) -> None:
-    """Another recorder goes on with the session: its monotonic clock is laid beside the first one's by the wall clocks."""
+    """Another recorder goes on with the session: the wall clocks say how its monotonic clock stands to the first one's."""
     if t.at < 0:
         t.session_id = event.session_id
         t.wall_shift = event.wall_ns - event.perf_ns

@@ -1,7 +1,7 @@
 """The table of handlers, keyed by hook. A handler's name is the hook's.
 
-A handler is ``(timeline, now)`` or, where it needs the arguments, ``(timeline, now, args)``; ``now`` is in nanoseconds on
-the session's clock. Handlers take whatever an agent hands over: what is of the wrong type counts as not said.
+A handler is ``(timeline, now)`` or, where it needs the arguments, ``(timeline, now, args)``; ``now`` is in nanoseconds
+on the session's clock. Handlers take whatever an agent hands over: what is of the wrong type counts as not said.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def count(value: Any) -> int:
 def ns(seconds: Any) -> int | None:
     """Seconds as nanoseconds; None for what is no finite number."""
     if type(seconds) in (int, float) and abs(seconds) < 9e9 and math.isfinite(seconds):
-        return round(seconds * 1e9)
+        return round(float(seconds) * 1e9)
     return None
 
 

@@ -352,7 +352,7 @@ def _tool_started(a: Assembly, step: Step) -> None:
 
 
 def _run_started(a: Assembly, step: Step) -> None:
-    """STT and end-of-utterance runs are of the voices that wait; retrieval is of the question that is being answered."""
+    """STT and end-of-utterance runs are of the voices that wait; retrieval is of the question being answered."""
     run, x = step.activity, a.current
     assert run is not None
     if x is not None and not a.pending and not x.over(step.time):

@@ -85,7 +85,7 @@ class Exchange(msgspec.Struct):
             start, end = part.start, part.end
             if start is None or start > now or (end is not None and end <= now):
                 continue
-            if part.kind == "llm" and end is None and now - (part.first or start) >= HUNG_NS:
+            if part.kind == "llm" and not part.end_reported and now - (part.first or start) >= HUNG_NS:
                 continue
             if part.kind in ("llm", "tool", "knowledge_base", "agent"):
                 return True

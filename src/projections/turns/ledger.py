@@ -232,10 +232,18 @@ def _both_ns(b: _Books, speech: Activity, voice: Activity) -> int | None:
 
 
 def _record(
-    b: _Books, kind: Kind, at: int, *, stopped: int | None = None, silent: int | None = None, silent_known: bool = False,
-    voice: Activity | None = None, speech: Activity | None = None, resumed: int | None = None,
+    b: _Books,
+    kind: Kind,
+    at: int,
+    *,
+    stopped: int | None = None,
+    silent: int | None = None,
+    silent_known: bool = False,
+    voice: Activity | None = None,
+    speech: Activity | None = None,
+    resumed: int | None = None,
     home: Exchange | None = None,
-) -> BargeIn:  # fmt: skip
+) -> BargeIn:
     since = voice.start if voice is not None else None
     if since is not None and speech is not None:
         since = max(since, speech.start or since)

@@ -66,9 +66,8 @@ def set_llm_usage(t: Timeline, now: int, args: Args) -> None:
         return
     run = run_of_usage(t, "llm", run_with_usage_due(t))
     if run is not None:
-        cached = usage.get("prompt_cached_tokens")
-        tokens = (usage.get(name) for name in ("prompt_tokens", "completion_tokens", "total_tokens"))
-        add_tokens(run, t.at, *tokens, cached)
+        given, made = usage.get("prompt_tokens"), usage.get("completion_tokens")
+        add_tokens(run, t.at, given, made, usage.get("total_tokens"), usage.get("prompt_cached_tokens"))
 
 
 def run_with_usage_due(t: Timeline) -> Activity | None:

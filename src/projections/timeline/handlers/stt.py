@@ -102,7 +102,7 @@ def voice_of_final(t: Timeline, run: Activity) -> Activity | None:
     A voice whose end STT was not started on, and of which it heard nothing where it reports what it hears, is noise.
     """
     voice = voice_of(t, run)
-    if t.voice is None or voice is not t.voice or len(t.heard) < 2:  # noqa: PLR2004
+    if t.voice is None or voice is not t.voice or len(t.heard) < 2:
         return voice
     before = t.heard[-2]
     if before.end is None or "finals" in before.data or voice.data.get("understood") or before.data.get("answered"):

@@ -33,7 +33,7 @@ def _error(t: Timeline, now: int, source: Any, message: Any) -> None:
 
 @with_args
 def on_fallback_event(t: Timeline, now: int, args: Args) -> None:
-    """A provider failed and another took over (what was spent on it: since the component's run began), or it is back."""
+    """A provider failed, after what time since the component's run began, and another serves; or it is back."""
     event = args.get("event_data")
     event = event if isinstance(event, dict) else {}
     found = t.begin("fallback", now, **{str(name): value for name, value in event.items()})

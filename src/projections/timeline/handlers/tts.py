@@ -1,4 +1,4 @@
-"""Speech synthesis. Armed before there is text, it starts when there is: a start before the first byte starts it anew."""
+"""Speech synthesis. It may be armed before there is text: another start before the first byte is the real one."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def run_ended(t: Timeline, now: int, args: Args) -> None:
 def add_audio_seconds(t: Timeline, now: int, args: Args) -> None:
     component, seconds, run_id = args.get("component"), args.get("seconds"), text(args.get("run_id"))
     run = t.runs.get((str(component), run_id)) or _latest(t, component)
-    if run is None or type(seconds) not in (int, float) or not 0 <= seconds < 1e9:  # noqa: PLR2004
+    if run is None or not isinstance(seconds, int | float) or not 0 <= seconds < 1e9:
         t.ignore("no run had begun that was sent, or made, audio")
         return
     run.data["audio_seconds"] = run.data.get("audio_seconds", 0.0) + seconds
