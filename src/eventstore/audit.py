@@ -69,10 +69,15 @@ class Audit:
         )
         return (Head(*row) for row in found)
 
-    def events_of(self, origin_id: Any) -> int:
-        """How many rows of events point at the origin."""
-        ((count,),) = self.rows("SELECT COUNT(*) FROM events WHERE origin_id = ?", origin_id)
-        return int(count)
+    def empty_heads(self, session_id: str) -> Iterator[tuple[Head, int]]:
+        """The session's origins whose row says that they have no events, each with how many there are.
+
+        In one statement, as recorders may be at work.
+        """
+        count = "(SELECT COUNT(*) FROM events e WHERE e.origin_id = o.id)"
+        select = f"SELECT id, session_id, origin, events, link, {count} FROM origins o"
+        for *head, rows in self.rows(f"{select} WHERE session_id = ? AND NOT events > 0 ORDER BY id", session_id):
+            yield Head(*head), rows
 
 
 def audit(store: Store) -> Audit | None:

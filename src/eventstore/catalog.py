@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from typing import Any
 
 from sqlalchemy import create_engine
@@ -74,14 +75,18 @@ def differences(audit: Audit) -> Iterator[str]:
 
 
 def _sqlite(audit: Audit) -> tuple[Definitions, Definitions]:
+    return _sqlite_definitions(audit.rows(_SQLITE)), _sqlite_expected()
+
+
+@cache
+def _sqlite_expected() -> Definitions:
     engine = create_engine("sqlite://")
     try:
         with engine.begin() as connection:
             schema.migrate(connection)
-            expected = _sqlite_definitions(connection.exec_driver_sql(_SQLITE))
+            return _sqlite_definitions(connection.exec_driver_sql(_SQLITE))
     finally:
         engine.dispose()
-    return _sqlite_definitions(audit.rows(_SQLITE)), expected
 
 
 def _sqlite_definitions(rows: Iterable[Any]) -> Definitions:

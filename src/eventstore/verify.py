@@ -218,12 +218,8 @@ class _Around:
 def _hidden(store: Store, session_id: str) -> Iterator[Fault]:
     """Origins whose row says that there is nothing, and so is passed over by every reader."""
     log = audit(store)
-    for head in log.heads(session_id) if log is not None else ():
-        if type(head.events) is not int or head.events > 0:
-            continue
-        assert log is not None
+    for head, rows in log.empty_heads(session_id) if log is not None else ():
         origin = Origin(session_id, head.origin, head.events, head.link)
-        rows = log.events_of(head.id)
         if head.events < 0 or rows:
             message = f"its row says {head.events} events, so that readers pass over the {rows} that are there"
             yield _fault(origin, None, "hidden", message)

@@ -16,7 +16,7 @@ signature is Ed25519 over ``turnlog log seal 1:`` and the digest. ``key`` is ``k
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from hashlib import sha256
 from itertools import groupby
 from pathlib import Path
@@ -127,12 +127,16 @@ def check(store: Store, sealed: LogSeal | Seal) -> tuple[list[Fault], Since]:
 
     Its chains must have been verified too. Raises `StoreError`.
     """
-    tombstones = store.ledger.removals()
     faults: list[Fault] = []
     since = Since([], [], [], [])
+    changed: list[tuple[SealedSession, bool, list[Fault]]] = []
     for head in sessions_of(sealed):
         try:
-            faults += _check_session(store, head, tombstones, since)
+            now = {origin.origin: origin for origin, _stored in store.chains(head.session_id)}
+            if found := [f for end in head.origins if (f := seals.differs(store, head.session_id, *end, now))]:
+                changed.append((head, now.keys().isdisjoint(end[0] for end in head.origins), found))
+            elif sum(origin.events for origin in now.values()) > head.events:
+                since.grown.append(head.session_id)
             if isinstance(sealed, LogSeal):
                 faults += _check_key(store, head, since)
         except StoreUnavailable:
@@ -140,6 +144,9 @@ def check(store: Store, sealed: LogSeal | Seal) -> tuple[list[Fault], Since]:
         except StoreError as error:
             message = f"session {head.session_id!r} cannot be read: {error}"
             faults.append(Fault(head.session_id, None, None, "unreadable", message))
+    tombstones = store.ledger.removals()  # after the sessions, or one removed just now would have none
+    for head, gone, found in changed:
+        faults += _removed(head, tombstones, since) if gone else found
     if isinstance(sealed, LogSeal):
         faults += _check_tombstones(sealed.tombstones, tombstones)
         known = {head.session_id for head in sealed.heads}
@@ -147,26 +154,18 @@ def check(store: Store, sealed: LogSeal | Seal) -> tuple[list[Fault], Since]:
     return faults, since
 
 
-def _check_session(store: Store, sealed: SealedSession, tombstones: list[Removal], since: Since) -> Iterable[Fault]:
-    now = {origin.origin: origin for origin, _stored in store.chains(sealed.session_id)}
-    faults = [f for o in sealed.origins if (f := seals.differs(store, sealed.session_id, *o, now))]
-    if not faults:
-        if sum(origin.events for origin in now.values()) > sealed.events:
-            since.grown.append(sealed.session_id)
-        return []
+def _removed(sealed: SealedSession, tombstones: list[Removal], since: Since) -> Iterator[Fault]:
+    """Nothing of what was sealed is there; that is in order if retention has removed it."""
     removals = [t for t in tombstones if t.session_id == sealed.session_id]
     fitting = [t for t in removals if _covers(t, sealed)]
-    if fitting and now.keys().isdisjoint(name for name, _events, _link in sealed.origins):
+    if fitting:
         since.removed.append(fitting[-1])
-        return []
-    if now:
-        return faults
+        return
+    what = f"it is gone without a tombstone; {sealed.events} events were sealed"
+    kind: Literal["removed", "tombstone"] = "removed"
     if removals:
-        what = "its tombstone is not that of the session that was sealed"
-        kind: Literal["removed", "tombstone"] = "tombstone"
-    else:
-        what, kind = f"it is gone without a tombstone; {sealed.events} events were sealed", "removed"
-    return [Fault(sealed.session_id, None, None, kind, f"session {sealed.session_id!r}: {what}")]
+        what, kind = "its tombstone is not that of the session that was sealed", "tombstone"
+    yield Fault(sealed.session_id, None, None, kind, f"session {sealed.session_id!r}: {what}")
 
 
 def _covers(tombstone: Removal, sealed: SealedSession) -> bool:
