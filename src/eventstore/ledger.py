@@ -80,6 +80,17 @@ class Ledger:
                 connection.exec_driver_sql("PRAGMA secure_delete = ON")
             yield connection
 
+    # reading what is stored, whatever it is ---------------------------------------------------------------------
+
+    @property
+    def engine(self) -> Engine:
+        """Of the database; for `eventstore.audit`."""
+        return self._engine
+
+    def errors(self) -> AbstractContextManager[None]:
+        """In it, the driver's errors are raised as `StoreError`."""
+        return self._errors()
+
     # keys ------------------------------------------------------------------------------------------------------
 
     def has_keys(self) -> bool:

@@ -173,8 +173,13 @@ class PostgresStore:
         """See `Store.chains`."""
         with self._errors(), self._driver() as driver, _snapshot(driver) as stream:
             for number, origin, events, link in driver.execute(_ORIGINS, (session_id,)).fetchall():
-                linked = (Linked(Event(session_id, origin, *row[:-1]), row[-1]) for row in stream(number, _CHAIN))
-                yield Origin(session_id, origin, events, link), linked
+                rows = stream(number, _CHAIN)
+                yield Origin(session_id, origin, events, link), self._linked(rows, session_id, origin)
+
+    def _linked(self, rows: Iterable[Any], session_id: str, origin: str) -> Iterator[Linked]:
+        with self._errors():
+            for row in rows:
+                yield Linked(Event(session_id, origin, *row[:-1]), row[-1])
 
     def sessions(self) -> list[Session]:
         """See `Store.sessions`."""

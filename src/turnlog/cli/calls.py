@@ -10,6 +10,7 @@ from rich.json import JSON
 
 from eventstore.errors import TurnlogError
 from eventstore.event import Event
+from eventstore.gaps import missing
 from projections.barge_in import barge_ins, turn_of
 from projections.replay import call_dict
 from projections.replay import replay as replay_events
@@ -80,15 +81,17 @@ def replay(
     store = existing(context, db)
     events = read(store, session)
     store.close()
+    gaps = missing(events)
     events = events if at is None else _until(events, at)
     call, ledger = replay_events(events, rules), barge_ins(events)
     if turn is not None and turn > len(call.turns):
         raise BadChoice(f"there is no turn {turn}; session {session!r} has {len(call.turns)} completed turns")
     if not as_json:
-        show_call(output(), call, turn, ledger=ledger, all_logs=logs)
+        show_call(output(), call, turn, ledger=ledger, all_logs=logs, missing=gaps)
     elif turn is None:
         records = [{"turn": turn_of(call, record), **record_dict(record)} for record in ledger]
-        print_json(call_dict(call) | {"barge_ins": records})
+        lost = [gap._asdict() | {"calls": gap.calls} for gap in gaps]
+        print_json(call_dict(call) | {"barge_ins": records, "missing": lost})
     else:
         print_json(call_dict(call)["turns"][turn - 1])
 

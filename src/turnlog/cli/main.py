@@ -27,6 +27,7 @@ from turnlog.cli import (
     rules,
     stats,
     trust,
+    verify,
 )  # fmt: skip
 from turnlog.cli.common import DbOption, errors_to
 
@@ -41,7 +42,7 @@ COMMANDS: list[Callable[..., None]] = [
     calls.demo, log.init, log.sessions, calls.replay, log.events, calls.payloads, calls.schema, calls.spans,
     barge_ins.barge_ins, stats.stats, check.check, diff.diff, digest.digest, explain.explain, rules.rules, log.tail,
     record.record, log.recover,
-    playground.playground, trust.verify, trust.seal, trust.forget, trust.retention,
+    playground.playground, verify.verify, verify.seal, trust.forget, trust.retention,
 ]  # fmt: skip
 for command in COMMANDS:
     app.command()(command)

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from eventstore.gaps import Gap
 from projections.barge_in import BargeIn, turn_of
 from projections.model import Turn
 from projections.replay import Call, latency_of
@@ -31,15 +32,19 @@ def show_call(
     *,
     ledger: Sequence[BargeIn] = (),
     all_logs: bool = False,
+    missing: Sequence[Gap] = (),
 ) -> None:
     """The call's turns as a table, then each as a waterfall with its barge-ins, those of the ``ledger``, and log lines.
 
-    ``only`` picks one turn, counted from 1.
+    ``only`` picks one turn, counted from 1. ``missing`` are the calls that the log does not have.
     """
     turns = [(str(number), turn) for number, turn in enumerate(call.turns, 1) if only in (None, number)]
     if only is None and call.current_turn is not None:
         turns.append(("open", call.current_turn))
     console.print(_summary(call))
+    for gap in missing:
+        origin = f"origin {gap.origin!r}: " if len({gap.origin for gap in missing}) > 1 else ""
+        console.print(f"{origin}{gap}", style="yellow", markup=False)
     console.print(_table(turns, console.width, call.rules))
     carried = {found.turn: found.carried_over for found in call.interruptions}
     in_turns = [(turn_of(call, record), record) for record in ledger]

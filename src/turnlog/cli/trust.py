@@ -1,4 +1,4 @@
-"""Commands for a log that can be trusted: verify, seal, forget, retention."""
+"""Commands that let go of what is in a log: forget, retention."""
 
 from __future__ import annotations
 
@@ -23,63 +23,6 @@ from turnlog.cli.common import (
     print_json,
     progress,
 )
-
-
-def verify(
-    context: typer.Context,
-    session: Annotated[str | None, typer.Argument(metavar="[SESSION]", help="Only this one.")] = None,
-    seal: Annotated[Path | None, typer.Option(metavar="FILE", help="Hold it against a seal that was kept.")] = None,
-    public_key: Annotated[
-        Path | None, typer.Option(metavar="PEM", help="The seal must be signed with this key's other half.")
-    ] = None,
-    db: DbOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Follow the hash chains; name the first event of each that was changed, removed, inserted or reordered."""
-    from eventstore.verify import verify as follow
-    from turnlog import seals
-
-    kept = seals.load(seal, public_key) if seal is not None else None
-    store = existing(context, db)
-    name = session or (kept.session_id if kept else None)
-    if kept and name != kept.session_id:
-        raise seals.BadSeal(f"{seal} is of session {kept.session_id!r}, not of {name!r}")
-    sessions = store.sessions() if name is None else [known(store, name)]
-    faults = []
-    with progress() as bar:
-        task = bar.add_task("verifying", total=sum(s.events for s in sessions))
-        for each in sessions:
-            faults += follow(store, each.session_id, lambda events: bar.advance(task, events))
-    if kept is not None:
-        faults += seals.check(store, kept)
-    store.close()
-    events = sum(s.events for s in sessions)
-    if as_json:
-        found = [fault._asdict() for fault in faults]
-        print_json({"sessions": len(sessions), "events": events, "faults": found})
-    else:
-        for fault in faults:
-            typer.echo(f"{fault.kind}: {fault.message}")
-        counted = f"{len(sessions)} sessions, {events} events"
-        typer.echo(f"{counted}, {len(faults)} faults" if faults else f"{counted}: every chain holds")
-    if faults:
-        raise typer.Exit(1)
-
-
-def seal(
-    context: typer.Context,
-    session: SessionArgument,
-    key: Annotated[Path | None, typer.Option(metavar="PEM", help="Sign it with this Ed25519 private key.")] = None,
-    db: DbOption = None,
-) -> None:
-    """Print a digest of a session, as JSON: keep it elsewhere, and give it to `turnlog verify --seal` one day."""
-    from turnlog import seals
-
-    store = existing(context, db)
-    known(store, session)
-    made = seals.make(store, session, key)
-    store.close()
-    print_json(made.model_dump(exclude_none=True))
 
 
 def forget(context: typer.Context, session: SessionArgument, db: DbOption = None) -> None:
