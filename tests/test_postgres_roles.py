@@ -191,7 +191,7 @@ def test_everything_else_is_refused(user: As, postgres_url: str) -> None:
         owner.append([event(0)])
         before = _everything(postgres_url)
         for role in ("agent", "delivery", "reader", None):
-            with psycopg.connect(plain(user(role, f"as_{role}")), autocommit=True) as meddler:
+            with psycopg.connect(plain(user(role, f"as_{role or 'nobody'}")), autocommit=True) as meddler:
                 for statement in REFUSED:
                     with pytest.raises(psycopg.Error):
                         meddler.execute(statement)
