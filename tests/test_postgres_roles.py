@@ -236,8 +236,9 @@ def test_a_temporary_table_shadows_nothing(user: As, postgres_url: str) -> None:
         url = user("agent")
         with psycopg.connect(plain(url), autocommit=True) as agent:
             agent.execute("CREATE TEMP TABLE origins AS SELECT * FROM public.origins")
-            agent.execute("GRANT ALL ON origins TO PUBLIC")
-            row = *msgspec.structs.astuple(event(1))[2:], b"anything"
+            agent.execute("UPDATE pg_temp.origins SET link = 'mine'")
+            agent.execute("GRANT ALL ON pg_temp.origins TO PUBLIC")
+            row = *msgspec.structs.astuple(event(1))[2:], link(b"mine", event(1))
             with pytest.raises(psycopg.errors.SerializationFailure, match="ends elsewhere"):
                 agent.execute(
                     f"INSERT INTO public.events (origin_id, {ROW}) VALUES (1, %s, %s, %s, %s, %s, %s, %s)", row
@@ -286,6 +287,14 @@ def test_roles_are_granted_again_and_lose_what_they_had_besides(user: As, postgr
         assert grant_roles(postgres_url, prefix) == [f"{prefix}_agent", f"{prefix}_delivery", f"{prefix}_reader"]
     with opened(url) as agent, psycopg.connect(plain(url), autocommit=True) as meddler:
         agent.append([event(0)])
+        for table, column in (
+            ("events", "xid"),
+            ("events", "position"),
+            ("origins", "writer"),
+            ("keys", "forgotten_ns"),
+        ):
+            granted = meddler.execute("SELECT has_column_privilege(%s, %s, 'INSERT')", (table, column)).fetchone()
+            assert granted == (False,), column
         for statement in ("INSERT INTO unlocked VALUES ('s')", "SELECT nextval('events_position_seq')"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 meddler.execute(statement)
