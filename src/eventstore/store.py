@@ -143,9 +143,8 @@ def _open(text: str, migrate: bool) -> Store:
 
 def _open_postgres(url: str, migrate: bool) -> Store:
     try:
+        from eventstore.postgres_connection import parse_url
         from eventstore.postgres_store import PostgresStore
     except ModuleNotFoundError as error:
         raise StoreError(f"Postgres needs the extra: pip install 'turnlog[postgres]' ({error})") from error
-    from sqlalchemy import make_url
-
-    return PostgresStore(make_url(url.replace("postgres://", "postgresql://", 1)), migrate=migrate)
+    return PostgresStore(parse_url(url), migrate=migrate)

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.progress import DownloadColumn, Progress
 from rich.table import Table
 
+from eventstore.errors import StoreError
 from eventstore.event import Event
 from eventstore.private_store import SEALED
 from turnlog.cli.common import (
@@ -23,16 +24,33 @@ from turnlog.cli.common import (
     print_json,
     progress,
     read,
+    url,
     writable,
 )
 
 FilesArgument = Annotated[list[Path], typer.Argument(metavar="FILE…", help="JSON lines of calls; may be gzipped.")]
 
 
-def init(context: typer.Context, db: DbOption = None) -> None:
+RolesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--roles",
+        metavar="PREFIX",
+        help="On Postgres, make the roles PREFIX_agent, …_delivery and …_reader, and grant each what it needs.",
+    ),
+]
+
+
+def init(context: typer.Context, db: DbOption = None, roles: RolesOption = None) -> None:
     """Make the database, or bring it up to date; the only command that migrates a Postgres server."""
+    if roles is not None and not url(context, db).startswith("postgres"):
+        raise StoreError("only a Postgres server has roles; leave out --roles")
     store = writable(context, db, migrate=True)
     typer.echo(f"ready: {store}")
+    if roles is not None:
+        from eventstore.postgres_roles import grant_roles
+
+        typer.echo(f"roles: {', '.join(grant_roles(url(context, db), roles))}")
     store.close()
 
 
@@ -168,7 +186,6 @@ def recover(
     journal: Annotated[Path | None, typer.Option(help="The journal's folder.", show_default="the database's")] = None,
 ) -> None:
     """Move what a crashed process left in its journal into the database."""
-    from eventstore.errors import StoreError
     from eventstore.writer import recover as move
 
     store = writable(context, db)
