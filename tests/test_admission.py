@@ -26,7 +26,8 @@ from turnlog import archive, recordings
 from turnlog.recordings import BadRecording, events_of, read_recordings
 from turnlog.retention import retire
 
-DEMO = gzip.decompress((FIXTURES / "demo.jsonl.gz").read_bytes())
+_CALLS = orjson.loads(gzip.decompress((FIXTURES / "demo.jsonl.gz").read_bytes()))["calls"]
+DEMO = orjson.dumps({"name": "barge_in_vad", "calls": _CALLS[:60]})
 LOG = '{"level":"INFO","logger":"l","message":"m","created":%s,"attributes":null}'
 
 
@@ -195,7 +196,7 @@ def test_a_mutated_file_is_taken_whole_or_refused(
     except BadRecording as error:
         assert "file.jsonl" in str(error)
         return
-    for events in found:
+    for events in filter(None, found):
         store = MemoryStore()
         store.append(events)
         try:

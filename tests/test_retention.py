@@ -48,7 +48,9 @@ def test_a_retired_session_comes_back_to_the_byte(store: Store, tmp_path: Path) 
     assert [s.session_id for s in store.sessions()] == ["new"]
     assert len(list(store.read("new"))) == 5
     assert verify(store, "new") == []
-    ((_place, events),) = archive.read(Path(removal.archive))
+    with pytest.raises(BadRecording):  # no recorder wrote such payloads, so another log does not take them
+        list(archive.read(Path(removal.archive)))
+    ((_place, events),) = archive.read(Path(removal.archive), seals={r.seal for r in store.ledger.removals()})
     store.append(events)
     assert [(origin, list(chain)) for origin, chain in store.chains("old/1")] == before
     assert next(retire(store, [old], tmp_path / "archive")).archive == removal.archive
