@@ -296,7 +296,7 @@ def test_the_commands(program: Program) -> None:
     assert "another master key" in program.fails("replay", "barge_in_vad", TURNLOG_MASTER_KEY=OTHER)
     assert "openssl rand" in program.fails("sessions", TURNLOG_MASTER_KEY="nonsense")
     assert "set TURNLOG_MASTER_KEY" in program.fails("import", FIXTURES / "demo.jsonl.gz")
-    assert "content forgotten" in program.run("forget", "barge_in_vad").stdout
+    assert "content forgotten" in program.run("forget", "barge_in_vad", "--yes").stdout
     assert told not in program.run("replay", "barge_in_vad", TURNLOG_MASTER_KEY=MASTER).stdout
     assert "every chain holds" in program.run("verify").stdout
     assert "did you mean" in program.fails("forget", "barge_in")

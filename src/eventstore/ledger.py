@@ -143,6 +143,13 @@ class Ledger:
             values = ", ".join(f":{name}" for name in Removal._fields)
             connection.execute(text(f"INSERT INTO removals ({columns}) VALUES ({values})"), removal._asdict())
 
+    def scrub(self) -> None:
+        """Take what was removed from the database's files too, as far as that can be done from here.
+
+        Raises `StoreUnavailable` if others still read the state before.
+        """
+        self._scrub()
+
     def removals(self) -> list[Removal]:
         """All tombstones, the oldest first."""
         select = f"SELECT {', '.join(Removal._fields)} FROM removals ORDER BY id"

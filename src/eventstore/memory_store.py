@@ -147,6 +147,9 @@ class MemoryLedger:
         self._removals.append(removal)
         self._hush(removal.session_id)
 
+    def scrub(self) -> None:
+        """There is no file."""
+
     def removals(self) -> list[Removal]:
         return list(self._removals)
 

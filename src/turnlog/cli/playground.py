@@ -6,11 +6,11 @@ import signal
 import threading
 from typing import Annotated
 
-import orjson
 import typer
 
 from eventstore.store import Store
-from turnlog.cli.common import DbOption, SessionArgument, existing, known
+from turnlog.cli.common import DbOption, SessionArgument, existing, known, print_json
+from turnlog.terminal import say
 
 
 def playground(
@@ -35,7 +35,7 @@ def playground(
             _serve(store, session, host, port, allow_origin)
             return
         for one in messages(store, session):
-            typer.echo(orjson.dumps({"id": one.id, **one.message}))
+            print_json({"id": one.id, **one.message}, indent=False)
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
     finally:
@@ -49,7 +49,7 @@ def _serve(store: Store, session: str, host: str, port: int, allow_origin: str |
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
     server = PlaygroundServer(store, session, host, port, allow_origin)
-    typer.echo(f"serving {server.url}")
+    say(f"serving {server.url}")
     try:
         ended.wait()
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +16,7 @@ from eventstore.gaps import Gap
 from eventstore.store import Store
 from eventstore.verify import Fault, check_session
 from turnlog.cli.common import DbOption, JsonOption, existing, known, print_json, progress, whole_file
+from turnlog.terminal import say, stdout_file
 
 if TYPE_CHECKING:
     from turnlog.log_seals import LogSeal, Since
@@ -151,21 +153,21 @@ def _as_json(found: Found) -> dict[str, Any]:
 
 def _show(found: Found) -> None:
     for fault in found.faults:
-        typer.echo(f"{fault.kind}: {fault.message}")
+        say(f"{fault.kind}: {fault.message}")
     for gap in found.gaps:
-        typer.echo(f"missing: session {gap.session_id!r}, origin {gap.origin!r}: {gap}")
+        say(f"missing: session {gap.session_id!r}, origin {gap.origin!r}: {gap}")
     for line in found.unchecked:
-        typer.echo(f"not checked: {line}")
+        say(f"not checked: {line}")
     if found.since is not None:
         for line in _since(found.since):
-            typer.echo(f"since the seal: {line}")
+            say(f"since the seal: {line}")
     counted = f"{found.sessions} sessions, {found.events} events"
     lost = sum(gap.calls for gap in found.gaps)
     after = f", {lost} calls missing" if lost else ""
     if found.faults:
-        typer.echo(f"{counted}{after}, {len(found.faults)} faults")
+        say(f"{counted}{after}, {len(found.faults)} faults")
     else:
-        typer.echo(f"{counted}: every chain holds{after}")
+        say(f"{counted}: every chain holds{after}")
 
 
 def _since(since: Since) -> Iterable[str]:
@@ -193,10 +195,7 @@ def seal(
         text = _sealed(store, session, key)
     finally:
         store.close()
-    if out is None:
-        typer.echo(text.decode(), nl=False)
-        return
-    with whole_file(out) as file:
+    with whole_file(out) if out is not None else nullcontext(stdout_file()) as file:
         file.write(text)
 
 
