@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from eventstore.secret_names import hide, scrub
+from eventstore.secret_names import REDACTED, hide, scrub
 
 Args = dict[str, Any]
 
@@ -162,8 +162,17 @@ def as_text(value: Any) -> str:
         return f"<unprintable {type(value).__name__}>"
 
 
+def shown(value: Any) -> str:
+    """``str(value)`` without the secrets in it."""
+    if issubclass(type(value), (dict, list, tuple)):
+        plain = encode_args({"value": value})
+        if plain.find(REDACTED.encode()) >= 0:
+            value = orjson.loads(plain)["value"]
+    return scrub(as_text(value))
+
+
 def _mode(value: Any) -> str:
-    return str(value.value if hasattr(value, "value") else value)
+    return shown(value.value if hasattr(value, "value") else value)
 
 
 def pipeline(args: Args) -> Args:
@@ -178,7 +187,7 @@ def pipeline(args: Args) -> Args:
 
 def text_message(args: Args) -> Args:
     """An error's message is kept as text: exceptions are what agents hand over (reference: ``add_error``)."""
-    return {**args, "message": scrub(as_text(args["message"]))}
+    return {**args, "message": shown(args["message"])}
 
 
 def scrubbed(args: Args) -> Args:
@@ -205,7 +214,7 @@ def config_reader(*names: str) -> Callable[[Args], Args]:
 def span_attributes(args: Args) -> Args:
     """Span attributes that JSON cannot carry exactly become ``str(value)``, as the reference makes them anyway."""
     return {
-        name: {k: v if _is_json(v, 0) else as_text(v) for k, v in value.items()} if isinstance(value, dict) else value
+        name: {k: v if _is_json(v, 0) else shown(v) for k, v in value.items()} if isinstance(value, dict) else value
         for name, value in args.items()
     }
 

@@ -81,7 +81,7 @@ component = state("stt", "llm", "tts", "vad", "eou", "realtime", "turn_detector"
 tool_type = state("local", "http", "sse", "stdio")
 
 _TIMES = {"start_time": number, "end_time": number}
-_AUDIO = {"looping": number, **_TIMES}
+_LOOPING = {"looping": number}
 _ATTRIBUTES = {"attributes": numbers("start_time")}
 _COUNTS = numbers(
     "prompt_tokens", "completion_tokens", "total_tokens", "prompt_cached_tokens", "input_tokens", "output_tokens",
@@ -157,8 +157,8 @@ READABLE: Mapping[str, Mapping[str, Show]] = {
     "emit_agent_transcript_transport": _HEARD,
     "add_error": {"source": state("STT", "LLM", "TTS", "VAD", "EOU", "TURN-D", "REALTIME")},
     "on_fallback_event": {"event_data": _FALLBACK},
-    "on_background_audio_start": _AUDIO,
-    "on_thinking_audio_start": _AUDIO,
+    "on_background_audio_start": _LOOPING,
+    "on_thinking_audio_start": _LOOPING,
     "set_realtime_usage": {"usage": _COUNTS},
     "set_local_vad_user_speech": {"owns": number},
     "log_record": {
@@ -178,10 +178,10 @@ READABLE: Mapping[str, Mapping[str, Show]] = {
     "traces.create_components_change_trace": {"time_data": numbers("start_time", "end_time")},
     "traces.create_pipeline_change_trace": {"time_data": numbers("start_time", "end_time")},
     "traces.end_a2a_trace": {"index": number},
-    "traces.create_thinking_audio_start_span": _AUDIO,
-    "traces.create_thinking_audio_stop_span": _AUDIO,
-    "traces.create_background_audio_start_span": _AUDIO,
-    "traces.create_background_audio_stop_span": _AUDIO,
+    "traces.create_thinking_audio_start_span": {"looping": number, "start_time": number},
+    "traces.create_thinking_audio_stop_span": {"end_time": number},
+    "traces.create_background_audio_start_span": {"looping": number, "start_time": number},
+    "traces.create_background_audio_stop_span": {"looping": number, "end_time": number},
 }
 """By hook and argument. Of all others it stays readable only that there is something, and how many."""
 

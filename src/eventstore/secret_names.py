@@ -40,7 +40,7 @@ _METRIC = frozenset([
 _IN_URLS = frozenset(["key", "sig", "signature", "pass"])
 _HINTS = tuple(b"key token secret pass pwd auth jwt cred cookie bearer ://".split())
 _ASSIGNED = re.compile(
-    r"""(?P<name>[A-Za-z_][\w.-]{1,63})(?P<sign>["']\s*[:=]\s*|\s*=\s*)"""
+    r"""(?P<name>[A-Za-z_][\w.-]{1,63})(?P<sign>["']\s*[:=,]\s*b?|\s*=\s*)"""
     r"""(?P<value>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|(?:[Bb]earer|[Bb]asic)\s+[^\s,;&)}\]"']+|[^\s,;&)}\]"']+)"""
 )
 _BEARER = re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{8,}", re.IGNORECASE)
@@ -118,7 +118,9 @@ def _scrub_url(url: str) -> str:
 
 
 def _scrub_assigned(found: re.Match[str]) -> str:
-    if not is_secret(found["name"]) or found["value"].strip("\"'") in ("", "None", "null", "True", "False", REDACTED):
+    value = found["value"].strip("\"'")
+    nothing = value in ("", "None", "null", "True", "False", "true", "false") or REDACTED.startswith(value)
+    if nothing or not is_secret(found["name"]):
         return found[0]
     quote = found["value"][0] if found["value"][0] in "\"'" else ""
     return f"{found['name']}{found['sign']}{quote}{REDACTED}{quote}"
