@@ -15,7 +15,7 @@ import orjson
 
 REDACTED = "[redacted]"
 
-_WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
+_WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
 _SECRET_WORDS = frozenset([
     "secret", "secrets", "jwt", "jwts", "credential", "credentials", "cred", "creds", "cookie", "cookies",
     "authorization", "bearer", "apikey", "apikeys", "pwd", "passwd",
@@ -38,7 +38,9 @@ _METRIC = frozenset([
 ])  # fmt: skip
 """A token beside one of these is a piece of text that a model reads or writes."""
 _IN_URLS = frozenset(["key", "sig", "signature", "pass"])
-_HINTS = tuple(b"key token secret pass pwd auth jwt cred cookie bearer ://".split())
+_HINT = "key|token|cre|pass|pwd|auth|jwt|cookie|beare|basic|://"
+_may_hold, _may_hold_bytes = re.compile(_HINT).search, re.compile(_HINT.encode()).search
+"""Whether there may be a secret at all in text in lower case and without its digits."""
 _ASSIGNED = re.compile(
     r"""(?P<name>[A-Za-z_][\w.-]{1,63})(?P<sign>["']\s*[:=,]\s*b?|\s*=\s*)"""
     r"""(?P<value>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|(?:[Bb]earer|[Bb]asic)\s+[^\s,;&)}\]"']+|[^\s,;&)}\]"']+)"""
@@ -50,10 +52,20 @@ _USER = re.compile(r"://[^/?#]*@")
 _PARAMETER = re.compile(r"(?P<before>[?&;#])(?P<name>[^=&;#]{1,100})=[^&;#]*")
 
 
+_NO_DIGITS = dict.fromkeys(map(ord, "0123456789"))
+_SHAPES = 1024
+"""How many shapes without a secret are remembered."""
+_shapes: set[bytes] = set()
+"""Payloads of names and numbers that hold no secret, less the digits: the usage of every turn has one shape."""
+
+
 @lru_cache(maxsize=4096)
 def is_secret(name: str) -> bool:
-    """Whether what has that name is a secret: ``api_key``, ``X-Auth-Token``, ``clientSecret``; not ``max_tokens``."""
-    words = [word.lower() for word in _WORD.findall(name)]
+    """Whether what has that name is a secret: ``api_key``, ``X-Auth-Token``, ``clientSecret``; not ``max_tokens``.
+
+    Digits in it make no difference.
+    """
+    words = [word.lower() for word in _WORD.findall(name.translate(_NO_DIGITS))]
     if not words:
         return False
     if not _SECRET_WORDS.isdisjoint(words) or words[-1] in _AT_THE_END or _COMPOUND.search("".join(words)):
@@ -63,21 +75,35 @@ def is_secret(name: str) -> bool:
 
 def hide(data: bytes) -> bytes:
     """The JSON object without the secrets in it. The names of the object itself are a hook's, and are not looked at."""
-    lower = data.lower()
-    if not any(map(lower.__contains__, _HINTS)):
+    shape = data.translate(None, b"0123456789")
+    if shape in _shapes:
+        return data
+    if not _may_hold_bytes(shape.lower()):
         return data
     args = orjson.loads(data)
     try:
         hidden = {name: value if isinstance(value, str) else _hide(value) for name, value in args.items()}
     except RecursionError:  # the caller's stack is nearly full; a secret is never recorded for that
         hidden = dict.fromkeys(args, REDACTED)
-    return data if hidden == args else orjson.dumps(hidden)
+    if hidden != args:
+        return orjson.dumps(hidden)
+    if len(shape) < 1000 and not _has_text(args):
+        if len(_shapes) >= _SHAPES:
+            _shapes.clear()
+        _shapes.add(shape)
+    return data
+
+
+def _has_text(value: Any) -> bool:
+    """Whether there is text in it, names apart."""
+    if isinstance(value, dict):
+        return any(map(_has_text, value.values()))
+    return isinstance(value, str) or (isinstance(value, list) and any(map(_has_text, value)))
 
 
 def scrub(text: str) -> str:
     """The text without secrets: in URLs, in headers, and behind a name and ``=`` or as in the text of a dict."""
-    lower = text.lower().encode(errors="replace")
-    if not any(map(lower.__contains__, _HINTS)):
+    if not _may_hold(text.translate(_NO_DIGITS).lower()):
         return text
     text = _URL.sub(lambda url: _scrub_url(url[0]), text)
     text = _HEADER.sub(lambda found: found["name"] + found["sign"] + REDACTED, text)
