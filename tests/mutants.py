@@ -295,7 +295,16 @@ MUTANTS = [
     Mutant("src/projections/fold.py", "perf_ns, s.wall_ns = clocks(event)", "pass", "test_happened.py"),
     Mutant("src/projections/payload.py", "    _share(turn)\n", "", "test_laws.py::test_law_3_where"),
     Mutant(
-        "src/eventstore/content.py", "ALTERED: whole, RAW: words", "ALTERED: whole", "test_happened.py::test_sealed"
+        "src/eventstore/content.py",
+        "| {HAPPENED: number}",
+        "| {HAPPENED: number, RAW: lambda raw: raw}",
+        "test_happened.py::test_sealed",
+    ),
+    Mutant(
+        "src/eventstore/content.py",
+        "known[name](item) for name, item in value.items() if name in known",
+        "known.get(name, number)(item) for name, item in value.items()",
+        "test_privacy.py::test_what_stays_readable",
     ),
 ]
 

@@ -21,6 +21,7 @@ from turnlog.cli import (
     digest,
     explain,
     export,
+    keys,
     log,
     playground,
     record,
@@ -51,6 +52,7 @@ app.command("import")(log.import_)
 app.command()(conformance.conformance)
 app.add_typer(export.app, name="export")
 app.add_typer(deliver.app, name="deliver")
+app.add_typer(keys.app, name="keys")
 
 
 def _print_version(wanted: bool) -> None:
