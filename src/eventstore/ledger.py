@@ -149,10 +149,6 @@ class Ledger:
                 for old, new in keys
             )
 
-    def scrub(self) -> None:
-        """Take from the database's files what was overwritten; see `destroy_key`."""
-        self._scrub()
-
     # removals --------------------------------------------------------------------------------------------------
 
     def remove(self, removal: Removal) -> None:

@@ -155,9 +155,6 @@ class MemoryLedger:
         self._keys.update((new.session_id, new) for _old, new in held)
         return len(held)
 
-    def scrub(self) -> None:
-        """Nothing is left behind."""
-
     def remove(self, removal: Removal) -> None:
         self._store.remove(removal)
         self._removals.append(removal)
