@@ -15,7 +15,6 @@ from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from eventstore import Event, Store, open_store
@@ -286,7 +285,7 @@ def test_a_token_is_in_no_reason_and_no_log(
 
 @pytest.mark.parametrize("url", ["", "nowhere", "ftp://x/y", "http://[", "h ttp://x", "127.0.0.1:4318/v1"])
 def test_what_is_no_address_says_so(url: str) -> None:
-    with httpx.Client() as to, pytest.raises((Refused, Busy)) as caught:
+    with client() as to, pytest.raises((Refused, Busy)) as caught:
         post(to, url, b"", {})
     assert str(caught.value)
 

@@ -88,5 +88,5 @@ def test_sealed_it_keeps_its_time_and_hides_what_was_said(tmp_path: Path) -> Non
     blind = open_store(tmp_path / "calls.db", master_key="")
     events = list(blind.read("s"))
     assert [clocks(event) for event in events] == opened
-    assert orjson.loads(events[1].payload)[RAW] == {"created_at": 1.5, "text": "[sealed]"}
+    assert orjson.loads(events[1].payload)[RAW] == {}
     blind.close()

@@ -118,11 +118,11 @@ def test_the_recorder_keeps_any_object_as_text() -> None:
 
 
 def test_what_it_says_is_content() -> None:
-    """Break: in eventstore/content.py, take ``attributes`` out of it."""
+    """Break: in eventstore/content.py, give ``log_record`` a readable ``message``."""
     hidden = without_content("log_record", line(0, "card 4111", attributes={"card": 4111, "a": "4111"}).payload)
     assert hidden is not None
     assert b"4111" not in hidden
-    assert orjson.loads(hidden) == {"level": "INFO", "logger": "agent", "message": HIDDEN, "attributes": {}}
+    assert orjson.loads(hidden) == {"level": "INFO", "logger": HIDDEN, "message": HIDDEN, "attributes": {}}
 
 
 def test_the_command_shows_them_in_their_turn(program: Program) -> None:

@@ -246,7 +246,7 @@ HTTP: list[tuple[str, type[Exception] | None, float | None, str]] = [
     ("503", Busy, None, "503 Service Unavailable"),
     ("partial", Refused, None, "3 spans rejected: you said"),
     ("garbage", Busy, None, "is not OTLP"),
-    ("hang", Busy, None, "ReadTimeout"),
+    ("hang", Busy, None, "no answer within"),
     ("page", None, None, ""),
     ("v1/traces", None, None, ""),
 ]

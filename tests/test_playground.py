@@ -23,9 +23,10 @@ from conftest import FIXTURES, Program
 from eventstore import Clock, Event, Recorder, Store, canonical, open_store
 from eventstore.errors import StoreUnavailable
 from eventstore.memory_store import MemoryStore
-from exporters import playground
+from exporters import playground, served
 from exporters.playground import Published, attach, message, messages, published, sse
-from exporters.playground_server import CannotServe, PlaygroundServer
+from exporters.playground_server import PlaygroundServer
+from exporters.served import CannotServe
 from projections.replay import replay
 from turnlog.conformance import never
 from turnlog.recordings import RecordedClock, drive, events_of, read_recordings
@@ -240,11 +241,11 @@ def test_a_database_that_goes_away(sqlite: Store, monkeypatch: pytest.MonkeyPatc
 
 def test_events_as_bytes() -> None:
     """Break: in exporters/playground.py, ``sse``, one line end less, or in ``fold``, do not quote."""
-    text = b"".join(sse([ALL[0], None]))
+    text = sse(ALL[0]) + sse(None)
     data = json.dumps(ALL[0].message, separators=(",", ":"), ensure_ascii=False)
     assert text.decode() == f"id: {ALL[0].id}\nevent: AGENT_METRICS\ndata: {data}\n\n:\n\n"
     odd = [one._replace(message={"metrics": "two\nlines\r"}) for one in published(canonical(split(1, 2)))]
-    assert b"".join(sse(odd)).count(b"\n") == 4 * len(odd)
+    assert b"".join(map(sse, odd)).count(b"\n") == 4 * len(odd)
 
 
 class Client:
@@ -292,7 +293,7 @@ def server(sqlite: Store) -> Iterator[PlaygroundServer]:
 
 
 def test_two_clients_and_one_that_comes_back(sqlite: Store, server: PlaygroundServer) -> None:
-    """Break: in exporters/playground_server.py, ``messages``, begin at 0."""
+    """Break: in exporters/playground_server.py, ``_stream``, begin at 0."""
     half = len(EVENTS) // 2
     early = Client(server.url)
     sqlite.append(EVENTS[:half])
@@ -315,10 +316,10 @@ def test_two_clients_and_one_that_comes_back(sqlite: Store, server: PlaygroundSe
 
 
 def test_a_client_that_says_nothing_holds_up_no_end(server: PlaygroundServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Break: in exporters/playground_server.py, ``close``, cut nobody off."""
-    monkeypatch.setattr("exporters.playground_server._Page.timeout", None)  # nothing else ends it
+    """Break: in exporters/served.py, ``_Protocol.shutdown``, do nothing."""
+    monkeypatch.setattr(served, "REQUEST_SECONDS", 3600)  # nothing else ends it
     closing = threading.Thread(target=server.close)
-    with socket.create_connection(("127.0.0.1", server.server_port)):
+    with socket.create_connection(("127.0.0.1", server.port)):
         assert httpx.get(server.url + "x").status_code == 404  # accepted after the silent one
         closing.start()
         closing.join(20)
@@ -328,14 +329,14 @@ def test_a_client_that_says_nothing_holds_up_no_end(server: PlaygroundServer, mo
 
 
 def test_an_idle_stream_shows_that_it_is_there(sqlite: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Break: in exporters/playground_server.py, ``messages``, give no None."""
+    """Break: in exporters/playground_server.py, ``_stream``, yield nothing at the timeout."""
     monkeypatch.setattr("exporters.playground_server.IDLE_SECONDS", 0.01)
     server = PlaygroundServer(sqlite, NAME, "127.0.0.1", 0, allow_origin="http://localhost:3000")
-    with httpx.stream("GET", server.url, timeout=60) as answer:
+    with httpx.stream("GET", server.url, headers={"origin": "http://localhost:3000"}, timeout=60) as answer:
         assert next(answer.iter_lines()) == ":"
         assert answer.headers["access-control-allow-origin"] == "http://localhost:3000"
-    with pytest.raises(CannotServe, match=f"cannot serve on 127.0.0.1:{server.server_port}"):
-        PlaygroundServer(sqlite, NAME, "127.0.0.1", server.server_port)
+    with pytest.raises(CannotServe, match=f"cannot serve on 127.0.0.1:{server.port}"):
+        PlaygroundServer(sqlite, NAME, "127.0.0.1", server.port)
     server.close()
 
 

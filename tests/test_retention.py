@@ -48,7 +48,9 @@ def test_a_retired_session_comes_back_to_the_byte(store: Store, tmp_path: Path) 
     assert [s.session_id for s in store.sessions()] == ["new"]
     assert len(list(store.read("new"))) == 5
     assert verify(store, "new") == []
-    ((_place, events),) = archive.read(Path(removal.archive))
+    with pytest.raises(BadRecording):  # no recorder wrote such payloads, so another log does not take them
+        list(archive.read(Path(removal.archive)))
+    ((_place, events),) = archive.read(Path(removal.archive), seals={r.seal for r in store.ledger.removals()})
     store.append(events)
     assert [(origin, list(chain)) for origin, chain in store.chains("old/1")] == before
     assert next(retire(store, [old], tmp_path / "archive")).archive == removal.archive
@@ -178,8 +180,8 @@ def test_the_commands(program: Program) -> None:
     assert len(dry) == count
     assert "would be removed" in program.run("retention", "--older-than", "0m", "--dry-run").stdout
     assert len(orjson.loads(program.run("sessions", "--json").stdout)) == count
-    assert "0 sessions" in program.run("retention", "--older-than", "5000w").stdout
-    done = program.run("retention", "--older-than", "0m", "--archive", program.folder / "kept").stdout
+    assert "0 sessions" in program.run("retention", "--older-than", "5000w", "--yes").stdout
+    done = program.run("retention", "--older-than", "0m", "--yes", "--archive", program.folder / "kept").stdout
     assert f"{count} sessions" in done
     assert orjson.loads(program.run("sessions", "--json").stdout) == []
     hint = program.fails("replay", "barge_in_vad")
@@ -194,13 +196,14 @@ def test_the_commands(program: Program) -> None:
     assert "say 90d" in program.fails("retention", "--older-than", "soon")
     blocked = program.folder / "file"
     blocked.write_text("")
-    assert "cannot archive into" in program.fails("retention", "--older-than", "0m", "--archive", blocked / "x")
+    refused = program.run("retention", "--older-than", "0m", "--yes", "--archive", blocked / "x", code=1).stderr
+    assert "cannot archive into" in refused
     assert len(orjson.loads(program.run("sessions", "--json").stdout)) == count
 
 
 def test_importing_a_changed_archive(program: Program) -> None:
     program.run("import", FIXTURES / "demo.jsonl.gz")
-    program.run("retention", "--older-than", "0m")
+    program.run("retention", "--older-than", "0m", "--yes")
     (path,) = (program.folder / "archive").iterdir()
     changed = gzip.decompress(path.read_bytes()).replace(b"return policy", b"refund policy", 1)
     (program.folder / "changed.jsonl").write_bytes(changed)

@@ -166,7 +166,8 @@ def test_what_goes_wrong_is_logged_once_and_never_raised(endpoint: Receiver, cap
 def test_without_the_extra_it_says_so(
     endpoint: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
+    monkeypatch.delitem(sys.modules, "exporters.span_exporter", raising=False)
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.common.trace_encoder", None)
     with caplog.at_level(logging.WARNING):
         begin(endpoint.url)
     assert "pip install 'turnlog[otlp]'" in caplog.text

@@ -2,7 +2,8 @@
 
 The fast way is one call of orjson. What orjson cannot carry, or would carry silently as ``null`` (NaN), takes the slow
 way: it is kept as well as can be, and the payload says what was changed under the key ``$altered``, a map from the
-place in the arguments to what stood there.
+place in the arguments to what stood there. Secrets that say so by their name never come out of here, see
+`eventstore.secret_names`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from collections.abc import Callable
 from typing import Any
 
 import orjson
+
+from eventstore.secret_names import REDACTED, hide, scrub
 
 Args = dict[str, Any]
 
@@ -36,7 +39,10 @@ def encode_args(args: Args) -> bytes:
         return _encode_slowly(args)
     # orjson writes NaN and infinity as null; only where there is a null do we look closer
     # (`find`, as `in` on bytes takes twice as long)
-    return data if data.find(b"null") < 0 or not _has_nonfinite(args, 0) else _encode_slowly(args)
+    if data.find(b"null") >= 0 and _has_nonfinite(args, 0):
+        return _encode_slowly(args)
+    # only objects and lists have names in them
+    return data if data.find(b"{", 1) < 0 and data.find(b"[") < 0 else hide(data)
 
 
 def _has_nonfinite(value: Any, depth: int) -> bool:
@@ -56,7 +62,7 @@ def _encode_slowly(args: Args) -> bytes:
     plain = {str(name): _plain(value, str(name), marks, ()) for name, value in args.items()}
     if marks:
         plain[ALTERED] = marks
-    return orjson.dumps(plain)
+    return hide(orjson.dumps(plain))
 
 
 def _mark(marks: dict[str, str], path: str, what: str) -> None:
@@ -84,7 +90,7 @@ def _plain(value: Any, path: str, marks: dict[str, str], above: tuple[int, ...])
         return _container(value, path, marks, (*above, id(value)))
     except Exception as error:  # noqa: BLE001 - anything a guest's object may do; what is left of it is marked
         _mark(marks, path, f"{type(value).__name__}, which raised {type(error).__name__}")
-        return as_text(value)
+        return scrub(as_text(value))
 
 
 def _scalar(value: str | int | float, path: str, marks: dict[str, str]) -> Any:
@@ -142,7 +148,7 @@ def _container(value: Any, path: str, marks: dict[str, str], above: tuple[int, .
         return orjson.loads(orjson.dumps(value))  # dates, UUIDs and what else orjson knows
     except (TypeError, ValueError, RecursionError):
         _mark(marks, path, f"{type(value).__module__}.{type(value).__qualname__}, as text")
-        return as_text(value)
+        return scrub(as_text(value))
 
 
 # What hooks do to their arguments before they are encoded. Each mirrors how the reference reads what it is handed.
@@ -156,8 +162,17 @@ def as_text(value: Any) -> str:
         return f"<unprintable {type(value).__name__}>"
 
 
+def shown(value: Any) -> str:
+    """``str(value)`` without the secrets in it."""
+    if issubclass(type(value), (dict, list, tuple)):
+        plain = encode_args({"value": value})
+        if plain.find(REDACTED.encode()) >= 0:
+            value = orjson.loads(plain)["value"]
+    return scrub(as_text(value))
+
+
 def _mode(value: Any) -> str:
-    return str(value.value if hasattr(value, "value") else value)
+    return shown(value.value if hasattr(value, "value") else value)
 
 
 def pipeline(args: Args) -> Args:
@@ -172,7 +187,12 @@ def pipeline(args: Args) -> Args:
 
 def text_message(args: Args) -> Args:
     """An error's message is kept as text: exceptions are what agents hand over (reference: ``add_error``)."""
-    return {**args, "message": as_text(args["message"])}
+    return {**args, "message": shown(args["message"])}
+
+
+def scrubbed(args: Args) -> Args:
+    """An adapter for hooks that take text which software wrote (a URL, a path, a log line): no secrets in it."""
+    return {name: scrub(_text(value)) if issubclass(type(value), str) else value for name, value in args.items()}
 
 
 def config_reader(*names: str) -> Callable[[Args], Args]:
@@ -194,7 +214,7 @@ def config_reader(*names: str) -> Callable[[Args], Args]:
 def span_attributes(args: Args) -> Args:
     """Span attributes that JSON cannot carry exactly become ``str(value)``, as the reference makes them anyway."""
     return {
-        name: {k: v if _is_json(v, 0) else as_text(v) for k, v in value.items()} if isinstance(value, dict) else value
+        name: {k: v if _is_json(v, 0) else shown(v) for k, v in value.items()} if isinstance(value, dict) else value
         for name, value in args.items()
     }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from eventstore.arguments import config_reader, pipeline, text_message
+from eventstore.arguments import config_reader, pipeline, scrubbed, text_message
 from eventstore.recording import Record, given, later, records
 
 eou_config_read = config_reader("mode", "min_max_speech_wait_timeout")
@@ -44,13 +44,14 @@ class CollectorHooks:
         self._record("set_session_id", {"session_id": session_id})
 
     def set_system_instructions(self, instructions: str) -> None:
-        self._record("set_system_instructions", {"instructions": instructions})
+        self._record("set_system_instructions", {"instructions": instructions}, scrubbed)
 
     def set_provider_info(self, component_type: str, provider_class: str, model_name: str) -> None:
         """Who serves a component: ``stt``, ``llm``, ``tts``, ``vad``, ``eou`` or ``realtime``."""
         self._record(
             "set_provider_info",
             {"component_type": component_type, "provider_class": provider_class, "model_name": model_name},
+            scrubbed,
         )
 
     def update_provider_class(self, component_type: str, provider_class: str, model_name: str = "") -> None:
@@ -58,6 +59,7 @@ class CollectorHooks:
         self._record(
             "update_provider_class",
             {"component_type": component_type, "provider_class": provider_class, "model_name": model_name},
+            scrubbed,
         )
 
     @records(config=...)
@@ -247,6 +249,7 @@ class CollectorHooks:
                 "start_time": start_time,
                 "end_time": end_time,
             },
+            scrubbed,
         )
 
     def add_mcp_tool_call(
@@ -269,6 +272,7 @@ class CollectorHooks:
                 "start_time": start_time,
                 "end_time": end_time,
             },
+            scrubbed,
         )
 
     def on_knowledge_base_start(self, kb_id: str | None = None) -> None:
@@ -310,13 +314,13 @@ class CollectorHooks:
     # audio besides speech --------------------------------------------------------------------------------------
 
     def on_background_audio_start(self, file_path: str | None = None, looping: bool = False) -> None:
-        self._record("on_background_audio_start", {"file_path": file_path, "looping": looping})
+        self._record("on_background_audio_start", {"file_path": file_path, "looping": looping}, scrubbed)
 
     def on_background_audio_stop(self) -> None:
         self._record("on_background_audio_stop")
 
     def on_thinking_audio_start(self, file_path: str | None = None, looping: bool = False) -> None:
-        self._record("on_thinking_audio_start", {"file_path": file_path, "looping": looping})
+        self._record("on_thinking_audio_start", {"file_path": file_path, "looping": looping}, scrubbed)
 
     def on_thinking_audio_stop(self) -> None:
         self._record("on_thinking_audio_stop")

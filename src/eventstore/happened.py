@@ -31,12 +31,12 @@ def _back_dated(record: Record, happened_ns: int, raw: Any) -> Record:
     if raw is not None:
         times[RAW] = raw
 
-    def adapted(args: Args, adapt: Callable[[Args], Args] | None) -> Args:
+    def adapted(args: Args, adapt: Callable[[Args], Args]) -> Args:
         own = {name: value for name, value in args.items() if name not in times}
-        return times | (own if adapt is None else adapt(own))
+        return times | adapt(own)
 
     def back_dated(hook: str, args: Args | None = None, adapt: Callable[[Args], Args] | None = None) -> None:
         # the times first: that a payload has them is seen at its beginning
-        record(hook, times | (args or {}), None if args is None else lambda given: adapted(given, adapt))
+        record(hook, times | (args or {}), None if adapt is None else lambda given: adapted(given, adapt))
 
     return back_dated

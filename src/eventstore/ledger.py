@@ -6,7 +6,7 @@ The same SQL for every database. Nothing here is on a hot path.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import NamedTuple
 
@@ -80,6 +80,17 @@ class Ledger:
                 connection.exec_driver_sql("PRAGMA secure_delete = ON")
             yield connection
 
+    # reading what is stored, whatever it is ---------------------------------------------------------------------
+
+    @property
+    def engine(self) -> Engine:
+        """Of the database; for `eventstore.audit`."""
+        return self._engine
+
+    def errors(self) -> AbstractContextManager[None]:
+        """In it, the driver's errors are raised as `StoreError`."""
+        return self._errors()
+
     # keys ------------------------------------------------------------------------------------------------------
 
     def has_keys(self) -> bool:
@@ -108,6 +119,36 @@ class Ledger:
             connection.execute(text(_HUSH), {"id": session_id, "empty": b""})
         self._scrub()
 
+    def masters(self) -> dict[str, int]:
+        """How many sessions' keys each master key wraps, by its fingerprint; destroyed ones are not counted."""
+        select = "SELECT master, COUNT(*) FROM keys WHERE wrapped IS NOT NULL GROUP BY master ORDER BY master"
+        with self._errors(), self._engine.connect() as connection:
+            return {master: count for master, count in connection.execute(text(select))}
+
+    def keys(self, after: str = "", limit: int = 1000) -> list[Key]:
+        """The keys that are not destroyed, by session, at most ``limit`` of those behind ``after``."""
+        select = (
+            "SELECT session_id, master, wrapped, forgotten_ns FROM keys "
+            "WHERE wrapped IS NOT NULL AND session_id > :after ORDER BY session_id LIMIT :limit"
+        )
+        with self._errors(), self._engine.connect() as connection:
+            return [Key(*row) for row in connection.execute(text(select), {"after": after, "limit": limit})]
+
+    def rewrap(self, keys: Sequence[tuple[Key, Key]]) -> int:
+        """Put each second key in the place of the first, in one transaction; returns how many were still as given.
+
+        What they were wrapped as stays in the database's files until `scrub`.
+        """
+        update = text(
+            "UPDATE keys SET master = :master, wrapped = :wrapped "
+            "WHERE session_id = :session_id AND master = :was AND wrapped = :before"
+        )
+        with self._errors(), self._begin() as connection:
+            return sum(
+                connection.execute(update, new._asdict() | {"was": old.master, "before": old.wrapped}).rowcount
+                for old, new in keys
+            )
+
     # removals --------------------------------------------------------------------------------------------------
 
     def remove(self, removal: Removal) -> None:
@@ -131,6 +172,13 @@ class Ledger:
             columns = ", ".join(Removal._fields)
             values = ", ".join(f":{name}" for name in Removal._fields)
             connection.execute(text(f"INSERT INTO removals ({columns}) VALUES ({values})"), removal._asdict())
+
+    def scrub(self) -> None:
+        """Take what was removed from the database's files too, as far as that can be done from here.
+
+        Raises `StoreUnavailable` if others still read the state before.
+        """
+        self._scrub()
 
     def removals(self) -> list[Removal]:
         """All tombstones, the oldest first."""

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import threading
 import weakref
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -142,10 +143,25 @@ class MemoryLedger:
             self._keys[session_id] = key._replace(wrapped=None, forgotten_ns=forgotten_ns)
         self._hush(session_id)
 
+    def masters(self) -> dict[str, int]:
+        return dict(Counter(key.master for key in self.keys(limit=len(self._keys))))
+
+    def keys(self, after: str = "", limit: int = 1000) -> list[Key]:
+        kept = sorted(key for key in self._keys.values() if key.wrapped is not None and key.session_id > after)
+        return kept[:limit]
+
+    def rewrap(self, keys: Sequence[tuple[Key, Key]]) -> int:
+        held = [(old, new) for old, new in keys if self._keys.get(old.session_id) == old]
+        self._keys.update((new.session_id, new) for _old, new in held)
+        return len(held)
+
     def remove(self, removal: Removal) -> None:
         self._store.remove(removal)
         self._removals.append(removal)
         self._hush(removal.session_id)
+
+    def scrub(self) -> None:
+        """There is no file."""
 
     def removals(self) -> list[Removal]:
         return list(self._removals)

@@ -1,20 +1,20 @@
 """The Postgres store (psycopg 3): many hosts, one log.
 
-A large batch is copied straight into the table, in binary; a small one is one statement and one round trip. Either
-moves the ends of its origins' hash chains on, from where this process last saw them; if somebody else has moved one,
-the transaction is undone and begins anew from there. If an event is there already, only the others go in.
-
-Each row carries the id of its transaction. A transaction may commit after one that began later, so a reader that went
-by position would pass over its rows; `follow` goes by ``(xid, position)`` and only as far as no transaction is open.
+A large batch is copied straight into the table, in binary; a small one is one statement and one round trip. Its
+events are linked on to the ends of their origins' chains as this process last saw them. A trigger moves the ends on,
+and undoes it all if one is elsewhere by now; then the batch is linked anew, from there. If an event is there already,
+only the others go in.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from functools import cached_property, partial
 from hashlib import blake2b
 from itertools import starmap
+from operator import attrgetter
 from threading import Event as Flag
 from typing import Any
 
@@ -22,25 +22,23 @@ import msgspec
 import psycopg
 from platformdirs import user_state_path
 from psycopg import errors
-from sqlalchemy import URL, create_engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import URL
 
-from eventstore import schema
+from eventstore import postgres_follow, schema
 from eventstore.chain import Linked, Origin, Tail, extend, genesis
-from eventstore.errors import IdentityConflict, StoreError, StoreReadOnly, StoreUnavailable
+from eventstore.errors import IdentityConflict, StoreError, StoreUnavailable
 from eventstore.event import Event, conflict, merge
 from eventstore.ledger import Ledger
+from eventstore.postgres_connection import check_server, make_engine, translated
 from eventstore.store import Followed, Session
 
 _TYPES = ("int8", "int8", "text", "int4", "int8", "int8", "text", "bytea")
 _FIELDS = ", ".join(schema.FIELDS)
 _COLUMNS = f"origin_id, {_FIELDS}, link"
 _UNNEST = ", ".join(f"%b::{kind}[]" for kind in _TYPES)  # an array in text takes several times as long
-_MOVE = "SELECT append_to(%b::int8[], %b::bytea[], %b::bytea[], %b::int8[])"
 _INSERT = f"""
-WITH offered AS (SELECT * FROM unnest({_UNNEST}) WITH ORDINALITY AS o ({_COLUMNS}, n)),
-    moved AS MATERIALIZED ({_MOVE})
-INSERT INTO events ({_COLUMNS}) SELECT {_COLUMNS} FROM offered, moved ORDER BY n
+INSERT INTO events ({_COLUMNS})
+SELECT {_COLUMNS} FROM unnest({_UNNEST}) WITH ORDINALITY AS o ({_COLUMNS}, n) ORDER BY n
 """
 _COPY = f"COPY events ({_COLUMNS}) FROM STDIN (FORMAT BINARY)"
 _FIND = f"""
@@ -59,29 +57,23 @@ SELECT session_id, origin, id, events, o.link FROM origins o JOIN wanted USING (
 _ORIGINS = (
     'SELECT id, origin, events, link FROM origins WHERE session_id = %s AND events > 0 ORDER BY origin COLLATE "C"'
 )
+# Of the schema: two logs in one database are delivered side by side.
+_ALONE = "SELECT pg_try_advisory_xact_lock(hashtextextended(current_schema() || ' deliver ' || %s::text, 0))"
 _READ = f"SELECT {_FIELDS} FROM events WHERE origin_id = %s ORDER BY seq"
 _CHAIN = f"SELECT {_FIELDS}, link FROM events WHERE origin_id = %s ORDER BY position"
-# `xid` alone would be the selected text, by which 1000 comes before 999
-_FOLLOW = f"""
-SELECT xid::text, position, session_id, origin, {_FIELDS} FROM events JOIN origins ON id = origin_id
-WHERE (xid, position) > (%s::xid8, %s) AND xid < pg_snapshot_xmin(pg_current_snapshot())
-    AND (%s::text IS NULL OR session_id = %s)
-ORDER BY events.xid, position LIMIT {schema.FOLLOW_BATCH}
-"""
-CHANNEL = "turnlog"
-_NOTIFY = f"NOTIFY {CHANNEL}"
+_NOTIFY = f"NOTIFY {postgres_follow.CHANNEL}"
 COPY_FROM = 50
 """Batches of at least so many events are copied."""
-POLL_SECONDS = 0.1
-"""How long a follower waits for a notification before it looks by itself."""
 AT_ONCE = 10_000
 """A session of one origin with so many events is fetched in one go; a longer one is streamed."""
+MAX_VERSION = 2**31 - 1
 ATTEMPTS = 8
 """How often an append is begun anew because somebody else appends to the same origin."""
 ENDS = 10_000
 """Of how many origins the ends of the chains are remembered."""
 
 
+_version = attrgetter("version")
 Key = tuple[str, str]
 Identity = tuple[str, str, int]
 
@@ -90,16 +82,19 @@ class PostgresStore:
     encrypts = False
 
     def __init__(self, url: URL, *, migrate: bool) -> None:
-        """Raises `StoreError` with what to do; without ``migrate``, also if the schema is not there or too old."""
-        self._url = url.set(drivername="postgresql+psycopg")
-        self._name = self._url.render_as_string(hide_password=True)
+        """``url`` as `parse_url` gives it. Raises `StoreError` with what to do.
+
+        Without ``migrate``, also if the schema is not there or too old.
+        """
+        self._name = url.render_as_string(hide_password=True)
         self.journal = user_state_path("turnlog") / "journal" / blake2b(self._name.encode(), digest_size=8).hexdigest()
-        self._engine = create_engine(self._url, pool_pre_ping=True, pool_size=5, max_overflow=50)
+        self._engine = make_engine(url)
         self.ledger = Ledger(self._engine, self._errors, self._scrub, self._alone)
         self._ends: dict[Key, Tail] = {}
         schema.dispose_in_child(self._engine)
         try:
             with self._errors(), self._engine.begin() as connection:
+                check_server(connection, self._name)
                 if migrate:
                     connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7404701)")  # one at a time
                     schema.migrate(connection)
@@ -119,6 +114,8 @@ class PostgresStore:
         batch = list(events)
         if not batch:
             return []
+        if max(map(abs, map(_version, batch))) > MAX_VERSION:  # in a binary copy it would be cut to its lower half
+            raise StoreError(f"{self._name} cannot keep an event of a version beyond {MAX_VERSION}")
         new = batch
         with self._errors(), self._driver() as driver:
             for _attempt in range(ATTEMPTS):
@@ -126,6 +123,8 @@ class PostgresStore:
                     if new:
                         self._write(driver, new)
                     return _Positions(self, batch)
+                except (UnicodeError, OverflowError, struct.error) as error:
+                    raise StoreError(f"{self._name} cannot keep an event: {error}") from error
                 except errors.UniqueViolation:  # something of it is stored already, or in it twice
                     _positions, new = _stored(driver, batch)
                 except errors.SerializationFailure:  # somebody else has moved a chain on
@@ -173,8 +172,13 @@ class PostgresStore:
         """See `Store.chains`."""
         with self._errors(), self._driver() as driver, _snapshot(driver) as stream:
             for number, origin, events, link in driver.execute(_ORIGINS, (session_id,)).fetchall():
-                linked = (Linked(Event(session_id, origin, *row[:-1]), row[-1]) for row in stream(number, _CHAIN))
-                yield Origin(session_id, origin, events, link), linked
+                rows = stream(number, _CHAIN)
+                yield Origin(session_id, origin, events, link), self._linked(rows, session_id, origin)
+
+    def _linked(self, rows: Iterable[Any], session_id: str, origin: str) -> Iterator[Linked]:
+        with self._errors():
+            for row in rows:
+                yield Linked(Event(session_id, origin, *row[:-1]), row[-1])
 
     def sessions(self) -> list[Session]:
         """See `Store.sessions`."""
@@ -186,21 +190,8 @@ class PostgresStore:
         self, after: str | None = None, *, session_id: str | None = None, stop: Flag | None = None
     ) -> Iterator[Followed]:
         """See `Store.follow`."""
-        xid, position = schema.parse_cursor(after, 2)
         with self._errors(), self._driver() as driver:
-            driver.execute(f"LISTEN {CHANNEL}")
-            try:
-                while stop is None or not stop.is_set():
-                    rows = driver.execute(_FOLLOW, (str(xid), position, session_id, session_id)).fetchall()
-                    for row in rows:
-                        xid, position = int(row[0]), row[1]
-                        yield Followed(f"{xid}:{position}", Event(*row[2:]))
-                    if not rows:
-                        for _notification in driver.notifies(timeout=POLL_SECONDS, stop_after=1):
-                            pass
-            finally:
-                if not driver.closed:
-                    driver.execute("UNLISTEN *")
+            yield from postgres_follow.follow(driver, after, session_id, stop)
 
     def close(self) -> None:
         self._engine.dispose()
@@ -214,16 +205,20 @@ class PostgresStore:
 
     @contextmanager
     def _alone(self, exporter: str) -> Iterator[None]:
-        """By an advisory lock, which goes with its connection."""
-        key = int.from_bytes(blake2b(b"deliver " + exporter.encode(), digest_size=8).digest(), signed=True)
+        """By an advisory lock of a transaction, which goes with its connection and which a pooler leaves alone.
+
+        The transaction has no number and no snapshot: it keeps back neither followers nor vacuum.
+        """
         with self._errors(), self._driver() as driver:
-            if driver.execute("SELECT pg_try_advisory_lock(%s)", (key,)).fetchone() != (True,):
-                raise StoreUnavailable(f"another process delivers {exporter!r} already")
+            driver.execute("BEGIN")
             try:
+                driver.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+                if driver.execute(_ALONE, (exporter,)).fetchone() != (True,):
+                    raise StoreUnavailable(f"another process delivers {exporter!r} already")
                 yield
             finally:
                 if not driver.closed:
-                    driver.execute("SELECT pg_advisory_unlock(%s)", (key,))
+                    driver.execute("ROLLBACK")
 
     @contextmanager
     def _driver(self) -> Iterator[psycopg.Connection[Any]]:
@@ -242,19 +237,8 @@ class PostgresStore:
                 else:
                     driver.autocommit = False  # as SQLAlchemy expects it
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        """psycopg's errors as ours; a password is in none of them."""
-        try:
-            yield
-        except (psycopg.Error, DBAPIError) as error:
-            cause = error.orig if isinstance(error, DBAPIError) else error
-            line = str(cause).strip().partition("\n")[0]
-            if isinstance(cause, (errors.ReadOnlySqlTransaction, errors.InsufficientPrivilege)):
-                raise StoreReadOnly(f"{self._name} is read-only here: {line}") from error
-            if isinstance(cause, psycopg.OperationalError):
-                raise StoreUnavailable(f"{self._name} cannot be reached now: {line}") from error
-            raise StoreError(f"{self._name}: {line}") from error
+    def _errors(self) -> AbstractContextManager[None]:
+        return translated(self._name)
 
 
 class _Positions(Sequence[int]):
@@ -287,16 +271,6 @@ class _Ends:
             self.now[key] = msgspec.structs.replace(self.seen[key])
         return self.now[key]
 
-    def moved(self) -> tuple[list[int], list[bytes], list[bytes], list[int]]:
-        """What ``append_to`` of the schema takes: origins, links seen, links now, events added."""
-        pairs = [(self.seen[key], tail) for key, tail in self.now.items()]
-        return (
-            [now.id for _seen, now in pairs],
-            [seen.link for seen, _now in pairs],
-            [now.link for _seen, now in pairs],
-            [now.events - seen.events for seen, now in pairs],
-        )
-
     def add(self, rows: Iterable[tuple[Any, ...]], missing: list[Key]) -> None:
         """What `_TAILS` has found. Raises `SerializationFailure` if another begins one at this moment."""
         for session_id, origin, *tail in rows:
@@ -306,17 +280,18 @@ class _Ends:
 
 
 def _copy(driver: psycopg.Connection[Any], events: list[Event], ends: _Ends, missing: list[Key]) -> None:
+    """A transaction by itself, but for the first of an origin."""
+    if not missing:
+        _copy_rows(driver, events, ends)
+        driver.execute(_NOTIFY)
+        return
     try:
         with driver.pipeline():  # one round trip
             driver.execute("BEGIN")
-            tails: Iterable[Any] = driver.execute(_TAILS, _wanted(missing)) if missing else []
+            tails = driver.execute(_TAILS, _wanted(missing))
         ends.add(tails, missing)
-        with driver.cursor() as cursor, cursor.copy(_COPY) as copy:
-            copy.set_types(_TYPES)
-            for row in extend(events, ends.tail_of):
-                copy.write_row(row)
+        _copy_rows(driver, events, ends)
         with driver.pipeline() as pipeline:
-            driver.execute(_MOVE, ends.moved())
             driver.execute("COMMIT")
             pipeline.sync()
             driver.execute(_NOTIFY)
@@ -326,13 +301,20 @@ def _copy(driver: psycopg.Connection[Any], events: list[Event], ends: _Ends, mis
         raise
 
 
+def _copy_rows(driver: psycopg.Connection[Any], events: list[Event], ends: _Ends) -> None:
+    with driver.cursor() as cursor, cursor.copy(_COPY) as copy:
+        copy.set_types(_TYPES)
+        for row in extend(events, ends.tail_of):
+            copy.write_row(row)
+
+
 def _insert(driver: psycopg.Connection[Any], events: list[Event], ends: _Ends, missing: list[Key]) -> None:
     """One statement, and one round trip, but for the first of an origin."""
     if missing:
         ends.add(driver.execute(_TAILS, _wanted(missing)), missing)
     columns = [list(column) for column in zip(*extend(events, ends.tail_of), strict=True)]
     with driver.pipeline() as pipeline:
-        driver.execute(_INSERT, (*columns, *ends.moved()))
+        driver.execute(_INSERT, columns)
         pipeline.sync()  # a transaction of its own, as NOTIFY inside another makes commits queue up
         driver.execute(_NOTIFY)
 

@@ -47,14 +47,14 @@ class WrongMasterKey(StoreError):
 class MasterKey:
     """What wraps the sessions' keys. Never stored, and never shown."""
 
-    def __init__(self, text: str) -> None:
-        """``text``: 32 bytes in base64. Raises `StoreError` if it is anything else."""
+    def __init__(self, text: str, where: str = MASTER_KEY) -> None:
+        """``text``: 32 bytes in base64. Raises `StoreError`, naming ``where`` it is from, if it is anything else."""
         try:
             key = base64.b64decode(text.strip(), validate=True)
         except (binascii.Error, ValueError):
             key = b""
         if len(key) != 32:
-            raise StoreError(f"{MASTER_KEY} must be 32 bytes in base64; make one with: openssl rand -base64 32")
+            raise StoreError(f"{where} must be 32 bytes in base64; make one with: openssl rand -base64 32")
         try:
             from cryptography.hazmat.primitives.ciphers.aead import AESGCM
         except ModuleNotFoundError as error:
@@ -76,6 +76,11 @@ class MasterKey:
             return self._aead.decrypt(wrapped[:12], wrapped[12:], b"turnlog key\0" + session_id.encode())
         except InvalidTag as error:
             raise StoreError(f"the key of session {session_id!r} is damaged; its content cannot be read") from error
+
+
+def master_keys(text: str, where: str = MASTER_KEY) -> list[MasterKey]:
+    """The keys in a text, between commas: the first wraps, all unwrap. Raises `StoreError`."""
+    return [MasterKey(each, where) for each in text.split(",")]
 
 
 class Cipher:
@@ -129,8 +134,9 @@ class PrivateStore:
 
     encrypts = True
 
-    def __init__(self, store: Store, master: MasterKey | None) -> None:
-        self._store, self._master = store, master
+    def __init__(self, store: Store, masters: Sequence[MasterKey] = ()) -> None:
+        """``masters``: the first wraps the keys of new sessions, all unwrap."""
+        self._store, self._masters = store, masters
         self._ciphers: dict[str, Cipher | Forgotten | None] = {}
         """Without a lock, which a fork could leave locked for ever; two that make a key at once keep the same one."""
 
@@ -184,7 +190,7 @@ class PrivateStore:
         return msgspec.structs.replace(event, payload=cipher.seal(event, visible))
 
     def _open(self, event: Event) -> Event:
-        if self._master is None or not event.payload.startswith(SEALED):
+        if not self._masters or not event.payload.startswith(SEALED):
             return event
         cipher = self._cipher(event.session_id)
         if not isinstance(cipher, Cipher) or event.payload.startswith(SEALED + '"'):
@@ -204,26 +210,32 @@ class PrivateStore:
         key = self.ledger.key(session_id)
         if key is not None and key.wrapped is None:
             return Forgotten()
-        if self._master is None:
+        if not self._masters:
             raise NotSealable(f"this log keeps content encrypted: set {MASTER_KEY} to record into it")
         if key is None:
             if not make:
                 return None
-            wrapped = self._master.wrap(session_id, os.urandom(32))
-            key = self.ledger.add_key(Key(session_id, self._master.fingerprint, wrapped))
-        if key.master != self._master.fingerprint:
-            raise WrongMasterKey(
-                f"session {session_id!r} was recorded under another master key ({key.master}) than {MASTER_KEY} holds "
-                f"({self._master.fingerprint}); without any, all but its content can be read"
-            )
-        return Forgotten() if key.wrapped is None else Cipher(self._master.unwrap(session_id, key.wrapped))
+            master = self._masters[0]
+            wrapped = master.wrap(session_id, os.urandom(32))
+            key = self.ledger.add_key(Key(session_id, master.fingerprint, wrapped))
+            if key.wrapped is None:
+                return Forgotten()
+        for master in self._masters:
+            if master.fingerprint == key.master:
+                assert key.wrapped is not None
+                return Cipher(master.unwrap(session_id, key.wrapped))
+        held = ", ".join(master.fingerprint for master in self._masters)
+        raise WrongMasterKey(
+            f"session {session_id!r} was recorded under another master key ({key.master}) than {MASTER_KEY} holds "
+            f"({held}); without any, all but its content can be read"
+        )
 
 
 def private(store: Store, master_key: str | None) -> Store:
     """The store as it is, or, with a master key or where sessions are encrypted already, one that seals content."""
     if master_key is None and not store.ledger.has_keys():
         return store
-    return PrivateStore(store, None if master_key is None else MasterKey(master_key))
+    return PrivateStore(store, () if master_key is None else master_keys(master_key))
 
 
 def forget(store: Store, session_id: str) -> Key:

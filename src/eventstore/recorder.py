@@ -27,6 +27,7 @@ from eventstore.happened import Happened
 from eventstore.later_hooks import LaterHooks
 from eventstore.own_hooks import OwnHooks
 from eventstore.recording import Record
+from eventstore.redaction import Redact, redacting
 from eventstore.store import Store
 from eventstore.traces_hooks import TracesHooks
 from eventstore.vocabulary import HOOKS
@@ -70,6 +71,8 @@ class Health(NamedTuple):
     failed: int
     """Calls in which the recorder itself failed; they are lost, and the host went on."""
     last_error: str | None
+    unredacted: int = 0
+    """Calls that ``redact`` failed on; they are recorded with all their arguments ``[redacted]``."""
 
 
 class Recorder(CollectorHooks, LaterHooks, OwnHooks):
@@ -90,12 +93,14 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
         scheduler: Scheduler = event_loop,
         journal: Path | str | None = None,
         journal_limit_bytes: int = LIMIT_BYTES,
+        redact: Redact | None = None,
     ) -> None:
         """``origin`` names this recorder in the session and must be new to it; by default it is random.
 
         ``durability``: ``process`` (a call that has returned survives SIGKILL), ``disk`` (it survives a power cut),
         ``memory`` (it does not survive the process). ``journal`` is a folder, by default beside the database. At
-        ``journal_limit_bytes`` the oldest calls are dropped, and counted in `health`.
+        ``journal_limit_bytes`` the oldest calls are dropped, and counted in `health`. ``redact`` takes out of every
+        call's arguments what must not be recorded, see `eventstore.redaction`.
         """
         if durability not in get_args(Durability):
             raise ValueError(f"durability is one of {', '.join(get_args(Durability))}, not {durability!r}")
@@ -105,7 +110,8 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
         self._clock, self._schedule, self._timer = clock, scheduler, _NO_TIMER
         self._durability, self._limit_bytes = durability, journal_limit_bytes
         self._journal = Path(journal) if journal is not None else store.journal
-        self._failed = 0
+        self._redact = redact
+        self._failed = self._unredacted = 0
         self._closed = self._all_stored = False
         self.traces = TracesHooks()
         self._open()
@@ -115,7 +121,8 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
         self._writer: Writer = hold(self.store, self._journal, self._durability, self._limit_bytes)
         args = self._writer.backlog, self.session_id, self.origin, self._clock, self._fail
         in_memory = self._writer.backlog.folder is None
-        self._use(_remembering(*args) if in_memory else _journaling(*args, sync=self._durability == "disk"))
+        record = _remembering(*args) if in_memory else _journaling(*args, sync=self._durability == "disk")
+        self._use(record if self._redact is None else redacting(record, self._redact, self._fail_to_redact))
 
     def _use(self, record: Record) -> None:
         self._record = self.traces._record = record
@@ -179,6 +186,7 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
             self._writer.rejected,
             self._failed,
             backlog.last_error,
+            self._unredacted,
         )
 
     def flush(self, timeout: float = 10.0) -> bool:
@@ -210,6 +218,12 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
     def _fail(self, error: BaseException) -> None:
         self._failed += 1
         self._writer.backlog.complain(f"a hook call could not be recorded: {type(error).__name__}: {as_text(error)}")
+
+    def _fail_to_redact(self, error: BaseException) -> None:
+        self._unredacted += 1
+        self._writer.backlog.complain(
+            f"redact failed, so a call is recorded without its arguments: {type(error).__name__}"
+        )
 
     def _too_late(self, _hook: str, _args: object = None, _adapt: object = None) -> None:
         self._writer.backlog.drop_after_close()

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from eventstore.errors import NewerDatabase, StoreError
 
-HEAD = "0003"
+HEAD = "0005"
 FIELDS = ("seq", "hook", "version", "perf_ns", "wall_ns", "payload")
 """The columns of ``events`` that an `Event` has beside its session's and origin's names, in its order."""
 # Only the first and last row of each origin is looked up.

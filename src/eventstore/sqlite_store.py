@@ -140,9 +140,12 @@ class SqliteStore:
         """See `Store.chains`."""
         with self._errors(), self._driver() as driver, _snapshot(driver):
             for number, origin, events, link in driver.execute(_ORIGINS, (session_id,)).fetchall():
-                rows = _rows(driver.execute(_CHAIN, (number,)))
-                linked = (Linked(Event(session_id, origin, *row[:-1]), row[-1]) for row in rows)
-                yield Origin(session_id, origin, events, link), linked
+                yield Origin(session_id, origin, events, link), self._linked(driver, number, session_id, origin)
+
+    def _linked(self, driver: sqlite3.Connection, number: int, session_id: str, origin: str) -> Iterator[Linked]:
+        with self._errors():
+            for row in _rows(driver.execute(_CHAIN, (number,))):
+                yield Linked(Event(session_id, origin, *row[:-1]), row[-1])
 
     def sessions(self) -> list[Session]:
         """See `Store.sessions`."""

@@ -42,7 +42,11 @@ class Ledger(Protocol):
     def key(self, session_id: str) -> Key | None: ...
     def add_key(self, key: Key) -> Key: ...
     def destroy_key(self, session_id: str, forgotten_ns: int) -> None: ...
+    def masters(self) -> dict[str, int]: ...
+    def keys(self, after: str = "", limit: int = 1000) -> list[Key]: ...
+    def rewrap(self, keys: Sequence[tuple[Key, Key]]) -> int: ...
     def remove(self, removal: Removal) -> None: ...
+    def scrub(self) -> None: ...
     def removals(self) -> list[Removal]: ...
     def cursors(self, exporter: str | None = None) -> list[Cursor]: ...
     def move(self, cursor: Cursor) -> None: ...
@@ -108,9 +112,9 @@ def open_store(url: str | Path, *, migrate: bool = False, master_key: str | None
 
     ``sqlite:///calls.db`` (or just a path) is an embedded database, made or migrated where needed;
     ``postgresql+psycopg://…`` a server, migrated only with ``migrate`` (``turnlog init``); ``memory:`` a store that
-    ends with the process. With a ``master_key`` (32 bytes in base64; by default ``TURNLOG_MASTER_KEY`` of the
-    environment) content is kept encrypted, see `eventstore.private_store`. Raises `StoreError`, or one of its kinds,
-    with what to do.
+    ends with the process. With a ``master_key`` (32 bytes in base64, or several between commas: the first wraps, all
+    unwrap; by default ``TURNLOG_MASTER_KEY`` of the environment) content is kept encrypted, see
+    `eventstore.private_store`. Raises `StoreError`, or one of its kinds, with what to do.
     """
     from eventstore.private_store import MASTER_KEY, private
 
@@ -143,9 +147,8 @@ def _open(text: str, migrate: bool) -> Store:
 
 def _open_postgres(url: str, migrate: bool) -> Store:
     try:
+        from eventstore.postgres_connection import parse_url
         from eventstore.postgres_store import PostgresStore
     except ModuleNotFoundError as error:
         raise StoreError(f"Postgres needs the extra: pip install 'turnlog[postgres]' ({error})") from error
-    from sqlalchemy import make_url
-
-    return PostgresStore(make_url(url.replace("postgres://", "postgresql://", 1)), migrate=migrate)
+    return PostgresStore(parse_url(url), migrate=migrate)

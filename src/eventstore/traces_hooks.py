@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from eventstore.arguments import span_attributes
+from eventstore.arguments import scrubbed, span_attributes
 from eventstore.recording import Record, records
 
 Attributes = dict[str, Any]
@@ -119,6 +119,7 @@ class TracesHooks:
         self._record(
             "traces.create_thinking_audio_start_span",
             {"file_path": file_path, "looping": looping, "start_time": start_time},
+            scrubbed,
         )
 
     def create_thinking_audio_stop_span(self, end_time: float | None = None) -> None:
@@ -130,6 +131,7 @@ class TracesHooks:
         self._record(
             "traces.create_background_audio_start_span",
             {"file_path": file_path, "looping": looping, "start_time": start_time},
+            scrubbed,
         )
 
     def create_background_audio_stop_span(
@@ -138,6 +140,7 @@ class TracesHooks:
         self._record(
             "traces.create_background_audio_stop_span",
             {"file_path": file_path, "looping": looping, "end_time": end_time},
+            scrubbed,
         )
 
     def end_agent_session(self) -> None:

@@ -15,11 +15,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-import httpx
 import orjson
 
 from exporters.destination import NotConfigured, Refused
-from exporters.http import TIMEOUT_SECONDS, check, client, post, shown
+from exporters.http import TIMEOUT_SECONDS, Client, check, client, post, shown
 from projections.replay import Call
 
 BASE_URL = "https://api.videosdk.live"
@@ -66,7 +65,7 @@ class Routing:
         for to_vendor in self._goes_to(number):
             yield Post(to_vendor, session_id, body, key)
 
-    def send(self, to: httpx.Client, posted: Post) -> None:
+    def send(self, to: Client, posted: Post) -> None:
         """Raises `Busy` or `Refused`."""
         if posted.to_vendor:
             if not posted.session_id:

@@ -25,6 +25,7 @@ from eventstore.ledger import Cursor
 from eventstore.store import Store
 from exporters.destination import Busy, Destination, Refused
 from exporters.retry import Patience, retrying
+from projections.boundary import CannotReplay, replaying
 from projections.replay import replay
 from projections.rules import VIDEOSDK_1_0, Rules
 
@@ -46,6 +47,8 @@ class Outcome(NamedTuple):
     """Why they were refused."""
     left: str | None = None
     """Why it is left for the next round."""
+    unreadable: bool = False
+    """It is left because the session cannot be replayed, which is not the destination's fault."""
     retry_after_seconds: float | None = None
     work_seconds: float = 0.0
     """Of a processor."""
@@ -110,6 +113,8 @@ class _Failures:
 
     def count(self, outcome: Outcome) -> None:
         with self._lock:
+            if outcome.unreadable:
+                return
             reason = outcome.left or outcome.parked
             self._in_a_row = self._in_a_row + 1 if reason is not None else 0
             if self._in_a_row >= IN_A_ROW:
@@ -119,7 +124,7 @@ class _Failures:
 def _session(
     store: Store, to: Destination[Any], cursor: Cursor, rules: str | Rules, patience: Patience, stop: threading.Event
 ) -> Outcome:
-    began, sent, parked, left, asked = time.thread_time(), 0, None, None, None
+    began, sent, parked, left, unreadable, asked = time.thread_time(), 0, None, None, False, None
     try:
         for cursor, more in _advance(store, to, cursor, rules, retrying(patience, stop)):  # noqa: B020, PLR1704
             store.ledger.move(cursor)
@@ -129,21 +134,24 @@ def _session(
         store.ledger.move(cursor._replace(parked=parked, updated_ns=time.time_ns()))
     except Busy as error:
         left, asked = str(error), error.retry_after_seconds
-    except TurnlogError as error:  # of the store, or a session that does not replay
+    except CannotReplay as error:
+        left, unreadable = str(error), True
+    except TurnlogError as error:  # of the store
         left = str(error)
     except Exception as error:
         left = f"{type(error).__name__}: {error}"
         log.exception("session %s cannot be delivered", cursor.session_id)
-    return Outcome(cursor.session_id, sent, parked, left, asked, time.thread_time() - began)
+    return Outcome(cursor.session_id, sent, parked, left, unreadable, asked, time.thread_time() - began)
 
 
 def _advance(
     store: Store, to: Destination[Any], cursor: Cursor, rules: str | Rules, retry: Retrying
 ) -> Iterator[tuple[Cursor, int]]:
     """Send what there is; after each send the cursor and how many were taken, and the cursor once all is sent."""
-    call = replay(store.read(cursor.session_id), rules)
-    items = to.items(call)
-    done, digest = _taken(to, items, cursor)
+    with replaying(cursor.session_id):
+        call = replay(store.read(cursor.session_id), rules)
+        items = to.items(call)
+        done, digest = _taken(to, items, cursor)
     for at in range(done, len(items), to.batch):
         batch = items[at : at + to.batch]
         retry(to.send, batch)

@@ -6,6 +6,7 @@ It keeps no state between sends, retries nothing and swallows nothing: it says `
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
@@ -13,6 +14,9 @@ from eventstore.errors import TurnlogError
 from projections.replay import Call
 
 Item = TypeVar("Item")
+
+LONGEST_SECONDS = 3600.0
+"""No longer wait is granted to the other side, whatever it asks for: then it is tried again."""
 
 
 class NotConfigured(TurnlogError):
@@ -23,9 +27,10 @@ class Busy(TurnlogError):
     """Not taken now; trying again may help."""
 
     def __init__(self, message: str, retry_after_seconds: float | None = None) -> None:
-        """``retry_after_seconds`` is what the other side asked for."""
+        """``retry_after_seconds`` is what the other side asked for: any number. It is kept within `LONGEST_SECONDS`."""
         super().__init__(message)
-        self.retry_after_seconds = retry_after_seconds
+        asked = math.nan if retry_after_seconds is None else retry_after_seconds
+        self.retry_after_seconds = None if math.isnan(asked) else min(max(asked, 0.0), LONGEST_SECONDS)
 
 
 class Refused(TurnlogError):

@@ -11,11 +11,10 @@ import threading
 import time
 from collections.abc import Mapping
 
-import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
 from exporters.destination import Busy, Refused
-from exporters.http import client, post
+from exporters.http import Client, client, post
 from exporters.log_queue import LogHealth, LogQueue
 from exporters.retry import pause
 
@@ -97,7 +96,7 @@ class LogManager:
 class _Sender(threading.Thread):
     """Sends until the queue's round is over."""
 
-    def __init__(self, to: httpx.Client, queue: LogQueue, interval_seconds: float, arrays: bool) -> None:
+    def __init__(self, to: Client, queue: LogQueue, interval_seconds: float, arrays: bool) -> None:
         super().__init__(name=THREAD, daemon=True)
         self._to, self._queue, self._interval, self._arrays = to, queue, interval_seconds, arrays
         self._number = queue.open()

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from exporters.destination import Refused
-from exporters.http import EXCERPT, without_secrets
+from exporters.http import excerpt
 
 log = logging.getLogger("turnlog")
 
@@ -16,7 +16,7 @@ log = logging.getLogger("turnlog")
 def check(answer: ExportTraceServiceResponse, address: str, headers: Mapping[str, str]) -> None:
     """Raises `Refused` if spans were rejected, as they would be again (OTLP: partial success is never retried)."""
     rejected = answer.partial_success.rejected_spans
-    reason = " ".join(without_secrets(headers, answer.partial_success.error_message)[:EXCERPT].split())
+    reason = excerpt(headers, answer.partial_success.error_message)
     if rejected:
         raise Refused(f"{address}: {rejected} spans rejected: {reason}".rstrip(": "))
     if reason:

@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 
 from exporters.destination import Busy, NotConfigured, Refused
-from exporters.http import EXCERPT, shown, without_secrets
+from exporters.http import ANSWER_BYTES, excerpt, shown
 from exporters.otlp_answer import check
 
 BUSY = frozenset(
@@ -27,9 +27,12 @@ BUSY = frozenset(
     }
 )  # fmt: skip
 """OTLP's retryable codes (OTLP 1.x, "OTLP/gRPC Response"), and the two that a connection dies with, as HTTP's 5xx."""
-RECONNECT = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.min_reconnect_backoff_ms", 100),
-             ("grpc.max_reconnect_backoff_ms", 1000))  # fmt: skip
-"""gRPC's own pause grows to two minutes, in which every send would fail at once; pauses are made by who delivers."""
+CHANNEL = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.min_reconnect_backoff_ms", 100),
+             ("grpc.max_reconnect_backoff_ms", 1000),
+           ("grpc.max_receive_message_length", ANSWER_BYTES),
+           ("grpc.max_metadata_size", 8192), ("grpc.absolute_max_metadata_size", 16384))  # fmt: skip
+"""gRPC's own pause grows to two minutes, in which every send would fail at once; pauses are made by the deliverer. An
+answer is a few bytes; what is larger, or has more headers and trailers, is RESOURCE_EXHAUSTED."""
 _NAME, _VALUE = re.compile(r"[0-9a-z_.-]+"), re.compile(r"[\x20-\x7e]*")
 
 
@@ -71,17 +74,16 @@ class GrpcSender:
             if self._channel is None or self._pid != os.getpid():
                 to, how = self._target, grpc.Compression.Gzip
                 self._channel = (
-                    grpc.secure_channel(to, grpc.ssl_channel_credentials(), RECONNECT, how)
+                    grpc.secure_channel(to, grpc.ssl_channel_credentials(), CHANNEL, how)
                     if self._tls
-                    else grpc.insecure_channel(to, RECONNECT, how)
+                    else grpc.insecure_channel(to, CHANNEL, how)
                 )
                 self._pid = os.getpid()
             return self._channel
 
     def _told_apart(self, error: Any) -> Busy | Refused:
         code = error.code()
-        said = " ".join(without_secrets(self._headers, error.details() or "")[:EXCERPT].split())
-        reason = f"{self.address}: {code.name}: {said}".rstrip(": ")
+        reason = f"{self.address}: {code.name}: {excerpt(self._headers, error.details() or '')}".rstrip(": ")
         return Busy(reason, _retry_after(error.trailing_metadata())) if code in BUSY else Refused(reason)
 
 
@@ -91,7 +93,7 @@ def _fits(name: str, value: str) -> bool:
 
 
 def _retry_after(metadata: Any) -> float | None:
-    """Seconds, from the status' ``RetryInfo``."""
+    """Seconds, from the status' ``RetryInfo``. `Busy` bounds them."""
     for name, value in metadata or ():
         if name == "grpc-status-details-bin":
             try:

@@ -33,12 +33,14 @@ class HttpSender:
     def send(self, request: ExportTraceServiceRequest) -> None:
         """Raises `Busy` or `Refused`."""
         answer = post(self._client, self._url, gzip.compress(request.SerializeToString(), 6), self._headers)
-        if answer.headers.get("content-type", "").partition(";")[0].strip().lower() != PROTOBUF:
+        if answer.content_type != PROTOBUF:
             return  # it was taken, and no more is said
         try:
+            if answer.content is None:
+                raise DecodeError
             said = ExportTraceServiceResponse.FromString(answer.content)
         except DecodeError:
-            raise Busy(f"{self.address}: {answer.status_code}, but what it answers is not OTLP") from None
+            raise Busy(f"{self.address}: {answer.status}, but what it answers is not OTLP") from None
         check(said, self.address, self._headers)
 
     def close(self) -> None:

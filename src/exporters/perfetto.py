@@ -18,6 +18,8 @@ from projections.model import Turn
 from projections.replay import Call, latency_of
 from projections.state import Interrupted
 
+HEAD, BETWEEN, TAIL = b'{"displayTimeUnit":"ms","traceEvents":[\n', b",\n", b"\n]}\n"
+"""Before, between and after the sessions' parts of a file."""
 FLOWS_PER_SESSION = 1_000_000
 """Arrows are numbered over the whole file, so each session has a range of its own."""
 
@@ -48,13 +50,16 @@ class Arrow(NamedTuple):
 
 def trace(sessions: Iterable[tuple[Call, int]]) -> Iterator[bytes]:
     """The file in pieces. With each call comes its first event's monotonic time in nanoseconds."""
-    yield b'{"displayTimeUnit":"ms","traceEvents":['
-    before = b"\n"
+    yield HEAD
     for pid, (call, zero_ns) in enumerate(sessions, 1):
-        for event in session_events(call, zero_ns, pid):
-            yield before + orjson.dumps(event, option=orjson.OPT_NON_STR_KEYS)
-            before = b",\n"
-    yield b"\n]}\n"
+        yield (BETWEEN if pid > 1 else b"") + session_text(call, zero_ns, pid)
+    yield TAIL
+
+
+def session_text(call: Call, zero_ns: int, pid: int) -> bytes:
+    """The session's part of the file; ``pid`` counts the sessions in it, from 1."""
+    events = session_events(call, zero_ns, pid)
+    return BETWEEN.join(orjson.dumps(event, option=orjson.OPT_NON_STR_KEYS) for event in events)
 
 
 def session_events(call: Call, zero_ns: int, pid: int) -> Iterator[dict[str, Any]]:

@@ -196,13 +196,11 @@ def attach(
     return Attachment(lambda stop: messages(store, session_id, after=after, rules=found, stop=stop), callback)
 
 
-def sse(found: Iterable[Published | None]) -> Iterator[bytes]:
-    """Messages as Server-Sent Events. A None becomes a comment, which shows both ends that the other is there.
+def sse(one: Published | None) -> bytes:
+    """A message as a Server-Sent Event. A None becomes a comment, which shows both ends that the other is there.
 
     A client that comes back says the last ``id`` it had in ``Last-Event-ID``: what `messages` takes as ``after``.
     """
-    for one in found:
-        if one is None:
-            yield b":\n\n"
-        else:
-            yield b"id: %s\nevent: %s\ndata: %s\n\n" % (one.id.encode(), TOPIC.encode(), orjson.dumps(one.message))
+    if one is None:
+        return b":\n\n"
+    return b"id: %s\nevent: %s\ndata: %s\n\n" % (one.id.encode(), TOPIC.encode(), orjson.dumps(one.message))

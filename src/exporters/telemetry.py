@@ -161,6 +161,6 @@ def _resource(sdk_metadata: Mapping[str, Any]) -> Resource:
 
 def _exporter(endpoint: str | None, headers: Mapping[str, str]) -> SpanExporter:
     """Raises `ModuleNotFoundError` without the extra."""
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from exporters.span_exporter import BoundedSpanExporter
 
-    return OTLPSpanExporter(endpoint=endpoint, headers=dict(headers))
+    return BoundedSpanExporter(endpoint, headers)

@@ -1,6 +1,7 @@
 """Turns as CSV, one a row, for a spreadsheet or a data frame.
 
-Latencies and durations are milliseconds. A cell is empty where nothing was measured or said. Text is written as it is.
+Latencies and durations are milliseconds. A cell is empty where nothing was measured or said. Text is written as it is,
+unless it is to be defused: then what a spreadsheet would run as a formula gets an apostrophe in front, as OWASP has it.
 """
 
 from __future__ import annotations
@@ -23,14 +24,25 @@ COLUMNS = (
 """New ones come last, so that who counts columns is not misled."""
 
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""How a text begins that a spreadsheet may take for a formula."""
+
+
 def header() -> bytes:
     return _line(COLUMNS)
 
 
-def rows(session_id: str, turns: Iterable[Turn], rules: str | Rules = VIDEOSDK_1_0) -> Iterator[bytes]:
+def rows(
+    session_id: str, turns: Iterable[Turn], rules: str | Rules = VIDEOSDK_1_0, *, defused: bool = False
+) -> Iterator[bytes]:
     """A line for each turn; ``session_id`` is the session's name in the log; ``rules`` made the turns."""
     for number, turn in enumerate(turns, 1):
-        yield _line(_cells(session_id, turn, latency_of(turn, number, rules)))
+        cells = _cells(session_id, turn, latency_of(turn, number, rules))
+        yield _line(map(_defused, cells) if defused else cells)
+
+
+def _defused(cell: object) -> object:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
 
 
 def _cells(session_id: str, turn: Turn, found: Latency) -> Iterable[object]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from eventstore.codec import clocks, decode, read_payload
 from eventstore.errors import NotCanonical
 from eventstore.event import Event
+from projections.boundary import UNREADABLE, CannotReplay
 from projections.handlers import HANDLERS
 from projections.rules import VIDEOSDK_1_0, Rules
 from projections.state import Raised, State
@@ -24,7 +25,8 @@ def begin(rules: Rules = VIDEOSDK_1_0, *, spans: bool = True, signals: bool = Tr
 def fold(s: State, events: Iterable[Event]) -> State:
     """Advance ``s`` by ``events``, which stand in canonical order, and return it.
 
-    Raises `NotCanonical` if they do not, `UnknownHook` or `NewerEvent` for what only a newer turnlog can read.
+    Raises `NotCanonical` if they do not, `UnknownHook` or `NewerEvent` for what only a newer turnlog can read,
+    `CannotReplay` for an event that no recorder of ours wrote.
     """
     handlers = HANDLERS.get
     origin, last_seq, at, shift_ns = s.origin, s.last_seq, s.at, s.shift_ns
@@ -60,6 +62,8 @@ def fold(s: State, events: Iterable[Event]) -> State:
                     with_args(s, perf_ns / 1e9, args)  # type: ignore[misc, arg-type]  # one of the two there is
             except STUMBLES as error:
                 s.raised.append(Raised(at, type(error).__name__))
+    except UNREADABLE as error:
+        raise CannotReplay(s.session_name, f"at event {at} of the session", error) from error
     finally:
         s.last_seq = last_seq
     return s

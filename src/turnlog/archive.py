@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import gzip
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 import msgspec
 
+from eventstore.admission import Inadmissible, admit
 from eventstore.chain import Origin, genesis, link, seal
 from eventstore.event import Event
 from eventstore.journal import sync_folder
 from eventstore.store import Store
-from exporters.jsonl import Heading, lines
-from turnlog.recordings import BadRecording, Opener, file_lines
+from exporters.jsonl import BrokenChain, Heading, lines
+from turnlog.files import replacing
+from turnlog.recordings import MAX_LINE_BYTES, BadRecording, Opener, file_lines
 
 SUFFIX = ".jsonl.gz"
 
@@ -44,23 +45,16 @@ def write(store: Store, head: Heading, folder: Path, wrote: Callable[[int], obje
     Its name has the session's and its seal's, so that a file is only ever replaced by itself. ``wrote`` is told how
     many events were written since the last time. Raises `BrokenChain`, `OSError`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{quote(head.session_id, safe='')[:100]}-{head.seal[:16]}{SUFFIX}"
-    unready = path.with_name(path.name + ".part")
-    try:
-        # a file of calls is for its owner's eyes, and the same session gives the same bytes
-        fd = os.open(unready, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(fd, "wb") as file, gzip.GzipFile("", "wb", fileobj=file, mtime=0) as zipped:
-            for number, line in enumerate(lines(store, head)):
-                zipped.write(line)
-                wrote(1 if number else 0)
-            zipped.close()
-            file.flush()
-            os.fsync(file.fileno())
-        unready.rename(path)
-        sync_folder(folder)  # before anybody removes the session from the log
-    finally:
-        unready.unlink(missing_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = folder / f"{quote(head.session_id, safe='', errors='replace')[:100]}-{head.seal[:16]}{SUFFIX}"
+    # without a time in it: the same session gives the same bytes
+    with replacing(path) as file, gzip.GzipFile("", "wb", fileobj=file, mtime=0) as zipped:
+        for number, line in enumerate(lines(store, head)):
+            if len(line) > MAX_LINE_BYTES:  # it could not be read again
+                raise BrokenChain(f"session {head.session_id!r} has an event that is too large for an archive")
+            zipped.write(line)
+            wrote(1 if number else 0)
+    sync_folder(folder)  # before the session is removed from the log
     return path
 
 
@@ -74,21 +68,25 @@ def _first(of: Iterator[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
     return [] if found is None else [found]
 
 
-def read(path: Path, open_file: Opener = lambda path: path.open("rb")) -> Iterator[tuple[str, list[Event]]]:
+def read(
+    path: Path, open_file: Opener = lambda path: path.open("rb"), seals: Collection[str] = ()
+) -> Iterator[tuple[str, list[Event]]]:
     """The sessions of an archive, each whole and with the place where it begins.
 
-    Raises `BadRecording` if a session is not, to the byte, what was archived.
+    Raises `BadRecording` if a session is not, to the byte, what was archived, or has events that no recorder writes
+    (`eventstore.admission`). ``seals`` are those of the log's own tombstones: what it has removed it takes back as is.
     """
-    place, head, chain = str(path), None, _Chain()
+    place, head, chain = str(path), None, _Chain("", admitted=False)
     for where, line in file_lines(path, open_file):
         try:
             if line.startswith(b'{"turnlog":'):
                 if head is not None:
                     yield place, chain.events_of(head, place)
-                place, head, chain = where, msgspec.json.decode(line, type=Heading), _Chain()
+                place, head = where, msgspec.json.decode(line, type=Heading)
+                chain = _Chain(head.session_id, admitted=head.seal in seals)
             else:
                 chain.add(msgspec.json.decode(line, type=_Line), where)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise BadRecording(f"{where}: not a line of an archive: {error}") from error
     if head is not None:
         yield place, chain.events_of(head, place)
@@ -97,13 +95,26 @@ def read(path: Path, open_file: Opener = lambda path: path.open("rb")) -> Iterat
 class _Chain:
     """Links a session's events anew while they are read."""
 
-    def __init__(self) -> None:
+    def __init__(self, session_id: str, *, admitted: bool) -> None:
+        """``admitted``: the log has had these events before."""
+        self.session_id, self.admitted = session_id, admitted
         self.events: list[Event] = []
         self.tails: dict[tuple[str, str], tuple[int, bytes]] = {}
+        self.identities: set[tuple[str, int]] = set()
 
     def add(self, line: _Line, place: str) -> None:
         event = line.event()
         key = event.session_id, event.origin
+        if event.session_id != self.session_id:
+            raise BadRecording(f"{place}: an event of session {event.session_id!r} in session {self.session_id!r}")
+        if (identity := (event.origin, event.seq)) in self.identities:
+            raise BadRecording(f"{place}: event {event.seq} of origin {event.origin!r} is there twice")
+        self.identities.add(identity)
+        try:
+            if not self.admitted:
+                admit(event)
+        except Inadmissible as error:
+            raise BadRecording(f"{place}: event {str(event.seq)[:20]}: {error}") from error
         count, last = self.tails.get(key) or (0, genesis(*key))
         last = link(last, event)
         if last.hex() != line.link:

@@ -14,8 +14,9 @@ from types import SimpleNamespace
 from typing import IO, Annotated, Any, Literal
 
 import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, ValidationError
 
+from eventstore.admission import Inadmissible, admit
 from eventstore.arguments import encode_args
 from eventstore.errors import BadArguments, TurnlogError, UnknownHook
 from eventstore.event import Event
@@ -24,6 +25,8 @@ from eventstore.traces_hooks import A2ASpan
 from eventstore.vocabulary import find
 
 IMPORT_ORIGIN = "import"
+MAX_LINE_BYTES = 32 << 20
+"""How long a line may be, unzipped. Of hook calls, about 30 times as much is needed in memory."""
 
 
 class BadRecording(TurnlogError):
@@ -48,7 +51,7 @@ class Recording(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     name: str = Field(min_length=1)
-    calls: list[Call]
+    calls: Annotated[list[Call], FailFast()]  # a line may have millions, each with errors
 
 
 class _LooseCall(Call):
@@ -88,14 +91,20 @@ def _parsed(path: Path, open_file: Opener) -> Iterator[tuple[str, Any]]:
 
 
 def file_lines(path: Path, open_file: Opener) -> Iterator[tuple[str, bytes]]:
-    """The lines of a file, unzipped, each with its place; empty ones are left out. Raises `BadRecording`."""
+    """The lines of a file, unzipped, each with its place; empty ones are left out.
+
+    Raises `BadRecording`, also for a line of more than `MAX_LINE_BYTES`: a small file may unzip to any size.
+    """
     number = 0
     try:
         with open_file(path) as raw:
             zipped = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
-            found: Iterable[bytes] = gzip.GzipFile(fileobj=raw) if zipped else raw
-            for number, line in enumerate(found, 1):
+            found: IO[bytes] = gzip.GzipFile(fileobj=raw) if zipped else raw  # type: ignore[assignment]
+            while line := found.readline(MAX_LINE_BYTES + 1):
+                number += 1
+                if len(line) > MAX_LINE_BYTES:
+                    raise BadRecording(f"{path}:{number}: the line is longer than {MAX_LINE_BYTES >> 20} MiB")
                 if line.strip():
                     yield f"{path}:{number}", line
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -107,18 +116,20 @@ def file_lines(path: Path, open_file: Opener) -> Iterator[tuple[str, bytes]]:
 def events_of(place: str, recording: Recording) -> list[Event]:
     """The recording's calls as events of the session ``recording.name``, all of one origin.
 
-    Raises `BadRecording` for a hook that does not exist or arguments that do not fit it.
+    Raises `BadRecording` for a hook that does not exist or arguments that do not fit it, and for what no recorder
+    writes (`eventstore.admission`).
     """
     events = []
     for seq, call in enumerate(recording.calls):
         try:
             hook = find(call.target, call.hook)
             payload = encode_args(hook.complete(call.args)).decode()
-        except (UnknownHook, BadArguments) as error:
+            times = call.perf_ns, call.wall_ns
+            event = Event(recording.name, IMPORT_ORIGIN, seq, hook.name, hook.version, *times, payload)
+            admit(event)
+        except (UnknownHook, BadArguments, Inadmissible) as error:
             raise BadRecording(f"{place}: call {seq}: {error}") from error
-        events.append(
-            Event(recording.name, IMPORT_ORIGIN, seq, hook.name, hook.version, call.perf_ns, call.wall_ns, payload)
-        )
+        events.append(event)
     return events
 
 

@@ -35,19 +35,20 @@ def expired(store: Store, older_than_ns: int) -> list[Session]:
 
 
 def retire(
-    store: Store, sessions: list[Session], folder: Path, wrote: Callable[[int], object] = lambda events: None
+    store: Store, sessions: list[Session], folder: Path | None, wrote: Callable[[int], object] = lambda events: None
 ) -> Iterator[Removal]:
     """Archive each session into ``folder``, then remove it from the log; one that has grown in the meantime stays.
 
-    A crash between the two leaves both; doing it again is right. ``wrote`` is told how many events were archived since
-    the last time. Raises `BrokenChain`, `StoreError`, `OSError`; the session at hand is then still in the log.
+    Without a folder no copy is kept, and the tombstone names no archive. A crash between the two leaves both; doing it
+    again is right. ``wrote`` is called with how many events were archived since the last time. Raises `BrokenChain`,
+    `StoreError`, `OSError`; the session at hand is then still in the log.
     """
     for session in sessions:
         head = heading(store, session.session_id)
         if head.events != session.events:
             continue  # its last event is newer than the one that it was chosen for
-        path = archive.write(store, head, folder, wrote)
+        path = "" if folder is None else str(archive.write(store, head, folder, wrote))
         times = session.started_ns, session.ended_ns
-        removal = Removal(session.session_id, head.events, *times, head.seal, str(path), time.time_ns())
+        removal = Removal(session.session_id, head.events, *times, head.seal, path, time.time_ns())
         store.ledger.remove(removal)
         yield removal

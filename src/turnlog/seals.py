@@ -1,8 +1,8 @@
-"""Seals: what to keep elsewhere, so that nobody can rebuild a session's chain unseen.
+"""Seals: what to keep elsewhere, so that no one can rebuild or remove a session unseen.
 
-A seal is a small JSON document: each origin of a session with the number of its events and its last link, a digest of
-that, and optionally an Ed25519 signature of ``turnlog seal 1:`` and the digest. A session may grow after it was sealed;
-what was sealed may not change.
+A session's seal is a small JSON document: each origin with the number of its events and its last link, a digest of
+that, and optionally an Ed25519 signature of ``turnlog seal 1:`` and the digest. `turnlog.log_seals` seals a whole log.
+A session may grow after it was sealed; what was sealed may not change.
 """
 
 from __future__ import annotations
@@ -55,57 +55,91 @@ def make(store: Store, session_id: str, private_key: Path | None = None) -> Seal
     """Seal a session as it is stored now. Raises `BadSeal` if the key cannot be used."""
     origins = [origin for origin, _stored in store.chains(session_id)]
     digest = chain.seal(origins)
-    signature = None
-    if private_key is not None:
-        signature = base64.b64encode(_load(private_key, "private").sign(_signed(digest))).decode()
     return Seal(
         session_id=session_id,
         events=sum(origin.events for origin in origins),
         seal=digest,
         origins=[SealedOrigin(origin=o.origin, events=o.events, link=o.link.hex()) for o in origins],
-        signature=signature,
+        signature=None if private_key is None else sign(_signed(digest), private_key),
     )
 
 
-def load(path: Path, public_key: Path | None = None) -> Seal:
-    """A seal from its file; with a public key only one that was signed with its other half. Raises `BadSeal`."""
+def parse(path: Path, data: bytes, public_key: Path | None = None) -> Seal:
+    """A seal from its file's content; with a public key only one signed with its other half. Raises `BadSeal`."""
     try:
-        found = Seal.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        line = error.strerror if isinstance(error, OSError) else error.errors()[0]["msg"]
-        raise BadSeal(f"{path} is not a seal: {line}") from error
+        found = Seal.model_validate_json(data)
+    except ValidationError as error:
+        raise BadSeal(f"{path} is not a seal: {error.errors()[0]['msg']}") from error
     if found.digest() != found.seal:
         raise BadSeal(f"{path} was changed: its digest is not that of its origins")
     if public_key is not None:
-        _check_signature(path, found, public_key)
+        check_signature(path, found.signature, _signed(found.seal), public_key)
     return found
+
+
+def load(path: Path, public_key: Path | None = None) -> Seal:
+    """A session's seal from its file; see `parse`."""
+    return parse(path, content(path), public_key)
+
+
+def content(path: Path) -> bytes:
+    """Of a seal's file. Raises `BadSeal`."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadSeal(f"{path} is not a seal: {error.strerror}") from error
 
 
 def check(store: Store, sealed: Seal) -> list[Fault]:
     """Where a session is no longer what was sealed. Its chains must have been verified besides."""
-    faults = []
-    for origin in sealed.origins:
-        found = link_at(store, sealed.session_id, origin.origin, origin.events)
-        if found is None or found.hex() != origin.link:
-            what = "has fewer events than were sealed" if found is None else "was rebuilt since it was sealed"
-            message = f"session {sealed.session_id!r}, origin {origin.origin!r}: {what}"
-            kind: Literal["removed", "changed"] = "removed" if found is None else "changed"
-            faults.append(Fault(sealed.session_id, origin.origin, origin.events - 1, kind, message))
-    return faults
+    now = {origin.origin: origin for origin, _stored in store.chains(sealed.session_id)}
+    ends = ((o.origin, o.events, o.link) for o in sealed.origins)
+    return [fault for end in ends if (fault := differs(store, sealed.session_id, *end, now))]
+
+
+def differs(
+    store: Store, session_id: str, origin: str, events: int, sealed: str, now: dict[str, chain.Origin]
+) -> Fault | None:
+    """How an origin differs from what was sealed, its count of events and last link (hex); None if it holds them.
+
+    ``now`` has the session's origins as they are, by name.
+    """
+    found, link = now.get(origin), bytes.fromhex(sealed)
+    kind: Literal["removed", "changed"] = "removed"
+    if found is None:
+        what = f"is gone; {events} events were sealed"
+    elif type(found.events) is not int or found.events < events:
+        what = f"has fewer events than were sealed: {found.events} of {events}"
+    elif (found.events, found.link) == (events, link):
+        return None
+    else:  # it has grown, or was rebuilt: the sealed link must be in the chain still
+        at = link_at(store, session_id, origin, events)
+        if at == link:
+            return None
+        kind = "removed" if at is None else "changed"
+        what = "has fewer events than were sealed" if at is None else "was rebuilt since it was sealed"
+    message = f"session {session_id!r}, origin {origin!r}: {what}"
+    return Fault(session_id, origin, events - 1, kind, message)
 
 
 def _signed(digest: str) -> bytes:
     return f"turnlog seal 1:{digest}".encode()
 
 
-def _check_signature(path: Path, sealed: Seal, public_key: Path) -> None:
+def sign(message: bytes, private_key: Path) -> str:
+    """An Ed25519 signature, in base64. Raises `BadSeal` if the key cannot be used."""
+    return base64.b64encode(_load(private_key, "private").sign(message)).decode()
+
+
+def check_signature(path: Path, signature: str | None, message: bytes, public_key: Path) -> None:
+    """Raises `BadSeal` if the seal at ``path`` was not signed with the key's other half."""
     from cryptography.exceptions import InvalidSignature
 
-    if sealed.signature is None:
+    if signature is None:
         raise BadSeal(f"{path} is not signed")
     key = _load(public_key, "public")
     try:
-        key.verify(base64.b64decode(sealed.signature, validate=True), _signed(sealed.seal))
+        key.verify(base64.b64decode(signature, validate=True), message)
     except (InvalidSignature, binascii.Error) as error:
         raise BadSeal(f"{path} was not signed with the key that belongs to {public_key}") from error
 

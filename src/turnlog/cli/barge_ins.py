@@ -7,13 +7,14 @@ from typing import Any
 import msgspec
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from projections.barge_in import BargeIn
 from projections.barge_in import barge_ins as ledger
 from turnlog.cli.common import DbOption, JsonOption, existing, output, print_json, progress, read
 from turnlog.cli.export import AllOption, SessionsArgument, chosen
+from turnlog.survey import Survey
+from turnlog.terminal import safe
 
 QUOTED = 40
 """Characters of what was said that are shown, unless there is --json."""
@@ -30,12 +31,16 @@ def barge_ins(
     store = existing(context, db)
     with progress() as bar:
         names = chosen(store, sessions, every)
-        found = [(n, record) for n in bar.track(names, description="listening") for record in ledger(read(store, n))]
+        survey = Survey(alone=len(names) == 1)
+        made = survey.each(names, lambda name: list(ledger(read(store, name))))
+        listened = bar.track(made, total=len(names), description="listening")
+        found = [(name, record) for name, records in listened for record in records]
     store.close()
     if as_json:
         print_json([{"session_id": name, **record_dict(record)} for name, record in found])
     else:
-        _show(output(), len(names), found)
+        _show(output(), len(names) - len(survey.failed), found)
+    survey.finish()
 
 
 def record_dict(record: BargeIn) -> dict[str, Any]:
@@ -113,13 +118,13 @@ def _show(console: Console, sessions: int, found: list[tuple[str, BargeIn]]) -> 
         least = "≥ " if record.yield_ms is not None and not record.silent_known else ""
         about = "~ " if record.estimated else ""
         table.add_row(
-            escape(name),
+            safe(name),
             record.kind,
             f"+{record.into_call:,.1f} s",
             least + _number(record.yield_ms),
             _number(record.overlap_ms),
-            "–" if record.said is None else escape(f"{about}{_quote(record.said, end=True)}"),
-            "–" if record.unsaid is None else escape(f"{about}{_quote(record.unsaid)}"),
+            "–" if record.said is None else safe(f"{about}{_quote(record.said, end=True)}"),
+            "–" if record.unsaid is None else safe(f"{about}{_quote(record.unsaid)}"),
         )
     console.print(table)
 

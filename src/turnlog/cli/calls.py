@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.json import JSON
+from rich.highlighter import JSONHighlighter
 
 from eventstore.errors import TurnlogError
 from eventstore.event import Event
+from eventstore.gaps import missing
 from projections.barge_in import barge_ins, turn_of
+from projections.boundary import replaying
 from projections.replay import call_dict
 from projections.replay import replay as replay_events
 from projections.rules import VIDEOSDK_1_0
 from turnlog.cli.common import DbOption, JsonOption, SessionArgument, existing, output, print_json, read
+from turnlog.terminal import json_text
 
 RulesOption = Annotated[
     str, typer.Option(metavar="SET[+SWITCH…]", help="The rule set to replay under; see `turnlog rules`.")
@@ -80,17 +83,20 @@ def replay(
     store = existing(context, db)
     events = read(store, session)
     store.close()
+    gaps = missing(events)
     events = events if at is None else _until(events, at)
-    call, ledger = replay_events(events, rules), barge_ins(events)
-    if turn is not None and turn > len(call.turns):
-        raise BadChoice(f"there is no turn {turn}; session {session!r} has {len(call.turns)} completed turns")
-    if not as_json:
-        show_call(output(), call, turn, ledger=ledger, all_logs=logs)
-    elif turn is None:
-        records = [{"turn": turn_of(call, record), **record_dict(record)} for record in ledger]
-        print_json(call_dict(call) | {"barge_ins": records})
-    else:
-        print_json(call_dict(call)["turns"][turn - 1])
+    with replaying(session):
+        call, ledger = replay_events(events, rules), barge_ins(events)
+        if turn is not None and turn > len(call.turns):
+            raise BadChoice(f"there is no turn {turn}; session {session!r} has {len(call.turns)} completed turns")
+        if not as_json:
+            show_call(output(), call, turn, ledger=ledger, all_logs=logs, missing=gaps)
+        elif turn is None:
+            records = [{"turn": turn_of(call, record), **record_dict(record)} for record in ledger]
+            lost = [gap._asdict() | {"calls": gap.calls} for gap in gaps]
+            print_json(call_dict(call) | {"barge_ins": records, "missing": lost})
+        else:
+            print_json(call_dict(call)["turns"][turn - 1])
 
 
 def _until(events: list[Event], at: str) -> list[Event]:
@@ -122,7 +128,8 @@ def payloads(
 ) -> None:
     """Show the analytics payloads of a session, one for each completed turn."""
     store = existing(context, db)
-    found = replay_events(read(store, session), rules).payloads
+    with replaying(session):
+        found = replay_events(read(store, session), rules).payloads
     store.close()
     if as_json:
         print_json(found)
@@ -130,7 +137,7 @@ def payloads(
     console = output()
     for number, payload in enumerate(found, 1):
         console.print(f"[bold]turn {number}[/]")
-        console.print(JSON.from_data(payload, ensure_ascii=False))
+        console.print(JSONHighlighter()(json_text(payload)), soft_wrap=True)
     if not found:
         console.print("no turn was completed, so there is no payload")
 
@@ -146,9 +153,10 @@ def spans(
     from turnlog.cli.show import span_tree
 
     store = existing(context, db)
-    call = replay_events(read(store, session), rules)
-    store.close()
-    if as_json:
-        print_json(call_dict(call)["spans"])
-    else:
-        output().print(span_tree(call))
+    with replaying(session):
+        call = replay_events(read(store, session), rules)
+        store.close()
+        if as_json:
+            print_json(call_dict(call)["spans"])
+        else:
+            output().print(span_tree(call))

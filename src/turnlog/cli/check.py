@@ -7,11 +7,14 @@ from typing import Annotated
 
 import typer
 
-from eventstore.errors import StoreError, TurnlogError
+from eventstore.errors import TurnlogError
 from projections.rules import VIDEOSDK_1_0
 from turnlog.cli.calls import RulesOption
 from turnlog.cli.common import DbOption, existing, output, progress, whole_file
 from turnlog.cli.stats import SinceOption, SomeSessions, UntilOption, choose
+from turnlog.files import append
+from turnlog.survey import Survey
+from turnlog.terminal import say
 
 BudgetArgument = Annotated[Path, typer.Argument(metavar="BUDGET.toml", help="What they have to keep to.")]
 
@@ -55,26 +58,20 @@ def check(
     chosen = choose(store, sessions, since, until)
     with progress() as bar:
         task = bar.add_task("replaying", total=sum(s.events for s in chosen))
-        table = collect(store, chosen, rules, read=lambda events: bar.advance(task, events))
-    verdicts = explained(judge(table, wanted, before), store, rules)
+        survey = Survey(alone=len(chosen) == 1)
+        table = collect(store, chosen, rules, read=lambda events: bar.advance(task, events), survey=survey)
+    verdicts = explained(judge(table, wanted, before), store, rules, survey)
     store.close()
     announce.show(output(), verdicts)
     if junit is not None:
         with whole_file(junit) as file:
             file.write(announce.junit(verdicts))
     if summary is not None:
-        _append(summary, announce.markdown(verdicts))
+        append(summary, announce.markdown(verdicts))
     if broken := [f"{v.budget} ({v.found})" for v in verdicts if v.outcome == "broken"]:
         raise BudgetBroken(f"{len(broken)} of {len(verdicts)} budgets broken: {'; '.join(broken)}")
+    survey.finish()  # a session of which nothing is known keeps to no budget
     if save_baseline is not None:
         with whole_file(save_baseline) as file:
             file.write(baselines.make(table, rules).model_dump_json().encode() + b"\n")
-    typer.echo(announce.tally(verdicts))
-
-
-def _append(path: Path, text: str) -> None:
-    try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror}") from error
+    say(announce.tally(verdicts))

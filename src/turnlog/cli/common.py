@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import Annotated, Any
 
-import orjson
 import typer
 from platformdirs import user_data_path
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -23,22 +19,30 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from eventstore.errors import StoreError, TurnlogError
 from eventstore.event import Event
 from eventstore.store import Session, Store, open_store
+from turnlog import files, terminal
+from turnlog.terminal import errors_to, in_line, say
 
+# What commands take from here
+output, print_json, whole_file = terminal.output, terminal.print_json, files.whole_file
+
+TURNLOG_DB = "TURNLOG_DB"
 DbOption = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         "--db",
-        envvar="TURNLOG_DB",
         metavar="URL",
-        help="The event log: sqlite:///calls.db, a path, or postgresql+psycopg://…",
+        help="The event log: sqlite:///calls.db, a path, or postgresql+psycopg://…; before or after the command. Else "
+        f"that of {TURNLOG_DB} in the environment.",
         show_default="a file in your data folder",
-        show_envvar=True,
     ),
 ]
+YesOption = Annotated[bool, typer.Option("--yes", help="Do it without asking; needed where there is no terminal.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 SessionArgument = Annotated[str, typer.Argument(metavar="SESSION", help="As `turnlog sessions` lists it.")]
 
@@ -51,26 +55,20 @@ class BadHeader(TurnlogError):
     """A header that cannot be understood."""
 
 
-def output() -> Console:
-    """Standard output; wide when it is not a terminal, so that tables are not cut there."""
-    return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160, highlight=False)
+class BadDatabase(TurnlogError):
+    """Which database is meant is not clear."""
 
 
-def errors_to() -> Console:
-    return Console(stderr=True, highlight=False)
+class NotConfirmed(TurnlogError):
+    """Something that cannot be undone was not confirmed."""
 
 
 def progress(count: ProgressColumn | None = None, *, hidden: bool = False) -> Progress:
     """A bar, on standard error; only on a terminal. ``count`` says how far it is, by default as numbers."""
     console = errors_to()
-    columns = TextColumn("{task.description}"), BarColumn(), count or MofNCompleteColumn(), TimeRemainingColumn()
+    name, how_far = TextColumn("{task.description}", markup=False), count or MofNCompleteColumn()
+    columns = name, BarColumn(), how_far, TimeRemainingColumn()
     return Progress(*columns, console=console, transient=True, disable=hidden or not console.is_terminal)
-
-
-def print_json(value: Any, *, indent: bool = True) -> None:
-    option = orjson.OPT_NON_STR_KEYS | (orjson.OPT_INDENT_2 if indent else 0)
-    sys.stdout.buffer.write(orjson.dumps(value, option=option) + b"\n")
-    sys.stdout.buffer.flush()
 
 
 HEADERS = "TURNLOG_HEADERS"
@@ -88,40 +86,44 @@ def headers_of(pairs: list[str] | None) -> dict[str, str]:
     return found
 
 
-@contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write, complete or not there at all; what was there stays until then. Raises `StoreError`.
+def url(context: typer.Context, db: list[str] | None) -> str:
+    """The database: that of --db, before or behind the command, or of the environment, or the default one.
 
-    A device or a pipe cannot be replaced, so it is written to as it is.
+    Raises `BadDatabase` if --db is given twice with different values, or is empty.
     """
-    replaced = path.is_file() or path.is_dir() or not path.exists()
-    part = path.with_name(path.name + ".part") if replaced else path
+    given = list(db or ())
+    above: Any = context
+    while above is not None:
+        given += above.params.get("db") or ()
+        above = above.parent
+    if "" in given:
+        raise BadDatabase("--db is empty; name a database, or leave it out")
+    if len(several := list(dict.fromkeys(given))) > 1:
+        raise BadDatabase(f"--db is given twice: {' and '.join(map(place, several))}; name one database")
+    return (given and given[0]) or os.environ.get(TURNLOG_DB) or str(user_data_path("turnlog") / "calls.db")
+
+
+def place(where: str) -> str:
+    """The database at a URL or path as people are shown it: a whole path, or a URL without its passwords."""
+    if "://" not in where:
+        return where if where == "memory:" else str(Path(where).expanduser().absolute())
     try:
-        with part.open("wb") as file:
-            try:
-                yield file
-                file.close()
-                if replaced:
-                    part.replace(path)
-            except BaseException:
-                if replaced:
-                    part.unlink(missing_ok=True)
-                raise
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror}") from error
+        parsed = make_url(where)
+    except (ArgumentError, ValueError):
+        return f"{where.partition(':')[0]}://…"  # what cannot be parsed may have a password anywhere
+    if parsed.drivername.startswith("sqlite"):
+        path = parsed.database or ""
+        return path if path.startswith("file:") else str(Path(path).absolute())
+    hidden = {name: "***" for name in parsed.query if "password" in name or "secret" in name}
+    return parsed.update_query_dict(hidden).render_as_string(hide_password=True)
 
 
-def url(context: typer.Context, db: str | None) -> str:
-    """The database: of the command, or of the program, or the default one."""
-    return db or context.obj or str(user_data_path("turnlog") / "calls.db")
-
-
-def writable(context: typer.Context, db: str | None, *, migrate: bool = False) -> Store:
+def writable(context: typer.Context, db: list[str] | None, *, migrate: bool = False) -> Store:
     """The store, made if it is not there; a server is migrated only with ``migrate``."""
-    return open_store(url(context, db), migrate=migrate)
+    return _opened(url(context, db), migrate=migrate)
 
 
-def existing(context: typer.Context, db: str | None) -> Store:
+def existing(context: typer.Context, db: list[str] | None) -> Store:
     """The store; a command that only reads makes no database. Raises `StoreError` if there is none."""
     return open_existing(url(context, db))
 
@@ -131,7 +133,29 @@ def open_existing(where: str) -> Store:
     path = where.removeprefix("sqlite:///") if where.startswith("sqlite:///") else where
     if "://" not in path and not path.startswith("file:") and not Path(path).expanduser().exists():
         raise StoreError(f"no database at {path}; `turnlog import FILE` or a Recorder makes one, or name one with --db")
-    return open_store(where)
+    return _opened(where)
+
+
+def _opened(where: str, *, migrate: bool = False) -> Store:
+    try:
+        return open_store(where, migrate=migrate)
+    except (ArgumentError, ValueError):  # neither shown nor chained: it may have the password in it
+        raise StoreError(f"{place(where)} is not the URL of a database") from None
+
+
+def confirm_destructive(where: str, what: str, yes: bool) -> None:
+    """Say which database is acted on, and ask before ``what`` is done, which cannot be undone.
+
+    ``where`` is what `url` gives; ``what`` an imperative about the log. On a terminal the
+    user is asked; without one, ``yes`` (--yes) is needed. Raises `NotConfirmed`; nothing may have been done by then.
+    """
+    if not yes and not sys.stdin.isatty():
+        raise NotConfirmed(f"nothing was done: there is no terminal to ask on; give --yes to {what} of {place(where)}")
+    say(f"database: {place(where)}", err=True)
+    if yes:
+        return
+    if not typer.confirm(in_line(f"{what[:1].upper()}{what[1:]}?"), err=True):
+        raise NotConfirmed("nothing was done")
 
 
 def known(store: Store, session: str) -> Session:
@@ -139,13 +163,12 @@ def known(store: Store, session: str) -> Session:
     sessions = {s.session_id: s for s in store.sessions()}
     if session in sessions:
         return sessions[session]
-    removal = next((r for r in store.ledger.removals() if r.session_id == session), None)
+    removal = next((r for r in reversed(store.ledger.removals()) if r.session_id == session), None)
     near = get_close_matches(session, sessions, 1)
     hint = f"did you mean {near[0]!r}?" if near else "`turnlog sessions` lists those there are"
     if removal is not None:
-        hint = (
-            f"it was removed on {moment(removal.removed_ns)} UTC; bring it back with: turnlog import {removal.archive}"
-        )
+        back = f"; bring it back with: turnlog import {removal.archive}" if removal.archive else ", without an archive"
+        hint = f"it was removed on {moment(removal.removed_ns)} UTC{back}"
     raise UnknownSession(f"unknown session {session!r}; {hint}")
 
 

@@ -15,6 +15,7 @@ from projections.rules import VIDEOSDK_1_0
 from turnlog.cli.calls import RulesOption
 from turnlog.cli.common import progress, whole_file
 from turnlog.cli.log import FilesArgument, opener
+from turnlog.terminal import say
 
 SHOWN = 20
 
@@ -37,13 +38,13 @@ def conformance(
             calls += result.calls
             restored += result.restored_scores
             for line in result.mismatches[: max(0, SHOWN - mismatches)]:
-                typer.echo(line)
+                say(line)
             mismatches += len(result.mismatches)
             if out is not None:
                 out.write(orjson.dumps(result.line) + b"\n")
     if restored:
         note = "put back negative scores of the knowledge base that the driver had clamped in the recorded calls"
-        typer.echo(f"note: {note}: {restored} (see src/turnlog/clamped_scores.py)", err=True)
-    typer.echo(f"{sessions} sessions, {calls} calls, {mismatches} mismatches")
+        say(f"note: {note}: {restored} (see src/turnlog/clamped_scores.py)", err=True)
+    say(f"{sessions} sessions, {calls} calls, {mismatches} mismatches")
     if mismatches:
         raise typer.Exit(1)

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import Annotated, Any, NamedTuple
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from eventstore.errors import TurnlogError
@@ -30,6 +29,7 @@ from turnlog.cli.export import (
     ServiceOption,
     wire_of,
 )
+from turnlog.terminal import safe, say, say_text
 
 app = typer.Typer(
     help="Deliver calls to other systems: each at least once and in order, from where it was left.",
@@ -64,14 +64,13 @@ def deliver(
     db: DbOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    context.obj = db or context.obj
     if context.invoked_subcommand is not None:
         if parked or as_json:
             raise BadChoice(f"options of {context.invoked_subcommand} go behind it")
     elif parked:
-        _list_parked(existing(context, None), as_json)
+        _list_parked(existing(context, db), as_json)
     else:
-        typer.echo(context.get_help())
+        say_text(context.get_help())
 
 
 @app.command()
@@ -166,7 +165,7 @@ def logs(
     _run(context, db, to, _How(follow, parked, name, workers, rules, as_json))
 
 
-def _run(context: typer.Context, db: str | None, to: Destination[Any], how: _How) -> None:
+def _run(context: typer.Context, db: list[str] | None, to: Destination[Any], how: _How) -> None:
     to.name = how.name or to.name
     try:
         store = existing(context, db)
@@ -189,9 +188,12 @@ def _once(store: Store, to: Destination[Any], how: _How) -> None:
     if how.as_json:
         print_json({"exporter": to.name, "sessions": len(outcomes), "sent": sent, "parked": parked, "left": left})
     elif outcomes:
-        typer.echo(f"{len(outcomes) - len(parked) - len(left)} sessions delivered, {sent} items sent to {to.name}")
+        say(f"{len(outcomes) - len(parked) - len(left)} sessions delivered, {sent} items sent to {to.name}")
     else:
-        typer.echo(f"nothing is {'parked' if how.parked else 'due'} for {to.name}")
+        say(f"nothing is {'parked' if how.parked else 'due'} for {to.name}")
+    for outcome in outcomes:
+        if outcome.unreadable:
+            say(outcome.left or "", err=True)
     if parked or left:
         raise NotDelivered(_trouble(len(outcomes), list(parked.values()), list(left.values())))
 
@@ -215,7 +217,7 @@ def _follow(store: Store, to: Destination[Any], how: _How) -> None:
         if how.as_json:
             print_json(outcome._asdict(), indent=False)
         elif outcome.sent:
-            typer.echo(f"{outcome.session_id}  {outcome.sent} sent")
+            say(f"{outcome.session_id}  {outcome.sent} sent")
 
     with _until_stopped() as stop:
         follow(store, to, rules=how.rules, workers=how.workers, stop=stop, seen=show)
@@ -240,12 +242,12 @@ def _list_parked(store: Store, as_json: bool) -> None:
         print_json([{k: v for k, v in cursor._asdict().items() if k != "digest"} for cursor in parked])
         return
     if not parked:
-        typer.echo("nothing is parked")
+        say("nothing is parked")
         return
     table = Table()
     for title in ("exporter", "session", "delivered", "parked", "reason"):
         table.add_column(title, overflow="fold")
     for cursor in parked:
         row = cursor.exporter, cursor.session_id, str(cursor.done), moment(cursor.updated_ns), cursor.parked or ""
-        table.add_row(*map(escape, row))
+        table.add_row(*map(safe, row))
     output().print(table)

@@ -24,6 +24,7 @@ from turnlog.cli.common import url as url_of
 from turnlog.cli.digest import Notes, since
 from turnlog.cli.export import AllOption, SessionsArgument, chosen
 from turnlog.differences import Compared, Differences, report
+from turnlog.survey import Survey
 
 
 class Another(TurnlogError):
@@ -58,17 +59,19 @@ def diff(
         raise BadChoice("--against and --digests are two comparisons; take one of them")
     if (against is not None or digest_file is not None) and len(named) > 1:
         raise BadChoice("--against and --digests compare under one rule set; say --rules once, or not at all")
-    store = existing(context, db)
+    store, survey = existing(context, db), Survey(alone=len(set(sessions or ())) == 1)
     try:
         if against is not None:
             one = named[0] if named else VIDEOSDK_1_0.name
             title = f"the log → the other, under {one}"
-            notes, found = _two_logs(store, _other(url_of(context, db), against), sessions, every, rule_sets.find(one))
+            other = _other(url_of(context, db), against)
+            notes, found = _two_logs(store, other, sessions, every, rule_sets.find(one), survey)
         elif digest_file is not None:
-            title, notes, found = since(store, digest_file, sessions, every, named)
+            title, notes, found = since(store, digest_file, sessions, every, named, survey)
         else:
             title, notes = f"{named[0]} → {named[1]}", {}
-            found = _two_rules(store, chosen(store, sessions, every), *(rule_sets.find(name) for name in named))
+            one_set, two_set = (rule_sets.find(name) for name in named)
+            found = _two_rules(store, chosen(store, sessions, every), one_set, two_set, survey)
     finally:
         store.close()
     if as_json:
@@ -78,17 +81,19 @@ def diff(
     if digest_file is not None and found.changes:
         turns_of = f"{found.changed_turns} of {found.turns} turns, in {found.changed_sessions} sessions"
         raise Another(f"{turns_of}, differ from {digest_file}")
+    survey.finish()
 
 
-def _added(names: Sequence[str], compare: Callable[[str], Compared]) -> Differences:
+def _added(names: Sequence[str], compare: Callable[[str], Compared], survey: Survey) -> Differences:
     found = Differences()
     with progress() as bar:
-        for name in bar.track(names, description="comparing"):
-            found.add(compare(name))
+        compared = survey.each(names, compare)
+        for _name, each in bar.track(compared, total=len(names), description="comparing"):
+            found.add(each)
     return found
 
 
-def _two_rules(store: Store, names: list[str], one: Rules, two: Rules) -> Differences:
+def _two_rules(store: Store, names: list[str], one: Rules, two: Rules, survey: Survey) -> Differences:
     def compare(name: str) -> Compared:
         events = read(store, name)
         before, after = (fold(begin(rules, spans=False, signals=False), events) for rules in (one, two))
@@ -97,7 +102,7 @@ def _two_rules(store: Store, names: list[str], one: Rules, two: Rules) -> Differ
         event = first_divergence(events, one, two) if changed else None
         return Compared(name, count, changed, None if event is None else differences.named(event))
 
-    return _added(names, compare)
+    return _added(names, compare, survey)
 
 
 def _completed(before: State, after: State) -> tuple[list[int], list[int]] | None:
@@ -120,7 +125,7 @@ def _place(where: str) -> str:
 
 
 def _two_logs(
-    store: Store, other: Store, sessions: list[str] | None, every: bool, rules: Rules
+    store: Store, other: Store, sessions: list[str] | None, every: bool, rules: Rules, survey: Survey
 ) -> tuple[Notes, Differences]:
     def compare(name: str) -> Compared:
         one, two = on_one_clock(read(store, name)), on_one_clock(read(other, name))
@@ -140,7 +145,7 @@ def _two_logs(
             "only_in_one": [name for name in names if name not in there],
             "only_in_other": sorted(there.difference(names)) if every else [],
         }
-        return notes, _added([name for name in names if name in there], compare)
+        return notes, _added([name for name in names if name in there], compare, survey)
     finally:
         other.close()
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from eventstore.event import Event
 from turnlog.differences import COLUMNS, Differences, rows
+from turnlog.terminal import in_line, safe
 
 SHOWN = 20
 """Changes and sessions that are listed one by one, unless there is --json."""
@@ -31,7 +31,7 @@ def show(console: Console, title: str, found: Differences, notes: dict[str, list
     """Print the figures, then the first changes one by one."""
 
     def say(line: str) -> None:
-        console.print(line, markup=False, highlight=False)
+        console.print(in_line(line), markup=False)
 
     say(f"{found.changed_turns} of {found.turns} turns in {found.sessions} sessions differ: {title}")
     for why, names in notes.items():
@@ -56,7 +56,7 @@ def _table(found: Differences) -> Table:
     for column in COLUMNS:
         table.add_column(column, justify="left" if column == "field" else "right", no_wrap=column != "field")
     for field, count, *spread in rows(found):
-        table.add_row(escape(field), str(count), *map(_figure, spread))
+        table.add_row(safe(field), str(count), *map(_figure, spread))
     return table
 
 

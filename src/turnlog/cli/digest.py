@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import typer
@@ -17,8 +18,9 @@ from projections.rules import VIDEOSDK_1_0, Rules
 from turnlog import digests
 from turnlog.cli.calls import BadChoice, RulesOption
 from turnlog.cli.common import DbOption, existing, progress, read
-from turnlog.cli.export import AllOption, OutOption, SessionsArgument, write_pieces
+from turnlog.cli.export import AllOption, Form, OutOption, SessionsArgument, write_sessions
 from turnlog.differences import Compared, Differences
+from turnlog.survey import Survey
 
 Notes = dict[str, list[str]]
 """Sessions of which something has to be said, by what."""
@@ -35,16 +37,15 @@ def digest(
     """Store what this engine makes of sessions: numbers, and hashes of text; `turnlog diff --digests` compares."""
     wanted = rule_sets.find(rules)
 
-    def pieces(store: Store, names: Iterable[str]) -> Iterator[bytes]:
-        yield digests.line(digests.heading(wanted))
-        for name in names:
-            yield digests.line(digests.session(name, read(store, name), wanted))
+    def made(store: Store, name: str, _number: int) -> Iterable[bytes]:
+        return [digests.line(digests.session(name, read(store, name), wanted))]
 
-    write_pieces(existing(context, db), sessions, every, out, pieces)
+    form = Form(made, digests.line(digests.heading(wanted)))
+    write_sessions(existing(context, db), sessions, every, out, form)
 
 
 def since(
-    store: Store, path: Path, sessions: list[str] | None, every: bool, named: list[str]
+    store: Store, path: Path, sessions: list[str] | None, every: bool, named: list[str], survey: Survey
 ) -> tuple[str, Notes, Differences]:
     """What this engine makes otherwise than a digest file has it, with a title, and the sessions to be told of.
 
@@ -63,10 +64,11 @@ def since(
             )
         rules = rule_sets.find(heading.rules)
         wanted = (each for each in stored if not sessions or each.session in sessions)
-        for compared in _compared(store, wanted, rules, notes):
-            found.add(compared)
-            left.discard(compared.session)
-    left.difference_update(*notes.values())
+        for each in wanted:
+            left.discard(each.session)
+            for _name, compared in survey.each([each.session], partial(_compared, store, rules, notes, each)):
+                if compared is not None:
+                    found.add(compared)
     if left:
         raise digests.BadDigests(f"{path} has no session {min(left)!r}; `turnlog digest` makes a file that has")
     now = digests.heading(rules)
@@ -74,15 +76,15 @@ def since(
     return f"turnlog {heading.engine} → {now.engine}, under {rules.name}{meaning}", notes, found
 
 
-def _compared(store: Store, stored: Iterable[digests.Session], rules: Rules, notes: Notes) -> Iterator[Compared]:
-    for each in stored:
-        events = list(store.read(each.session))
-        then = digests.up_to(events, each)
-        if then is None:
-            notes["changed_log" if events else "gone"].append(each.session)
-            continue
-        if len(then) < len(events):
-            notes["grown"].append(each.session)
-        changed = changes_since(each.turns, [digest_of(turn) for turn in turns(then, rules)])
-        count = len(each.turns) + sum(change.turn is None for change in changed)
-        yield Compared(each.session, count, changed, None)
+def _compared(store: Store, rules: Rules, notes: Notes, stored: digests.Session, _name: str) -> Compared | None:
+    """None if the session cannot be compared, which is in the ``notes`` then."""
+    events = list(store.read(stored.session))
+    then = digests.up_to(events, stored)
+    if then is None:
+        notes["changed_log" if events else "gone"].append(stored.session)
+        return None
+    changed = changes_since(stored.turns, [digest_of(turn) for turn in turns(then, rules)])
+    if len(then) < len(events):
+        notes["grown"].append(stored.session)
+    count = len(stored.turns) + sum(change.turn is None for change in changed)
+    return Compared(stored.session, count, changed, None)

@@ -7,18 +7,19 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
 
 from eventstore.event import Event
 from projections.asked import UnknownPath
 from projections.attribution import attributed
+from projections.boundary import replaying
 from projections.explain import Explanation, Reason, explain_in, in_words
 from projections.provenance import Trail
 from projections.rules import VIDEOSDK_1_0
 from turnlog.cli.calls import RulesOption
 from turnlog.cli.common import DbOption, JsonOption, SessionArgument, existing, output, print_json, read
+from turnlog.terminal import in_line, safe
 
 TurnArgument = Annotated[
     str | None, typer.Argument(metavar="TURN", help="Its number, from 1; `discarded`, `discarded:2` or `open`.")
@@ -41,9 +42,14 @@ def explain(
     store = existing(context, db)
     found = read(store, session)
     store.close()
-    if events:
-        _events(found, rules, as_json)
-        return
+    with replaying(session):
+        if events:
+            _events(found, rules, as_json)
+        else:
+            _explain(found, turn, field, rules, as_json)
+
+
+def _explain(found: list[Event], turn: str | None, field: str | None, rules: str, as_json: bool) -> None:
     if turn is None:
         raise UnknownPath("say which turn: `turnlog explain SESSION 3`; or list all events with --events")
     trail, where = Trail(found, rules), _where(turn)
@@ -55,7 +61,7 @@ def explain(
     console = output()
     if turn.isdigit() and field is None:
         for line in in_words(found, int(turn), rules):
-            console.print(line, markup=False)
+            console.print(in_line(line), markup=False)
     for each in explained:
         _show(console, each, trail)
 
@@ -88,24 +94,24 @@ def _show(console: Console, found: Explanation, trail: Trail) -> None:
     times = {event.at: event for event in found.events}
 
     def line(reason: Reason) -> str:
-        name = escape(reason.path.partition("].")[2] or reason.path)
-        shown = f"[bold]{name}[/] {escape(_short(reason.value))}"
+        name = safe(reason.path.partition("].")[2] or reason.path)
+        shown = f"[bold]{name}[/] {safe(_short(reason.value))}"
         if reason.at is None:
-            return f"{shown}  [dim]{reason.rule}[/]"
+            return f"{shown}  [dim]{safe(reason.rule)}[/]"
         event = times[reason.at]
-        return f"{shown}  ← {event.hook} [cyan]#{event.seq}[/] [dim]{event.since_opening * 1000:+,.0f} ms[/]"
+        return f"{shown}  ← {safe(event.hook)} [cyan]#{event.seq}[/] [dim]{event.since_opening * 1000:+,.0f} ms[/]"
 
     def grow(tree: Tree, reason: Reason) -> Tree:
         for each in reason.why:
             grow(tree.add(line(each)), each)
         return tree
 
-    console.print(f"\n[dim]{escape(found.path)}[/]  rules {trail.rules.name}")
+    console.print(f"\n[dim]{safe(found.path)}[/]  rules {safe(trail.rules.name)}")
     if found.discarded:
-        console.print(f"discarded: {found.discarded}", markup=False)
+        console.print(in_line(f"discarded: {found.discarded}"), markup=False)
     console.print(grow(Tree(line(found.why)), found.why))
     if found.why.at is not None:
-        console.print(f"  rule  {found.rule}", markup=False)
+        console.print(in_line(f"  rule  {found.rule}"), markup=False)
     if on := [switch for switch in found.switches if switch.on]:
         console.print("  switches on  " + ", ".join(switch.name for switch in on))
     if off := [switch.name for switch in found.switches if not switch.on]:
@@ -114,7 +120,7 @@ def _show(console: Console, found: Explanation, trail: Trail) -> None:
     if others:
         firsts = {event.hook: event.seq for event in reversed(found.events) if event.role == "could have"}
         told = ", ".join(f"{hook} #{firsts[hook]}" + (f" ×{n}" if n > 1 else "") for hook, n in others.most_common())
-        console.print(f"  [dim]could have changed it  {told}[/]")
+        console.print(f"  [dim]could have changed it  {safe(told)}[/]")
 
 
 def _short(value: Any) -> str:
@@ -130,5 +136,6 @@ def _events(found: list[Event], rules: str, as_json: bool) -> None:
     table = Table("event", "hook", "went to", "")
     for row in rows:
         to = row.to if row.number is None else f"{row.to} {row.number}"
-        table.add_row(f"#{row.seq}", row.hook, to, row.why, style="dim" if row.to == "nothing" else None)
+        style = "dim" if row.to == "nothing" else None
+        table.add_row(f"#{row.seq}", *map(safe, (row.hook, to, row.why)), style=style)
     output().print(table)

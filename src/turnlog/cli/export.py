@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Literal
+from tempfile import SpooledTemporaryFile
+from typing import Annotated, Literal, NamedTuple
 
 import typer
 
 from eventstore.codec import clocks
 from eventstore.store import Store
+from exporters import perfetto as trace
 from projections.replay import analytics_payloads, replay, turns
 from projections.rules import VIDEOSDK_1_0
 from turnlog.cli.calls import BadChoice, RulesOption
 from turnlog.cli.common import HEADERS, DbOption, existing, headers_of, known, progress, read, whole_file
+from turnlog.survey import Survey
+from turnlog.terminal import say, stdout_file
+
+SPOOLED_BYTES = 8_000_000
+"""A session that makes a longer file than this waits on the disk until it is whole."""
 
 app = typer.Typer(help="Write sessions as files for other programs.", no_args_is_help=True)
 
@@ -46,53 +54,81 @@ HeaderOption = Annotated[
 AllOption = Annotated[bool, typer.Option("--all", help="Every session of the log, the oldest first.")]
 
 
-Pieces = Callable[[Store, Iterable[str]], Iterator[bytes]]
-"""Makes a file of sessions, piece by piece."""
+class Form(NamedTuple):
+    """How sessions stand in a file."""
+
+    session: Callable[[Store, str, int], Iterable[bytes]]
+    """The pieces of the one of that name, which is the n-th in the file, from 1."""
+    head: bytes = b""
+    between: bytes = b""
+    tail: bytes = b""
 
 
-def _replayed(make: Callable[[Store, Iterable[str], str], Iterator[bytes]]) -> None:
+Replayed = Callable[[Store, str, str, int], Iterable[bytes]]
+"""Like `Form.session`, with the rules before the number."""
+
+
+def _replayed(head: bytes = b"", between: bytes = b"", tail: bytes = b"") -> Callable[[Replayed], None]:
     """A command that writes what a replay makes of the sessions; named and described as the function is."""
 
-    def command(
-        context: typer.Context,
-        sessions: SessionsArgument = None,
-        out: OutOption = None,
-        every: AllOption = False,
-        rules: RulesOption = VIDEOSDK_1_0.name,
-        db: DbOption = None,
-    ) -> None:
-        write_pieces(existing(context, db), sessions, every, out, lambda store, names: make(store, names, rules))
+    def register(make: Replayed) -> None:
+        def command(
+            context: typer.Context,
+            sessions: SessionsArgument = None,
+            out: OutOption = None,
+            every: AllOption = False,
+            rules: RulesOption = VIDEOSDK_1_0.name,
+            db: DbOption = None,
+        ) -> None:
+            def made(store: Store, name: str, number: int) -> Iterable[bytes]:
+                return make(store, name, rules, number)
 
-    app.command(make.__name__, help=make.__doc__)(command)
+            write_sessions(existing(context, db), sessions, every, out, Form(made, head, between, tail))
+
+        app.command(make.__name__, help=make.__doc__)(command)
+
+    return register
 
 
-@_replayed
-def payloads(store: Store, names: Iterable[str], rules: str) -> Iterator[bytes]:
+@_replayed()
+def payloads(store: Store, name: str, rules: str, _number: int) -> Iterable[bytes]:
     """Analytics payloads as JSON lines, one for each completed turn, as the reference sends them."""
     from exporters.payloads import lines
 
-    for name in names:
-        yield from lines(analytics_payloads(store.read(name), rules))
+    return lines(analytics_payloads(store.read(name), rules))
 
 
-@_replayed
-def csv(store: Store, names: Iterable[str], rules: str) -> Iterator[bytes]:
-    """Completed turns as CSV, one a row: texts, latencies in milliseconds, and what happened."""
+@app.command()
+def csv(
+    context: typer.Context,
+    sessions: SessionsArgument = None,
+    out: OutOption = None,
+    every: AllOption = False,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Text as it is, also where a spreadsheet would run it as a formula.")
+    ] = False,
+    rules: RulesOption = VIDEOSDK_1_0.name,
+    db: DbOption = None,
+) -> None:
+    """Completed turns as CSV, one a row: texts, latencies in milliseconds, and what happened.
+
+    A text that begins as a formula does (=, +, -, @) gets an apostrophe in front, unless --exact.
+    """
     from exporters.turns_csv import header, rows
 
-    yield header()
-    for name in names:
-        yield from rows(name, turns(store.read(name), rules), rules)
+    def made(store: Store, name: str, _number: int) -> Iterable[bytes]:
+        return rows(name, turns(store.read(name), rules), rules, defused=not exact)
+
+    write_sessions(existing(context, db), sessions, every, out, Form(made, header()))
 
 
-@_replayed
-def perfetto(store: Store, names: Iterable[str], rules: str) -> Iterator[bytes]:
+@_replayed(trace.HEAD, trace.BETWEEN, trace.TAIL)
+def perfetto(store: Store, name: str, rules: str, number: int) -> Iterable[bytes]:
     """A timeline for ui.perfetto.dev or chrome://tracing: turns, components, speech and interruptions."""
-    from exporters.perfetto import trace
-
-    found = (read(store, name) for name in names)
+    events = read(store, name)
     # the earliest is the first, but for origins on several machines, of which each has a clock of its own
-    return trace((replay(events, rules), min(clocks(event)[0] for event in events)) for events in found)
+    zero_ns = min(clocks(event)[0] for event in events)
+    return [trace.session_text(replay(events, rules), zero_ns, number)]
 
 
 @app.command()
@@ -106,11 +142,10 @@ def jsonl(
     """The log itself, event by event and to the byte; `turnlog import` takes it."""
     from exporters.jsonl import heading, lines
 
-    def pieces(store: Store, names: Iterable[str]) -> Iterator[bytes]:
-        for name in names:
-            yield from lines(store, heading(store, name))
+    def made(store: Store, name: str, _number: int) -> Iterable[bytes]:
+        return lines(store, heading(store, name))
 
-    write_pieces(existing(context, db), sessions, every, out, pieces)
+    write_sessions(existing(context, db), sessions, every, out, Form(made))
 
 
 @app.command()
@@ -134,38 +169,52 @@ def otlp(
     names = chosen(store, sessions, every)
     wire, headers = wire_of(grpc), headers_of(header)
     to, count = destination(endpoint, wire, headers, profile=profile, service_name=service_name, project=project), 0
+    survey = Survey(alone=len(names) == 1)
     try:
         with progress() as bar:
-            for name in bar.track(names, description="sending"):
-                items = to.items(replay(read(store, name), rules))
+            made = survey.each(names, lambda name: to.items(replay(read(store, name), rules)))
+            for _name, items in bar.track(made, total=len(names), description="sending"):
                 for start in range(0, len(items), to.batch):
                     to.send(items[start : start + to.batch])
                 count += len(items)
     finally:
         to.close()
         store.close()
-    typer.echo(f"{len(names)} sessions, {count} spans sent")
+    say(f"{len(names) - len(survey.failed)} sessions, {count} spans sent")
+    survey.finish()
 
 
 def wire_of(grpc: bool) -> Literal["grpc", "http/protobuf"]:
     return "grpc" if grpc else "http/protobuf"
 
 
-def write_pieces(
-    store: Store,
-    sessions: list[str] | None,
-    every: bool,
-    out: Path | None,
-    pieces: Pieces,
-) -> None:
-    """Write the sessions' pieces as they come, so that never more than one session is in memory."""
+def write_sessions(store: Store, sessions: list[str] | None, every: bool, out: Path | None, form: Form) -> None:
+    """Write the sessions one by one, so that never more than one is in memory; each whole, or not at all."""
     names = chosen(store, sessions, every)
+    survey = Survey(alone=len(names) == 1)
     hidden = out is None and sys.stdout.isatty()  # the file itself goes there
-    with whole_file(out) if out is not None else nullcontext(sys.stdout.buffer) as file, progress(hidden=hidden) as bar:
-        for piece in pieces(store, bar.track(names, description="exporting")):
-            file.write(piece)
+    with (
+        whole_file(out) if out is not None else nullcontext(stdout_file()) as file,
+        progress(hidden=hidden) as bar,
+        SpooledTemporaryFile(SPOOLED_BYTES) as spool,
+    ):
+
+        def made(name: str) -> None:
+            spool.seek(0)
+            spool.truncate()
+            spool.writelines(form.session(store, name, written + 1))
+
+        file.write(form.head)
+        written = 0
+        whole = bar.track(survey.each(names, made), total=len(names), description="exporting")
+        for written, _made in enumerate(whole, 1):
+            file.write(form.between if written > 1 else b"")
+            spool.seek(0)
+            shutil.copyfileobj(spool, file)
+        file.write(form.tail)
         file.flush()
     store.close()
+    survey.finish()
 
 
 def chosen(store: Store, sessions: list[str] | None, every: bool) -> list[str]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import IO, Annotated
+from typing import IO, Annotated, Any
 
 import orjson
 import typer
-from rich.markup import escape
 from rich.progress import DownloadColumn, Progress
 from rich.table import Table
 
+from eventstore.errors import StoreError
 from eventstore.event import Event
 from eventstore.private_store import SEALED
 from turnlog.cli.common import (
@@ -20,19 +21,39 @@ from turnlog.cli.common import (
     existing,
     moment,
     output,
+    place,
     print_json,
     progress,
     read,
+    url,
     writable,
 )
+from turnlog.terminal import in_line, json_text, safe, say
 
 FilesArgument = Annotated[list[Path], typer.Argument(metavar="FILE…", help="JSON lines of calls; may be gzipped.")]
 
 
-def init(context: typer.Context, db: DbOption = None) -> None:
+RolesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--roles",
+        metavar="PREFIX",
+        help="On Postgres, make the roles PREFIX_agent, …_delivery and …_reader, and grant each what it needs.",
+    ),
+]
+
+
+def init(context: typer.Context, db: DbOption = None, roles: RolesOption = None) -> None:
     """Make the database, or bring it up to date; the only command that migrates a Postgres server."""
+    if roles is not None and not url(context, db).startswith("postgres"):
+        raise StoreError("only a Postgres server has roles; leave out --roles")
     store = writable(context, db, migrate=True)
-    typer.echo(f"ready: {store}")
+    kind = str(store).partition(" ")[0]
+    say(f"ready: {kind} database {place(url(context, db))}")
+    if roles is not None:
+        from eventstore.postgres_roles import grant_roles
+
+        say(f"roles: {', '.join(grant_roles(url(context, db), roles))}")
     store.close()
 
 
@@ -40,31 +61,35 @@ def opener(bar: Progress, path: Path) -> IO[bytes]:
     return bar.open(path, "rb", description=path.name)
 
 
+def _whole(file: Path, open_file: Callable[[Path], IO[bytes]], seals: Collection[str]) -> Iterator[list[Event]]:
+    """The sessions of a file, each whole."""
+    from turnlog import archive
+    from turnlog.recordings import events_of, read_recordings
+
+    if archive.is_archive(file):
+        yield from (events for _place, events in archive.read(file, open_file, seals))
+    else:
+        yield from (events_of(place, recording) for place, recording in read_recordings(file, open_file))
+
+
 def import_(context: typer.Context, files: FilesArgument, db: DbOption = None) -> None:
     """Import recorded calls, or archived sessions.
 
     Each session is imported whole or not at all; importing again changes nothing.
     """
-    from turnlog import archive
-    from turnlog.recordings import events_of, read_recordings
-
     store = writable(context, db)
+    seals = {removal.seal for removal in store.ledger.removals()}
     sessions = events = 0
     with progress(DownloadColumn()) as bar:
         try:
             for file in files:
-                if archive.is_archive(file):
-                    whole = (events for _place, events in archive.read(file, lambda path: opener(bar, path)))
-                else:
-                    recordings = read_recordings(file, lambda path: opener(bar, path))
-                    whole = (events_of(place, recording) for place, recording in recordings)
-                for found in whole:
+                for found in _whole(file, lambda path: opener(bar, path), seals):
                     store.append(found)
                     sessions += 1
                     events += len(found)
         finally:
             bar.stop()
-            typer.echo(f"imported {sessions} sessions, {events} events")
+            say(f"imported {sessions} sessions, {events} events")
             store.close()
 
 
@@ -81,7 +106,7 @@ def sessions(context: typer.Context, db: DbOption = None, as_json: JsonOption = 
         column.justify = "right"
     for session in found:
         length = (session.ended_ns - session.started_ns) / 1e9
-        row = escape(session.session_id), moment(session.started_ns), f"{length:.1f} s"
+        row = safe(session.session_id), moment(session.started_ns), f"{length:.1f} s"
         table.add_row(*row, str(session.events), str(session.origins))
     output().print(table if found else "no sessions yet; `turnlog import FILE` or a Recorder brings some")
 
@@ -107,10 +132,10 @@ def events(context: typer.Context, session: SessionArgument, db: DbOption = None
         since = (event.perf_ns - found[0].perf_ns) / 1e6 if event.origin == found[0].origin else float("nan")
         arguments = _arguments(event)
         table.add_row(
-            escape(name),
+            safe(name),
             f"{since:.1f}",
-            event.hook,
-            escape(arguments if len(arguments) <= room else arguments[: room - 1] + "…"),
+            safe(event.hook),
+            safe(arguments if len(arguments) <= room else arguments[: room - 1] + "…"),
         )
     console.print(table)
 
@@ -121,7 +146,15 @@ def _arguments(event: Event) -> str:
         return ""
     if not event.payload.startswith(SEALED):
         return event.payload
-    return orjson.dumps({k: v for k, v in orjson.loads(event.payload).items() if k != "$sealed"}).decode()
+    return json_text({k: v for k, v in _payload(event).items() if k != "$sealed"}, indent=False)
+
+
+def _payload(event: Event) -> Any:
+    """The arguments; as text what is not JSON, which no recorder writes."""
+    try:
+        return orjson.loads(event.payload)
+    except orjson.JSONDecodeError:
+        return event.payload
 
 
 def _event(event: Event) -> dict[str, object]:
@@ -133,7 +166,7 @@ def _event(event: Event) -> dict[str, object]:
         "version": event.version,
         "perf_ns": event.perf_ns,
         "wall_ns": event.wall_ns,
-        "payload": orjson.loads(event.payload),
+        "payload": _payload(event),
     }
 
 
@@ -152,9 +185,9 @@ def tail(
     try:
         for position, event in store.follow(after, session_id=session):
             if as_json:
-                typer.echo(orjson.dumps({"position": position, **_event(event)}))
+                print_json({"position": position, **_event(event)}, indent=False)
             else:
-                line = f"{moment(event.wall_ns)}  {event.session_id}  {event.hook}  {_arguments(event)}"
+                line = in_line(f"{moment(event.wall_ns)}  {event.session_id}  {event.hook}  {_arguments(event)}")
                 console.print(line[: max(40, console.width)], markup=False, no_wrap=True, overflow="ellipsis")
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
@@ -168,7 +201,6 @@ def recover(
     journal: Annotated[Path | None, typer.Option(help="The journal's folder.", show_default="the database's")] = None,
 ) -> None:
     """Move what a crashed process left in its journal into the database."""
-    from eventstore.errors import StoreError
     from eventstore.writer import recover as move
 
     store = writable(context, db)
@@ -179,4 +211,4 @@ def recover(
         raise StoreError(f"there is no folder {journal}")
     moved = move(store, folder)
     store.close()
-    typer.echo(f"recovered {moved} events from {folder}" if moved else f"nothing to recover in {folder}")
+    say(f"recovered {moved} events from {folder}" if moved else f"nothing to recover in {folder}")

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,14 +21,17 @@ from turnlog.cli import (
     digest,
     explain,
     export,
+    keys,
     log,
     playground,
     record,
     rules,
     stats,
     trust,
+    verify,
 )  # fmt: skip
-from turnlog.cli.common import DbOption, errors_to
+from turnlog.cli.common import DbOption
+from turnlog.terminal import errors_to, prepare, safe, say
 
 app = typer.Typer(
     help="What happened in that call, and why did it take two seconds? Replays recorded calls of voice agents.",
@@ -41,7 +44,7 @@ COMMANDS: list[Callable[..., None]] = [
     calls.demo, log.init, log.sessions, calls.replay, log.events, calls.payloads, calls.schema, calls.spans,
     barge_ins.barge_ins, stats.stats, check.check, diff.diff, digest.digest, explain.explain, rules.rules, log.tail,
     record.record, log.recover,
-    playground.playground, trust.verify, trust.seal, trust.forget, trust.retention,
+    playground.playground, verify.verify, verify.seal, trust.forget, trust.retention,
 ]  # fmt: skip
 for command in COMMANDS:
     app.command()(command)
@@ -49,38 +52,58 @@ app.command("import")(log.import_)
 app.command()(conformance.conformance)
 app.add_typer(export.app, name="export")
 app.add_typer(deliver.app, name="deliver")
+app.add_typer(keys.app, name="keys")
 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(version("turnlog"))
+        say(version("turnlog"))
         raise typer.Exit
 
 
 @app.callback()
 def options(
-    context: typer.Context,
     db: DbOption = None,
     _version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    context.obj = db
+    """Nothing but options; what becomes of the database: see `turnlog.cli.common.url`."""
 
 
 def main() -> None:
-    """Run; any error we know of is one line on standard error and exit code 1."""
+    """Run; any error that is foreseen is one line on standard error: exit code 1, or 2 for a wrong command line."""
+    prepare()
     try:
-        app()
+        code = typer.main.get_command(app)(standalone_mode=False)
     except TurnlogError as error:
-        errors_to().print(f"[bold red]turnlog:[/] {_escaped(str(error))}", soft_wrap=True)
-        sys.exit(1)
+        code = _complain(str(error))
+    except _UsageError as error:
+        code = _misused(error)
+    except typer.Abort:
+        code = _complain("aborted")
+    except UnicodeEncodeError as error:
+        code = _complain(f"{error.object!r} is not text in UTF-8")
     except BrokenPipeError:  # the reader of our output had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        code = 1
+    except OSError as error:
+        code = _complain(f"{error.filename or 'a file'}: {error.strerror or error}")
+    sys.exit(code if isinstance(code, int) else 0)
 
 
-def _escaped(text: str) -> str:
-    from rich.markup import escape
+_UsageError: Any = typer.BadParameter.__mro__[1]  # typer does not export it
 
-    return escape(text)
+
+def _complain(line: str) -> int:
+    errors_to().print(f"[bold red]turnlog:[/] {safe(line)}", soft_wrap=True)
+    return 1
+
+
+def _misused(error: Any) -> int:
+    """A command line that cannot be understood; without any, the help."""
+    if not error.ctx or type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+    else:
+        _complain(f"{error.format_message()}; see: {error.ctx.command_path} --help")
+    return int(error.exit_code)

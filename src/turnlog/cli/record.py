@@ -10,6 +10,7 @@ import typer
 
 from eventstore.errors import TurnlogError
 from turnlog.cli.common import DbOption, writable
+from turnlog.terminal import say
 
 
 class NoFramework(TurnlogError):
@@ -41,4 +42,4 @@ def record(
         events = sum(found.events for found in store.sessions() if found.session_id == name) - before
     finally:
         store.close()
-    typer.echo(f"recorded {events} events as {name}; now: turnlog replay {name}")
+    say(f"recorded {events} events as {name}; now: turnlog replay {name}")

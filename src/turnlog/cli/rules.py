@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from rich.markup import escape
 from rich.table import Table
 
 from projections.rules import RULE_SETS, SWITCHES
 from turnlog.cli.common import JsonOption, output, print_json
+from turnlog.terminal import safe
 
 
 def rules(as_json: JsonOption = False) -> None:
@@ -21,7 +21,7 @@ def rules(as_json: JsonOption = False) -> None:
     table.add_column("on since", no_wrap=True)
     table.add_column("why")
     for switch, reason in SWITCHES.items():
-        table.add_row(switch, _sets(switch)[0], escape(reason))
+        table.add_row(switch, _sets(switch)[0], safe(reason))
     console = output()
     console.print(f"rule sets: {', '.join(RULE_SETS)}; in the first, the default, every switch is off")
     console.print(table)

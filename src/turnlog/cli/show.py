@@ -10,12 +10,14 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from eventstore.gaps import Gap
 from projections.barge_in import BargeIn, turn_of
 from projections.model import Turn
 from projections.replay import Call, latency_of
 from projections.response import Response, response
 from projections.state import LogLine, Span
 from turnlog.cli.barge_ins import sentence
+from turnlog.terminal import escaped, in_line, safe
 from turnlog.waterfall import Bar, waterfall
 
 STYLES = {"user": "cyan", "agent": "green", "wait": "yellow", "tool": "magenta", "audio": "dim", "error": "bold red"}
@@ -31,15 +33,19 @@ def show_call(
     *,
     ledger: Sequence[BargeIn] = (),
     all_logs: bool = False,
+    missing: Sequence[Gap] = (),
 ) -> None:
     """The call's turns as a table, then each as a waterfall with its barge-ins, those of the ``ledger``, and log lines.
 
-    ``only`` picks one turn, counted from 1.
+    ``only`` picks one turn, counted from 1. ``missing`` are the calls that the log does not have.
     """
     turns = [(str(number), turn) for number, turn in enumerate(call.turns, 1) if only in (None, number)]
     if only is None and call.current_turn is not None:
         turns.append(("open", call.current_turn))
     console.print(_summary(call))
+    for gap in missing:
+        origin = f"origin {gap.origin!r}: " if len({gap.origin for gap in missing}) > 1 else ""
+        console.print(f"{origin}{gap}", style="yellow", markup=False)
     console.print(_table(turns, console.width, call.rules))
     carried = {found.turn: found.carried_over for found in call.interruptions}
     in_turns = [(turn_of(call, record), record) for record in ledger]
@@ -52,9 +58,9 @@ def show_call(
     if only is not None:
         return
     for error in call.clock_errors:
-        console.print(f"[yellow]clock error at event {error.at}: {escape(error.what)} would be {error.ms:,.1f} ms[/]")
+        console.print(f"[yellow]clock error at event {error.at}: {safe(error.what)} would be {error.ms:,.1f} ms[/]")
     for discarded in call.discarded:
-        console.print(f"[dim]discarded at event {discarded.at}: {discarded.reason}[/]")
+        console.print(f"[dim]discarded at event {discarded.at}: {safe(discarded.reason)}[/]")
     _show_barge_ins(console, [record for found, record in in_turns if found is None])
     if outside := [line for line in call.logs if line.turn is None]:
         console.print(f"\n[bold]outside of these turns[/]  {len(outside)} log lines")
@@ -65,7 +71,7 @@ def _summary(call: Call) -> str:
     counts = [f"{call.events} events", f"{len(call.turns)} turns", f"{call.total_interruptions} interruptions"]
     if call.discarded:
         counts.append(f"{len(call.discarded)} discarded turns")
-    return f"[bold]{escape(call.session_name)}[/]  {', '.join(counts)}  [dim]rules {call.rules}[/]"
+    return f"[bold]{safe(call.session_name)}[/]  {', '.join(counts)}  [dim]rules {safe(call.rules)}[/]"
 
 
 def _table(turns: list[tuple[str, Turn]], width: int, rules: str) -> Table:
@@ -94,7 +100,7 @@ def _table(turns: list[tuple[str, Turn]], width: int, rules: str) -> Table:
 
 
 def _quote(text: object, width: int) -> str:
-    line = "–" if text is None else " ".join(str(text).split())
+    line = "–" if text is None else in_line(" ".join(str(text).split()))
     return escape(line if len(line) <= width else line[: width - 1] + "…")
 
 
@@ -129,7 +135,7 @@ def _show_response(console: Console, found: Response | None) -> None:
 
 def _show_barge_ins(console: Console, records: list[BargeIn]) -> None:
     for record in records:
-        console.print(f"+{record.into_call:,.1f} s: {sentence(record)}", style="red", markup=False)
+        console.print(in_line(f"+{record.into_call:,.1f} s: {sentence(record)}"), style="red", markup=False)
 
 
 def _show_logs(console: Console, lines: list[LogLine], begin: float | None, every: bool) -> None:
@@ -138,9 +144,9 @@ def _show_logs(console: Console, lines: list[LogLine], begin: float | None, ever
     for line in lines if every else lines[:LOG_LINES]:
         when = f"event {line.at}" if begin is None else f"+{(line.time - begin) * 1000:,.0f} ms"
         shown = Text(f"{when:>17} ")
-        shown.append(f"{line.level:<8}", LEVELS.get(line.level, ""))
-        shown.append(f" {line.logger}: ", "dim")
-        shown.append(line.message if every else " ".join(line.message.split()))
+        shown.append(f"{in_line(line.level):<8}", LEVELS.get(line.level, ""))
+        shown.append(f" {in_line(line.logger)}: ", "dim")
+        shown.append(escaped(line.message) if every else in_line(" ".join(line.message.split())))
         if not every:
             shown.truncate(console.width, overflow="ellipsis")
         console.print(shown)
@@ -154,29 +160,29 @@ def _line(bar: Bar, begin: float, length: float, width: int) -> Text:
         drawn = "╺" + "┄" * (width - left - 1)
     else:
         drawn = "━" * max(1, round((bar.end - bar.start) / length * width))
-    line = Text(f"{bar.label[:17]:>17} ")
+    line = Text(f"{in_line(bar.label)[:17]:>17} ")
     line.append(" " * left)
     line.append(drawn[: width - left].ljust(width - left), STYLES[bar.kind])
     line.append(f" +{(bar.start - begin) * 1000:,.0f} ms", "dim")
-    line.append(f"  {bar.detail[:40]}" if bar.detail else ("  no end" if bar.end is None else ""))
+    line.append(f"  {in_line(bar.detail)[:40]}" if bar.detail else ("  no end" if bar.end is None else ""))
     return line
 
 
 def span_tree(call: Call) -> Tree:
     """The spans as a tree; those that never ended are marked."""
     spans = sorted([*call.spans, *call.open_spans], key=lambda span: span.id)
-    tree = Tree(f"[bold]{escape(call.session_name)}[/]  {len(call.spans)} spans")
+    tree = Tree(f"[bold]{safe(call.session_name)}[/]  {len(call.spans)} spans")
     branches: dict[int, Tree] = {}
     for span in spans:  # a parent starts before its children
         above = branches.get(span.parent, tree) if span.parent is not None else tree
         branches[span.id] = above.add(_span(span))
     for failure in call.span_failures:
-        tree.add(f"[dim]a {failure.component} span is missing or never ended: {escape(failure.error)}[/]")
+        tree.add(f"[dim]a {failure.component} span is missing or never ended: {safe(failure.error)}[/]")
     return tree
 
 
 def _span(span: Span) -> str:
     if span.end_ns is None:
-        return f"{escape(span.name)}  [dim]never ended[/]"
+        return f"{safe(span.name)}  [dim]never ended[/]"
     colour = "red" if span.status == "ERROR" else "green"
-    return f"{escape(span.name)}  [{colour}]{(span.end_ns - span.start_ns) / 1e6:,.1f} ms[/]"
+    return f"{safe(span.name)}  [{colour}]{(span.end_ns - span.start_ns) / 1e6:,.1f} ms[/]"

@@ -10,6 +10,8 @@ from eventstore.store import Session, Store
 from projections.rules import VIDEOSDK_1_0
 from turnlog.cli.calls import RulesOption
 from turnlog.cli.common import DbOption, JsonOption, existing, known, output, print_json, progress
+from turnlog.survey import Survey
+from turnlog.terminal import say_text
 
 SomeSessions = Annotated[
     list[str] | None,
@@ -51,17 +53,19 @@ def stats(
     chosen = choose(store, sessions, since, until)
     with progress() as bar:
         task = bar.add_task("replaying", total=sum(s.events for s in chosen))
-        table = collect(store, chosen, rules, by, lambda events: bar.advance(task, events))
+        survey = Survey(alone=len(chosen) == 1)
+        table = collect(store, chosen, rules, by, lambda events: bar.advance(task, events), survey)
     store.close()
     found = report(table)
     if as_json:
         print_json({"rules": rules, "by": by, "groups": found})
-        return
-    console = output()
-    show(console, found, rules, by)
-    if measure is not None:
-        drawn = histogram(table, measure, min(console.width, 100))
-        typer.echo(drawn or f"nothing to draw: no turn has {measure}")
+    else:
+        console = output()
+        show(console, found, rules, by)
+        if measure is not None:
+            drawn = histogram(table, measure, min(console.width, 100))
+            say_text(drawn or f"nothing to draw: no turn has {measure}")
+    survey.finish()
 
 
 def choose(store: Store, names: list[str] | None, since: str | None, until: str | None) -> list[Session]:

@@ -1,140 +1,126 @@
-"""Commands for a log that can be trusted: verify, seal, forget, retention."""
+"""Commands that let go of what is in a log: forget, retention."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
+from eventstore.errors import StoreError, StoreUnavailable
 from eventstore.ledger import Removal
-from eventstore.store import Session
+from eventstore.store import Session, Store
+from turnlog.cli.calls import BadChoice
 from turnlog.cli.common import (
     DbOption,
     JsonOption,
     SessionArgument,
+    YesOption,
+    confirm_destructive,
     existing,
     known,
     moment,
     output,
     print_json,
     progress,
+    url,
 )
+from turnlog.retention import age_ns, expired, retire
+from turnlog.terminal import safe, say
 
 
-def verify(
-    context: typer.Context,
-    session: Annotated[str | None, typer.Argument(metavar="[SESSION]", help="Only this one.")] = None,
-    seal: Annotated[Path | None, typer.Option(metavar="FILE", help="Hold it against a seal that was kept.")] = None,
-    public_key: Annotated[
-        Path | None, typer.Option(metavar="PEM", help="The seal must be signed with this key's other half.")
-    ] = None,
-    db: DbOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Follow the hash chains; name the first event of each that was changed, removed, inserted or reordered."""
-    from eventstore.verify import verify as follow
-    from turnlog import seals
-
-    kept = seals.load(seal, public_key) if seal is not None else None
-    store = existing(context, db)
-    name = session or (kept.session_id if kept else None)
-    if kept and name != kept.session_id:
-        raise seals.BadSeal(f"{seal} is of session {kept.session_id!r}, not of {name!r}")
-    sessions = store.sessions() if name is None else [known(store, name)]
-    faults = []
-    with progress() as bar:
-        task = bar.add_task("verifying", total=sum(s.events for s in sessions))
-        for each in sessions:
-            faults += follow(store, each.session_id, lambda events: bar.advance(task, events))
-    if kept is not None:
-        faults += seals.check(store, kept)
-    store.close()
-    events = sum(s.events for s in sessions)
-    if as_json:
-        found = [fault._asdict() for fault in faults]
-        print_json({"sessions": len(sessions), "events": events, "faults": found})
-    else:
-        for fault in faults:
-            typer.echo(f"{fault.kind}: {fault.message}")
-        counted = f"{len(sessions)} sessions, {events} events"
-        typer.echo(f"{counted}, {len(faults)} faults" if faults else f"{counted}: every chain holds")
-    if faults:
-        raise typer.Exit(1)
-
-
-def seal(
-    context: typer.Context,
-    session: SessionArgument,
-    key: Annotated[Path | None, typer.Option(metavar="PEM", help="Sign it with this Ed25519 private key.")] = None,
-    db: DbOption = None,
-) -> None:
-    """Print a digest of a session, as JSON: keep it elsewhere, and give it to `turnlog verify --seal` one day."""
-    from turnlog import seals
-
-    store = existing(context, db)
-    known(store, session)
-    made = seals.make(store, session, key)
-    store.close()
-    print_json(made.model_dump(exclude_none=True))
-
-
-def forget(context: typer.Context, session: SessionArgument, db: DbOption = None) -> None:
+def forget(context: typer.Context, session: SessionArgument, yes: YesOption = False, db: DbOption = None) -> None:
     """Destroy the key of an encrypted session: its content is gone, here and in every archive."""
     from eventstore.private_store import forget as destroy
 
     store = existing(context, db)
     if store.ledger.key(session) is None:
         known(store, session)  # its name may be wrong; one that was encrypted may be in an archive only
+    confirm_destructive(url(context, db), f"destroy the content of session {session!r} for ever", yes)
     key = destroy(store, session)
     store.close()
-    typer.echo(f"{session}: content forgotten at {moment(key.forgotten_ns or 0)} UTC; events, times and chain stay")
+    say(f"{session}: content forgotten at {moment(key.forgotten_ns or 0)} UTC; events, times and chain stay")
 
 
 def retention(
     context: typer.Context,
-    older_than: Annotated[str, typer.Option(metavar="AGE", help="Since a session's last event: 90d, 12h, 8w.")],
+    older_than: Annotated[
+        str | None, typer.Option(metavar="AGE", help="Sessions whose last event is older: 90d, 12h, 8w.")
+    ] = None,
+    session: Annotated[str | None, typer.Option(metavar="NAME", help="This session, whatever its age.")] = None,
     archive: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the sessions go.")] = Path("archive"),
+    no_archive: Annotated[
+        bool, typer.Option("--no-archive", help="With --session: keep no copy; only the tombstone stays.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which sessions these are.")] = False,
+    yes: YesOption = False,
     db: DbOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Archive old sessions, then remove them from the log, leaving a tombstone; `turnlog import` brings one back."""
-    from eventstore.errors import StoreError
-    from turnlog.retention import age_ns, expired, retire
+    """Archive old sessions, or one, then remove them from the log, leaving a tombstone.
 
+    `turnlog import` brings an archived one back.
+    """
+    if (older_than is None) == (session is None):
+        raise BadChoice("say which sessions: --older-than AGE, or --session NAME")
+    if no_archive and session is None:
+        raise BadChoice("--no-archive goes with --session NAME; old sessions are archived")
     store = existing(context, db)
-    found = expired(store, age_ns(older_than))
+    found = [known(store, session)] if session is not None else expired(store, age_ns(older_than or ""))
     if dry_run:
         store.close()
         if as_json:
-            print_json([session._asdict() for session in found])
+            print_json([each._asdict() for each in found])
         else:
             _show(Table("session", "last event (UTC)", "events"), found, "would be removed")
         return
+    folder = None if no_archive else archive
+    what = f"remove {len(found)} sessions" + (" without a copy" if folder is None else f", archived in {folder},")
+    if found or not sys.stdin.isatty():
+        confirm_destructive(url(context, db), f"{what}", yes)
+    try:
+        _retire(store, found, folder, as_json)
+        if session is not None:
+            _scrub(store, session)
+    finally:
+        store.close()
+
+
+def _retire(store: Store, found: list[Session], folder: Path | None, as_json: bool) -> None:
     removed: list[Removal] = []
     with progress() as bar:
         task = bar.add_task("archiving", total=sum(session.events for session in found))
         try:
-            removed.extend(retire(store, found, archive, lambda events: bar.advance(task, events)))
+            removed.extend(retire(store, found, folder, lambda events: bar.advance(task, events)))
         except OSError as error:
-            raise StoreError(f"cannot archive into {archive}: {error.strerror}; nothing more is removed") from error
+            raise StoreError(f"cannot archive into {folder}: {error.strerror}; nothing more is removed") from error
         finally:  # what is gone is said, whatever came after it
-            store.close()
             bar.stop()
             if as_json:
                 print_json([removal._asdict() for removal in removed])
             else:
-                _show(Table("session", "last event (UTC)", "events", "archive"), removed, "archived and removed")
+                what = "removed, without an archive" if folder is None else "archived and removed"
+                _show(Table("session", "last event (UTC)", "events", "archive"), removed, what)
+
+
+def _scrub(store: Store, session: str) -> None:
+    """One that is removed by its name is to be gone from the database's files as well."""
+    try:
+        store.ledger.scrub()
+    except StoreUnavailable as error:
+        raise StoreUnavailable(
+            f"session {session!r} is removed, but other processes still read the state before; its bytes stay in the "
+            "database's write-ahead log until the last of them has closed it"
+        ) from error
 
 
 def _show(table: Table, entries: Sequence[Session | Removal], what: str) -> None:
     for entry in entries:
-        archive = [escape(entry.archive)] if isinstance(entry, Removal) else []
-        table.add_row(escape(entry.session_id), moment(entry.ended_ns), str(entry.events), *archive)
+        archive = [safe(entry.archive or "–")] if isinstance(entry, Removal) else []
+        table.add_row(safe(entry.session_id), moment(entry.ended_ns), str(entry.events), *archive)
     if entries:
         output().print(table)
-    typer.echo(f"{len(entries)} sessions, {sum(entry.events for entry in entries)} events {what}")
+    say(f"{len(entries)} sessions, {sum(entry.events for entry in entries)} events {what}")

@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from xml.etree import ElementTree
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from turnlog.stats.figures import shown
 from turnlog.stats.metrics import PARTS
 from turnlog.stats.verdict import Verdict, Worst
+from turnlog.terminal import in_line, safe
 
 STYLES = {"held": "green", "broken": "bold red", "not decided": "yellow"}
 MARKS = {"held": "✅", "broken": "❌", "not decided": "⚪"}
@@ -31,19 +31,19 @@ def show(console: Console, verdicts: list[Verdict]) -> None:
     table = Table("budget", "", "found", "")
     for verdict in verdicts:
         outcome = f"[{STYLES[verdict.outcome]}]{verdict.outcome}[/]"
-        table.add_row(escape(verdict.budget), outcome, verdict.found, escape(verdict.why))
+        table.add_row(safe(verdict.budget), outcome, verdict.found, safe(verdict.why))
     console.print(table)
     for verdict in verdicts:
         if verdict.worst:
-            worst = Table(*WORST_COLUMNS, title=f"{escape(verdict.budget)}: turns to look at", title_justify="left")
+            worst = Table(*WORST_COLUMNS, title=f"{safe(verdict.budget)}: turns to look at", title_justify="left")
             for column in worst.columns[2:]:
                 column.justify = "right"
             for turn in verdict.worst:
-                worst.add_row(*(escape(cell) for cell in _cells(turn, verdict.unit)))
+                worst.add_row(*(safe(cell) for cell in _cells(turn, verdict.unit)))
             console.print(worst)
             for turn in verdict.worst:
                 for line in turn.why:
-                    console.print(f"{turn.session} turn {turn.turn}: {line}", markup=False, highlight=False)
+                    console.print(in_line(f"{turn.session} turn {turn.turn}: {line}"), markup=False)
 
 
 def _cells(turn: Worst, unit: str) -> list[str]:

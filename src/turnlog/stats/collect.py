@@ -10,6 +10,7 @@ from eventstore.store import Session, Store
 from projections.measures import measures
 from projections.rules import find
 from turnlog.stats.table import TurnTable
+from turnlog.survey import Survey
 
 
 class BadMoment(TurnlogError):
@@ -46,14 +47,17 @@ def collect(
     rules: str,
     by: str | None = None,
     read: Callable[[int], object] = lambda events: None,
+    survey: Survey | None = None,
 ) -> TurnTable:
-    """The turns of the sessions; ``read`` is told after each how many events it had.
+    """The turns of the sessions; ``read`` is called after each with how many events it had.
 
-    Never more than one session is in memory beside the table. Raises what `measures` does, and `UnknownRules`.
+    Never more than one session is in memory beside the table. Sessions that cannot be replayed are left out, and in the
+    ``survey``. Raises `UnknownRules`.
     """
     chosen = find(rules)
     table = TurnTable(by)
-    for session in sessions:
-        table.add(session.session_id, measures(store.read(session.session_id), chosen))
-        read(session.events)
+    survey = survey or Survey()
+    events = {session.session_id: session.events for session in sessions}
+    for name, _added in survey.each(events, lambda name: table.add(name, measures(store.read(name), chosen))):
+        read(events[name])
     return table

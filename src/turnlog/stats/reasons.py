@@ -9,26 +9,28 @@ from projections.fold import begin, fold
 from projections.model import Turn
 from projections.rules import Rules
 from projections.state import Discarded
-from turnlog.stats.verdict import Verdict
+from turnlog.stats.verdict import Verdict, Worst
+from turnlog.survey import Survey
 
 Place = tuple[int | None, int | None]
 """A turn's number, or else the event that discarded it."""
 
 
-def explained(verdicts: list[Verdict], store: Store, rules: str | Rules) -> list[Verdict]:
+def explained(verdicts: list[Verdict], store: Store, rules: str | Rules, survey: Survey) -> list[Verdict]:
     """The verdicts, with the ``why`` of their worst turns. Only those sessions are read, one at a time.
 
-    Raises as `projections.replay.replay`.
+    Turns of a session of which that cannot be said have none, and the session is in the ``survey``.
     """
     turns: dict[str, set[Place]] = {}
     for verdict in verdicts:
         for worst in verdict.worst:
             turns.setdefault(worst.session, set()).add((worst.number, worst.at))
-    why = {session: _words(store, session, places, rules) for session, places in turns.items()}
-    return [
-        verdict._replace(worst=[w._replace(why=why[w.session][w.number, w.at]) for w in verdict.worst])
-        for verdict in verdicts
-    ]
+    why = dict(survey.each(turns, lambda session: _words(store, session, turns[session], rules)))
+
+    def of(worst: Worst) -> list[str]:
+        return why.get(worst.session, {}).get((worst.number, worst.at), [])
+
+    return [verdict._replace(worst=[w._replace(why=of(w)) for w in verdict.worst]) for verdict in verdicts]
 
 
 def _words(store: Store, session: str, places: set[Place], rules: str | Rules) -> dict[Place, list[str]]:

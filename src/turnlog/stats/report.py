@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from turnlog.stats.figures import Figure, figure, interval, shown, statistic, values_of
 from turnlog.stats.metrics import MEASURES, METRICS, PERCENTILES, RATES, STATISTICS
 from turnlog.stats.table import TurnTable
+from turnlog.terminal import safe
 
 if TYPE_CHECKING:
     from turnlog.stats.table import Choice
@@ -63,7 +63,7 @@ def show(console: Console, found: list[dict[str, Any]], rules: str, by: str | No
     (group,) = found
     turns = group["turns"]
     counts = f"{group['sessions']:,} sessions, {turns['completed']:,} turns, {turns['discarded']:,} discarded"
-    console.print(f"{counts}  [dim]rules {escape(rules)}[/]")
+    console.print(f"{counts}  [dim]rules {safe(rules)}[/]")
     if group["measures"]:
         console.print(_measures(group["measures"]))
     if turns["completed"] or turns["discarded"]:
@@ -93,7 +93,7 @@ def _rates(rates: dict[str, dict[str, Any]]) -> Table:
 
 
 def _by_group(found: list[dict[str, Any]], by: str, rules: str) -> Table:
-    table = Table(by, caption=f"e2e in ms; everything of each group: --json; rules {escape(rules)}")
+    table = Table(by, caption=f"e2e in ms; everything of each group: --json; rules {safe(rules)}")
     columns = (
         "turns",
         *(f"e2e {name}" for name in PERCENTILES),
@@ -110,7 +110,7 @@ def _by_group(found: list[dict[str, Any]], by: str, rules: str) -> Table:
         cells.append(bounds(e2e.get("p95_low"), e2e.get("p95_high")))
         cells += [shown(group["rates"][name]["rate"], "%") for name in ("interruption", "false_interruption")]
         cells.append(shown(tokens.get("sum"), ""))
-        table.add_row(escape(group["group"]) or "(none)", f"{group['turns']['completed']:,}", *cells)
+        table.add_row(safe(group["group"]) or "(none)", f"{group['turns']['completed']:,}", *cells)
     return table
 
 

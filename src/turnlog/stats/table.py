@@ -80,17 +80,22 @@ class TurnTable:
         self._columns = {field: array("d") for field in _FIELDS}
 
     def add(self, session: str, turns: Iterable[TurnMeasures]) -> None:
-        """A session's turns, as `projections.measures.measures` gives them."""
+        """A session's turns, as `projections.measures.measures` gives them; all of them, or none if one is refused."""
+        rows = list(map(self._row, turns))
         self.sessions += 1
         self._names.append(session)
-        for turn in turns:
+        for number, label, values in rows:
             self._session.append(len(self._names) - 1)
-            self._number.append(turn.turn if turn.turn is not None else -1 - (turn.at or 0))
-            label = self._label(turn) if self._label is not None else ""
+            self._number.append(number)
             self._group.append(self._groups.setdefault(label, len(self._groups)))
-            for field, column in self._columns.items():
-                value = getattr(turn, field)
-                column.append(float("nan") if value is None else value)
+            for column, value in zip(self._columns.values(), values, strict=True):
+                column.append(value)
+
+    def _row(self, turn: TurnMeasures) -> tuple[int, str, list[float]]:
+        number = turn.turn if turn.turn is not None else -1 - (turn.at or 0)
+        values = (getattr(turn, field) for field in self._columns)
+        numbers = [float("nan") if value is None else float(value) for value in values]
+        return number, self._label(turn) if self._label is not None else "", numbers
 
     def __len__(self) -> int:
         return len(self._number)

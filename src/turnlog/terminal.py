@@ -1,0 +1,135 @@
+"""What is printed for people: the one way to the terminal, on which nothing of a log can speak to it.
+
+Transcripts, ids, log lines and servers' answers are data of strangers. Control characters in them (`CONTROL`) are shown
+as escapes, like ``\\x1b``, and markup in them is text. JSON is printed with the same characters as ``\\u`` escapes,
+which every reader of JSON undoes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Iterable
+from types import TracebackType
+from typing import IO, Any
+
+import orjson
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.markup import escape
+from rich.segment import Segment
+from rich.text import Text
+
+from eventstore.admission import CONTROL
+
+
+def escaped(text: str) -> str:
+    """The text with its control characters shown as escapes, but for newline and tab."""
+    return CONTROL.sub(lambda found: found[0] if found[0] in "\n\t" else _escape(found[0]), text)
+
+
+def in_line(text: object) -> str:
+    """The text as a part of one line: newlines and tabs are escapes as well."""
+    return CONTROL.sub(lambda found: _escape(found[0]), str(text))
+
+
+def safe(text: object) -> str:
+    """The text as a part of a line of rich's markup, in which it marks nothing up."""
+    return escape(in_line(text))
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+class SafeConsole(Console):
+    """A console that shows control characters of what it prints; only its own styles speak to the terminal."""
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        return super().render_str(escaped(text), **how)  # before the layout, which counts columns
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(escaped(segment.text), segment.style)
+
+
+def output() -> Console:
+    """Standard output; wide when it is not a terminal, so that tables are not cut there."""
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
+    return SafeConsole(width=width, highlight=False, emoji=False)
+
+
+def errors_to() -> Console:
+    """Standard error."""
+    return SafeConsole(stderr=True, highlight=False, emoji=False)
+
+
+def say(line: str, *, err: bool = False) -> None:
+    """Print one line; a newline in it is shown as an escape."""
+    _write(in_line(line) + "\n", err=err)
+
+
+def say_text(text: str, *, err: bool = False) -> None:
+    """Print a text of several lines."""
+    _write(escaped(text) + "\n", err=err)
+
+
+def _write(text: str, *, err: bool = False) -> None:
+    stream = sys.stderr if err else sys.stdout
+    encoding = stream.encoding or "utf-8"
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    stream.flush()
+
+
+def print_json(value: Any, *, indent: bool = True) -> None:
+    """Print a value as JSON, to a pipe as to a terminal."""
+    sys.stdout.buffer.write(json_text(value, indent=indent).encode() + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def json_text(value: Any, *, indent: bool = True) -> str:
+    """The value as JSON, with the control characters that JSON lets stand in strings as escapes too."""
+    option = orjson.OPT_NON_STR_KEYS | (orjson.OPT_INDENT_2 if indent else 0)
+    try:
+        text = orjson.dumps(value, option=option).decode()
+    except TypeError:  # integers beyond 64 bits, lone surrogates
+        text = json.dumps(value, indent=2 if indent else None, default=str)
+    return CONTROL.sub(lambda found: found[0] if found[0] in "\n\t" else f"\\u{ord(found[0]):04x}", text)
+
+
+class _Shown:
+    """Standard output as a file of text: on a terminal it shows control characters."""
+
+    def write(self, data: bytes) -> None:
+        _write(escaped(data.decode(errors="backslashreplace")))
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+
+def stdout_file() -> IO[bytes]:
+    """Where the bytes of a file go that is not given a name: to a pipe as they are, to a terminal escaped."""
+    return _Shown() if sys.stdout.isatty() else sys.stdout.buffer  # type: ignore[return-value]
+
+
+class _Log(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        say_text(self.format(record), err=True)
+
+
+def _excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    say_text("".join(traceback.format_exception(kind, error, trace)).rstrip("\n"), err=True)
+
+
+def prepare() -> None:
+    """Make this process's outputs safe: any encoding, log lines, and errors that no one has foreseen."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    if not logging.root.handlers:
+        handler = _Log(logging.WARNING)
+        logging.root.addHandler(handler)
+    sys.excepthook = _excepthook
