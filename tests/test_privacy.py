@@ -36,7 +36,7 @@ SECRET = "my card number is 4111"
 NOTHING_READABLE = {
     "set_session_id", "set_system_instructions", "on_stt_preflight_end", "set_llm_input", "set_user_transcript",
     "on_knowledge_base_start", "set_realtime_model_error", "traces.set_session_id", "traces.agent_say_called",
-    "traces.agent_reply_called",
+    "traces.agent_reply_called", "session_ended", "agent_active",
 }  # fmt: skip
 
 

@@ -78,8 +78,8 @@ model = _matching(
 """Such as ``gpt-4o-mini`` or ``accounts/fireworks/models/llama-v3p1-70b``."""
 version = _matching(r"\d{1,3}\.\d{1,3}(?:\.\d{1,3})?(?:[-.]?(?:a|b|rc|post|dev)\d{1,8})?")
 component = state("stt", "llm", "tts", "vad", "eou", "realtime", "turn_detector", "avatar", "denoise")
-run_id = _matching(rf"{_NO_KEY}(?=[A-Za-z_.:#-]*\d)[A-Za-z0-9_.:#-]{{1,64}}")
-"""A framework's own id of a run or a tool call: it has a digit in it, and no space."""
+run_id = _matching(rf"{_NO_KEY}(?=[A-Za-z_.:#-]+\d)[A-Za-z][A-Za-z0-9_.:#-]{{1,63}}")
+"""A framework's own id of a run or a tool call: letters, then a digit somewhere, and no space."""
 tool_type = state("local", "http", "sse", "stdio")
 
 _TIMES = {"start_time": number, "end_time": number}
