@@ -106,9 +106,6 @@ class Assembly(msgspec.Struct):
         if x.asked is None:
             x.asked = step.time
         self.pending = [voice for voice in self.pending if voice not in voices]
-        for voice in self.pending:
-            if voice.at not in self.cutting:
-                self.into.setdefault(voice.at, x)
         own = {voice.at for voice in x.voices}
         ahead, self.ahead = self.ahead, []
         for part in ahead:
@@ -136,7 +133,8 @@ class Assembly(msgspec.Struct):
             else:
                 asked.append(voice)
         if asked:
-            x = self.open(asked[0].start or step.time, step.at)
+            start = asked[0].start
+            x = self.open(step.time if start is None else start, step.at)
             x.because("of_no_question", step.at)
             x.voices, x.words = asked, " ".join(filter(None, map(question.words_of, asked)))
             for voice in asked:
@@ -218,6 +216,7 @@ def _words(a: Assembly, step: Step) -> None:
         return
     heard = a.timeline.hears_interims
     voices = question.voices_of_words(pending, words, step.time, worded=a.worded, interims=heard)
+    voices = question.with_the_cut(voices, pending, a.cutting)
     if question.continues_question(x, words):
         assert x is not None
         x.because("continues_question", step.at)
@@ -446,7 +445,8 @@ def _finish(a: Assembly) -> None:
     a.pending = []
     if asked:
         step = Step(t.last, t.at, "", None)
-        x = a.open(asked[0].start or t.last, asked[0].at)
+        start = asked[0].start
+        x = a.open(t.last if start is None else start, asked[0].at)
         x.voices, x.hung_up = asked, t.ended
         x.words = " ".join(filter(None, map(question.words_of, asked)))
         x.because("words_at_the_end", step.at)

@@ -51,6 +51,19 @@ def voices_of_words(
 
 
 @decision
+def with_the_cut(voices: list[Activity], pending: list[Activity], cutting: set[int]) -> list[Activity]:
+    """A voice that cut the agent off and paused before its words is the beginning of the question."""
+    if not voices:
+        return voices
+    before = [
+        v for v in pending if (v.start or 0) < (voices[0].start or 0) and v.at in cutting and "finals" not in v.data
+    ]
+    if before and before[-1].end is not None and (voices[0].start or 0) - before[-1].end <= JOIN_NS:
+        return [before[-1], *voices]
+    return voices
+
+
+@decision
 def voices_in_a_row(pending: list[Activity], *, interims: bool) -> list[Activity]:
     """Without words to tell by, the question is the last voice that was understood, with those just before it."""
     understood = [voice for voice in pending if voice.data.get("understood")] if interims else []

@@ -1,0 +1,161 @@
+"""Each decision of the caller's reading on the smallest log that shows it: seconds, hooks, and what must come out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from eventstore import HOOKS, Event
+from projections.caller import Reading, read
+from projections.turns import answer, barge_in, question  # noqa: F401 - they enter their decisions
+from projections.turns.decisions import DECISIONS
+
+SHORT = {
+    "voice+": "on_user_speech_start", "voice-": "on_user_speech_end", "stt+": "on_stt_start", "final": "on_stt_complete",
+    "interim": "on_stt_interim_end", "preflight": "on_stt_preflight_end", "words": "set_user_transcript",
+    "llm+": "on_llm_start", "token": "on_llm_first_token", "llm-": "on_llm_complete", "tts+": "on_tts_start",
+    "byte": "on_tts_first_byte", "agent+": "on_agent_speech_start", "agent-": "on_agent_speech_end",
+    "cut": "on_interrupted", "says": "set_agent_response", "say": "traces.agent_say_called", "end": "finalize_session",
+    "tool": "add_function_tool_call", "realtime": "configure_pipeline",
+}  # fmt: skip
+TEXT = {"final": "transcript", "preflight": "transcript", "words": "transcript", "says": "response", "say": "message"}
+
+
+def log(*lines: str) -> list[Event]:
+    """Events of lines such as ``1.5 words How are you?``."""
+    made = []
+    for seq, line in enumerate(lines):
+        at, name, *rest = line.split(" ", 2)
+        hook = HOOKS[SHORT[name]]
+        args: dict[str, Any] = {TEXT[name]: rest[0]} if name in TEXT and rest else {}
+        if name == "tool":
+            start, end = rest[0].split()
+            args = {"tool_name": "lookup", "start_time": float(start), "end_time": float(end)}
+        if name == "realtime":
+            args = {"pipeline_mode": "realtime", "realtime_mode": "full_s2s"}
+        ns = round(float(at) * 1e9)
+        payload = orjson.dumps(hook.complete(args)).decode()
+        made.append(Event("s", "o", seq, hook.name, hook.version, ns, 10**18 + ns, payload))
+    return made
+
+
+def asked(at: float = 1.0, words: str = "How are you?") -> list[str]:
+    """A question of a second, handed to the model half a second after it."""
+    return [
+        f"{at} voice+", f"{at + 1} voice-", f"{at + 1} stt+", f"{at + 1.2} final {words}", f"{at + 1.5} words {words}",
+    ]  # fmt: skip
+
+
+def answered(at: float, until: float | None = None) -> list[str]:
+    lines = [
+        f"{at} llm+",
+        f"{at + 0.2} token",
+        f"{at + 0.2} tts+",
+        f"{at + 0.3} llm-",
+        f"{at + 0.5} byte",
+        f"{at + 0.5} agent+",
+    ]
+    return lines if until is None else [*lines, f"{until} agent-"]
+
+
+def said(r: Reading) -> list[str | None]:
+    return [turn.user_speech for turn in r.turns]
+
+
+def waited(r: Reading) -> list[float | None]:
+    return [None if turn.e2e_latency is None else round(turn.e2e_latency) for turn in r.turns]
+
+
+CASES: dict[str, tuple[list[str], list[str | None], list[float | None]]] = {
+    # by decision: the log, what was asked turn by turn, and what was waited
+    "voices_of_words": (
+        ["0 voice+", "0.4 voice-", "0.4 stt+", "0.6 final Hello there.", *asked(3), *answered(4.5, 6), "7 end"],
+        ["Hello there.", "How are you?"], [None, 1000],
+    ),
+    "voices_in_a_row": (
+        ["0 voice+", "0.5 voice-", "1 voice+", "2 voice-", "2.5 words Tell me.", *answered(2.5, 5)],
+        ["Tell me."], [1000],
+    ),
+    "same_question": (
+        ["1 voice+", "1.5 preflight", "1.5 llm+", "2 voice-", "2.2 cut", "2.2 words Hi.", *answered(2.3, 4)],
+        ["Hi."], [800],
+    ),
+    "continues_question": (
+        [*asked(words="I want"), "2.5 llm+", "3 voice+", "3.5 voice-", "3.6 final to go", "3.8 words I want to go",
+         *answered(3.8, 6)],
+        ["I want to go"], [800],
+    ),
+    "late_words": (
+        ["0 realtime", "1 voice+", "2 voice-", "2.5 agent+", "3 agent-", "6 voice+", "6.5 words Are you there?",
+         "7 voice-", "7.5 agent+", "8 agent-", "8.5 words And now?"],
+        ["Are you there?", "And now?"], [500, 500],
+    ),
+    "missed_by_detector": (["1 words Hello.", *answered(1, 3)], ["Hello."], [500]),
+    "end_of_missed": (["1 stt+", "2 final Hello.", "2.6 words Hello.", *answered(2.6, 5)], ["Hello."], [1100]),
+    "stands_for_typed": (
+        ["1 words Hello.", "1.0001 voice+", "1.0002 voice-", *answered(1.001, 3), *asked(4), *answered(5.5, 7)],
+        ["Hello.", "How are you?"], [501, 1000],
+    ),
+    "follows_a_tool": (
+        [*asked(), *answered(2.5, 4), "6 tool 4 6", *answered(6, 8)], ["How are you?"], [1000],
+    ),
+    "caller_of_tool": (
+        [*asked(), *answered(2.5), "4 voice+", "4.2 cut", "5 voice-", "5.2 final Stop.", "5.5 words Stop.",
+         *answered(5.5, 8), "9 tool 3.2 4.1"],
+        ["How are you?", "Stop."], [1000, 1000],
+    ),
+    "run_is_due": (
+        ["1 voice+", "1.5 final One", "2 words typed", "2 llm+", "2.3 voice-", "2.4 tts+", "2.5 byte", "2.5 agent+", "4 agent-"],
+        ["One", "typed"], [None, 500],
+    ),
+    "speaks_unasked": (["1 tts+", "1.2 byte", "1.2 agent+", "2 agent-"], [None], [None]),
+    "filler": (
+        [*asked(), "2.5 llm+", "2.7 token", "2.9 llm-", "2.9 tool 2.9 4", "3 say One moment.", "3 tts+", "3.2 byte",
+         "3.2 agent+", "3.8 agent-", *answered(4, 6)],
+        ["How are you?"], [1200],
+    ),
+    "goes_on_speaking": (
+        [*asked(), *answered(2.5, 4), "4.3 agent+", "6 agent-"], ["How are you?"], [1000],
+    ),
+    "voice_behind": (
+        [*asked(), *answered(2.5), "4 voice+", "4.5 cut", *asked(4, "Stop.")[1:], *answered(5.5, 8)],
+        ["How are you?", "Stop."], [1000, 1000],
+    ),
+    "with_the_cut": (
+        [*asked(), *answered(2.5), "4 voice+", "4.3 voice-", "4.3 cut", "5.5 voice+", "6 voice-", "6.2 final Stop.",
+         "6.5 words Stop.", *answered(6.5, 8)],
+        ["How are you?", "Stop."], [1000, 1000],
+    ),
+    "carried_over": (
+        [*asked(), *answered(2.5), "4 voice+", "4.3 voice-", "4.5 cut", "5 voice+", "6 voice-", "6.2 final Stop.",
+         "6.5 words Stop.", *answered(6.5, 8)],
+        ["How are you?", "Stop."], [1000, 1000],
+    ),
+    "ended_under": (
+        ["0 realtime", "1 voice+", "2 voice-", "2.5 agent+", "4 voice+", "4.2 agent-", "5 voice-", "5.5 agent+", "6 agent-"],
+        [None, None], [500, 500],
+    ),
+    "of_no_question": (
+        [*asked(), *answered(2.5), "4 voice+", "4.3 voice-", "6 agent-", "7 end"], ["How are you?"], [1000],
+    ),
+}  # fmt: skip
+
+
+def test_every_decision_has_its_smallest_log() -> None:
+    assert set(CASES) == set(DECISIONS)
+    assert all(sentence.endswith(".") for sentence in DECISIONS.values())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_smallest_log(name: str) -> None:
+    lines, words, waits = CASES[name]
+    lines = sorted(lines, key=lambda line: float(line.split(" ", 1)[0]))
+    r = read(log(*lines))
+    assert (said(r), waited(r)) == (words, waits)
+
+
+def test_a_decision_names_its_event() -> None:
+    turn = read(log(*asked(), *answered(2.5, 4))).turns[0]
+    assert {"decision": "voices_of_words", "at": 4} in turn.decisions
