@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from hashlib import blake2b
 from itertools import chain, islice, starmap
@@ -28,7 +28,8 @@ from sqlalchemy.exc import DBAPIError
 
 from eventstore import schema
 from eventstore.chain import Linked, Origin, Tail, extend, genesis
-from eventstore.errors import IdentityConflict, StoreError, StoreReadOnly, StoreUnavailable
+from eventstore.database_file import DatabaseFile
+from eventstore.errors import IdentityConflict, StoreError, StoreReadOnly, StoreReplaced, StoreUnavailable
 from eventstore.event import Event, conflict, merge
 from eventstore.ledger import Ledger
 from eventstore.store import Followed, Session
@@ -53,6 +54,12 @@ _FOLLOW = f"""
 SELECT position, session_id, origin, {_FIELDS} FROM events CROSS JOIN origins ON id = origin_id
 WHERE position > ? AND (? IS NULL OR session_id = ?) ORDER BY position LIMIT {schema.FOLLOW_BATCH}
 """
+_OF_WHAT_IS_STORED = frozenset(
+    {sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_RANGE}
+)
+"""Errors that are about what is stored. (An error that the driver itself finds has no code.)"""
+_REMEMBERED = 4096
+"""Of how many origins the end of the chain is remembered."""
 POLL_SECONDS = 0.02
 """How often a follower asks whether somebody has committed."""
 BUSY_SECONDS = 5.0
@@ -78,21 +85,33 @@ class SqliteStore:
         self.journal = path.with_name(path.name + ".journal")
         if not database.startswith("file:"):
             url = self._make_openable(url, path)
-        self._engine = _engine(url)
+        self._file = None if _is_read_only(url) else DatabaseFile(path)
+        self._engine = _engine(url, self._file)
+        self._tails: dict[tuple[str, str], Tail] = {}
+        """Where the chains end that this store has appended to, as it left them."""
+        self._replaced = ""
+        """What has become of the database, until an append says so."""
         self.ledger = Ledger(self._engine, self._guarded, self._scrub, self._alone)
         self._appending = threading.RLock()
         """Held in a transaction: no process may fork in the middle of one, see `_before_fork`."""
         _stores.add(self)
         schema.dispose_in_child(self._engine)
+        weakref.finalize(self, self._engine.dispose).atexit = False
         try:
-            with self._appending, self._errors(), self._engine.connect() as connection:
-                if schema.revision(connection) != schema.HEAD:
-                    connection.rollback()
-                    with connection.begin():
-                        schema.migrate(connection)
+            with self._appending, self._errors():
+                self._open()
         except BaseException:
             self._engine.dispose()
             raise
+
+    def _open(self) -> None:
+        with self._engine.connect() as connection:
+            if schema.revision(connection) != schema.HEAD:
+                connection.rollback()
+                with connection.begin():
+                    schema.migrate(connection)
+        if self._file is not None:
+            self._file.tighten()
 
     def _make_openable(self, url: URL, path: Path) -> URL:
         if path.is_dir():
@@ -113,17 +132,106 @@ class SqliteStore:
     # writing ---------------------------------------------------------------------------------------------------
 
     def append(self, events: Iterable[Event]) -> Sequence[int]:
-        """See `Store.append`."""
+        """See `Store.append`. Raises `StoreReplaced`, too: append again, to the database that is at the path now.
+
+        It returns only if what was committed is in the file that the path leads to.
+        """
         batch = list(events)
         if not batch:
             return []
-        with self._appending, self._errors(), self._driver() as driver:
-            try:
-                with _transaction(driver):
-                    return _append(driver, batch)
-            except sqlite3.IntegrityError:  # something of it is stored already
-                with _transaction(driver):
-                    return _append_new(driver, batch)
+        tails: dict[tuple[str, str], Tail] = {}
+        with self._guarded():
+            with self._driver() as driver:
+                try:
+                    with _transaction(driver):
+                        self._check_tails(driver)
+                        positions = _append(driver, batch, tails)
+                except sqlite3.IntegrityError:  # something of it is stored already
+                    tails.clear()
+                    with _transaction(driver):
+                        self._check_tails(driver)
+                        positions = _append_new(driver, batch, tails)
+            if self._file is not None and not self._file.committed():
+                self._reopen()
+                raise StoreUnavailable(f"{self._name} was removed, moved or replaced during an append; try again")
+            self._say_replaced()
+        self._remember(tails)
+        return positions
+
+    # still the database that was opened ------------------------------------------------------------------------
+
+    def _check_file(self) -> None:
+        """Before anything is done with the database. Raises `StoreUnavailable`."""
+        if self._file is None:
+            return
+        if not self._file.is_there():
+            self._reopen()
+        elif self._file.was_written():
+            # by a checkpoint, or from outside: connections that are open go on believing what they have read
+            with closing(sqlite3.connect(self._file.path, timeout=BUSY_SECONDS)) as driver:
+                try:
+                    self._check_tails(driver)
+                except sqlite3.DatabaseError:
+                    self._engine.dispose()
+                    raise
+            if self._replaced:
+                self._engine.dispose()
+
+    def _reopen(self) -> None:
+        """Leave the file that was open, and open what is at the path now: made anew if there is nothing.
+
+        Raises `StoreUnavailable` if that is not a turnlog's.
+        """
+        file = self._file
+        assert file is not None
+        if file.identity is not None:
+            moved = not file.is_at_path()
+            if moved or not file.has_log():  # what it has in its log is put into the file itself, wherever that is
+                with suppress(sqlite3.Error, DBAPIError, StoreError), self._connection() as driver:
+                    driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._engine.dispose()
+            if not moved:
+                return  # only the log was removed; `_check_tails` finds what is missing
+            file.leave()
+            self._replaced = f"{self._name} was removed, moved or replaced while it was open"
+        file.check_foreign()
+        file.path.parent.mkdir(parents=True, exist_ok=True)
+        self._engine.dispose()
+        self._open()
+
+    def _check_tails(self, driver: sqlite3.Connection) -> None:
+        """Is what this store has appended last still there? It is not after a restore, even into the same file."""
+        key = next(reversed(self._tails), None)
+        if key is None or self._replaced:
+            return
+        found = driver.execute(_TAIL, key).fetchone()
+        if not _reaches(driver, self._tails[key], found) and not _removed(driver, key[0]):
+            self._replaced = f"{self._name} no longer has what was stored in it: an older state was restored"
+
+    def _say_replaced(self) -> None:
+        """Raises `StoreReplaced`, once, if it is another database than before."""
+        if not self._replaced:
+            return
+        message, self._replaced = self._replaced, ""
+        tails, self._tails = self._tails, {}
+        with self._driver() as driver:
+            missing = {}
+            for key, tail in tails.items():
+                found = driver.execute(_TAIL, key).fetchone()
+                if not _reaches(driver, tail, found) and not _removed(driver, key[0]):
+                    missing[key] = max(1, tail.events - (found[1] if found else 0))
+        if missing:
+            message += (
+                f"; {sum(missing.values())} calls that were stored are not in it any more"
+            )
+        raise StoreReplaced(message, missing)
+
+    def _remember(self, tails: dict[tuple[str, str], Tail]) -> None:
+        for key, tail in tails.items():
+            self._tails.pop(key, None)
+            self._tails[key] = tail
+        while len(self._tails) > _REMEMBERED:
+            del self._tails[next(iter(self._tails))]
 
     # reading ---------------------------------------------------------------------------------------------------
 
@@ -158,6 +266,8 @@ class SqliteStore:
         stop, seen = stop or Flag(), None
         with self._errors(), self._driver() as driver:
             while not stop.is_set():
+                if self._file is not None and not self._file.is_at_path():
+                    raise StoreUnavailable(f"{self._name} was removed, moved or replaced while it was followed")
                 # changes with every commit of another connection, and every append of ours is one
                 version = driver.execute("PRAGMA data_version").fetchone()
                 rows = driver.execute(_FOLLOW, (position, session_id, session_id)).fetchall() if version != seen else []
@@ -175,8 +285,9 @@ class SqliteStore:
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
-        """A transaction that is not an append; no process may fork in the middle of it either."""
+        """A transaction; no process may fork in the middle of it."""
         with self._appending, self._errors():
+            self._check_file()
             yield
 
     def _scrub(self) -> None:
@@ -209,6 +320,14 @@ class SqliteStore:
 
     @contextmanager
     def _driver(self) -> Iterator[sqlite3.Connection]:
+        if self._file is not None and not self._file.is_there():
+            with self._appending:
+                self._check_file()
+        with self._connection() as driver:
+            yield driver
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
         with closing(self._engine.raw_connection()) as connection:
             driver = connection.driver_connection
             assert isinstance(driver, sqlite3.Connection)
@@ -228,11 +347,15 @@ class SqliteStore:
                 raise StoreUnavailable(
                     f"{self._name} is locked by another process; try again when it is done"
                 ) from error
-            if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
-                raise StoreUnavailable(f"{self._name}: {cause}") from error
             if code == sqlite3.SQLITE_NOTADB:
-                raise StoreError(f"{self._name} is not an SQLite database") from error
-            raise StoreError(f"{self._name}: {cause}") from error
+                raise StoreUnavailable(f"{self._name} is not an SQLite database") from error
+            if code in _OF_WHAT_IS_STORED or not code:
+                raise StoreError(f"{self._name}: {cause}") from error
+            raise StoreUnavailable(f"{self._name}: {cause}") from error
+        except (OverflowError, UnicodeError) as error:
+            raise StoreError(f"{self._name} cannot store this: {error}") from error
+        except OSError as error:
+            raise StoreUnavailable(f"{self._name}: {error.strerror or error}") from error
 
 
 _stores: weakref.WeakSet[SqliteStore] = weakref.WeakSet()
@@ -259,7 +382,14 @@ def _after_fork() -> None:
     _forking.release()
 
 
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
+def _after_fork_in_child() -> None:
+    for store in _stores:
+        if store._file is not None:
+            store._file.connections = 0  # those are the parent's
+    _after_fork()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
 
 
 def _rows(cursor: sqlite3.Cursor) -> Iterator[tuple[Any, ...]]:
@@ -288,9 +418,24 @@ def _snapshot(driver: sqlite3.Connection) -> Iterator[None]:
         driver.execute("ROLLBACK")
 
 
-def _append(driver: sqlite3.Connection, events: list[Event]) -> Sequence[int]:
+def _reaches(driver: sqlite3.Connection, tail: Tail, found: tuple[int, int, bytes] | None) -> bool:
+    """Whether the chain that was found goes at least as far as the one that was left there."""
+    if found is None or found[1] < tail.events:
+        return False
+    if found[1] == tail.events:
+        return found[2] == tail.link
+    select = "SELECT link FROM events WHERE origin_id = ? ORDER BY position LIMIT 1 OFFSET ?"
+    row = driver.execute(select, (found[0], tail.events - 1)).fetchone()
+    return row is not None and row[0] == tail.link
+
+
+def _removed(driver: sqlite3.Connection, session_id: str) -> bool:
+    """Whether retention has removed it."""
+    return driver.execute("SELECT 1 FROM removals WHERE session_id = ?", (session_id,)).fetchone() is not None
+
+
+def _append(driver: sqlite3.Connection, events: list[Event], tails: dict[tuple[str, str], Tail]) -> Sequence[int]:
     """Link and insert. Raises `sqlite3.IntegrityError` if one is there already."""
-    tails: dict[tuple[str, str], Tail] = {}
 
     def tail_of(session_id: str, origin: str) -> Tail:
         key = session_id, origin
@@ -309,7 +454,7 @@ def _append(driver: sqlite3.Connection, events: list[Event]) -> Sequence[int]:
     return range(last - len(events) + 1, last + 1)
 
 
-def _append_new(driver: sqlite3.Connection, events: list[Event]) -> Sequence[int]:
+def _append_new(driver: sqlite3.Connection, events: list[Event], tails: dict[tuple[str, str], Tail]) -> Sequence[int]:
     """Insert what is not there yet. Raises `IdentityConflict` if an identity has other content."""
     found: dict[tuple[str, str, int], int] = {}
     new: dict[tuple[str, str, int], Event] = {}
@@ -323,12 +468,31 @@ def _append_new(driver: sqlite3.Connection, events: list[Event]) -> Sequence[int
         if stored != event:
             raise IdentityConflict(conflict(stored, event))
     if new:
-        found |= zip(new, _append(driver, list(new.values())), strict=True)
+        found |= zip(new, _append(driver, list(new.values()), tails), strict=True)
     return [found[event.identity] for event in events]
 
 
-def _engine(url: URL) -> Engine:
+def _engine(url: URL, file: DatabaseFile | None) -> Engine:
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
+
+    if file is not None:
+
+        @sqlalchemy_event.listens_for(engine, "do_connect")
+        def make(*_connect: object) -> None:
+            if file.identity is None:
+                file.make()
+
+        @sqlalchemy_event.listens_for(engine, "connect")
+        def connected(driver: sqlite3.Connection, _record: object) -> None:
+            file.connected()
+            if not file.is_there():
+                file.disconnected()
+                driver.close()
+                raise StoreUnavailable(f"{file.path} is another file than a moment ago; try again")
+
+        @sqlalchemy_event.listens_for(engine, "close")
+        def closed(_driver: object, _record: object) -> None:
+            file.disconnected()
 
     @sqlalchemy_event.listens_for(engine, "connect")
     def prepare(driver: sqlite3.Connection, _record: object) -> None:
