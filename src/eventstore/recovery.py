@@ -36,6 +36,8 @@ class Recovered(msgspec.Struct):
     """Calls that could not be set aside, as what is there has reached the bound."""
     damaged: list[str] = []
     """A line for each journal file that could not be read in whole: its name, and how much of it is kept where."""
+    torn: list[str] = []
+    """A line for each call that was cut off while it was written; it had not returned, so that is no damage."""
     left: list[str] = []
     """A line for each file that was left as it is: what is no journal, or cannot be opened."""
 
@@ -45,6 +47,7 @@ class Recovered(msgspec.Struct):
 
     def lines(self) -> Iterator[str]:
         """What has to be said, one thing a line."""
+        yield from self.torn
         yield from self.damaged
         yield from self.left
         reasons: dict[tuple[str, str], int] = {}
@@ -79,7 +82,7 @@ def steps(store: Store, journal: Path, found: Recovered, *, set_aside: bool = Tr
 
     ``set_aside`` False leaves alone what was set aside before.
     """
-    for suffix in (SUFFIX, ASIDE) if set_aside else (SUFFIX,):
+    for suffix in (ASIDE, SUFFIX) if set_aside else (SUFFIX,):  # what is refused now need not be tried twice
         for path, contents in left_behind(journal, suffix, found.left):
             try:
                 if suffix == SUFFIX:
@@ -123,7 +126,10 @@ def _try_again(store: Store, path: Path, contents: Contents, found: Recovered) -
 def _keep(path: Path, contents: Contents, found: Recovered) -> None:
     if contents.torn:
         beside = keep_damaged(path, [contents.torn])
-        log.warning("%s ends in a call that was cut off while it was written; its bytes are in %s", path, beside.name)
+        found.torn.append(
+            f"{path} ends in a call that was cut off while it was written; its bytes are in {beside.name}"
+        )
+        log.warning("%s", found.torn[-1])
     if contents.damage:
         beside = keep_damaged(path, contents.damage)
         found.damaged.append(

@@ -91,6 +91,7 @@ class SqliteStore:
         """Where the chains end that this store has appended to, as it left them."""
         self._replaced = ""
         """What has become of the database, until an append says so."""
+        self._missing: dict[tuple[str, str], int] = {}
         self.ledger = Ledger(self._engine, self._guarded, self._scrub, self._alone)
         self._appending = threading.RLock()
         """Held in a transaction: no process may fork in the middle of one, see `_before_fork`."""
@@ -198,33 +199,27 @@ class SqliteStore:
         file.path.parent.mkdir(parents=True, exist_ok=True)
         self._engine.dispose()
         self._open()
+        with self._connection() as driver:
+            self._find_missing(driver)
 
     def _check_tails(self, driver: sqlite3.Connection) -> None:
         """Is what this store has appended last still there? It is not after a restore, even into the same file."""
         key = next(reversed(self._tails), None)
-        if key is None or self._replaced:
-            return
-        found = driver.execute(_TAIL, key).fetchone()
-        if not _reaches(driver, self._tails[key], found) and not _removed(driver, key[0]):
+        if key is not None and not self._replaced and _missing(driver, {key: self._tails[key]}):
             self._replaced = f"{self._name} no longer has what was stored in it: an older state was restored"
+            self._find_missing(driver)
+
+    def _find_missing(self, driver: sqlite3.Connection) -> None:
+        """What this store has appended and the database that is there now does not have."""
+        self._missing, self._tails = _missing(driver, self._tails), {}
+        if self._missing:
+            self._replaced += f"; {sum(self._missing.values())} calls that were stored are not in it any more"
 
     def _say_replaced(self) -> None:
         """Raises `StoreReplaced`, once, if it is another database than before."""
-        if not self._replaced:
-            return
-        message, self._replaced = self._replaced, ""
-        tails, self._tails = self._tails, {}
-        with self._driver() as driver:
-            missing = {}
-            for key, tail in tails.items():
-                found = driver.execute(_TAIL, key).fetchone()
-                if not _reaches(driver, tail, found) and not _removed(driver, key[0]):
-                    missing[key] = max(1, tail.events - (found[1] if found else 0))
-        if missing:
-            message += (
-                f"; {sum(missing.values())} calls that were stored are not in it any more"
-            )
-        raise StoreReplaced(message, missing)
+        if self._replaced:
+            message, self._replaced = self._replaced, ""
+            raise StoreReplaced(message, self._missing)
 
     def _remember(self, tails: dict[tuple[str, str], Tail]) -> None:
         for key, tail in tails.items():
@@ -427,6 +422,16 @@ def _reaches(driver: sqlite3.Connection, tail: Tail, found: tuple[int, int, byte
     select = "SELECT link FROM events WHERE origin_id = ? ORDER BY position LIMIT 1 OFFSET ?"
     row = driver.execute(select, (found[0], tail.events - 1)).fetchone()
     return row is not None and row[0] == tail.link
+
+
+def _missing(driver: sqlite3.Connection, tails: dict[tuple[str, str], Tail]) -> dict[tuple[str, str], int]:
+    """The chains that do not go as far any more, but for what retention has removed, and by how many events at least."""
+    missing = {}
+    for key, tail in tails.items():
+        found = driver.execute(_TAIL, key).fetchone()
+        if not _reaches(driver, tail, found) and not _removed(driver, key[0]):
+            missing[key] = max(1, tail.events - (found[1] if found else 0))
+    return missing
 
 
 def _removed(driver: sqlite3.Connection, session_id: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import IO, Annotated
 
@@ -180,6 +181,7 @@ def recover(
         raise StoreError("this database has no journal folder of its own; name one with --journal")
     if journal is not None and not journal.is_dir():
         raise StoreError(f"there is no folder {journal}")
+    logging.getLogger("turnlog").addHandler(logging.NullHandler())  # all of it is printed below
     try:
         found = recover_all(store, folder)
     finally:
