@@ -244,7 +244,7 @@ def test_a_recorder_that_is_collected_closes_itself(tmp_path: Path) -> None:
     """Break: in eventstore/recorder.py, ``_open``, finalize nothing."""
 
     def descriptors() -> int:
-        return len(os.listdir("/proc/self/fd"))
+        return len(list(Path("/proc/self/fd").iterdir()))
 
     before = descriptors()
     for n in range(5):

@@ -94,7 +94,7 @@ class DatabaseFile:
 
     def was_written(self) -> bool:
         """Whether the file itself has changed since this was last called: by a checkpoint, or by being overwritten."""
-        found = os.stat(self.path)
+        found = self.path.stat()
         before, self._written = self._written, (found.st_mtime_ns, found.st_size)
         return before is not None and before != self._written
 
@@ -117,7 +117,7 @@ class DatabaseFile:
 
     def _problem(self) -> str | None:
         try:
-            found = os.stat(self.path)
+            found = self.path.stat()
         except FileNotFoundError:
             return "a broken link" if self.path.is_symlink() else None
         except OSError as error:
@@ -140,7 +140,7 @@ class DatabaseFile:
 
 
 def _identity(path: Path) -> Identity:
-    found = os.stat(path)
+    found = path.stat()
     return Identity(found.st_dev, found.st_ino)
 
 

@@ -206,7 +206,7 @@ def keep_damaged(path: Path, damage: list[bytes]) -> Path:
     """Keep what could not be read of a journal file in a file beside it, once. Raises `OSError`."""
     beside = path.with_name(path.name + DAMAGED)
     fd = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    with open(fd, "r+b") as file:
+    with os.fdopen(fd, "r+b") as file:
         kept = file.read()
         file.write(b"".join(part for part in damage if part not in kept))
         file.flush()

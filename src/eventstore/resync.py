@@ -1,6 +1,6 @@
 """Reading journal bytes that may be damaged: every whole frame, and the ranges that hold none.
 
-A damaged frame costs itself alone: reading goes on at the next whole frame. A frame inside another's payload is no event
+A damaged frame costs itself alone: reading goes on at the next whole frame. A frame in another's payload is no event
 of its own, so a damaged frame's length is trusted where it leads exactly to a whole frame, or to the end of what was
 written. Time grows with the number of bytes, whatever they are, as the checksum of a long range is combined from those
 of prefixes (as zlib's ``crc32_combine`` does).

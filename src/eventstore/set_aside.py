@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from eventstore import frames
-from eventstore.errors import IdentityConflict, NewerDatabase, StoreError, StoreReadOnly, StoreUnavailable
+from eventstore.errors import NewerDatabase, StoreError, StoreReadOnly, StoreUnavailable
 from eventstore.event import Event
 from eventstore.journal import ASIDE, EMPTY, make_folder
 from eventstore.store import Store

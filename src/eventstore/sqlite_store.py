@@ -15,38 +15,26 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from hashlib import blake2b
-from itertools import chain, islice, starmap
+from itertools import chain, starmap
 from pathlib import Path
 from threading import Event as Flag
 from typing import Any, Self
 from urllib.parse import quote, unquote
 
-from sqlalchemy import URL, create_engine, make_url
-from sqlalchemy import event as sqlalchemy_event
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy import URL, make_url
 from sqlalchemy.exc import DBAPIError
 
 from eventstore import schema
-from eventstore.chain import Linked, Origin, Tail, extend, genesis
+from eventstore.chain import Linked, Origin, Tail
 from eventstore.database_file import DatabaseFile
-from eventstore.errors import IdentityConflict, StoreError, StoreReadOnly, StoreReplaced, StoreUnavailable
-from eventstore.event import Event, conflict, merge
+from eventstore.errors import StoreError, StoreReadOnly, StoreReplaced, StoreUnavailable
+from eventstore.event import Event, merge
 from eventstore.ledger import Ledger
+from eventstore.sqlite_engine import is_read_only, make_engine
+from eventstore.sqlite_rows import append, append_new, missing
 from eventstore.store import Followed, Session
 
 _FIELDS = ", ".join(schema.FIELDS)
-_VALUES = "(?, ?, ?, ?, ?, ?, ?, ?)"
-_INSERT = f"INSERT INTO events (origin_id, {_FIELDS}, link) VALUES {_VALUES}"
-_CHUNK = 50
-_INSERT_CHUNK = _INSERT + f", {_VALUES}" * (_CHUNK - 1)
-"""So many rows at once cost little more than half of what they cost one by one."""
-_FIND = f"""
-SELECT position, {_FIELDS} FROM events
-WHERE origin_id = (SELECT id FROM origins WHERE session_id = ? AND origin = ?) AND seq = ?
-"""
-_TAIL = "SELECT id, events, link FROM origins WHERE session_id = ? AND origin = ?"
-_BEGIN = "INSERT INTO origins (session_id, origin, events, link) VALUES (?, ?, 0, ?) RETURNING id, events, link"
-_MOVE = "UPDATE origins SET events = ?, link = ? WHERE id = ?"
 _ORIGINS = "SELECT id, origin, events, link FROM origins WHERE session_id = ? AND events > 0 ORDER BY origin"
 _READ = f"SELECT {_FIELDS} FROM events WHERE origin_id = ? ORDER BY seq"
 _CHAIN = f"SELECT {_FIELDS}, link FROM events WHERE origin_id = ? ORDER BY position"
@@ -85,8 +73,8 @@ class SqliteStore:
         self.journal = path.with_name(path.name + ".journal")
         if not database.startswith("file:"):
             url = self._make_openable(url, path)
-        self._file = None if _is_read_only(url) else DatabaseFile(path)
-        self._engine = _engine(url, self._file)
+        self._file = None if is_read_only(url) else DatabaseFile(path)
+        self._engine = make_engine(url, self._file, BUSY_SECONDS)
         self._tails: dict[tuple[str, str], Tail] = {}
         """Where the chains end that this store has appended to, as it left them."""
         self._replaced = ""
@@ -146,12 +134,12 @@ class SqliteStore:
                 try:
                     with _transaction(driver):
                         self._check_tails(driver)
-                        positions = _append(driver, batch, tails)
+                        positions = append(driver, batch, tails)
                 except sqlite3.IntegrityError:  # something of it is stored already
                     tails.clear()
                     with _transaction(driver):
                         self._check_tails(driver)
-                        positions = _append_new(driver, batch, tails)
+                        positions = append_new(driver, batch, tails)
             if self._file is not None and not self._file.committed():
                 self._reopen()
                 raise StoreUnavailable(f"{self._name} was removed, moved or replaced during an append; try again")
@@ -205,13 +193,13 @@ class SqliteStore:
     def _check_tails(self, driver: sqlite3.Connection) -> None:
         """Is what this store has appended last still there? It is not after a restore, even into the same file."""
         key = next(reversed(self._tails), None)
-        if key is not None and not self._replaced and _missing(driver, {key: self._tails[key]}):
+        if key is not None and not self._replaced and missing(driver, {key: self._tails[key]}):
             self._replaced = f"{self._name} no longer has what was stored in it: an older state was restored"
             self._find_missing(driver)
 
     def _find_missing(self, driver: sqlite3.Connection) -> None:
         """What this store has appended and the database that is there now does not have."""
-        self._missing, self._tails = _missing(driver, self._tails), {}
+        self._missing, self._tails = missing(driver, self._tails), {}
         if self._missing:
             self._replaced += f"; {sum(self._missing.values())} calls that were stored are not in it any more"
 
@@ -411,109 +399,3 @@ def _snapshot(driver: sqlite3.Connection) -> Iterator[None]:
         yield
     finally:
         driver.execute("ROLLBACK")
-
-
-def _reaches(driver: sqlite3.Connection, tail: Tail, found: tuple[int, int, bytes] | None) -> bool:
-    """Whether the chain that was found goes at least as far as the one that was left there."""
-    if found is None or found[1] < tail.events:
-        return False
-    if found[1] == tail.events:
-        return found[2] == tail.link
-    select = "SELECT link FROM events WHERE origin_id = ? ORDER BY position LIMIT 1 OFFSET ?"
-    row = driver.execute(select, (found[0], tail.events - 1)).fetchone()
-    return row is not None and row[0] == tail.link
-
-
-def _missing(driver: sqlite3.Connection, tails: dict[tuple[str, str], Tail]) -> dict[tuple[str, str], int]:
-    """The chains that do not go as far any more, but for what retention has removed, and by how many events at least."""
-    missing = {}
-    for key, tail in tails.items():
-        found = driver.execute(_TAIL, key).fetchone()
-        if not _reaches(driver, tail, found) and not _removed(driver, key[0]):
-            missing[key] = max(1, tail.events - (found[1] if found else 0))
-    return missing
-
-
-def _removed(driver: sqlite3.Connection, session_id: str) -> bool:
-    """Whether retention has removed it."""
-    return driver.execute("SELECT 1 FROM removals WHERE session_id = ?", (session_id,)).fetchone() is not None
-
-
-def _append(driver: sqlite3.Connection, events: list[Event], tails: dict[tuple[str, str], Tail]) -> Sequence[int]:
-    """Link and insert. Raises `sqlite3.IntegrityError` if one is there already."""
-
-    def tail_of(session_id: str, origin: str) -> Tail:
-        key = session_id, origin
-        if key not in tails:
-            found = driver.execute(_TAIL, key).fetchone()
-            tails[key] = Tail(*(found or driver.execute(_BEGIN, (*key, genesis(*key))).fetchone()))
-        return tails[key]
-
-    rows = extend(events, tail_of)
-    while len(some := list(islice(rows, _CHUNK))) == _CHUNK:
-        driver.execute(_INSERT_CHUNK, list(chain.from_iterable(some)))
-    driver.executemany(_INSERT, some)
-    # nobody else writes in this transaction, so AUTOINCREMENT has counted without gaps
-    last: int = driver.execute("SELECT last_insert_rowid()").fetchone()[0]
-    driver.executemany(_MOVE, [(tail.events, tail.link, tail.id) for tail in tails.values()])
-    return range(last - len(events) + 1, last + 1)
-
-
-def _append_new(driver: sqlite3.Connection, events: list[Event], tails: dict[tuple[str, str], Tail]) -> Sequence[int]:
-    """Insert what is not there yet. Raises `IdentityConflict` if an identity has other content."""
-    found: dict[tuple[str, str, int], int] = {}
-    new: dict[tuple[str, str, int], Event] = {}
-    for event in events:
-        position, *fields = driver.execute(_FIND, event.identity).fetchone() or [None]
-        if position is None:
-            stored = new.setdefault(event.identity, event)
-        else:
-            stored = Event(event.session_id, event.origin, *fields)
-            found[event.identity] = position
-        if stored != event:
-            raise IdentityConflict(conflict(stored, event))
-    if new:
-        found |= zip(new, _append(driver, list(new.values()), tails), strict=True)
-    return [found[event.identity] for event in events]
-
-
-def _engine(url: URL, file: DatabaseFile | None) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
-
-    if file is not None:
-
-        @sqlalchemy_event.listens_for(engine, "do_connect")
-        def make(*_connect: object) -> None:
-            if file.identity is None:
-                file.make()
-
-        @sqlalchemy_event.listens_for(engine, "connect")
-        def connected(driver: sqlite3.Connection, _record: object) -> None:
-            file.connected()
-            if not file.is_there():
-                file.disconnected()
-                driver.close()
-                raise StoreUnavailable(f"{file.path} is another file than a moment ago; try again")
-
-        @sqlalchemy_event.listens_for(engine, "close")
-        def closed(_driver: object, _record: object) -> None:
-            file.disconnected()
-
-    @sqlalchemy_event.listens_for(engine, "connect")
-    def prepare(driver: sqlite3.Connection, _record: object) -> None:
-        driver.isolation_level = None  # transactions begin where we say, see `begin` below
-        driver.execute("PRAGMA recursive_triggers = ON")  # else INSERT OR REPLACE slips past the delete trigger
-        if driver.execute("PRAGMA journal_mode").fetchone()[0] != "wal" and not _is_read_only(url):
-            driver.execute("PRAGMA journal_mode = WAL")
-        driver.execute("PRAGMA synchronous = FULL")  # what is acknowledged survives a power cut, not only a crash
-
-    @sqlalchemy_event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        # SQLAlchemy's transactions (the migrations) take the write lock at once: a deferred one may fail half-way
-        connection.exec_driver_sql("BEGIN" if _is_read_only(url) else "BEGIN IMMEDIATE")
-
-    return engine
-
-
-def _is_read_only(url: URL) -> bool:
-    return url.query.get("mode") == "ro"

@@ -23,7 +23,7 @@ from eventstore.backlog import Backlog, Source
 from eventstore.errors import StoreReplaced
 from eventstore.event import Event
 from eventstore.journal import tighten
-from eventstore.recovery import LIMIT_BYTES, Recovered, steps
+from eventstore.recovery import Recovered, steps
 from eventstore.set_aside import Refused, append_what_fits, set_aside
 from eventstore.store import Store
 
