@@ -254,7 +254,11 @@ class PostgresStore:
                 raise StoreReadOnly(f"{self._name} is read-only here: {line}") from error
             if isinstance(cause, psycopg.OperationalError):
                 raise StoreUnavailable(f"{self._name} cannot be reached now: {line}") from error
-            raise StoreError(f"{self._name}: {line}") from error
+            if isinstance(cause, (psycopg.DataError, psycopg.IntegrityError)):  # about what is stored
+                raise StoreError(f"{self._name}: {line}") from error
+            raise StoreUnavailable(f"{self._name}: {line}") from error
+        except (UnicodeError, OverflowError) as error:
+            raise StoreError(f"{self._name} cannot store this: {error}") from error
 
 
 class _Positions(Sequence[int]):

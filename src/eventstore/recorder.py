@@ -121,6 +121,8 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
         self._durability, self._limit_bytes = durability, journal_limit_bytes
         self._journal = Path(journal) if journal is not None else store.journal
         self._trouble = _Trouble()
+        self._refused = 0
+        """How many calls had been refused at the last flush."""
         self._closed = self._all_stored = False
         self.traces = TracesHooks()
         self._open()
@@ -219,8 +221,15 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
         )
 
     def flush(self, timeout: float = 10.0) -> bool:
-        """Wait until what was recorded before is in the store; False if ``timeout`` seconds were not enough."""
-        return self._closed or self._writer.flush(timeout)
+        """Wait until what was recorded before is in the store; False if ``timeout`` seconds were not enough.
+
+        Also if the store has refused some of it, since the last flush.
+        """
+        if self._closed:
+            return True
+        stored, refused = self._writer.flush(timeout), self._writer.refused[self._source]
+        before, self._refused = self._refused, refused
+        return stored and refused == before
 
     def close(self, timeout: float = 10.0) -> bool:
         """Flush and stop; what did not reach the store in ``timeout`` seconds stays in the journal for `recover`.

@@ -77,13 +77,15 @@ def recover_all(store: Store, journal: Path) -> Recovered:
     return found
 
 
-def steps(store: Store, journal: Path, found: Recovered, *, set_aside: bool = True) -> Iterator[None]:
+def steps(store: Store, journal: Path, found: Recovered, *, aside_before: float | None = None) -> Iterator[None]:
     """The recovery of a folder, one append at a time; what it did is added to ``found``.
 
-    ``set_aside`` False leaves alone what was set aside before.
+    ``aside_before``: of what was set aside, only what has not grown since (seconds since the epoch) is tried again.
     """
-    for suffix in (ASIDE, SUFFIX) if set_aside else (SUFFIX,):  # what is refused now need not be tried twice
+    for suffix in (ASIDE, SUFFIX):  # what is refused now need not be tried twice
         for path, contents in left_behind(journal, suffix, found.left):
+            if suffix == ASIDE and aside_before is not None and path.stat().st_mtime >= aside_before:
+                continue
             try:
                 if suffix == SUFFIX:
                     yield from _move(store, path, contents, found)

@@ -11,7 +11,7 @@ import os
 import threading
 import time
 import weakref
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -37,6 +37,8 @@ RECOVER_SECONDS = 30.0
 """How long after one look for what dead processes left comes the next."""
 CLOSING_RECOVERY_SECONDS = 1.0
 """How long a writer that closes goes on with its first look."""
+CLOCK_TICK = 0.01
+"""By how many seconds the time of a file may lie before that at which it was written."""
 ORPHAN_SECONDS = 10.0
 """How long a writer tries to store the last calls of a recorder that was never closed."""
 
@@ -49,6 +51,8 @@ class Writer:
         self.users = 0
         self.rejected = 0
         """Calls the store refused for good."""
+        self.refused: Counter[Source] = Counter()
+        """Of each recorder, those calls."""
         self.set_aside = 0
         """Of those, and of the calls of dead processes, the ones that are kept in the journal folder."""
         self.replaced = 0
@@ -70,7 +74,7 @@ class Writer:
         self._recovery: Iterator[None] | None = None
         self._recovered = Recovered()
         self._recover_at = 0.0
-        self._first_look = True
+        self._first_look, self._began = True, time.time() - CLOCK_TICK
         self._closing = threading.Event()
         self._hurry = threading.Event()
         self._deadline = float("inf")
@@ -158,7 +162,9 @@ class Writer:
                 self.backlog.complain(f"what is set aside in {self._journal} is at its bound; calls are dropped")
         for part in refused:
             self.rejected += len(part.events)
-            self.backlog.lost.update((event.session_id, event.origin) for event in part.events)
+            sources = Counter((event.session_id, event.origin) for event in part.events)
+            self.refused.update(sources)
+            self.backlog.lost.update(sources)
             self.backlog.complain(str(part.error))
         self.set_aside += kept
 
@@ -173,7 +179,9 @@ class Writer:
         if self._journal is None or (self._recovery is None and time.monotonic() < self._recover_at):
             return False
         if self._recovery is None:
-            self._recovery = steps(self.store, self._journal, self._recovered, set_aside=self._first_look)
+            self._recovery = steps(
+                self.store, self._journal, self._recovered, aside_before=self._began if self._first_look else 0.0
+            )
         try:
             next(self._recovery)
         except StopIteration:
