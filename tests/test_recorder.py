@@ -238,7 +238,7 @@ def test_what_waits_for_nobody_is_folded_in_the_background(store: Store, monkeyp
         for _ in range(100):
             recorder.on_user_speech_start()
             recorder.flush()
-        assert len(recorder._live._inbox) < 100
+        assert len(recorder._live.inbox) < 100
 
 
 # trouble ------------------------------------------------------------------------------------------------------------

@@ -120,6 +120,7 @@ def test_a_file_one_may_not_write_can_be_read(tmp_path: Path) -> None:
     store = open_store(tmp_path / "calls.db")
     store.append([event(0)])
     store.close()
+    (tmp_path / "calls.db").chmod(0o644)  # its owner lets others read it
     script = (
         "import os, sys\n"
         "from eventstore import open_store\n"

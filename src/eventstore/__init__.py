@@ -3,9 +3,9 @@
 from eventstore.errors import TurnlogError
 from eventstore.event import Event, canonical
 from eventstore.recorder import Clock, Recorder
+from eventstore.recovery import recover
 from eventstore.store import Session, Store, open_store
 from eventstore.vocabulary import HOOKS, Hook
-from eventstore.writer import recover
 
 __all__ = [
     "HOOKS",

@@ -6,17 +6,18 @@ import contextlib
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
+from queue import Empty, SimpleQueue
 
 import msgspec
 
 from eventstore import frames
 from eventstore.arguments import Args, encode_args
 from eventstore.event import Event
-from eventstore.journal import OVERHEAD, Segment
+from eventstore.journal import OVERHEAD, Segment, events_in
 from eventstore.vocabulary import HOOKS
 
 log = logging.getLogger("turnlog")
@@ -26,6 +27,9 @@ BATCH_EVENTS = 2_000
 """How much the writer takes at once, from a segment and from memory."""
 EVENT_BYTES = 512
 """What an event in memory is reckoned as, against the bound."""
+Source = tuple[str, str]
+"""The session and the origin of a recorder."""
+RESERVE_BYTES = 1 << 16
 RETRY_SECONDS = 1.0
 """How long a full disk is left alone before the next try to make a segment."""
 
@@ -33,7 +37,7 @@ RETRY_SECONDS = 1.0
 class Pending(msgspec.Struct, gc=False):
     """A call that only memory holds, not yet an event. ``args`` is None, or still to be encoded, or encoded."""
 
-    source: tuple[str, str]
+    source: Source
     hook: str
     seq: int
     perf_ns: int
@@ -47,8 +51,31 @@ class Pending(msgspec.Struct, gc=False):
         )
 
 
-def _event(call: Pending | Event) -> Event:
+def as_event(call: Pending | Event | bytes) -> Event:
+    """Of a frame, too."""
+    if isinstance(call, bytes):
+        return frames.event(frames.body(call))
     return call if isinstance(call, Event) else call.event()
+
+
+def _source(call: Pending | Event) -> Source:
+    return (call.session_id, call.origin) if isinstance(call, Event) else call.source
+
+
+class Wake:
+    """What the writer sleeps on. `set` may be called anywhere, also by a finalizer in the middle of `wait`."""
+
+    def __init__(self) -> None:
+        self._calls: SimpleQueue[None] = SimpleQueue()
+
+    def set(self) -> None:
+        self._calls.put(None)
+
+    def wait(self, seconds: float | None = None) -> None:
+        with contextlib.suppress(Empty):
+            self._calls.get(timeout=seconds)
+        while not self._calls.empty():
+            self._calls.get()
 
 
 def _no_segment(_frame: bytes) -> int:
@@ -71,7 +98,7 @@ class Backlog:
         self.folder = folder
         self.lock = threading.RLock()
         self.progress = threading.Condition(self.lock)
-        self.wake = threading.Event()
+        self.wake = Wake()
         self.idle = True
         """The writer sleeps; whoever adds next has to wake it."""
         self.write: Callable[[bytes], int] = _no_segment
@@ -80,10 +107,14 @@ class Backlog:
         self.memory: deque[Pending | Event] = deque(maxlen=self.limit_events)
         """Full, it drops the oldest by itself; `_count_gap` finds out."""
         self._overflowed = False
-        self._next_seq: dict[tuple[str, str], int] = {}
+        self._next_seq: dict[Source, int] = {}
         self.closed = False
         self.dropped = 0
         """Calls that are lost: at the bound, or after `close`."""
+        self.lost: Counter[Source] = Counter()
+        """Of each recorder, the calls that did not reach the store and never will by themselves."""
+        self.damaged = 0
+        """Places in the journal's files that could not be read back."""
         self.unjournaled = 0
         """Calls that only memory held, as there was no room for the journal."""
         self.last_error: str | None = None
@@ -91,6 +122,9 @@ class Backlog:
         self._segments: deque[Segment] = deque()
         self._active: Segment | None = None
         self._spare: Segment | None = None
+        self._reserve: Segment | None = None
+        """A small segment for the calls of a signal handler that comes in while a segment is made."""
+        self._making = False
         self._in_flight: list[Event] = []
         """Events from memory that the writer has taken."""
         self._memory_out = 0
@@ -107,24 +141,28 @@ class Backlog:
     # adding ----------------------------------------------------------------------------------------------------
 
     def add_slowly(self, frame: bytes) -> None:
-        """Add when the active segment has no room, or there is none."""
+        """Add when the active segment has no room, or there is none.
+
+        A signal handler may come in between any two steps, and do the same.
+        """
         with self.lock:
-            try:
-                self.write(frame)  # another thread may have made room
-                return
-            except ValueError:
-                if self.closed:
-                    self.drop_after_close()
+            while True:
+                try:
+                    self.write(frame)  # another call may have made room
                     return
-            try:
-                self._activate(self._next_segment(OVERHEAD + len(frame)))
-                self.write(frame)
-            except OSError as error:
-                self.unjournaled += 1
-                self.complain(f"journal in {self.folder}: {error.strerror or error}; calls are kept in memory")
-                if len(self.memory) == self.limit_events:
-                    self._drop(1)
-                self.memory.append(frames.event(frames.body(frame)))
+                except ValueError:
+                    if self.closed:
+                        self.drop_after_close(frames.source(frames.body(frame)))
+                        return
+                try:
+                    self._activate(self._next_segment(OVERHEAD + len(frame)))
+                except OSError as error:
+                    self.unjournaled += 1
+                    self.complain(f"journal in {self.folder}: {error.strerror or error}; calls are kept in memory")
+                    if len(self.memory) == self.limit_events:
+                        self._drop(1, self.memory[0])
+                    self.memory.append(frames.event(frames.body(frame)))
+                    return
 
     def sync(self) -> None:
         """What was added is on the disk."""
@@ -132,12 +170,14 @@ class Backlog:
             if self._active is not None:
                 self._active.sync()
 
-    def drop_after_close(self) -> None:
+    def drop_after_close(self, source: Source) -> None:
         self.dropped += 1
+        self.lost[source] += 1
         self.complain("a hook was called after the recorder was closed; such calls are not kept")
 
-    def _drop(self, calls: int) -> None:
+    def _drop(self, calls: int, of: Pending | Event) -> None:
         self.dropped += calls
+        self.lost[_source(of)] += calls
         self.complain(f"the backlog in memory is at its bound of {self.limit_events} calls; the oldest are dropped")
 
     def _count_gap(self, call: Pending) -> None:
@@ -147,9 +187,10 @@ class Backlog:
         """
         expected = self._next_seq.get(call.source, 0)
         if self._overflowed and call.seq > expected:
-            self._drop(call.seq - expected)
+            self._drop(call.seq - expected, call)
         elif self._overflowed and call.seq < expected:
             self.dropped -= 1
+            self.lost[call.source] -= 1
         self._next_seq[call.source] = max(expected, call.seq + 1)
 
     def _next_segment(self, size: int) -> Segment:
@@ -159,37 +200,58 @@ class Backlog:
             return segment
         if segment is not None:
             segment.close(remove=True)
-        now = time.monotonic()
-        if now < self._retry_at:
+        if self._making:
+            segment, self._reserve = self._reserve, None
+            if segment is not None and size <= segment.size:
+                return segment
+        if time.monotonic() < self._retry_at:
             raise OSError(*self._refusal)
-        self._retry_at = now + RETRY_SECONDS
+        making, self._making = self._making, True
         try:
-            segment = Segment(self.folder, max(self._segment_bytes, size), durable=self._sync)
+            return Segment(self.folder, max(self._segment_bytes, size), durable=self._sync)
         except OSError as error:
             self._refusal = error.errno, error.strerror or str(error)
+            self._retry_at = time.monotonic() + RETRY_SECONDS
             raise
-        self._retry_at = 0.0
-        return segment
+        finally:
+            self._making = making
 
     def _activate(self, segment: Segment) -> None:
-        if self._active is not None:
-            self._active.seal()
-            if self._sync:
-                self._active.sync()
         self._segments.append(segment)
         self._active = segment
         self.write = segment.write
+        for other in list(self._segments):
+            if other is not self._active and other.end < other.size:
+                other.seal()
+                if self._sync:
+                    other.sync()
         while len(self._segments) > 1 and sum(s.size for s in self._segments) > self._limit_bytes:
             self._drop_oldest_segment()
 
     def _drop_oldest_segment(self) -> None:
         segment = self._segments.popleft()
-        lost = len(segment.take(segment.size))  # what the writer has taken already is safe with it
+        lost = Counter((event.session_id, event.origin) for event in self._rest(segment))
         segment.acknowledged = segment.size
         segment.close(remove=True)
         if lost:
-            self.dropped += lost
-            self.complain(f"the journal is at its bound of {self._limit_bytes} bytes: dropped the {lost} oldest calls")
+            calls = lost.total()
+            self.dropped += calls
+            self.lost.update(lost)
+            self.complain(f"the journal is at its bound of {self._limit_bytes} bytes: dropped the {calls} oldest calls")
+
+    def _rest(self, segment: Segment) -> Iterator[Event]:
+        """What the writer has not taken of it: what it has is safe with it."""
+        while events := self._take(segment, segment.size):
+            yield from events
+
+    def _take(self, segment: Segment, up_to_bytes: int) -> list[Event]:
+        before = segment.damaged
+        try:
+            return segment.take(up_to_bytes)
+        finally:
+            if segment.damaged > before:
+                self.damaged += segment.damaged - before
+                self.complain(f"{segment.path} is damaged; what cannot be read of it is kept beside it")
 
     def complain(self, message: str) -> None:
         """Say it in the log, once, and keep it for `Recorder.health`."""
@@ -209,13 +271,13 @@ class Backlog:
                 call = self.memory.popleft()
                 if isinstance(call, Pending):
                     self._count_gap(call)
-                self._in_flight.append(_event(call))
+                self._in_flight.append(as_event(call))
             if not self.memory:
                 self._overflowed = False
             if self._in_flight:
                 return list(self._in_flight)
             for segment in self._segments:
-                found = segment.take(BATCH_BYTES) if segment.taken < segment.end else []
+                found = self._take(segment, BATCH_BYTES) if segment.taken < segment.end else []
                 if found:
                     return found
             return []
@@ -234,16 +296,29 @@ class Backlog:
             self.progress.notify_all()
 
     def prepare_spare(self) -> None:
-        """Make the next segment ahead of time, so that no hook call has to."""
-        if self.folder is None or self._spare is not None:
+        """Make the next segments ahead of time, so that no hook call has to."""
+        if self.folder is None:
             return
         try:
-            made = Segment(self.folder, self._segment_bytes, durable=self._sync)
+            if self._spare is None:
+                self._keep_spare(Segment(self.folder, self._segment_bytes, durable=self._sync))
+            if self._reserve is None:
+                size = min(RESERVE_BYTES, self._segment_bytes)
+                self._keep_reserve(Segment(self.folder, size, durable=self._sync))
         except OSError:
             return  # `add_slowly` will meet the same error, and say so
+
+    def _keep_spare(self, made: Segment) -> None:
         with self.lock:
             if self._spare is None and not self.closed:
                 self._spare = made
+                return
+        made.close(remove=True)
+
+    def _keep_reserve(self, made: Segment) -> None:
+        with self.lock:
+            if self._reserve is None and not self.closed:
+                self._reserve = made
                 return
         made.close(remove=True)
 
@@ -261,13 +336,14 @@ class Backlog:
     def waiting(self) -> list[Event]:
         """Everything that the store has not acknowledged, taken or not."""
         with self.lock:
-            journaled = [event for segment in self._segments for event in segment.unacknowledged()]
-            return journaled + self._in_flight + list(map(_event, list(self.memory)))
+            journaled = [segment.waiting() for segment in self._segments]
+            in_memory = self._in_flight + list(map(as_event, list(self.memory)))
+        return [event for data in journaled for event in events_in(data)] + in_memory  # decoded under no lock
 
     def oldest_perf_ns(self) -> int | None:
         """When the oldest call that the store has not acknowledged was made; None if there is none."""
         with self.lock:
-            found = [segment.oldest_perf_ns() for segment in islice(self._segments, 1)]
+            found = [segment.oldest_perf_ns() for segment in self._segments]
             found += [call.perf_ns for call in (*self._in_flight[:1], *islice(self.memory, 1))]
             return min((perf_ns for perf_ns in found if perf_ns is not None), default=None)
 
@@ -287,10 +363,11 @@ class Backlog:
         with self.lock:
             self.closed = True
             self.dropped += len(self._in_flight) + len(self.memory)
+            self.lost.update(map(_source, (*self._in_flight, *self.memory)))
             for segment in self._segments:
                 segment.close(remove=segment.acknowledged == segment.end)
-            if self._spare is not None:
-                self._spare.close(remove=True)
+            for segment in self._prepared():
+                segment.close(remove=True)
             self._forget()
 
     def abandon(self) -> None:
@@ -298,11 +375,14 @@ class Backlog:
         self.lock = threading.RLock()
         self.progress = threading.Condition(self.lock)
         self.closed = True
-        for segment in [*self._segments, *([self._spare] if self._spare is not None else [])]:
+        for segment in [*self._segments, *self._prepared()]:
             segment.close(remove=False)
         self._forget()
 
+    def _prepared(self) -> list[Segment]:
+        return [segment for segment in (self._spare, self._reserve) if segment is not None]
+
     def _forget(self) -> None:
         self._segments.clear()
-        self._active = self._spare = None
+        self._active = self._spare = self._reserve = None
         self.write = _no_segment

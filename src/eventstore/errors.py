@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class TurnlogError(Exception):
     """Base of every error this project raises on purpose."""
@@ -28,11 +30,30 @@ class JournalError(TurnlogError):
 
 
 class StoreError(TurnlogError):
-    """The event store refused."""
+    """The event store refused.
+
+    Of its kinds, those that are about the database as a whole (`StoreUnavailable`, `StoreReadOnly`, `NewerDatabase`)
+    may pass. Any other, raised by an append, is about what was appended, for good.
+    """
+
+    of_session = False
+    """Whether it is the event's whole session that is refused."""
 
 
 class StoreUnavailable(StoreError):
     """The database cannot take the transaction now (locked, full, gone); trying again later may help."""
+
+
+class StoreReplaced(StoreUnavailable):
+    """The database is no longer the one that was written to before; append again, to the one that is there now.
+
+    What was stored before may be missing from it.
+    """
+
+    def __init__(self, message: str, missing: Mapping[tuple[str, str], int]) -> None:
+        """``missing``: how many stored events of which session and origin are not there any more."""
+        super().__init__(message)
+        self.missing = missing
 
 
 class StoreReadOnly(StoreError):

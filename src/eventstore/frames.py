@@ -2,7 +2,7 @@
 
 A body is the names (session, origin, hook, version), then ``seq, perf_ns, wall_ns``, then the payload, or nothing for a
 call without arguments. It is complete in itself, so journal files can be cut, dropped and recovered one by one. A frame
-is a body with its length and checksum in front; a file of frames ends at the first one that is not whole.
+is a body with its length and checksum in front. What is read of damaged bytes is in `eventstore.resync`.
 """
 
 from __future__ import annotations
@@ -17,24 +17,39 @@ from eventstore.vocabulary import HOOKS
 FRAME = struct.Struct("<II")
 """Length of the body, CRC-32 of the body."""
 STAMP = struct.Struct("<qqq")
-_NAMES = struct.Struct("<HHHH")
+NAMES = struct.Struct("<HHHH")
+"""Lengths of the session's, the origin's and the hook's name, and the hook's version."""
+MIN_BODY = NAMES.size + STAMP.size
 MAX_NAME_BYTES = 65_535
 
 
 def head(session_id: str, origin: str, hook: str) -> bytes:
     """How every body of one hook by one recorder begins, up to the stamp."""
     names = [name.encode() for name in (session_id, origin, hook)]
-    return _NAMES.pack(*map(len, names), HOOKS[hook].version) + b"".join(names)
+    return NAMES.pack(*map(len, names), HOOKS[hook].version) + b"".join(names)
 
 
 def event(body: bytes) -> Event:
-    session_bytes, origin_bytes, hook_bytes, version = _NAMES.unpack_from(body)
-    at = _NAMES.size
+    session_bytes, origin_bytes, hook_bytes, version = NAMES.unpack_from(body)
+    at = NAMES.size
     session_id = body[at : (at := at + session_bytes)].decode()
     origin = body[at : (at := at + origin_bytes)].decode()
     hook = body[at : (at := at + hook_bytes)].decode()
     seq, perf_ns, wall_ns = STAMP.unpack_from(body, at)
     return Event(session_id, origin, seq, hook, version, perf_ns, wall_ns, body[at + STAMP.size :].decode() or "{}")
+
+
+def source(body: bytes) -> tuple[str, str]:
+    """The session and the origin of a body."""
+    found = event(body)
+    return found.session_id, found.origin
+
+
+def encode(of: Event) -> bytes:
+    """The frame of an event."""
+    names = [name.encode() for name in (of.session_id, of.origin, of.hook)]
+    stamp = STAMP.pack(of.seq, of.perf_ns, of.wall_ns)
+    return frame(NAMES.pack(*map(len, names), of.version) + b"".join(names) + stamp + of.payload.encode())
 
 
 def frame(body: bytes) -> bytes:
@@ -53,7 +68,7 @@ def bodies(data: bytes) -> Iterator[bytes]:
         size, checksum = FRAME.unpack_from(data, at)
         at += FRAME.size
         found = data[at : at + size]
-        if size < _NAMES.size + STAMP.size or len(found) < size or zlib.crc32(found) != checksum:
+        if size < MIN_BODY or len(found) < size or zlib.crc32(found) != checksum:
             return
         yield found
         at += size

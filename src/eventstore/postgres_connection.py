@@ -111,6 +111,8 @@ def translated(name: str) -> Iterator[None]:
         yield
     except PoolTimeout as error:
         raise StoreUnavailable(f"{name} is not available now: all connections of this process are in use") from error
+    except (UnicodeError, OverflowError) as error:
+        raise StoreError(f"{name} cannot store this: {error}") from error
     except (psycopg.Error, DBAPIError) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
         line = str(cause).strip().partition("\n")[0]
@@ -118,7 +120,7 @@ def translated(name: str) -> Iterator[None]:
             raise StoreReadOnly(f"{name} is read-only here: {line}") from error
         if isinstance(cause, _OTHER_SCHEMA):
             raise StoreUnavailable(f"{name} has not the schema {schema.HEAD}: {line}; run turnlog init") from error
-        limit = (getattr(cause, "sqlstate", None) or "").startswith("54")  # as of an id too long for an index
-        if isinstance(cause, (psycopg.OperationalError, psycopg.InternalError)) and not limit:
-            raise StoreUnavailable(f"{name} is not available now: {line}") from error
-        raise StoreError(f"{name}: {line}") from error
+        # data that does not fit, a constraint, a limit (an id too long for an index): about what was given
+        if (getattr(cause, "sqlstate", None) or "")[:2] in ("22", "23", "54") or isinstance(cause, psycopg.DataError):
+            raise StoreError(f"{name}: {line}") from error
+        raise StoreUnavailable(f"{name} is not available now: {line}") from error

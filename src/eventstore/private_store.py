@@ -39,9 +39,13 @@ _CIPHERS = 1000
 class NotSealable(StoreError):
     """There is content to store, and no key to seal it with."""
 
+    of_session = True
+
 
 class WrongMasterKey(StoreError):
     """The master key is not the one that a session was recorded under."""
+
+    of_session = True
 
 
 class MasterKey:

@@ -21,17 +21,18 @@ from zlib import crc32
 
 from eventstore import frames
 from eventstore.arguments import UNCHANGING, Args, as_text, encode_args
-from eventstore.backlog import Backlog, Pending
+from eventstore.backlog import Backlog, Pending, Source
 from eventstore.collector_hooks import CollectorHooks
 from eventstore.happened import Happened
 from eventstore.later_hooks import LaterHooks
 from eventstore.own_hooks import OwnHooks
 from eventstore.recording import Record
+from eventstore.recovery import LIMIT_BYTES
 from eventstore.redaction import Redact, redacting
 from eventstore.store import Store
 from eventstore.traces_hooks import TracesHooks
 from eventstore.vocabulary import HOOKS
-from eventstore.writer import LIMIT_BYTES, Durability, Writer, hold, release
+from eventstore.writer import Durability, Writer, abandon, hold, release
 
 
 class Clock(NamedTuple):
@@ -56,7 +57,11 @@ def event_loop(seconds: float, call: Callable[[], None]) -> Timer:
 
 
 class Health(NamedTuple):
-    """How recording goes; all counts are of the writer that this recorder shares."""
+    """How recording goes.
+
+    All counts but ``failed`` and ``lost`` are of the writer, which the recorders of one process, store, journal and
+    durability share.
+    """
 
     lag_seconds: float
     """How long the oldest call that is not in the store yet has waited, on the recorder's clock; 0 if none has."""
@@ -67,12 +72,22 @@ class Health(NamedTuple):
     unjournaled: int
     """Calls that only memory held, as the disk had no room for the journal."""
     rejected: int
-    """Calls the store refused, as their identity was taken by other content."""
+    """Calls the store refused for good: their identity was taken, their session is under another master key, …"""
     failed: int
     """Calls in which the recorder itself failed; they are lost, and the host went on."""
     last_error: str | None
     unredacted: int = 0
     """Calls that ``redact`` failed on; they are recorded with all their arguments ``[redacted]``."""
+    set_aside: int = 0
+    """Calls the store refused for good that the journal folder keeps, for `recover` to try again; those of dead
+    processes included."""
+    damaged: int = 0
+    """Places in the journal that could not be read back; their bytes are kept beside it."""
+    replaced: int = 0
+    """How often the database was found to be another than the one that was written to before."""
+    lost: int = 0
+    """This recorder's own calls that are not in the store and will not get there by themselves: dropped, refused, or
+    stored in a database that is there no more. With ``failed``, what makes `Recorder.close` say False."""
 
 
 class Recorder(CollectorHooks, LaterHooks, OwnHooks):
@@ -111,7 +126,9 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
         self._durability, self._limit_bytes = durability, journal_limit_bytes
         self._journal = Path(journal) if journal is not None else store.journal
         self._redact = redact
-        self._failed = self._unredacted = 0
+        self._trouble = _Trouble()
+        self._refused = 0
+        """How many calls had been refused at the last flush."""
         self._closed = self._all_stored = False
         self.traces = TracesHooks()
         self._open()
@@ -119,10 +136,29 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
 
     def _open(self) -> None:
         self._writer: Writer = hold(self.store, self._journal, self._durability, self._limit_bytes)
-        args = self._writer.backlog, self.session_id, self.origin, self._clock, self._fail
-        in_memory = self._writer.backlog.folder is None
+        self._trouble.backlog = self._writer.backlog
+        self._next_seq = count().__next__
+        self._collected = weakref.finalize(self, abandon, self._writer, self._source)
+        self._collected.atexit = False  # the writers are closed then
+        self._use(self._records())
+
+    @property
+    def _source(self) -> Source:
+        return self.session_id, self.origin
+
+    def _records(self, tap: Tap | None = None) -> Record:
+        """How a call is recorded. ``tap`` gets what is recorded as well, undecoded."""
+        backlog = self._writer.backlog
+        args = backlog, self._source, self._clock, self._next_seq, self._trouble.fail, tap
+        in_memory = backlog.folder is None
         record = _remembering(*args) if in_memory else _journaling(*args, sync=self._durability == "disk")
-        self._use(record if self._redact is None else redacting(record, self._redact, self._fail_to_redact))
+        return record if self._redact is None else redacting(record, self._redact, self._trouble.fail_to_redact)
+
+    def _listen(self, tap: Tap, settle: Callable[[], None]) -> None:
+        """From now on let ``tap`` get every call, while there are any; the writer calls ``settle`` now and then."""
+        if not self._closed:
+            self._writer.settlers[self._source] = settle
+            self._use(self._records(tap))
 
     def _use(self, record: Record) -> None:
         self._record = self.traces._record = record
@@ -162,7 +198,7 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
         super().schedule_turn_complete(timeout)
         try:
             self._timer.cancel()
-            self._timer = self._schedule(timeout, self._timer_fired)
+            self._timer = self._schedule(timeout, _weakly(self._timer_fired))
         except RuntimeError:
             self.complete_turn()
         except Exception as error:  # noqa: BLE001 - a guest's timeout or scheduler; the host goes on
@@ -184,27 +220,41 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
             backlog.dropped,
             backlog.unjournaled,
             self._writer.rejected,
-            self._failed,
+            self._trouble.failed,
             backlog.last_error,
-            self._unredacted,
+            self._trouble.unredacted,
+            self._writer.set_aside,
+            backlog.damaged,
+            self._writer.replaced,
+            backlog.lost[self._source],
         )
 
     def flush(self, timeout: float = 10.0) -> bool:
-        """Wait until what was recorded before is in the store; False if ``timeout`` seconds were not enough."""
-        return self._closed or self._writer.flush(timeout)
+        """Wait until what was recorded before is in the store; False if ``timeout`` seconds were not enough.
+
+        Also if the store has refused some of it, since the last flush.
+        """
+        if self._closed:
+            return True
+        stored, refused = self._writer.flush(timeout), self._writer.refused[self._source]
+        before, self._refused = self._refused, refused
+        return stored and refused == before
 
     def close(self, timeout: float = 10.0) -> bool:
         """Flush and stop; what did not reach the store in ``timeout`` seconds stays in the journal for `recover`.
 
-        True if all is in the store; asked again, it says the same. Calls made after it are counted as dropped.
+        True only if every call since the recorder began is in the store: none was dropped, refused or failed. Called
+        again, it says the same. Calls made after it are counted as dropped.
         """
         if self._closed:
             return self._all_stored
         self._closed = True
+        self._collected.detach()
         self._use(self._too_late)
         with contextlib.suppress(Exception):  # a guest's timer
             self._timer.cancel()
-        self._all_stored = release(self._writer, self.session_id, self.origin, timeout)
+        stored = release(self._writer, self._source, timeout)
+        self._all_stored = stored and not self._writer.backlog.lost[self._source] and not self._trouble.failed
         return self._all_stored
 
     def __enter__(self) -> Self:
@@ -216,17 +266,10 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
         self.close()
 
     def _fail(self, error: BaseException) -> None:
-        self._failed += 1
-        self._writer.backlog.complain(f"a hook call could not be recorded: {type(error).__name__}: {as_text(error)}")
-
-    def _fail_to_redact(self, error: BaseException) -> None:
-        self._unredacted += 1
-        self._writer.backlog.complain(
-            f"redact failed, so a call is recorded without its arguments: {type(error).__name__}"
-        )
+        self._trouble.fail(error)
 
     def _too_late(self, _hook: str, _args: object = None, _adapt: object = None) -> None:
-        self._writer.backlog.drop_after_close()
+        self._writer.backlog.drop_after_close(self._source)
 
     def _reopen_in_child(self) -> None:
         """After a fork: a new process is a new origin, with a journal of its own; made when it first records."""
@@ -234,6 +277,7 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
         def first(hook: str, args: Args | None = None, adapt: Callable[[Args], Args] | None = None) -> None:
             try:
                 self.origin = uuid.uuid4().hex[:12]
+                self._collected.detach()  # the writer is the parent's
                 self._open()
             except Exception as error:  # noqa: BLE001 - the host goes on
                 self._fail(error)
@@ -244,16 +288,54 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
             self._use(first)
 
 
+class _Trouble:
+    """Counts the calls in which a recorder itself failed; not the recorder, as what records must not hold that."""
+
+    def __init__(self) -> None:
+        self.failed = self.unredacted = 0
+        self.backlog: Backlog
+
+    def fail(self, error: BaseException) -> None:
+        self.failed += 1
+        self.backlog.complain(f"a hook call could not be recorded: {type(error).__name__}: {as_text(error)}")
+
+    def fail_to_redact(self, error: BaseException) -> None:
+        self.unredacted += 1
+        kind = type(error).__name__
+        self.backlog.complain(f"redact failed, so a call is recorded without its arguments: {kind}")
+
+
+def _weakly(method: Callable[[], None]) -> Callable[[], None]:
+    """The method, of an object that may be collected before it is called."""
+    reference = weakref.WeakMethod(method)
+
+    def call() -> None:
+        if (found := reference()) is not None:
+            found()
+
+    return call
+
+
+Tap = Callable[[bytes | Pending], object]
+
+
 def _journaling(
-    backlog: Backlog, session_id: str, origin: str, clock: Clock, fail: Callable[[BaseException], None], *, sync: bool
+    backlog: Backlog,
+    source: Source,
+    clock: Clock,
+    next_seq: Callable[[], int],
+    fail: Callable[[BaseException], None],
+    tap: Tap | None,
+    *,
+    sync: bool,
 ) -> Record:
     """The hot path: one closure per recorder, as local names are what Python reads fastest."""
     heads = {}
     for hook in HOOKS:
-        head = frames.head(session_id, origin, hook)
+        head = frames.head(*source, hook)
         heads[hook] = head, crc32(head), len(head)
     perf_ns, wall_ns = clock
-    next_seq, stamp, measure, encode = count().__next__, frames.STAMP.pack, frames.FRAME.pack, encode_args
+    stamp, measure, encode = frames.STAMP.pack, frames.FRAME.pack, encode_args
 
     def record(hook: str, args: Args | None = None, adapt: Callable[[Args], Args] | None = None) -> None:
         try:
@@ -266,6 +348,8 @@ def _journaling(
                 backlog.write(frame)
             except ValueError:
                 backlog.add_slowly(frame)
+            if tap is not None:
+                tap(frame)
             if sync:
                 backlog.sync()
             if backlog.idle:
@@ -278,17 +362,21 @@ def _journaling(
 
 
 def _remembering(
-    backlog: Backlog, session_id: str, origin: str, clock: Clock, fail: Callable[[BaseException], None]
+    backlog: Backlog,
+    source: Source,
+    clock: Clock,
+    next_seq: Callable[[], int],
+    fail: Callable[[BaseException], None],
+    tap: Tap | None,
 ) -> Record:
     """The hot path with durability ``memory``: arguments that cannot change any more are encoded by the writer."""
-    source = session_id, origin
     perf_ns, wall_ns = clock
-    next_seq, append, unchanging = count().__next__, backlog.memory.append, UNCHANGING
+    add, unchanging = backlog.memory.append, UNCHANGING
 
     def record(hook: str, args: Args | None = None, adapt: Callable[[Args], Args] | None = None) -> None:
         try:
             if args is None:
-                append(Pending(source, hook, next_seq(), perf_ns(), wall_ns()))
+                call = Pending(source, hook, next_seq(), perf_ns(), wall_ns())
             else:
                 seq, perf, wall = next_seq(), perf_ns(), wall_ns()
                 data: Args | bytes = args
@@ -299,7 +387,10 @@ def _remembering(
                         if type(value) not in unchanging:
                             data = encode_args(args)
                             break
-                append(Pending(source, hook, seq, perf, wall, data))
+                call = Pending(source, hook, seq, perf, wall, data)
+            add(call)
+            if tap is not None:
+                tap(call)
             if backlog.idle:
                 backlog.idle = False
                 backlog.wake.set()

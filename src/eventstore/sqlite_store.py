@@ -12,40 +12,29 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from hashlib import blake2b
-from itertools import chain, islice, starmap
+from itertools import chain, starmap
 from pathlib import Path
 from threading import Event as Flag
 from typing import Any, Self
 from urllib.parse import quote, unquote
 
-from sqlalchemy import URL, create_engine, make_url
-from sqlalchemy import event as sqlalchemy_event
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy import URL, make_url
 from sqlalchemy.exc import DBAPIError
 
 from eventstore import schema
-from eventstore.chain import Linked, Origin, Tail, extend, genesis
-from eventstore.errors import IdentityConflict, StoreError, StoreReadOnly, StoreUnavailable
-from eventstore.event import Event, conflict, merge
+from eventstore.chain import Linked, Origin, Tail
+from eventstore.database_file import DatabaseFile
+from eventstore.errors import StoreError, StoreReadOnly, StoreReplaced, StoreUnavailable
+from eventstore.event import Event, merge
 from eventstore.ledger import Ledger
+from eventstore.sqlite_engine import is_read_only, make_engine
+from eventstore.sqlite_rows import append, append_new, missing
 from eventstore.store import Followed, Session
 
 _FIELDS = ", ".join(schema.FIELDS)
-_VALUES = "(?, ?, ?, ?, ?, ?, ?, ?)"
-_INSERT = f"INSERT INTO events (origin_id, {_FIELDS}, link) VALUES {_VALUES}"
-_CHUNK = 50
-_INSERT_CHUNK = _INSERT + f", {_VALUES}" * (_CHUNK - 1)
-"""So many rows at once cost little more than half of what they cost one by one."""
-_FIND = f"""
-SELECT position, {_FIELDS} FROM events
-WHERE origin_id = (SELECT id FROM origins WHERE session_id = ? AND origin = ?) AND seq = ?
-"""
-_TAIL = "SELECT id, events, link FROM origins WHERE session_id = ? AND origin = ?"
-_BEGIN = "INSERT INTO origins (session_id, origin, events, link) VALUES (?, ?, 0, ?) RETURNING id, events, link"
-_MOVE = "UPDATE origins SET events = ?, link = ? WHERE id = ?"
 _ORIGINS = "SELECT id, origin, events, link FROM origins WHERE session_id = ? AND events > 0 ORDER BY origin"
 _READ = f"SELECT {_FIELDS} FROM events WHERE origin_id = ? ORDER BY seq"
 _CHAIN = f"SELECT {_FIELDS}, link FROM events WHERE origin_id = ? ORDER BY position"
@@ -53,6 +42,12 @@ _FOLLOW = f"""
 SELECT position, session_id, origin, {_FIELDS} FROM events CROSS JOIN origins ON id = origin_id
 WHERE position > ? AND (? IS NULL OR session_id = ?) ORDER BY position LIMIT {schema.FOLLOW_BATCH}
 """
+_OF_WHAT_IS_STORED = frozenset(
+    {sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_RANGE}
+)
+"""Errors that are about what is stored. (An error that the driver itself finds has no code.)"""
+_REMEMBERED = 4096
+"""Of how many origins the end of the chain is remembered."""
 POLL_SECONDS = 0.02
 """How often a follower asks whether somebody has committed."""
 BUSY_SECONDS = 5.0
@@ -78,21 +73,34 @@ class SqliteStore:
         self.journal = path.with_name(path.name + ".journal")
         if not database.startswith("file:"):
             url = self._make_openable(url, path)
-        self._engine = _engine(url)
+        self._file = None if is_read_only(url) else DatabaseFile(path)
+        self._engine = make_engine(url, self._file, BUSY_SECONDS)
+        self._tails: dict[tuple[str, str], Tail] = {}
+        """Where the chains end that this store has appended to, as it left them."""
+        self._replaced = ""
+        """What has become of the database, until an append says so."""
+        self._missing: dict[tuple[str, str], int] = {}
         self.ledger = Ledger(self._engine, self._guarded, self._scrub, self._alone)
         self._appending = threading.RLock()
         """Held in a transaction: no process may fork in the middle of one, see `_before_fork`."""
         _stores.add(self)
         schema.dispose_in_child(self._engine)
+        weakref.finalize(self, self._engine.dispose).atexit = False
         try:
-            with self._appending, self._errors(), self._engine.connect() as connection:
-                if schema.revision(connection) != schema.HEAD:
-                    connection.rollback()
-                    with connection.begin():
-                        schema.migrate(connection)
+            with self._appending, self._errors():
+                self._open()
         except BaseException:
             self._engine.dispose()
             raise
+
+    def _open(self) -> None:
+        with self._engine.connect() as connection:
+            if schema.revision(connection) != schema.HEAD:
+                connection.rollback()
+                with connection.begin():
+                    schema.migrate(connection)
+        if self._file is not None:
+            self._file.tighten()
 
     def _make_openable(self, url: URL, path: Path) -> URL:
         if path.is_dir():
@@ -113,17 +121,100 @@ class SqliteStore:
     # writing ---------------------------------------------------------------------------------------------------
 
     def append(self, events: Iterable[Event]) -> Sequence[int]:
-        """See `Store.append`."""
+        """See `Store.append`. Raises `StoreReplaced`, too: append again, to the database that is at the path now.
+
+        It returns only if what was committed is in the file that the path leads to.
+        """
         batch = list(events)
         if not batch:
             return []
-        with self._appending, self._errors(), self._driver() as driver:
-            try:
-                with _transaction(driver):
-                    return _append(driver, batch)
-            except sqlite3.IntegrityError:  # something of it is stored already
-                with _transaction(driver):
-                    return _append_new(driver, batch)
+        tails: dict[tuple[str, str], Tail] = {}
+        with self._guarded():
+            with self._driver() as driver:
+                try:
+                    with _transaction(driver):
+                        self._check_tails(driver)
+                        positions = append(driver, batch, tails)
+                except sqlite3.IntegrityError:  # something of it is stored already
+                    tails.clear()
+                    with _transaction(driver):
+                        self._check_tails(driver)
+                        positions = append_new(driver, batch, tails)
+            if self._file is not None and not self._file.committed():
+                self._reopen()
+                raise StoreUnavailable(f"{self._name} was removed, moved or replaced during an append; try again")
+            self._say_replaced()
+        self._remember(tails)
+        return positions
+
+    # still the database that was opened ------------------------------------------------------------------------
+
+    def _check_file(self) -> None:
+        """Before anything is done with the database. Raises `StoreUnavailable`."""
+        if self._file is None:
+            return
+        if not self._file.is_there():
+            self._reopen()
+        elif self._file.was_written():
+            # by a checkpoint, or from outside: connections that are open go on believing what they have read
+            with closing(sqlite3.connect(self._file.path, timeout=BUSY_SECONDS)) as driver:
+                try:
+                    self._check_tails(driver)
+                except sqlite3.DatabaseError:
+                    self._engine.dispose()
+                    raise
+            if self._replaced:
+                self._engine.dispose()
+
+    def _reopen(self) -> None:
+        """Leave the file that was open, and open what is at the path now: made anew if there is nothing.
+
+        Raises `StoreUnavailable` if that is not a turnlog's.
+        """
+        file = self._file
+        assert file is not None
+        if file.identity is not None:
+            moved = not file.is_at_path()
+            if moved or not file.has_log():  # what it has in its log is put into the file itself, wherever that is
+                with suppress(sqlite3.Error, DBAPIError, StoreError), self._connection() as driver:
+                    driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._engine.dispose()
+            if not moved:
+                return  # only the log was removed; `_check_tails` finds what is missing
+            file.leave()
+            self._replaced = f"{self._name} was removed, moved or replaced while it was open"
+        file.check_foreign()
+        file.path.parent.mkdir(parents=True, exist_ok=True)
+        self._engine.dispose()
+        self._open()
+        with self._connection() as driver:
+            self._find_missing(driver)
+
+    def _check_tails(self, driver: sqlite3.Connection) -> None:
+        """Is what this store has appended last still there? It is not after a restore, even into the same file."""
+        key = next(reversed(self._tails), None)
+        if key is not None and not self._replaced and missing(driver, {key: self._tails[key]}):
+            self._replaced = f"{self._name} no longer has what was stored in it: an older state was restored"
+            self._find_missing(driver)
+
+    def _find_missing(self, driver: sqlite3.Connection) -> None:
+        """What this store has appended and the database that is there now does not have."""
+        self._missing, self._tails = missing(driver, self._tails), {}
+        if self._missing:
+            self._replaced += f"; {sum(self._missing.values())} calls that were stored are not in it any more"
+
+    def _say_replaced(self) -> None:
+        """Raises `StoreReplaced`, once, if it is another database than before."""
+        if self._replaced:
+            message, self._replaced = self._replaced, ""
+            raise StoreReplaced(message, self._missing)
+
+    def _remember(self, tails: dict[tuple[str, str], Tail]) -> None:
+        for key, tail in tails.items():
+            self._tails.pop(key, None)
+            self._tails[key] = tail
+        while len(self._tails) > _REMEMBERED:
+            del self._tails[next(iter(self._tails))]
 
     # reading ---------------------------------------------------------------------------------------------------
 
@@ -161,6 +252,8 @@ class SqliteStore:
         stop, seen = stop or Flag(), None
         with self._errors(), self._driver() as driver:
             while not stop.is_set():
+                if self._file is not None and not self._file.is_at_path():
+                    raise StoreUnavailable(f"{self._name} was removed, moved or replaced while it was followed")
                 # changes with every commit of another connection, and every append of ours is one
                 version = driver.execute("PRAGMA data_version").fetchone()
                 rows = driver.execute(_FOLLOW, (position, session_id, session_id)).fetchall() if version != seen else []
@@ -178,8 +271,9 @@ class SqliteStore:
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
-        """A transaction that is not an append; no process may fork in the middle of it either."""
+        """A transaction; no process may fork in the middle of it."""
         with self._appending, self._errors():
+            self._check_file()
             yield
 
     def _scrub(self) -> None:
@@ -212,6 +306,14 @@ class SqliteStore:
 
     @contextmanager
     def _driver(self) -> Iterator[sqlite3.Connection]:
+        if self._file is not None and not self._file.is_there():
+            with self._appending:
+                self._check_file()
+        with self._connection() as driver:
+            yield driver
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
         with closing(self._engine.raw_connection()) as connection:
             driver = connection.driver_connection
             assert isinstance(driver, sqlite3.Connection)
@@ -231,11 +333,15 @@ class SqliteStore:
                 raise StoreUnavailable(
                     f"{self._name} is locked by another process; try again when it is done"
                 ) from error
-            if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
-                raise StoreUnavailable(f"{self._name}: {cause}") from error
             if code == sqlite3.SQLITE_NOTADB:
-                raise StoreError(f"{self._name} is not an SQLite database") from error
-            raise StoreError(f"{self._name}: {cause}") from error
+                raise StoreUnavailable(f"{self._name} is not an SQLite database") from error
+            if code in _OF_WHAT_IS_STORED or not code:
+                raise StoreError(f"{self._name}: {cause}") from error
+            raise StoreUnavailable(f"{self._name}: {cause}") from error
+        except (OverflowError, UnicodeError) as error:
+            raise StoreError(f"{self._name} cannot store this: {error}") from error
+        except OSError as error:
+            raise StoreUnavailable(f"{self._name}: {error.strerror or error}") from error
 
 
 _stores: weakref.WeakSet[SqliteStore] = weakref.WeakSet()
@@ -262,7 +368,14 @@ def _after_fork() -> None:
     _forking.release()
 
 
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
+def _after_fork_in_child() -> None:
+    for store in _stores:
+        if store._file is not None:
+            store._file.connections = 0  # those are the parent's
+    _after_fork()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
 
 
 def _rows(cursor: sqlite3.Cursor) -> Iterator[tuple[Any, ...]]:
@@ -289,65 +402,3 @@ def _snapshot(driver: sqlite3.Connection) -> Iterator[None]:
         yield
     finally:
         driver.execute("ROLLBACK")
-
-
-def _append(driver: sqlite3.Connection, events: list[Event]) -> Sequence[int]:
-    """Link and insert. Raises `sqlite3.IntegrityError` if one is there already."""
-    tails: dict[tuple[str, str], Tail] = {}
-
-    def tail_of(session_id: str, origin: str) -> Tail:
-        key = session_id, origin
-        if key not in tails:
-            found = driver.execute(_TAIL, key).fetchone()
-            tails[key] = Tail(*(found or driver.execute(_BEGIN, (*key, genesis(*key))).fetchone()))
-        return tails[key]
-
-    rows = extend(events, tail_of)
-    while len(some := list(islice(rows, _CHUNK))) == _CHUNK:
-        driver.execute(_INSERT_CHUNK, list(chain.from_iterable(some)))
-    driver.executemany(_INSERT, some)
-    # nobody else writes in this transaction, so AUTOINCREMENT has counted without gaps
-    last: int = driver.execute("SELECT last_insert_rowid()").fetchone()[0]
-    driver.executemany(_MOVE, [(tail.events, tail.link, tail.id) for tail in tails.values()])
-    return range(last - len(events) + 1, last + 1)
-
-
-def _append_new(driver: sqlite3.Connection, events: list[Event]) -> Sequence[int]:
-    """Insert what is not there yet. Raises `IdentityConflict` if an identity has other content."""
-    found: dict[tuple[str, str, int], int] = {}
-    new: dict[tuple[str, str, int], Event] = {}
-    for event in events:
-        position, *fields = driver.execute(_FIND, event.identity).fetchone() or [None]
-        if position is None:
-            stored = new.setdefault(event.identity, event)
-        else:
-            stored = Event(event.session_id, event.origin, *fields)
-            found[event.identity] = position
-        if stored != event:
-            raise IdentityConflict(conflict(stored, event))
-    if new:
-        found |= zip(new, _append(driver, list(new.values())), strict=True)
-    return [found[event.identity] for event in events]
-
-
-def _engine(url: URL) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
-
-    @sqlalchemy_event.listens_for(engine, "connect")
-    def prepare(driver: sqlite3.Connection, _record: object) -> None:
-        driver.isolation_level = None  # transactions begin where we say, see `begin` below
-        driver.execute("PRAGMA recursive_triggers = ON")  # else INSERT OR REPLACE slips past the delete trigger
-        if driver.execute("PRAGMA journal_mode").fetchone()[0] != "wal" and not _is_read_only(url):
-            driver.execute("PRAGMA journal_mode = WAL")
-        driver.execute("PRAGMA synchronous = FULL")  # what is acknowledged survives a power cut, not only a crash
-
-    @sqlalchemy_event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        # SQLAlchemy's transactions (the migrations) take the write lock at once: a deferred one may fail half-way
-        connection.exec_driver_sql("BEGIN" if _is_read_only(url) else "BEGIN IMMEDIATE")
-
-    return engine
-
-
-def _is_read_only(url: URL) -> bool:
-    return url.query.get("mode") == "ro"

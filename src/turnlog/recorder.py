@@ -1,13 +1,17 @@
-"""The recorder with live reads: `eventstore.Recorder`, whose log is folded when somebody looks."""
+"""The recorder with live reads: `eventstore.Recorder`, whose log is folded when it is looked at."""
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
+from collections.abc import Iterable
 
 from eventstore import Event
 from eventstore import Recorder as PlainRecorder
+from eventstore.backlog import Backlog, Pending, as_event
 from eventstore.errors import StoreError
+from eventstore.store import Store
 from projections.fold import begin, fold
 from projections.model import Session, Turn
 from projections.state import State
@@ -15,7 +19,9 @@ from projections.state import State
 log = logging.getLogger("turnlog")
 
 SETTLE_AT = 4096
-"""Events that may wait unfolded after the first read; beyond, the writer's thread folds them."""
+"""Calls that may wait unfolded after the first read; beyond, the writer's thread folds them."""
+INBOX = 65_536
+"""Calls that are kept for the fold at most; what is beyond is read from the journal and the store again."""
 
 
 class Recorder(PlainRecorder):
@@ -28,76 +34,83 @@ class Recorder(PlainRecorder):
 
     def _open(self) -> None:
         super()._open()
-        self._live = _Live(self)  # a new one after a fork, as the origin is new
+        self._live = _Live(self.store, self._writer.backlog, self.session_id, self.origin)  # the origin's own
 
     @property
     def current_turn(self) -> Turn | None:
         """The turn that is open."""
-        return self._live.state().turn
+        return self._live_state().turn
 
     @property
     def turns(self) -> list[Turn]:
         """The completed turns."""
-        return self._live.state().turns
+        return self._live_state().turns
 
     @property
     def session(self) -> Session:
-        return self._live.state().session
+        return self._live_state().session
+
+    def _live_state(self) -> State:
+        live = self._live
+        with live.lock:
+            if not live.begun:
+                live.begun = True
+                self._listen(live.inbox.append, live.settle)
+                live.begin()
+            live.catch_up()
+            return live.state
 
     def close(self, timeout: float = 10.0) -> bool:
-        self._live.finish()
+        if self._live.begun:
+            self._live.settle(at_least=1)
         return super().close(timeout)
 
 
 class _Live:
-    """A fold of one recorder's session. It is the writer's listener from the first read on."""
+    """A fold of one recorder's session. From the first read on it gets each call as it is recorded."""
 
-    def __init__(self, recorder: Recorder) -> None:
-        self._recorder = recorder
-        self._lock = threading.Lock()
-        self._begun = False
-        self._state = begin(spans=False, signals=False)
-        self._inbox: list[Event] = []
+    def __init__(self, store: Store, backlog: Backlog, session_id: str, origin: str) -> None:
+        self.lock = threading.RLock()
+        self.begun = False
+        self.state = begin(spans=False, signals=False)
+        self.inbox: deque[bytes | Pending] = deque(maxlen=INBOX)
+        self._store, self._backlog, self._session_id, self._origin = store, backlog, session_id, origin
 
-    def state(self) -> State:
-        with self._lock:
-            if not self._begun:
-                self._begin()
-            self._catch_up()
-            return self._state
-
-    def extend(self, events: list[Event]) -> None:
-        """The writer's thread has moved these to the store. Called under the backlog's lock, so it only notes them."""
-        self._inbox.extend(events)
-
-    def settle(self) -> None:
-        """Fold what is noted, if that is much."""
-        if len(self._inbox) >= SETTLE_AT:
-            self.finish()
-
-    def finish(self) -> None:
-        """Fold what there is, if anybody ever read."""
-        if self._begun:
-            with self._lock:
-                self._catch_up()
-
-    def _begin(self) -> None:
-        recorder = self._recorder
-        self._begun = True
-        recorder._writer.listen(recorder.session_id, recorder.origin, self)
+    def begin(self) -> None:
+        """Fold what was recorded before: what waits is read first, as it may be moved to the store meanwhile."""
+        waiting = self._backlog.waiting()
         try:
-            fold(self._state, recorder.store.read(recorder.session_id))
+            fold(self.state, self._store.read(self._session_id))
         except StoreError as error:
-            log.error("live reads of session %s begin without what the store has: %s", recorder.session_id, error)
+            log.error("live reads of session %s begin without what the store has: %s", self._session_id, error)
+        self._fold(waiting)
 
-    def _catch_up(self) -> None:
-        """Fold what has come since, from the inbox and from what the store has not got yet."""
-        recorder, backlog = self._recorder, self._recorder._writer.backlog
-        with backlog.lock:
-            events, self._inbox[:] = list(self._inbox), []
-            waiting = backlog.waiting()
-        state, origin = self._state, recorder.origin
-        last = state.last_seq if state.origin == origin else state.seqs.get(origin, -1)
-        own = recorder.session_id, origin
-        fresh = {e.seq: e for e in events + waiting if e.seq > last and (e.session_id, e.origin) == own}
-        fold(state, [fresh[seq] for seq in sorted(fresh)])
+    def settle(self, at_least: int | None = None) -> None:
+        """Fold what has come, if that is much; the writer's thread calls this."""
+        if len(self.inbox) >= (at_least or SETTLE_AT):
+            with self.lock:
+                self.catch_up()
+
+    def catch_up(self) -> None:
+        """Fold what has come since."""
+        came = []
+        while self.inbox:
+            came.append(as_event(self.inbox.popleft()))
+        if came and min(event.seq for event in came) > self._last + 1:  # an overtaken call, or the inbox was full
+            came += self._backlog.waiting()
+            try:
+                came += [event for event in self._store.read(self._session_id) if event.seq > self._last]
+            except StoreError as error:
+                log.error("live reads of session %s go on with a gap: %s", self._session_id, error)
+        self._fold(came)
+
+    @property
+    def _last(self) -> int:
+        """The last of this recorder's calls that is folded."""
+        state = self.state
+        return state.last_seq if state.origin == self._origin else state.seqs.get(self._origin, -1)
+
+    def _fold(self, events: Iterable[Event]) -> None:
+        last, own = self._last, (self._session_id, self._origin)
+        fresh = {e.seq: e for e in events if e.seq > last and (e.session_id, e.origin) == own}
+        fold(self.state, [fresh[seq] for seq in sorted(fresh)])

@@ -111,7 +111,7 @@ LIVE_READS: dict[str, Callable[[CallLog], Any]] = {
     "current_turn": lambda call: call.recorder.current_turn,
     "turns": lambda call: call.recorder.turns,
     "session": lambda call: call.recorder.session,
-    "_stt_start_time": lambda call: call.recorder._live.state().stt_start,
+    "_stt_start_time": lambda call: call.recorder._live_state().stt_start,
 }
 """In replace mode: what the framework reads of the collector while a call goes on, from the fold of the log."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import IO, Annotated, Any
@@ -200,8 +201,11 @@ def recover(
     db: DbOption = None,
     journal: Annotated[Path | None, typer.Option(help="The journal's folder.", show_default="the database's")] = None,
 ) -> None:
-    """Move what a crashed process left in its journal into the database."""
-    from eventstore.writer import recover as move
+    """Move what a crashed process left in its journal into the database, and try again what was set aside there.
+
+    Exits with 1 if something could not be read, or is still refused; it stays in the journal's folder.
+    """
+    from eventstore.recovery import recover_all
 
     store = writable(context, db)
     folder = journal or store.journal
@@ -209,6 +213,13 @@ def recover(
         raise StoreError("this database has no journal folder of its own; name one with --journal")
     if journal is not None and not journal.is_dir():
         raise StoreError(f"there is no folder {journal}")
-    moved = move(store, folder)
-    store.close()
-    say(f"recovered {moved} events from {folder}" if moved else f"nothing to recover in {folder}")
+    logging.getLogger("turnlog").propagate = False  # all of it is printed below
+    try:
+        found = recover_all(store, folder)
+    finally:
+        store.close()
+    say(f"recovered {found.moved} events from {folder}" if found.moved else f"nothing to recover in {folder}")
+    for line in found.lines():
+        say(f"turnlog: {line}", err=True)
+    if not found.complete:
+        raise typer.Exit(1)

@@ -1,0 +1,151 @@
+"""The file of an SQLite database: made for its owner alone, and still the one that was opened.
+
+SQLite keeps files open by what they are, and everything else finds them by name. So a database that is removed, moved
+or replaced goes on taking appends that no one will ever read. What is at the path is compared, by device and inode,
+with what was opened.
+
+Nothing here opens an existing database file but through SQLite: closing another descriptor of it would drop SQLite's
+locks on it, in the whole process (POSIX).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import stat
+import threading
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+
+from eventstore.errors import StoreUnavailable
+
+_making = threading.Lock()
+"""Held while a file is made, so that no other thread opens it before this one has closed it."""
+_BESIDE = ("-wal", "-shm")
+
+
+class Identity(NamedTuple):
+    """Which file it is."""
+
+    device: int
+    inode: int
+
+
+class DatabaseFile:
+    """What was at the path when it was opened."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.identity: Identity | None = None
+        self.connections = 0
+        """Those that are open; when the last one is closed, SQLite removes the write-ahead log."""
+        self._wal: Identity | None = None
+        self._beside = path
+        self._written: tuple[int, int] | None = None
+
+    def make(self) -> None:
+        """Make the file if there is none; if that cannot be done, SQLite will say why."""
+        with _making, contextlib.suppress(OSError):
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+    def tighten(self) -> None:
+        """Take from others what they may do with it. (SQLite gives the files beside it the mode that it has.)"""
+        for name in (self.path, *self._names()):
+            with contextlib.suppress(OSError):  # not there, or another user's
+                mode = name.stat().st_mode
+                if stat.S_ISREG(mode) and mode & 0o077:
+                    name.chmod(mode & 0o700)
+
+    def connected(self) -> None:
+        """Count a connection, and remember what is at the path if nothing is open. Raises `OSError`."""
+        if self.identity is None:
+            self._beside = Path(os.path.realpath(self.path))  # SQLite puts its files beside what a link leads to
+            self.identity = _identity(self.path)
+            self._written = None
+        if not self.connections:
+            self._wal = None
+        self.connections += 1
+
+    def disconnected(self) -> None:
+        self.connections -= 1
+        if not self.connections:
+            self._wal = None
+
+    def is_there(self) -> bool:
+        """Whether the path still leads to the file that was opened, and its log to the one that was written."""
+        return self.is_at_path() and (self._wal is None or _identity_of(self._names()[0]) == self._wal)
+
+    def is_at_path(self) -> bool:
+        return self.identity is not None and _identity_of(self.path) == self.identity
+
+    def has_log(self) -> bool:
+        """Whether any write-ahead log is beside it."""
+        return self._names()[0].exists()
+
+    def committed(self) -> bool:
+        """As `is_there`, behind a commit: from then on the write-ahead log is known, too."""
+        if self._wal is None:
+            self._wal = _identity_of(self._names()[0])
+            return self._wal is not None and self.is_there()
+        return self.is_there()
+
+    def was_written(self) -> bool:
+        """Whether the file itself has changed since this was last called: by a checkpoint, or by being overwritten."""
+        found = self.path.stat()
+        before, self._written = self._written, (found.st_mtime_ns, found.st_size)
+        return before is not None and before != self._written
+
+    def leave(self) -> None:
+        """Remove the write-ahead log of a file that is at the path no more: to another file it would do harm."""
+        if self._wal is not None and _identity_of(self._names()[0]) == self._wal:
+            for name in self._names():
+                with contextlib.suppress(OSError):
+                    name.unlink()
+        self.identity = self._wal = None
+
+    def check_foreign(self) -> None:
+        """Raises `StoreUnavailable` if what is at the path now is anything but a turnlog's database, or nothing yet."""
+        problem = self._problem()
+        if problem:
+            raise StoreUnavailable(
+                f"{self.path} was replaced by {problem}, which is not written to; calls stay in the journal until the "
+                "database is back, or nothing is there"
+            )
+
+    def _problem(self) -> str | None:
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return "a broken link" if self.path.is_symlink() else None
+        except OSError as error:
+            return f"what cannot be looked at ({error.strerror})"
+        if stat.S_ISDIR(found.st_mode):
+            return "a folder"
+        if not stat.S_ISREG(found.st_mode):
+            return "what is no file"
+        if not found.st_size:
+            return None
+        try:
+            with closing(sqlite3.connect(f"file:{quote(str(self.path))}?mode=ro", uri=True)) as driver:
+                tables = {name for (name,) in driver.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        except sqlite3.DatabaseError as error:
+            return f"another file ({error})"
+        return None if {"events", "origins", "alembic_version"} <= tables else "a database of something else"
+
+    def _names(self) -> list[Path]:
+        return [self._beside.with_name(self._beside.name + end) for end in _BESIDE]
+
+
+def _identity(path: Path) -> Identity:
+    found = path.stat()
+    return Identity(found.st_dev, found.st_ino)
+
+
+def _identity_of(path: Path) -> Identity | None:
+    try:
+        return _identity(path)
+    except OSError:
+        return None
