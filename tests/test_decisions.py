@@ -13,7 +13,8 @@ from projections.turns import answer, barge_in, question  # noqa: F401 - they en
 from projections.turns.decisions import DECISIONS
 
 SHORT = {
-    "voice+": "on_user_speech_start", "voice-": "on_user_speech_end", "stt+": "on_stt_start", "final": "on_stt_complete",
+    "voice+": "on_user_speech_start", "voice-": "on_user_speech_end", "stt+": "on_stt_start",
+    "final": "on_stt_complete",
     "interim": "on_stt_interim_end", "preflight": "on_stt_preflight_end", "words": "set_user_transcript",
     "llm+": "on_llm_start", "token": "on_llm_first_token", "llm-": "on_llm_complete", "tts+": "on_tts_start",
     "byte": "on_tts_first_byte", "agent+": "on_agent_speech_start", "agent-": "on_agent_speech_end",
@@ -107,7 +108,8 @@ CASES: dict[str, tuple[list[str], list[str | None], list[float | None]]] = {
         ["How are you?", "Stop."], [1000, 1000],
     ),
     "run_is_due": (
-        ["1 voice+", "1.5 final One", "2 words typed", "2 llm+", "2.3 voice-", "2.4 tts+", "2.5 byte", "2.5 agent+", "4 agent-"],
+        ["1 voice+", "1.5 final One", "2 words typed", "2 llm+", "2.3 voice-", "2.4 tts+", "2.5 byte", "2.5 agent+",
+         "4 agent-"],
         ["One", "typed"], [None, 500],
     ),
     "speaks_unasked": (["1 tts+", "1.2 byte", "1.2 agent+", "2 agent-"], [None], [None]),
@@ -134,7 +136,8 @@ CASES: dict[str, tuple[list[str], list[str | None], list[float | None]]] = {
         ["How are you?", "Stop."], [1000, 1000],
     ),
     "ended_under": (
-        ["0 realtime", "1 voice+", "2 voice-", "2.5 agent+", "4 voice+", "4.2 agent-", "5 voice-", "5.5 agent+", "6 agent-"],
+        ["0 realtime", "1 voice+", "2 voice-", "2.5 agent+", "4 voice+", "4.2 agent-", "5 voice-", "5.5 agent+",
+         "6 agent-"],
         [None, None], [500, 500],
     ),
     "of_no_question": (

@@ -23,10 +23,12 @@ from projections.turns.ledger import BargeIn, ledger
 from projections.turns.turn import Turn, barge_in_dict, turn_of
 
 RULES = "turnlog"
+WAITING = ("livekit-agents", "pipecat-ai")
+"""Frameworks whose end-of-utterance decision is mostly the wait for more."""
 
 
 class Reading:
-    """One session, read. What hangs together is made once, and when it is first looked at.
+    """One session, read. Each part is made once, when it is first looked at.
 
     The framework's own signals are none of it: `emits` and `playground` are empty.
     """
@@ -53,7 +55,9 @@ class Reading:
     @cached_property
     def responses(self) -> list[Response | None]:
         """By exchange."""
-        return [response(x, realtime=self.timeline.realtime) for x in self.exchanges]
+        t = self.timeline
+        eou = "EOU wait" if t.framework in WAITING else "EOU inference"
+        return [response(x, realtime=t.realtime, eou=eou) for x in self.exchanges]
 
     @cached_property
     def barge_ins(self) -> list[BargeIn]:

@@ -16,7 +16,7 @@ NAMES = (
     "LLM writing a tool call", "failed provider", "text aggregation", "TTS to first byte", "playout", "realtime model",
     UNACCOUNTED,
 )  # fmt: skip
-"""From the user to the agent's voice. Of two that are at work at once, the caller waits for the one nearer to the user."""
+"""From the user to the agent's voice. Of two at work at once, the caller waits for the one nearer to the user."""
 SLIVER_NS = 1_000_000
 """A shorter gap is the program's own way from one hook to the next; it goes with the part beside it."""
 _RANK = {name: rank for rank, name in enumerate(NAMES)}
@@ -64,14 +64,17 @@ def user_stopped(x: Exchange) -> int | None:
     return x.came if x.came is not None else x.asked
 
 
-def response(x: Exchange, *, realtime: bool) -> Response | None:
-    """The exchange's response; None if nothing was asked, or the agent was not heard."""
+def response(x: Exchange, *, realtime: bool, eou: str = "EOU inference") -> Response | None:
+    """The exchange's response; None if nothing was asked, or the agent was not heard.
+
+    ``eou`` is what the end-of-utterance decision is called: in some frameworks it is mostly a wait.
+    """
     stopped, speeches = user_stopped(x), x.speeches()
     if stopped is None or not speeches or speeches[0].start is None:
         return None
     heard = speeches[0].start
     start = min(stopped, heard)
-    parts = tiled(start, heard, list(waits(x, start, heard, realtime=realtime)))
+    parts = tiled(start, heard, list(waits(x, start, heard, realtime=realtime, eou=eou)))
     return Response(start, heard, parts, _answered(x, heard))
 
 
@@ -84,7 +87,7 @@ def _answered(x: Exchange, heard: int) -> int | None:
     return next((s.start for s in x.speeches() if s.start is not None and s.start >= min(results)), None)
 
 
-def waits(x: Exchange, start: int, heard: int, *, realtime: bool) -> Iterator[Part]:
+def waits(x: Exchange, start: int, heard: int, *, realtime: bool, eou: str) -> Iterator[Part]:
     """What was at work between the user's last word and the agent's first sound, and fed it.
 
     Work that ended after the agent was heard was not waited for.
@@ -100,7 +103,7 @@ def waits(x: Exchange, start: int, heard: int, *, realtime: bool) -> Iterator[Pa
         if part.kind == "stt" and end is not None and end <= heard:
             yield Part("STT finalisation", max(part.data.get("finalising", begin), start), end, part)
         elif part.kind == "eou" and end is not None and end <= heard:
-            yield Part("EOU inference", begin, end, part)
+            yield Part(eou, begin, end, part)
         elif part.kind == "eou_wait" and end is not None:
             limit = heard if x.asked is None or x.asked < begin else x.asked
             yield Part("EOU wait", begin, min(end, limit), part)

@@ -72,7 +72,7 @@ _UNKNOWN = None, None, 0
 
 
 def _change_origin(t: Timeline, event: Event) -> None:
-    """Another recorder goes on with the session: the wall clocks say how its monotonic clock stands to the first one's."""
+    """Another recorder goes on with the session: the wall clocks relate its monotonic clock to the first one's."""
     if t.at < 0:
         t.session_id = event.session_id
         t.wall_shift = event.wall_ns - event.perf_ns

@@ -55,7 +55,8 @@ def tool_ended(t: Timeline, now: int, args: Args) -> None:
 def add_function_tool_call(t: Timeline, now: int, args: Args) -> None:
     """A report after the fact; of a call that is known already, it adds what was not said of it."""
     name, response = args.get("tool_name"), args.get("tool_response")
-    known = next((call for call in t.unreported if call.data["name"] == name), None)
+    calls = [call for call in t.unreported if call.data["name"] == name]
+    known = max(calls, key=lambda call: (call.end is not None, call.end or 0, -call.at), default=None)
     if known is not None:
         t.unreported.remove(known)
         known.data.setdefault("response", response)

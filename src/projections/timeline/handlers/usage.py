@@ -44,6 +44,9 @@ def run_of_usage(t: Timeline, component: str, latest: Activity | None) -> Activi
 @with_args
 def name_run(t: Timeline, now: int, args: Args) -> None:
     component, run_id = args.get("component"), text(args.get("run_id"))
+    if component == "realtime" and run_id and ("realtime", run_id) not in t.runs:
+        t.response = t.begin("realtime", now)  # a realtime model's run begins in no other way
+        t.step("realtime usage", t.response)
     run = _latest(t, component)
     if run is None or not run_id:
         t.ignore("no run had begun that could be named")
@@ -68,6 +71,9 @@ def run_ended(t: Timeline, now: int, args: Args) -> None:
         t.ignore("no such run")
     elif not run.end_reported:
         run.finish(now, status, t.at, reported=True)
+    elif status in ("cancelled", "superseded"):  # its output was complete, and is not used
+        run.status = status
+        run.say("end", t.at)
 
 
 @with_args

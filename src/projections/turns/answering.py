@@ -1,0 +1,146 @@
+"""Steps of the assembly: runs, tool calls and speech of an answer, each to the exchange that it is for."""
+
+from __future__ import annotations
+
+from projections.timeline import Activity, Step
+from projections.turns import answer, question
+from projections.turns.exchange import Exchange
+from projections.turns.state import Assembly
+
+
+def llm_started(a: Assembly, step: Step) -> None:
+    run, x, now = step.activity, a.current, step.time
+    assert run is not None
+    worded = [voice for voice in a.pending if voice.at in a.worded]
+    heard = [voice for voice in a.pending if voice.at in a.heard_of]
+    silent = heard if a.timeline.hears_interims else a.ended_pending(now)
+    if x is not None and x.cut is None and answer.run_is_due(x):
+        x.because("run_is_due", step.at)
+    elif x is not None and not x.over(now) and not (worded and (x.heard or x.words_at)):
+        if worded and not answer.follows_a_tool(x, now):
+            a.give(x, a.in_a_row(worded), "", step)
+    elif x is not None and answer.follows_a_tool(x, now) and x.cut is None:
+        x.because("follows_a_tool", step.at)
+    elif worded or silent:
+        x = a.ask(a.in_a_row(worded or silent), "", step, "voices_in_a_row")
+    elif x is None or x.over(now):
+        x = a.open(now, step.at)
+        x.because("speaks_unasked", step.at)
+    a.add(x, run)
+
+
+def tts_started(a: Assembly, step: Step) -> None:
+    run, x, now = step.activity, a.current, step.time
+    assert run is not None
+    ended = a.ended_pending(now)
+    if a.said:
+        x = say_something(a, step)
+    elif ended and (x is None or x.over(now)) and (a.timeline.realtime or all(v.at in a.worded for v in ended)):
+        x = a.ask(a.in_a_row(ended), "", step, "voices_in_a_row")
+    elif answer.speaks_unasked(x, now):
+        x = a.open(now, step.at)
+        x.because("speaks_unasked", step.at)
+    assert x is not None
+    a.add(x, run)
+    a.fed_by = x
+
+
+def say_something(a: Assembly, step: Step) -> Exchange:
+    """A turn of its own; a question that is being answered meanwhile goes on."""
+    going_on = a.current
+    x = a.open(step.time, step.at)
+    x.because("speaks_unasked", step.at)
+    if going_on is not None and going_on.question and not going_on.over(step.time):
+        a.current = going_on
+    return x
+
+
+def agent_started(a: Assembly, step: Step) -> None:
+    speech, x, now = step.activity, a.current, step.time
+    assert speech is not None
+    ended = a.ended_pending(now)
+    if a.fed_by is not None:
+        x = a.fed_by
+    elif ended and (a.timeline.realtime or x is None or x.over(now)) and _answers(a, ended):
+        x = a.ask(a.in_a_row(ended), "", step, "voices_in_a_row")
+    elif a.said:
+        x = say_something(a, step)
+    elif not answer.goes_on_speaking(x, now) and answer.speaks_unasked(x, now):
+        x = a.open(now, step.at)
+        x.because("speaks_unasked", step.at)
+    assert x is not None
+    a.add(x, speech)
+    a.fed_by = None
+
+
+def _answers(a: Assembly, ended: list[Activity]) -> bool:
+    """Whether the agent can have understood a question in these voices."""
+    return a.timeline.realtime or any(voice.at in a.worded for voice in ended) or not a.timeline.hears_interims
+
+
+def agent_text(a: Assembly, step: Step) -> None:
+    x = a.fed_by or a.current
+    if a.writer is not None and step.time - a.wrote < question.STAND_IN_NS:
+        a.say(a.writer, step.text, step.at)  # the framework reports the text of the run that has just ended
+        return
+    if x is None or a.said or (x.over(step.time) and x.texts and not x.question and x.cut is None):
+        a.text = step.text, step.at
+    elif not (not x.parts and len(a.exchanges) > 1 and step.text in a.exchanges[-2].texts):  # a report repeated late
+        a.say(x, step.text, step.at)
+
+
+def run_ended(a: Assembly, step: Step) -> None:
+    run = step.activity
+    assert run is not None
+    a.writer, a.wrote = a.homes.get(run.at), step.time
+
+
+def said(a: Assembly, step: Step) -> None:
+    """The next synthesis is of words that were put into the agent's mouth; a filler, while a tool works."""
+    x = a.current
+    a.said = x is None or x.over(step.time) or not x.question or not answer.filler(x, step.time)
+    if a.said and step.text:
+        a.text = step.text, step.at
+
+
+def tool_started(a: Assembly, step: Step) -> None:
+    call = step.activity
+    assert call is not None
+    x = answer.caller_of_tool(a.exchanges, call, a.homes)
+    if x is None and a.ended_pending(step.time):
+        a.ahead.append(call)
+        return
+    x = x or a.current
+    if x is None:
+        x = a.open(step.time, step.at)
+        x.because("speaks_unasked", step.at)
+    x.because("caller_of_tool", step.at)
+    a.add(x, call)
+
+
+def run_started(a: Assembly, step: Step) -> None:
+    """STT and end-of-utterance runs are of the voices that wait; retrieval is of the question being answered."""
+    run, x = step.activity, a.current
+    assert run is not None
+    if x is not None and not a.pending and not x.over(step.time):
+        a.add(x, run)
+    else:
+        a.ahead.append(run)
+
+
+def realtime_usage(a: Assembly, step: Step) -> None:
+    run, x = step.activity, a.current
+    assert run is not None
+    if a.ended_pending(step.time) or x is None:
+        a.ahead.append(run)
+    else:
+        a.add(x, run)
+
+
+def belongs_to_now(a: Assembly, step: Step) -> None:
+    part, x = step.activity, a.current
+    assert part is not None
+    if x is None or (x.over(step.time) and a.pending):
+        a.ahead.append(part)
+    else:
+        a.add(x, part)

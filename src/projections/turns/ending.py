@@ -1,0 +1,103 @@
+"""Steps of the assembly: an answer is cut off, a turn or the session ends."""
+
+from __future__ import annotations
+
+from projections.timeline import Activity, Step
+from projections.turns import barge_in, question
+from projections.turns.state import Assembly, Left
+
+
+def interrupted(a: Assembly, step: Step) -> None:
+    cut, x = step.activity, a.current
+    assert cut is not None
+    voice = barge_in.voice_behind(a.pending, step.time)
+    spoken = a.fed_by if a.fed_by is not None else x
+    if x is not None:
+        a.add(x, cut)
+    else:
+        a.left.append(Left(cut, "there was nothing that it could interrupt"))
+    if x is None or x.over(step.time - 1):
+        return
+    a.fed_by = None
+    x.cut, x.cut_by = cut, voice
+    x.cut_by_words = voice is None and a.understood >= (x.asked or x.opened) and spoken is x
+    x.because("voice_behind", step.at)
+    if voice is not None:
+        kept = barge_in.carried_over(a.pending, voice)
+        a.cutting.update(v.at for v in kept)
+        for v in kept:
+            a.into.pop(v.at, None)
+
+
+def agent_ended(a: Assembly, step: Step) -> None:
+    speech = step.activity
+    assert speech is not None
+    x = a.homes.get(speech.at)
+    voice = barge_in.ended_under(a.pending, speech, step.time) if a.timeline.realtime and x is not None else None
+    if x is not None and voice is not None and x.cut is None:
+        x.cut_by_voice = True
+        x.because("ended_under", step.at)
+        a.cutting.add(voice.at)
+        a.into.pop(voice.at, None)
+
+
+def turn_closed(a: Assembly, step: Step) -> None:
+    """Evidence only between what the agent says of its own accord."""
+    x = a.current
+    if x is not None and not x.question and x.heard and not x.busy(step.time):
+        x.closed = True
+
+
+def handed_off(a: Assembly, step: Step) -> None:
+    if a.current is not None:
+        a.current.handed_off = True
+
+
+def session_ended(a: Assembly, step: Step) -> None:
+    x = a.current
+    if x is not None and not x.over(step.time):
+        x.hung_up = True
+
+
+def finish(a: Assembly) -> None:
+    """What is still waiting at the end: words that were not answered are a question; the rest is no turn's."""
+    t = a.timeline
+    asked = [v for v in a.pending if asks(a, v)]
+    for voice in a.pending:
+        if voice not in asked:
+            x = a.into.get(voice.at)
+            reason = barge_in.of_no_question(voice, cut=False, into_answer=x is not None)
+            a.left.append(Left(voice, reason or "no words were understood of it"))
+    a.pending = []
+    if asked:
+        step = Step(t.last, t.at, "", None)
+        start = asked[0].start
+        x = a.open(t.last if start is None else start, asked[0].at)
+        x.voices, x.hung_up = asked, t.ended
+        x.words = " ".join(filter(None, map(question.words_of, asked)))
+        x.because("words_at_the_end", step.at)
+        for voice in asked:
+            a.homes[voice.at] = x
+    for part in a.ahead:
+        home = a.homes.get(part.data.get("voice", -1))
+        last = a.exchanges[-1] if a.exchanges else None
+        if home is not None:
+            a.add(home, part)
+        elif part.kind == "stt" or (part.kind in ("eou", "eou_wait") and not asked):
+            a.left.append(Left(part, "it heard nothing that was answered"))
+        elif last is None:
+            a.left.append(Left(part, "there was no turn that it could belong to"))
+        else:
+            a.add(last, part)
+    a.ahead = []
+
+
+def asks(a: Assembly, voice: Activity) -> bool:
+    """Whether a voice that nothing came after is a question: it was understood, cut the agent off, or goes on."""
+    if voice.at in a.cutting:
+        return True
+    if a.into.get(voice.at) is not None:
+        return False
+    if voice.data.get("understood"):
+        return True
+    return not a.timeline.hears_interims and not a.worded

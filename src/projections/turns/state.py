@@ -1,0 +1,141 @@
+"""The state of the assembly of turns: which exchange is going on, and what waits for its place."""
+
+from __future__ import annotations
+
+import msgspec
+
+from projections.timeline import Activity, Step, Timeline
+from projections.turns import barge_in, question
+from projections.turns.exchange import Exchange
+
+
+class Left(msgspec.Struct, frozen=True):
+    """An activity that is no turn's, and why."""
+
+    activity: Activity
+    reason: str
+
+
+class Assembly(msgspec.Struct):
+    """The exchanges of one session, and, below, where the fold stands."""
+
+    timeline: Timeline
+    exchanges: list[Exchange] = []
+    left: list[Left] = []
+    current: Exchange | None = None
+    pending: list[Activity] = []
+    ahead: list[Activity] = []
+    into: dict[int, Exchange] = {}
+    """By a voice's ``at``: the exchange into whose answer, or before it, it was said."""
+    worded: set[int] = set()
+    """Voices of which words were reported by now, final ones or such as the model may start on."""
+    heard_of: set[int] = set()
+    """Voices of which STT has understood something by now."""
+    cutting: set[int] = set()
+    """Voices for which something was cancelled."""
+    homes: dict[int, Exchange] = {}
+    """By an activity's ``at``: its exchange."""
+    fed_by: Exchange | None = None
+    """Whose synthesis is to be heard next."""
+    writer: Exchange | None = None
+    """Whose LLM run ended last, and when."""
+    wrote: int = 0
+    said: bool = False
+    """The agent was made to say something of its own accord."""
+    text: tuple[str, int] | None = None
+    """What it will say, before there is anything it belongs to."""
+    finals: list[tuple[int, str, Activity | None]] = []
+    """The last final words: when they came, what they are, and the voice they are of."""
+    understood: int = -1
+    """The last event by which STT understood the user with no voice pending."""
+
+    def open(self, now: int, at: int) -> Exchange:
+        x = Exchange(now, at)
+        self.exchanges.append(x)
+        self.current = x
+        self.said = False
+        if self.text is not None:
+            self.say(x, *self.text)
+            self.text = None
+        return x
+
+    def add(self, x: Exchange, activity: Activity) -> None:
+        x.parts.append(activity)
+        self.homes[activity.at] = x
+
+    def say(self, x: Exchange, text: str, at: int) -> None:
+        """A report of the whole answer so far replaces those of its beginnings."""
+        if x.texts and text.startswith(x.texts[-1]):
+            x.texts[-1] = text
+        elif not x.texts or text not in x.texts[-1]:
+            x.texts.append(text)
+        x.texts_at.append(at)
+
+    # questions -------------------------------------------------------------------------------------------------
+
+    def ask(self, voices: list[Activity], words: str, step: Step, decision: str) -> Exchange:
+        """A new question: the ``voices``, with their ``words``, and what was begun for them ahead."""
+        before = self.current
+        if before is not None and not before.heard and before.cut is None and before.question:
+            before.superseded = any(self.into.get(v.at) is before for v in voices) or (
+                not voices and before.busy(step.time)
+            )
+        self.drop(voices, step)
+        x = self.open(min([step.time, *(v.start for v in voices if v.start is not None)]), step.at)
+        x.because(decision, step.at)
+        self.give(x, voices, words, step)
+        return x
+
+    def give(self, x: Exchange, voices: list[Activity], words: str, step: Step) -> None:
+        """The voices and words are the exchange's, from now on its question is with the model."""
+        x.voices.extend(voices)
+        for voice in voices:
+            self.homes[voice.at] = x
+        if words:
+            x.words = words
+            x.words_at.append(step.at)
+        elif not x.words:
+            x.words = " ".join(filter(None, map(question.words_of, x.voices)))
+        if x.asked is None:
+            x.asked = step.time
+        self.pending = [voice for voice in self.pending if voice not in voices]
+        own = {voice.at for voice in x.voices}
+        ahead, self.ahead = self.ahead, []
+        for part in ahead:
+            if part.kind == "stt" and part.data.get("voice") not in own:
+                self.ahead.append(part)
+            else:
+                self.add(x, part)
+
+    def drop(self, voices: list[Activity], step: Step) -> None:
+        """The pending voices before those: questions that were not answered, or no questions at all."""
+        last = max((v.start or 0 for v in voices), default=0)
+        old = step.time - question.RECENT_NS
+        rest = [
+            v
+            for v in self.pending
+            if v not in voices and ((v.start or 0) < last or (v.end is not None and v.end < old))
+        ]
+        self.pending = [v for v in self.pending if v not in rest]
+        asked: list[Activity] = []
+        for voice in rest:
+            cut, x = voice.at in self.cutting, self.into.get(voice.at)
+            reason = barge_in.of_no_question(voice, cut=cut, into_answer=x is not None)
+            if reason:
+                self.left.append(Left(voice, reason))
+            else:
+                asked.append(voice)
+        if asked:
+            start = asked[0].start
+            x = self.open(step.time if start is None else start, step.at)
+            x.because("of_no_question", step.at)
+            x.voices, x.words = asked, " ".join(filter(None, map(question.words_of, asked)))
+            for voice in asked:
+                self.homes[voice.at] = x
+            x.closed = True
+
+    def ended_pending(self, now: int) -> list[Activity]:
+        return [v for v in self.pending if v.end is not None and v.data.get("reported", v.end) <= now]
+
+    def in_a_row(self, pending: list[Activity]) -> list[Activity]:
+        return question.voices_in_a_row(pending, interims=self.timeline.hears_interims)
