@@ -249,7 +249,7 @@ class Ear(BaseObserver):
     def __init__(self) -> None:
         super().__init__(observe_every_push=False)
         self.changed = asyncio.Condition()
-        self.speaking, self.speeches, self.errors, self.thoughts = False, 0, 0, 0
+        self.speaking, self.speeches, self.errors, self.thoughts, self.turns = False, 0, 0, 0, 0
 
     async def on_push_frame(self, data: FramePushed) -> None:
         async with self.changed:
@@ -258,6 +258,8 @@ class Ear(BaseObserver):
                     self.speaking, self.speeches = True, self.speeches + 1
                 case f.BotStoppedSpeakingFrame():
                     self.speaking = False
+                case f.UserStartedSpeakingFrame():
+                    self.turns += 1
                 case f.ErrorFrame():
                     self.errors += 1
                 case f.LLMFullResponseStartFrame():
@@ -275,6 +277,11 @@ class Ear(BaseObserver):
         """Until the model was asked so many times."""
         async with self.changed:
             await self.changed.wait_for(lambda: self.thoughts >= thoughts)
+
+    async def hears_a_turn(self) -> None:
+        """Until the caller is taken to speak, for the first time."""
+        async with self.changed:
+            await self.changed.wait_for(lambda: self.turns > 0)
 
     async def fails(self, errors: int) -> None:
         """Until so many errors were reported."""
