@@ -152,8 +152,10 @@ async def hang_up_while_spoken_to(session: Any, caller: Caller) -> None:
 
 async def hang_up_while_speaking(session: Any, caller: Caller) -> None:
     await one_question(session, caller)
+    heard = asyncio.Event()
+    session.on("user_input_transcribed", lambda _event: heard.set())
     talking = asyncio.create_task(caller.say("And what is more, I", 3.0))
-    await asyncio.sleep(0.5)
+    await heard.wait()
     talking.cancel()
 
 
@@ -163,9 +165,19 @@ async def hang_up_while_it_works(session: Any, caller: Caller) -> None:
 
 
 async def order_with_filler(session: Any, caller: Caller) -> None:
+    """The agent answers twice, by two speech handles."""
+    answers, both = [], asyncio.Event()
+
+    def added(event: Any) -> None:
+        if event.item.type == "message" and event.item.role == "assistant":
+            answers.append(event.item)
+            if len(answers) == 2:
+                both.set()
+
+    session.on("conversation_item_added", added)
     await caller.say("Where is my order A17?")
-    await answered(session)
-    await answered(session)
+    await both.wait()
+    await becomes(session, "listening")
 
 
 async def changed_mind(session: Any, caller: Caller) -> None:
@@ -228,8 +240,8 @@ class Filling(Agent):
     @function_tool
     async def order_status(self, order_id: str) -> str:
         """Where an order is."""
-        await self.session.say("One moment please.").wait_for_playout()
-        await asyncio.sleep(0.2)
+        self.session.say("One moment please.")
+        await asyncio.sleep(1.5)  # longer than that takes
         return f"{order_id} has shipped"
 
 
@@ -450,9 +462,9 @@ def test_runs_and_usage_are_those_that_the_framework_measured(seen: dict[str, Se
         assert one.status in ("done", "cancelled", "superseded")
         assert one.first is None or one.first - one.start == pytest.approx(measured[one.id]["ttft"], abs=MS)
     spoken = {m["request_id"]: m for m in seen[name].metrics("tts_metrics")}
-    assert {run.id: run.audio_seconds for run in call.runs("tts")} == pytest.approx(
-        {request: m["audio_duration"] for request, m in spoken.items()}
-    )
+    seconds = [(run.audio_seconds, run.usage[0]) for run in call.runs("tts")]
+    theirs = [(m["audio_duration"], m["characters_count"]) for m in spoken.values()]  # one cut off at once has no id
+    assert sorted(seconds) == [pytest.approx(pair) for pair in sorted(theirs)]
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -517,7 +529,7 @@ def test_a_barge_in_silences_the_agent_where_it_paused(seen: dict[str, Seen]) ->
     call = seen["barge_in"].call
     doubt = ("on_false_interrupt_start", "on_false_interrupt_escalated", "on_interrupted", "on_false_interrupt_resume")
     assert call.order(*doubt) == list(doubt[:3])
-    voice, paused = call.at("on_user_speech_start")[1], call.at("on_false_interrupt_start")[0]
+    voice, paused = call.at("on_user_speech_start")[-1], call.at("on_false_interrupt_start")[0]
     assert call.at("on_agent_speech_start")[0] < voice < paused
     assert call.at("on_agent_speech_end")[0] == pytest.approx(paused, abs=MS)
     assert call.at("on_interrupted")[0] > paused
@@ -537,11 +549,8 @@ def test_a_false_interruption_is_a_pause_and_nothing_else(seen: dict[str, Seen])
 def test_a_filler_said_by_a_tool_tears_nothing(seen: dict[str, Seen]) -> None:
     """Two speeches answer one question; the turn is not over with the first of them."""
     call = seen["filler"].call
-    order = call.order("set_user_transcript", "tool_started", "set_agent_response", "tool_ended", "complete_turn")
-    assert order == [
-        *("set_user_transcript", "tool_started", "set_agent_response", "tool_ended", "set_agent_response"),
-        "complete_turn",
-    ]
+    order = call.order("set_user_transcript", "set_agent_response", "start_turn", "complete_turn")
+    assert order == ["set_user_transcript", "set_agent_response", "set_agent_response", "complete_turn"]
     assert [args["response"] for args in call.of("set_agent_response")] == ["One moment please.", "It has shipped."]
     first, _second = call.at("on_agent_speech_start")
     assert call.at("tool_started")[0] < first < call.at("tool_ended")[0]

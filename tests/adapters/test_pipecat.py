@@ -128,7 +128,13 @@ async def late_barge_in(scene: Scene) -> None:
     await scene.say("Can I return it?")
     await scene.ear.starts(1)
     await scene.say("Stop it please.", 0.3)
-    await scene.ear.ends(2)
+    await answered(scene)
+
+
+async def answered(scene: Scene) -> None:
+    """A rest of what was cut off may be heard before the second answer, which is awaited."""
+    await scene.ear.thinks(2)
+    await scene.ear.ends(scene.ear.speeches + 1)
 
 
 async def cough_then_barge_in(scene: Scene) -> None:
@@ -138,7 +144,7 @@ async def cough_then_barge_in(scene: Scene) -> None:
     await scene.say("", 0.3)
     await scene.caller.pause(0.4)
     await scene.say("Stop it please.", 0.3)
-    await scene.ear.ends(2)
+    await answered(scene)
 
 
 async def talk_into_the_answer(scene: Scene) -> None:
@@ -508,8 +514,8 @@ def test_a_question_and_its_answer(scenes: dict[str, Played]) -> None:
     assert [args["transcript"] for args in call.of("set_user_transcript")] == [q for q, _, _ in EXPECTED["demo"][1:]]
     answers = [args["response"] for args in call.of("set_agent_response")]
     assert answers[:2] == ["Hello, how can I help?", "Your order has shipped."]
-    assert LONG.startswith(answers[2])  # what was heard of it
-    assert answers[3] == "Thirty days."
+    assert all(LONG.startswith(heard) for heard in answers[2:-1])  # what was heard of it, if it was a word
+    assert answers[-1] == "Thirty days."
     assert [run.status for run in call.runs("llm")] == ["done"] * 5
     assert [run.usage for run in call.runs("tts")] == [[22], [23], [len(LONG)], [12]]
     assert sum(seconds["seconds"] for seconds in call.of("add_audio_seconds") if seconds["component"] == "stt") > 1

@@ -84,6 +84,8 @@ class Call:
         """A run on words that may not be all (a speculation): its frames are held back until the turn is over."""
         self._tts: dict[str, Run] = {}
         """Syntheses that are going on, by context."""
+        self._contexts: set[str] = set()
+        """Those that had a synthesis; a slow LLM makes it stop and start within one."""
         self._last_tts: Run | None = None
         self._characters = 0
         """Reported before the synthesis that they are of."""
@@ -217,8 +219,9 @@ class Call:
             self.note(frame, at, source)
             return
         context = frame.context_id or frame.name
-        known = context in self._tts or (self._last_tts is not None and self._last_tts.id == context)
-        run = Run("tts", f"{context} {frame.name}" if known else context, interruptible=frame.interruptible)
+        again = f" {frame.name}" if context in self._contexts else ""
+        self._contexts.add(context)
+        run = Run("tts", context + again, interruptible=frame.interruptible)
         self._tts[context] = self._last_tts = run
         hooks = self.at(at)
         hooks.on_tts_start()
