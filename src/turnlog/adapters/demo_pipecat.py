@@ -250,6 +250,8 @@ class Ear(BaseObserver):
         super().__init__(observe_every_push=False)
         self.changed = asyncio.Condition()
         self.speaking, self.speeches, self.errors, self.thoughts, self.turns = False, 0, 0, 0, 0
+        self.answers: list[int] = []
+        """For each thought, which speech will be its answer."""
 
     async def on_push_frame(self, data: FramePushed) -> None:
         async with self.changed:
@@ -264,6 +266,7 @@ class Ear(BaseObserver):
                     self.errors += 1
                 case f.LLMFullResponseStartFrame():
                     self.thoughts += 1
+                    self.answers.append(self.speeches + 1)
                 case _:
                     return
             self.changed.notify_all()
