@@ -754,6 +754,7 @@ def test_a_speculation_is_a_run_from_when_it_was_asked_for_and_may_be_withdrawn(
 def test_usage_that_comes_after_the_end_is_still_of_its_run() -> None:
     begin, end = f.LLMFullResponseStartFrame, f.LLMFullResponseEndFrame
     call = recorded_of(begin(), f.InterruptionFrame(), end(), used(5), begin(), end(), used(6))
+    assert [args["run_id"] for args in call.of("name_usage")] == [run.id for run in call.runs("llm")]
     assert [run.status for run in call.runs("llm")] == ["cancelled", "done"]
     assert [[usage["total_tokens"] for usage in run.usage] for run in call.runs("llm")] == [[5], [6]]
 
