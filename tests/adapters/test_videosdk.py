@@ -137,6 +137,16 @@ def test_the_framework_and_its_version_come_first(ran: Any) -> None:
     assert (first.hook, json.loads(first.payload)) == ("set_framework", {"name": "videosdk-agents", "version": version})
 
 
+def test_which_agent_speaks_and_why_the_session_ended(ran: Any) -> None:
+    kept = [(event.hook, json.loads(event.payload)) for event in ran("normal").events]
+    assert [args for hook, args in kept if hook == "agent_active"] == [{"name": "DemoAgent"}]
+    reasons = [args["reason"] for hook, args in kept if hook == "session_ended"]
+    assert len(reasons) == 1
+    assert reasons[0]
+    hooks = [hook for hook, _args in kept]
+    assert hooks.index("session_ended") < hooks.index("finalize_session")
+
+
 def test_an_unknown_method_is_kept(ran: Any) -> None:
     assert ran("unknown_method").framework_events()["on_mood"] == {"level": 7, "mood": "calm"}
 

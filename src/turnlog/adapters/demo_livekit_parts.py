@@ -195,6 +195,9 @@ class _ScriptedRecognition(stt.RecognizeStream):  # type: ignore[misc, unused-ig
             if caller.frame >= said.first_frame + said.frames + delay:
                 heard += 1
                 self._tell(stt.SpeechEventType.FINAL_TRANSCRIPT, said.text)
+                used = stt.RecognitionUsage(audio_duration=said.frames * FRAME_SECONDS)
+                kind = stt.SpeechEventType.RECOGNITION_USAGE
+                self._event_ch.send_nowait(stt.SpeechEvent(type=kind, request_id="r", recognition_usage=used))
             elif caller.frame >= said.first_frame + said.frames * 0.6 and interim < heard and " " in said.text:
                 interim = heard
                 self._tell(stt.SpeechEventType.INTERIM_TRANSCRIPT, said.text.rsplit(" ", 1)[0])

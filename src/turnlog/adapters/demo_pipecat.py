@@ -249,7 +249,9 @@ class Ear(BaseObserver):
     def __init__(self) -> None:
         super().__init__(observe_every_push=False)
         self.changed = asyncio.Condition()
-        self.speaking, self.speeches, self.errors, self.thoughts = False, 0, 0, 0
+        self.speaking, self.speeches, self.errors, self.thoughts, self.turns = False, 0, 0, 0, 0
+        self.answers: list[int] = []
+        """For each thought, which speech will be its answer."""
 
     async def on_push_frame(self, data: FramePushed) -> None:
         async with self.changed:
@@ -258,10 +260,13 @@ class Ear(BaseObserver):
                     self.speaking, self.speeches = True, self.speeches + 1
                 case f.BotStoppedSpeakingFrame():
                     self.speaking = False
+                case f.UserStartedSpeakingFrame():
+                    self.turns += 1
                 case f.ErrorFrame():
                     self.errors += 1
                 case f.LLMFullResponseStartFrame():
                     self.thoughts += 1
+                    self.answers.append(self.speeches + 1)
                 case _:
                     return
             self.changed.notify_all()
@@ -275,6 +280,11 @@ class Ear(BaseObserver):
         """Until the model was asked so many times."""
         async with self.changed:
             await self.changed.wait_for(lambda: self.thoughts >= thoughts)
+
+    async def hears_a_turn(self) -> None:
+        """Until the caller is taken to speak, for the first time."""
+        async with self.changed:
+            await self.changed.wait_for(lambda: self.turns > 0)
 
     async def fails(self, errors: int) -> None:
         """Until so many errors were reported."""

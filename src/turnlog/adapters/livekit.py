@@ -1,7 +1,7 @@
 """The adapter for LiveKit Agents: `attach` makes an ``AgentSession`` record itself (``docs/livekit.md``).
 
-It only listens. Which events are a turn's, and when each happened, is in `livekit_turns`; here is how it is attached,
-and that nothing of it ever reaches the framework: each callback is guarded, and none waits for the store.
+It only listens. Which hook an event becomes is in `livekit_call`; here is how the session is listened to, and that
+nothing of it ever reaches the framework: each callback is guarded, and none waits for the store.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from livekit.agents.voice.events import EventTypes  # type: ignore[import-not-fo
 
 from eventstore import Store
 from eventstore.arguments import as_text
-from turnlog.adapters.livekit_turns import LiveKitTurns, Speech
+from turnlog.adapters.guard import Guard, Guarded
+from turnlog.adapters.livekit_call import LiveKitCall, Speech
 from turnlog.recorder import Recorder
 
 log = logging.getLogger("turnlog")
@@ -31,24 +32,23 @@ _FALLBACKS = {"stt": stt.FallbackAdapter, "llm": llm.FallbackAdapter, "tts": tts
 def attach(session: Any, store: Store, *, session_id: str | None = None) -> Adapter:
     """Record an ``AgentSession`` in ``store``, from now until it closes. Call it before ``session.start()``.
 
-    ``session_id`` names the call in the log; by default it is random. What the recorder itself may raise while it is
-    made (a store that was closed, a bad session id) is raised; after that, nothing is.
+    ``session_id`` names the call in the log: take it from the job or the room; None is a random one. What the recorder
+    itself may raise while it is made (a store that was closed, a bad session id) is raised; after that, nothing is.
     """
     return Adapter(session, Recorder(store, session_id))
 
 
-class Adapter:
+class Adapter(Guarded):
     """Listens to one session. ``failed`` counts the events it could not translate, ``last_error`` says why."""
 
     def __init__(self, session: Any, recorder: Recorder) -> None:
         self.recorder = recorder
-        self.failed = 0
-        self.last_error: str | None = None
+        self.guard = Guard(log, "a LiveKit event")
         self._session = session
         self._realtime = isinstance(session.llm, llm.RealtimeModel)
         interruption = session.options.interruption
         resumes = interruption["resume_false_interruption"] and not self._realtime
-        self._turns = LiveKitTurns(
+        self._call = LiveKitCall(
             recorder,
             realtime=self._realtime,
             pause_seconds=interruption["false_interruption_timeout"] if resumes else None,
@@ -59,38 +59,32 @@ class Adapter:
         self._finished = False
         self._closing = threading.Lock()
         self._stored: bool | None = None
-        self._guard(self._begin)()
+        self.guard(self._begin)()
         for name in get_args(EventTypes):
             self._listen(session, name, self._heard(name))
 
     # listening -------------------------------------------------------------------------------------------------
 
-    def _listen(self, emitter: Any, name: str, call: Callable[[Any], None]) -> None:
-        callback = self._guard(call)
+    def _listen(self, emitter: Any, name: str, call: Callable[[Any], Any]) -> None:
+        callback = self._while_it_lasts(call)
         # the base class's `on`: the session's own logs a warning for metrics_collected, which is where the metrics are
         rtc.EventEmitter.on(emitter, name, callback)
         self._listening.append((emitter, name, callback))
 
-    def _guard(self, call: Callable[..., None]) -> Callable[..., None]:
-        def guarded(*args: Any) -> None:
-            try:
-                if not self._finished:
-                    call(*args)
-            except Exception as error:  # noqa: BLE001 - the call goes on, whatever is wrong here
-                self._fail(error)
+    def _while_it_lasts(self, call: Callable[[Any], Any]) -> Callable[[Any], None]:
+        guarded = self.guard(call)
 
-        return guarded
+        def callback(event: Any) -> None:
+            if not self._finished:
+                guarded(event)
 
-    def _fail(self, error: Exception) -> None:
-        self.failed += 1
-        self.last_error = f"{type(error).__name__}: {as_text(error)}"
-        if self.failed == 1:
-            log.error("a LiveKit event could not be recorded (later ones are only counted): %s", self.last_error)
+        return callback
 
     def _heard(self, name: str) -> Callable[[Any], None]:
         known = getattr(self, f"_{name}", None)
 
         def heard(event: Any) -> None:
+            self._call.notice_interruptions()
             if known is None or not known(event):
                 self.recorder.framework_event(name, _plain(event))
 
@@ -103,21 +97,21 @@ class Adapter:
     # the session's events; True from those whose hooks carry all there is to know --------------------------------
 
     def _user_state_changed(self, event: Any) -> None:
-        self._turns.user_state_changed(event)
+        self._call.user_state_changed(event)
 
     def _agent_state_changed(self, event: Any) -> None:
         self._follow_output()
-        self._turns.agent_state_changed(event, self._speech())
+        self._call.agent_state_changed(event, self._speech(), audible=self._output is not None)
 
     def _user_input_transcribed(self, event: Any) -> None:
-        self._turns.user_input_transcribed(event)
+        self._call.user_input_transcribed(event)
 
     def _conversation_item_added(self, event: Any) -> bool:
         item = event.item
         if item.type == "message" and item.role == "user":
-            self._turns.user_message(item, self._speech())
+            self._call.user_message(item)
         elif item.type == "message" and item.role == "assistant":
-            self._turns.agent_message(item, self._speech())
+            self._call.agent_message(item)
         elif item.type == "agent_handoff":
             self._agent_handoff(item)
         plain = item.model_dump(mode="json", exclude={"content"})  # which may be sound or pictures
@@ -127,6 +121,7 @@ class Adapter:
 
     def _agent_handoff(self, item: Any) -> None:
         agent = self._session.current_agent
+        self.recorder.agent_active(item.new_agent_id)
         if item.old_agent_id is not None:
             self.recorder.set_a2a_handoff()
         self.recorder.set_system_instructions(str(agent.instructions))
@@ -138,18 +133,26 @@ class Adapter:
         component = metrics.type.removesuffix("_metrics")
         if component in _FALLBACKS and metrics.metadata is not None:
             self._served(component, metrics.label, metrics.metadata.model_name or "")
-        self._turns.metrics(metrics)
+        self._call.metrics(metrics)
 
     def _speech_created(self, event: Any) -> bool:
         handle = event.speech_handle
-        done = self._guard(lambda handle: self._turns.speech_done(Speech(handle.id, handle.interrupted)))
-        handle.add_done_callback(done)
+        self._call.speech_created(handle)
+        handle.add_done_callback(self._while_it_lasts(self._speech_done))
         self._follow_output()
         self.recorder.framework_event("speech_created", {**_plain(event), "speech_id": handle.id})
         return True
 
+    def _speech_done(self, handle: Any) -> None:
+        said = {"speech_id": handle.id, "interrupted": handle.interrupted, "scheduled": handle.scheduled}
+        self.recorder.framework_event("speech_done", said)
+        self._call.speech_done(handle)
+
+    def _tool_execution_updated(self, event: Any) -> None:
+        self._call.tool_execution_updated(event)
+
     def _function_tools_executed(self, event: Any) -> None:
-        self._turns.function_tools_executed(event)
+        self._call.function_tools_executed(event)
 
     def _error(self, event: Any) -> bool:
         error = event.error
@@ -167,6 +170,7 @@ class Adapter:
         usage = [used.model_dump(mode="json") for used in self._session.usage.model_usage]
         self.recorder.framework_event("session_usage", {"model_usage": usage})
         self.recorder.framework_event("close", {"reason": event.reason, "error": as_text(event.error)})
+        self.recorder.session_ended(event.reason.value)
         self._finish()
         threading.Thread(target=self.close, name="turnlog-livekit-close").start()  # it may wait for the store
         return True
@@ -185,7 +189,7 @@ class Adapter:
             self._listen(component, f"{kind}_availability_changed", lambda event: self._available(kind, event))
 
     def _available(self, kind: str, event: Any) -> None:
-        self._turns.fallback(kind.upper(), getattr(event, kind).label, event.available)
+        self._call.fallback(kind.upper(), getattr(event, kind).label, event.available)
 
     def _served(self, kind: str, label: str, model: str) -> None:
         """The metrics name who really served."""
@@ -194,14 +198,18 @@ class Adapter:
             self.recorder.update_provider_class(kind.upper(), label, model)
 
     def _follow_output(self) -> None:
-        """Playback tells exactly when the agent is first heard; the output may be replaced during the call."""
+        """Playback says exactly when the agent is heard; the output may be replaced during the call."""
         output = self._session.output.audio
         if output is not None and output is not self._output:
-            self._output = output
             self._listen(output, "playback_started", self._playback_started)
+            self._listen(output, "playback_finished", self._playback_finished)
+        self._output = output
 
     def _playback_started(self, event: Any) -> None:
-        self._turns.playback_started_at = event.created_at
+        self._call.playback_started(event.created_at, self._speech())
+
+    def _playback_finished(self, event: Any) -> None:
+        self._call.playback_finished(event.interrupted, self._speech())
 
     # life ------------------------------------------------------------------------------------------------------
 
@@ -244,7 +252,7 @@ class Adapter:
             return
         for emitter, name, callback in self._listening:
             emitter.off(name, callback)
-        self._turns.close()
+        self.recorder.finalize_session()
         self.recorder.traces.end_agent_session()
         self.recorder.traces.agent_meeting_end()
         self._finished = True
@@ -254,7 +262,7 @@ class Adapter:
 
         The session's own end does it too, in a thread. True if everything is in the store.
         """
-        self._guard(self._finish)()
+        self.guard(self._finish)()
         with self._closing:
             if self._stored is None:
                 self._stored = self.recorder.close(timeout)

@@ -1,4 +1,4 @@
-"""Pipecat: an observer that records a call. Needs ``pipecat-ai``; what comes from what is told in ``docs/pipecat.md``.
+"""Pipecat: an observer that records a call (``docs/pipecat.md``). Needs ``pipecat-ai``.
 
 Three clocks meet here. Frames are pushed at a time of the pipeline's clock (ns since it started), the voice detector
 gives seconds since the epoch, transcripts ISO 8601. Each event is recorded as of the moment it happened, on the epoch,
@@ -16,12 +16,15 @@ from typing import Any
 
 from pipecat.frames import frames as f
 from pipecat.observers.base_observer import BaseObserver, FrameProcessed, FramePushed
+from pipecat.observers.turn_tracking_observer import TurnTrackingObserver
+from pipecat.observers.user_bot_latency_observer import UserBotLatencyObserver
 from pipecat.processors.frame_processor import FrameProcessor
 from pipecat.services.llm_service import LLMService
 
 from eventstore.store import Store
-from turnlog.adapters.pipecat_frames import Handler, component_of, handler_of, model_of, services
-from turnlog.adapters.pipecat_turns import At, Turns
+from turnlog.adapters.guard import Guard, Guarded
+from turnlog.adapters.pipecat_call import At, Call, component_of
+from turnlog.adapters.pipecat_frames import Handler, handler_of, keeps_words, model_of, services
 from turnlog.recorder import Recorder
 
 log = logging.getLogger("turnlog.pipecat")
@@ -30,9 +33,32 @@ CLOSE_SECONDS = 2.0
 """How long the end of a call may wait for the store; what is not there by then is in the journal."""
 SAME_NS = 200_000
 """Two clocks that are read within this time are read at once."""
+Say = Callable[..., None]
 
 
-class TurnlogObserver(BaseObserver):
+class _Turns(TurnTrackingObserver):
+    """Pipecat's own account of turns. It says each thing at once, not in a task of its own."""
+
+    def __init__(self, say: Say) -> None:
+        super().__init__()
+        self._say = say
+
+    async def _call_event_handler(self, event_name: str, *args: Any, **_kwargs: Any) -> None:
+        self._say(event_name, *args)
+
+
+class _Latency(UserBotLatencyObserver):
+    """Pipecat's own latency, by the time at which frames were pushed instead of that at which it gets to see them."""
+
+    def __init__(self, now: Callable[[], float], say: Say) -> None:
+        super().__init__(time_source=now)
+        self._say = say
+
+    async def _call_event_handler(self, event_name: str, *args: Any, **_kwargs: Any) -> None:
+        self._say(event_name, *args)
+
+
+class TurnlogObserver(Guarded, BaseObserver):
     """Records one call of one pipeline; add it to the observers of its `PipelineWorker` (`PipelineTask`).
 
     It never raises into the pipeline: what it fails at is counted in ``failed``, the last error is in ``last_error``,
@@ -40,67 +66,59 @@ class TurnlogObserver(BaseObserver):
     """
 
     def __init__(
-        self, store: Store, session_id: str | None = None, *, agent_name: str = "pipecat", **recorder: Any
+        self, store: Store, session_id: str | None = None, *, agent_name: str | None = None, **recorder: Any
     ) -> None:
-        """``recorder`` goes to `turnlog.Recorder`: ``durability``, ``journal``, …"""
+        """``session_id`` names the call: take it from the room, the call or the job; None is a random one.
+
+        ``recorder`` goes to `turnlog.Recorder`: ``durability``, ``journal``, …
+        """
         super().__init__(observe_every_push=False)
+        self.guard = Guard(log, "a Pipecat frame")
         self.recorder = Recorder(store, session_id, **recorder)
         self.agent_name = agent_name
-        self.failed = 0
-        self.last_error: str | None = None
-        self._turns = Turns(self.recorder, _perf_seconds)
+        self._call = Call(self.recorder, _perf_seconds)
         self._handlers: dict[type, Handler | None] = {}
         self._siblings: set[int] = set()
         self._clock: Callable[[], int] | None = None
         self._providers: dict[str, FrameProcessor] = {}
-        self._started = self._ending = self._finished = False
+        self._at: At | None = None
+        """The moment of the frame that is being looked at."""
+        self._turns = _Turns(self._turn_event)
+        self._user_turn: tuple[FramePushed, At] | None = None
+        """The start of a user's turn that `_turns` has not seen yet."""
+        self._latency = _Latency(lambda: self._now().wall_ns / 1e9, self._latency_event)
+        self._started = self._finished = False
 
     # what the pipeline calls -----------------------------------------------------------------------------------
 
     async def on_push_frame(self, data: FramePushed) -> None:
-        try:
+        with self.guard:
             kind = type(data.frame)
             if kind not in self._handlers:
                 self._handlers[kind] = handler_of(kind)
             handler = self._handlers[kind]
-            if kind is f.TTSAudioRawFrame and not self._turns.audio_due:
-                handler = None
-            if handler is None and not self._turns.waits:
-                return
-            at = self._moment(data)
-            self._turns.pass_time(at.wall_ns)
-            if handler is not None and not self._is_sibling(data.frame):
+            if handler is not None:
+                self._at = self._moment(data)
                 if not self._started:  # with the StartFrame, unless it was added to a call that was going on
-                    await self._begin(data, at)
-                handler(self._turns, data, at)
-                if kind is f.CancelFrame:
-                    self._finish(at, cut_off=True)
-                elif kind is f.EndFrame:
-                    self._ending = True  # the pipeline still plays what it has
-        except Exception as error:  # noqa: BLE001 - a guest does not break the host
-            self._fail(error)
+                    await self._begin(data)
+                if kind is not f.TTSAudioRawFrame:
+                    await self._latency.on_push_frame(data)
+                if not self._is_sibling(data.frame):
+                    await self._record(handler, data, self._at)
+        self._at = None
 
     async def on_process_frame(self, data: FrameProcessed) -> None:
-        try:
-            if type(data.frame) is f.ServiceSwitcherRequestMetadataFrame:
+        if type(data.frame) is f.ServiceSwitcherRequestMetadataFrame:
+            with self.guard:
                 self._switch(data.frame.service, self._moment(data))
-        except Exception as error:  # noqa: BLE001 - as above
-            self._fail(error)
 
     async def cleanup(self) -> None:
-        """The pipeline is torn down: close what is open, and the recording."""
-        try:
-            self._finish(At(time.time_ns(), {"from": "cleanup"}), cut_off=not self._ending)
+        """The pipeline is torn down: close the recording."""
+        with self.guard:
+            await self._turns.cleanup()
+            await self._finish()
             await asyncio.to_thread(self.recorder.close, CLOSE_SECONDS)
-        except Exception as error:  # noqa: BLE001 - as above
-            self._fail(error)
         await super().cleanup()  # type: ignore[no-untyped-call]
-
-    def _fail(self, error: Exception) -> None:
-        self.failed += 1
-        self.last_error = f"{type(error).__name__}: {error}"
-        if self.failed == 1:
-            log.error("a frame could not be recorded, and the call goes on: %s", self.last_error)
 
     # time, and what is seen twice ------------------------------------------------------------------------------
 
@@ -115,6 +133,9 @@ class TurnlogObserver(BaseObserver):
                 break  # else another thread had its turn between the readings
         return At(after_ns - (pipeline_ns - data.timestamp), {"pipeline_ns": data.timestamp})
 
+    def _now(self) -> At:
+        return self._at or At(time.time_ns(), {})
+
     def _is_sibling(self, frame: f.Frame) -> bool:
         """Whether it is the second of two frames that are one event, sent both ways."""
         sibling = frame.broadcast_sibling_id
@@ -128,32 +149,73 @@ class TurnlogObserver(BaseObserver):
         self._siblings.add(frame.id)
         return False
 
+    # frames, and what the framework's own observers make of them -----------------------------------------------
+
+    async def _record(self, handler: Handler, data: FramePushed, at: At) -> None:
+        """The mark of a new turn comes after the interruption: that is of the turn before, but Pipecat's next frame."""
+        kind = type(data.frame)
+        if kind is not f.InterruptionFrame:
+            await self._mark_turn()
+        handler(self._call, data.frame, at, data.source)
+        if kind is f.InterruptionFrame:
+            await self._mark_turn()
+        elif kind is f.UserStartedSpeakingFrame:
+            self._user_turn = data, at
+        elif kind not in (f.EndFrame, f.CancelFrame):  # after which the pipeline may still play what it has
+            await self._turns.on_push_frame(data)
+
+    async def _mark_turn(self) -> None:
+        if self._user_turn is not None:
+            (data, at), self._user_turn = self._user_turn, None
+            current, self._at = self._at, at
+            await self._turns.on_push_frame(data)
+            self._at = current
+
+    def _turn_event(self, name: str, *args: Any) -> None:
+        with self.guard:
+            at = self._now()
+            hooks = self._call.at(at)
+            hooks.framework_event(name, dict(zip(("turn", "seconds", "interrupted"), args, strict=False)))
+            if name == "on_turn_started":
+                hooks.start_turn()
+            elif name == "on_turn_ended":
+                hooks.finalize_realtime_turn() if self._call.realtime else hooks.complete_turn()
+
+    def _latency_event(self, name: str, *args: Any) -> None:
+        if name == "on_latency_measured":
+            self._call.at(self._now()).framework_event("user_bot_latency", {"seconds": args[0]})
+
     # the session -----------------------------------------------------------------------------------------------
 
-    async def _begin(self, data: FramePushed, at: At) -> None:
+    async def _begin(self, data: FramePushed) -> None:
         self._started = True
         recorder = self.recorder
         recorder.set_framework("pipecat-ai", metadata.version("pipecat-ai"))
         recorder.set_session_id(recorder.session_id)
-        for service in services(data.destination):
+        processors = list(services(data.destination))
+        for service in processors:
             component = component_of(service)
             if component is not None and component not in self._providers:
                 self._providers[component] = service
                 recorder.set_provider_info(component, type(service).__name__, model_of(service))
         llm = self._providers.get("llm")
-        self._turns.realtime = isinstance(llm, LLMService) and llm.service_metadata_frame().is_realtime_service
-        pipeline, realtime = ("realtime", "full_s2s") if self._turns.realtime else ("full_cascading", None)
-        recorder.configure_pipeline(pipeline, realtime, sorted(self._providers))
+        realtime = isinstance(llm, LLMService) and llm.service_metadata_frame().is_realtime_service
+        self._call.realtime, self._call.keeps_words = realtime, keeps_words(processors)
+        mode, realtime_mode = ("realtime", "full_s2s") if realtime else ("full_cascading", None)
+        recorder.configure_pipeline(mode, realtime_mode, sorted(self._providers))
         recorder.set_eou_config({})  # Pipecat's are strategies, without settings that tell
+        if self.agent_name is not None:
+            recorder.agent_active(self.agent_name)
         recorder.set_traces_flow_manager(self)
-        recorder.traces.start_agent_joined_meeting({"agent_name": self.agent_name, "peerId": recorder.session_id})
+        attributes = {"agent_name": self.agent_name or "pipecat", "peerId": recorder.session_id}
+        recorder.traces.start_agent_joined_meeting(attributes)
         await recorder.traces.start_agent_session({})
-        self._turns.begin(at)
 
-    def _finish(self, at: At, *, cut_off: bool) -> None:
+    async def _finish(self) -> None:
         if self._started and not self._finished:
             self._finished = True
-            self._turns.finish(at, cut_off=cut_off)
+            await self._mark_turn()
+            self.recorder.finalize_session()
             self.recorder.traces.end_agent_session()
             self.recorder.traces.agent_meeting_end()
 
@@ -164,7 +226,7 @@ class TurnlogObserver(BaseObserver):
         if component is None or old is None or old is service:
             return
         self._providers[component] = service
-        self._turns.switched(at, component, type(old).__name__, type(service).__name__, model_of(service))
+        self._call.switched(at, component, type(old).__name__, type(service).__name__, model_of(service))
 
 
 def _perf_seconds(wall_ns: int) -> float:

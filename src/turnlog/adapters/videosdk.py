@@ -21,9 +21,10 @@ from typing import Any, Literal, Self
 from videosdk.agents.job import get_current_job_context
 
 from eventstore import Store
-from eventstore.arguments import as_text
 from eventstore.errors import TurnlogError
-from turnlog.adapters.videosdk_log import CallLog, Write
+from turnlog.adapters.guard import Guard, Guarded
+from turnlog.adapters.videosdk_clock import HERE
+from turnlog.adapters.videosdk_log import CallLog, Write, agent_name
 from turnlog.adapters.videosdk_wrap import wrap
 
 log = logging.getLogger("turnlog")
@@ -57,7 +58,8 @@ def install(
 
     ``shadow``: the framework's metrics go on as they are; ``replace``: they are recorded instead of made.
     ``lend_clock``: the framework's metrics see the clock value that the event has, so that a replay equals what the
-    framework sent exactly. ``session_id`` names the log of each call; by default the names are random. Raises
+    framework sent exactly. ``session_id`` names the log of each call, from the room or the job that is current when it
+    is asked for; by default the names are random. Raises
     `AdapterInstalled`, and `ValueError` for another mode.
     """
     if mode not in ("shadow", "replace"):
@@ -71,15 +73,13 @@ def install(
     return adapter
 
 
-class Adapter:
+class Adapter(Guarded):
     """What `install` returns: how recording goes, and the way to end it."""
 
     def __init__(self, store: Store, mode: Mode, lend_clock: bool, session_id: Callable[[], str] | None) -> None:
-        self.failed = 0
-        """Calls that the adapter itself failed to record; the framework went on."""
+        self.guard = Guard(log, "a call of the videosdk framework")
         self.late = 0
         """Calls of a collector between two calls of the agent: not recorded."""
-        self.last_error: str | None = None
         self.compared = 0
         """Ended calls whose payloads, as sent and as replayed, were compared (shadow mode)."""
         self.differences = 0
@@ -125,7 +125,7 @@ class Adapter:
         self, write: Write, name: str, collector: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> CallLog | None:
         """A call of a collector's method; None if it is in no log."""
-        try:
+        with self.guard:
             call: CallLog | None = vars(collector).get(LOG)
             if call is None or name in MATTERS:
                 call = self._log_of(collector, name)
@@ -133,46 +133,50 @@ class Adapter:
                     self._attach(args[0] if args else kwargs["manager"], call)
             if call is not None:
                 write(call, collector, args, kwargs)
+            HERE.recorded = call
             return call
-        except Exception as error:  # noqa: BLE001 - the agent goes on
-            self.fail(error)
-            return None
+        return None
 
     def record_traces(
         self, write: Write, manager: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[CallLog | None, Any]:
         """A call of a traces manager's method, and what our hook returns. A manager that no collector was ever given
         belongs to the call that began last."""
-        try:
+        with self.guard:
             call = self._managers.get(manager) or self._newest
             return call, write(call, manager, args, kwargs) if call is not None else None
-        except Exception as error:  # noqa: BLE001 - the agent goes on
-            self.fail(error)
-            return None, None
+        return None, None
 
     def live(self, collector: Any) -> CallLog | None:
         """The log that the collector's calls go to now."""
         found: CallLog | None = vars(collector).get(LOG)
         return found
 
+    def agent_set(self, agent: Any) -> None:
+        """A pipeline has a new agent; it has just said so to its collector."""
+        with self.guard:
+            call: CallLog | None = HERE.recorded
+            name = agent_name(agent)
+            if call is not None and call.agent != name:  # the constructor and the start of a session both say so
+                call.agent = name
+                call.recorder.agent_active(name)
+
+    def session_ends(self, reason: str) -> None:
+        """The room of the current job ends the session."""
+        with self.guard:
+            job = get_current_job_context()
+            for _collector, call in list(self._open):
+                if job in call.jobs:
+                    call.recorder.session_ended(reason)
+
     def job_ended(self, job: Any) -> None:
         """A job has shut down. The logs that had only this one end."""
-        try:
+        with self.guard:
             for collector, call in list(self._open):
                 if job in call.jobs:
                     call.jobs.discard(job)
                     if not call.jobs:
                         self._end(collector, call)
-        except Exception as error:  # noqa: BLE001 - the agent goes on
-            self.fail(error)
-
-    def fail(self, error: BaseException) -> None:
-        """Count what went wrong in the adapter, and log the first."""
-        line = f"{type(error).__name__}: {as_text(error)}"
-        self.failed += 1
-        if self.last_error is None:
-            log.error("the videosdk adapter could not record a call, and the agent goes on without it: %s", line)
-        self.last_error = line
 
     # -----------------------------------------------------------------------------------------------------------------
 
@@ -210,11 +214,9 @@ class Adapter:
         thread.start()
 
     def _close(self, call: CallLog) -> None:
-        try:
+        found = None
+        with self.guard:
             found = call.close(jitter_ms=0.0 if self.lends else JITTER_MS, compare=not self.replaces)
-        except Exception as error:  # noqa: BLE001 - nobody waits for this thread's exception
-            self.fail(error)
-            return
         if found is None:
             return
         self.compared += 1

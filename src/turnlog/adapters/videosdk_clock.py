@@ -20,6 +20,8 @@ class _Here(threading.local):
     """A recorded call is being passed on: the collector's calls of itself are part of it."""
     log: Any = None
     """The log (`videosdk_log.CallLog`) that has the call being passed on."""
+    recorded: Any = None
+    """The log of the last call that was recorded."""
     perf_ns: int = 0
     wall_ns: int = 0
     """The recorder's last reading of the clocks."""

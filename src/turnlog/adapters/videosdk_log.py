@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import uuid
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +22,16 @@ RENAMED = {"_finalize_realtime_turn": "finalize_realtime_turn"}
 Write = Callable[["CallLog", Any, tuple[Any, ...], dict[str, Any]], Any]
 """Records a method call: the log, the framework's object, and what the method is called with. Returns what our hook
 returns."""
+
+
+def agent_name(agent: Any) -> str:
+    """Its id, or its class where the id is the random one that the framework gives an agent without."""
+    name = str(agent.id)
+    try:
+        uuid.UUID(name)
+    except ValueError:
+        return name
+    return type(agent).__name__
 
 
 class _TheFrameworksTimer:
@@ -44,6 +55,8 @@ class CallLog:
         self.recorder.set_framework("videosdk-agents", version)
         self.version = version
         self.reused = reused
+        self.agent: str | None = None
+        """The one that speaks."""
         self.jobs: weakref.WeakSet[Any] = weakref.WeakSet()
         """The framework's jobs whose pipelines are recorded here; it ends with the last of them."""
         self.a2a_spans: dict[int, tuple[Any, Any]] = {}

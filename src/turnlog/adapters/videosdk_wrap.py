@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from videosdk.agents import metrics
 from videosdk.agents.job import JobContext
 from videosdk.agents.metrics.analytics import AnalyticsClient
+from videosdk.agents.pipeline import Pipeline
+from videosdk.agents.room.room import VideoSDKHandler
 
 from turnlog.adapters.videosdk_clock import HERE, LentTime, enter, leave
 from turnlog.adapters.videosdk_log import RENAMED, CallLog, collector_write, traces_write
@@ -50,6 +52,8 @@ def wrap(adapter: Adapter) -> list[Callable[[], None]]:
         for name, read in LIVE_READS.items():
             put(metrics.MetricsCollector, name, _live_read(adapter, name, read))
     put(AnalyticsClient, SENDS, _sending(adapter, vars(AnalyticsClient)[SENDS]))
+    put(Pipeline, "set_agent", _setting_agent(adapter, vars(Pipeline)["set_agent"]))
+    put(VideoSDKHandler, ENDS, _ending(adapter, vars(VideoSDKHandler)[ENDS]))
     put(JobContext, "shutdown", _shutdown(adapter, vars(JobContext)["shutdown"]))
     return undo
 
@@ -118,12 +122,10 @@ LIVE_READS: dict[str, Callable[[CallLog], Any]] = {
 
 def _live_read(adapter: Adapter, name: str, read: Callable[[CallLog], Any]) -> property:
     def get(collector: Any) -> Any:
-        try:
+        with adapter.guard:
             call = adapter.live(collector)
             if call is not None:
                 return read(call)
-        except Exception as error:  # noqa: BLE001 - the agent goes on
-            adapter.fail(error)
         return vars(collector).get(name)
 
     def put(collector: Any, value: Any) -> None:
@@ -201,14 +203,36 @@ SENDS = "send_interaction_analytics_safe"
 def _sending(adapter: Adapter, original: Method) -> Method:
     @functools.wraps(original)
     def sent(client: Any, interaction_data: Any) -> Any:
-        try:
+        with adapter.guard:
             if HERE.log is not None:
                 HERE.log.payload(interaction_data)
-        except Exception as error:  # noqa: BLE001 - the agent goes on
-            adapter.fail(error)
         return original(client, interaction_data)
 
     return sent
+
+
+ENDS = "_end_session"
+"""The room's one way to end a session, with the reason."""
+
+
+def _ending(adapter: Adapter, original: Method) -> Method:
+    @functools.wraps(original)
+    async def ending(room: Any, reason: str = "session_ended") -> None:
+        if not getattr(room, "_session_ended", False):  # the first reason is the reason
+            adapter.session_ends(reason)
+        await original(room, reason)
+
+    return ending
+
+
+def _setting_agent(adapter: Adapter, original: Method) -> Method:
+    @functools.wraps(original)
+    def set_agent(pipeline: Any, agent: Any) -> Any:
+        made = original(pipeline, agent)
+        adapter.agent_set(agent)
+        return made
+
+    return set_agent
 
 
 def _shutdown(adapter: Adapter, original: Method) -> Method:
