@@ -25,6 +25,7 @@ from recorded import Recorded
 from eventstore import Store, open_store, recover
 from eventstore.codec import clocks, read_payload
 from eventstore.errors import StoreUnavailable
+from projections.caller import read
 from turnlog.adapters.demo_livekit import ShopAgent, answered, becomes, new_session, run
 from turnlog.adapters.demo_livekit_parts import (
     Caller,
@@ -412,6 +413,32 @@ def test_the_words_of_each_expected_turn_were_heard(seen: dict[str, Seen], name:
         assert all(word in said for word in (question or "").split())
         told = " ".join(args["response"] for args in seen[name].call.of("set_agent_response"))
         assert answer is None or name == "hang_up_while_spoken_to" or answer.split()[0] in told
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_the_callers_turns(seen: dict[str, Seen], name: str) -> None:
+    """What was asked, what it was answered with, and whether that was heard; no voice is lost or in two turns."""
+    turns = read(seen[name].call.events).turns
+    assert [turn.user_speech for turn in turns] == [question for question, _answer, _responds in EXPECTED[name]]
+    assert [turn.e2e_latency is not None for turn in turns] == [responds for *_words, responds in EXPECTED[name]]
+    for turn, (_question, answer, _responds) in zip(turns, EXPECTED[name], strict=True):
+        assert answer is None or name.startswith("hang_up") or (turn.agent_speech or "").split()[0] == answer.split()[0]
+
+
+@pytest.mark.parametrize("name", [name for name in EXPECTED if not name.startswith("realtime")])
+def test_the_response_is_the_frameworks_own_latency(seen: dict[str, Seen], name: str) -> None:
+    """Within a millisecond; of an answer behind a filler, theirs is our time to the answer."""
+    ours = [
+        figure
+        for turn in read(seen[name].call.events).turns
+        if turn.response is not None
+        for figure in (turn.response["ms"], turn.response["time_to_answer_ms"])
+        if figure is not None
+    ]
+    for message in seen[name].messages:
+        if message.role == "assistant" and "e2e_latency" in message.metrics:
+            theirs = message.metrics["e2e_latency"] * 1000
+            assert min(abs(figure - theirs) for figure in ours) < 1, (theirs, ours)
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
