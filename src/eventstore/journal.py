@@ -46,7 +46,7 @@ EMPTY = _MAGIC + _OFFSET.pack(_START)
 OVERHEAD = _START
 ASIDE = ".aside"
 """Files in the same format, with what the store refused for good: see `eventstore.set_aside`."""
-_OWN = frozenset({SUFFIX, ASIDE, DAMAGED, _UNREADY})
+OWN = frozenset({SUFFIX, ASIDE, DAMAGED, _UNREADY})
 
 
 class Segment:
@@ -196,7 +196,7 @@ def make_folder(folder: Path) -> None:
 def tighten(folder: Path) -> None:
     """Take from others what an older turnlog, or a lax umask, let them do with a journal folder and its files."""
     with contextlib.suppress(OSError):  # not there yet, or another user's
-        for path in [folder, *(path for path in folder.iterdir() if path.suffix in _OWN and not path.is_symlink())]:
+        for path in [folder, *(path for path in folder.iterdir() if path.suffix in OWN and not path.is_symlink())]:
             mode = path.stat().st_mode
             if mode & 0o077:
                 path.chmod(mode & 0o700)
@@ -306,7 +306,7 @@ def _written(path: Path) -> bool:
 
 def contents(path: Path, data: bytes) -> Contents:
     """What is in a journal file. Raises `JournalError` if nothing in it is a journal's."""
-    start, damage = _begin(data)
+    start, damage = begin(data)
     found = list(pieces(data, start, len(data)))
     events = [piece.event for piece in found if piece.event is not None]
     if data[: len(_MAGIC)] != _MAGIC[: len(data)]:
@@ -321,7 +321,7 @@ def contents(path: Path, data: bytes) -> Contents:
     return Contents(events, damage, b"" if torn is None else data[torn.start : torn.stop])
 
 
-def _begin(data: bytes) -> tuple[int, list[bytes]]:
+def begin(data: bytes) -> tuple[int, list[bytes]]:
     """Where to read from, and what of the file's head is damaged.
 
     The mark of what the store has is believed if it stands where a frame ends. If not, all is read: what the store has

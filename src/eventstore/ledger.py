@@ -6,11 +6,11 @@ The same SQL for every database. Nothing here is on a hot path.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import NamedTuple
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, bindparam, text
 
 from eventstore.chain import Origin, seal
 from eventstore.errors import StoreError
@@ -101,6 +101,15 @@ class Ledger:
     def key(self, session_id: str) -> Key | None:
         with self._errors(), self._engine.connect() as connection:
             return _key(connection, session_id)
+
+    def forgotten(self, sessions: Collection[str]) -> set[str]:
+        """Those of the sessions whose key is destroyed."""
+        if not sessions:
+            return set()
+        select = text("SELECT session_id FROM keys WHERE wrapped IS NULL AND session_id IN :ids")
+        named = select.bindparams(bindparam("ids", expanding=True))
+        with self._errors(), self._engine.connect() as connection:
+            return set(connection.execute(named, {"ids": list(sessions)}).scalars())
 
     def add_key(self, key: Key) -> Key:
         """Keep the session's key; returns the one that is kept, which may be another's who came first."""

@@ -7,7 +7,7 @@ import tempfile
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -133,6 +133,10 @@ class MemoryLedger:
 
     def key(self, session_id: str) -> Key | None:
         return self._keys.get(session_id)
+
+    def forgotten(self, sessions: Collection[str]) -> set[str]:
+        keys = map(self._keys.get, sessions)
+        return {key.session_id for key in keys if key is not None and key.wrapped is None}
 
     def add_key(self, key: Key) -> Key:
         return self._keys.setdefault(key.session_id, key)

@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+import orjson
 
 from eventstore.chain import Linked, Origin
 from eventstore.content import without_content
-from eventstore.errors import StoreError
+from eventstore.errors import IdentityConflict, StoreError
 from eventstore.event import Event
 from eventstore.ledger import Key
 from eventstore.store import Followed, Ledger, Session, Store
@@ -133,6 +134,18 @@ class Forgotten(NamedTuple):
         return _sealed("", visible)
 
 
+def readable(event: Event) -> bool:
+    """Whether an event, as it is stored, has content in the clear."""
+    if not event.payload.startswith(SEALED):
+        return event.payload != "{}" and without_content(event.hook, event.payload) is not None
+    try:
+        beside = orjson.loads(event.payload)
+        del beside[SEALED[2:-3]]
+    except (ValueError, KeyError):
+        return True
+    return without_content(event.hook, orjson.dumps(beside).decode()) is not None
+
+
 class PrivateStore:
     """Another store, with its content sealed. Reading without the master key shows what is not content."""
 
@@ -157,7 +170,18 @@ class PrivateStore:
 
     def append(self, events: Iterable[Event]) -> Sequence[int]:
         """See `Store.append`. Raises `NotSealable` if there is content and no master key."""
-        return self._store.append(list(map(self._seal, events)))
+        batch = list(events)
+        sessions = {event.session_id for event in batch}
+        for session_id in self.ledger.forgotten(sessions & self._ciphers.keys()):
+            self._ciphers[session_id] = Forgotten()
+        sealed = list(map(self._seal, batch))
+        try:
+            return self._store.append(sealed)
+        except IdentityConflict:
+            as_stored = self._as_stored(batch, sealed)
+            if as_stored == sealed:
+                raise
+            return self._store.append(as_stored)
 
     def read(self, session_id: str) -> Iterator[Event]:
         """See `Store.read`. Raises `WrongMasterKey`."""
@@ -192,6 +216,22 @@ class PrivateStore:
         cipher = self._cipher(event.session_id, make=True)
         assert cipher is not None
         return msgspec.structs.replace(event, payload=cipher.seal(event, visible))
+
+    def _as_stored(self, batch: list[Event], sealed: list[Event]) -> list[Event]:
+        """What is to be appended again, of sessions that were forgotten since it was stored, as it is stored.
+
+        Its ciphertext cannot be made again. What the stored one says beside it decides whether it is the same.
+        """
+        forgotten = self.ledger.forgotten({event.session_id for event in batch})
+        stored = {event.identity: event for session_id in forgotten for event in self._store.read(session_id)}
+
+        def same(given: Event, ours: Event) -> Event:
+            found = stored.get(given.identity)
+            if found is None or msgspec.structs.replace(found, payload="") != msgspec.structs.replace(ours, payload=""):
+                return ours
+            return found if found.payload == given.payload or found.payload.startswith(SEALED) else ours
+
+        return list(map(same, batch, sealed))
 
     def _open(self, event: Event) -> Event:
         if not self._masters or not event.payload.startswith(SEALED):

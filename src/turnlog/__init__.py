@@ -5,7 +5,6 @@ and spans.
 """
 
 from eventstore import Clock, Event, Session, Store, TurnlogError, canonical, open_store, recover
-from eventstore.private_store import forget
 from eventstore.verify import verify
 from exporters.live import attach
 from projections import (
@@ -20,6 +19,7 @@ from projections import (
     span_tree,
     turns,
 )
+from turnlog.forgetting import forget
 from turnlog.recorder import Recorder
 
 __all__ = [

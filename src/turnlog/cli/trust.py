@@ -32,17 +32,42 @@ from turnlog.retention import age_ns, expired, retire
 from turnlog.terminal import safe, say
 
 
-def forget(context: typer.Context, session: SessionArgument, yes: YesOption = False, db: DbOption = None) -> None:
-    """Destroy the key of an encrypted session: its content is gone, here and in every archive."""
-    from eventstore.private_store import forget as destroy
+def forget(
+    context: typer.Context,
+    session: SessionArgument,
+    journal: Annotated[Path | None, typer.Option(help="The journal's folder.", show_default="the database's")] = None,
+    yes: YesOption = False,
+    db: DbOption = None,
+) -> None:
+    """Destroy the key of an encrypted session: its content is gone, here, in journals and in every archive.
 
+    Exits with 1 if any of it remains, and says where.
+    """
+    from turnlog.forgetting import forget as destroy
+    from turnlog.forgetting import is_known
+
+    if journal is not None and not journal.is_dir():
+        raise StoreError(f"there is no folder {journal}")
     store = existing(context, db)
-    if store.ledger.key(session) is None:
-        known(store, session)  # its name may be wrong; one that was encrypted may be in an archive only
-    confirm_destructive(url(context, db), f"destroy the content of session {session!r} for ever", yes)
-    key = destroy(store, session)
-    store.close()
-    say(f"{session}: content forgotten at {moment(key.forgotten_ns or 0)} UTC; events, times and chain stay")
+    try:
+        if not is_known(store, session, journal):
+            known(store, session)
+        confirm_destructive(url(context, db), f"destroy the content of session {session!r} for ever", yes)
+        done = destroy(store, session, journal=journal)
+    finally:
+        store.close()
+    if done.forgotten_ns is not None:
+        say(f"{session}: content forgotten at {moment(done.forgotten_ns)} UTC; events, times and chain stay")
+        if done.moved or done.dropped:
+            say(f"journals: {done.moved} calls stored without content, {done.dropped} erased")
+    elif done.remains:
+        say(f"turnlog: session {session!r} is not encrypted, so nothing was done", err=True)
+    else:
+        say(f"{session}: there is no content to forget")
+    for line in done.remains:
+        say(f"turnlog: session {session!r}: {line}", err=True)
+    if done.remains:
+        raise typer.Exit(1)
 
 
 def retention(
