@@ -12,8 +12,8 @@ import typer
 
 from eventstore.codec import clocks
 from eventstore.store import Store
-from projections.replay import analytics_payloads, replay, turns
-from projections.rules import VIDEOSDK_1_0
+from projections.caller import RULES as TURNLOG
+from projections.readings import reading
 from turnlog.cli.calls import BadChoice, RulesOption
 from turnlog.cli.common import HEADERS, DbOption, existing, headers_of, known, progress, read, whole_file
 
@@ -58,7 +58,7 @@ def _replayed(make: Callable[[Store, Iterable[str], str], Iterator[bytes]]) -> N
         sessions: SessionsArgument = None,
         out: OutOption = None,
         every: AllOption = False,
-        rules: RulesOption = VIDEOSDK_1_0.name,
+        rules: RulesOption = TURNLOG,
         db: DbOption = None,
     ) -> None:
         write_pieces(existing(context, db), sessions, every, out, lambda store, names: make(store, names, rules))
@@ -68,21 +68,19 @@ def _replayed(make: Callable[[Store, Iterable[str], str], Iterator[bytes]]) -> N
 
 @_replayed
 def payloads(store: Store, names: Iterable[str], rules: str) -> Iterator[bytes]:
-    """Analytics payloads as JSON lines, one for each completed turn, as the reference sends them."""
+    """Analytics payloads as JSON lines, one for each turn; with --rules framework, as the framework sends them."""
     from exporters.payloads import lines
 
     for name in names:
-        yield from lines(analytics_payloads(store.read(name), rules))
+        yield from lines(reading(store.read(name), rules).payloads)
 
 
 @_replayed
 def csv(store: Store, names: Iterable[str], rules: str) -> Iterator[bytes]:
-    """Completed turns as CSV, one a row: texts, latencies in milliseconds, and what happened."""
-    from exporters.turns_csv import header, rows
+    """Turns as CSV, one a row: texts, latencies in milliseconds, and what happened."""
+    from exporters.turns_csv import rows_of
 
-    yield header()
-    for name in names:
-        yield from rows(name, turns(store.read(name), rules), rules)
+    yield from rows_of((reading(store.read(name), rules) for name in names), rules)
 
 
 @_replayed
@@ -92,7 +90,7 @@ def perfetto(store: Store, names: Iterable[str], rules: str) -> Iterator[bytes]:
 
     found = (read(store, name) for name in names)
     # the earliest is the first, but for origins on several machines, of which each has a clock of its own
-    return trace((replay(events, rules), min(clocks(event)[0] for event in events)) for events in found)
+    return trace((reading(events, rules), min(clocks(event)[0] for event in events)) for events in found)
 
 
 @app.command()
@@ -124,7 +122,7 @@ def otlp(
     service_name: ServiceOption = None,
     project: ProjectOption = None,
     header: HeaderOption = None,
-    rules: RulesOption = VIDEOSDK_1_0.name,
+    rules: RulesOption = TURNLOG,
     db: DbOption = None,
 ) -> None:
     """Send the span trees to an OpenTelemetry collector; sending them again gives the same spans, not more."""
@@ -137,7 +135,7 @@ def otlp(
     try:
         with progress() as bar:
             for name in bar.track(names, description="sending"):
-                items = to.items(replay(read(store, name), rules))
+                items = to.items(reading(read(store, name), rules))
                 for start in range(0, len(items), to.batch):
                     to.send(items[start : start + to.batch])
                 count += len(items)
