@@ -277,8 +277,11 @@ def test_an_error_is_an_exception() -> None:
     error = named(r, "LLM Error")
     assert (error.status, error.status_message, error.turn) == ("ERROR", "no capacity", 1)
     assert error.events == [
-        {"name": "exception", "time_ns": error.start_ns,
-         "attributes": {"exception.type": "LLM", "exception.message": "no capacity"}}
+        {
+            "name": "exception",
+            "time_ns": error.start_ns,
+            "attributes": {"exception.type": "LLM", "exception.message": "no capacity"},
+        }
     ]
     assert named(r, "LLM Processing").status == "ERROR"
     assert named(r, "Turn #1").status == "ERROR"

@@ -108,6 +108,23 @@ class Reading:
         return span_tree(self.assembly, self.responses, self.barge_ins, going_on=self.going_on)
 
     @cached_property
+    def _spans_by_turn(self) -> dict[int, list[Span]]:
+        found: dict[int, list[Span]] = {}
+        sounds = [(span, self.assembly.homes.get(span.at)) for span in self.spans if span.kind == "sound"]
+        numbers = {id(x): number for number, x in enumerate(self.exchanges, 1)}
+        for span in self.spans:
+            if span.turn is not None:
+                found.setdefault(span.turn, []).append(span)
+        for span, home in sounds:
+            if home is not None:
+                found.setdefault(numbers[id(home)], []).append(span)
+        return found
+
+    def spans_of(self, number: int) -> list[Span]:
+        """The spans of a turn and what is in it, with the sounds that began in it; ``number`` counts from 1."""
+        return self._spans_by_turn.get(number, [])
+
+    @cached_property
     def logs(self) -> list[LogLine]:
         """The lines of the agent's log, in the order in which they were recorded."""
         t, homes = self.timeline, self.assembly.homes

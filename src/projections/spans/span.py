@@ -33,6 +33,8 @@ class Span(msgspec.Struct, gc=False, kw_only=True):
     status_message: str | None = None
     events: list[dict[str, Any]] = []
     """Each with ``name``, ``attributes`` and ``time_ns``."""
+    at: int = -1
+    """Index of the event that began it, of an activity's."""
     turn: int | None = None
     """The number of its turn, from 1."""
 

@@ -168,6 +168,7 @@ def _span(turn: _Turn, part: Activity, record: BargeIn | None) -> Span:
         start_ns=start + turn.shift,
         end_ns=end + turn.shift,
         attributes=said,
+        at=part.at,
         turn=None if parent == ROOT else turn.number,
     )
     _finish(span, part, turn.shift, cut=turn.cut and not ended)
