@@ -175,7 +175,7 @@ def test_a_session_shows_the_conversation_and_a_latency_per_turn(shown: Phoenix)
         r, session = CALLS[name], sessions[name]
         turns = [span for span in r.spans if span.kind == "turn"]
         asked = [turn.user_speech or "(no question)" for turn in r.turns]
-        answered = [turn.agent_speech or f"({turn.no_response})" for turn in r.turns]
+        answered = [turn.agent_speech or f"({turn.no_response or 'no words'})" for turn in r.turns]
         assert session["firstInput"]["value"] == asked[0][:100]
         assert session["lastOutput"]["value"] == answered[-1][:100]
         traces = [edge["node"] for edge in session["traces"]["edges"]]

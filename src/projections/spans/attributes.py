@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from projections.latency.response import Response
+from projections.latency.response import NAMES, Response
 from projections.timeline import Activity, Timeline
 from projections.turns.exchange import Exchange
 from projections.turns.ledger import BargeIn
@@ -215,13 +215,16 @@ def of_barge_in(record: BargeIn) -> Attributes:
     )
 
 
+_PART_KEYS = {name: f"latency.response.{name.lower().replace(' ', '_').replace('-', '_')}_ms" for name in NAMES}
+
+
 def of_response(answered: Response) -> Attributes:
     """The response and its parts, in milliseconds."""
     said: Attributes = {"latency.response_ms": answered.ms}
     if answered.time_to_answer_ms is not None:
         said["latency.time_to_answer_ms"] = answered.time_to_answer_ms
     for part in answered.parts:
-        key = f"latency.response.{part.name.lower().replace(' ', '_').replace('-', '_')}_ms"
+        key = _PART_KEYS[part.name]
         said[key] = said.get(key, 0.0) + part.ms
     return said
 

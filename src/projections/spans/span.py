@@ -49,8 +49,10 @@ def identities(session_id: str, spans: Iterable[Span], *, by_turn: bool = False)
 
     The session is one trace; ``by_turn``: each turn is one of its own, and what is no turn's is another.
     """
-    traces: dict[str, str] = {}
-    found = {}
+    traces = {ROOT: _digest(16, session_id, ROOT)}
+    found = {
+        ROOT: (traces[ROOT], _digest(8, session_id, ROOT))
+    }  # also while the call goes on, and its root is not there
     for span in spans:
         of = (span.id if span.kind == "turn" else span.parent or ROOT) if by_turn and span.turn is not None else ROOT
         trace = traces.get(of)
