@@ -34,7 +34,12 @@ PROTOBUF = "application/x-protobuf"
 
 
 def plain(attributes):
-    return {a.key: getattr(a.value, a.value.WhichOneof("value")) for a in attributes}
+    return {a.key: value(a.value) for a in attributes}
+
+
+def value(given):
+    found = getattr(given, given.WhichOneof("value"))
+    return [value(item) for item in found.values] if given.HasField("array_value") else found
 
 
 def take(request, via):

@@ -50,6 +50,8 @@ def turns(session: str, count: int, *, first: int = 0, origin: str = "o", wall_n
 class Turns:
     """A destination: what the user said in each turn, one or more a request."""
 
+    rules = "videosdk-1.0"
+
     def __init__(self, url: str, *, batch: int = 1, timeout: float = 5.0, name: str = "turns") -> None:
         self.name, self.batch, self._url = name, batch, url
         self._client = client(timeout)

@@ -24,7 +24,8 @@ from conftest import FIXTURES, Program
 from eventstore.event import Event
 from exporters.payloads import lines
 from exporters.perfetto import trace
-from exporters.turns_csv import COLUMNS, header, rows
+from exporters.turns_csv import COLUMNS, TURNLOG_COLUMNS, header, rows
+from projections.caller import read
 from projections.model import FunctionTool, Realtime, Stt, TimelineEvent, Turn
 from projections.replay import Call, latency_of
 from projections.state import Discarded, Interrupted
@@ -378,20 +379,48 @@ def test_trace_processor_finds_the_same_turns(tmp_path: Path) -> None:
     assert troubles == []
 
 
+# Perfetto: the caller's reading ---------------------------------------------------------------------------------------
+
+
+@each_session
+def test_the_spans_are_what_is_drawn(name: str) -> None:
+    """Break: in exporters/read_shapes.py, leave a kind out."""
+    r = read(recorded()[name])
+    events = orjson.loads(b"".join(trace([(r, 0)])))["traceEvents"]
+    zero = r.timeline.began + r.timeline.wall_shift
+    drawn = sorted((e["cat"], round(e["ts"] * 1000), round(e.get("dur", 0) * 1000)) for e in events if e["ph"] in "Xi")
+    spans = sorted((s.kind, s.start_ns - zero, s.end_ns - s.start_ns) for s in r.spans)
+    assert [d for d in drawn if d[0] != "log"] == spans
+    by_track: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for event in slices(events):
+        by_track[event["tid"]].append(span(event))
+    for found in by_track.values():
+        assert all(one[1] <= other[0] for one, other in pairwise(found))
+    stamps = [event["ts"] for event in events if event["ph"] != "M"]
+    assert stamps == sorted(stamps)
+    for event in events:
+        if event["ph"] in "sf":
+            open_at(events, event)
+
+
 # the command --------------------------------------------------------------------------------------------------------
 
 
 def test_export_all(imported: Program) -> None:
     store = open_store(imported.db)
     names = [session.session_id for session in store.sessions()][::-1]
-    calls = {name: replay(store.read(name)) for name in names}
+    calls = {name: read(store.read(name)) for name in names}
     store.close()
     assert len(names) == len(recorded()) == 53
     payloads = imported.run("export", "payloads", "--all").stdout.splitlines()
     assert [orjson.loads(line) for line in payloads] == [one for name in names for one in calls[name].payloads]
     table = csv.DictReader(io.StringIO(imported.run("export", "csv", "--all").stdout))
-    turns = [(name, turn.turn_id) for name in names for turn in calls[name].turns]
-    assert [(row["session_id"], row["turn_id"]) for row in table] == turns
+    turns = [(name, turn) for name in names for turn in calls[name].turns]
+    for row, (name, turn) in zip(table, turns, strict=True):
+        assert tuple(row) == TURNLOG_COLUMNS
+        assert (row["session_id"], row["turn"], row["framework_e2e_ms"]) == (name, str(turn.turn), "")
+        assert row["response_ms"] == ("" if turn.e2e_latency is None else str(turn.e2e_latency))
+        assert row["no_response"] == (turn.no_response or "")
     events = orjson.loads(imported.run("export", "perfetto", "--all").stdout)["traceEvents"]
     named = {e["pid"]: e["args"]["name"] for e in events if e["name"] == "process_name"}
     assert named == dict(enumerate(names, 1))
@@ -414,7 +443,8 @@ def test_export_to_a_file_gives_the_same_bytes_each_time(imported: Program, kind
 
 
 def test_a_perfetto_file_starts_with_the_session_s_first_event(imported: Program) -> None:
-    events = orjson.loads(imported.run("export", "perfetto", "barge_in_vad").stdout)["traceEvents"]
+    told = imported.run("export", "perfetto", "barge_in_vad", "--rules", "framework").stdout
+    events = orjson.loads(told)["traceEvents"]
     assert events == traced(call("barge_in_vad"), recorded()["barge_in_vad"][0].perf_ns)
 
 

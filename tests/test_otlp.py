@@ -28,6 +28,7 @@ from exporters.delivery import deliver, due
 from exporters.destination import Busy, Destination, NotConfigured, Refused
 from exporters.otlp import Profile, Spans, Wire, destination, otel_spans
 from exporters.retry import Patience
+from projections.caller import read
 from projections.fold import begin, fold
 from projections.replay import Call, call_of, replay
 from projections.rules import VIDEOSDK_1_0
@@ -410,7 +411,7 @@ def test_a_collector_that_is_killed_five_times_in_the_middle_of_a_delivery(
         outcomes = sent.result()
     got |= {span["span_id"] for span in collector.rest()}
     assert [outcome for outcome in outcomes if outcome.left or outcome.parked] == []
-    items = {name: to.items(replay(events)) for name, events in RECORDINGS.items()}
+    items = {name: to.items(read(events)) for name, events in RECORDINGS.items()}
     assert got == {f"{span.context.span_id:016x}" for spans in items.values() for span in spans if span.context}
     assert {c.session_id: c.done for c in sqlite.ledger.cursors(to.name)} == {n: len(s) for n, s in items.items()}
     to.close()
@@ -419,14 +420,17 @@ def test_a_collector_that_is_killed_five_times_in_the_middle_of_a_delivery(
 def test_the_command(collector: Collector, program: Program) -> None:
     program.run("import", FIXTURES / "demo.jsonl.gz")
     url = collector.url("http/protobuf")
-    count = len(CALL.spans)
+    count = len(read(RECORDINGS["barge_in_vad"]).spans)
     sent = program.run("export", "otlp", "barge_in_vad", "--endpoint", url, "--header", f"Authorization=Bearer {TOKEN}")
     assert sent.stdout == f"1 sessions, {count} spans sent\n"
     first = collector.request()
     program.run("export", "otlp", "--all", "--endpoint", collector.url("grpc"), "--grpc", "--profile", "semconv",
                 "--project", "calls", OTEL_SERVICE_NAME="phone")  # fmt: skip
     second = collector.request()
-    assert [span["span_id"] for span in second] == [span["span_id"] for span in first]
+    turns = [span["span_id"] for span in first if "turn" in span["attributes"] and span["name"].startswith("Turn #")]
+    roots = [span["span_id"] for span in second if not span["parent_id"]]
+    assert roots == turns, "the same ids, and each turn is a trace of its own"
+    assert len({span["trace_id"] for span in second}) == len(turns)
     assert "session.id" in second[0]["attributes"]
     assert second[0]["resource"] == first[0]["resource"] | {
         "service.name": "phone",
@@ -451,4 +455,4 @@ def test_a_large_session_goes_in_bounded_batches(collector: Collector, program: 
             recorder.traces.agent_say_called(f"line {number}")
     store.close()
     program.run("export", "otlp", "long", "--endpoint", collector.url("http/protobuf"))
-    assert [len(collector.request()), len(collector.request())] == [Spans.batch, 1]
+    assert [len(collector.request()), len(collector.request())] == [Spans.batch, 2], "the root is one, too"

@@ -19,6 +19,8 @@ import orjson
 
 from exporters.destination import NotConfigured, Refused
 from exporters.http import TIMEOUT_SECONDS, Client, check, client, post, shown
+from projections.caller import Reading
+from projections.readings import DROP_IN
 from projections.replay import Call
 
 BASE_URL = "https://api.videosdk.live"
@@ -127,13 +129,14 @@ class Analytics:
     """
 
     batch = 1
+    rules = DROP_IN
 
     def __init__(self, routing: Routing, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         self._routing = routing
         self._client = client(timeout_seconds)
         self.name = _name(routing)
 
-    def items(self, call: Call) -> Sequence[Post]:
+    def items(self, call: Call | Reading) -> Sequence[Post]:
         """Raises `Refused` for a payload that cannot be written as JSON."""
         return [
             posted
@@ -152,7 +155,7 @@ class Analytics:
         self._client.close()
 
 
-def _session_id(call: Call, payload: dict[str, Any]) -> str:
+def _session_id(call: Call | Reading, payload: dict[str, Any]) -> str:
     return str(call.session.session_id or payload.get("sessionId") or call.session_name)
 
 

@@ -26,13 +26,15 @@ from eventstore.store import Store
 from exporters.destination import Busy, Destination, Refused
 from exporters.retry import Patience, retrying
 from projections.boundary import CannotReplay, replaying
-from projections.replay import replay
-from projections.rules import VIDEOSDK_1_0, Rules
+from projections.readings import reading
+from projections.rules import Rules
 
 log = logging.getLogger("turnlog")
 
 WORKERS = 4
 """So many sessions are delivered at the same time."""
+QUIET_NS = 600_000_000_000
+"""A session without an end to which nothing came for that long goes on no more: its process was killed."""
 IN_A_ROW = 3
 """After so many sessions that failed, no other is tried in the same round."""
 
@@ -57,13 +59,16 @@ class Outcome(NamedTuple):
 def due(store: Store, exporter: str, *, parked: bool = False) -> list[Cursor]:
     """The cursors of the sessions that have events not delivered yet, the earliest session first.
 
+    A session is due once more when it has been quiet for `QUIET_NS`: what was kept back for more events goes out then.
     A parked session is due only if ``parked`` is asked for, and then no other is.
     """
     cursors = {cursor.session_id: cursor for cursor in store.ledger.cursors(exporter)}
-    found = []
+    found, now = [], time.time_ns()
     for session in sorted(store.sessions(), key=lambda session: (session.started_ns, session.session_id)):
         cursor = cursors.get(session.session_id, Cursor(exporter, session.session_id))
-        if (cursor.parked is not None) == parked and cursor.events != session.events:
+        quiet_since = session.ended_ns + QUIET_NS
+        due_again = cursor.updated_ns < quiet_since <= now
+        if (cursor.parked is not None) == parked and (cursor.events != session.events or due_again):
             found.append(cursor)
     return found
 
@@ -73,12 +78,14 @@ def deliver(
     to: Destination[Any],
     cursors: Iterable[Cursor],
     *,
-    rules: str | Rules = VIDEOSDK_1_0,
+    rules: str | Rules | None = None,
     patience: Patience = Patience(),  # noqa: B008 - an immutable tuple
     workers: int = WORKERS,
     stop: threading.Event | None = None,
 ) -> Iterator[Outcome]:
-    """Deliver the sessions, each outcome as it comes. Hold `Ledger.alone` meanwhile, or order is not kept.
+    """Deliver the sessions, each outcome as it comes; without ``rules``, under those of the destination.
+
+    Hold `Ledger.alone` meanwhile, or order is not kept.
 
     Setting ``stop``, or closing the iterator, ends it after the sends that are under way.
     """
@@ -88,7 +95,7 @@ def deliver(
     def one(cursor: Cursor) -> Outcome:
         if failures.given_up or stop.is_set():
             return Outcome(cursor.session_id, left=failures.given_up or "stopped")
-        outcome = _session(store, to, cursor, rules, patience, stop)
+        outcome = _session(store, to, cursor, to.rules if rules is None else rules, patience, stop)
         failures.count(outcome)
         return outcome
 
@@ -149,7 +156,9 @@ def _advance(
 ) -> Iterator[tuple[Cursor, int]]:
     """Send what there is; after each send the cursor and how many were taken, and the cursor once all is sent."""
     with replaying(cursor.session_id):
-        call = replay(store.read(cursor.session_id), rules)
+        events = list(store.read(cursor.session_id))
+        last_ns = max((event.wall_ns for event in events), default=0)
+        call = reading(events, rules, going_on=time.time_ns() - last_ns < QUIET_NS)
         items = to.items(call)
         done, digest = _taken(to, items, cursor)
     for at in range(done, len(items), to.batch):

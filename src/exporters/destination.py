@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 from eventstore.errors import TurnlogError
+from projections.caller import Reading
 from projections.replay import Call
 
 Item = TypeVar("Item")
@@ -42,10 +43,12 @@ class Destination(Protocol[Item]):
 
     name: str
     """Of its cursors: the kind and the endpoint, without anything secret. A new name starts from the beginning."""
+    rules: str
+    """The rule set that it is delivered under, if no other is given."""
     batch: int
     """At most so many items go in one send."""
 
-    def items(self, call: Call) -> Sequence[Item]:
+    def items(self, call: Call | Reading) -> Sequence[Item]:
         """All that there is to send of the call so far, in the order in which it is to arrive."""
         ...
 

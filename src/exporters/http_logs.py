@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from exporters.http import check, client, post, shown
 from exporters.log_body import Line, body, headers, identity
+from projections.caller import RULES as TURNLOG
+from projections.caller import Reading
 from projections.replay import Call
 from projections.state import LogLine
 
@@ -18,6 +20,8 @@ class SentLine(NamedTuple):
 
 class HttpLogs:
     """A destination. ``arrays``: the endpoint takes a JSON array of records; else each is a request."""
+
+    rules = TURNLOG
 
     def __init__(
         self,
@@ -41,7 +45,7 @@ class HttpLogs:
         check(endpoint, self._headers)
         self._client = client()
 
-    def items(self, call: Call) -> list[SentLine]:
+    def items(self, call: Call | Reading) -> list[SentLine]:
         """With the framework's name of the session, or the log's where it has none."""
         session_id = str(call.session.session_id or call.session_name)
         return [SentLine(line, session_id) for line in call.logs]

@@ -19,7 +19,7 @@ from eventstore.store import Store
 from exporters.delivery import WORKERS, Outcome, deliver, due
 from exporters.destination import Destination
 from exporters.retry import Patience
-from projections.rules import VIDEOSDK_1_0, Rules
+from projections.rules import Rules
 
 log = logging.getLogger("turnlog")
 
@@ -33,7 +33,7 @@ def follow(
     store: Store,
     to: Destination[Any],
     *,
-    rules: str | Rules = VIDEOSDK_1_0,
+    rules: str | Rules | None = None,
     patience: Patience = Patience(),  # noqa: B008 - an immutable tuple
     workers: int = WORKERS,
     stop: threading.Event,
@@ -81,7 +81,7 @@ class Attached:
     """A thread for each destination, which delivers to it until this is closed."""
 
     def __init__(
-        self, store: Store, destinations: tuple[Destination[Any], ...], rules: str | Rules, patience: Patience
+        self, store: Store, destinations: tuple[Destination[Any], ...], rules: str | Rules | None, patience: Patience
     ) -> None:
         self._store, self._rules, self._patience = store, rules, patience
         self._stop, self._ends = threading.Event(), 0.0
@@ -161,7 +161,7 @@ class Attached:
 def attach(
     store: Store,
     *destinations: Destination[Any],
-    rules: str | Rules = VIDEOSDK_1_0,
+    rules: str | Rules | None = None,
     patience: Patience = Patience(),  # noqa: B008 - an immutable tuple
 ) -> Attached:
     """Deliver all calls of the store to the destinations, in threads of this process, until the result is closed.

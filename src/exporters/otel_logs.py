@@ -23,9 +23,12 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from exporters.http import check, client, post, shown
 from exporters.log_body import identity
-from exporters.otlp import REFERENCE_RESOURCE
+from exporters.otlp import REFERENCE_RESOURCE, Profile
+from projections.caller import RULES as TURNLOG
+from projections.caller import Reading
 from projections.replay import Call
 from projections.span import identities
+from projections.spans import identities as read_identities
 from projections.state import LogLine
 
 SEVERITY: Mapping[str, SeverityNumber.ValueType] = {
@@ -59,17 +62,21 @@ class OtelLogs:
     """
 
     batch = 512
+    rules = TURNLOG
 
-    def __init__(self, endpoint: str, headers: Mapping[str, str] | None = None) -> None:
-        """Raises `NotConfigured`."""
+    def __init__(
+        self, endpoint: str, headers: Mapping[str, str] | None = None, *, profile: Profile = "reference"
+    ) -> None:
+        """``profile``: that of the spans, which have others traces in each. Raises `NotConfigured`."""
         check(endpoint, headers or {})
         self.name = f"logs-otlp {shown(endpoint)}"
         self._endpoint = endpoint
+        self._profile = profile
         self._headers = {"Content-Type": "application/x-protobuf", **(headers or {})}
         self._client = client()
 
-    def items(self, call: Call) -> list[SessionLine]:
-        spans = turn_spans(call)
+    def items(self, call: Call | Reading) -> list[SessionLine]:
+        spans = turn_spans(call, self._profile)
         return [
             SessionLine(line, call.session_name, None if line.turn is None else spans.get(line.turn))
             for line in call.logs
@@ -85,10 +92,13 @@ class OtelLogs:
         self._client.close()
 
 
-def turn_spans(call: Call) -> dict[int, tuple[str, str]]:
+def turn_spans(call: Call | Reading, profile: Profile = "reference") -> dict[int, tuple[str, str]]:
     """Trace and span ids of the turns' own spans, by the number of the turn; only of traced turns."""
     if not call.logs:
         return {}
+    if isinstance(call, Reading):
+        by_number = read_identities(call.session_name, call.spans, by_turn=profile == "semconv")
+        return {span.turn: by_number[span.id] for span in call.spans if span.kind == "turn" and span.turn is not None}
     ids = identities(call.session_name, [*call.spans, *call.open_spans])
     ended = {span.at: ids[span.id] for span in call.spans if span.name.startswith("Turn #")}
     return {number: ended[at] for number, at in enumerate(call.payloads_at, 1) if at in ended}

@@ -1,13 +1,15 @@
 """Span trees as OpenTelemetry spans, sent over OTLP.
 
-Trace and span ids are derived from the session and the span's place in it: whoever stores spans by id has them once,
-however often they are sent. Profile ``reference`` has the names, string attributes and times of the replay, so those of
-the reference; ``semconv`` the same spans with the attributes of `exporters.semconv`.
+Trace and span ids are derived from the session and what a span is of: a backend that stores spans by id has them once,
+however often they are sent. Profile ``reference`` has the attributes of the reading, so under a framework's rule set
+those of the framework; ``semconv`` those of `exporters.semconv`. Of the caller's reading, ``semconv`` makes each turn a
+trace of its own: backends take input, output and latency of a conversation from the roots of its traces.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
@@ -20,19 +22,24 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 from exporters import semconv
 from exporters.destination import NotConfigured
 from exporters.http import TIMEOUT_SECONDS
+from projections.caller import RULES as TURNLOG
+from projections.caller import Reading
 from projections.replay import Call
-from projections.span import identities
+from projections.span import identities, typed
+from projections.spans import Span as ReadSpan
+from projections.spans import identities as read_identities
 from projections.state import Span
 
 if TYPE_CHECKING:
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+Describe = Callable[[str, dict[str, Any]], tuple[str, dict[str, Any]]]
 Profile = Literal["reference", "semconv"]
 Wire = Literal["http/protobuf", "grpc"]
 REFERENCE_RESOURCE = Resource(
     {"sdk.name": "AGENTS", "sdk.version": "1.0.2", "service.name": "videosdk-otel-telemetry-agents"}
 )
-"""As the reference's: its traces and ours belong to one service."""
+"""As the reference's: its traces and ours of its reading belong to one service."""
 SCOPE = InstrumentationScope("turnlog")
 LARGEST = 3 << 20
 """Bytes in one request; of more, it is two. Over gRPC a collector takes 4 MiB, if it was not told otherwise."""
@@ -57,16 +64,18 @@ class Spans:
     """A `Destination`: a call's ended spans, to one collector."""
 
     batch = 512
+    rules = TURNLOG
 
-    def __init__(self, sender: Sender, profile: Profile = "reference", resource: Resource = REFERENCE_RESOURCE) -> None:
+    def __init__(self, sender: Sender, profile: Profile = "reference", named: Mapping[str, str] | None = None) -> None:
+        """``named``: attributes of the resource, in place of what the session says."""
         self.name = f"otlp {sender.address}" + (" semconv" if profile == "semconv" else "")
         self._sender = sender
         self._profile = profile
-        self._resource = resource
+        self._named = dict(named or {})
 
-    def items(self, call: Call) -> Sequence[ReadableSpan]:
-        """The spans in the order in which they ended, so that later ones come after those that were there."""
-        return otel_spans(call, self._profile, self._resource)
+    def items(self, call: Call | Reading) -> Sequence[ReadableSpan]:
+        """The spans in an order in which later ones come after those that were there."""
+        return otel_spans(call, self._profile, resource_of(call, self._named))
 
     def encode(self, item: ReadableSpan) -> bytes:
         """All that a span says; where it comes from (its resource) is not its content."""
@@ -124,26 +133,49 @@ def destination(
             sender = HttpSender(endpoint, headers or {}, timeout_seconds)
     except ModuleNotFoundError as error:
         raise NotConfigured(f"OTLP needs the extra: pip install 'turnlog[otlp]' ({error})") from error
-    return Spans(sender, profile, resource(service_name, project))
-
-
-def resource(service_name: str | None = None, project: str | None = None) -> Resource:
-    """Where the spans come from: the reference's service, if no other is named."""
     named = {"service.name": service_name, "openinference.project.name": project}
-    return Resource({**REFERENCE_RESOURCE.attributes, **{name: value for name, value in named.items() if value}})
+    return Spans(sender, profile, {name: value for name, value in named.items() if value})
+
+
+def resource_of(call: Call | Reading, named: Mapping[str, str]) -> Resource:
+    """Where the spans come from: the session's framework and its version, but for what is ``named``."""
+    if isinstance(call, Reading):
+        framework, release = call.timeline.framework or "turnlog", call.timeline.framework_version
+        said = {"service.name": framework, "sdk.name": framework, "sdk.version": release}
+        said |= {"telemetry.sdk.name": "turnlog", "telemetry.sdk.version": version("turnlog")}
+    else:
+        release = call.rules.partition("+")[0].removeprefix("videosdk-")
+        said = dict(REFERENCE_RESOURCE.attributes)  # type: ignore[arg-type]
+        if release.count(".") > 1:  # of the first rule set, it is that of the constant
+            said["sdk.version"] = release
+    return Resource({name: value for name, value in {**said, **named}.items() if value})
 
 
 def otel_spans(
-    call: Call, profile: Profile = "reference", resource: Resource = REFERENCE_RESOURCE
+    call: Call | Reading, profile: Profile = "reference", resource: Resource = REFERENCE_RESOURCE
 ) -> list[ReadableSpan]:
-    """The call's spans that have ended, as OpenTelemetry has them, in the order in which they ended.
+    """The call's spans as OpenTelemetry has them; of the framework's reading those that have ended, in that order.
 
     A span whose parent has not ended (the call goes on, or was cut off) names it all the same.
     """
+    if isinstance(call, Reading):
+        return _of_reading(call, profile, resource)
     ids = identities(call.session_name, [*call.spans, *call.open_spans])
     contexts = {number: _context(*pair) for number, pair in ids.items()}
     described = semconv.attributes(call) if profile == "semconv" else {}
     return [_readable(span, contexts, described.get(span.id), resource) for span in call.spans]
+
+
+def _of_reading(r: Reading, profile: Profile, resource: Resource) -> list[ReadableSpan]:
+    by_turn = profile == "semconv" and bool(r.turns)
+    spans = semconv.turns_alone(r.spans) if by_turn else r.spans
+    ids = read_identities(r.session_name, spans, by_turn=by_turn)
+    contexts = {name: _context(*pair) for name, pair in ids.items()}
+    found = []
+    for span in spans:
+        own = typed(span.attributes) if profile == "reference" else semconv.of_span(r.session_name, span)
+        found.append(_readable(span, contexts, own, resource))
+    return found
 
 
 def _context(trace_id: str, span_id: str) -> SpanContext:
@@ -151,8 +183,9 @@ def _context(trace_id: str, span_id: str) -> SpanContext:
 
 
 def _readable(
-    span: Span, contexts: dict[int, SpanContext], described: semconv.Attributes | None, resource: Resource
+    span: Span | ReadSpan, contexts: Mapping[Any, SpanContext], described: semconv.Attributes | None, resource: Resource
 ) -> ReadableSpan:
+    describe = _describe(span, described)
     start_ns, end_ns = (min(max(ns, 0), _LATEST_NS) for ns in (span.start_ns, span.end_ns or span.start_ns))
     return ReadableSpan(
         name=span.name,
@@ -160,7 +193,7 @@ def _readable(
         parent=None if span.parent is None else contexts.get(span.parent),
         resource=resource,
         attributes=span.attributes if described is None else described,
-        events=[_event(event, end_ns, described is None) for event in span.events],
+        events=[_event(event, end_ns, describe) for event in span.events],
         kind=SpanKind.INTERNAL,
         status=Status(StatusCode[span.status], span.status_message or None),
         start_time=start_ns,
@@ -169,11 +202,16 @@ def _readable(
     )
 
 
-def _event(event: dict[str, Any], end_ns: int, by_reference: bool) -> SpanEvent:
+def _event(event: dict[str, Any], end_ns: int, describe: Describe) -> SpanEvent:
     """The reference stamps a span's events when it builds the span, which is when it ends."""
-    name, values = event["name"], event["attributes"]
-    name, values = (name, _attributes(values)) if by_reference else semconv.event(name, values)
+    name, values = describe(event["name"], event["attributes"])
     return SpanEvent(name, values, min(max(event.get("time_ns", end_ns), 0), _LATEST_NS))
+
+
+def _describe(span: Span | ReadSpan, described: semconv.Attributes | None) -> Describe:
+    if isinstance(span, ReadSpan):
+        return lambda name, values: (name, typed(values))
+    return semconv.event if described is not None else lambda name, values: (name, _attributes(values))
 
 
 def _attributes(values: dict[str, Any]) -> dict[str, str | bool | int | float]:

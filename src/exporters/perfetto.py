@@ -1,19 +1,21 @@
 """Calls as a Chrome trace, which ui.perfetto.dev and chrome://tracing open.
 
 It is the "JSON Object Format" of the Trace Event Format: a process for each session, a thread for each track of
-`exporters.work`. Times are microseconds on the recorder's monotonic clock, from the session's first event. Only what
-the replay has is drawn: what was never seen to end is an instant where it started, as any length would be made up.
+`exporters.work`. Times are microseconds from the session's first event. The caller's reading is drawn as its spans are
+(`exporters.read_shapes`). Of a framework's reading, what was never seen to end is an instant where it started.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
+from exporters.read_shapes import read_arrows, read_shapes
+from exporters.shapes import Arrow, Shape, lay_out
 from exporters.work import TRACKS, Work, extent, work_of
+from projections.caller import Reading
 from projections.model import Turn
 from projections.replay import Call, latency_of
 from projections.state import Interrupted
@@ -24,31 +26,7 @@ FLOWS_PER_SESSION = 1_000_000
 """Arrows are numbered over the whole file, so each session has a range of its own."""
 
 
-@dataclass(eq=False, slots=True)
-class Shape:
-    """A slice or, without ``end``, an instant. Times are nanoseconds from the session's first event."""
-
-    track: str
-    category: str
-    name: str
-    start: int
-    end: int | None
-    args: dict[str, Any]
-    lane: int = 0
-    """Which of the tracks of that name, from 0; see `_lay_out`."""
-
-
-class Arrow(NamedTuple):
-    """From slice to slice. Times are those of a `Shape`; a viewer looks for the slice that is open then."""
-
-    number: int
-    tail: Shape
-    leaves: int
-    head: Shape
-    arrives: int
-
-
-def trace(sessions: Iterable[tuple[Call, int]]) -> Iterator[bytes]:
+def trace(sessions: Iterable[tuple[Call | Reading, int]]) -> Iterator[bytes]:
     """The file in pieces. With each call comes its first event's monotonic time in nanoseconds."""
     yield HEAD
     for pid, (call, zero_ns) in enumerate(sessions, 1):
@@ -56,19 +34,24 @@ def trace(sessions: Iterable[tuple[Call, int]]) -> Iterator[bytes]:
     yield TAIL
 
 
-def session_text(call: Call, zero_ns: int, pid: int) -> bytes:
+def session_text(call: Call | Reading, zero_ns: int, pid: int) -> bytes:
     """The session's part of the file; ``pid`` counts the sessions in it, from 1."""
     events = session_events(call, zero_ns, pid)
     return BETWEEN.join(orjson.dumps(event, option=orjson.OPT_NON_STR_KEYS) for event in events)
 
 
-def session_events(call: Call, zero_ns: int, pid: int) -> Iterator[dict[str, Any]]:
+def session_events(call: Call | Reading, zero_ns: int, pid: int) -> Iterator[dict[str, Any]]:
     """The session's trace events: names first, then everything by time."""
-    turns = _turns(call, zero_ns)
-    shapes = [shape for shape in turns.values() if shape is not None]
-    shapes += _works(call, zero_ns)
+    if isinstance(call, Reading):
+        shapes = read_shapes(call)
+        arrows = read_arrows(call, shapes)
+    else:
+        turns = _turns(call, zero_ns)
+        shapes = [shape for shape in turns.values() if shape is not None]
+        arrows = list(_arrows(call, turns, zero_ns))
+        shapes += _works(call, zero_ns)
     shapes.sort(key=lambda shape: (shape.start, shape.start if shape.end is None else shape.end))
-    _lay_out(shapes)
+    lay_out(shapes)
     threads = sorted({(shape.track, shape.lane) for shape in shapes}, key=lambda t: (TRACKS.index(t[0]), t[1]))
     tids = {thread: tid for tid, thread in enumerate(threads, 1)}
     yield {"ph": "M", "name": "process_name", "pid": pid, "args": {"name": call.session_name}}
@@ -76,7 +59,7 @@ def session_events(call: Call, zero_ns: int, pid: int) -> Iterator[dict[str, Any
         yield {"ph": "M", "name": "thread_name", "pid": pid, "tid": tid, "args": {"name": track}}
         yield {"ph": "M", "name": "thread_sort_index", "pid": pid, "tid": tid, "args": {"sort_index": tid}}
     events = [(shape, shape.start, _shape_event(shape)) for shape in shapes]
-    for arrow in _arrows(call, turns, zero_ns):
+    for arrow in arrows:
         flow = {"cat": "interruption", "name": "carried over", "id": pid * FLOWS_PER_SESSION + arrow.number}
         events.append((arrow.tail, arrow.leaves, {"ph": "s"} | flow))
         events.append((arrow.head, arrow.arrives, {"ph": "f", "bp": "e"} | flow))
@@ -158,22 +141,6 @@ def _work(work: Work, turn: int | str, zero_ns: int) -> Shape:
 def _ns(seconds: float, zero_ns: int) -> int:
     """Whole nanoseconds, as the clock gave them, so that slices that touch still do so after rounding."""
     return round(seconds * 1_000_000_000) - zero_ns
-
-
-# where it is drawn --------------------------------------------------------------------------------------------------
-
-
-def _lay_out(shapes: list[Shape]) -> None:
-    """Give each slice a lane of its track where nothing else is going on; ``shapes`` are by start.
-
-    Viewers drop slices that overlap on one lane without nesting. An instant is in nobody's way.
-    """
-    tracks: dict[str, list[int]] = {}
-    for shape in shapes:
-        if shape.end is not None:
-            ends = tracks.setdefault(shape.track, [])
-            shape.lane = next((lane for lane, end in enumerate(ends) if end <= shape.start), len(ends))
-            ends[shape.lane : shape.lane + 1] = [shape.end]
 
 
 # arrows -------------------------------------------------------------------------------------------------------------

@@ -16,9 +16,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from projections.model import Turn
 from projections.replay import Call, latency_of
+from projections.span import MAX_EVENTS
+from projections.spans import Span as ReadSpan
 from projections.state import Span
 
 Value = str | bool | int | float
@@ -93,11 +96,54 @@ def attributes(call: Call) -> dict[int, Attributes]:
     found = {}
     for span in call.spans:
         part = _part(span.name)
-        found[span.id] = own = _own(call.session_name, part, span)
+        found[span.id] = own = _own(call.session_name, part, span.attributes)
         number, turn = turns.get(span.at, (0, None))
         if turn is not None and part.more is not None:
             own |= part.more(turn, span) | (_latencies(turn, number, call.rules) if part.latencies else {})
             own["turnlog.turn"] = number
+    return found
+
+
+def of_span(session: str, span: ReadSpan) -> Attributes:
+    """The attributes of a span of the caller's reading, which says by itself all that is known of it."""
+    said, part = span.attributes, _part(span.name)
+    objects = {"documents", "scores", "arguments", "result"}
+    own = _own(session, part, {name: value for name, value in said.items() if name not in objects})
+    if span.turn is not None:
+        own["turnlog.turn"] = span.turn
+    if span.kind == "turn":  # a view of conversations has no line for what it has no text of
+        own["input.value"] = _text(said.get("input")) or "(no question)"
+        own["output.value"] = _text(said.get("output")) or f"({said.get('no_response') or 'no words'})"
+    elif span.kind == "llm":
+        ttft_ms = said.get("latency.llm_ttft_ms")
+        own |= {} if ttft_ms is None else {"gen_ai.response.time_to_first_chunk": ttft_ms / 1000}
+    elif span.kind == "tool":
+        own |= _call(str(said.get("tool_name")), said.get("arguments"), said.get("result"))
+    elif span.kind == "knowledge_base":
+        own |= _documents(said.get("kb_id"), said.get("documents"), said.get("scores"))
+    elif span.kind == "realtime":
+        for name, names in _REALTIME.items():
+            count = _typed(int, said.get(name.removeprefix("realtime_")))
+            own |= dict.fromkeys(names, count) if count is not None else {}
+    return own
+
+
+def turns_alone(spans: Iterable[ReadSpan]) -> list[ReadSpan]:
+    """The spans of the turns, each turn a root; what is no turn's is an event of the last one, which is sent last.
+
+    The session has no span of its own: a root as long as the call would be taken for its slowest answer.
+    """
+    spans = list(spans)
+    found = [replace(span, parent=None) if span.kind == "turn" else span for span in spans if span.turn is not None]
+    rest = [span for span in spans if span.turn is None]
+    if rest and found:
+        last = found[-1]
+        events = [
+            *({"name": span.name, "attributes": {"duration_ms": (span.end_ns - span.start_ns) / 1e6, **span.attributes},
+               "time_ns": span.start_ns} for span in rest),
+            *(event for span in rest for event in span.events),
+        ]  # fmt: skip
+        found[-1] = replace(last, events=[*last.events, *events][-MAX_EVENTS:])
     return found
 
 
@@ -107,18 +153,18 @@ def event(name: str, values: Mapping[str, Any]) -> tuple[str, Attributes]:
     return "exception", {"exception.type": name, "exception.message": str(values.get("message")), **_given(rest)}
 
 
-def _own(session: str, part: Part, span: Span) -> Attributes:
+def _own(session: str, part: Part, attributes: Mapping[str, Any]) -> Attributes:
     """What the span says by itself, under all of its names."""
     own: Attributes = {"session.id": session, "openinference.span.kind": part.kind}
     if part.operation:
         own |= {"gen_ai.operation.name": part.operation, "gen_ai.conversation.id": session}
-    for name, said in span.attributes.items():
+    for name, said in attributes.items():
         value = _typed(TYPES.get(name) or _type(said), said)
         if value is not None:
             own[f"turnlog.{name}"] = value
             own |= dict.fromkeys(part.names.get(name, ()), value)
-    if part.kind == "LLM" and "provider_class" in span.attributes:
-        provider = str(span.attributes["provider_class"])
+    if part.kind == "LLM" and "provider_class" in attributes:
+        provider = str(attributes["provider_class"])
         named = (names[1:] for names in PROVIDERS if provider.startswith(names[0]))
         gen_ai, openinference = next(named, (provider, provider))
         own |= {"gen_ai.provider.name": gen_ai, "gen_ai.system": gen_ai, "llm.provider": openinference}
@@ -223,9 +269,13 @@ def _kb(turn: Turn, span: Span) -> Attributes:
     entry = _entry(turn.kb_metrics, "kb_start_time", span)
     if entry is None:
         return {}
-    said: dict[str, Value | None] = {"gen_ai.data_source.id": _text(entry.kb_id)}
-    scores = entry.kb_scores if isinstance(entry.kb_scores, list) else []
-    for number, document in enumerate(entry.kb_documents if isinstance(entry.kb_documents, list) else ()):
+    return _documents(entry.kb_id, entry.kb_documents, entry.kb_scores)
+
+
+def _documents(kb_id: Any, documents: Any, scores: Any) -> Attributes:
+    said: dict[str, Value | None] = {"gen_ai.data_source.id": _text(kb_id)}
+    scores = scores if isinstance(scores, list) else []
+    for number, document in enumerate(documents if isinstance(documents, list) else ()):
         name = f"retrieval.documents.{number}.document"
         said[f"{name}.content"] = _text(document)
         said[f"{name}.score"] = _typed(float, scores[number]) if number < len(scores) else None
@@ -234,22 +284,27 @@ def _kb(turn: Turn, span: Span) -> Attributes:
 
 def _tool(turn: Turn, span: Span) -> Attributes:
     name = span.name.removeprefix("Invoked Tool: ")
-    said: dict[str, Value | None] = {"tool.name": name, "gen_ai.tool.name": name, "gen_ai.tool.type": "function"}
     called = [tool for tool in turn.function_tool_metrics if str(tool.tool_name) == name]
     # of realtime models, all of a turn's tools have the time at which it was completed
     tool = _entry(called, "start_time", span) or (called[0] if len(called) == 1 else None)
-    if tool is not None:
-        said["turnlog.latency.tool_ms"] = _typed(float, tool.latency)
-        for side, gen_ai, value in (
-            ("input", "gen_ai.tool.call.arguments", tool.tool_params),
-            ("output", "gen_ai.tool.call.result", tool.tool_response),
-        ):
-            if value not in (None, "", {}, []):
-                is_text = isinstance(value, str)
-                text = value if is_text else msgspec.json.encode(value).decode()
-                said |= {f"{side}.value": text, gen_ai: text}
-                said[f"{side}.mime_type"] = "text/plain" if is_text else "application/json"
-    return _given(said)
+    if tool is None:
+        return _call(name, None, None)
+    latency = {"turnlog.latency.tool_ms": _typed(float, tool.latency)}
+    return _given(latency) | _call(name, tool.tool_params, tool.tool_response)
+
+
+def _call(name: str, arguments: Any, result: Any) -> Attributes:
+    said: Attributes = {"tool.name": name, "gen_ai.tool.name": name, "gen_ai.tool.type": "function"}
+    for side, gen_ai, value in (
+        ("input", "gen_ai.tool.call.arguments", arguments),
+        ("output", "gen_ai.tool.call.result", result),
+    ):
+        if value not in (None, "", {}, []):
+            is_text = isinstance(value, str)
+            text = value if is_text else msgspec.json.encode(value).decode()
+            said |= {f"{side}.value": text, gen_ai: text}
+            said[f"{side}.mime_type"] = "text/plain" if is_text else "application/json"
+    return said
 
 
 # the table ----------------------------------------------------------------------------------------------------------
@@ -269,7 +324,8 @@ _LLM_NAMES = _MODEL | {
 _KB_NAMES = {"input": (*_IN, "gen_ai.retrieval.query.text")}
 
 BEGINS = {  # first, as what follows is up to the agent
-    "Agent Session: ": _SESSION,
+    "Agent Session Closed": _CHAIN,
+    "Agent Session": _SESSION,
     "Turn #": Part("AGENT", "invoke_agent", more=_turn, latencies=True),
     "Invoked Tool: ": Part("TOOL", "execute_tool", more=_tool),
     "Invoked MCP Tool: ": Part("TOOL", "execute_tool"),

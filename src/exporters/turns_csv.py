@@ -2,6 +2,7 @@
 
 Latencies and durations are milliseconds. A cell is empty where nothing was measured or said. Text is written as it is,
 unless it is to be defused: then what a spreadsheet would run as a formula gets an apostrophe in front, as OWASP has it.
+Each reading has columns of its own: they do not measure the same.
 """
 
 from __future__ import annotations
@@ -10,32 +11,54 @@ import csv
 import io
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from typing import Any
 
+from projections.caller import RULES as TURNLOG
+from projections.caller import Reading
 from projections.model import Turn
-from projections.replay import Latency, latency_of
+from projections.replay import Call, Latency, latency_of
 from projections.rules import VIDEOSDK_1_0, Rules
+from projections.turns.turn import Turn as ReadTurn
 
+TURNLOG_COLUMNS = (
+    "session_id", "turn", "opened_at", "user_speech", "agent_speech",
+    "response_ms", "time_to_answer_ms", "no_response", "framework_e2e_ms",
+    "stt_ms", "eou_ms", "eou_wait_ms", "llm_ttft_ms", "tts_first_byte_ms",
+    "user_speech_ms", "agent_speech_ms", "interrupted", "tools", "errors", "fallbacks",
+    "input_tokens", "output_tokens", "agent",
+)  # fmt: skip
+"""Of the caller's reading."""
 COLUMNS = (
     "session_id", "turn", "turn_id", "opened_at", "user_speech", "agent_speech",
     "e2e_ms", "stt_ms", "eou_ms", "llm_ttft_ms", "tts_ms", "tts_first_byte_ms", "realtime_ms",
     "user_speech_ms", "agent_speech_ms", "interrupted", "tools", "errors", "fallbacks",
     "eou_wait_ms",
 )  # fmt: skip
-"""New ones come last, so that who counts columns is not misled."""
+"""Of a framework's reading. New ones come last, so that who counts columns is not misled."""
 
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """How a text begins that a spreadsheet may take for a formula."""
 
 
-def header() -> bytes:
-    return _line(COLUMNS)
+def header(rules: str = TURNLOG) -> bytes:
+    return _line(TURNLOG_COLUMNS if rules == TURNLOG else COLUMNS)
+
+
+def rows_of(call: Reading | Call, *, defused: bool = False) -> Iterator[bytes]:
+    """A line for each turn of the session."""
+    if not isinstance(call, Reading):
+        yield from rows(call.session_name, call.turns, call.rules, defused=defused)
+        return
+    for turn in call.turns:
+        cells = _read_cells(call.session_name, turn)
+        yield _line(map(_defused, cells) if defused else cells)
 
 
 def rows(
     session_id: str, turns: Iterable[Turn], rules: str | Rules = VIDEOSDK_1_0, *, defused: bool = False
 ) -> Iterator[bytes]:
-    """A line for each turn; ``session_id`` is the session's name in the log; ``rules`` made the turns."""
+    """A line for each turn of a framework's reading; ``session_id`` is the session's name in the log."""
     for number, turn in enumerate(turns, 1):
         cells = _cells(session_id, turn, latency_of(turn, number, rules))
         yield _line(map(_defused, cells) if defused else cells)
@@ -43,6 +66,34 @@ def rows(
 
 def _defused(cell: object) -> object:
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
+
+
+def _read_cells(session_id: str, turn: ReadTurn) -> Iterable[object]:
+    response = turn.response or {}
+    heard = turn.agent_started
+    return (
+        session_id, turn.turn, _moment(turn.opened_at), turn.user_speech, turn.agent_speech,
+        turn.e2e_latency, response.get("time_to_answer_ms"), turn.no_response, turn.framework_e2e,
+        _of(turn.stt, "latency_ms", heard), _of(turn.eou, "ms", heard), _waited(response),
+        _of(turn.llm, "first_token_ms", heard), _of(turn.tts, "first_byte_ms", heard),
+        _ms(turn.user_started, turn.user_stopped),
+        _ms(turn.agent_started, turn.agent_stopped), "true" if turn.interrupted else "false",
+        len(turn.tools), len(turn.errors), len(turn.fallbacks), turn.tokens["input"], turn.tokens["output"], turn.agent,
+    )  # fmt: skip
+
+
+def _of(runs: list[dict[str, Any]], name: str, heard: float | None) -> float | None:
+    """That of the last run that had begun when the agent was first heard."""
+    begun = [run for run in runs if heard is None or run["start"] is None or run["start"] <= heard]
+    return next((run[name] for run in reversed(begun) if run[name] is not None), None)
+
+
+def _waited(response: dict[str, Any]) -> float | None:
+    return sum(p["ms"] for p in response.get("parts", ()) if p["name"] == "EOU wait") or None
+
+
+def _ms(start: float | None, end: float | None) -> float | None:
+    return None if start is None or end is None else round((end - start) * 1000, 6)
 
 
 def _cells(session_id: str, turn: Turn, found: Latency) -> Iterable[object]:

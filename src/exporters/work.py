@@ -15,8 +15,8 @@ import msgspec
 from projections.model import Turn
 
 TRACKS = (
-    "turns", "interruptions", "user", "VAD", "STT", "EOU", "knowledge base", "LLM", "tools", "TTS", "realtime", "agent",
-    "audio", "errors",
+    "session", "turns", "response", "interruptions", "user", "VAD", "STT", "EOU", "knowledge base", "LLM", "tools",
+    "TTS", "realtime", "agent", "audio", "errors", "log",
 )  # fmt: skip
 """From top to bottom: the caller's way through the components to the agent's voice."""
 

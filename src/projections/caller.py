@@ -16,6 +16,8 @@ from eventstore.event import Event
 from projections.latency.response import Response, response
 from projections.model import Session
 from projections.outputs.payload import payload
+from projections.spans import Span, span_tree
+from projections.state import LogLine
 from projections.timeline import Timeline, timeline
 from projections.turns.assembly import Assembly, assemble
 from projections.turns.exchange import Exchange
@@ -35,14 +37,26 @@ class Reading:
 
     rules = RULES
 
-    def __init__(self, t: Timeline) -> None:
+    def __init__(self, t: Timeline, *, going_on: bool = False) -> None:
+        """``going_on``: more events may come; `spans` then leaves out what they may still move."""
         self.timeline = t
+        self.going_on = going_on
         self.emits: list[Any] = []
         self.playground: list[Any] = []
 
     @property
     def session(self) -> Session:
         return self.timeline.session
+
+    @property
+    def session_name(self) -> str:
+        """The session in the log; `Session.session_id` is what the framework calls it."""
+        return self.timeline.session_id
+
+    @property
+    def events(self) -> int:
+        """How many events were read."""
+        return self.timeline.at + 1
 
     @cached_property
     def assembly(self) -> Assembly:
@@ -93,6 +107,45 @@ class Reading:
         ]
 
     @cached_property
+    def spans(self) -> list[Span]:
+        """Turn by turn, then what is no turn's, the root last; all are closed."""
+        return span_tree(self.assembly, self.responses, self.barge_ins, going_on=self.going_on)
+
+    @cached_property
+    def _spans_by_turn(self) -> dict[int, list[Span]]:
+        found: dict[int, list[Span]] = {}
+        sounds = [(span, self.assembly.homes.get(span.at)) for span in self.spans if span.kind == "sound"]
+        numbers = {id(x): number for number, x in enumerate(self.exchanges, 1)}
+        for span in self.spans:
+            if span.turn is not None:
+                found.setdefault(span.turn, []).append(span)
+        for span, home in sounds:
+            if home is not None:
+                found.setdefault(numbers[id(home)], []).append(span)
+        return found
+
+    def spans_of(self, number: int) -> list[Span]:
+        """The spans of a turn and what is in it, with the sounds that began in it; ``number`` counts from 1."""
+        return self._spans_by_turn.get(number, [])
+
+    @cached_property
+    def logs(self) -> list[LogLine]:
+        """The lines of the agent's log, in the order in which they were recorded."""
+        t, homes = self.timeline, self.assembly.homes
+        numbers = {id(x): number for number, x in enumerate(self.exchanges, 1)}
+        found = []
+        for line in t.activities:
+            if line.kind == "log":
+                start, home = line.start or 0, homes.get(line.at)
+                turn = None if home is None else numbers[id(home)]
+                created = (start + t.wall_shift) / 1e9
+                level, logger, message = (str(line.data[name]) for name in ("level", "logger", "message"))
+                said = line.data["attributes"]
+                said = said if isinstance(said, dict) else {}
+                found.append(LogLine(level, logger, message, said, created, start / 1e9, turn, None, line.at))
+        return found
+
+    @cached_property
     def discarded(self) -> list[dict[str, Any]]:
         """Voices that are no question's, with reasons."""
         return [_left(self.timeline, left) for left in self.assembly.left if left.activity.kind == "voice"]
@@ -115,9 +168,9 @@ def interrupted(records: list[BargeIn]) -> bool:
     return any(record.kind in ("true", "escalated") for record in records)
 
 
-def read(events: Iterable[Event]) -> Reading:
+def read(events: Iterable[Event], *, going_on: bool = False) -> Reading:
     """The session whose events these are, in canonical order. Raises what `projections.timeline.extend` does."""
-    return Reading(timeline(events))
+    return Reading(timeline(events), going_on=going_on)
 
 
 def reading_dict(r: Reading) -> dict[str, Any]:

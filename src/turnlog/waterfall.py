@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from projections.caller import Reading
 from projections.model import Turn
 from projections.response import wait_seconds
+from projections.spans import Span
 
 
 class Bar(NamedTuple):
-    """Something that ran. Times are seconds on the monotonic clock; ``end`` None means nothing said when it ended."""
+    """Something that ran. Times are seconds: since the session's first event, or of a framework's turn on the monotonic
+    clock. ``end`` None: nothing says when it ended.
+    """
 
     label: str
     start: float
@@ -18,10 +22,64 @@ class Bar(NamedTuple):
     detail: str
     kind: str
     """``user``, ``agent``, ``wait`` (the caller waits for it), ``tool``, ``audio`` or ``error``."""
+    cut: bool = False
+    """It was interrupted, cancelled, or never seen to end."""
+
+
+def turn_waterfall(r: Reading, number: int) -> list[Bar]:
+    """The bars of a turn of the caller's reading, by start: those of its spans. ``number`` counts from 1."""
+    zero_ns = r.timeline.began + r.timeline.wall_shift
+    found = [bar for span in r.spans_of(number) for bar in _of_span(span, zero_ns)]
+    return sorted(found, key=lambda bar: (bar.start, bar.label))
+
+
+_KINDS = {
+    "voice": ("user speaks", "user"),
+    "agent": ("agent speaks", "agent"),
+    "stt": ("STT", "wait"),
+    "eou": ("EOU", "wait"),
+    "eou_wait": ("  waits for more", "wait"),
+    "knowledge_base": ("knowledge base", "tool"),
+    "realtime": ("realtime", "wait"),
+    "sound": ("sound", "audio"),
+    "hold": ("held", "wait"),
+    "interruption": ("interrupted", "error"),
+    "doubt": ("false interruption", "error"),
+}
+_FIRST = {
+    "llm": ("LLM first token", "LLM goes on", "first token"),
+    "tts": ("TTS first byte", "TTS goes on", "first byte"),
+}
+
+
+def _of_span(span: Span, zero_ns: int) -> Iterator[Bar]:
+    start, end = (span.start_ns - zero_ns) / 1e9, (span.end_ns - zero_ns) / 1e9
+    said = span.attributes
+    cut = any(name in said for name in ("interrupted", "unfinished", "run_status")) and span.kind != "turn"
+    ms = _ms((end - start) * 1000)
+    if span.kind in _FIRST:
+        label, rest, event = _FIRST[span.kind]
+        first = next((e["time_ns"] for e in span.events if e["name"] == event), None)
+        if first is None:
+            yield Bar(label, start, None if "unfinished" in said else end, said.get("run_status", ms), "wait", cut)
+            return
+        begun = (first - zero_ns) / 1e9
+        yield Bar(label, start, begun, _ms((begun - start) * 1000), "wait")
+        if end > begun:
+            yield Bar(rest, begun, end, said.get("run_status", f"{ms} in all"), "tool", cut)
+    elif span.kind == "tool":
+        yield Bar(f"tool {said.get('tool_name')}", start, None if "unfinished" in said else end, ms, "tool", cut)
+    elif span.kind == "error":
+        yield Bar(span.name, start, start, str(said.get("message")), "error")
+    elif span.kind == "fallback":
+        yield Bar(span.name, start, end, str(said.get("message") or ms), "error")
+    elif span.kind in _KINDS:
+        label, kind = _KINDS[span.kind]
+        yield Bar(label, start, None if "unfinished" in said else end, ms, kind, cut)
 
 
 def waterfall(turn: Turn) -> list[Bar]:
-    """The turn's bars, by start."""
+    """The bars of a turn of a framework's reading, by start."""
     return sorted(_bars(turn), key=lambda bar: (bar.start, bar.label))
 
 

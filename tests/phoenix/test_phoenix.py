@@ -20,7 +20,7 @@ import httpx
 import pytest
 
 from conftest import FIXTURES, Program
-from projections.replay import Call, replay
+from projections.caller import Reading, read
 from turnlog.recordings import events_of, read_recordings
 
 try:
@@ -29,10 +29,10 @@ except metadata.PackageNotFoundError:
     pytest.skip("needs Arize Phoenix: make test-phoenix", allow_module_level=True)
 
 NAMES = ["barge_in_vad", "agent_handoff", "errors_llm", "normal_cascading", "realtime_hybrid_stt"]
-CALLS: dict[str, Call] = {
-    r.name: replay(events_of("", r))
+CALLS: dict[str, Reading] = {
+    r.name: read(events_of("", r))
     for _place, r in read_recordings(FIXTURES / "recordings.jsonl.gz")
-    if r.name in NAMES
+    if r.name in (*NAMES, "say_only")
 }
 SENTINEL = "say_only"
 """Sent last: Phoenix stores spans after it has answered, in their order."""
@@ -117,28 +117,31 @@ def shown(phoenix: Phoenix, tmp_path_factory: pytest.TempPathFactory) -> Phoenix
     program.run("export", "otlp", *NAMES, *to, f"{phoenix.url}/v1/traces")
     program.run("export", "otlp", *NAMES, *to, phoenix.grpc, "--grpc")
     program.run("export", "otlp", SENTINEL, *to, phoenix.grpc, "--grpc")
-    until(lambda: len(phoenix.spans(SENTINEL)) == 26, "the last call was never shown")
+    count = sum(span.turn is not None for span in CALLS[SENTINEL].spans)
+    until(lambda: len(phoenix.spans(SENTINEL)) == count, "the last call was never shown")
     return phoenix
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_spans_are_nested_as_in_the_replay_and_there_once(shown: Phoenix, name: str) -> None:
-    call = CALLS[name]
-    names = {span.id: span.name for span in [*call.spans, *call.open_spans]}
+def test_each_turn_is_a_trace_and_its_spans_are_there_once(shown: Phoenix, name: str) -> None:
+    r = CALLS[name]
+    names = {span.id: span.name for span in r.spans}
+    expected = [span for span in r.spans if span.turn is not None]
     spans = shown.spans(name)
     by_id = {span["context"]["span_id"]: span["name"] for span in spans}
-    assert len(spans) == len(by_id) == len(call.spans)
+    assert len(spans) == len(by_id) == len(expected)
     assert sorted((span["name"], by_id.get(span["parent_id"], "")) for span in spans) == sorted(
-        (span.name, names[span.parent] if span.parent is not None else "") for span in call.spans
+        (span.name, "" if span.kind == "turn" else names[span.parent or ""]) for span in expected
     )
+    assert len({span["context"]["trace_id"] for span in spans}) == len(r.turns)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_call_is_a_session_with_its_tokens(shown: Phoenix, name: str) -> None:
     (session,) = (s for s in shown.all("/v1/projects/calls/sessions") if s["session_id"] == name)
-    models = [llm for turn in CALLS[name].turns for llm in turn.llm_metrics]
-    assert session["token_count_prompt"] == sum(llm.prompt_tokens or 0 for llm in models)
-    assert session["token_count_completion"] == sum(llm.completion_tokens or 0 for llm in models)
+    runs = [run for turn in CALLS[name].turns for run in [*turn.llm, *turn.realtime] if "tokens" in run]
+    assert session["token_count_prompt"] == sum(run["tokens"]["input"] for run in runs)
+    assert session["token_count_completion"] == sum(run["tokens"]["output"] for run in runs)
 
 
 def test_models_tools_documents_and_turns_are_what_they_are(shown: Phoenix) -> None:
@@ -147,20 +150,40 @@ def test_models_tools_documents_and_turns_are_what_they_are(shown: Phoenix) -> N
         (s["span_kind"], s["name"].rpartition(": ")[2].partition("#")[0]) for found in spans.values() for s in found
     }
     assert {("LLM", "LLM Processing"), ("AGENT", "Turn "), ("RETRIEVER", "Retrieval"), ("TOOL", "to_billing")} <= kinds
-    assert ("CHAIN", "Text to Speech Processing") in kinds
-
-    call = CALLS["normal_cascading"]
+    assert {("CHAIN", "Text to Speech Processing"), ("CHAIN", "Response")} <= kinds
     models = sorted((s for s in spans["normal_cascading"] if s["span_kind"] == "LLM"), key=lambda s: s["start_time"])
-    entries = [(turn, llm) for turn in call.turns for llm in turn.llm_metrics]
+    entries = [(turn, llm) for turn in CALLS["normal_cascading"].turns for llm in turn.llm]
     assert len(models) == len(entries) > 2
     for span, (turn, llm) in zip(models, entries, strict=True):
         said = span["attributes"]
         assert said["llm.model_name"] == said["gen_ai.request.model"] == "scripted-llm-1"
-        assert (said["input.value"], said["output.value"]) == (llm.llm_input, turn.agent_speech)
-        assert said["llm.token_count.prompt"] == llm.prompt_tokens
-        assert said["llm.token_count.completion"] == llm.completion_tokens
-    (first, *_rest) = (s["attributes"] for s in spans["normal_cascading"] if s["name"] == "Turn #2")
-    assert (first["input.value"], first["output.value"]) == (call.turns[1].user_speech, call.turns[1].agent_speech)
+        assert (said["input.value"], said["output.value"]) == (llm["input"], turn.agent_speech)
+        assert said["llm.token_count.prompt"] == llm["tokens"]["input"]
+        assert said["llm.token_count.completion"] == llm["tokens"]["output"]
+
+
+def test_a_session_shows_the_conversation_and_a_latency_per_turn(shown: Phoenix) -> None:
+    """As its pages ask for it. Break: in exporters/semconv.py, ``turns_alone``, send the session's root."""
+    query = """{ projects { edges { node { name sessions(first: 100) { edges { node {
+        sessionId firstInput { value } lastOutput { value }
+        traces(first: 100) { edges { node { latencyMs rootSpan { name input { value } output { value } } } } }
+    } } } } } } }"""
+    projects = shown.client.post("/graphql", json={"query": query}).raise_for_status().json()["data"]["projects"]
+    (found,) = (p["node"]["sessions"]["edges"] for p in projects["edges"] if p["node"]["name"] == "calls")
+    sessions = {edge["node"]["sessionId"]: edge["node"] for edge in found}
+    for name in NAMES:
+        r, session = CALLS[name], sessions[name]
+        turns = [span for span in r.spans if span.kind == "turn"]
+        asked = [turn.user_speech or "(no question)" for turn in r.turns]
+        answered = [turn.agent_speech or f"({turn.no_response or 'no words'})" for turn in r.turns]
+        assert session["firstInput"]["value"] == asked[0][:100]
+        assert session["lastOutput"]["value"] == answered[-1][:100]
+        traces = [edge["node"] for edge in session["traces"]["edges"]]
+        traces.sort(key=lambda trace: int(trace["rootSpan"]["name"].removeprefix("Turn #")))
+        assert [trace["rootSpan"]["input"]["value"] for trace in traces] == asked
+        assert [trace["rootSpan"]["output"]["value"] for trace in traces] == answered
+        for trace, span in zip(traces, turns, strict=True):
+            assert abs(trace["latencyMs"] - (span.end_ns - span.start_ns) / 1e6) < 1
 
 
 def test_what_phoenix_makes_of_it(shown: Phoenix) -> None:
@@ -171,7 +194,9 @@ def test_what_phoenix_makes_of_it(shown: Phoenix) -> None:
     projects = shown.client.post("/graphql", json={"query": query}).raise_for_status().json()["data"]["projects"]
     (spans,) = (p["node"]["spans"]["edges"] for p in projects["edges"] if p["node"]["name"] == "calls")
     found = [edge["node"] for edge in spans]
-    documents = [len(kb.kb_documents or ()) for call in CALLS.values() for turn in call.turns for kb in turn.kb_metrics]
+    documents = [
+        len(kb["documents"] or ()) for name in NAMES for turn in CALLS[name].turns for kb in turn.knowledge_base
+    ]
     assert sorted(s["numDocuments"] for s in found if s["spanKind"] == "retriever") == sorted(documents)
     assert max(documents) > 0
     assert {"name": "exception", "message": "scripted LLM rate limit warning"} in [

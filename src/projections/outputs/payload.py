@@ -1,7 +1,8 @@
 """The analytics payload of a turn under the caller's reading: the reference's camelCase schema, with our numbers.
 
 `exporters.payload_schema` is its type. Of each component the run counts that the first sound came from; tokens and
-characters are those of all runs. Latencies are milliseconds, times are seconds on the agent's monotonic clock.
+characters are those of all runs. Latencies are milliseconds, times are seconds on the agent's monotonic clock. What an
+agent handed over in another type than the schema's is written as text, or null where the schema has a number.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 from projections.latency.response import Response, user_stopped
 from projections.timeline import Activity, Timeline
+from projections.timeline.table import count
 from projections.turns.exchange import Exchange
 
 _PROVIDER = {c: (c + "ProviderClass", c + "ModelName") for c in ("realtime", "llm", "stt", "tts", "vad", "eou")}
@@ -59,9 +61,22 @@ def payload(t: Timeline, x: Exchange, answered: Response | None, number: int, *,
     _add_components(data, runs, heard, answered)
     _add_providers(data, t, runs, first=number == 1)
     if number == 1:
-        data["systemInstructions"] = t.session.system_instruction
+        data["systemInstructions"] = _text(t.session.system_instruction) or ""
     data["timeline"] = _timeline(x, speeches)
     return data
+
+
+def _text(value: Any) -> str | None:
+    return value if value is None or type(value) is str else str(value)
+
+
+def _number(value: Any) -> float | None:
+    """None, too, for one that is no finite number."""
+    return value if type(value) in (int, float) and abs(value) < 1e300 else None
+
+
+def _list(value: Any) -> list[Any] | None:
+    return value if value is None or isinstance(value, list) else [value]
 
 
 def _seconds(now: int | None) -> float | None:
@@ -90,12 +105,12 @@ def _add_components(
         data["sttLatency"] = _ms(stt.data.get("finalising"), stt.end)
         data["sttPreflightLatency"] = _ms(stt.start, stt.data.get("preflight"))
         data["sttInterimLatency"] = _ms(stt.start, stt.first)
-        data["sttConfidence"], data["sttDuration"] = stt.data.get("confidence"), stt.data.get("duration")
+        data["sttConfidence"], data["sttDuration"] = (_number(stt.data.get(key)) for key in ("confidence", "duration"))
     if "eou" in runs:
         eou = answering(runs["eou"], heard)
         data["eouLatency"] = _ms(eou.start, eou.end)
         data["eouWaitMs"] = sum(p.ms for p in answered.parts if p.name == "EOU wait") if answered is not None else None
-        data["eouProbability"] = eou.data.get("probability")
+        data["eouProbability"] = _number(eou.data.get("probability"))
     if "llm" in runs:
         llm = answering(runs["llm"], heard)
         data["ttft"] = _ms(llm.data.get("failed_until", llm.start), llm.first)
@@ -107,10 +122,12 @@ def _add_components(
         data["tokensPerSecond"] = round(made / (duration / 1000), 2) if made and duration else None
     if "knowledge_base" in runs:
         kb = runs["knowledge_base"][-1]
-        data["kbId"], data["kbDocuments"] = kb.data.get("kb_id"), kb.data.get("documents")
-        data["kbScores"], data["kbRetrievalLatency"] = kb.data.get("scores"), _ms(kb.start, kb.end)
+        scores = _list(kb.data.get("scores"))
+        data["kbId"], data["kbDocuments"] = _text(kb.data.get("kb_id")), _list(kb.data.get("documents"))
+        data["kbScores"] = None if scores is None else [n for n in map(_number, scores) if n is not None]
+        data["kbRetrievalLatency"] = _ms(kb.start, kb.end)
         if kb.data.get("retrievals") is not None:
-            data["kbRetrievals"] = kb.data["retrievals"]
+            data["kbRetrievals"] = _list(kb.data["retrievals"])
     if "tts" in runs:
         tts = answering(runs["tts"], heard)
         data["ttfb"] = _ms(tts.start, tts.first)
@@ -121,7 +138,7 @@ def _add_components(
         data["ttfb"] = None if answered is None else answered.ms
         usage = [run.data.get("usage", {}) for run in runs["realtime"]]
         for key, name in _REALTIME.items():
-            found = [one[key] for one in usage if type(one.get(key)) in (int, float)]
+            found = [count(one[key]) for one in usage if _number(one.get(key)) is not None]
             data[name] = sum(found) if found else None
 
 
@@ -139,7 +156,8 @@ def _add_providers(data: dict[str, Any], t: Timeline, runs: dict[str, list[Activ
         )
         if provider is not None:
             class_field, model_field = _PROVIDER[component]
-            data[class_field], data[model_field] = provider["provider_class"], provider["model_name"]
+            data[class_field] = _text(provider["provider_class"]) or ""
+            data[model_field] = _text(provider["model_name"])
 
 
 def _timeline(x: Exchange, speeches: list[Activity]) -> list[dict[str, Any]]:

@@ -17,8 +17,7 @@ from eventstore.store import Store
 from exporters.delivery import WORKERS, Outcome, due
 from exporters.delivery import deliver as deliver_due
 from exporters.destination import Destination, NotConfigured
-from projections.rules import VIDEOSDK_1_0
-from turnlog.cli.calls import BadChoice, RulesOption
+from turnlog.cli.calls import BadChoice
 from turnlog.cli.common import DbOption, JsonOption, existing, headers_of, moment, output, print_json, progress
 from turnlog.cli.export import (
     CollectorOption,
@@ -43,6 +42,16 @@ NameOption = Annotated[
 ]
 WorkersOption = Annotated[int, typer.Option(min=1, max=64, help="So many sessions at the same time.")]
 
+DeliveredRulesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--rules",
+        metavar="SET[+SWITCH…]",
+        help="The rule set; see `turnlog rules`.",
+        show_default="turnlog; analytics: the release that the session names",
+    ),
+]
+
 
 class NotDelivered(TurnlogError):
     """Something was refused, or is left for the next time."""
@@ -53,7 +62,7 @@ class _How(NamedTuple):
     parked: bool
     name: str | None
     workers: int
-    rules: str
+    rules: str | None
     as_json: bool
 
 
@@ -86,7 +95,7 @@ def otlp(
     parked: ParkedOption = False,
     name: NameOption = None,
     workers: WorkersOption = WORKERS,
-    rules: RulesOption = VIDEOSDK_1_0.name,
+    rules: DeliveredRulesOption = None,
     db: DbOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -113,7 +122,7 @@ def analytics(
     parked: ParkedOption = False,
     name: NameOption = None,
     workers: WorkersOption = WORKERS,
-    rules: RulesOption = VIDEOSDK_1_0.name,
+    rules: DeliveredRulesOption = None,
     db: DbOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -139,12 +148,13 @@ def logs(
         bool, typer.Option("--otlp", help="As OpenTelemetry log records; else as the reference does.")
     ] = False,
     arrays: Annotated[bool, typer.Option("--arrays", help="The endpoint takes many lines in one request.")] = False,
+    profile: ProfileOption = "reference",
     header: HeaderOption = None,
     follow: FollowOption = False,
     parked: ParkedOption = False,
     name: NameOption = None,
     workers: WorkersOption = WORKERS,
-    rules: RulesOption = VIDEOSDK_1_0.name,
+    rules: DeliveredRulesOption = None,
     db: DbOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -157,7 +167,7 @@ def logs(
             from exporters.otel_logs import OtelLogs
         except ModuleNotFoundError as error:
             raise NotConfigured(f"OTLP needs the extra: pip install 'turnlog[otlp]' ({error})") from error
-        to = OtelLogs(endpoint, headers_of(header))
+        to = OtelLogs(endpoint, headers_of(header), profile=profile)
     else:
         from exporters.http_logs import HttpLogs
 

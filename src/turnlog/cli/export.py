@@ -15,8 +15,8 @@ import typer
 from eventstore.codec import clocks
 from eventstore.store import Store
 from exporters import perfetto as trace
-from projections.replay import analytics_payloads, replay, turns
-from projections.rules import VIDEOSDK_1_0
+from projections.caller import RULES as TURNLOG
+from projections.readings import reading
 from turnlog.cli.calls import BadChoice, RulesOption
 from turnlog.cli.common import HEADERS, DbOption, existing, headers_of, known, progress, read, whole_file
 from turnlog.survey import Survey
@@ -77,7 +77,7 @@ def _replayed(head: bytes = b"", between: bytes = b"", tail: bytes = b"") -> Cal
             sessions: SessionsArgument = None,
             out: OutOption = None,
             every: AllOption = False,
-            rules: RulesOption = VIDEOSDK_1_0.name,
+            rules: RulesOption = TURNLOG,
             db: DbOption = None,
         ) -> None:
             def made(store: Store, name: str, number: int) -> Iterable[bytes]:
@@ -92,10 +92,10 @@ def _replayed(head: bytes = b"", between: bytes = b"", tail: bytes = b"") -> Cal
 
 @_replayed()
 def payloads(store: Store, name: str, rules: str, _number: int) -> Iterable[bytes]:
-    """Analytics payloads as JSON lines, one for each completed turn, as the reference sends them."""
+    """Analytics payloads as JSON lines, one for each turn; with --rules framework, as the framework sends them."""
     from exporters.payloads import lines
 
-    return lines(analytics_payloads(store.read(name), rules))
+    return lines(reading(store.read(name), rules).payloads)
 
 
 @app.command()
@@ -107,19 +107,19 @@ def csv(
     exact: Annotated[
         bool, typer.Option("--exact", help="Text as it is, also where a spreadsheet would run it as a formula.")
     ] = False,
-    rules: RulesOption = VIDEOSDK_1_0.name,
+    rules: RulesOption = TURNLOG,
     db: DbOption = None,
 ) -> None:
-    """Completed turns as CSV, one a row: texts, latencies in milliseconds, and what happened.
+    """Turns as CSV, one a row: texts, latencies in milliseconds, and what happened.
 
     A text that begins as a formula does (=, +, -, @) gets an apostrophe in front, unless --exact.
     """
-    from exporters.turns_csv import header, rows
+    from exporters.turns_csv import header, rows_of
 
     def made(store: Store, name: str, _number: int) -> Iterable[bytes]:
-        return rows(name, turns(store.read(name), rules), rules, defused=not exact)
+        return rows_of(reading(store.read(name), rules), defused=not exact)
 
-    write_sessions(existing(context, db), sessions, every, out, Form(made, header()))
+    write_sessions(existing(context, db), sessions, every, out, Form(made, header(rules)))
 
 
 @_replayed(trace.HEAD, trace.BETWEEN, trace.TAIL)
@@ -128,7 +128,7 @@ def perfetto(store: Store, name: str, rules: str, number: int) -> Iterable[bytes
     events = read(store, name)
     # the earliest is the first, but for origins on several machines, of which each has a clock of its own
     zero_ns = min(clocks(event)[0] for event in events)
-    return [trace.session_text(replay(events, rules), zero_ns, number)]
+    return [trace.session_text(reading(events, rules), zero_ns, number)]
 
 
 @app.command()
@@ -159,7 +159,7 @@ def otlp(
     service_name: ServiceOption = None,
     project: ProjectOption = None,
     header: HeaderOption = None,
-    rules: RulesOption = VIDEOSDK_1_0.name,
+    rules: RulesOption = TURNLOG,
     db: DbOption = None,
 ) -> None:
     """Send the span trees to an OpenTelemetry collector; sending them again gives the same spans, not more."""
@@ -172,7 +172,7 @@ def otlp(
     survey = Survey(alone=len(names) == 1)
     try:
         with progress() as bar:
-            made = survey.each(names, lambda name: to.items(replay(read(store, name), rules)))
+            made = survey.each(names, lambda name: to.items(reading(read(store, name), rules)))
             for _name, items in bar.track(made, total=len(names), description="sending"):
                 for start in range(0, len(items), to.batch):
                     to.send(items[start : start + to.batch])
