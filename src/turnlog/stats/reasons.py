@@ -24,7 +24,7 @@ Place = tuple[int | None, int | None]
 """A turn's number, or else the event that discarded it."""
 
 
-def explained(verdicts: list[Verdict], store: Store, rules: str | Rules, survey: Survey) -> list[Verdict]:
+def explained(verdicts: list[Verdict], store: Store, rules: str | Rules, survey: Survey | None = None) -> list[Verdict]:
     """The verdicts, with the ``why`` of their worst turns. Only those sessions are read, one at a time.
 
     Turns of a session of which that cannot be said have none, and the session is in the ``survey``.
@@ -33,6 +33,7 @@ def explained(verdicts: list[Verdict], store: Store, rules: str | Rules, survey:
     for verdict in verdicts:
         for worst in verdict.worst:
             turns.setdefault(worst.session, set()).add((worst.number, worst.at))
+    survey = survey or Survey()
     why = dict(survey.each(turns, lambda session: _words(store, session, turns[session], rules)))
 
     def of(worst: Worst) -> list[str]:
