@@ -56,10 +56,10 @@ def stats(database: Database) -> Iterator[Row]:
 
         def replay() -> None:
             measured.clear()
-            measured.extend((name, measures(store.read(name))) for name in names)
+            measured.extend((name, measures(store.read(name), "videosdk-1.0")) for name in names)
 
         def tabled() -> TurnTable:
-            table = TurnTable()
+            table = TurnTable(rules="videosdk-1.0")
             for name, found in measured:
                 table.add(name, found)
             return table

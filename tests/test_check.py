@@ -417,8 +417,9 @@ def test_a_broken_budget_ends_in_one_line(calls: Program) -> None:
     (calls.folder / "b.toml").write_text('budgets = ["e2e.p95 < 500 ms", "turns.completed == 3"]')
     (calls.folder / "summary.md").write_text("before\n")
     done = calls.run(
-        "check", "b.toml", "--junit", "j.xml", "--summary", "summary.md", "--save-baseline", "base.json", code=1
-    )
+        "check", "b.toml", "--junit", "j.xml", "--summary", "summary.md", "--save-baseline", "base.json",
+        "--rules", RULES, code=1
+    )  # fmt: skip
     assert done.stderr == "turnlog: 1 of 2 budgets broken: e2e.p95 < 500 ms (830 ms)\n"
     assert "turns to look at" in done.stdout
     assert "s-1 turn 3: E2E by the rules 900 ms" in done.stdout

@@ -20,11 +20,17 @@ def test_turns(turnlog_session):
     assert [turn.turn for turn in call.turns] == [1, 2, 3, 4]
     assert call.discarded == []
     assert [turn.interrupted for turn in call.turns] == [False, True, False, False]
-    assert 600 < call.turns[3].e2e_ms < 700
+    assert 1100 < call.turns[3].response_ms < 1200
+    assert call.turns[3].e2e_ms == call.turns[3].response_ms
     assert call.turns[3].stt_ms < 200
+    assert [turn.no_response for turn in call.turns] == ["no question", None, None, None]
+    assert not any(turn.unanswered for turn in call.turns)
+
+def test_a_framework_s_rules(turnlog_session):
+    assert 600 < turnlog_session("barge_in_vad", rules="videosdk-1.0").turns[3].e2e_ms < 700
 
 def test_too_slow(turnlog_session):
-    assert turnlog_session("barge_in_vad").turns[3].e2e_ms < 100
+    assert turnlog_session("barge_in_vad").turns[3].response_ms < 100
 
 def test_wrong_name(turnlog_session):
     turnlog_session("barge_in_vat")
@@ -62,7 +68,7 @@ def run(folder: Path, tests: str, *options: object, **environment: str) -> str:
 
 def test_the_fixture_gives_a_session_s_turns(tmp_path: Path, db: Path) -> None:
     said = run(tmp_path, TESTS, "--turnlog-db", db)
-    assert "3 failed, 1 passed" in said, said
+    assert "3 failed, 2 passed" in said, said
     assert "UnknownSession: unknown session 'barge_in_vat'; did you mean 'barge_in_vad'?" in said
     assert "unknown rule set 'none'" in said
 

@@ -1,115 +1,68 @@
-"""What is counted of a turn: one flat record for each, whatever the rules, for statistics over many calls.
+"""What is counted of a turn, for statistics over many calls: see `projections.turn_measures`.
 
-Names end in their unit where they have one: ``_ms`` is milliseconds. A number is None where nothing was measured, and
-where an agent handed over what is no finite number. Of each component the last entry counts, as in `Latency`.
+Under ``turnlog``, the default, it is made from the caller's reading, in one pass; under a framework's rules from what
+that release's turns say, and the barge-in ledger.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from eventstore.event import Event
 from projections import rules as rule_sets
 from projections.barge_in import BargeIn, barge_ins, turn_of
+from projections.caller import RULES as TURNLOG
+from projections.caller import Reading, read
 from projections.fold import begin, fold
 from projections.model import Session, Turn
+from projections.outputs.measures import measures_of_reading
 from projections.payload import summed
 from projections.replay import Call, call_of, latency_of
 from projections.response import response
-from projections.rules import VIDEOSDK_1_0, Rules
+from projections.rules import Rules
+from projections.turn_measures import COMPONENTS, TurnMeasures, label_of
+
+__all__ = ["Measured", "TurnMeasures", "measured", "measures", "measures_of", "measures_of_call"]
 
 
-class TurnMeasures(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A turn's numbers, and what they can be grouped by."""
+class Measured(NamedTuple):
+    """A session's turns, and what is no turn's."""
 
-    session: str
-    """The session's name in the log."""
-    turn: int | None
-    """Number among the completed turns, from 1; None if it was discarded."""
-    turn_id: str
-    opened_at: float
-    """Seconds since the epoch."""
-
-    e2e_ms: float | None
-    """As the rules reckon it."""
-    response_ms: float | None
-    """By the wall: from the user's last word to the agent's first (`projections.response`)."""
-    eou_wait_ms: float | None
-    """How much of that the agent waited for the user to go on."""
-    stt_ms: float | None
-    stt_interim_ms: float | None
-    """Until the first interim transcript."""
-    stt_preflight_ms: float | None
-    """Until the transcript on which the LLM could start early."""
-    eou_ms: float | None
-    kb_ms: float | None
-    """Retrieval from the knowledge base."""
-    llm_ttft_ms: float | None
-    """Until the first token."""
-    llm_ms: float | None
-    """Until the last token."""
-    tts_ms: float | None
-    """From the request to the first byte, known only once the agent has finished speaking."""
-    tts_first_byte_ms: float | None
-    """The same, known at once; not a part of ``e2e_ms``."""
-    realtime_ms: float | None
-    """Until a speech-to-speech model answers."""
-    user_speech_ms: float | None
-    agent_speech_ms: float | None
-    yield_ms: float | None
-    """From the user's barge-in until the agent was silent (`projections.barge_in`); the longest, of several."""
-    overlap_ms: float | None
-    """How long both spoke at once, in all."""
-
-    prompt_tokens: float | None
-    completion_tokens: float | None
-    total_tokens: float | None
-    cached_tokens: float | None
-    tokens_per_second: float | None
-    stt_tokens: float | None
-    realtime_input_tokens: float | None
-    realtime_output_tokens: float | None
-    realtime_tokens: float | None
-    tts_characters: float | None
-
-    interrupted: bool
-    """The user cut the agent off."""
-    false_interruption: bool
-    """The agent stopped for what was no barge-in, as far as was known when the turn ended."""
-    tools: int
-    errors: int
-    fallbacks: int
-    """Providers that failed over, or came back."""
-    discarded: str | None
-    """Why, if it was."""
-    at: int | None
-    """Index of the event at which it was discarded."""
-
-    stt: str
-    """Who served the component when the turn was completed, as ``provider/model``; empty where nothing was said."""
-    llm: str
-    tts: str
-    realtime: str
-    version: str
-    """The agent's, from the ``meta`` with which it joined (``add_participant_metrics``); empty if it says none."""
+    turns: list[TurnMeasures]
+    """In order; then those that a framework's rules discarded."""
+    voices: int
+    """Voices of no question: back-channels and noise. Only under ``turnlog``."""
 
 
-def measures(events: Iterable[Event], rules: str | Rules = VIDEOSDK_1_0) -> list[TurnMeasures]:
-    """A record for each turn of a session: the completed ones in order, then the discarded ones.
+def measures(events: Iterable[Event], rules: str | Rules = TURNLOG) -> list[TurnMeasures]:
+    """A record for each turn of a session: the turns in order, then those that a framework's rules discarded.
 
-    Raises what `projections.replay.replay` does.
+    Raises what `projections.caller.read` and `projections.replay.replay` do.
     """
+    return measured(events, rules).turns
+
+
+def measured(events: Iterable[Event], rules: str | Rules = TURNLOG) -> Measured:
+    """The same, with the voices of no question."""
+    if rules == TURNLOG:
+        found = read(events)
+        return Measured(measures_of(found), sum(left.activity.kind == "voice" for left in found.assembly.left))
     events = list(events)
     call = call_of(fold(begin(rule_sets.find(rules), spans=False, signals=False), events))
-    return measures_of(call, barge_ins(events))
+    return Measured(measures_of_call(call, barge_ins(events)), 0)
 
 
-def measures_of(call: Call, ledger: Sequence[BargeIn] = ()) -> list[TurnMeasures]:
-    """The same, of a call that was replayed already, and its barge-ins. A turn that is still open is not counted."""
+def measures_of(reading: Reading, framework_e2e: Sequence[float | None] = ()) -> list[TurnMeasures]:
+    """The same, of a session that was read already; ``framework_e2e``: the framework's own figures, by turn, in ms."""
+    return measures_of_reading(reading, _version(reading.session), framework_e2e)
+
+
+def measures_of_call(call: Call, ledger: Sequence[BargeIn] = ()) -> list[TurnMeasures]:
+    """The same, of a framework's reading and the session's barge-ins. A turn that is still open is not counted."""
     version = _version(call.session)
     in_turns = [(turn_of(call, record), record) for record in ledger]
     found = []
@@ -123,7 +76,7 @@ def measures_of(call: Call, ledger: Sequence[BargeIn] = ()) -> list[TurnMeasures
     return found
 
 
-def _record(call: Call, number: int | None, turn: Turn, providers: dict[str, str], version: str) -> TurnMeasures:
+def _record(call: Call, number: int | None, turn: Turn, providers: dict[str, Any], version: str) -> TurnMeasures:
     found = latency_of(turn, number or 0, call.rules)
     answered = response(turn, call.session)
     stt = turn.stt_metrics[-1] if turn.stt_metrics else None
@@ -187,21 +140,14 @@ def _number(value: Any) -> float | None:
     return float(value) if type(value) in (int, float) and math.isfinite(value) else None
 
 
-_COMPONENTS = ("stt", "llm", "tts", "realtime")
-
-
-def _sent(payload: dict[str, Any]) -> dict[str, str]:
+def _sent(payload: dict[str, Any]) -> dict[str, Any]:
     """The turn's payload has the providers of its time; those of the session may have changed since."""
-    return {c: _label(payload.get(f"{c}ProviderClass"), payload.get(f"{c}ModelName")) for c in _COMPONENTS}
+    return {c: label_of(payload.get(f"{c}ProviderClass"), payload.get(f"{c}ModelName")) for c in COMPONENTS}
 
 
-def _set(session: Session) -> dict[str, str]:
-    found = {c: session.provider_per_component.get(c, {}) for c in _COMPONENTS}
-    return {c: _label(provider.get("provider_class"), provider.get("model_name")) for c, provider in found.items()}
-
-
-def _label(provider: Any, model: Any) -> str:
-    return "/".join(str(part) for part in (provider, model) if part)
+def _set(session: Session) -> dict[str, Any]:
+    found = {c: session.provider_per_component.get(c, {}) for c in COMPONENTS}
+    return {c: label_of(provider.get("provider_class"), provider.get("model_name")) for c, provider in found.items()}
 
 
 def _version(session: Session) -> str:

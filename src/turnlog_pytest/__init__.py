@@ -22,8 +22,9 @@ class RecordedSession(NamedTuple):
     session: str
     rules: str
     turns: list[TurnMeasures]
-    """The completed turns: ``turns[0].e2e_ms``, ``.stt_ms``, ``.interrupted``, …"""
+    """The turns: ``turns[0].response_ms``, ``.stt_ms``, ``.interrupted``, ``.unanswered``, …"""
     discarded: list[TurnMeasures]
+    """Those that a framework's rules discard; empty under ``turnlog``."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -40,15 +41,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def turnlog_session(request: pytest.FixtureRequest) -> Callable[..., RecordedSession]:
     """A function: a session's id in the log gives its turns, as `projections.measures.measures` makes them.
 
-    ``turnlog_session("s-1").turns[3].e2e_ms``; ``rules="…"`` replays under another rule set. Raises `UnknownSession`,
-    naming the nearest, and `StoreError` if there is no log.
+    ``turnlog_session("s-1").turns[3].response_ms``; ``rules="…"`` replays under another rule set.
+    Raises `UnknownSession`, naming the nearest, and `StoreError` if there is no log.
     """
     where: str | None = request.config.getoption("--turnlog-db") or os.environ.get("TURNLOG_DB")
     if where is None:
         raise pytest.UsageError("turnlog_session has no log to read: give --turnlog-db or set TURNLOG_DB")
     db = where
 
-    def session(session_id: str, rules: str = "videosdk-1.0") -> RecordedSession:
+    def session(session_id: str, rules: str = "turnlog") -> RecordedSession:
         from projections.measures import measures
         from turnlog.cli.common import open_existing, read
 

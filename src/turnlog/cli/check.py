@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from eventstore.errors import TurnlogError
-from projections.rules import VIDEOSDK_1_0
+from projections.caller import RULES as TURNLOG
 from turnlog.cli.calls import RulesOption
 from turnlog.cli.common import DbOption, existing, output, progress, whole_file
 from turnlog.cli.stats import SinceOption, SomeSessions, UntilOption, choose
@@ -21,6 +21,10 @@ BudgetArgument = Annotated[Path, typer.Argument(metavar="BUDGET.toml", help="Wha
 
 class BudgetBroken(TurnlogError):
     """The calls do not keep to their budget."""
+
+
+class NothingToCheck(TurnlogError):
+    """There is no turn that could be held to a budget."""
 
 
 def check(
@@ -39,7 +43,7 @@ def check(
     ] = None,
     since: SinceOption = None,
     until: UntilOption = None,
-    rules: RulesOption = VIDEOSDK_1_0.name,
+    rules: RulesOption = TURNLOG,
     db: DbOption = None,
 ) -> None:
     """Hold latencies, rates and counts to a budget, for CI; exit code 1 if broken, with the worst turns and why."""
@@ -68,6 +72,9 @@ def check(
             file.write(announce.junit(verdicts))
     if summary is not None:
         append(summary, announce.markdown(verdicts))
+    if not len(table.completed(table.everything())):
+        survey.finish()
+        raise NothingToCheck(f"nothing to check: no turn in {table.sessions:,} sessions; see `turnlog sessions`")
     if broken := [f"{v.budget} ({v.found})" for v in verdicts if v.outcome == "broken"]:
         raise BudgetBroken(f"{len(broken)} of {len(verdicts)} budgets broken: {'; '.join(broken)}")
     survey.finish()  # a session of which nothing is known keeps to no budget

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from eventstore.store import Session, Store
-from projections.rules import VIDEOSDK_1_0
+from projections.caller import RULES as TURNLOG
 from turnlog.cli.calls import RulesOption
 from turnlog.cli.common import DbOption, JsonOption, existing, known, output, print_json, progress
 from turnlog.survey import Survey
@@ -22,7 +22,7 @@ SinceOption = Annotated[
 ]
 UntilOption = Annotated[str | None, typer.Option(metavar="MOMENT", help="Only sessions that began before.")]
 GroupOption = Annotated[
-    Literal["session", "day", "version", "provider", "model", "stt", "llm", "tts", "realtime"] | None,
+    Literal["session", "day", "version", "agent", "provider", "model", "stt", "llm", "tts", "realtime"] | None,
     typer.Option(help="Group the turns; stt, llm, tts and realtime: by provider and model of that component."),
 ]
 
@@ -32,15 +32,15 @@ def stats(
     sessions: SomeSessions = None,
     by: GroupOption = None,
     plot: Annotated[
-        str | None, typer.Option(metavar="MEASURE", help="Draw how this is distributed, such as e2e.")
+        str | None, typer.Option(metavar="MEASURE", help="Draw how this is distributed, such as response.")
     ] = None,
     since: SinceOption = None,
     until: UntilOption = None,
-    rules: RulesOption = VIDEOSDK_1_0.name,
+    rules: RulesOption = TURNLOG,
     db: DbOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Percentiles of every latency, rates of interruptions and errors, tokens: of all turns, or by group."""
+    """Percentiles of the response and every latency, rates of unanswered turns and more: of all turns, or by group."""
     from turnlog.stats.collect import collect
     from turnlog.stats.metrics import find_measure
     from turnlog.stats.report import plot as histogram

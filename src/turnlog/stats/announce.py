@@ -11,13 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 from turnlog.stats.figures import shown
-from turnlog.stats.metrics import PARTS
 from turnlog.stats.verdict import Verdict, Worst
 from turnlog.terminal import in_line, safe
 
 STYLES = {"held": "green", "broken": "bold red", "not decided": "yellow"}
 MARKS = {"held": "✅", "broken": "❌", "not decided": "⚪"}
-WORST_COLUMNS = ("session", "turn", "value", *(f"{part} ms" for part in PARTS))
 
 
 def tally(verdicts: list[Verdict]) -> str:
@@ -35,20 +33,30 @@ def show(console: Console, verdicts: list[Verdict]) -> None:
     console.print(table)
     for verdict in verdicts:
         if verdict.worst:
-            worst = Table(*WORST_COLUMNS, title=f"{safe(verdict.budget)}: turns to look at", title_justify="left")
+            parts = _parts(verdict)
+            worst = Table(*_columns(parts), title=f"{safe(verdict.budget)}: turns to look at", title_justify="left")
             for column in worst.columns[2:]:
                 column.justify = "right"
             for turn in verdict.worst:
-                worst.add_row(*(safe(cell) for cell in _cells(turn, verdict.unit)))
+                worst.add_row(*(safe(cell) for cell in _cells(turn, verdict.unit, parts)))
             console.print(worst)
             for turn in verdict.worst:
                 for line in turn.why:
                     console.print(in_line(f"{turn.session} turn {turn.turn}: {line}"), markup=False)
 
 
-def _cells(turn: Worst, unit: str) -> list[str]:
+def _parts(verdict: Verdict) -> list[str]:
+    """What is known of any of the worst turns."""
+    return list(dict.fromkeys(part for turn in verdict.worst for part in turn.parts))
+
+
+def _columns(parts: list[str]) -> tuple[str, ...]:
+    return ("session", "turn", "value", *(f"{part} ms" for part in parts))
+
+
+def _cells(turn: Worst, unit: str, parts: list[str]) -> list[str]:
     value = shown(turn.value, unit) if turn.value is not None else ""
-    return [turn.session, turn.turn, value, *(shown(turn.parts.get(part), "") for part in PARTS)]
+    return [turn.session, turn.turn, value, *(shown(turn.parts.get(part), "") for part in parts)]
 
 
 def junit(verdicts: list[Verdict]) -> bytes:
@@ -91,8 +99,9 @@ def markdown(verdicts: list[Verdict]) -> str:
     lines += [_row([MARKS[v.outcome], f"`{v.budget}`", v.found, v.why]) for v in verdicts]
     for verdict in verdicts:
         if verdict.worst:
-            lines += ["", f"**`{verdict.budget}`**: turns to look at", "", *_heading(WORST_COLUMNS)]
-            lines += [_row(_plain(cell) for cell in _cells(turn, verdict.unit)) for turn in verdict.worst]
+            parts = _parts(verdict)
+            lines += ["", f"**`{verdict.budget}`**: turns to look at", "", *_heading(_columns(parts))]
+            lines += [_row(_plain(cell) for cell in _cells(turn, verdict.unit, parts)) for turn in verdict.worst]
             said = [f"{turn.session} turn {turn.turn}: {line}" for turn in verdict.worst for line in turn.why]
             lines += ["", *(f"- {_plain(line)}" for line in said)] if said else []
     return "\n".join(lines) + "\n"

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from eventstore.errors import TurnlogError
-from turnlog.stats.figures import hits_of, values_of
+from turnlog.stats.figures import counts_of, values_of
 from turnlog.stats.metrics import MEASURES, RATES
 from turnlog.stats.table import TurnTable
 
@@ -47,7 +47,7 @@ def make(table: TurnTable, rules: str) -> Baseline:
     completed = table.completed(table.everything())
     samples = {measure: _kept(sorted(values_of(table, measure, completed).tolist())) for measure in MEASURES}
     opened = len(table)
-    rates = {name: (hits_of(table, name, completed), len(completed)) for name in RATES}
+    rates = {name: counts_of(table, name, completed) for name in RATES}
     rates["discarded"] = (opened - len(completed), opened)
     return Baseline(rules=rules, turns=len(completed), samples={n: v for n, v in samples.items() if v}, rates=rates)
 

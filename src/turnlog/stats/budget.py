@@ -30,7 +30,7 @@ class BadBudget(TurnlogError):
 
 
 class Limit(NamedTuple):
-    """``e2e.p95 < 1200 ms``."""
+    """``response.p95 < 1200 ms``."""
 
     text: str
     metric: Metric
@@ -82,7 +82,7 @@ def load(path: Path) -> Budget:
     except (ValueError, BadBudget, UnknownMetric) as error:  # TOML's own, or text that is no UTF-8
         raise BadBudget(f"{path}: {error}") from error
     if not budget.limits and not budget.regression.metrics:
-        raise BadBudget(f'{path} sets no budget; write budgets = ["e2e.p95 < 1200 ms"]')
+        raise BadBudget(f'{path} sets no budget; write budgets = ["response.p95 < 1200 ms"]')
     return budget
 
 
@@ -90,7 +90,7 @@ def limit(text: str) -> Limit:
     """One budget. Raises `BadBudget`."""
     match = _LIMIT.fullmatch(text)
     if match is None:
-        raise BadBudget(f"budget {text!r} is not of the form METRIC < NUMBER UNIT, as in 'e2e.p95 < 1200 ms'")
+        raise BadBudget(f"budget {text!r} is not of the form METRIC < NUMBER UNIT, as in 'response.p95 < 1200 ms'")
     name, comparison, number, unit = match.groups()
     try:
         metric = find(name)

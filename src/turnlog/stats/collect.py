@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 from eventstore.errors import TurnlogError
 from eventstore.store import Session, Store
-from projections.measures import measures
+from projections.caller import RULES as TURNLOG
+from projections.measures import measured
 from projections.rules import find
 from turnlog.stats.table import TurnTable
 from turnlog.survey import Survey
@@ -44,7 +45,7 @@ def between(sessions: Sequence[Session], since_ns: int | None, until_ns: int | N
 def collect(
     store: Store,
     sessions: Sequence[Session],
-    rules: str,
+    rules: str = TURNLOG,
     by: str | None = None,
     read: Callable[[int], object] = lambda events: None,
     survey: Survey | None = None,
@@ -54,10 +55,10 @@ def collect(
     Never more than one session is in memory beside the table. Sessions that cannot be replayed are left out, and in the
     ``survey``. Raises `UnknownRules`.
     """
-    chosen = find(rules)
-    table = TurnTable(by)
+    chosen = rules if rules == TURNLOG else find(rules)
+    table = TurnTable(by, rules)
     survey = survey or Survey()
     events = {session.session_id: session.events for session in sessions}
-    for name, _added in survey.each(events, lambda name: table.add(name, measures(store.read(name), chosen))):
+    for name, _added in survey.each(events, lambda name: table.add(name, *measured(store.read(name), chosen))):
         read(events[name])
     return table

@@ -41,7 +41,7 @@ def figure(table: TurnTable, metric: Metric, chosen: Choice | None = None) -> Fi
         turns = len(completed) if metric.statistic == "completed" else len(chosen) - len(completed)
         return rate(turns, len(chosen)) if metric.statistic == "rate" else Figure(turns, len(chosen))
     if metric.measure in RATES:
-        hits, turns = hits_of(table, metric.measure, completed), len(completed)
+        hits, turns = counts_of(table, metric.measure, completed)
         return rate(hits, turns) if metric.statistic == "rate" else Figure(hits, turns)
     values = values_of(table, metric.measure, completed)
     found = statistic(values, metric.statistic)
@@ -57,9 +57,10 @@ def values_of(table: TurnTable, measure: str, chosen: Choice) -> Numbers:
     return column[~np.isnan(column)]
 
 
-def hits_of(table: TurnTable, measure: str, chosen: Choice) -> int:
-    """The turns that have what the rate counts."""
-    return int((table.column(measure)[chosen] > 0).sum())
+def counts_of(table: TurnTable, measure: str, chosen: Choice) -> tuple[int, int]:
+    """The turns that have what the rate counts, and those that it is a share of."""
+    turns = table.share_of(measure, chosen)
+    return int((table.column(measure)[turns] > 0).sum()), len(turns)
 
 
 def statistic(values: Numbers, name: str) -> float | None:

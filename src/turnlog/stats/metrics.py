@@ -1,4 +1,4 @@
-"""What can be asked for: the names of metrics, such as ``e2e.p95``, and their units.
+"""What can be asked for: the names of metrics, such as ``response.p95``, and their units.
 
 A metric is a measure and a statistic of it. Latencies, durations, tokens and characters have a distribution over the
 completed turns (``p50`` … ``max``); what a turn does or does not have, such as an interruption, has a rate and a count.
@@ -18,20 +18,28 @@ PERCENTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 STATISTICS = ("count", "min", "mean", *PERCENTILES, "max")
 _TIMED = [name for name in TurnMeasures.__struct_fields__ if name.endswith("_ms")]
 _COUNTED = (
-        "prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens", "tokens_per_second", "stt_tokens",
-        "realtime_input_tokens", "realtime_output_tokens", "realtime_tokens", "tts_characters", "tools",
+        "input_tokens", "output_tokens", "total_tokens", "prompt_tokens", "completion_tokens", "cached_tokens",
+        "tokens_per_second", "stt_tokens", "realtime_input_tokens", "realtime_output_tokens", "realtime_tokens",
+        "tts_characters", "stt_audio_seconds", "tts_audio_seconds", "tools",
 )  # fmt: skip
 MEASURES: dict[str, Unit] = {**{name.removesuffix("_ms"): "ms" for name in _TIMED}, **dict.fromkeys(_COUNTED, "")}
 """With a distribution; each is a field of `TurnMeasures`, there with its unit in the name."""
 RATES = {
+    "unanswered": "unanswered",
     "interruption": "interrupted",
     "false_interruption": "false_interruption",
     "error": "errors",
     "fallback": "fallbacks",
 }
 """Share of the completed turns in which the field is not 0."""
-PARTS = ("e2e", "stt", "eou", "llm_ttft", "tts", "realtime")
-"""The end-to-end latency, and what it is made of."""
+SHARE_OF = {"unanswered": "asked"}
+"""Rates that are a share of some turns only: those in which this field is not 0."""
+LEAD = ("response", "time_to_answer", "framework_e2e")
+"""What the caller waited for, and what the framework reported of it."""
+PARTS = ("response", "stt", "eou", "eou_wait", "kb", "llm_ttft", "tool", "tts_first_byte", "realtime")
+"""The response, and the components at work in it."""
+FRAMEWORK_PARTS = ("e2e", "stt", "eou", "llm_ttft", "tts", "realtime")
+"""Under a framework's rules: the end-to-end latency, and what it is made of."""
 
 
 class UnknownMetric(TurnlogError):
@@ -77,7 +85,7 @@ def find_measure(name: str) -> str:
 
 
 def find_comparable(name: str) -> Metric:
-    """What can be held against a baseline: ``e2e`` as a whole, ``e2e.p95``, ``interruption.rate``."""
+    """What can be held against a baseline: ``response`` as a whole, ``response.p95``, ``interruption.rate``."""
     whole = {measure: Metric(measure, "all", unit) for measure, unit in MEASURES.items()}
     parts = {n: m for n, m in METRICS.items() if m.statistic in PERCENTILES or m.statistic == "rate"}
     return _among(whole | parts, name)

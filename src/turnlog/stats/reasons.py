@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 from eventstore.store import Store
 from projections import rules as rule_sets
+from projections.caller import RULES as TURNLOG
+from projections.caller import Reading, read
 from projections.explain import in_words
 from projections.fold import begin, fold
+from projections.latency.missing import no_response
+from projections.latency.response import Response
 from projections.model import Turn
 from projections.rules import Rules
 from projections.state import Discarded
+from projections.turns.exchange import Exchange
 from turnlog.stats.verdict import Verdict, Worst
 from turnlog.survey import Survey
 
@@ -16,7 +24,7 @@ Place = tuple[int | None, int | None]
 """A turn's number, or else the event that discarded it."""
 
 
-def explained(verdicts: list[Verdict], store: Store, rules: str | Rules, survey: Survey) -> list[Verdict]:
+def explained(verdicts: list[Verdict], store: Store, rules: str | Rules, survey: Survey | None = None) -> list[Verdict]:
     """The verdicts, with the ``why`` of their worst turns. Only those sessions are read, one at a time.
 
     Turns of a session of which that cannot be said have none, and the session is in the ``survey``.
@@ -25,6 +33,7 @@ def explained(verdicts: list[Verdict], store: Store, rules: str | Rules, survey:
     for verdict in verdicts:
         for worst in verdict.worst:
             turns.setdefault(worst.session, set()).add((worst.number, worst.at))
+    survey = survey or Survey()
     why = dict(survey.each(turns, lambda session: _words(store, session, turns[session], rules)))
 
     def of(worst: Worst) -> list[str]:
@@ -34,6 +43,9 @@ def explained(verdicts: list[Verdict], store: Store, rules: str | Rules, survey:
 
 
 def _words(store: Store, session: str, places: set[Place], rules: str | Rules) -> dict[Place, list[str]]:
+    if rules == TURNLOG:
+        reading = read(store.read(session))
+        return {(number, at): list(_read(reading, number)) for number, at in places if number is not None}
     events = list(store.read(session))
     discarded: list[Discarded] = []
     if any(number is None for number, _at in places):
@@ -45,6 +57,54 @@ def _words(store: Store, session: str, places: set[Place], rules: str | Rules) -
         else:
             found[number, at] = [_discarded(each) for each in discarded if each.at == at]
     return found
+
+
+LEAST_MS = 1.0
+"""Shorter waits are not worth a word."""
+
+
+def _read(reading: Reading, number: int) -> Iterator[str]:
+    """What the caller waited for, which tools and providers were behind it; not what was said."""
+    if number > len(reading.exchanges):
+        return  # the session was cut back since
+    x, answered = reading.exchanges[number - 1], reading.responses[number - 1]
+    if answered is not None:
+        yield _waited(answered)
+    else:
+        last = number == len(reading.exchanges)
+        yield f"no response: {no_response(x, last=last, ended=reading.timeline.ended)}"
+    yield from _failures(x)
+    tools = [_tool(part.data.get("name"), part.start, part.end, part.status) for part in x.of("tool")]
+    if tools:
+        yield f"tools: {', '.join(tools)}"
+
+
+def _waited(answered: Response) -> str:
+    spent: dict[str, float] = {}
+    for part in answered.parts:
+        spent[part.name] = spent.get(part.name, 0) + part.ms
+    longest = sorted(spent.items(), key=lambda wait: -wait[1])
+    waits = ", ".join(f"{name} {ms:,.0f} ms" for name, ms in longest if ms >= LEAST_MS)
+    line = f"answered after {answered.ms:,.0f} ms" + (f": {waits}" if waits else "")
+    later = answered.time_to_answer_ms
+    return line if later is None else f"{line}; the answer to the question came after {later:,.0f} ms"
+
+
+def _failures(x: Exchange) -> Iterator[str]:
+    for part in x.of("fallback"):
+        said = part.data
+        if said.get("is_recovery") is not True:
+            before, after = (said.get(f"{which}_provider_label") or "unknown" for which in ("original", "new"))
+            took = "" if part.start is None or part.end is None else f" after {(part.end - part.start) / 1e6:,.0f} ms"
+            yield f"{said.get('component_type') or 'provider'} {before} failed{took}; next: {after}"
+    sources = [str(part.data.get("source")) for part in x.of("error")]
+    if sources:
+        yield f"errors of {', '.join(dict.fromkeys(sources))}: {len(sources)}"
+
+
+def _tool(name: Any, start: int | None, end: int | None, status: str) -> str:
+    took = "" if start is None or end is None or end < start else f" {(end - start) / 1e6:,.0f} ms"
+    return f"{name}{took}" + ("" if status == "done" else f" ({status})")
 
 
 _PARTS = {

@@ -12,7 +12,7 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from turnlog.stats.baseline import Baseline
-from turnlog.stats.figures import hits_of, values_of
+from turnlog.stats.figures import counts_of, values_of
 from turnlog.stats.metrics import PERCENTILES, Metric
 from turnlog.stats.table import TurnTable
 
@@ -104,7 +104,7 @@ def _rates(table: TurnTable, name: str, baseline: Baseline) -> Change | TooFew:
     if name == "discarded":
         hits, turns = len(chosen) - len(completed), len(chosen)
     else:
-        hits, turns = hits_of(table, name, completed), len(completed)
+        hits, turns = counts_of(table, name, completed)
     hits_before, turns_before = baseline.rates.get(name, (0, 0))
     if found := _too_few(turns_before, turns, FEWEST):
         return found

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from projections.caller import RULES as TURNLOG
 from turnlog.stats.figures import Figure, figure, interval, shown, statistic, values_of
-from turnlog.stats.metrics import MEASURES, METRICS, PERCENTILES, RATES, STATISTICS
+from turnlog.stats.metrics import LEAD, MEASURES, METRICS, PERCENTILES, RATES, STATISTICS
 from turnlog.stats.table import TurnTable
 from turnlog.terminal import safe
 
@@ -30,7 +31,8 @@ def _group(table: TurnTable, chosen: Choice | None) -> dict[str, Any]:
         return figure(table, METRICS[name], chosen)
 
     rates = {name: of(f"{name}.rate") for name in (*RATES, "discarded")}
-    return {
+    completed = table.completed(table.everything() if chosen is None else chosen)
+    found: dict[str, Any] = {
         "sessions": of("sessions.count").value,
         "turns": {"completed": of("turns.completed").value, "discarded": of("turns.discarded").value},
         "rates": {
@@ -38,8 +40,12 @@ def _group(table: TurnTable, chosen: Choice | None) -> dict[str, Any]:
             | {"count": of(f"{name}.count").value}
             for name, found in rates.items()
         },
-        "measures": _spreads(table, table.completed(table.everything() if chosen is None else chosen)),
+        "no_response": table.reasons(completed),
+        "measures": _spreads(table, completed),
     }
+    if table.by in (None, "session"):  # other groups cut through sessions
+        found["voices_of_no_question"] = table.voices_of(chosen)
+    return found
 
 
 def _spreads(table: TurnTable, completed: Choice) -> dict[str, Any]:
@@ -61,13 +67,54 @@ def show(console: Console, found: list[dict[str, Any]], rules: str, by: str | No
         console.print(_by_group(found, by, rules))
         return
     (group,) = found
-    turns = group["turns"]
-    counts = f"{group['sessions']:,} sessions, {turns['completed']:,} turns, {turns['discarded']:,} discarded"
+    turns, measures, rates = group["turns"], group["measures"], group["rates"]
+    counts = f"{group['sessions']:,} sessions, {turns['completed']:,} turns, "
+    if rules != TURNLOG:
+        counts += f"{turns['discarded']:,} discarded"
+    else:
+        counts += f"{group['voices_of_no_question']:,} voices of no question"
     console.print(f"{counts}  [dim]rules {safe(rules)}[/]")
-    if group["measures"]:
-        console.print(_measures(group["measures"]))
+    if rules == TURNLOG and turns["completed"]:
+        console.print(_lead({name: measures[name] for name in LEAD if name in measures}))
+        console.print(_unanswered(rates["unanswered"], group["no_response"]))
+        # e2e is the response; a turn is never discarded
+        measures = {name: spread for name, spread in measures.items() if name not in (*LEAD, "e2e")}
+        rates = {name: rate for name, rate in rates.items() if name not in ("unanswered", "discarded")}
+    if measures:
+        console.print(_measures(measures))
     if turns["completed"] or turns["discarded"]:
-        console.print(_rates(group["rates"]))
+        console.print(_rates({name: rate for name, rate in rates.items() if rate["turns"]}))
+
+
+def _lead(measures: dict[str, dict[str, Any]]) -> Table:
+    """What the caller waited for."""
+    names = ("p50", "p95", "p99")
+    table = Table("in ms", *names, "p95, 95 % interval", "max", "turns")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, spread in measures.items():
+        cells = [shown(spread[statistic], "") for statistic in names]
+        between = bounds(spread["p95_low"], spread["p95_high"])
+        table.add_row(_TITLES[name], *cells, between, shown(spread["max"], ""), shown(spread["count"], ""))
+    return table
+
+
+_TITLES = {
+    "response": "response",
+    "time_to_answer": "time to answer, with a tool",
+    "framework_e2e": "the framework's own figure",
+}
+
+
+def _unanswered(rate: dict[str, Any], reasons: dict[str, int]) -> str:
+    """The rate of unanswered turns, and why there was no response; what was no question apart."""
+    share = f"unanswered: {shown(rate['rate'], '%')}, {rate['count']:,} of {rate['turns']:,} questions"
+    if rate["low"] is not None:
+        share += f" (95 % interval {shown(rate['low'], '%')} … {shown(rate['high'], '%')})"
+    others = {"no question": "turns without a question", "still open": "turns still open"}
+    why = ", ".join(f"{reason} {count:,}" for reason, count in reasons.items() if reason not in others)
+    beside = ", ".join(f"{count:,} {others[reason]}" for reason, count in reasons.items() if reason in others)
+    return share + (f": {why}" if why else "") + (f"; beside them {beside}" if beside else "")
 
 
 def _measures(measures: dict[str, dict[str, Any]]) -> Table:
@@ -93,11 +140,15 @@ def _rates(rates: dict[str, dict[str, Any]]) -> Table:
 
 
 def _by_group(found: list[dict[str, Any]], by: str, rules: str) -> Table:
-    table = Table(by, caption=f"e2e in ms; everything of each group: --json; rules {safe(rules)}")
+    lead = "response" if rules == TURNLOG else "e2e"
+    table = Table(by, caption=f"{lead} in ms; everything of each group: --json; rules {safe(rules)}")
+    rates = ("unanswered",) if rules == TURNLOG else ()
+    names = ("p50", "p95", "p99") if rules == TURNLOG else tuple(PERCENTILES)
     columns = (
         "turns",
-        *(f"e2e {name}" for name in PERCENTILES),
+        *(f"{lead} {name}" for name in names),
         "p95, 95 % interval",
+        *rates,
         "interruptions",
         "false",
         "tokens",
@@ -105,10 +156,10 @@ def _by_group(found: list[dict[str, Any]], by: str, rules: str) -> Table:
     for name in columns:
         table.add_column(name, justify="right")
     for group in found:
-        e2e, tokens = (group["measures"].get(name, {}) for name in ("e2e", "total_tokens"))
-        cells = [shown(e2e.get(name), "") for name in PERCENTILES]
-        cells.append(bounds(e2e.get("p95_low"), e2e.get("p95_high")))
-        cells += [shown(group["rates"][name]["rate"], "%") for name in ("interruption", "false_interruption")]
+        waited, tokens = (group["measures"].get(name, {}) for name in (lead, "total_tokens"))
+        cells = [shown(waited.get(name), "") for name in names]
+        cells.append(bounds(waited.get("p95_low"), waited.get("p95_high")))
+        cells += [shown(group["rates"][name]["rate"], "%") for name in (*rates, "interruption", "false_interruption")]
         cells.append(shown(tokens.get("sum"), ""))
         table.add_row(safe(group["group"]) or "(none)", f"{group['turns']['completed']:,}", *cells)
     return table

@@ -6,11 +6,13 @@ import math
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from eventstore.errors import TurnlogError
+from projections.caller import RULES as TURNLOG
 from projections.measures import TurnMeasures
-from turnlog.stats.metrics import MEASURES, RATES, field_of
+from turnlog.stats.metrics import MEASURES, RATES, SHARE_OF, field_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,6 +54,7 @@ GROUPS: dict[str, Callable[[TurnMeasures], str]] = {
     "session": lambda turn: turn.session,
     "day": _day,
     "version": lambda turn: turn.version,
+    "agent": lambda turn: turn.agent,
     "provider": _stack(0),
     "model": _stack(1),
     "stt": lambda turn: turn.stt,
@@ -61,14 +64,17 @@ GROUPS: dict[str, Callable[[TurnMeasures], str]] = {
 }
 """What turns can be grouped by; days are those of UTC."""
 
-_FIELDS = [field_of(name) for name in (*MEASURES, *RATES)]
+_FIELDS = [*map(field_of, (*MEASURES, *RATES)), *SHARE_OF.values()]
+_VALUES = attrgetter(*_FIELDS)
+_NAN = float("nan")
 
 
 class TurnTable:
     """Sessions are added one by one; then columns are read."""
 
-    def __init__(self, by: str | None = None) -> None:
+    def __init__(self, by: str | None = None, rules: str = TURNLOG) -> None:
         self.by = by
+        self.rules = rules
         self.sessions = 0
         self._label = GROUPS[by] if by is not None else None
         self._groups: dict[str, int] = {}
@@ -78,24 +84,30 @@ class TurnTable:
         """Of the turn in its session; of a discarded one, -1 less the index of the event that discarded it."""
         self._group = array("q")
         self._columns = {field: array("d") for field in _FIELDS}
+        self._reason = array("b")
+        """Why there is no response, as an index into ``_reasons``; -1 where there is one."""
+        self._reasons: dict[str, int] = {}
+        self._voices = array("q")
+        """By session: voices of no question."""
 
-    def add(self, session: str, turns: Iterable[TurnMeasures]) -> None:
+    def add(self, session: str, turns: Iterable[TurnMeasures], voices: int = 0) -> None:
         """A session's turns, as `projections.measures.measures` gives them; all of them, or none if one is refused."""
         rows = list(map(self._row, turns))
         self.sessions += 1
         self._names.append(session)
-        for number, label, values in rows:
+        self._voices.append(voices)
+        for number, label, reason, values in rows:
             self._session.append(len(self._names) - 1)
             self._number.append(number)
             self._group.append(self._groups.setdefault(label, len(self._groups)))
+            self._reason.append(-1 if reason is None else self._reasons.setdefault(reason, len(self._reasons)))
             for column, value in zip(self._columns.values(), values, strict=True):
                 column.append(value)
 
-    def _row(self, turn: TurnMeasures) -> tuple[int, str, list[float]]:
+    def _row(self, turn: TurnMeasures) -> tuple[int, str, str | None, list[float]]:
         number = turn.turn if turn.turn is not None else -1 - (turn.at or 0)
-        values = (getattr(turn, field) for field in self._columns)
-        numbers = [float("nan") if value is None else float(value) for value in values]
-        return number, self._label(turn) if self._label is not None else "", numbers
+        numbers = [_NAN if value is None else float(value) for value in _VALUES(turn)]
+        return number, self._label(turn) if self._label is not None else "", turn.no_response, numbers
 
     def __len__(self) -> int:
         return len(self._number)
@@ -126,6 +138,28 @@ class TurnTable:
         import numpy as np
 
         return np.asarray(self._columns[field_of(measure)])
+
+    def share_of(self, rate: str, chosen: Choice) -> Choice:
+        """Those of the turns that the rate is a share of."""
+        import numpy as np
+
+        field = SHARE_OF.get(rate)
+        return chosen if field is None else chosen[np.asarray(self._columns[field])[chosen] > 0]
+
+    def reasons(self, chosen: Choice) -> dict[str, int]:
+        """Why turns have no response, and how many do for that reason; the most frequent first."""
+        import numpy as np
+
+        found = np.asarray(self._reason)[chosen]
+        counts = [(name, int((found == index).sum())) for name, index in self._reasons.items()]
+        return dict(sorted(((name, n) for name, n in counts if n), key=lambda pair: (-pair[1], pair[0])))
+
+    def voices_of(self, chosen: Choice | None) -> int:
+        """Voices of no question in all sessions, or those of the turns."""
+        import numpy as np
+
+        voices = np.asarray(self._voices)
+        return int((voices if chosen is None else voices[np.unique(np.asarray(self._session)[chosen])]).sum())
 
     def sessions_of(self, chosen: Choice) -> int:
         """How many sessions the turns are of."""

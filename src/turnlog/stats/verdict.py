@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from typing import Literal, NamedTuple
 
+from projections.caller import RULES as TURNLOG
 from turnlog.stats.baseline import Baseline
 from turnlog.stats.budget import Budget, Limit, NoRegression
 from turnlog.stats.figures import exact, figure, shown
-from turnlog.stats.metrics import MEASURES, PARTS, Metric
+from turnlog.stats.metrics import FRAMEWORK_PARTS, MEASURES, PARTS, Metric
 from turnlog.stats.regression import LESS_IS_WORSE, Change, TooFew, compare, is_worse
 from turnlog.stats.table import TurnTable
 
@@ -27,7 +28,7 @@ class Worst(NamedTuple):
     value: float | None
     """Of the budget's measure, in its unit; None where that is no number of a turn."""
     parts: dict[str, float]
-    """Its latencies in milliseconds, where measured; see `PARTS`."""
+    """Its latencies in milliseconds, where measured; see `turnlog.stats.metrics.PARTS`."""
     why: list[str] = []  # noqa: RUF012
     """In words; see `turnlog.stats.reasons`."""
 
@@ -51,13 +52,23 @@ class Verdict(NamedTuple):
 
 
 def judge(table: TurnTable, budget: Budget, baseline: Baseline | None) -> list[Verdict]:
-    """A verdict for each limit, then for each metric that must not regress."""
-    found = [_limit(table, limit) for limit in budget.limits]
+    """A verdict for each limit, then for each metric that must not regress.
+
+    Without any turn the first one says so, and is broken: a budget that nothing was held to was not kept.
+    """
+    found = [] if len(table.completed(table.everything())) else [_nothing(table)]
+    found += [_limit(table, limit) for limit in budget.limits]
     return found + [_regression(table, metric, budget.regression, baseline) for metric in budget.regression.metrics]
+
+
+def _nothing(table: TurnTable) -> Verdict:
+    return Verdict("turns to check", "broken", "0", f"no turn in {table.sessions:,} sessions", "")
 
 
 def _limit(table: TurnTable, limit: Limit) -> Verdict:
     unit, (value, samples, low, high) = limit.metric.unit, figure(table, limit.metric)
+    if table.rules == TURNLOG and limit.metric.name in ("turns.discarded", "discarded.rate", "discarded.count"):
+        return Verdict(limit.text, "not decided", "–", f"the rules {TURNLOG} discard no turn", unit)
     if value is None:
         return Verdict(limit.text, "not decided", "–", f"no turn has {limit.metric.measure}", unit)
     why = f"{samples:,} {'sessions' if limit.metric.measure == 'sessions' else 'turns'}"
@@ -73,6 +84,8 @@ def _limit(table: TurnTable, limit: Limit) -> Verdict:
 
 def _regression(table: TurnTable, metric: Metric, rule: NoRegression, baseline: Baseline | None) -> Verdict:
     text, unit = f"no regression of {metric.name}", metric.unit
+    if table.rules == TURNLOG and metric.measure == "discarded":
+        return Verdict(text, "not decided", "–", f"the rules {TURNLOG} discard no turn", unit)
     if baseline is None:
         return Verdict(text, "not decided", "–", "no --baseline to compare with", unit)
     change = compare(table, metric, baseline)
@@ -111,4 +124,6 @@ def _worst(table: TurnTable, metric: Metric, *, least: bool) -> list[Worst]:
 def _turn(table: TurnTable, index: int, value: float | None) -> Worst:
     session, number = table.where(index)
     completed, at = (number, None) if number > 0 else (None, -1 - number)
-    return Worst(session, completed, at, value, table.parts(index, PARTS))
+    return Worst(
+        session, completed, at, value, table.parts(index, PARTS if table.rules == TURNLOG else FRAMEWORK_PARTS)
+    )

@@ -1,0 +1,204 @@
+"""The measures of a turn under the caller's reading, made from its exchange, its response and its barge-ins.
+
+A component's latency is that of the run that the first sound came from, as in the payload; what is spent (tokens,
+characters, seconds of audio, time in tools) is summed over all runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from projections.latency.missing import no_response
+from projections.latency.response import user_stopped
+from projections.outputs.payload import answering
+from projections.timeline import Activity
+from projections.turn_measures import COMPONENTS, TurnMeasures, label_of
+from projections.turns.ledger import BargeIn
+
+if TYPE_CHECKING:
+    from projections.caller import Reading
+    from projections.latency.response import Response
+    from projections.turns.exchange import Exchange
+
+Runs = dict[str, list[Activity]]
+"""The parts of an exchange by kind."""
+
+
+def measures_of_reading(r: Reading, version: str, framework_e2e: Sequence[float | None] = ()) -> list[TurnMeasures]:
+    """A record for each turn, in order; ``framework_e2e``: what the framework reported of each, in milliseconds."""
+    last, figures = len(r.exchanges), framework_e2e or [None] * len(r.exchanges)
+    labels: dict[int, str] = {}
+    return [
+        _record(r, x, number, answered, own, version, labels, last=number == last)
+        for number, (x, answered, own) in enumerate(zip(r.exchanges, r.responses, figures, strict=True), 1)
+    ]
+
+
+def _record(
+    r: Reading,
+    x: Exchange,
+    number: int,
+    answered: Response | None,
+    framework_e2e: float | None,
+    version: str,
+    labels: dict[int, str],
+    *,
+    last: bool,
+) -> TurnMeasures:
+    t = r.timeline
+    runs: Runs = {}
+    for part in x.parts:
+        runs.setdefault(part.kind, []).append(part)
+    heard = answered.end if answered is not None else None
+    missing = None if answered is not None else no_response(x, last=last, ended=t.ended)
+    asked = missing not in ("no question", "still open")
+    response_ms = answered.ms if answered is not None else None
+    speeches, stopped = runs.get("agent", ()), user_stopped(x)
+    return TurnMeasures(
+        session=t.session_id,
+        turn=number,
+        turn_id="",
+        opened_at=(x.opened + t.wall_shift) / 1e9,
+        response_ms=response_ms,
+        time_to_answer_ms=answered.time_to_answer_ms if answered is not None else None,
+        e2e_ms=response_ms,
+        framework_e2e_ms=framework_e2e,
+        user_speech_ms=_ms(x.voices[0].start if x.voices else stopped, stopped),
+        agent_speech_ms=_ms(speeches[0].start, speeches[-1].end) if speeches else None,
+        asked=asked,
+        unanswered=asked and missing is not None,
+        no_response=missing,
+        errors=len(runs.get("error", ())),
+        fallbacks=len(runs.get("fallback", ())),
+        agent=next((str(s.data["agent"]) for s in speeches if s.data.get("agent")), ""),
+        version=version,
+        **_latencies(runs, heard, answered),
+        **_spent(runs),
+        **_barge_ins(r.barge_ins_of(x)),
+        **_providers(r, runs, heard, labels),
+    )
+
+
+def _latencies(runs: Runs, heard: int | None, answered: Response | None) -> dict[str, Any]:
+    found: dict[str, Any] = dict.fromkeys(_LATENCIES)
+    if answered is not None:
+        waits = _waited(answered, "EOU wait"), _waited(answered, "realtime model")
+        found["eou_wait_ms"], found["realtime_ms"] = waits[0], waits[1] or None
+    if "stt" in runs:
+        stt = answering(runs["stt"], heard)
+        found["stt_ms"] = _ms(stt.data.get("finalising"), stt.end)
+        found["stt_interim_ms"] = _ms(stt.start, stt.first)
+        found["stt_preflight_ms"] = _ms(stt.start, stt.data.get("preflight"))
+    if "eou" in runs:
+        eou = answering(runs["eou"], heard)
+        found["eou_ms"] = _ms(eou.start, eou.end)
+    if "knowledge_base" in runs:
+        kb = answering(runs["knowledge_base"], heard)
+        found["kb_ms"] = _ms(kb.start, kb.end)
+    if "llm" in runs:
+        llm = answering(runs["llm"], heard)
+        found["llm_ttft_ms"] = _ms(llm.data.get("failed_until", llm.start), llm.first)
+        found["llm_ms"] = took = _ms(llm.start, llm.end)
+        made = llm.data.get("tokens", _NONE).get("output")
+        found["tokens_per_second"] = round(made / (took / 1000), 2) if made and took else None
+    if "tts" in runs:
+        tts = answering(runs["tts"], heard)
+        found["tts_first_byte_ms"] = _ms(tts.start, tts.first)
+        found["tts_ms"] = _ms(tts.start, heard if heard is not None and tts.first is not None else tts.first)
+    return found
+
+
+_LATENCIES = (
+    "eou_wait_ms", "realtime_ms", "stt_ms", "stt_interim_ms", "stt_preflight_ms", "eou_ms", "kb_ms", "llm_ttft_ms",
+    "llm_ms", "tokens_per_second", "tts_first_byte_ms", "tts_ms",
+)  # fmt: skip
+_NONE: dict[str, int] = {}
+
+
+def _waited(answered: Response, name: str) -> float:
+    return sum(part.ms for part in answered.parts if part.name == name)
+
+
+def _spent(runs: Runs) -> dict[str, Any]:
+    tools = runs.get("tool", ())
+    of = {c: _tokens(runs.get(c, ())) for c in ("llm", "stt", "realtime")}
+    every = [tokens for tokens in of.values() if tokens]
+    return {
+        "tools": len(tools),
+        "tool_ms": _at_work(tools),
+        "input_tokens": sum(tokens["input"] for tokens in every) if every else None,
+        "output_tokens": sum(tokens["output"] for tokens in every) if every else None,
+        "total_tokens": sum(tokens["total"] for tokens in every) if every else None,
+        "prompt_tokens": of["llm"].get("input"),
+        "completion_tokens": of["llm"].get("output"),
+        "cached_tokens": of["llm"].get("cached"),
+        "stt_tokens": of["stt"].get("total"),
+        "realtime_input_tokens": of["realtime"].get("input"),
+        "realtime_output_tokens": of["realtime"].get("output"),
+        "realtime_tokens": of["realtime"].get("total"),
+        "tts_characters": _sum(runs.get("tts", ()), "characters"),
+        "stt_audio_seconds": _sum(runs.get("stt", ()), "audio_seconds"),
+        "tts_audio_seconds": _sum(runs.get("tts", ()), "audio_seconds"),
+    }
+
+
+def _tokens(runs: Iterable[Activity]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for run in runs:
+        for key, count in run.data.get("tokens", _NONE).items():
+            found[key] = found.get(key, 0) + count
+    return found
+
+
+def _sum(runs: Iterable[Activity], name: str) -> float | None:
+    found = [run.data[name] for run in runs if name in run.data]
+    return sum(found) if found else None
+
+
+def _at_work(runs: Iterable[Activity]) -> float | None:
+    """Milliseconds in which at least one of them ran; None if of none it is known how long it did."""
+    spans = sorted((r.start, r.end) for r in runs if r.start is not None and r.end is not None and r.end >= r.start)
+    if not spans:
+        return None
+    total, until = 0, spans[0][0]
+    for start, end in spans:
+        total += max(0, end - max(start, until))
+        until = max(until, end)
+    return total / 1e6
+
+
+def _barge_ins(records: list[BargeIn]) -> dict[str, Any]:
+    yields = [b.yield_ms for b in records if b.yield_ms is not None and b.kind != "false"]
+    overlaps = [b.overlap_ms for b in records if b.overlap_ms is not None]
+    kinds = {b.kind for b in records}
+    return {
+        "interrupted": "true" in kinds or "escalated" in kinds,
+        "false_interruption": "false" in kinds,
+        "yield_ms": max(yields, default=None),
+        "overlap_ms": sum(overlaps) if overlaps else None,
+    }
+
+
+def _providers(r: Reading, runs: Runs, heard: int | None, labels: dict[int, str]) -> dict[str, Any]:
+    """Who served the turn, where it has a run that says so; else who serves the session.
+
+    ``labels``: those known already, by a provider's ``id()``; the runs of a session share theirs.
+    """
+    found: dict[str, Any] = {}
+    served = r.session.provider_per_component
+    for component in COMPONENTS:
+        own = answering(runs[component], heard).data.get("provider") if component in runs else None
+        provider = own or served.get(component)
+        if provider is None:
+            found[component] = ""
+            continue
+        label = labels.get(id(provider))
+        if label is None:
+            label = labels[id(provider)] = label_of(provider["provider_class"], provider["model_name"])
+        found[component] = label
+    return found
+
+
+def _ms(start: int | None, end: int | None) -> float | None:
+    return None if start is None or end is None or end < start else (end - start) / 1e6
