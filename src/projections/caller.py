@@ -16,6 +16,7 @@ from eventstore.event import Event
 from projections.latency.response import Response, response
 from projections.model import Session
 from projections.outputs.payload import payload
+from projections.spans import Span, span_tree
 from projections.timeline import Timeline, timeline
 from projections.turns.assembly import Assembly, assemble
 from projections.turns.exchange import Exchange
@@ -33,14 +34,26 @@ class Reading:
 
     rules = RULES
 
-    def __init__(self, t: Timeline) -> None:
+    def __init__(self, t: Timeline, *, going_on: bool = False) -> None:
+        """``going_on``: more events may come; `spans` then leaves out what they may still move."""
         self.timeline = t
+        self.going_on = going_on
         self.emits: list[Any] = []
         self.playground: list[Any] = []
 
     @property
     def session(self) -> Session:
         return self.timeline.session
+
+    @property
+    def session_name(self) -> str:
+        """The session in the log; `Session.session_id` is what the framework calls it."""
+        return self.timeline.session_id
+
+    @property
+    def events(self) -> int:
+        """How many events were read."""
+        return self.timeline.at + 1
 
     @cached_property
     def assembly(self) -> Assembly:
@@ -89,6 +102,11 @@ class Reading:
         ]
 
     @cached_property
+    def spans(self) -> list[Span]:
+        """Turn by turn, then what is no turn's, the root last; all are closed."""
+        return span_tree(self.assembly, self.responses, self.barge_ins, going_on=self.going_on)
+
+    @cached_property
     def discarded(self) -> list[dict[str, Any]]:
         """Voices that are no question's, with reasons."""
         return [_left(self.timeline, left) for left in self.assembly.left if left.activity.kind == "voice"]
@@ -111,9 +129,9 @@ def interrupted(records: list[BargeIn]) -> bool:
     return any(record.kind in ("true", "escalated") for record in records)
 
 
-def read(events: Iterable[Event]) -> Reading:
+def read(events: Iterable[Event], *, going_on: bool = False) -> Reading:
     """The session whose events these are, in canonical order. Raises what `projections.timeline.extend` does."""
-    return Reading(timeline(events))
+    return Reading(timeline(events), going_on=going_on)
 
 
 def reading_dict(r: Reading) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import msgspec
 Kind = Literal[
     "voice", "stt", "eou", "eou_wait", "knowledge_base", "llm", "tool", "tts", "agent", "realtime",
     "interruption", "doubt", "fallback", "error", "log", "sound", "hold", "words",
+    "note",
 ]  # fmt: skip
 Status = Literal["done", "cancelled", "superseded", "failed", "unfinished"]
 

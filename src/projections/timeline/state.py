@@ -45,6 +45,12 @@ class Timeline(msgspec.Struct):
     steps: list[Step] = []
     ignored: list[tuple[int, str]] = []
     """Events that say nothing that can be used, each with the reason."""
+    notes: list[Activity] = []
+    """What the framework's trace says of the session itself: no turn's, and shown in the span tree alone."""
+    meeting: dict[str, Any] = {}
+    """What the framework's trace says of the agent that joined."""
+    left: bool = False
+    """The agent left the room, so the trace is complete."""
 
     # where the fold stands -------------------------------------------------------------------------------------
     at: int = -1
@@ -95,6 +101,8 @@ class Timeline(msgspec.Struct):
     """Tool calls by id."""
     unreported: list[Activity] = []
     """Tool calls that ``tool_started`` began and no report of the framework's names yet."""
+    messages: dict[str, list[Activity]] = {}
+    """Messages to other agents, by origin, in their order."""
     usage_of: dict[str, str] = {}
     """By component: the run that the next usage report is of."""
     usage_known: set[tuple[str, str]] = set()

@@ -12,6 +12,7 @@ from projections.timeline.handlers import (
     sounds,
     stt,
     tools,
+    traces,
     trouble,
     tts,
     voice,
@@ -19,5 +20,5 @@ from projections.timeline.handlers import (
 
 __all__ = [
     "agent", "eou", "interruption", "knowledge_base", "llm", "marks", "realtime", "session", "sounds", "stt", "tools",
-    "trouble", "tts", "voice",
+    "traces", "trouble", "tts", "voice",
 ]  # fmt: skip

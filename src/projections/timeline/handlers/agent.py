@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from eventstore.arguments import Args
 from projections.timeline.state import Timeline
-from projections.timeline.table import bare, text, traces, with_args
+from projections.timeline.table import bare, text, with_args
 
 
 @bare
@@ -40,17 +40,6 @@ def on_agent_speech_end(t: Timeline, now: int) -> None:
 def set_agent_response(t: Timeline, now: int, args: Args) -> None:
     if text(args.get("response")):
         t.step("agent text", text=text(args["response"]))
-
-
-@traces
-def agent_say_called(t: Timeline, now: int, args: Args) -> None:
-    t.said = True
-    t.step("say", text=text(args.get("message")))
-
-
-@traces
-def agent_reply_called(t: Timeline, now: int, args: Args) -> None:
-    t.step("reply", text=text(args.get("instructions")))
 
 
 @with_args

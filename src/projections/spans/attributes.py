@@ -1,0 +1,241 @@
+"""What an activity's span is called, and what it says.
+
+Names are those of the framework's own trace where it has one for the thing, so that a query finds both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from projections.latency.response import Response
+from projections.timeline import Activity, Timeline
+from projections.turns.exchange import Exchange
+from projections.turns.ledger import BargeIn
+from projections.turns.question import words_of
+
+Attributes = dict[str, Any]
+Described = tuple[str, Attributes]
+
+
+def known(**attributes: Any) -> Attributes:
+    """Those that the log has a value for."""
+    return {name: value for name, value in attributes.items() if value is not None and value != ""}
+
+
+def _given(attributes: Attributes) -> Attributes:
+    return {name: value for name, value in attributes.items() if name and value is not None}
+
+
+def ms(start: int | None, end: int | None) -> float | None:
+    return None if start is None or end is None or end < start else (end - start) / 1e6
+
+
+def describe(part: Activity, x: Exchange | None) -> Described:
+    """The name and attributes of an activity's span; ``x`` is the exchange it belongs to."""
+    return _DESCRIBE[part.kind](part, x)
+
+
+def _served(part: Activity, name: str) -> Described:
+    """The name and what serves it."""
+    provider = part.data.get("provider")
+    if provider is None:
+        return name, {}
+    label, model = provider["provider_class"], provider["model_name"]
+    said: Attributes = {}
+    if label:
+        said["provider_class"] = label
+    if model:
+        said["model_name"] = model
+    return (f"{label}: {name}" if label else name), said
+
+
+def _voice(part: Activity, _x: Exchange | None) -> Described:
+    return "User Input Speech", known(Transcript=words_of(part), duration_ms=ms(part.start, part.end))
+
+
+def _agent(part: Activity, x: Exchange | None) -> Described:
+    text = " ".join(x.texts) if x is not None and x.speeches()[-1] is part else None
+    said = known(Transcript=text, duration_ms=ms(part.start, part.end), agent=part.data.get("agent"))
+    said["end_known"] = part.end_reported
+    if "cut" in part.data:
+        said["interrupted"] = True
+    return "Agent Output Speech", said
+
+
+def _stt(part: Activity, _x: Exchange | None) -> Described:
+    name, said = _served(part, "Speech to Text Processing")
+    data = part.data
+    said |= known(
+        output=data.get("transcript"),
+        stt_confidence=data.get("confidence"),
+        audio_seconds=data.get("audio_seconds"),
+        **{"latency.stt_ms": ms(data.get("finalising"), part.end)},
+        **{"latency.stt_interim_ms": ms(part.start, part.first)},
+        **{"latency.stt_preflight_ms": ms(part.start, data.get("preflight"))},
+    )
+    return name, said | _tokens(part)
+
+
+def _tokens(part: Activity) -> Attributes:
+    tokens = part.data.get("tokens")
+    if tokens is None:
+        return {}
+    said = {"input_tokens": tokens["input"], "output_tokens": tokens["output"], "total_tokens": tokens["total"]}
+    return said | known(cached_input_tokens=tokens.get("cached"))
+
+
+def _eou(part: Activity, x: Exchange | None) -> Described:
+    name, said = _served(part, "End-Of-Utterance Detection")
+    words = x.words if x is not None else None
+    latency = ms(part.start, part.end)
+    return name, said | known(input=words, eou_probability=part.data.get("probability"), **{"latency.eou_ms": latency})
+
+
+def _eou_wait(part: Activity, _x: Exchange | None) -> Described:
+    return "EOU Wait", known(eou_wait_ms=ms(part.start, part.end))
+
+
+def _knowledge_base(part: Activity, x: Exchange | None) -> Described:
+    names = ("kb_id", "documents", "scores")
+    said = known(input=x.words if x is not None else None, retrieval_latency_ms=ms(part.start, part.end))
+    said |= known(**{name: part.data.get(name) for name in names})
+    if isinstance(said.get("documents"), list):
+        said["document_count"] = len(said["documents"])
+    return "Knowledge Base: Retrieval", said
+
+
+def _llm(part: Activity, x: Exchange | None) -> Described:
+    name, said = _served(part, "LLM Processing")
+    wrote = x is not None and part.status in ("done", "unfinished") and _last(x, "llm") is part
+    said |= known(
+        input=part.data.get("input"),
+        output=" ".join(x.texts) if x is not None and wrote else None,
+        duration_ms=ms(part.start, part.end),
+        **{"latency.llm_ttft_ms": ms(part.data.get("failed_until", part.start), part.first)},
+    )
+    return name, said | _tokens(part)
+
+
+def _last(x: Exchange, kind: str) -> Activity | None:
+    return next((part for part in reversed(x.parts) if part.kind == kind), None)
+
+
+def _tool(part: Activity, _x: Exchange | None) -> Described:
+    data = part.data
+    name = f"Invoked {'MCP ' if 'mcp' in data else ''}Tool: {data.get('name')}"
+    said = known(tool_name=data.get("name"), arguments=data.get("params"), result=data.get("response"))
+    return name, said | known(url=data.get("url"), **{"latency.tool_ms": ms(part.start, part.end)})
+
+
+def _tts(part: Activity, x: Exchange | None) -> Described:
+    name, said = _served(part, "Text to Speech Processing")
+    spoken = x is not None and _last(x, "tts") is part
+    said |= known(
+        input=" ".join(x.texts) if x is not None and spoken else None,
+        characters=part.data.get("characters"),
+        audio_seconds=part.data.get("audio_seconds"),
+        **{"latency.tts_first_byte_ms": ms(part.start, part.first)},
+    )
+    return name, said
+
+
+def _realtime(part: Activity, x: Exchange | None) -> Described:
+    name, said = _served(part, "Realtime Processing")
+    if x is not None:
+        said |= known(input=x.words, output=" ".join(x.texts))
+    usage = part.data.get("usage", {})
+    return name, said | _tokens(part) | {name: n for name, n in usage.items() if type(n) in (int, float)}
+
+
+def _interruption(_part: Activity, _x: Exchange | None) -> Described:
+    return "Turn Interrupted", {}
+
+
+def _doubt(part: Activity, _x: Exchange | None) -> Described:
+    outcome = "Escalated" if "escalated" in part.data else "Resumed" if part.end is not None else "Open"
+    pause = part.data.get("pause_duration")
+    return f"False Interruption ({outcome})", known(pause_duration_config=pause, paused=part.data.get("paused"))
+
+
+def _fallback(part: Activity, _x: Exchange | None) -> Described:
+    kind = "Recovery" if part.data.get("is_recovery") else "Fallback"
+    return f"{kind}: {part.data.get('component_type')}", _given(part.data)
+
+
+def _error(part: Activity, _x: Exchange | None) -> Described:
+    return f"{part.data['source']} Error", known(source=part.data["source"], message=part.data["message"])
+
+
+def _sound(part: Activity, _x: Exchange | None) -> Described:
+    said = known(file_path=part.data.get("file"), looping=part.data.get("looping"))
+    return ("Thinking Audio" if part.data["name"] == "thinking" else "Background Audio"), said
+
+
+def _hold(_part: Activity, _x: Exchange | None) -> Described:
+    return "Turn Held", {}
+
+
+def _note(part: Activity, _x: Exchange | None) -> Described:
+    said = part.data["attributes"]
+    return part.data["name"], _given(said) if isinstance(said, dict) else {}
+
+
+_DESCRIBE: dict[str, Callable[[Activity, Exchange | None], Described]] = {
+    "voice": _voice,
+    "agent": _agent,
+    "stt": _stt,
+    "eou": _eou,
+    "eou_wait": _eou_wait,
+    "knowledge_base": _knowledge_base,
+    "llm": _llm,
+    "tool": _tool,
+    "tts": _tts,
+    "realtime": _realtime,
+    "interruption": _interruption,
+    "doubt": _doubt,
+    "fallback": _fallback,
+    "error": _error,
+    "sound": _sound,
+    "hold": _hold,
+    "note": _note,
+}
+
+
+def of_barge_in(record: BargeIn) -> Attributes:
+    """What the ledger says, on the span of the interruption or the doubt."""
+    return known(
+        barge_in=record.kind,
+        yield_ms=record.yield_ms,
+        decision_ms=record.decision_ms,
+        overlap_ms=record.overlap_ms,
+        agent_heard_ms=record.agent_heard_ms,
+        silent_known=record.silent_known,
+        words=record.words,
+    )
+
+
+def of_response(answered: Response) -> Attributes:
+    """The response and its parts, in milliseconds."""
+    said: Attributes = {"latency.response_ms": answered.ms}
+    if answered.time_to_answer_ms is not None:
+        said["latency.time_to_answer_ms"] = answered.time_to_answer_ms
+    for part in answered.parts:
+        key = f"latency.response.{part.name.lower().replace(' ', '_').replace('-', '_')}_ms"
+        said[key] = said.get(key, 0.0) + part.ms
+    return said
+
+
+def of_turn(
+    x: Exchange, number: int, answered: Response | None, missing: str | None, *, interrupted: bool
+) -> Attributes:
+    said = known(turn=number, input=x.words, output=" ".join(x.texts), no_response=missing, interrupted=interrupted)
+    for name, value in (("typed", x.typed), ("handed_off", x.handed_off)):
+        if value:
+            said[name] = value
+    return said | (of_response(answered) if answered is not None else {})
+
+
+def of_session(t: Timeline, turns: int) -> Attributes:
+    ours = known(turns=turns, framework=t.framework, framework_version=t.framework_version, end_reason=t.end_reason)
+    return _given(t.meeting) | ours

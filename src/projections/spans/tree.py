@@ -1,0 +1,268 @@
+"""Turns and activities as a span tree: the session, in it the turns, in them their activities, each once.
+
+A parent covers its children: it is made from them. What the log does not end is closed, and marked: in the last turn of
+a call that was cut off at the last event, elsewhere at the last thing known of its turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from projections.latency.missing import no_response
+from projections.latency.response import Response, user_stopped
+from projections.spans.attributes import describe, known, of_barge_in, of_response, of_session, of_turn
+from projections.spans.span import ROOT, Span
+from projections.timeline import Activity, Timeline
+from projections.turns.assembly import Assembly
+from projections.turns.exchange import Exchange
+from projections.turns.ledger import BargeIn
+
+SETTLED_NS = 15_000_000_000
+"""Later than that after a turn, nothing is reported of it any more: late words, usage, the end of a speech."""
+_OUTLASTING = ("sound", "log")
+"""Kinds that are no part of a turn's extent: a sound may last for the whole call, and a line is a moment in a span."""
+CUT_OFF = "cut off: the log ends before the call does"
+
+
+def span_tree(
+    a: Assembly, responses: list[Response | None], ledger: list[BargeIn], *, going_on: bool = False
+) -> list[Span]:
+    """The session's spans: turn by turn, then what is no turn's, the root last.
+
+    ``going_on``: more events may come; then there are only the turns that these can no longer move, so that what comes
+    later is added at the end.
+    """
+    t, found = a.timeline, list[Span]()
+    own: dict[int, list[BargeIn]] = {}
+    for record in ledger:
+        if record.exchange is not None:
+            own.setdefault(id(record.exchange), []).append(record)
+    by_event = {record.at: record for record in ledger if record.kind != "overlap"}
+    last = len(a.exchanges)
+    for number, (x, answered) in enumerate(zip(a.exchanges, responses, strict=True), 1):
+        if going_on and not settled(t, x, last=number == last):
+            return found
+        turn = _Turn(t, x, number, last=number == last)
+        found += turn.spans(answered, own.get(id(x), []), by_event)
+    if not going_on:
+        found += _session(a, found, by_event)
+    return found
+
+
+def settled(t: Timeline, x: Exchange, *, last: bool) -> bool:
+    """Whether no later event moves the turn: the call has ended, or went on for a while after the turn was over.
+
+    Words that STT still works on may be of a voice from back then.
+    """
+    if t.ended:
+        return True
+    over = max(_times(x), default=x.opened) + SETTLED_NS
+    finalising = t.stt is not None and t.stt.end is None and (t.stt.start or 0) < over
+    return not last and t.last >= over and not finalising
+
+
+def _times(x: Exchange) -> Iterator[int]:
+    """All that is known of when it was."""
+    stopped = user_stopped(x)
+    if stopped is not None:
+        yield stopped
+    for part in (*x.voices, *x.parts):
+        if part.kind not in _OUTLASTING:
+            yield from (time for time in (part.start, part.first, part.end) if time is not None)
+
+
+def turn_id(x: Exchange) -> str:
+    """By the event that began its question, or on which it was opened; no two turns have that in common."""
+    return f"turn:{x.voices[0].at}" if x.voices else f"turn:@{x.at}"
+
+
+class _Turn:
+    """What the spans of one turn have in common."""
+
+    def __init__(self, t: Timeline, x: Exchange, number: int, *, last: bool) -> None:
+        self.t, self.x, self.number, self.last = t, x, number, last
+        self.id, self.shift = turn_id(x), t.wall_shift
+        times = list(_times(x)) or [x.opened]
+        self.begin, self.until = min(times), max(times)
+        self.cut = last and not (t.ended or t.left)
+        if last and (self.cut or x.hung_up):
+            self.until = max(self.until, t.last)
+
+    def spans(self, answered: Response | None, own: list[BargeIn], by_event: dict[int, BargeIn]) -> list[Span]:
+        """The activities' spans by start, the response among them, and the turn's own last."""
+        x, shift = self.x, self.shift
+        children = [_span(self, part, by_event.get(part.at)) for part in (*x.voices, *x.parts) if part.kind != "log"]
+        cut = {part.at for part in x.parts if part.kind == "interruption"}
+        children += [
+            _silenced(self, r)
+            for r in own
+            if r.kind == "true" and r.at not in cut and r.speech is not None and "cut" not in r.speech.data
+        ]
+        if answered is not None:
+            start, end = answered.start + shift, answered.end + shift
+            children.append(
+                Span(
+                    id=f"response:{self.id}",
+                    parent=self.id,
+                    kind="response",
+                    name="Response",
+                    start_ns=start,
+                    end_ns=end,
+                    attributes=of_response(answered),
+                    status="OK",
+                    turn=self.number,
+                )
+            )
+        children.sort(key=lambda span: (span.start_ns, span.end_ns, span.id))
+        inside = [span for span in children if span.parent == self.id]
+        start = min([span.start_ns for span in inside], default=self.begin + shift)
+        end = max([span.end_ns for span in inside], default=self.until + shift)
+        missing = None if answered is not None else no_response(x, last=self.last, ended=self.t.ended)
+        interrupted = any(record.kind in ("true", "escalated") for record in own)
+        turn = Span(
+            id=self.id,
+            parent=ROOT,
+            kind="turn",
+            name=f"Turn #{self.number}",
+            start_ns=start,
+            end_ns=end,
+            attributes=of_turn(x, self.number, answered, missing, interrupted=interrupted),
+            turn=self.number,
+            status="ERROR" if missing == "error" else "OK",
+        )
+        if self.cut and (missing == "still open" or any("unfinished" in span.attributes for span in inside)):
+            turn.attributes["cut_off"], turn.status, turn.status_message = True, "ERROR", CUT_OFF
+            turn.end_ns = max(end, self.t.last + shift)
+        for line in x.of("log"):
+            _add_line(turn, line, shift)
+        return [*children, turn]
+
+
+def _extent(turn: _Turn, part: Activity) -> tuple[int, int, bool]:
+    """When it was, on the session's clock, and whether its end is known."""
+    start = part.start if part.start is not None else part.first if part.first is not None else part.end
+    start = turn.begin if start is None else start
+    if part.end is not None:
+        return min(start, part.end), part.end, True
+    if part.kind == "sound" or part is turn.t.speech or part is turn.t.voice:
+        return start, max(start, turn.t.last), False
+    if turn.x.voices and part is turn.x.voices[-1]:
+        return start, max(start, user_stopped(turn.x) or start), False
+    return start, max(start, turn.until), False
+
+
+def _span(turn: _Turn, part: Activity, record: BargeIn | None) -> Span:
+    start, end, ended = _extent(turn, part)
+    if record is not None and part.kind == "interruption":
+        start, end = _yielded(record, start, end)
+    name, said = describe(part, turn.x)
+    if record is not None and part.kind in ("interruption", "doubt"):
+        said |= of_barge_in(record)
+    parent = ROOT if part.kind == "sound" else turn.id
+    span = Span(
+        id=f"{part.kind}:{part.at}",
+        parent=parent,
+        kind=part.kind,
+        name=name,
+        start_ns=start + turn.shift,
+        end_ns=end + turn.shift,
+        attributes=said,
+        turn=None if parent == ROOT else turn.number,
+    )
+    _finish(span, part, turn.shift, cut=turn.cut and not ended)
+    if not ended:
+        said["unfinished"] = True
+    return span
+
+
+def _finish(span: Span, part: Activity, shift: int, *, cut: bool) -> None:
+    """How it ended; an error is an exception."""
+    span.status = "OK"
+    if part.kind == "error":
+        span.status, span.status_message = "ERROR", part.data["message"]
+        span.add_event("exception", {"type": part.data["source"], "message": part.data["message"]}, span.start_ns)
+    elif part.status == "failed" or "error" in part.data:
+        span.status = "ERROR"
+    elif part.status in ("cancelled", "superseded") and part.kind in ("llm", "tts", "tool", "realtime", "stt"):
+        span.attributes["run_status"] = part.status
+    if part.first is not None and part.kind in ("llm", "tts", "stt"):
+        first = {"llm": "first token", "tts": "first byte", "stt": "first words"}[part.kind]
+        span.add_event(first, {}, part.first + shift)
+        span.start_ns, span.end_ns = min(span.start_ns, part.first + shift), max(span.end_ns, part.first + shift)
+    if cut:
+        span.attributes["cut_off"], span.status, span.status_message = True, "ERROR", CUT_OFF
+
+
+def _yielded(record: BargeIn, start: int, end: int) -> tuple[int, int]:
+    """From when both were heard until the agent was silent."""
+    if record.silent is None or record.user_start is None or record.agent_start is None:
+        return start, end
+    since = max(record.user_start, record.agent_start)
+    return (since, record.silent) if since <= record.silent else (start, end)
+
+
+def _silenced(turn: _Turn, record: BargeIn) -> Span:
+    """An agent that fell silent under the user's voice, with no hook for the interruption itself."""
+    silent = record.silent if record.silent is not None else turn.until
+    start, end = _yielded(record, silent, silent)
+    return Span(
+        id=f"barge-in:{record.at}:{record.agent_start}",
+        parent=turn.id,
+        kind="interruption",
+        name="Turn Interrupted",
+        start_ns=start + turn.shift,
+        end_ns=end + turn.shift,
+        attributes=of_barge_in(record),
+        status="OK",
+        turn=turn.number,
+    )
+
+
+def _add_line(span: Span, line: Activity, shift: int) -> None:
+    said = known(**{name: line.data.get(name) for name in ("level", "logger", "message")})
+    span.add_event("log", said, (line.start or 0) + shift)
+
+
+def _session(a: Assembly, turns: list[Span], by_event: dict[int, BargeIn]) -> Iterator[Span]:
+    """What is no turn's, by start, and the root."""
+    t, shift, last = a.timeline, a.timeline.wall_shift, a.timeline.last
+    cut = not (t.ended or t.left)
+    root = Span(
+        id=ROOT,
+        parent=None,
+        kind="session",
+        name="Agent Session",
+        start_ns=t.began + shift,
+        end_ns=last + shift,
+        attributes=of_session(t, len(a.exchanges)),
+        status="OK",
+    )
+    found = []
+    reasons = {id(left.activity): left.reason for left in a.left}
+    for part in (*(left.activity for left in a.left), *t.notes):
+        if part.kind == "log":
+            _add_line(root, part, shift)
+            continue
+        start = next((time for time in (part.start, part.first, part.end) if time is not None), t.began)
+        end = max(start, last) if part.end is None else part.end
+        name, said = describe(part, None)
+        span = Span(
+            id=f"{part.kind}:{part.at}",
+            parent=ROOT,
+            kind=part.kind,
+            name=name,
+            start_ns=min(start, end) + shift,
+            end_ns=end + shift,
+            attributes=said,
+        )
+        said |= known(reason=reasons.get(id(part)), unfinished=True if part.end is None else None)
+        if part.kind in ("interruption", "doubt") and part.at in by_event:
+            said |= of_barge_in(by_event[part.at])
+        _finish(span, part, shift, cut=cut and part.end is None)
+        found.append(span)
+    found.sort(key=lambda span: (span.start_ns, span.end_ns, span.id))
+    for span in (*turns, *found):
+        root.start_ns, root.end_ns = min(root.start_ns, span.start_ns), max(root.end_ns, span.end_ns)
+    if cut:
+        root.attributes["cut_off"], root.status, root.status_message = True, "ERROR", CUT_OFF
+    return iter([*found, root])
