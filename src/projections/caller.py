@@ -17,6 +17,7 @@ from projections.latency.response import Response, response
 from projections.model import Session
 from projections.outputs.payload import payload
 from projections.spans import Span, span_tree
+from projections.state import LogLine
 from projections.timeline import Timeline, timeline
 from projections.turns.assembly import Assembly, assemble
 from projections.turns.exchange import Exchange
@@ -105,6 +106,23 @@ class Reading:
     def spans(self) -> list[Span]:
         """Turn by turn, then what is no turn's, the root last; all are closed."""
         return span_tree(self.assembly, self.responses, self.barge_ins, going_on=self.going_on)
+
+    @cached_property
+    def logs(self) -> list[LogLine]:
+        """The lines of the agent's log, in the order in which they were recorded."""
+        t, homes = self.timeline, self.assembly.homes
+        numbers = {id(x): number for number, x in enumerate(self.exchanges, 1)}
+        found = []
+        for line in t.activities:
+            if line.kind == "log":
+                start, home = line.start or 0, homes.get(line.at)
+                turn = None if home is None else numbers[id(home)]
+                created = (start + t.wall_shift) / 1e9
+                level, logger, message = (str(line.data[name]) for name in ("level", "logger", "message"))
+                said = line.data["attributes"]
+                said = said if isinstance(said, dict) else {}
+                found.append(LogLine(level, logger, message, said, created, start / 1e9, turn, None, line.at))
+        return found
 
     @cached_property
     def discarded(self) -> list[dict[str, Any]]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from projections.model import Turn
 from projections.response import wait_seconds
+from projections.turns.turn import Turn as ReadTurn
 
 
 class Bar(NamedTuple):
-    """Something that ran. Times are seconds on the monotonic clock; ``end`` None means nothing said when it ended."""
+    """Something that ran. Times are seconds on the call's clock; ``end`` None: the log does not say when it ended."""
 
     label: str
     start: float
@@ -18,6 +19,53 @@ class Bar(NamedTuple):
     detail: str
     kind: str
     """``user``, ``agent``, ``wait`` (the caller waits for it), ``tool``, ``audio`` or ``error``."""
+
+
+def turn_bars(turn: ReadTurn) -> list[Bar]:
+    """The bars of a turn of the caller's reading, by start; seconds since the session's first event."""
+    return sorted(_read_bars(turn), key=lambda bar: (bar.start, bar.label))
+
+
+def _read_bars(turn: ReadTurn) -> Iterator[Bar]:
+    if turn.user_started is not None:
+        said = "words came" if turn.typed else "user speaks"
+        yield Bar(said, turn.user_started, turn.user_stopped, _length(turn.user_started, turn.user_stopped), "user")
+    for speech in turn.agent_speeches:
+        if speech["start"] is not None:
+            end = speech["end"] if speech["end_known"] else None
+            yield Bar("agent speaks", speech["start"], end, _length(speech["start"], end), "agent")
+    waits = (("STT", turn.stt), ("EOU", turn.eou), ("realtime", turn.realtime))
+    for label, run in ((label, run) for label, runs in waits for run in runs):
+        yield from _run(label, run, "wait")
+    for run in turn.knowledge_base:
+        yield from _run("knowledge base", run, "tool")
+    for run in turn.eou:
+        if run["wait_ms"] and run["end"] is not None:
+            yield Bar("  waits for more", run["end"], run["end"] + run["wait_ms"] / 1000, _ms(run["wait_ms"]), "wait")
+    for run in turn.llm:
+        yield from _run("LLM first token", run, "wait", run["first_token"], run["first_token_ms"])
+        if run["first_token"] is not None and run["end"] is not None:
+            yield Bar("LLM goes on", run["first_token"], run["end"], f"{_ms(run['ms'])} in all", "tool")
+    for run in turn.tts:
+        yield from _run("TTS first byte", run, "wait", run["first_byte"], run["first_byte_ms"])
+    for run in turn.tools:
+        yield from _run(f"tool {run.get('name')}", run, "tool")
+    for error in turn.errors:
+        yield Bar(f"{error.get('source')} error", error["at"], error["at"], str(error.get("message")), "error")
+
+
+def _run(
+    label: str, run: dict[str, Any], kind: str, end: float | None = None, ms: float | None = None
+) -> Iterator[Bar]:
+    """To its first output, or, without one, to its end."""
+    end, ms = (run["end"], run["ms"]) if end is None else (end, ms)
+    status = "" if run["status"] in ("done", "unfinished") else run["status"]
+    if run["start"] is not None:
+        yield Bar(label, run["start"], end, "  ".join(filter(None, (_ms(ms), status))), kind)
+
+
+def _length(start: float, end: float | None) -> str:
+    return "" if end is None else _ms((end - start) * 1000)
 
 
 def waterfall(turn: Turn) -> list[Bar]:

@@ -33,6 +33,7 @@ def span_tree(
     later is added at the end.
     """
     t, found = a.timeline, list[Span]()
+    going_on = going_on and not t.ended
     own: dict[int, list[BargeIn]] = {}
     for record in ledger:
         if record.exchange is not None:
@@ -180,7 +181,8 @@ def _finish(span: Span, part: Activity, shift: int, *, cut: bool) -> None:
     span.status = "OK"
     if part.kind == "error":
         span.status, span.status_message = "ERROR", part.data["message"]
-        span.add_event("exception", {"type": part.data["source"], "message": part.data["message"]}, span.start_ns)
+        said = {"exception.type": part.data["source"], "exception.message": part.data["message"]}
+        span.add_event("exception", said, span.start_ns)
     elif part.status == "failed" or "error" in part.data:
         span.status = "ERROR"
     elif part.status in ("cancelled", "superseded") and part.kind in ("llm", "tts", "tool", "realtime", "stt"):

@@ -1,0 +1,69 @@
+"""Which reading of a log a rule set picks: the caller's, or the framework's of one release."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from eventstore.codec import read_payload
+from eventstore.event import Event
+from projections.caller import RULES as TURNLOG
+from projections.caller import Reading, read
+from projections.replay import Call, replay
+from projections.rules import RULE_SETS, VIDEOSDK_1_0, Rules, UnknownRules
+
+FRAMEWORK = "framework"
+"""The release that the session names."""
+DROP_IN = "drop-in"
+"""The same, but the caller's reading of a framework without rule sets: for what stands in for a framework's client."""
+VIDEOSDK = "videosdk-agents"
+RELEASES = tuple(name for name in RULE_SETS if name.startswith("videosdk-"))
+"""The rule sets of the framework's reading, the oldest first."""
+_REPLACED = "corrected"
+
+
+def reading(events: Iterable[Event], rules: str | Rules = TURNLOG, *, going_on: bool = False) -> Reading | Call:
+    """The session under the rule set, whichever reading that is of. Raises `UnknownRules`, and what the reading does.
+
+    ``going_on``: more events may come, see `projections.caller.Reading`.
+    """
+    if isinstance(rules, str):
+        check(rules)
+    if rules in (FRAMEWORK, DROP_IN):
+        events = list(events)
+        name, version = framework_of(events)
+        rules = TURNLOG if rules == DROP_IN and name not in ("", VIDEOSDK) else release(name, version)
+    return read(events, going_on=going_on) if rules == TURNLOG else replay(events, rules)
+
+
+def check(rules: str) -> None:
+    """Raises `UnknownRules` for a name that neither reading has, with those there are."""
+    name = rules.partition("+")[0]
+    if name == _REPLACED:
+        raise UnknownRules(f"the rule set {_REPLACED!r} is gone: {TURNLOG!r}, the default, replaced it")
+    if rules not in (TURNLOG, FRAMEWORK, DROP_IN) and name not in RELEASES:
+        there = ", ".join((TURNLOG, FRAMEWORK, *RELEASES))
+        raise UnknownRules(f"unknown rule set {rules!r}; there are: {there}")
+
+
+def framework_of(events: Sequence[Event]) -> tuple[str, str]:
+    """Name and version as the session gives them; empty if it does not, as before there was a hook for it."""
+    for event in events:
+        if event.hook == "set_framework":
+            said = read_payload(event.payload)
+            if isinstance(said, dict):
+                return str(said.get("name") or ""), str(said.get("version") or "")
+    return "", ""
+
+
+def release(name: str, version: str) -> Rules:
+    """The rule set of that release, or of the last one before it. Raises `UnknownRules` for another framework."""
+    if name not in ("", VIDEOSDK):
+        raise UnknownRules(f"{name} has no rule sets of its own; there are: {', '.join((TURNLOG, *RELEASES))}")
+    sets = {_numbers(found): RULE_SETS[found] for found in RELEASES}
+    before = [number for number in sets if number <= _numbers(version)]
+    return sets[max(before)] if before else VIDEOSDK_1_0
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", version)))
