@@ -506,7 +506,7 @@ def test_the_command_lists_them(imported: Program) -> None:
     assert cells[1:5] == ["true", "+8.5 s", "≥ 501", "501"]
     assert cells[5:] == [f"~ {LETS}", "~ You can return any item within thirty d…"]
     every = orjson.loads(imported.run("barge-ins", "--all", "--json").stdout)
-    assert len(every) == 97
+    assert len(every) == 98
     (one,) = [record for record in every if record["session_id"] == "barge_in_vad"]
     assert (one["kind"], one["seq"], round(one["yield_ms"]), one["estimated"]) == ("true", 105, 501, True)
     assert "barge-ins" not in imported.fails("barge-ins", "nobody").split(":")[0]
