@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from conftest import FIXTURES, Program
-from turnlog import Recorder, open_store, replay
+from turnlog import Recorder, open_store
 
 DEMO = FIXTURES / "demo.jsonl.gz"
 DEMO_LINE = gzip.decompress(DEMO.read_bytes())
@@ -30,6 +30,8 @@ def test_demo_shows_a_call_with_an_interruption(program: Program) -> None:
     shown = program.run("demo").stdout
     assert "interrupted" in shown
     assert "What is your return policy?" in shown
+    assert "1,281 ms" in shown
+    assert "videosdk-agents reports 449 ms" in shown
     assert "LLM first token" in shown
     assert not program.db.exists()
 
@@ -49,33 +51,36 @@ def test_sessions_and_events(imported: Program) -> None:
     assert "on_interrupted" in imported.run("events", "barge_in_vad").stdout
 
 
-def test_replay_is_the_library_s(imported: Program) -> None:
-    from projections import call_dict
+def test_the_framework_s_reading_is_the_library_s(imported: Program) -> None:
+    from projections import call_dict, replay
 
+    release = "--rules", "videosdk-1.0"
     store = open_store(imported.db)
     call = replay(store.read("barge_in_vad"))
     store.close()
-    printed = orjson.loads(imported.run("replay", "barge_in_vad", "--json").stdout)
-    (barge_in,) = printed.pop("barge_ins")
-    assert (barge_in["turn"], barge_in["kind"]) == (2, "true")
+    printed = orjson.loads(imported.run("replay", "barge_in_vad", "--json", *release).stdout)
+    assert printed.pop("missing") == []
     assert printed == orjson.loads(orjson.dumps(call_dict(call)))
-    shown = imported.run("replay", "barge_in_vad").stdout
+    shown = imported.run("replay", "barge_in_vad", *release).stdout
     assert all(f"turn {n}" in shown for n in (1, 2, 3, 4))
-    second = imported.run("replay", "barge_in_vad", "--turn", 2).stdout
+    second = imported.run("replay", "barge_in_vad", "--turn", 2, *release).stdout
     assert "What is your return policy?" in second
     assert "The one from last Friday" not in second
-    turn = orjson.loads(imported.run("replay", "barge_in_vad", "--turn", 2, "--json").stdout)
+    turn = orjson.loads(imported.run("replay", "barge_in_vad", "--turn", 2, "--json", *release).stdout)
     assert turn["is_interrupted"] is True
 
 
 def test_replay_at_an_event(imported: Program) -> None:
     events = orjson.loads(imported.run("events", "barge_in_vad", "--json").stdout)
     at = next(event["seq"] for event in events if event["hook"] == "on_interrupted")
-    before = orjson.loads(imported.run("replay", "barge_in_vad", "--at", at - 1, "--json").stdout)
-    after = orjson.loads(imported.run("replay", "barge_in_vad", "--at", at, "--json").stdout)
+    release = "--rules", "videosdk-1.0"
+    before = orjson.loads(imported.run("replay", "barge_in_vad", "--at", at - 1, "--json", *release).stdout)
+    after = orjson.loads(imported.run("replay", "barge_in_vad", "--at", at, "--json", *release).stdout)
     assert (before["total_interruptions"], after["total_interruptions"]) == (0, 1)
     assert after["current_turn"]["is_interrupted"] is True
-    assert "turn open" in imported.run("replay", "barge_in_vad", "--at", at).stdout
+    assert "turn open" in imported.run("replay", "barge_in_vad", "--at", at, *release).stdout
+    read = orjson.loads(imported.run("replay", "barge_in_vad", "--at", at, "--json").stdout)
+    assert [turn["interrupted"] for turn in read["turns"]] == [False, True, False]  # the third: who cut in
 
 
 def test_payloads_and_spans(imported: Program) -> None:
@@ -83,6 +88,9 @@ def test_payloads_and_spans(imported: Program) -> None:
     assert [payload["interrupted"] for payload in payloads] == [False, True, False, False]
     assert "e2eLatency" in imported.run("payloads", "barge_in_vad").stdout
     spans = orjson.loads(imported.run("spans", "barge_in_vad", "--json").stdout)
+    assert {"Turn #2", "Response", "Agent Session"} <= {span["name"] for span in spans}
+    assert len({span["span_id"] for span in spans}) == len(spans)
+    spans = orjson.loads(imported.run("spans", "barge_in_vad", "--json", "--rules", "videosdk-1.0").stdout)
     assert {"Turn #2", "User & Agent Turns"} <= {span["name"] for span in spans}
     assert "Turn #2" in imported.run("spans", "barge_in_vad").stdout
 
@@ -96,7 +104,7 @@ def test_a_session_of_several_origins(program: Program) -> None:
     store.close()
     assert "a:0" in program.run("events", "s").stdout
     assert "say which: a:1, b:1" in program.fails("replay", "s", "--at", "1")
-    assert orjson.loads(program.run("replay", "s", "--at", "b:0", "--json").stdout)["events"] == 3
+    assert orjson.loads(program.run("replay", "s", "--at", "b:0", "--json").stdout)["session"]["events"] == 3
 
 
 def test_init_and_the_default_place(program: Program) -> None:
@@ -203,7 +211,7 @@ def test_a_turn_or_event_that_is_not_there(imported: Program) -> None:
     assert "no turn 9" in imported.fails("replay", "barge_in_vad", "--turn", 9)
     assert "the last one is 171" in imported.fails("replay", "barge_in_vad", "--at", 999)
     assert "--at takes the seq" in imported.fails("replay", "barge_in_vad", "--at", "soon")
-    assert "there are: videosdk-1.0" in imported.fails("replay", "barge_in_vad", "--rules", "best")
+    assert "there are: turnlog, framework, videosdk-1.0" in imported.fails("replay", "barge_in_vad", "--rules", "best")
 
 
 def test_no_database_yet(program: Program) -> None:

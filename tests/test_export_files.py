@@ -25,11 +25,12 @@ from eventstore.event import Event
 from exporters.payloads import lines
 from exporters.perfetto import trace
 from exporters.turns_csv import COLUMNS, TURNLOG_COLUMNS, header, rows
+from projections import replay
 from projections.caller import read
 from projections.model import FunctionTool, Realtime, Stt, TimelineEvent, Turn
 from projections.replay import Call, latency_of
 from projections.state import Discarded, Interrupted
-from turnlog import open_store, replay
+from turnlog import open_store
 from turnlog.recordings import events_of, read_recordings
 
 RECORDINGS = FIXTURES / "recordings.jsonl.gz"

@@ -126,21 +126,21 @@ def test_what_it_says_is_content() -> None:
 
 
 def test_the_command_shows_them_in_their_turn(program: Program) -> None:
-    """Break: in cli/show.py, show all of a turn's lines."""
+    """Break: in cli/drawing.py, show all of a turn's lines."""
     store = open_store(program.db)
     store.append([hook(0, "start_turn"), hook(1, "on_llm_start")])
     store.append([line(n, f"step [{n}]\nof many " + "x" * 300, level="WARNING") for n in range(2, 9)])
     store.append([hook(9, "on_llm_first_token"), hook(10, "complete_turn"), line(11, "afterwards")])
     store.close()
-    shown = program.run("replay", "s").stdout
+    shown = program.run("replay", "s", "--rules", "videosdk-1.0").stdout
     assert "+1,000 ms WARNING  agent: step [2] of many" in shown
     assert "step [7]" not in shown
     assert "… 2 more log lines: --logs" in shown
     assert "event 11 INFO     agent: afterwards" in shown
     assert shown.index("turn 1") < shown.index("step [2]") < shown.index("afterwards")
-    everything = program.run("replay", "s", "--turn", 1, "--logs").stdout
+    everything = program.run("replay", "s", "--turn", 1, "--logs", "--rules", "videosdk-1.0").stdout
     assert "step [8]" in everything
     assert "more log lines" not in everything
     assert "afterwards" not in everything
-    found = orjson.loads(program.run("replay", "s", "--json").stdout)["logs"]
+    found = orjson.loads(program.run("replay", "s", "--json", "--rules", "videosdk-1.0").stdout)["logs"]
     assert [entry["turn"] for entry in found] == [1] * 7 + [None]

@@ -17,7 +17,8 @@ import pytest
 from conftest import FIXTURES
 from eventstore import Event, Store, canonical, codec
 from eventstore.memory_store import MemoryStore
-from turnlog import Clock, Recorder, open_store, replay
+from projections import replay
+from turnlog import Clock, Recorder, open_store
 from turnlog.conformance import as_expected, differences, never
 from turnlog.recordings import RecordedClock, Recording, drive, read_recordings
 

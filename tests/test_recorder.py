@@ -19,7 +19,8 @@ import pytest
 from eventstore import Event, Store, codec
 from eventstore.errors import IdentityConflict, StoreUnavailable
 from eventstore.memory_store import MemoryStore
-from turnlog import Clock, Recorder, open_store, recover, replay
+from projections import replay
+from turnlog import Clock, Recorder, open_store, recover
 
 
 class Mode(enum.Enum):

@@ -138,4 +138,4 @@ def test_the_pieces_tile_every_recorded_response(name: str) -> None:
 def test_replay_says_what_was_waited_for(program: Program) -> None:
     program.run("import", FIXTURES / "recordings.jsonl.gz")
     shown = program.run("replay", "normal_slow_providers").stdout
-    assert "answers after 3,211 ms: LLM to first token 1,200, STT finalisation 901, TTS to first byte 701, " in shown
+    assert "3,211 ms  LLM 1,200, STT 901, TTS to first byte 701, " in shown

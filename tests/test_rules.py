@@ -23,11 +23,13 @@ from corrected_cases import Case, Log, sent
 from eventstore import HOOKS, Event
 from eventstore.later_hooks import LaterHooks
 from projections import State, UnknownRules, begin, call_dict, fold, replay
+from projections.readings import RELEASES
 from projections.replay import Call
 from projections.rules import RULE_SETS, SWITCHES, find
+from projections.turns.decisions import DECISIONS
 from span_cases import CASES as SPANS
 from strategies import streams
-from turnlog.cli.rules import markdown
+from turnlog.cli.rules import RELEASES_SWITCHES, decisions_markdown, markdown
 from turnlog.conformance import as_expected
 from turnlog.recordings import events_of, read_recordings
 
@@ -273,16 +275,21 @@ def test_a_turn_is_written_with_the_fields_that_its_release_has() -> None:
 
 
 def test_the_page_has_the_table_of_the_code() -> None:
-    """Break: change a reason. To write it anew: ``print(turnlog.cli.rules.markdown())``."""
+    """Break: change a reason. To write it anew: ``print(turnlog.cli.rules.markdown())``, or ``decisions_markdown``."""
     assert markdown() in DOCS.read_text()
+    assert decisions_markdown() in DOCS.read_text()
 
 
 def test_the_command_lists_them(program: Program) -> None:
     shown = program.run("rules").stdout
     listed = orjson.loads(program.run("rules", "--json").stdout)
-    assert [entry["switch"] for entry in listed] == list(SWITCHES)
+    assert listed["rules"] == ["turnlog", *RELEASES]
+    assert [(one["decision"], one["reason"]) for one in listed["decisions"]] == list(DECISIONS.items())
+    assert shown.index("turnlog") < shown.index("videosdk-1.0")
+    assert "corrected" not in shown
+    listed = listed["switches"]
+    assert [entry["switch"] for entry in listed] == [name for name in SWITCHES if name in RELEASES_SWITCHES]
     assert listed[0]["rules"][0] == "videosdk-1.0.11"
-    assert listed[-1]["rules"] == ["corrected"]
     for entry in listed:
         assert entry["switch"] in shown
         assert entry["reason"] == SWITCHES[entry["switch"]]

@@ -16,7 +16,10 @@ FRAMEWORK = "framework"
 """The release that the session names."""
 DROP_IN = "drop-in"
 """The same, but the caller's reading of a framework without rule sets: for what stands in for a framework's client."""
-_VIDEOSDK = "videosdk-agents"
+VIDEOSDK = "videosdk-agents"
+RELEASES = tuple(name for name in RULE_SETS if name.startswith("videosdk-"))
+"""The rule sets of the framework's reading, the oldest first."""
+_REPLACED = "corrected"
 
 
 def reading(events: Iterable[Event], rules: str | Rules = TURNLOG, *, going_on: bool = False) -> Reading | Call:
@@ -24,11 +27,23 @@ def reading(events: Iterable[Event], rules: str | Rules = TURNLOG, *, going_on: 
 
     ``going_on``: more events may come, see `projections.caller.Reading`.
     """
+    if isinstance(rules, str):
+        check(rules)
     if rules in (FRAMEWORK, DROP_IN):
         events = list(events)
         name, version = framework_of(events)
-        rules = TURNLOG if rules == DROP_IN and name not in ("", _VIDEOSDK) else release(name, version)
+        rules = TURNLOG if rules == DROP_IN and name not in ("", VIDEOSDK) else release(name, version)
     return read(events, going_on=going_on) if rules == TURNLOG else replay(events, rules)
+
+
+def check(rules: str) -> None:
+    """Raises `UnknownRules` for a name that neither reading has, with those there are."""
+    name = rules.partition("+")[0]
+    if name == _REPLACED:
+        raise UnknownRules(f"the rule set {_REPLACED!r} is gone: {TURNLOG!r}, the default, replaced it")
+    if rules not in (TURNLOG, FRAMEWORK, DROP_IN) and name not in RELEASES:
+        there = ", ".join((TURNLOG, FRAMEWORK, *RELEASES))
+        raise UnknownRules(f"unknown rule set {rules!r}; there are: {there}")
 
 
 def framework_of(events: Sequence[Event]) -> tuple[str, str]:
@@ -43,10 +58,9 @@ def framework_of(events: Sequence[Event]) -> tuple[str, str]:
 
 def release(name: str, version: str) -> Rules:
     """The rule set of that release, or of the last one before it. Raises `UnknownRules` for another framework."""
-    sets = {_numbers(found.name): found for found in RULE_SETS.values() if found.name.startswith("videosdk-")}
-    if name not in ("", _VIDEOSDK):
-        known = ", ".join(found.name for found in sets.values())
-        raise UnknownRules(f"{name} has no rule sets of its own; there are: {TURNLOG}, {known}")
+    if name not in ("", VIDEOSDK):
+        raise UnknownRules(f"{name} has no rule sets of its own; there are: {', '.join((TURNLOG, *RELEASES))}")
+    sets = {_numbers(found): RULE_SETS[found] for found in RELEASES}
     before = [number for number in sets if number <= _numbers(version)]
     return sets[max(before)] if before else VIDEOSDK_1_0
 

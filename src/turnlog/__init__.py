@@ -14,11 +14,12 @@ from projections import (
     explain,
     interruptions,
     latency,
-    replay,
     signals,
     span_tree,
     turns,
 )
+from projections.caller import Reading
+from projections.readings import reading as replay
 from turnlog.forgetting import forget
 from turnlog.recorder import Recorder
 
@@ -27,6 +28,7 @@ __all__ = [
     "Call",
     "Clock",
     "Event",
+    "Reading",
     "Recorder",
     "Session",
     "Store",

@@ -16,7 +16,8 @@ pytest.importorskip("videosdk.agents")
 from videosdk.agents.job import JobContext
 from videosdk.agents.metrics import MetricsCollector, TracesFlowManager
 
-from turnlog import Call, Event, Store, open_store, recover, replay
+from projections import replay
+from turnlog import Call, Event, Store, open_store, recover
 from turnlog.adapters import videosdk
 from turnlog.adapters.videosdk_payloads import differences, rules_of, sent_payloads
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-import msgspec
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from projections.barge_in import BargeIn
-from projections.barge_in import barge_ins as ledger
+from eventstore.event import Event
+from projections.caller import Reading
+from projections.caller import read as read_events
+from projections.turns.ledger import BargeIn
+from projections.turns.said import Said, said
+from projections.turns.turn import barge_in_dict
 from turnlog.cli.common import DbOption, JsonOption, existing, output, print_json, progress, read
 from turnlog.cli.export import AllOption, SessionsArgument, chosen
 from turnlog.survey import Survey
@@ -18,6 +22,17 @@ from turnlog.terminal import safe
 
 QUOTED = 40
 """Characters of what was said that are shown, unless there is --json."""
+
+
+class Entry(NamedTuple):
+    """A record of the ledger as it is listed."""
+
+    record: BargeIn
+    said: Said
+    turn: int | None
+    """The number of the turn whose answer it was said into."""
+    into_call: float
+    """When it began: seconds since the session's first event."""
 
 
 def barge_ins(
@@ -32,48 +47,69 @@ def barge_ins(
     with progress() as bar:
         names = chosen(store, sessions, every)
         survey = Survey(alone=len(names) == 1)
-        made = survey.each(names, lambda name: list(ledger(read(store, name))))
+        made = survey.each(names, lambda name: list(_listed(read(store, name), as_json)))
         listened = bar.track(made, total=len(names), description="listening")
-        found = [(name, record) for name, records in listened for record in records]
+        found = [(name, one) for name, listed in listened for one in listed]
     store.close()
     if as_json:
-        print_json([{"session_id": name, **record_dict(record)} for name, record in found])
+        print_json([{"session_id": name, **plain} for name, (plain, _entry) in found])
     else:
-        _show(output(), len(names) - len(survey.failed), found)
+        _show(output(), len(names) - len(survey.failed), [(name, entry) for name, (_plain, entry) in found])
     survey.finish()
 
 
-def record_dict(record: BargeIn) -> dict[str, Any]:
-    """The record as JSON carries it."""
-    plain: dict[str, Any] = msgspec.to_builtins(record)
-    return plain
+def _listed(events: list[Event], as_json: bool) -> list[tuple[dict[str, Any], Entry]]:
+    r = read_events(events)
+    return [(entry_dict(r, events, entry) if as_json else {}, entry) for entry in entries(r)]
 
 
-def sentence(record: BargeIn) -> str:
-    """The record as `turnlog replay` tells it under its turn."""
-    quoted = f" (“{_quote(record.words)}”)" if record.words else ""
-    return (_undisturbed if record.kind in ("overlap", "false") else _cut_off)(record) + quoted
+def entries(r: Reading) -> list[Entry]:
+    """The session's ledger, in the order of its events."""
+    numbers = {id(x): number for number, x in enumerate(r.exchanges, 1)}
+    found = []
+    for record, heard in zip(r.barge_ins, said(r.assembly, r.barge_ins), strict=True):
+        starts = [start for start in (record.user_start, record.agent_start) if start is not None]
+        began = max(starts) if record.user_start is not None else record.stopped
+        into_call = 0.0 if began is None else (began - r.timeline.began) / 1e9
+        found.append(Entry(record, heard, numbers.get(id(record.exchange)), into_call))
+    return found
 
 
-def _undisturbed(record: BargeIn) -> str:
+def entry_dict(r: Reading, events: Sequence[Event], entry: Entry) -> dict[str, Any]:
+    """The record as JSON carries it; ``events`` are those that ``r`` was read from. Times are as in `docs/json.md`."""
+    event = events[entry.record.at]
+    where = {"turn": entry.turn, "origin": event.origin, "seq": event.seq, "into_call": entry.into_call}
+    return {**barge_in_dict(r.timeline, entry.record), **where, **entry.said._asdict()}
+
+
+def sentence(entry: Entry) -> str:
+    """The record as `turnlog replay` has it under its turn."""
+    words = entry.record.words
+    quoted = f" (“{_quote(words)}”)" if words else ""
+    return (_undisturbed if entry.record.kind in ("overlap", "false") else _cut_off)(entry) + quoted
+
+
+def _undisturbed(entry: Entry) -> str:
     """Of an agent that went on."""
+    record = entry.record
     if record.kind == "overlap":
-        agent_first = (record.agent_start or 0.0) <= (record.user_start or 0.0)
+        agent_first = (record.agent_start or 0) <= (record.user_start or 0)
         who = "the user spoke over the agent" if agent_first else "the agent spoke over the user"
         return who + _took(" for", record.overlap_ms) + ", and it went on"
-    if record.told is None:
-        return f"heard noise{_after(record)}, and went on"
-    went_on = "" if record.resumed is None else f", and went on {(record.resumed - record.told) * 1000:,.0f} ms later"
+    if record.stopped is None:
+        return f"noise{_after(record)}, and the agent went on"
+    went_on = "" if record.resumed is None else f", and went on {(record.resumed - record.stopped) / 1e6:,.0f} ms later"
     return f"paused{_after(record)} for a false interruption{went_on}"
 
 
-def _cut_off(record: BargeIn) -> str:
+def _cut_off(entry: Entry) -> str:
+    record = entry.record
     if record.agent_start is None:
         return "interrupted while it was not heard"
-    how = {"phantom": ", though nobody spoke", "escalated": ", first taken for a false interruption"}
+    how = {"phantom": ", though no one spoke", "escalated": ", first taken for a false interruption"}
     least = "" if record.silent_known else " ≥"
     times = [_took(f"yielded in{least}", record.yield_ms), _took("both spoke for", record.overlap_ms)]
-    facts = ", ".join(filter(None, [*times, _texts(record)]))
+    facts = ", ".join(filter(None, [*times, _texts(entry.said)]))
     return f"cut off{_after(record)}{how.get(record.kind, '')}{': ' if facts else ''}{facts}"
 
 
@@ -85,12 +121,12 @@ def _took(what: str, ms: float | None) -> str:
     return "" if ms is None else f"{what} {ms:,.0f} ms"
 
 
-def _texts(record: BargeIn) -> str:
+def _texts(heard: Said) -> str:
     """What was heard is shown by its end, what was not by its beginning: between them the agent was cut off."""
-    about = "about " if record.estimated else ""
-    said = f"had said {about}“{_quote(record.said, end=True)}”" if record.said else ""
-    unsaid = f"not “{_quote(record.unsaid)}”" if record.unsaid else ""
-    return " and ".join(filter(None, (said, unsaid)))
+    about = "about " if heard.estimated else ""
+    had = f"had said {about}“{_quote(heard.said, end=True)}”" if heard.said else ""
+    unsaid = f"not “{_quote(heard.unsaid)}”" if heard.unsaid else ""
+    return " and ".join(filter(None, (had, unsaid)))
 
 
 def _quote(text: str, *, end: bool = False) -> str:
@@ -100,10 +136,10 @@ def _quote(text: str, *, end: bool = False) -> str:
     return "…" + line[1 - QUOTED :] if end else line[: QUOTED - 1] + "…"
 
 
-def _show(console: Console, sessions: int, found: list[tuple[str, BargeIn]]) -> None:
+def _show(console: Console, sessions: int, found: list[tuple[str, Entry]]) -> None:
     kinds: dict[str, int] = {}
-    for _name, record in found:
-        kinds[record.kind] = kinds.get(record.kind, 0) + 1
+    for _name, entry in found:
+        kinds[entry.record.kind] = kinds.get(entry.record.kind, 0) + 1
     counts = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
     console.print(f"{len(found)} in {sessions} sessions{': ' + counts if counts else ''}")
     if not found:
@@ -113,18 +149,19 @@ def _show(console: Console, sessions: int, found: list[tuple[str, BargeIn]]) -> 
         numeric = column in ("at", "yield", "overlap")
         width = 8 if numeric else 9 if column == "kind" else None  # what was said gives way
         table.add_column(column, justify="right" if numeric else "left", no_wrap=True, min_width=width)
-    table.caption = "milliseconds; ≥: nobody said when the agent fell silent; ~: estimated"
-    for name, record in found:
+    table.caption = "milliseconds; ≥: the log does not say when the agent fell silent; ~: estimated"
+    for name, entry in found:
+        record, heard = entry.record, entry.said
         least = "≥ " if record.yield_ms is not None and not record.silent_known else ""
-        about = "~ " if record.estimated else ""
+        about = "~ " if heard.estimated else ""
         table.add_row(
             safe(name),
             record.kind,
-            f"+{record.into_call:,.1f} s",
+            f"+{entry.into_call:,.1f} s",
             least + _number(record.yield_ms),
             _number(record.overlap_ms),
-            "–" if record.said is None else safe(f"{about}{_quote(record.said, end=True)}"),
-            "–" if record.unsaid is None else safe(f"{about}{_quote(record.unsaid)}"),
+            "–" if heard.said is None else safe(f"{about}{_quote(heard.said, end=True)}"),
+            "–" if heard.unsaid is None else safe(f"{about}{_quote(heard.unsaid)}"),
         )
     console.print(table)
 

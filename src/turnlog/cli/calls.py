@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import msgspec
 import typer
 from rich.highlighter import JSONHighlighter
 
 from eventstore.errors import TurnlogError
 from eventstore.event import Event
-from eventstore.gaps import missing
-from projections.barge_in import barge_ins, turn_of
+from eventstore.gaps import Gap, missing
 from projections.boundary import replaying
-from projections.replay import call_dict
-from projections.replay import replay as replay_events
-from projections.rules import VIDEOSDK_1_0
+from projections.caller import RULES as TURNLOG
+from projections.caller import Reading, reading_dict
+from projections.caller import read as read_events
+from projections.framework_figures import add_figures
+from projections.readings import reading
+from projections.replay import Call, call_dict
+from projections.spans import identities
 from turnlog.cli.common import DbOption, JsonOption, SessionArgument, existing, output, print_json, read
 from turnlog.terminal import json_text
 
@@ -34,7 +38,7 @@ def demo() -> None:
 
     from eventstore.recorder import Clock, Recorder
     from eventstore.store import open_store
-    from turnlog.cli.show import show_call
+    from turnlog.cli.show_reading import show_reading
     from turnlog.conformance import never
     from turnlog.recordings import RecordedClock, drive, read_recordings
 
@@ -51,7 +55,9 @@ def demo() -> None:
         ) as recorder:
             drive(recorder, clock, recording.calls)
         events = list(store.read(recording.name))
-        show_call(console, replay_events(events), ledger=barge_ins(events))
+        call = read_events(events)
+        add_figures(call, events)
+        show_reading(console, call)
         store.close()
     console.print("\nYour own: `turnlog import FILE`, `turnlog sessions`, `turnlog replay SESSION`; see README.md.")
 
@@ -72,31 +78,39 @@ def replay(
         typer.Option(metavar="SEQ", help="The state just after that event; ORIGIN:SEQ if there are several."),
     ] = None,
     logs: Annotated[bool, typer.Option("--logs", help="Show every log line, not only the first of a turn.")] = False,
-    rules: RulesOption = VIDEOSDK_1_0.name,
+    rules: RulesOption = TURNLOG,
     db: DbOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Replay a session: its turns with their latencies, and a waterfall of each."""
-    from turnlog.cli.barge_ins import record_dict
-    from turnlog.cli.show import show_call
-
+    """Replay a session: what the caller waited and for what, by turn, and a waterfall of each."""
     store = existing(context, db)
     events = read(store, session)
     store.close()
     gaps = missing(events)
     events = events if at is None else _until(events, at)
     with replaying(session):
-        call, ledger = replay_events(events, rules), barge_ins(events)
+        call = reading(events, rules)
         if turn is not None and turn > len(call.turns):
-            raise BadChoice(f"there is no turn {turn}; session {session!r} has {len(call.turns)} completed turns")
-        if not as_json:
-            show_call(output(), call, turn, ledger=ledger, all_logs=logs, missing=gaps)
-        elif turn is None:
-            records = [{"turn": turn_of(call, record), **record_dict(record)} for record in ledger]
+            raise BadChoice(f"there is no turn {turn}; session {session!r} has {len(call.turns)} turns")
+        if isinstance(call, Reading):
+            add_figures(call, events)
+        if as_json:
+            plain = reading_dict(call) if isinstance(call, Reading) else call_dict(call)
             lost = [gap._asdict() | {"calls": gap.calls} for gap in gaps]
-            print_json(call_dict(call) | {"barge_ins": records, "missing": lost})
+            print_json(plain | {"missing": lost} if turn is None else plain["turns"][turn - 1])
         else:
-            print_json(call_dict(call)["turns"][turn - 1])
+            _show(call, turn, all_logs=logs, missing=gaps)
+
+
+def _show(call: Reading | Call, turn: int | None, *, all_logs: bool, missing: list[Gap]) -> None:
+    if isinstance(call, Reading):
+        from turnlog.cli.show_reading import show_reading
+
+        show_reading(output(), call, turn, all_logs=all_logs, missing=missing)
+    else:
+        from turnlog.cli.show import show_call
+
+        show_call(output(), call, turn, all_logs=all_logs, missing=missing)
 
 
 def _until(events: list[Event], at: str) -> list[Event]:
@@ -122,14 +136,14 @@ def schema() -> None:
 def payloads(
     context: typer.Context,
     session: SessionArgument,
-    rules: RulesOption = VIDEOSDK_1_0.name,
+    rules: RulesOption = TURNLOG,
     db: DbOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the analytics payloads of a session, one for each completed turn."""
+    """Show the analytics payloads of a session, one for each turn."""
     store = existing(context, db)
     with replaying(session):
-        found = replay_events(read(store, session), rules).payloads
+        found = reading(read(store, session), rules).payloads
     store.close()
     if as_json:
         print_json(found)
@@ -139,24 +153,35 @@ def payloads(
         console.print(f"[bold]turn {number}[/]")
         console.print(JSONHighlighter()(json_text(payload)), soft_wrap=True)
     if not found:
-        console.print("no turn was completed, so there is no payload")
+        console.print("there is no turn, so there is no payload")
 
 
 def spans(
     context: typer.Context,
     session: SessionArgument,
-    rules: RulesOption = VIDEOSDK_1_0.name,
+    rules: RulesOption = TURNLOG,
     db: DbOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show the spans of a session as a tree."""
-    from turnlog.cli.show import span_tree
+    from turnlog.cli.show_spans import span_tree
 
     store = existing(context, db)
     with replaying(session):
-        call = replay_events(read(store, session), rules)
+        call = reading(read(store, session), rules)
         store.close()
         if as_json:
-            print_json(call_dict(call)["spans"])
+            print_json(_spans(call))
         else:
             output().print(span_tree(call))
+
+
+def _spans(call: Reading | Call) -> list[dict[str, Any]]:
+    """With their ids in a trace."""
+    if isinstance(call, Call):
+        found: list[dict[str, Any]] = call_dict(call)["spans"]
+        return found
+    ids = identities(call.session_name, call.spans)
+    return [
+        {"trace_id": ids[span.id][0], "span_id": ids[span.id][1], **msgspec.to_builtins(span)} for span in call.spans
+    ]

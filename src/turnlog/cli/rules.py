@@ -2,39 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.table import Table
 
+from projections.caller import RULES as TURNLOG
+from projections.readings import FRAMEWORK, RELEASES
 from projections.rules import RULE_SETS, SWITCHES
+from projections.turns.decisions import DECISIONS
 from turnlog.cli.common import JsonOption, output, print_json
 from turnlog.terminal import safe
 
+RELEASES_SWITCHES = {
+    switch: reason for switch, reason in SWITCHES.items() if any(getattr(RULE_SETS[name], switch) for name in RELEASES)
+}
+
 
 def rules(as_json: JsonOption = False) -> None:
-    """List the switches, why each is there, and the rule sets that have it; --rules SET+SWITCH puts one on."""
+    """List the rule sets: the caller's reading with its decisions, and the releases with the switches between them."""
     if as_json:
-        print_json(
-            [{"switch": switch, "reason": reason, "rules": _sets(switch)} for switch, reason in SWITCHES.items()]
-        )
+        switches = [{"switch": s, "reason": why, "rules": _sets(s)} for s, why in RELEASES_SWITCHES.items()]
+        decisions = [{"decision": name, "reason": why} for name, why in DECISIONS.items()]
+        print_json({"rules": [TURNLOG, *RELEASES], "decisions": decisions, "switches": switches})
         return
-    table = Table()
-    table.add_column("switch", no_wrap=True)
-    table.add_column("on since", no_wrap=True)
-    table.add_column("why")
-    for switch, reason in SWITCHES.items():
-        table.add_row(switch, _sets(switch)[0], safe(reason))
     console = output()
-    console.print(f"rule sets: {', '.join(RULE_SETS)}; in the first, the default, every switch is off")
-    console.print(table)
+    console.print(f"[bold]{TURNLOG}[/], the default: what the people on the call experienced. Turns are assembled by:")
+    console.print(_table(("decision", "why"), [(name, why) for name, why in DECISIONS.items()]))
+    console.print(f"\n[bold]{', '.join(RELEASES)}[/]: what those releases of videosdk-agents make of the calls.")
+    console.print(f"--rules {FRAMEWORK} picks the one that the session names; --rules SET+SWITCH puts a switch on.")
+    rows = [(switch, _sets(switch)[0], why) for switch, why in RELEASES_SWITCHES.items()]
+    console.print(_table(("switch", "on since", "why"), rows))
+
+
+def _table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:
+    table = Table()
+    for column in columns:
+        table.add_column(column, no_wrap=column != "why")
+    for row in rows:
+        table.add_row(*map(safe, row))
+    return table
 
 
 def _sets(switch: str) -> list[str]:
-    """The rule sets that have it; those of releases stand in their order, and what one has the next ones have."""
-    return [name for name, rules in RULE_SETS.items() if getattr(rules, switch)]
+    """The releases that have it, in their order; what one has the next ones have."""
+    return [name for name in RELEASES if getattr(RULE_SETS[name], switch)]
 
 
 def markdown() -> str:
-    """The table of ``docs/rules.md``."""
-    rows = [["switch", *(f"`{name}`" for name in RULE_SETS), "why"], ["---", *([":-:"] * len(RULE_SETS)), "---"]]
-    for switch, reason in SWITCHES.items():
-        rows.append([f"`{switch}`", *("×" if name in _sets(switch) else "" for name in RULE_SETS), reason])
+    """The table of switches in ``docs/rules.md``."""
+    rows = [["switch", *(f"`{name}`" for name in RELEASES), "why"], ["---", *([":-:"] * len(RELEASES)), "---"]]
+    for switch, reason in RELEASES_SWITCHES.items():
+        rows.append([f"`{switch}`", *("×" if name in _sets(switch) else "" for name in RELEASES), reason])
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def decisions_markdown() -> str:
+    """The table of decisions in ``docs/rules.md``."""
+    rows = [["decision", "why"], ["---", "---"], *([f"`{name}`", why] for name, why in DECISIONS.items())]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)

@@ -1,0 +1,105 @@
+"""The end-to-end latencies that the session's framework itself reported, laid beside the turns of the caller's reading.
+
+VideoSDK's is what the release that the session names makes of its calls; LiveKit's and Pipecat's are in the log, as
+`framework_event`.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, TypeGuard
+
+from eventstore.codec import clocks, decode
+from eventstore.event import Event
+from projections.caller import Reading
+from projections.fold import begin, fold
+from projections.readings import VIDEOSDK, release
+
+LIVEKIT, PIPECAT = "livekit-agents", "pipecat-ai"
+SAME_NS = 1_000_000
+"""VideoSDK's times are those of the same events."""
+NEAR_NS = 100_000_000
+"""The others say when the agent was heard, or that it is, by a clock and in a task of their own."""
+
+
+class Figure(NamedTuple):
+    """One latency as the framework has it."""
+
+    ms: float
+    heard: list[int]
+    """When the agent was first heard, nanoseconds on the session's clock; several where it may be one of them."""
+    words: str | None = None
+    """The question."""
+
+
+def add_figures(r: Reading, events: Sequence[Event]) -> None:
+    """Set `Turn.framework_e2e` of the reading's turns, made from ``events``. A figure is of one turn at most."""
+    far = SAME_NS if r.timeline.framework in ("", VIDEOSDK) else NEAR_NS
+    speeches = sorted((s.start, n) for n, x in enumerate(r.exchanges) for s in x.speeches() if s.start is not None)
+    found: dict[int, float] = {}
+    unplaced: dict[str, list[float]] = {}
+    for figure in _figures(r, events):
+        near = (n for heard in figure.heard for n in _nearest(speeches, heard, far) if n not in found)
+        number = next(near, None)
+        if number is not None:
+            found[number] = figure.ms
+        elif figure.words:
+            unplaced.setdefault(figure.words, []).append(figure.ms)
+    for number, turn in enumerate(r.turns):
+        if number not in found and unplaced.get(turn.user_speech or ""):
+            found[number] = unplaced[turn.user_speech or ""].pop(0)
+        turn.framework_e2e = found.get(number)
+
+
+def _nearest(speeches: list[tuple[int, int]], heard: int, far: int) -> list[int]:
+    """The exchanges whose agent began to speak that near to ``heard``, the nearest first."""
+    at = bisect_left(speeches, (heard - far, 0))
+    near = []
+    while at < len(speeches) and speeches[at][0] <= heard + far:
+        near.append((abs(speeches[at][0] - heard), speeches[at][1]))
+        at += 1
+    return [number for _far, number in sorted(near)]
+
+
+def _figures(r: Reading, events: Sequence[Event]) -> Iterator[Figure]:
+    t = r.timeline
+    if t.framework in ("", VIDEOSDK):
+        yield from _of_release(r, events)
+        return
+    wanted = {LIVEKIT: "conversation_item_added", PIPECAT: "user_bot_latency"}.get(t.framework)
+    for event in events:
+        if event.hook != "framework_event" or wanted is None or wanted not in event.payload:
+            continue
+        args = decode(event)
+        said = args.get("arguments") if isinstance(args, dict) and args.get("name") == wanted else None
+        if not isinstance(said, dict):
+            continue
+        if t.framework == LIVEKIT:
+            yield from _of_message(said.get("item"), t.wall_shift)
+        elif _number(said.get("seconds")):
+            yield Figure(said["seconds"] * 1000, [clocks(event)[0] + t.offsets.get(event.origin, 0)])
+
+
+def _of_release(r: Reading, events: Sequence[Event]) -> Iterator[Figure]:
+    """As the reference's turns have them; their times are on the monotonic clock of one of the session's origins."""
+    t = r.timeline
+    state = fold(begin(release(t.framework, t.framework_version), spans=False, signals=False), events)
+    for turn in state.turns:
+        if turn.e2e_latency is not None:
+            words, start = turn.user_speech if isinstance(turn.user_speech, str) else None, turn.agent_speech_start_time
+            heard = [] if start is None else [round(start * 1e9) + offset for offset in t.offsets.values()]
+            yield Figure(turn.e2e_latency, heard, words)
+
+
+def _of_message(item: Any, wall_shift: int) -> Iterator[Figure]:
+    """LiveKit's message of the agent has it, with when that was heard, in seconds since the epoch."""
+    metrics = item.get("metrics") if isinstance(item, dict) else None
+    if isinstance(metrics, dict) and _number(metrics.get("e2e_latency")):
+        heard = metrics.get("started_speaking_at")
+        yield Figure(metrics["e2e_latency"] * 1000, [round(heard * 1e9) - wall_shift] if _number(heard) else [])
+
+
+def _number(value: Any) -> TypeGuard[float]:
+    return type(value) in (int, float) and math.isfinite(value) and abs(value) < 1e12
