@@ -162,3 +162,18 @@ def test_smallest_log(name: str) -> None:
 def test_a_decision_names_its_event() -> None:
     turn = read(log(*asked(), *answered(2.5, 4))).turns[0]
     assert {"decision": "voices_of_words", "at": 4} in turn.decisions
+
+
+def test_an_answer_that_is_written_before_it_is_synthesised_is_no_turn_of_its_own() -> None:
+    """Break: in turns/exchange.py, let `over` not look at what is unspoken."""
+    later = ["6 llm+", "6.2 token", "6.5 llm-", "6.6 tts+", "6.8 byte", "6.8 agent+", "8 agent-"]
+    (turn,) = read(log(*asked(), *answered(2.5, 4), "6 tool 4 6", *later)).turns
+    assert turn.response is not None
+    assert (turn.response["ms"], turn.response["time_to_answer_ms"]) == pytest.approx((1000, 4800))
+
+
+def test_a_fallback_may_have_any_names_in_it() -> None:
+    made = log(*asked())
+    payload = '{"event_data":{"kind":"x","now":1,"component_type":"LLM"}}'
+    event = Event("s", "o", 9, "on_fallback_event", 1, 10**10, 2 * 10**18, payload)
+    assert read([*made, event]).turns[0].fallbacks[0]["kind"] == "x"

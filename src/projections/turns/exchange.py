@@ -97,9 +97,18 @@ class Exchange(msgspec.Struct):
         """Whether what comes now is none of its answer: it was cut off, was heard and is done, or never came."""
         if self.closed or self.cut is not None:
             return True
-        if self.busy(now):
+        if self.busy(now) or self._unspoken(now):
             return False
         return self.heard or now - self._latest(now) >= GIVEN_UP_NS
+
+    def _unspoken(self, now: int) -> bool:
+        """Whether a model's run wrote something after the agent was last heard, that may yet be said."""
+        spoke = max((part.start or 0 for part in self.of("agent")), default=None)
+        return spoke is not None and any(
+            run.first is not None and run.status == "done" and (run.start or 0) > spoke
+            and run.end is not None and run.end <= now < run.end + GIVEN_UP_NS
+            for run in self.of("llm")
+        )  # fmt: skip
 
     def _latest(self, now: int) -> int:
         """When something was last done for it."""

@@ -8,11 +8,14 @@ from projections.timeline.handlers.usage import add_tokens, run_of_usage
 from projections.timeline.state import Timeline
 from projections.timeline.table import bare, with_args
 
+HUNG_NS = 10_000_000_000
+"""A run of which nothing was heard for that long has hung: it ends nowhere, and no other supersedes it."""
+
 
 @bare
 def on_llm_start(t: Timeline, now: int) -> None:
     before, t.llm = t.llm, t.begin("llm", now)
-    if before is not None and before.end is None:
+    if before is not None and before.end is None and now - (before.first or before.start or now) < HUNG_NS:
         before.finish(now, "superseded", t.at, reported=False)
     t.resynthesised, t.awaited = True, None
     if t.llm_input is not None:

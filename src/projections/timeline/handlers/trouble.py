@@ -36,7 +36,8 @@ def on_fallback_event(t: Timeline, now: int, args: Args) -> None:
     """A provider failed, after what time since the component's run began, and another serves; or it is back."""
     event = args.get("event_data")
     event = event if isinstance(event, dict) else {}
-    found = t.begin("fallback", now, **{str(name): value for name, value in event.items()})
+    found = t.begin("fallback", now)
+    found.data.update(event)
     component = str(event.get("component_type")).lower()
     run = {"llm": t.llm, "tts": t.tts, "stt": t.stt}.get(component)
     if not event.get("is_recovery"):
