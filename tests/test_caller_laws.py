@@ -93,7 +93,7 @@ def check(made: list[Event]) -> None:
     check_durations(r)
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(streams(max_size=60))
 def test_laws_of_generated_calls(made: list[Event]) -> None:
     check(made)
