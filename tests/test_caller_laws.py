@@ -93,13 +93,13 @@ def check(made: list[Event]) -> None:
     check_durations(r)
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(streams(max_size=60))
 def test_laws_of_generated_calls(made: list[Event]) -> None:
     check(made)
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(sessions())
 def test_laws_of_several_origins(made: list[Event]) -> None:
     check(canonical(made))

@@ -104,7 +104,7 @@ def check(made: list[Event]) -> None:
     check_cut_off(r)
 
 
-@settings(max_examples=300)
+@settings(max_examples=80)
 @given(streams(max_size=60))
 def test_laws_of_generated_calls(made: list[Event]) -> None:
     """Break: in spans/tree.py, end a turn with the agent's last speech."""
