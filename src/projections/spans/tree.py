@@ -33,7 +33,7 @@ def span_tree(
     later is added at the end.
     """
     t, found = a.timeline, list[Span]()
-    going_on = going_on and not t.ended
+    going_on = going_on and not (t.left or (t.ended and not t.joined))  # the traces' last word comes after the end
     own: dict[int, list[BargeIn]] = {}
     for record in ledger:
         if record.exchange is not None:

@@ -47,6 +47,8 @@ class Timeline(msgspec.Struct):
     """Events that say nothing that can be used, each with the reason."""
     notes: list[Activity] = []
     """What the framework's trace says of the session itself: no turn's, and shown in the span tree alone."""
+    joined: bool = False
+    """The framework's traces report the meeting, and so its end."""
     meeting: dict[str, Any] = {}
     """What the framework's trace says of the agent that joined."""
     left: bool = False

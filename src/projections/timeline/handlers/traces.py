@@ -23,6 +23,7 @@ def _note(t: Timeline, now: int, name: str, attributes: Any, end: int | None = N
 
 @traces
 def start_agent_joined_meeting(t: Timeline, now: int, args: Args) -> None:
+    t.joined = True
     if not t.meeting and isinstance(args.get("attributes"), dict):
         t.meeting = args["attributes"]
 
