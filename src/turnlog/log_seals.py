@@ -106,7 +106,7 @@ def load(path: Path, public_key: Path | None = None) -> LogSeal | Seal:
         raw = msgspec.json.decode(data)
         raw["tombstones"] = [list(map(tombstone.__getitem__, Removal._fields)) for tombstone in raw["tombstones"]]
         found = msgspec.convert(raw, LogSeal)
-    except (msgspec.DecodeError, msgspec.ValidationError, KeyError, TypeError, AttributeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise BadSeal(f"{path} is not a seal that this turnlog knows: {error}") from error
     counted = len(found.heads), sum(head.events for head in found.heads)
     if _digest(found.heads, found.tombstones) != found.seal or counted != (found.sessions, found.events):
