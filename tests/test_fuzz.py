@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,16 @@ def test_what_is_nested_too_deeply_or_no_text_is_refused_in_a_line(tmp_path: Pat
             load(path)
         assert str(path) in str(refusal.value)
         assert "\n" not in str(refusal.value)
+
+
+def test_a_log_seal_with_numbers_of_any_size_is_refused(tmp_path: Path) -> None:
+    """Break: in turnlog/log_seals.py, ``load``, let OverflowError escape."""
+    head = {"session_id": "s", "key": "none", "origins": [("o", 10**400, "0" * 64)]}
+    about = {"turnlog_log_seal": 1, "sessions": 1, "events": 10**400, "seal": "0" * 64}
+    path = tmp_path / "log.seal"
+    path.write_text(json.dumps(about | {"heads": [head], "tombstones": []}))
+    with pytest.raises(TurnlogError, match="is not a seal that this turnlog knows"):
+        log_seals.load(path)
 
 
 @pytest.mark.parametrize("payload", DEEP)
