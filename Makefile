@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 LATER := 1.0.11 1.0.24 1.0.27 1.0.30
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint types unit differential wheel frameworks test-phoenix mutants bench bench-adapters clean
+.PHONY: demo test lint types unit differential wheel frameworks test-phoenix mutants soak bench bench-adapters clean
 
 demo: $(VENV)/installed
 	@$(BIN)/turnlog demo
@@ -50,6 +50,11 @@ wheel: $(VENV)/ready
 # Break each law on purpose and see its test go red.
 mutants: $(VENV)/ready
 	$(BIN)/python tests/mutants.py
+
+# Kills, a full disk, crowds, a long session, fuzzing: make soak ONLY=kills,fuzz SECONDS=60 KILLS=200 SEED=1
+soak: $(VENV)/ready
+	PYTHONPATH=tests $(BIN)/python -m soak --only '$(ONLY)' --seconds $(or $(SECONDS),600) \
+		--kills $(or $(KILLS),1040) $(if $(SEED),--seed $(SEED))
 
 # One family of rows alone: make bench ONLY=replay
 bench: $(VENV)/ready-bench

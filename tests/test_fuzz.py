@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from eventstore.journal import SUFFIX
 from eventstore.memory_store import MemoryStore
 from projections import replay
 from test_journal import frame, leave_behind
+from turnlog import digests, log_seals
 from turnlog.recordings import BadRecording, events_of, read_recordings
 
 DEMO = gzip.decompress((FIXTURES / "demo.jsonl.gz").read_bytes())
@@ -104,3 +106,35 @@ def test_a_whole_frame_of_something_else_is_kept_as_damage(tmp_path: Path, caplo
     assert "is damaged in 1 place" in caplog.text
     (kept,) = tmp_path.iterdir()
     assert kept.read_bytes() == frames.frame(b"\xff" * 100)
+
+
+DEEP = ["[" * 5000, '{"a":' * 5000, '{"turnlog_log_seal":1,"a":' + "[" * 5000]
+
+
+@pytest.mark.parametrize("text", [*DEEP, '{"turnlog_log_seal":1,"\udc80sessions":1}'])
+def test_what_is_nested_too_deeply_or_no_text_is_refused_in_a_line(tmp_path: Path, text: str) -> None:
+    """Break: in turnlog/digests.py, ``_decoded``, or turnlog/log_seals.py, ``load``, let RecursionError escape."""
+    path = tmp_path / "file"
+    path.write_bytes(text.encode(errors="surrogateescape"))
+    for load in (digests.load, log_seals.load):
+        with pytest.raises(TurnlogError) as refusal:
+            load(path)
+        assert str(path) in str(refusal.value)
+        assert "\n" not in str(refusal.value)
+
+
+def test_a_log_seal_with_numbers_of_any_size_is_refused(tmp_path: Path) -> None:
+    """Break: in turnlog/log_seals.py, ``load``, let OverflowError escape."""
+    head = {"session_id": "s", "key": "none", "origins": [("o", 10**400, "0" * 64)]}
+    about = {"turnlog_log_seal": 1, "sessions": 1, "events": 10**400, "seal": "0" * 64}
+    path = tmp_path / "log.seal"
+    path.write_text(json.dumps(about | {"heads": [head], "tombstones": []}))
+    with pytest.raises(TurnlogError, match="is not a seal that this turnlog knows"):
+        log_seals.load(path)
+
+
+@pytest.mark.parametrize("payload", DEEP)
+def test_a_payload_that_is_nested_too_deeply_has_no_json_in_it(payload: str) -> None:
+    """Break: in eventstore/codec.py, ``decode``, let RecursionError escape."""
+    with pytest.raises(ValueError, match="event 0 of session 's' has no JSON in it"):
+        codec.decode(Event("s", "o", 0, "set_llm_input", 1, 1, 1, payload))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from conftest import FIXTURES, Program
-from turnlog.files import whole_file
+from turnlog.files import replacing, whole_file
 
 WRITERS: list[tuple[str, ...]] = [
     ("export", "csv", "--all", "--out", "out"), ("export", "payloads", "--all", "--out", "out"),
@@ -80,3 +82,46 @@ def test_a_pipe_is_written_to(program: Program) -> None:
     with subprocess.Popen(command) as process:
         assert fifo.read_bytes().startswith(b"session_id")
         assert process.wait(60) == 0
+
+
+WRITE = """
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from turnlog.files import replacing
+with replacing(Path(sys.argv[1])) as file:
+    file.write(b"half")
+    file.flush()
+    print("writing", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process in the middle of writing the file."""
+    command = [sys.executable, "-c", WRITE, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "writing\n"
+        yield process
+
+
+def test_what_a_killed_process_left_of_a_file_goes_when_it_is_written_again(tmp_path: Path) -> None:
+    """And what living ones write does not. Break: in turnlog/files.py, ``_part_of``, remove nothing."""
+    path = tmp_path / "a[1].jsonl.gz"
+    with writing(path) as killed:
+        killed.kill()
+    (left,) = tmp_path.iterdir()
+    other = tmp_path / ".b-1.part"
+    other.touch()
+    with writing(path) as living:
+        assert not left.exists()
+        with replacing(path) as file:
+            file.write(b"whole")
+        assert path.read_bytes() == b"whole"
+        living.communicate("\n")
+    assert living.returncode == 0
+    assert path.read_bytes() == b"half"
+    assert sorted(tmp_path.iterdir()) == [other, path]

@@ -42,7 +42,7 @@ def decode(event: Event) -> Args:
     """
     try:
         args = read_payload(event.payload)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise ValueError(f"event {event.seq} of session {event.session_id!r} has no JSON in it: {error}") from error
     hook = HOOKS.get(event.hook)
     if hook is None:

@@ -88,7 +88,7 @@ def _lines(path: Path, open_file: Opener) -> Iterator[tuple[str, bytes]]:
 def _decoded(place: str, text: bytes, kind: type[Any], said: str) -> Any:
     try:
         return msgspec.json.decode(text, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadDigests(f"{place} {said}") from error
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import glob
 import os
 import stat
 import tempfile
@@ -38,17 +41,43 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Like `whole_file`, for regular files; on the disk when it is in its place. Raises `OSError`."""
     if path.is_dir():
         raise IsADirectoryError(21, os.strerror(21))
-    # a name of its own, so that two that write the same file do not write into each other's; made with mode 0600
-    fd, part = tempfile.mkstemp(".part", f".{path.name[:100]}-", path.parent)
+    fd, part = _part_of(path)
     try:
         with os.fdopen(fd, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        Path(part).replace(path)
+            Path(part).replace(path)  # while it is locked
     except BaseException:
         Path(part).unlink(missing_ok=True)
         raise
+
+
+def _part_of(path: Path) -> tuple[int, str]:
+    """A file beside ``path`` to write first, open and locked; what killed processes left of such files is removed.
+
+    It has a name of its own, so that two that write the same file do not write into each other's, and mode 0600.
+    """
+    prefix = f".{path.name[:100]}-"
+    for left in path.parent.glob(f"{glob.escape(prefix)}*.part"):
+        _remove_unlocked(left)
+    while True:
+        fd, part = tempfile.mkstemp(".part", prefix, path.parent)
+        with contextlib.suppress(OSError):  # no locks in this file system, so nobody removes it either
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        if os.fstat(fd).st_nlink:
+            return fd, part
+        os.close(fd)  # another process took it for one that was left, before it was locked
+
+
+def _remove_unlocked(path: Path) -> None:
+    with contextlib.suppress(OSError):  # another process writes it, or has just put it in its place
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+        finally:
+            os.close(fd)
 
 
 def append(path: Path, text: str) -> None:

@@ -37,6 +37,8 @@ from turnlog.seals import BadSeal, Seal
 Count = Annotated[int, msgspec.Meta(gt=0)]
 Link = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 KeyState = Literal["kept", "forgotten", "none"]
+# Values of other types, numbers of any size, text that is not UTF-8, documents nested too deeply
+_NOT_A_SEAL = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 class SealedSession(msgspec.Struct, frozen=True):
@@ -106,10 +108,11 @@ def load(path: Path, public_key: Path | None = None) -> LogSeal | Seal:
         raw = msgspec.json.decode(data)
         raw["tombstones"] = [list(map(tombstone.__getitem__, Removal._fields)) for tombstone in raw["tombstones"]]
         found = msgspec.convert(raw, LogSeal)
-    except (msgspec.DecodeError, msgspec.ValidationError, KeyError, TypeError, AttributeError) as error:
+        digest = _digest(found.heads, found.tombstones)
+    except _NOT_A_SEAL as error:
         raise BadSeal(f"{path} is not a seal that this turnlog knows: {error}") from error
     counted = len(found.heads), sum(head.events for head in found.heads)
-    if _digest(found.heads, found.tombstones) != found.seal or counted != (found.sessions, found.events):
+    if digest != found.seal or counted != (found.sessions, found.events):
         raise BadSeal(f"{path} was changed: its digest is not that of its sessions and tombstones")
     if public_key is not None:
         seals.check_signature(path, found.signature, _signed(found.seal), public_key)
