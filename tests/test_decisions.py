@@ -93,6 +93,9 @@ CASES: dict[str, tuple[list[str], list[str | None], list[float | None]]] = {
          "7 voice-", "7.5 agent+", "8 agent-", "8.5 words And now?"],
         ["Are you there?", "And now?"], [500, 500],
     ),
+    "words_of_run": (
+        ["1 llm+", "1.01 words Hello.", "1.2 token", "1.2 tts+", "1.5 byte", "1.5 agent+"], ["Hello."], [500],
+    ),
     "missed_by_detector": (["1 words Hello.", *answered(1, 3)], ["Hello."], [500]),
     "end_of_missed": (["1 stt+", "2 final Hello.", "2.6 words Hello.", *answered(2.6, 5)], ["Hello."], [1100]),
     "stands_for_typed": (

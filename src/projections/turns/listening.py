@@ -69,6 +69,11 @@ def words(a: Assembly, step: Step) -> None:
         a.drop(voices, step) if voices else None
         a.give(x, voices, words, step)
         return
+    if x is not None and question.words_of_run(x, voices, step.time):
+        x.because("words_of_run", step.at)
+        a.give(x, [], words, step)
+        x.typed, x.came = True, min(run.start for run in x.of("llm") if run.start is not None)
+        return
     typed = question.missed_by_detector(voices)
     x = a.ask(voices, words, step, "missed_by_detector" if typed else "voices_of_words")
     x.typed = typed

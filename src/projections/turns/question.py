@@ -85,11 +85,19 @@ def same_question(x: Exchange | None, pending: list[Activity], words: str, now: 
     if x is None or not x.question or x.heard:
         return False
     new, old = plain(words), plain(x.words)
-    if new == old and x.asked is not None and now - x.asked < AGAIN_NS:
+    if new == old and (not x.words_at or (x.asked is not None and now - x.asked < AGAIN_NS)):
         return True
     if pending or not x.voices:
         return new == old and not pending
     return new.startswith(old) or old.startswith(new)
+
+
+@decision
+def words_of_run(x: Exchange | None, voices: list[Activity], now: int) -> bool:
+    """Words that come right after a run without a question are its question: some frameworks begin with the run."""
+    if x is None or x.question or x.heard or x.cut is not None or voices:
+        return False
+    return any(run.start is not None and now - run.start < JOIN_NS for run in x.of("llm"))
 
 
 @decision
