@@ -21,7 +21,7 @@ types: $(VENV)/ready
 	$(BIN)/mypy
 
 unit: $(VENV)/ready
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 4
 
 # Against the published reference itself, on fresh calls: make differential SESSIONS=5000 SEED=any
 differential: $(VENV)/ready
