@@ -95,7 +95,7 @@ def test_payload_lines_are_the_payloads(name: str) -> None:
 
 @each_session
 def test_csv_read_again_is_the_turns(name: str) -> None:
-    text = b"".join([header(), *rows(name, call(name).turns)]).decode()
+    text = b"".join([header("videosdk-1.0"), *rows(name, call(name).turns)]).decode()
     found = list(csv.DictReader(io.StringIO(text, newline="")))
     assert len(found) == len(call(name).turns)
     for number, (row, turn) in enumerate(zip(found, call(name).turns, strict=True), 1):
@@ -127,7 +127,7 @@ def test_csv_read_again_is_the_turns(name: str) -> None:
 def test_csv_keeps_text_as_it_is() -> None:
     texts = ['He said "no", twice', "two\nlines\r\nand a half", "=1+1", "ünï ✓", "", " padded "]
     turns = [Turn(user_speech=text, agent_speech=None) for text in texts]
-    found = csv.DictReader(io.StringIO(b"".join([header(), *rows("a,b", turns)]).decode(), newline=""))
+    found = csv.DictReader(io.StringIO(b"".join([header("videosdk-1.0"), *rows("a,b", turns)]).decode(), newline=""))
     assert [(row["session_id"], row["user_speech"], row["agent_speech"]) for row in found] == [
         ("a,b", text, "") for text in texts
     ]
@@ -456,7 +456,7 @@ def test_what_cannot_be_exported_is_said_in_a_line_and_nothing_written(imported:
     assert "did you mean 'barge_in_vad'" in imported.fails("export", kind, "soak_seed1", "barge_in_vda", "--out", kept)
     assert "or take --all" in imported.fails("export", kind, "--out", kept)
     assert "or take --all" in imported.fails("export", kind, "barge_in_vad", "--all", "--out", kept)
-    assert "there are: videosdk-1.0" in imported.fails("export", kind, "barge_in_vad", "--rules", "x", "--out", kept)
+    assert "there are: turnlog" in imported.fails("export", kind, "barge_in_vad", "--rules", "x", "--out", kept)
     assert kept.read_text() == "as it was"
     assert "cannot write nowhere/x" in imported.fails("export", kind, "--all", "--out", "nowhere/x")
     assert "cannot write kept/x" in imported.fails("export", kind, "--all", "--out", "kept/x")

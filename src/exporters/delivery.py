@@ -159,8 +159,8 @@ def _advance(
         events = list(store.read(cursor.session_id))
         last_ns = max((event.wall_ns for event in events), default=0)
         call = reading(events, rules, going_on=time.time_ns() - last_ns < QUIET_NS)
-        items = to.items(call)
-        done, digest = _taken(to, items, cursor)
+    items = to.items(call)
+    done, digest = _taken(to, items, cursor)
     for at in range(done, len(items), to.batch):
         batch = items[at : at + to.batch]
         retry(to.send, batch)

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 from eventstore.arguments import Args
-from eventstore.content import HIDDEN
 from eventstore.vocabulary import HOOKS, TRACES
 from projections.timeline.state import Timeline
 
+SEALED = "[sealed]"
+"""What stands for text whose key is not at hand, or was destroyed."""
 Bare = Callable[[Timeline, int], None]
 WithArgs = Callable[[Timeline, int, Args], None]
 HANDLERS: dict[str, tuple[Bare | None, WithArgs | None, int]] = {}
@@ -45,7 +46,7 @@ def complete() -> None:
 
 def text(value: Any) -> str:
     """Text without surrounding white space; empty for what is sealed, or is not text."""
-    return value.strip() if isinstance(value, str) and value != HIDDEN else ""
+    return value.strip() if isinstance(value, str) and value != SEALED else ""
 
 
 def count(value: Any) -> int:
