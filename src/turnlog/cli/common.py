@@ -24,7 +24,7 @@ from sqlalchemy.exc import ArgumentError
 
 from eventstore.errors import StoreError, TurnlogError
 from eventstore.event import Event
-from eventstore.store import Session, Store, open_store
+from eventstore.store import Session, Store, open_store, without_passwords
 from turnlog import files, terminal
 from turnlog.terminal import errors_to, in_line, say
 
@@ -114,8 +114,7 @@ def place(where: str) -> str:
     if parsed.drivername.startswith("sqlite"):
         path = parsed.database or ""
         return path if path.startswith("file:") else str(Path(path).absolute())
-    hidden = {name: "***" for name in parsed.query if "password" in name or "secret" in name}
-    return parsed.update_query_dict(hidden).render_as_string(hide_password=True)
+    return without_passwords(parsed)
 
 
 def writable(context: typer.Context, db: list[str] | None, *, migrate: bool = False) -> Store:
