@@ -181,7 +181,7 @@ def test_law_5_every_call_that_returned_survives_kill_9(sqlite: Store, server: S
 
 
 @pytest.mark.parametrize(
-    ("phase", "steps"), [("append", 60), ("acknowledge", 9), ("take", 100), ("prepare_spare", 30), ("recover", 300)]
+    ("phase", "steps"), [("append", 60), ("acknowledge", 9), ("take", 100), ("prepare_spare", 30), ("steps", 300)]
 )
 def test_law_5_whatever_the_writer_is_doing(sqlite: Store, server: Server, phase: str, steps: int) -> None:
     """Killed at some step of the function: before BEGIN, before COMMIT, behind it, between two files, ….
@@ -193,7 +193,7 @@ def test_law_5_whatever_the_writer_is_doing(sqlite: Store, server: Server, phase
     acknowledged: dict[str, int] = {}
     for n in range(max(3, TIMES // 20)):
         url = sqlite.journal.with_suffix("")
-        if phase == "recover":  # there is something to recover
+        if phase == "steps":  # there is something to recover
             other = Agent(server, "record", url, f"before-{n}", 10, go=False)
             with Locked(url):
                 other.go()
