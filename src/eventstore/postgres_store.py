@@ -30,7 +30,7 @@ from eventstore.errors import IdentityConflict, StoreError, StoreUnavailable
 from eventstore.event import Event, conflict, merge
 from eventstore.ledger import Ledger
 from eventstore.postgres_connection import check_server, make_engine, translated
-from eventstore.store import Followed, Session
+from eventstore.store import Followed, Session, without_passwords
 
 _TYPES = ("int8", "int8", "text", "int4", "int8", "int8", "text", "bytea")
 _FIELDS = ", ".join(schema.FIELDS)
@@ -86,8 +86,9 @@ class PostgresStore:
 
         Without ``migrate``, also if the schema is not there or too old.
         """
-        self._name = url.render_as_string(hide_password=True)
-        self.journal = user_state_path("turnlog") / "journal" / blake2b(self._name.encode(), digest_size=8).hexdigest()
+        self._name = without_passwords(url)
+        place = url.render_as_string(hide_password=True)
+        self.journal = user_state_path("turnlog") / "journal" / blake2b(place.encode(), digest_size=8).hexdigest()
         self._engine = make_engine(url)
         self.ledger = Ledger(self._engine, self._errors, self._scrub, self._alone)
         self._ends: dict[Key, Tail] = {}

@@ -7,12 +7,15 @@ import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from eventstore.chain import Linked, Origin
 from eventstore.errors import StoreError
 from eventstore.event import Event
 from eventstore.ledger import Cursor, Key, Removal
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
 
 
 class Session(NamedTuple):
@@ -125,6 +128,12 @@ def open_store(url: str | Path, *, migrate: bool = False, master_key: str | None
     except BaseException:
         store.close()
         raise
+
+
+def without_passwords(url: URL) -> str:
+    """The URL as it may be shown: no password in it, and none in its query."""
+    hidden = {name: "***" for name in url.query if "password" in name or "secret" in name}
+    return url.update_query_dict(hidden).render_as_string(hide_password=True)
 
 
 def _open(text: str, migrate: bool) -> Store:
