@@ -11,7 +11,7 @@ from conftest import FIXTURES
 from eventstore import Event, Recorder, canonical
 from eventstore.errors import NotCanonical
 from eventstore.memory_store import MemoryStore
-from projections import State, Turn, UnknownRules, begin, call_dict, fold
+from projections import State, Turn, UnknownRules, begin, call_dict, fold, replay
 from projections.model import Eou
 from projections.span import identities
 from projections.timing import e2e
@@ -21,7 +21,6 @@ from turnlog import (
     analytics_payloads,
     interruptions,
     latency,
-    replay,
     signals,
     span_tree,
     turns,

@@ -1,6 +1,7 @@
 """What it means: pure functions from a session's events to turns, latencies, payloads, signals and spans."""
 
 from projections.attribution import Attribution, attributed
+from projections.caller import Reading, read  # first: packages of its are named as functions below are
 from projections.explain import Explanation, explain
 from projections.fold import begin, fold
 from projections.model import Session, Turn, turn_dict
@@ -26,6 +27,7 @@ __all__ = [
     "Call",
     "Explanation",
     "Latency",
+    "Reading",
     "Rules",
     "Session",
     "Span",
@@ -41,6 +43,7 @@ __all__ = [
     "fold",
     "interruptions",
     "latency",
+    "read",
     "replay",
     "signals",
     "span_tree",

@@ -7,19 +7,11 @@ and spans.
 from eventstore import Clock, Event, Session, Store, TurnlogError, canonical, open_store, recover
 from eventstore.verify import verify
 from exporters.live import attach
-from projections import (
-    RULE_SETS,
-    Call,
-    analytics_payloads,
-    explain,
-    interruptions,
-    latency,
-    signals,
-    span_tree,
-    turns,
-)
 from projections.caller import Reading
+from projections.explain import explain
 from projections.readings import reading as replay
+from projections.replay import Call, analytics_payloads, interruptions, latency, signals, span_tree, turns
+from projections.rules import RULE_SETS
 from turnlog.forgetting import forget
 from turnlog.recorder import Recorder
 
