@@ -49,6 +49,7 @@ class Kept:
     """Keeps what it is sent."""
 
     name = "kept"
+    rules = "videosdk-1.0"
     batch = 7
 
     def __init__(self) -> None:

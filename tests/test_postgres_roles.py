@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -107,7 +108,7 @@ def test_delivery_reads_and_keeps_cursors(user: As, postgres_url: str) -> None:
             (cursor,) = due(delivery, "x")
             assert replay(delivery.read("s")).events == 1
             delivery.ledger.move(cursor._replace(done=1))
-            delivery.ledger.move(cursor._replace(done=2, events=1))
+            delivery.ledger.move(cursor._replace(done=2, events=1, updated_ns=time.time_ns()))
         assert due(delivery, "x") == []
         follower = Follower(delivery)
         follower.wait_for(1)
