@@ -117,7 +117,7 @@ ATTACKS = [
     ], "changed"),
     Attack("a chain rebuilt with other content", "no", "yes", rebuild, "changed"),
     Attack("a trigger dropped", "yes", "yes", ["DROP TRIGGER events_no_update"], "schema", "sqlite"),
-    Attack("a trigger dropped or disabled (Postgres)", "yes", "yes", ["ALTER TABLE events DISABLE TRIGGER events_no_update", "DROP TRIGGER keys_only_go ON keys"], "schema", "postgres"),
+    Attack("a trigger dropped or disabled (Postgres)", "yes", "yes", ["ALTER TABLE events DISABLE TRIGGER events_no_update", "DROP TRIGGER keys_go_or_turn ON keys"], "schema", "postgres"),
     Attack("a trigger altered", "yes", "yes", [
         "DROP TRIGGER events_no_update", "CREATE TRIGGER events_no_update BEFORE UPDATE ON events WHEN 0 BEGIN SELECT 1; END",
     ], "schema", "sqlite"),

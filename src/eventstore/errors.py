@@ -60,6 +60,13 @@ class StoreReadOnly(StoreError):
     """The database may be read but not written."""
 
 
+class StoreDamaged(StoreError):
+    """The database's own structure is not what it should be: a table is gone, the file is malformed.
+
+    It is no fault of what was appended, so recorders keep that in their journal and try again.
+    """
+
+
 class NewerDatabase(StoreError):
     """The database was migrated by a newer turnlog."""
 

@@ -15,7 +15,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from eventstore import schema
-from eventstore.errors import StoreError, StoreReadOnly, StoreUnavailable
+from eventstore.errors import StoreDamaged, StoreError, StoreReadOnly, StoreUnavailable
 
 DEFAULTS = {"connect_timeout": "10", "tcp_user_timeout": "30000", "client_encoding": "UTF8"}
 """Seconds to reach a host, milliseconds until a silent one counts as gone; the URL may say otherwise."""
@@ -119,7 +119,7 @@ def translated(name: str) -> Iterator[None]:
         if isinstance(cause, (errors.ReadOnlySqlTransaction, errors.InsufficientPrivilege)):
             raise StoreReadOnly(f"{name} is read-only here: {line}") from error
         if isinstance(cause, _OTHER_SCHEMA):
-            raise StoreUnavailable(f"{name} has not the schema {schema.HEAD}: {line}; run turnlog init") from error
+            raise StoreDamaged(f"{name} has not the schema {schema.HEAD}: {line}; run turnlog init") from error
         # data that does not fit, a constraint, a limit (an id too long for an index): about what was given
         if (getattr(cause, "sqlstate", None) or "")[:2] in ("22", "23", "54") or isinstance(cause, psycopg.DataError):
             raise StoreError(f"{name}: {line}") from error

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from eventstore import frames
-from eventstore.errors import NewerDatabase, StoreError, StoreReadOnly, StoreUnavailable
+from eventstore.errors import NewerDatabase, StoreDamaged, StoreError, StoreReadOnly, StoreUnavailable
 from eventstore.event import Event
 from eventstore.journal import ASIDE, EMPTY, make_folder
 from eventstore.store import Store
 
-_PASSES = (StoreUnavailable, StoreReadOnly, NewerDatabase)
+_PASSES = (StoreUnavailable, StoreReadOnly, StoreDamaged, NewerDatabase)
 """Refusals that are about the database, not about what is appended; trying again may help."""
 
 

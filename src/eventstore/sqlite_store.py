@@ -27,7 +27,7 @@ from sqlalchemy.exc import DBAPIError
 from eventstore import schema
 from eventstore.chain import Linked, Origin, Tail
 from eventstore.database_file import DatabaseFile
-from eventstore.errors import StoreError, StoreReadOnly, StoreReplaced, StoreUnavailable
+from eventstore.errors import StoreDamaged, StoreError, StoreReadOnly, StoreReplaced, StoreUnavailable
 from eventstore.event import Event, merge
 from eventstore.ledger import Ledger
 from eventstore.sqlite_engine import is_read_only, make_engine
@@ -337,6 +337,8 @@ class SqliteStore:
                 raise StoreUnavailable(f"{self._name} is not an SQLite database") from error
             if code in _OF_WHAT_IS_STORED or not code:
                 raise StoreError(f"{self._name}: {cause}") from error
+            if code in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT):
+                raise StoreDamaged(f"{self._name}: {cause}") from error
             raise StoreUnavailable(f"{self._name}: {cause}") from error
         except (OverflowError, UnicodeError) as error:
             raise StoreError(f"{self._name} cannot store this: {error}") from error
