@@ -97,6 +97,11 @@ def json_text(value: Any, *, indent: bool = True) -> str:
         text = orjson.dumps(value, option=option).decode()
     except TypeError:  # integers beyond 64 bits, lone surrogates
         text = json.dumps(value, indent=2 if indent else None, default=str)
+    return json_escaped(text)
+
+
+def json_escaped(text: str) -> str:
+    """The JSON, with the control characters that it lets stand in strings as escapes."""
     return CONTROL.sub(lambda found: found[0] if found[0] in "\n\t" else f"\\u{ord(found[0]):04x}", text)
 
 

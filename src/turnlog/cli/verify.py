@@ -16,7 +16,7 @@ from eventstore.gaps import Gap
 from eventstore.store import Store
 from eventstore.verify import Fault, check_session
 from turnlog.cli.common import DbOption, JsonOption, existing, known, print_json, progress, whole_file
-from turnlog.terminal import say, stdout_file
+from turnlog.terminal import json_escaped, say, stdout_file
 
 if TYPE_CHECKING:
     from turnlog.log_seals import LogSeal, Since
@@ -192,7 +192,7 @@ def seal(
         raise BadScope("name a SESSION, or seal the whole log with --all")
     store = existing(context, db)
     try:
-        text = _sealed(store, session, key)
+        text = json_escaped(_sealed(store, session, key).decode()).encode()
     finally:
         store.close()
     with whole_file(out) if out is not None else nullcontext(stdout_file()) as file:
