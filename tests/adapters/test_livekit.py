@@ -401,7 +401,7 @@ EXPECTED: dict[str, list[tuple[str | None, str | None, bool]]] = {
     "changed_mind": [("I want to cancel please", "OK cancelled.", True)],
     "hang_up_while_spoken_to": [("What is your return policy?", LONG, True)],
     "hang_up_while_speaking": [("Make it short please.", "Thirty days.", True), ("And what is", None, False)],
-    "typed": [("Make it short please.", "Thirty days.", False)],
+    "typed": [("Make it short please.", "Thirty days.", True)],
 }
 """The caller's turns: question, answer (as it was to be said), and whether there is a response."""
 
