@@ -53,6 +53,16 @@ def test_the_commands_run(tmp_path: Path) -> None:
     assert ran >= 7
 
 
+def test_the_turn_in_the_readme_is_what_replay_prints(tmp_path: Path) -> None:
+    environment = os.environ | {"TURNLOG_DB": str(tmp_path / "calls.db"), "PYTHONPATH": str(HERE / "src")}
+    environment["COLUMNS"] = "90"
+    for command in ("import fixtures/recordings.jsonl.gz", "replay barge_in_vad --turn 2"):
+        arguments = [sys.executable, "-m", "turnlog", *command.split()]
+        done = subprocess.run(arguments, cwd=HERE, env=environment, capture_output=True, text=True, check=True)
+    printed = "\n".join(line.rstrip() for line in done.stdout.strip().splitlines()[1:])
+    assert f"```\n{printed}\n```" in README
+
+
 def test_the_commands_of_trust_md_run(tmp_path: Path) -> None:
     """In order, in one shell, on a session that was recorded under a master key."""
     if shutil.which("openssl") is None:

@@ -186,5 +186,5 @@ def _shift_by(number: int) -> list[int]:
 
 @cache
 def _power(number: int) -> int:
-    """x to the power of the bits in so many bytes."""
+    """x^(8 · 2^number) modulo the CRC polynomial: a shift by 2^number bytes."""
     return 1 << 23 if number == 0 else _multiply(_power(number - 1), _power(number - 1))

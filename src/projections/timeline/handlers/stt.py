@@ -44,14 +44,19 @@ def interim(t: Timeline, now: int, words: str) -> None:
         run.say("first", t.at)
     run.data["interims"] = run.data.get("interims", 0) + 1
     t.hears_interims = True
+    _understood(t, run, "interim", words)
+
+
+def _understood(t: Timeline, run: Activity, how: str, words: str) -> None:
+    """Words that are not final yet: they show that the voice is somebody speaking."""
     voice = voice_of(t, run)
     if voice is not None:
         voice.data["understood"] = True
         run.data["voice"] = voice.at
         if words:
-            voice.data["interim"] = words
+            voice.data[how] = words
         voice.say("understood", t.at)
-    t.step("interim", voice, text=words)
+    t.step(how, voice, text=words)
 
 
 @with_args
@@ -60,14 +65,7 @@ def on_stt_preflight_end(t: Timeline, now: int, args: Args) -> None:
     run, words = _run(t), text(args.get("transcript"))
     run.data["preflight"] = now
     run.say("preflight", t.at)
-    voice = voice_of(t, run)
-    if voice is not None:
-        voice.data["understood"] = True
-        run.data["voice"] = voice.at
-        if words:
-            voice.data["preflight"] = words
-        voice.say("understood", t.at)
-    t.step("preflight", voice, text=words)
+    _understood(t, run, "preflight", words)
 
 
 @with_args
