@@ -11,7 +11,7 @@ import pytest
 from psycopg import errors
 
 from eventstore import Recorder, Store, open_store
-from eventstore.errors import StoreError, StoreUnavailable
+from eventstore.errors import StoreDamaged, StoreError, StoreUnavailable
 from eventstore.postgres_connection import parse_url
 from eventstore.verify import verify
 from test_follow import Follower
@@ -156,7 +156,7 @@ def test_all_that_passes_is_worth_another_try(postgres: Store, postgres_url: str
             owner.execute("DROP ROLE limited")
             owner.execute(f"ALTER DATABASE {name} CONNECTION LIMIT -1")
         owner.execute("ALTER TABLE events RENAME TO elsewhere")
-        with pytest.raises(StoreUnavailable, match="run turnlog init"):
+        with pytest.raises(StoreDamaged, match="run turnlog init"):
             postgres.append([event(1)])
         owner.execute("ALTER TABLE elsewhere RENAME TO events")
     postgres.append([event(1)])

@@ -371,16 +371,18 @@ def test_hiding_twice_changes_nothing(value: object) -> None:
 def test_the_commands(program: Program) -> None:
     """Import under a key, read without, forget, verify."""
     program.run("import", FIXTURES / "demo.jsonl.gz", TURNLOG_MASTER_KEY=MASTER)
-    told = "What is your return policy?"
-    assert told in program.run("replay", "barge_in_vad", TURNLOG_MASTER_KEY=MASTER).stdout
+    question = "What is your return policy?"
+    assert question in program.run("replay", "barge_in_vad", TURNLOG_MASTER_KEY=MASTER).stdout
     bare = program.run("replay", "barge_in_vad").stdout
-    assert told not in bare
-    assert HIDDEN in bare
+    assert question not in bare
+    assert "is sealed (set TURNLOG_MASTER_KEY) or forgotten" in bare
+    assert HIDDEN in program.run("replay", "barge_in_vad", "--rules", "videosdk-1.0").stdout
     assert "another master key" in program.fails("replay", "barge_in_vad", TURNLOG_MASTER_KEY=OTHER)
     assert "openssl rand" in program.fails("sessions", TURNLOG_MASTER_KEY="nonsense")
     assert "set TURNLOG_MASTER_KEY" in program.fails("import", FIXTURES / "demo.jsonl.gz")
     assert "content forgotten" in program.run("forget", "barge_in_vad", "--yes").stdout
-    assert told not in program.run("replay", "barge_in_vad", TURNLOG_MASTER_KEY=MASTER).stdout
+    assert question not in program.run("replay", "barge_in_vad", TURNLOG_MASTER_KEY=MASTER).stdout
+    assert "or forgotten" in program.run("replay", "barge_in_vad", TURNLOG_MASTER_KEY=MASTER).stdout
     assert "every chain holds" in program.run("verify").stdout
     assert "did you mean" in program.fails("forget", "barge_in")
 

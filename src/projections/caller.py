@@ -179,6 +179,7 @@ def reading_dict(r: Reading) -> dict[str, Any]:
     session = msgspec.to_builtins(t.session)
     session |= {"framework": t.framework or None, "framework_version": t.framework_version or None}
     session |= {"name": t.session_id, "events": t.at + 1, "end_reason": t.end_reason or None}
+    session |= {"sealed_events": t.sealed}
     return {
         "session": session,
         "rules": r.rules,

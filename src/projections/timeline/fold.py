@@ -43,6 +43,7 @@ def extend(t: Timeline, events: Iterable[Event]) -> Timeline:
         now = event.perf_ns + offset
         if payload.startswith('{"$'):
             now = clocks(event)[0] + offset
+            t.sealed += payload.startswith('{"$sealed"')
         t.now = now
         if now > last or t.at == 0:
             t.last = last = now

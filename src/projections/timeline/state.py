@@ -43,6 +43,8 @@ class Timeline(msgspec.Struct):
     """The session's end was reported."""
     activities: list[Activity] = []
     steps: list[Step] = []
+    sealed: int = 0
+    """Events whose content cannot be read: its key is not at hand, or was destroyed."""
     ignored: list[tuple[int, str]] = []
     """Events that say nothing that can be used, each with the reason."""
     notes: list[Activity] = []

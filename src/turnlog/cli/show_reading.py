@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from eventstore.gaps import Gap
+from eventstore.private_store import MASTER_KEY
 from projections.caller import Reading
 from projections.readings import VIDEOSDK
 from projections.turns.question import words_of
@@ -42,6 +43,8 @@ def show_reading(
     turns = [turn for turn in r.turns if only in (None, turn.turn)]
     _line(console, _summary(r))
     show_gaps(console, missing)
+    if sealed := r.timeline.sealed:
+        _line(console, Text(f"what was said in {sealed} events is sealed (set {MASTER_KEY}) or forgotten", "yellow"))
     if only is None and (heading := _waited(r.turns)):
         _line(console, Text(heading, "bold"))
     for turn in turns:
