@@ -11,8 +11,8 @@ from projections.turns.state import Assembly
 def llm_started(a: Assembly, step: Step) -> None:
     run, x, now = step.activity, a.current, step.time
     assert run is not None
-    worded = [voice for voice in a.pending if voice.at in a.worded]
-    heard = [voice for voice in a.pending if voice.at in a.heard_of]
+    worded = a.asking([voice for voice in a.pending if voice.at in a.worded])
+    heard = a.asking([voice for voice in a.pending if voice.at in a.heard_of])
     silent = heard if a.timeline.hears_interims else a.ended_pending(now)
     if x is not None and x.cut is None and answer.run_is_due(x):
         x.because("run_is_due", step.at)
@@ -142,5 +142,7 @@ def belongs_to_now(a: Assembly, step: Step) -> None:
     assert part is not None
     if x is None or (x.over(step.time) and a.pending):
         a.ahead.append(part)
+        if x is not None:
+            a.fallback[part.at] = x
     else:
         a.add(x, part)

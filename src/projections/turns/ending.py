@@ -79,11 +79,11 @@ def finish(a: Assembly) -> None:
         for voice in asked:
             a.homes[voice.at] = x
     for part in a.ahead:
-        home = a.homes.get(part.data.get("voice", -1))
+        home = a.homes.get(part.data.get("voice", -1)) or a.fallback.get(part.at)
         last = a.exchanges[-1] if a.exchanges else None
         if home is not None:
             a.add(home, part)
-        elif part.kind == "stt" or (part.kind in ("eou", "eou_wait") and not asked):
+        elif part.kind == "stt" or (part.kind in ("eou", "eou_wait") and ("voice" in part.data or not asked)):
             a.left.append(Left(part, "it heard nothing that was answered"))
         elif last is None:
             a.left.append(Left(part, "there was no turn that it could belong to"))

@@ -25,6 +25,8 @@ class Assembly(msgspec.Struct):
     current: Exchange | None = None
     pending: list[Activity] = []
     ahead: list[Activity] = []
+    fallback: dict[int, Exchange] = {}
+    """By the ``at`` of what waits ahead: whose it is if no question that was being spoken then is answered."""
     into: dict[int, Exchange] = {}
     """By a voice's ``at``: the exchange into whose answer, or before it, it was said."""
     worded: set[int] = set()
@@ -102,8 +104,10 @@ class Assembly(msgspec.Struct):
         own = {voice.at for voice in x.voices}
         ahead, self.ahead = self.ahead, []
         for part in ahead:
-            if part.kind == "stt" and part.data.get("voice") not in own:
+            if _is_of_another(part, own):
                 self.ahead.append(part)
+            elif part.at in self.fallback and all((v.start or 0) > (part.start or 0) for v in x.voices):
+                self.add(self.fallback[part.at], part)
             else:
                 self.add(x, part)
 
@@ -135,7 +139,23 @@ class Assembly(msgspec.Struct):
             x.closed = True
 
     def ended_pending(self, now: int) -> list[Activity]:
-        return [v for v in self.pending if v.end is not None and v.data.get("reported", v.end) <= now]
+        ended = [v for v in self.pending if v.end is not None and v.data.get("reported", v.end) <= now]
+        return self.asking(ended)
+
+    def asking(self, pending: list[Activity], *, worded: bool = False) -> list[Activity]:
+        """Those of the voices that may ask something; ``worded``: or whose own words will tell."""
+        return [
+            v
+            for v in pending
+            if (worded and "finals" in v.data) or not question.back_channel(v, self.into.get(v.at), self.cutting)
+        ]
 
     def in_a_row(self, pending: list[Activity]) -> list[Activity]:
         return question.voices_in_a_row(pending, interims=self.timeline.hears_interims)
+
+
+def _is_of_another(run: Activity, own: set[int]) -> bool:
+    """Whether a run that began ahead is about another voice than those; what STT heard of none is of no question."""
+    if run.kind == "stt":
+        return run.data.get("voice") not in own
+    return run.kind in ("eou", "eou_wait") and run.data.get("voice", -1) not in {*own, -1}
