@@ -20,6 +20,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import simulated_time
 
 pytest.importorskip("pipecat", reason="needs Pipecat: make test-pipecat")
 with warnings.catch_warnings():
@@ -94,7 +95,7 @@ class Measured(UserBotLatencyObserver):
 
 async def play(store: Store, name: str, script: Script, replies: list[Reply], **scene: Any) -> Played:
     turns, latency = TurnTrackingObserver(), Measured()
-    played = Played(TurnlogObserver(store, name))
+    played = Played(TurnlogObserver(store, name, clock=simulated_time.recorder_clock()))
 
     async def began(_observer: object, _turn: int) -> None:
         played.began += 1
@@ -409,7 +410,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Played]:
     store = open_store(f"sqlite:///{tmp_path_factory.mktemp('calls')}/calls.db")
     down = Down()
     down.journal = tmp_path_factory.mktemp("journal")
-    played = asyncio.run(play_all(store, down))
+    played = simulated_time.run(play_all(store, down))
     for name, scene in played.items():
         scene.events = list(store.read(name))
     store.close()
