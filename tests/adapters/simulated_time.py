@@ -1,14 +1,15 @@
 """Time that passes only when nothing is left to do: a scene is played the same on any machine, however busy.
 
 Import it before the framework. While `run` runs, the clocks of `time` and the event loop's stand still as code runs and
-go on to the next timer as soon as the loop is idle, so a call of a minute takes as long as its computing does. Work in
-threads is waited for in real time. Outside of `run`, the clocks go on by themselves.
+go on to the next timer as soon as the loop is idle, so a call of a minute takes as long as its computing does. For
+other threads, and outside of `run`, the clocks go on by themselves; the loop waits for its own work in threads.
 """
 
 from __future__ import annotations
 
 import asyncio
 import heapq
+import threading
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -29,6 +30,8 @@ class _Clock:
         """How far simulated time got ahead of the real one."""
         self.now: int | None = None
         """Nanoseconds, while time is simulated."""
+        self._simulated_for = 0
+        """The thread."""
         origin = self._real()
         for name in ("time", "perf_counter", "monotonic"):
             began = getattr(time, f"{name}_ns")() - (self._real() - origin)
@@ -45,17 +48,17 @@ class _Clock:
         setattr(time, name, seconds)
 
     def read(self) -> int:
-        if self.now is None:
+        if self.now is None or threading.get_ident() != self._simulated_for:
             return self._real() + self._ahead
         self.now += READING_NS
         return self.now
 
     def stop(self) -> None:
-        self.now = self._real() + self._ahead
+        self.now, self._simulated_for = self._real() + self._ahead, threading.get_ident()
 
     def go_on(self) -> None:
         assert self.now is not None
-        self._ahead, self.now = self.now - self._real(), None
+        self._ahead, self.now = max(self._ahead, self.now - self._real()), None  # no clock goes back
 
 
 CLOCK = _Clock()
