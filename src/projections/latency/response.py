@@ -97,11 +97,11 @@ def waits(x: Exchange, start: int, heard: int, *, realtime: bool, eou: str) -> I
         yield Part("VAD hangover", voice.end, voice.data["reported"], voice)
     llms = [run for run in x.of("llm") if (run.start or run.first or heard) < heard]
     for part in x.parts:
-        begin, end = part.start, part.end
+        begin, end = part.data.get("finalising", part.start), part.end
         if begin is None:
             continue
         if part.kind == "stt" and end is not None and end <= heard:
-            yield Part("STT finalisation", max(part.data.get("finalising", begin), start), end, part)
+            yield Part("STT finalisation", max(begin, start), end, part)
         elif part.kind == "eou" and end is not None and end <= heard:
             yield Part(eou, begin, end, part)
         elif part.kind == "eou_wait" and end is not None:

@@ -7,6 +7,9 @@ from projections.turns import answer, question
 from projections.turns.exchange import Exchange
 from projections.turns.state import Assembly
 
+REPORT_WHAT_WAS_HEARD = ("livekit-agents", "pipecat-ai")
+"""Frameworks that report the agent's words once they were heard, maybe when the next answer is synthesised already."""
+
 
 def llm_started(a: Assembly, step: Step) -> None:
     run, x, now = step.activity, a.current, step.time
@@ -70,7 +73,7 @@ def agent_started(a: Assembly, step: Step) -> None:
         x.because("speaks_unasked", step.at)
     assert x is not None
     a.add(x, speech)
-    a.fed_by = None
+    a.fed_by, a.speaker = None, x
 
 
 def _answers(a: Assembly, ended: list[Activity]) -> bool:
@@ -82,6 +85,9 @@ def agent_text(a: Assembly, step: Step) -> None:
     x = a.fed_by or a.current
     if a.writer is not None and step.time - a.wrote < question.STAND_IN_NS:
         a.say(a.writer, step.text, step.at)  # the framework reports the text of the run that has just ended
+        return
+    if a.speaker is not None and a.timeline.framework in REPORT_WHAT_WAS_HEARD:
+        a.say(a.speaker, step.text, step.at)
         return
     if x is None or a.said or (x.over(step.time) and x.texts and not x.question and x.cut is None):
         a.text = step.text, step.at

@@ -96,8 +96,9 @@ def asks(a: Assembly, voice: Activity) -> bool:
     """Whether a voice that nothing came after is a question: it was understood, cut the agent off, or goes on."""
     if voice.at in a.cutting:
         return True
-    if a.into.get(voice.at) is not None:
-        return False
+    answer = a.into.get(voice.at)
+    if answer is not None and not (voice.end is None and answer.over(a.timeline.last)):
+        return False  # but for one that began in the last moments of the answer, and was cut off by the hang-up
     if voice.data.get("understood"):
         return True
     return not a.timeline.hears_interims and not a.worded

@@ -39,6 +39,8 @@ class Assembly(msgspec.Struct):
     """By an activity's ``at``: its exchange."""
     fed_by: Exchange | None = None
     """Whose synthesis is to be heard next."""
+    speaker: Exchange | None = None
+    """Whose answer was heard last."""
     writer: Exchange | None = None
     """Whose LLM run ended last, and when."""
     wrote: int = 0
