@@ -45,6 +45,7 @@ class DatabaseFile:
         """Those that are open; when the last one is closed, SQLite removes the write-ahead log."""
         self._wal: Identity | None = None
         self._beside, self._log = path, f"{path}-wal"
+        self._found: tuple[int, int] | None = None
         self._written: tuple[int, int] | None = None
         self.log_id: int | None = None
         """The log's number, once it stands in the file itself; see `learn`."""
@@ -85,7 +86,14 @@ class DatabaseFile:
         return self.is_at_path() and (self._wal is None or _identity_of(self._log) == self._wal)
 
     def is_at_path(self) -> bool:
-        return self.identity is not None and _identity_of(self._at) == self.identity
+        if self.identity is None:
+            return False
+        try:
+            found = os.stat(self._at)  # noqa: PTH116 - a third of what Path takes, several times an append
+        except OSError:
+            return False
+        self._found = found.st_mtime_ns, found.st_size
+        return (found.st_dev, found.st_ino) == self.identity
 
     def has_log(self) -> bool:
         """Whether any write-ahead log is beside it."""
@@ -99,17 +107,20 @@ class DatabaseFile:
         return self.is_there()
 
     def was_written(self) -> bool:
-        """Whether the file itself has changed since this was last called: by a checkpoint, or by being overwritten."""
-        found = os.stat(self._at)  # noqa: PTH116 - a third of what Path takes, for every append
-        before, self._written = self._written, (found.st_mtime_ns, found.st_size)
+        """Whether the file itself has changed since this was last called: by a checkpoint, or by being overwritten.
+
+        As `is_at_path` has just seen it.
+        """
+        before, self._written = self._written, self._found
         return before is not None and before != self._written
 
     # content ---------------------------------------------------------------------------------------------------
 
     def learn(self) -> bool:
         """Remember what is in the file itself, without its log, as this log's; False if there is nothing yet."""
-        self.log_id, self._pages = self._header()
+        self.is_at_path()
         self.was_written()
+        self.log_id, self._pages = self._header()
         return self.log_id is not None
 
     def is_ours(self) -> bool:
@@ -184,7 +195,7 @@ class DatabaseFile:
 
 
 def _identity(path: str) -> Identity:
-    found = os.stat(path)  # noqa: PTH116 - see `DatabaseFile.was_written`
+    found = os.stat(path)  # noqa: PTH116 - see `DatabaseFile.is_at_path`
     return Identity(found.st_dev, found.st_ino)
 
 
