@@ -28,6 +28,7 @@ WRITER = "src/eventstore/writer.py"
 RECOVERY = "src/eventstore/recovery.py"
 SET_ASIDE = "src/eventstore/set_aside.py"
 SQL = "src/eventstore/sqlite_store.py"
+FILE = "src/eventstore/database_file.py"
 CARRY = "src/projections/handlers/carry_over.py"
 TURN = "src/projections/handlers/turn.py"
 DELIVERY = "src/exporters/delivery.py"
@@ -315,6 +316,88 @@ MUTANTS = [
         "known.get(name, number)(item) for name, item in value.items()",
         "test_privacy.py::test_what_stays_readable",
     ),
+    # issue by issue of what must hold under attack: the line that guards it
+    Mutant(
+        "src/turnlog/cli/common.py",
+        "(given and given[0]) or os.environ.get(TURNLOG_DB)",
+        "os.environ.get(TURNLOG_DB) or (given and given[0])",
+        "test_confirmation.py::test_the_option_beats",
+    ),
+    Mutant(
+        "src/eventstore/resync.py",
+        "stop = stop if stop and follower is None else self._end if follower is None else follower",
+        "stop = self._end",
+        "test_recovery.py",
+    ),
+    Mutant(
+        FILE, "(found.st_dev, found.st_ino) == self.identity", "True", "test_database_file.py::test_a_database_that"
+    ),
+    Mutant(FILE, "found != self.log_id or pages < self._pages", "False", "test_database_file.py::test_a_foreign_file"),
+    Mutant(FILE, " or pages < self._pages", "", "test_database_file.py::test_an_older_backup"),
+    Mutant(FILE, "os.truncate(self._log, 0)", "pass", "test_database_file.py::test_a_foreign_file"),
+    Mutant(
+        "src/eventstore/sqlite_watch.py",
+        "file.has_our_id() and self._is_whole(driver)",
+        "file.has_our_id() and not self._is_whole(driver)",
+        "test_database_file.py::test_vacuum",
+    ),
+    Mutant(WRITER, "        self.set_aside += kept\n", "        kept = 0\n", "test_recovery.py"),
+    Mutant(
+        "src/eventstore/rotation.py",
+        "            if key.master == new.fingerprint:",
+        "            if key.master != new.fingerprint:",
+        "test_keys.py",
+    ),
+    Mutant(FILE, "os.O_CLOEXEC, 0o600))", "os.O_CLOEXEC, 0o644))", "test_database_file.py::test_files_are_the_owners"),
+    Mutant(
+        "src/turnlog/terminal.py",
+        "CONTROL.sub(lambda found: _escape(found[0]), str(text))",
+        "str(text)",
+        "test_terminal.py::test_any_text",
+    ),
+    Mutant(
+        "migrations/versions/0004_append_guard.py",
+        "            AND f.link = {LINK}\n",
+        "",
+        "test_postgres_roles.py",
+    ),
+    Mutant(
+        "src/exporters/served.py",
+        "len(hosts) != 1 or hosts[0].lower() not in self._hosts",
+        "len(hosts) != 1",
+        "test_served.py::test_a_foreign_host",
+    ),
+    Mutant(
+        "src/exporters/http.py",
+        "        if len(raw) > ANSWER_BYTES:\n            return None",
+        "        if len(raw) > ANSWER_BYTES:\n            continue",
+        "test_outgoing.py::test_no_answer",
+    ),
+    Mutant(
+        "src/turnlog/recordings.py",
+        "found.readline(MAX_LINE_BYTES + 1)",
+        "found.readline()",
+        "test_admission.py::test_a_bomb",
+    ),
+    Mutant(
+        "src/eventstore/verify_log.py",
+        "if found != [schema.HEAD]:",
+        "if not found:",
+        "test_tamper.py::test_on_sqlite",
+    ),
+    Mutant(
+        "src/eventstore/recorder.py",
+        "stored and not self._writer.backlog.lost[self._source] and not self._trouble.failed",
+        "stored",
+        "test_database_file.py::test_a_database_that_is_gone",
+    ),
+    Mutant(
+        "src/eventstore/backlog.py",
+        "for event in frames.events_of(data, *of)]",
+        "for event in map(frames.event, frames.bodies(data)) if (event.session_id, event.origin) == of]",
+        "test_live_reads.py::test_a_live_read",
+    ),
+    Mutant("src/turnlog/finished.py", "if len(self._latest) == CHUNK:", "if False:", "test_live_reads.py::test_only"),
 ]
 
 
