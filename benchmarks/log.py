@@ -23,7 +23,7 @@ import processes
 from calls import events, fill
 from databases import MILLION, Database
 from eventstore import Event, Store, open_store
-from projections.rules import CORRECTED, VIDEOSDK_1_0
+from projections.reference.rules import CORRECTED, VIDEOSDK_1_0
 from rows import Row, alone, below, beside
 
 ROUNDS = 5

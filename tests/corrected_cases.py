@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from projections.model import Turn
-from projections.replay import Call
-from projections.rules import VIDEOSDK_1_0
+from projections.reference.metrics import Turn
+from projections.reference.replay import Call
+from projections.reference.rules import VIDEOSDK_1_0
 
 Log = list[tuple[int, str, dict[str, Any]]]
 

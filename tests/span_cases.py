@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from corrected_cases import Case, Log
-from projections.replay import Call
+from projections.reference.replay import Call
 
 OPEN: Log = [
     (0, "set_traces_flow_manager", {"attached": True}),

@@ -16,7 +16,7 @@ from eventstore.event import canonical
 from eventstore.memory_store import MemoryStore
 from projections.barge_in import BargeIn, barge_ins, turn_of
 from projections.measures import measures
-from projections.replay import replay
+from projections.reference.replay import replay
 from strategies import JSON, sessions, streams
 from turnlog import Clock
 from turnlog.conformance import never

@@ -19,8 +19,8 @@ from conftest import FIXTURES, Program
 from eventstore import Event, Recorder, Store, open_store
 from eventstore.memory_store import MemoryStore
 from known_calls import StillClock, call, recording, turn
-from projections.handlers.turn import NO_LATENCY
-from projections.rules import VIDEOSDK_1_0
+from projections.reference.handlers.turn import NO_LATENCY
+from projections.reference.rules import VIDEOSDK_1_0
 from test_stats import made, tabled
 from turnlog.stats import announce
 from turnlog.stats.baseline import KEPT, BadBaseline, Baseline

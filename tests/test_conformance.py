@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from conftest import FIXTURES
-from projections.replay import replay
+from projections.reference.replay import replay
 from turnlog.clamped_scores import restore
 from turnlog.conformance import differences, run
 from turnlog.recordings import Recording, events_of, read_recordings

@@ -17,12 +17,12 @@ from corrected_cases import at, every
 from eventstore import Event, canonical
 from eventstore.codec import decode
 from projections import attributed, begin, fold, replay
-from projections.model import Turn
-from projections.replay import Call
+from projections.reference.metrics import Turn
+from projections.reference.replay import Call
+from projections.reference.rules import CORRECTED
+from projections.reference.state import State
+from projections.reference.timing import answering, e2e
 from projections.response import response
-from projections.rules import CORRECTED
-from projections.state import State
-from projections.timing import answering, e2e
 from strategies import sessions, streams
 from test_rules import Log, events
 from turnlog.recordings import events_of, read_recordings
@@ -126,7 +126,7 @@ def test_no_duration_is_negative_and_each_that_was_is_reported(made: list[Event]
 @settings(max_examples=200)
 @given(streams(max_size=60))
 def test_the_response_is_tiled_and_the_sum_is_of_what_counts(made: list[Event]) -> None:
-    """Break: in projections/timing.py, `e2e`, leave out a part."""
+    """Break: in projections/reference/timing.py, `e2e`, leave out a part."""
     call = replay(made, "corrected")
     for turn in call.turns:
         _tiles(turn, call)
@@ -211,7 +211,7 @@ def test_nothing_vanishes_in_real_calls() -> None:
 
 
 def test_an_agent_that_restarts_goes_on_in_the_sessions_time() -> None:
-    """Break: in projections/fold.py, `_change_origin`, shift nothing."""
+    """Break: in projections/reference/fold.py, `_change_origin`, shift nothing."""
     asked: Log = [(0, "on_user_speech_start", {}), (1000, "on_user_speech_end", {})]
     tool = {"tool_name": "t", "start_time": 7.0, "end_time": 7.5}
     answered: Log = [(1500, "on_agent_speech_start", {}), (1500, "add_function_tool_call", tool)]

@@ -19,10 +19,10 @@ from exporters.otlp import Profile, otel_spans
 from exporters.perfetto import trace
 from projections import State, begin, call_dict, fold, replay
 from projections.containment import contained
-from projections.replay import Call, call_of, span_tree
-from projections.rules import find
-from projections.span import typed
-from projections.state import Span
+from projections.reference.replay import Call, call_of, span_tree
+from projections.reference.rules import find
+from projections.reference.span import typed
+from projections.reference.state import Span
 from span_cases import CASES, OPEN, Log, parents, provider
 from strategies import ARGUMENTS, JSON, NUMBER, OBJECT, sessions, streams
 from turnlog.recordings import events_of, read_recordings
@@ -136,14 +136,14 @@ def lies_within(child: Span, parent: Span) -> None:
 @given(ONE)
 def test_spans_of_a_session(made: list[Event]) -> None:
     """Break: in projections/containment.py leave out either half of ``_holding``; in projections/record_spans.py,
-    ``_fell_into``, return False at the end; in ``epoch_ns`` (projections/span.py) multiply ``time`` unguarded."""
+    ``_fell_into``, return False at the end; in ``epoch_ns`` (reference/span.py) multiply ``time`` unguarded."""
     holds(made)
 
 
 @settings(max_examples=60)
 @given(SEVERAL)
 def test_spans_of_a_session_of_several_origins(made: list[Event]) -> None:
-    """Break: in projections/span.py, ``end_span``, let a span end before it starts."""
+    """Break: in projections/reference/span.py, ``end_span``, let a span end before it starts."""
     holds(made)
 
 
@@ -162,7 +162,7 @@ def test_spans_of_a_recorded_call(name: str) -> None:
 @settings(max_examples=60)
 @given(ONE, st.data())
 def test_spans_are_the_same_when_folded_again_and_in_halves(made: list[Event], data: st.DataObject) -> None:
-    """Break: in projections/state.py, let `Span.attributes` be text only."""
+    """Break: in projections/reference/state.py, let `Span.attributes` be text only."""
     rules = find("corrected")
     cut = data.draw(st.integers(0, len(made)))
     head = fold(begin(rules), made[:cut])
@@ -182,7 +182,7 @@ def written(call: Call) -> bytes:
 @settings(max_examples=60)
 @given(ONE)
 def test_they_can_be_exported(made: list[Event]) -> None:
-    """Break: in projections/span.py, ``epoch_ns``, do not round."""
+    """Break: in projections/reference/span.py, ``epoch_ns``, do not round."""
     exported(replay(made, "corrected"))
 
 
@@ -315,14 +315,14 @@ def test_a_wait_ends_when_the_llm_is_asked_and_with_the_turn_at_the_latest() -> 
 
 
 def test_what_is_no_time_costs_no_session() -> None:
-    """Break: in projections/span.py, ``start_span``, do not ask ``is_time``."""
+    """Break: in projections/reference/span.py, ``start_span``, do not ask ``is_time``."""
     joined = (0, "traces.start_agent_joined_meeting", {"attributes": {"start_time": "early"}})
     assert replay(events([joined])).spans_started == 0
     assert replay(events([joined]), "corrected").spans_started == 1
 
 
 def test_a_span_that_ends_before_it_starts_is_a_clock_error() -> None:
-    """Break: in projections/span.py, ``end_span``, do not append it."""
+    """Break: in projections/reference/span.py, ``end_span``, do not append it."""
     change = {"components_change_status": None, "components_change_data": {}}
     log: Log = [
         *OPEN,
@@ -336,7 +336,7 @@ def test_a_span_that_ends_before_it_starts_is_a_clock_error() -> None:
 
 
 def test_one_clock_is_laid_on_the_epoch() -> None:
-    """Break: in projections/span.py, ``epoch_ns``, go by the wall clock of the event at hand."""
+    """Break: in projections/reference/span.py, ``epoch_ns``, go by the wall clock of the event at hand."""
     log = events([*OPEN, *WORK, (600, "complete_turn", {})])
     stepped = [msgspec.structs.replace(e, wall_ns=e.wall_ns + (0 if e.seq < 6 else 10**12)) for e in log]
     plain, after = (fold(begin(find("corrected")), each) for each in (log, stepped))
@@ -382,7 +382,7 @@ def test_an_interruption_lasts_from_the_speech_to_the_silence() -> None:
 
 
 def test_values_without_a_type_are_text() -> None:
-    """Break: in projections/span.py, ``_typed``, take every list."""
+    """Break: in projections/reference/span.py, ``_typed``, take every list."""
     assert typed({"a": 1 << 63, "b": -(1 << 63), "c": math.nan, "d": [1, 2.0], "e": (True, False), "f": [], "": 1}) == {
         "a": str(1 << 63), "b": -(1 << 63), "c": "nan", "d": "[1, 2.0]", "e": [True, False], "f": [],
     }  # fmt: skip
@@ -451,7 +451,7 @@ def test_a_parent_holds_its_children_and_no_span_is_changed() -> None:
 
 
 def test_a_turn_that_is_completed_after_the_room_was_left_is_traced() -> None:
-    """Break: in projections/handlers/traces.py, ``start_main_turn``, do not note the span."""
+    """Break: in projections/reference/handlers/traces.py, ``start_main_turn``, do not note the span."""
     left: Log = [(500, "set_traces_flow_manager", {"attached": False}), (500, "traces.agent_meeting_end", {}),
                  (600, "on_agent_speech_end", {}), (700, "finalize_session", {})]  # fmt: skip
     log: Log = [*OPEN, (0, "start_turn", {}), (100, "on_agent_speech_start", {}), *left]

@@ -24,8 +24,8 @@ from eventstore import HOOKS, Event
 from eventstore.later_hooks import LaterHooks
 from projections import State, UnknownRules, begin, call_dict, fold, replay
 from projections.readings import RELEASES
-from projections.replay import Call
-from projections.rules import RULE_SETS, SWITCHES, find
+from projections.reference.replay import Call
+from projections.reference.rules import RULE_SETS, SWITCHES, find
 from projections.turns.decisions import DECISIONS
 from span_cases import CASES as SPANS
 from strategies import streams
@@ -180,7 +180,7 @@ def test_what_a_turn_held_is_completed_when_it_is_released() -> None:
 
 
 def test_a_realtime_agent_that_speaks_first_has_no_ttfb() -> None:
-    """Break: in projections/handlers/realtime.py, `freeze_ttfb`, leave out the comparison with the user's start."""
+    """Break: in reference/handlers/realtime.py, `freeze_ttfb`, leave out the comparison with the user's start."""
     log: Log = [
         (0, "configure_pipeline", {"pipeline_mode": "realtime", "realtime_mode": "full_s2s"}),
         (0, "on_user_speech_start", {}), (100, "on_user_speech_end", {}), (100, "complete_turn", {}),
@@ -204,7 +204,7 @@ def test_in_the_default_rules_every_switch_is_off_and_every_later_set_has_more()
 
 
 def test_switches_are_put_on_by_name() -> None:
-    """Break: in projections/rules.py, `find`, name the rule set as it was asked for."""
+    """Break: in projections/reference/rules.py, `find`, name the rule set as it was asked for."""
     both = find("videosdk-1.0+turn_holds+stt_final_opens_turn")
     assert both.name == "videosdk-1.0+stt_final_opens_turn+turn_holds"
     assert both == find("videosdk-1.0+stt_final_opens_turn+turn_holds+turn_holds") == find(both)
@@ -239,7 +239,7 @@ def mixed(draw: st.DrawFn) -> list[Event]:
 @settings(max_examples=60)
 @given(mixed())
 def test_under_the_default_rules_the_later_hooks_change_nothing(made: list[Event]) -> None:
-    """Break: in projections/handlers/realtime.py, `hold_turn`, count a turn."""
+    """Break: in projections/reference/handlers/realtime.py, `hold_turn`, count a turn."""
     nothing = {"hook": "set_framework", "payload": "{}", "version": 1}
     without = [msgspec.structs.replace(e, **nothing) if e.hook in LATER else e for e in made]
     assert as_expected(replay(made)) == as_expected(replay(without))
@@ -248,7 +248,7 @@ def test_under_the_default_rules_the_later_hooks_change_nothing(made: list[Event
 @settings(max_examples=60)
 @given(mixed(), st.sampled_from([*RULE_SETS, "videosdk-1.0+eou_wait_in_ms+kb_retrievals"]), st.data())
 def test_law_3_holds_under_every_rule_set(made: list[Event], rules: str, data: st.DataObject) -> None:
-    """Break: in projections/fold.py, ``fold``, begin with ``s.local_vad = False``."""
+    """Break: in projections/reference/fold.py, ``fold``, begin with ``s.local_vad = False``."""
     whole = fold(begin(find(rules)), made)
     cut = data.draw(st.integers(0, len(made)))
     head = fold(begin(find(rules)), made[:cut])
@@ -259,7 +259,7 @@ def test_law_3_holds_under_every_rule_set(made: list[Event], rules: str, data: s
 
 
 def test_a_turn_is_written_with_the_fields_that_its_release_has() -> None:
-    """Break: in projections/handlers/stt.py, `_new`, make the same entry always."""
+    """Break: in projections/reference/handlers/stt.py, `_new`, make the same entry always."""
     found: dict[str, set[str]] = {name: set() for name in RULE_SETS}
     for place, recording in read_recordings(FIXTURES / "recordings.jsonl.gz"):
         for name, fields in found.items():

@@ -19,8 +19,8 @@ from known_calls import DAY_NS, MARCH_NS, call, recording, turn
 from projections.barge_in import barge_ins
 from projections.measures import TurnMeasures, measures_of_call
 from projections.measures import measures as measures_under
-from projections.replay import replay
-from projections.rules import UnknownRules
+from projections.reference.replay import replay
+from projections.reference.rules import UnknownRules
 from strategies import streams
 from turnlog.recordings import events_of, read_recordings
 from turnlog.stats.collect import BadMoment, between, collect, moment_ns

@@ -16,9 +16,9 @@ from exporters.read_shapes import read_arrows, read_shapes
 from exporters.shapes import Arrow, Shape, lay_out
 from exporters.work import TRACKS, Work, extent, work_of
 from projections.caller import Reading
-from projections.model import Turn
-from projections.replay import Call, latency_of
-from projections.state import Interrupted
+from projections.reference.metrics import Turn
+from projections.reference.replay import Call, latency_of
+from projections.reference.state import Interrupted
 
 HEAD, BETWEEN, TAIL = b'{"displayTimeUnit":"ms","traceEvents":[\n', b",\n", b"\n]}\n"
 """Before, between and after the sessions' parts of a file."""

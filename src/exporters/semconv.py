@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from projections.model import Turn
-from projections.replay import Call, latency_of
-from projections.span import MAX_EVENTS
+from projections.reference.metrics import Turn
+from projections.reference.replay import Call, latency_of
+from projections.reference.span import MAX_EVENTS
+from projections.reference.state import Span
 from projections.spans import Span as ReadSpan
-from projections.state import Span
 
 Value = str | bool | int | float
 Attributes = dict[str, Value]

@@ -15,9 +15,9 @@ from typing import Any
 
 from projections.caller import RULES as TURNLOG
 from projections.caller import Reading
-from projections.model import Turn
-from projections.replay import Call, Latency, latency_of
-from projections.rules import VIDEOSDK_1_0, Rules
+from projections.reference.metrics import Turn
+from projections.reference.replay import Call, Latency, latency_of
+from projections.reference.rules import VIDEOSDK_1_0, Rules
 from projections.turns.turn import Turn as ReadTurn
 
 TURNLOG_COLUMNS = (

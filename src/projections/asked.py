@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 from eventstore.errors import TurnlogError
-from projections import model
-from projections.handlers.turn import has_content, is_meaningful
-from projections.model import Turn
 from projections.provenance import Trail
+from projections.reference import metrics as model
+from projections.reference.handlers.turn import has_content, is_meaningful
+from projections.reference.metrics import Turn
+from projections.reference.rules import Rules
 from projections.response import NAMES, response
-from projections.rules import Rules
 
 
 class UnknownPath(TurnlogError):

@@ -24,7 +24,7 @@ import msgspec
 
 from eventstore.event import Event
 from projections.heard import Cut, Doubt, Heard, Speech, Utterance, hear
-from projections.replay import Call
+from projections.reference.replay import Call
 
 RECENT_NS = 3_000_000_000
 """How long after the user fell silent an interruption is still theirs: STT and the wait for more may come before it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from projections.model import Turn
+from projections.reference.metrics import Turn
 
 _DURATIONS = {
     "stt_metrics": ("stt_latency", "stt_interim_latency", "stt_preflight_latency"),

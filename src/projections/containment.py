@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from projections.state import Span
+from projections.reference.state import Span
 
 
 def contained(spans: Iterable[Span], open_spans: Iterable[Span]) -> tuple[list[Span], list[Span]]:

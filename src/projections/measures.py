@@ -13,17 +13,18 @@ from typing import Any, NamedTuple
 import msgspec
 
 from eventstore.event import Event
-from projections import rules as rule_sets
 from projections.barge_in import BargeIn, barge_ins, turn_of
 from projections.caller import RULES as TURNLOG
 from projections.caller import Reading, read
-from projections.fold import begin, fold
-from projections.model import Session, Turn
+from projections.model import Session
 from projections.outputs.measures import measures_of_reading
-from projections.payload import summed
-from projections.replay import Call, call_of, latency_of
+from projections.reference import rules as rule_sets
+from projections.reference.fold import begin, fold
+from projections.reference.metrics import Turn
+from projections.reference.payload import summed
+from projections.reference.replay import Call, call_of, latency_of
+from projections.reference.rules import Rules
 from projections.response import response
-from projections.rules import Rules
 from projections.turn_measures import COMPONENTS, TurnMeasures, label_of
 
 __all__ = ["Measured", "TurnMeasures", "measured", "measures", "measures_of", "measures_of_call"]
@@ -41,7 +42,7 @@ class Measured(NamedTuple):
 def measures(events: Iterable[Event], rules: str | Rules = TURNLOG) -> list[TurnMeasures]:
     """A record for each turn of a session: the turns in order, then those that a framework's rules discarded.
 
-    Raises what `projections.caller.read` and `projections.replay.replay` do.
+    Raises what `projections.caller.read` and `projections.replay` do.
     """
     return measured(events, rules).turns
 

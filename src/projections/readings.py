@@ -9,8 +9,8 @@ from eventstore.codec import read_payload
 from eventstore.event import Event
 from projections.caller import RULES as TURNLOG
 from projections.caller import Reading, read
-from projections.replay import Call, replay
-from projections.rules import RULE_SETS, VIDEOSDK_1_0, Rules, UnknownRules
+from projections.reference.replay import Call, replay
+from projections.reference.rules import RULE_SETS, VIDEOSDK_1_0, Rules, UnknownRules
 
 FRAMEWORK = "framework"
 """The release that the session names."""

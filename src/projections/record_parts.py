@@ -12,7 +12,8 @@ from typing import Any
 
 from msgspec import UNSET
 
-from projections.model import (
+from projections.model import is_number
+from projections.reference.metrics import (
     Component,
     Eou,
     Fallback,
@@ -27,9 +28,9 @@ from projections.model import (
     Turn,
     Vad,
 )
-from projections.response import is_number, wait_seconds
-from projections.span import is_time
-from projections.state import State
+from projections.reference.span import is_time
+from projections.reference.state import State
+from projections.reference.timing import wait_seconds
 
 Attributes = dict[str, Any]
 

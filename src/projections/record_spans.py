@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from projections.model import Turn
 from projections.record_parts import Part, known, parts_of, parts_until
-from projections.span import add_event, end_span, epoch_ns, is_time, start_span
-from projections.state import State
+from projections.reference.metrics import Turn
+from projections.reference.span import add_event, end_span, epoch_ns, is_time, start_span
+from projections.reference.state import State
 
 
 def trace_turn_records(s: State, now: float, turn: Turn) -> None:

@@ -18,9 +18,9 @@ from typing import Any
 
 from eventstore.vocabulary import TRACES
 from projections.footprints import aside, closing, footprint, once, opening, resetting
-from projections.model import Vad
 from projections.provenance import ASIDES, Part, Place, Read, Trail, Write
-from projections.state import State
+from projections.reference.metrics import Vad
+from projections.reference.state import State
 
 TURN = Place(0, "turn")
 _USER_SPEAKING = Place(0, "user_speaking")

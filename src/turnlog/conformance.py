@@ -18,12 +18,12 @@ from eventstore.errors import TurnlogError
 from eventstore.recorder import Clock, Recorder, Timer
 from eventstore.store import Store, open_store
 from eventstore.vocabulary import find
-from projections.model import turn_dict
-from projections.replay import Call as ReplayedCall
-from projections.replay import replay
-from projections.rules import VIDEOSDK_1_0, Rules
-from projections.rules import find as find_rules
-from projections.state import Span
+from projections.reference.metrics import turn_dict
+from projections.reference.replay import Call as ReplayedCall
+from projections.reference.replay import replay
+from projections.reference.rules import VIDEOSDK_1_0, Rules
+from projections.reference.rules import find as find_rules
+from projections.reference.state import Span
 from turnlog.clamped_scores import restore
 from turnlog.recordings import BadRecording, Call, RecordedClock, Recording, drive, events_of
 

@@ -23,7 +23,7 @@ import orjson
 import wide
 from rich.progress import track
 
-from projections.rules import VIDEOSDK_1_0
+from projections.reference.rules import VIDEOSDK_1_0
 from turnlog.conformance import run
 from turnlog.recordings import Recording
 

@@ -11,7 +11,7 @@ import orjson
 import typer
 from rich.progress import DownloadColumn
 
-from projections.rules import VIDEOSDK_1_0
+from projections.reference.rules import VIDEOSDK_1_0
 from turnlog.cli.calls import RulesOption
 from turnlog.cli.common import progress, whole_file
 from turnlog.cli.log import FilesArgument, opener

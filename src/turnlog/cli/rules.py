@@ -8,7 +8,7 @@ from rich.table import Table
 
 from projections.caller import RULES as TURNLOG
 from projections.readings import FRAMEWORK, RELEASES
-from projections.rules import RULE_SETS, SWITCHES
+from projections.reference.rules import RULE_SETS, SWITCHES
 from projections.turns.decisions import DECISIONS
 from turnlog.cli.common import JsonOption, output, print_json
 from turnlog.terminal import safe

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from eventstore.gaps import Gap
-from projections.model import Turn
-from projections.replay import Call, latency_of
+from projections.reference.metrics import Turn
+from projections.reference.replay import Call, latency_of
 from turnlog.cli.drawing import quote, show_bars, show_gaps, show_logs
 from turnlog.terminal import safe
 from turnlog.waterfall import waterfall

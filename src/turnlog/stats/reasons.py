@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from eventstore.store import Store
-from projections import rules as rule_sets
 from projections.caller import RULES as TURNLOG
 from projections.caller import Reading, read
 from projections.explain import in_words
-from projections.fold import begin, fold
 from projections.latency.missing import no_response
 from projections.latency.response import Response
-from projections.model import Turn
-from projections.rules import Rules
-from projections.state import Discarded
+from projections.reference import rules as rule_sets
+from projections.reference.fold import begin, fold
+from projections.reference.metrics import Turn
+from projections.reference.rules import Rules
+from projections.reference.state import Discarded
 from projections.turns.exchange import Exchange
 from turnlog.stats.verdict import Verdict, Worst
 from turnlog.survey import Survey
