@@ -245,22 +245,12 @@ MUTANTS = [
     ),
     Mutant(
         "src/projections/reference/span.py",
-        "int((now - time) * 1_000_000_000)",
-        "round((now - time) * 1e9)",
+        "int((now - start_time) * 1_000_000_000)",
+        "round((now - start_time) * 1e9)",
         "test_conformance.py",
     ),
     Mutant(CARRY, "if len(turn.vad_metrics) >= 2:", "if len(turn.vad_metrics) >= 3:", "test_conformance.py"),
-    Mutant(CARRY, "is not None and start > answer]", "is not None]", "test_corrected.py"),
-    Mutant(CARRY, "vads[-1].user_speech_end_time = end", "pass", "test_corrected.py::test_each_recorded"),
-    Mutant(CARRY, "turn.vad_metrics += carried.vad", "pass", "test_corrected.py::test_each_utterance"),
-    Mutant(TURN, "        fall_silent(s, turn, now)\n", "        pass\n", "test_rules.py"),
-    Mutant("src/projections/clock_errors.py", '("llm_ttft", "llm_duration")', '("llm_ttft",)', "test_corrected.py"),
-    Mutant(
-        "src/projections/reference/fold.py",
-        "perf_ns += shift_ns",
-        "pass",
-        "test_corrected.py::test_an_agent_that_restarts",
-    ),
+    Mutant(CARRY, "turn.vad_metrics += carried.vad", "pass", "test_conformance.py"),
     Mutant(
         DELIVERY, "store.ledger.move(cursor)\n            sent", "sent", "test_delivery.py::test_all_is_delivered_once"
     ),

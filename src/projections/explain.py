@@ -129,10 +129,6 @@ def _slice(trail: Trail, reads: list[Read], opened: Write, end: int) -> set[int]
                 found.add(found.reads_for_end(part), end)
     for read in reads:
         found.add([read], length if trail.under(read.place, "session") else min(end + 1, length))
-    origins = {event.origin for event in trail.events}
-    if trail.rules.one_clock and len(origins) > 1:  # their clocks are laid beside each other by their first events
-        for origin in origins:
-            found.events.add(next(at for at, event in enumerate(trail.events) if event.origin == origin))
     return found.events
 
 

@@ -6,6 +6,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+MAX_EVENTS = 128
+"""Events of a span that OpenTelemetry keeps: the last ones."""
+
 
 class Participant(msgspec.Struct, gc=False):
     participant_id: Any = None

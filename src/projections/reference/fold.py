@@ -29,13 +29,13 @@ def fold(s: State, events: Iterable[Event]) -> State:
     `CannotReplay` for an event that no recorder of ours wrote.
     """
     handlers = HANDLERS.get
-    origin, last_seq, at, shift_ns = s.origin, s.last_seq, s.at, s.shift_ns
+    origin, last_seq, at = s.origin, s.last_seq, s.at
     try:
         for event in events:
             if event.origin != origin:
                 s.last_seq = last_seq
                 _change_origin(s, event)
-                origin, last_seq, shift_ns = s.origin, s.last_seq, s.shift_ns
+                origin, last_seq = s.origin, s.last_seq
             seq = event.seq
             if seq <= last_seq:
                 raise NotCanonical(
@@ -53,8 +53,6 @@ def fold(s: State, events: Iterable[Event]) -> State:
             perf_ns, s.wall_ns = event.perf_ns, event.wall_ns
             if event.payload != "{}" and event.payload.startswith('{"$'):
                 perf_ns, s.wall_ns = clocks(event)
-            if shift_ns:
-                perf_ns += shift_ns
             try:
                 if bare is not None:
                     bare(s, perf_ns / 1e9)
@@ -78,7 +76,6 @@ def _change_origin(s: State, event: Event) -> None:
     if s.at < 0:
         s.session.session_start_time = event.wall_ns / 1e9
         s.session_name = event.session_id
-        s.epoch_ns = event.wall_ns - event.perf_ns
     elif event.session_id != s.session_name:
         raise NotCanonical(
             f"events of two sessions, {s.session_name!r} and {event.session_id!r}, in one replay: replay each by itself"
@@ -87,6 +84,3 @@ def _change_origin(s: State, event: Event) -> None:
         s.seqs[s.origin] = s.last_seq
     s.origin = event.origin
     s.last_seq = s.seqs.get(event.origin, -1)
-    if s.rules.one_clock:
-        behind_ns = event.wall_ns - event.perf_ns - s.epoch_ns
-        s.shift_ns = s.shifts_ns.setdefault(event.origin, behind_ns)

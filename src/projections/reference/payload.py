@@ -6,11 +6,10 @@ the session's own, on whether it is the first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from projections.model import Session, is_number
-from projections.reference.metrics import Component, Llm, Realtime, Stt, Turn, snapshot
+from projections.model import Session
+from projections.reference.metrics import Llm, Realtime, Stt, Turn, snapshot
 from projections.reference.rules import Rules
 from projections.reference.timing import answering
 
@@ -53,8 +52,7 @@ def analytics_payload(
         data["handOffOccurred"] = turn.handoff_occurred
     _add_components(data, turn, rules)
     first = turns_completed == 1
-    providers = session.provider_per_component
-    _add_providers(data, _of_turn(turn, providers) if rules.providers_of_turn else providers, rules, first)
+    _add_providers(data, session.provider_per_component, rules, first)
     if first:
         data["systemInstructions"] = session.system_instruction if turns_opened == 1 else ""
     data["timeline"] = [
@@ -67,16 +65,15 @@ def analytics_payload(
         }
         for event in turn.timeline_event_metrics
     ]
-    if not rules.negatives_reported:
-        _share(turn)
-        _clamp(data)
+    _share(turn)
+    _clamp(data)
     return data
 
 
 def _add_components(data: dict[str, Any], turn: Turn, rules: Rules) -> None:
-    stt, eou, llm, tts = answering(turn, rules)
+    stt, eou, llm, tts = answering(turn)
     if stt is not None:
-        if rules.stt_measured_entry_sent and not rules.e2e_of_answer:
+        if rules.stt_measured_entry_sent:
             stt = _measured(turn.stt_metrics)
         data["sttLatency"] = stt.stt_latency
         data["sttPreflightLatency"] = stt.stt_preflight_latency
@@ -92,7 +89,7 @@ def _add_components(data: dict[str, Any], turn: Turn, rules: Rules) -> None:
         data["ttft"] = llm.llm_ttft
         data["llmDuration"] = llm.llm_duration
         for field, name in _TOKENS:
-            data[name] = summed(turn.llm_metrics, field) if rules.llm_calls_apart else getattr(llm, field)
+            data[name] = getattr(llm, field)
         data["tokensPerSecond"] = llm.tokens_per_second
     if turn.kb_metrics:
         kb = turn.kb_metrics[-1]
@@ -106,43 +103,12 @@ def _add_components(data: dict[str, Any], turn: Turn, rules: Rules) -> None:
         data["ttsLatency"] = tts.tts_latency
         data["ttfb"] = tts.ttfb
         data["ttsDuration"] = tts.tts_duration
-        data["ttsCharacters"] = (
-            summed(turn.tts_metrics, "tts_characters") if rules.tts_runs_apart else tts.tts_characters
-        )
+        data["ttsCharacters"] = tts.tts_characters
     if turn.realtime_metrics:
         realtime = turn.realtime_metrics[-1]
         data["ttfb"] = realtime.realtime_ttfb
         for field, name in _REALTIME:
             data[name] = getattr(realtime, field)
-
-
-def summed(entries: Sequence[Component], field: str) -> Any:
-    """What several calls of a component used in all; what an agent handed over that is no number counts nothing."""
-    if len(entries) == 1:
-        return getattr(entries[0], field)
-    known = [value for value in (getattr(entry, field) for entry in entries) if is_number(value)]
-    return sum(known) if known else None
-
-
-def _of_turn(turn: Turn, providers: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Who served the turn, where it has an entry that says so; else who would."""
-    found = dict(providers)
-    for component, entries in _entries(turn).items():
-        if entries and entries[-1].provider_class:
-            last = entries[-1]
-            found[component] = {"provider_class": last.provider_class, "model_name": last.model_name}
-    return found
-
-
-def _entries(turn: Turn) -> dict[str, Sequence[Component]]:
-    return {
-        "stt": turn.stt_metrics,
-        "llm": turn.llm_metrics,
-        "tts": turn.tts_metrics,
-        "realtime": turn.realtime_metrics,
-        "vad": turn.vad_metrics,
-        "eou": turn.eou_metrics,
-    }
 
 
 def _measured(entries: list[Stt]) -> Stt:

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import msgspec
 
 from eventstore.event import Event
-from projections.containment import contained
 from projections.model import LogLine, Session
 from projections.reference import rules as rule_sets
 from projections.reference.fold import begin, fold
@@ -20,7 +19,6 @@ from projections.reference.metrics import Turn, turn_dict
 from projections.reference.rules import VIDEOSDK_1_0, Rules
 from projections.reference.span import identities
 from projections.reference.state import (
-    ClockError,
     Discarded,
     Emit,
     Forgotten,
@@ -32,7 +30,6 @@ from projections.reference.state import (
     State,
 )
 from projections.reference.timing import answering, milliseconds, wait_seconds
-from projections.response import response, response_dict
 
 
 class Call(NamedTuple):
@@ -67,13 +64,10 @@ class Call(NamedTuple):
     total_interruptions: int
     forgotten: Forgotten
     raised: list[Raised]
-    clock_errors: list[ClockError]
-    """Negative durations, where the rules report them."""
 
 
 def call_of(s: State) -> Call:
-    """The state of a fold as a `Call`; a view, not a copy (but of spans that ``spans_contained`` widens)."""
-    spans, open_spans = _spans(s)
+    """The state of a fold as a `Call`; a view, not a copy."""
     return Call(
         session_name=s.session_name,
         rules=s.rules.name,
@@ -88,8 +82,8 @@ def call_of(s: State) -> Call:
         payloads_at=s.payloads_at,
         emits=s.emits,
         playground=s.playground,
-        spans=spans,
-        open_spans=open_spans,
+        spans=s.spans,
+        open_spans=list(s.traces.open.values()),
         spans_started=s.traces.started,
         span_failures=s.span_failures,
         logs=s.logs,
@@ -97,14 +91,7 @@ def call_of(s: State) -> Call:
         total_interruptions=s.total_interruptions,
         forgotten=s.forgotten,
         raised=s.raised,
-        clock_errors=s.clock_errors,
     )
-
-
-def _spans(s: State) -> tuple[list[Span], list[Span]]:
-    """The ended ones, and the open ones."""
-    spans, open_spans = s.spans, list(s.traces.open.values())
-    return contained(spans, open_spans) if s.rules.spans_contained else (spans, open_spans)
 
 
 def replay(events: Iterable[Event], rules: str | Rules = VIDEOSDK_1_0) -> Call:
@@ -148,13 +135,12 @@ class Latency(NamedTuple):
 
 def latency(events: Iterable[Event], rules: str | Rules = VIDEOSDK_1_0) -> list[Latency]:
     """Latencies by turn and component."""
-    state = _lean(events, rules)
-    return [latency_of(turn, number, state.rules) for number, turn in enumerate(state.turns, 1)]
+    return [latency_of(turn, number) for number, turn in enumerate(turns(events, rules), 1)]
 
 
-def latency_of(turn: Turn, number: int, rules: str | Rules = VIDEOSDK_1_0) -> Latency:
-    """A turn's latencies; of each component one entry counts, see `projections.reference.timing.answering`."""
-    stt, eou, llm, tts = answering(turn, rule_sets.find(rules))
+def latency_of(turn: Turn, number: int) -> Latency:
+    """A turn's latencies; of each component the last entry counts."""
+    stt, eou, llm, tts = answering(turn)
     return Latency(
         turn=number,
         e2e=turn.e2e_latency,
@@ -186,7 +172,7 @@ def signals(events: Iterable[Event], rules: str | Rules = VIDEOSDK_1_0) -> Signa
 
 def span_tree(events: Iterable[Event], rules: str | Rules = VIDEOSDK_1_0) -> list[Span]:
     """The ended spans, in the order in which they ended; ``parent`` makes the tree."""
-    return _spans(_lean(events, rules, spans=True))[0]
+    return _lean(events, rules, spans=True).spans
 
 
 def call_dict(call: Call) -> dict[str, Any]:
@@ -213,9 +199,7 @@ def call_dict(call: Call) -> dict[str, Any]:
         "span_failures": [failure._asdict() for failure in call.span_failures],
         "logs": [line._asdict() for line in call.logs],
         "raised": [raised._asdict() for raised in call.raised],
-        "clock_errors": [error._asdict() for error in call.clock_errors],
         "forgotten": call.forgotten._asdict(),
         "session": msgspec.to_builtins(call.session),
-        "responses": [response_dict(response(turn, call.session)) for turn in call.turns],
     }
     return plain

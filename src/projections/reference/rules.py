@@ -2,8 +2,7 @@
 
 A rule set is a named, frozen set of switches. Each switch is one documented deviation from ``videosdk-agents==1.0.2``,
 and off in ``videosdk-1.0``, which is that release to the last digit. The other ``videosdk-…`` are later releases, each
-as exact: they are compared with the published package on fresh calls (``tests/differential``). ``corrected`` puts right
-what all of them get wrong; why, is in ``docs/decisions/0008``.
+as exact: they are compared with the published package on fresh calls (``tests/differential``).
 """
 
 from __future__ import annotations
@@ -15,6 +14,9 @@ from types import MappingProxyType
 from typing import Any
 
 from eventstore.errors import TurnlogError
+
+REPLACED = {"corrected": "turnlog"}
+"""Rule sets of earlier versions, and what replaced them."""
 
 
 class UnknownRules(TurnlogError):
@@ -62,46 +64,6 @@ class Rules:
     llm_beside_realtime: bool = _because("an LLM beside a realtime model is sent as a provider of its own")
     utterance_named: bool = _because("a streamed user transcript says which utterance it belongs to (utterance_ts)")
 
-    # corrected: whose is it?
-    barge_in_moves_on: bool = _because("speech that cuts the agent off is the next turn's, with its words, STT and EOU,"
-                                       " also where the agent spoke first")  # fmt: skip
-    speech_goes_on: bool = _because("a user who is still speaking when a turn completes is heard in the next turn, from"
-                                    " the start of that speech to its end")  # fmt: skip
-    words_wait: bool = _because("words of the user that come while they are being answered are the next turn's")
-    noise_keeps_its_start: bool = _because("noise that was discarded does not lend its start to the next turn")
-    agent_ends_with_turn: bool = _because("an agent that is cut off has an end of speech, and a later end of it is no"
-                                          " other turn's")  # fmt: skip
-    own_start: bool = _because("a component's latency counts from its own start, in its own turn")
-    components_open_turn: bool = _because("STT, LLM, tools, knowledge base and words without a turn open one instead of"
-                                          " being lost")  # fmt: skip
-    errors_kept: bool = _because("an error outside of any turn is kept as the session's")
-    content_kept: bool = _because("a turn with words, tools, errors or fallbacks is kept, even if nothing was timed")
-    providers_of_turn: bool = _because("what served a component is what served it then: a fallback does not rewrite it")
-    one_clock: bool = _because("an agent that restarts goes on in the session's time, and a clock that is set moves"
-                               " nothing")  # fmt: skip
-
-    # corrected: how much is it?
-    e2e_after_barge_in: bool = _because(
-        "the E2E latency of an interrupted turn leaves out what the next one takes over"
-    )
-    e2e_of_answer: bool = _because("of each component, what was done when the agent was first heard counts in the E2E")
-    llm_calls_apart: bool = _because("each call of the LLM is an entry, as the ones before and after a tool")
-    tts_runs_apart: bool = _because("each synthesis is an entry: one that starts after a first byte is another")
-    tts_latency_at_once: bool = _because("the TTS latency is known with the first byte, in an interrupted turn, too")
-    tts_ends_with_speech: bool = _because("the TTS ends with the agent's speech, not with its first byte")
-    tokens_per_second_late: bool = _because(
-        "tokens per second are reckoned when the later of usage and completion comes"
-    )
-    negatives_reported: bool = _because("a negative duration is none, and reported as a clock error, not sent as 0")
-    interruptions_recorded: bool = _because("every interruption has a record: true, false, resumed and escalated")
-
-    # corrected: spans
-    spans_of_records: bool = _because("a turn's spans are those of its records: each error once, nothing missing, times"
-                                      " as recorded")  # fmt: skip
-    typed_attributes: bool = _because("numbers and truth values are such in the attributes of spans, not text")
-    spans_contained: bool = _because("a span lies within its parent")
-    say_in_session_trace: bool = _because("say and reply are spans of the session's trace, not traces of their own")
-
 
 SWITCHES: Mapping[str, str] = MappingProxyType(
     {each.name: each.metadata["reason"] for each in fields(Rules) if each.name != "name"}
@@ -131,11 +93,9 @@ _1_0_27 = _from(
 _1_0_30 = _from(
     _1_0_27, "videosdk-1.0.30", "turn_holds", "kb_retrievals", "llm_beside_realtime", "utterance_named",
 )  # fmt: skip
-CORRECTED = replace(_from(_1_0_30, "corrected", *SWITCHES), finalize_resets=False)
-"""Every switch; but what the log has of a session is never forgotten."""
 
 RULE_SETS: Mapping[str, Rules] = MappingProxyType(
-    {rules.name: rules for rules in (VIDEOSDK_1_0, _1_0_11, _1_0_24, _1_0_27, _1_0_30, CORRECTED)}
+    {rules.name: rules for rules in (VIDEOSDK_1_0, _1_0_11, _1_0_24, _1_0_27, _1_0_30)}
 )
 
 
@@ -147,6 +107,8 @@ def find(rules: str | Rules) -> Rules:
     if isinstance(rules, Rules):
         return rules
     name, *added = rules.split("+")
+    if name in REPLACED:
+        raise UnknownRules(f"the rule set {name!r} is gone: {REPLACED[name]!r}, the default, replaced it")
     if name not in RULE_SETS:
         raise UnknownRules(f"unknown rule set {name!r}; there are: {', '.join(RULE_SETS)}")
     for switch in added:

@@ -73,8 +73,6 @@ class Carried(msgspec.Struct):
     stt: list[Stt] = []
     eou: list[Eou] = []
     vad: list[Vad] = []
-    words: Any = None
-    """What the user said."""
 
 
 class Raised(NamedTuple):
@@ -82,17 +80,6 @@ class Raised(NamedTuple):
 
     at: int
     error: str
-
-
-class ClockError(NamedTuple):
-    """A duration that was negative: the clocks, or the times an agent handed over, contradict each other."""
-
-    at: int
-    turn: int | None
-    """Number among the completed turns, from 1; None for a discarded one, and outside of turns."""
-    what: str
-    """The field, as ``llm_metrics[0].llm_ttft``, or the span."""
-    ms: float
 
 
 class SpanFailure(NamedTuple):
@@ -112,9 +99,9 @@ class Span(msgspec.Struct, gc=False):
     name: str
     start_ns: int
     attributes: dict[str, Any]
-    """Text; with ``typed_attributes`` also numbers, truth values, and lists of one of these."""
+    """Text."""
     start_time: Any
-    """The monotonic start, in seconds, from which `end_ns` is reckoned (without ``one_clock``)."""
+    """The monotonic start, in seconds, from which `end_ns` counts."""
     end_ns: int | None = None
     status: str = "UNSET"
     status_message: str | None = None
@@ -131,8 +118,6 @@ class Traces(msgspec.Struct):
     root: int | None = None
     session_span: int | None = None
     main_turn: int | None = None
-    last_main_turn: int | None = None
-    """The last one that was opened; it may have ended."""
     config_span: int | None = None
     closed_span: int | None = None
     a2a_span: int | None = None
@@ -162,11 +147,6 @@ class State:
     """The last ``seq`` of every other origin that has been seen."""
     session_name: str = ""
     wall_ns: int = 0
-    epoch_ns: int = 0
-    """What the session's monotonic clock, that of its first origin, is behind the epoch."""
-    shift_ns: int = 0
-    """What is added to this origin's monotonic clock to have the session's (switch ``one_clock``)."""
-    shifts_ns: dict[str, int] = field(default_factory=dict)
 
     # the reference's MetricsCollector
     session: Session = field(default_factory=Session)
@@ -186,10 +166,6 @@ class State:
     agent_speaking: bool = False
     user_speaking: bool = False
     interrupted_at: float = 0.0
-    told_at: float | None = None
-    """When the agent was told to stop in this turn, heard or not."""
-    words_at: float | None = None
-    """When the turn was given the user's words."""
     local_vad: Any = False
     holds: int = 0
     user_input_start: float | None = None
@@ -213,4 +189,3 @@ class State:
     span_failures: list[SpanFailure] = field(default_factory=list)
     logs: list[LogLine] = field(default_factory=list)
     raised: list[Raised] = field(default_factory=list)
-    clock_errors: list[ClockError] = field(default_factory=list)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import msgspec
 
 from projections.model import is_number
-from projections.reference.metrics import Component, Eou, Llm, Stt, TimelineEvent, Tts, Turn
+from projections.reference.metrics import Eou, Llm, Stt, TimelineEvent, Tts, Turn
 from projections.reference.rules import VIDEOSDK_1_0, Rules
-
-C = TypeVar("C", bound=Component)
 
 
 class Answering(NamedTuple):
@@ -74,30 +72,12 @@ PARTS_OF_E2E = frozenset(
 """The fields that `e2e` adds up."""
 
 
-def answering(turn: Turn, rules: Rules) -> Answering:
-    """The entry of each component that counts: the last, or the last with a result when the agent was first heard."""
-    if not rules.e2e_of_answer:
-        stt, eou, llm, tts = turn.stt_metrics, turn.eou_metrics, turn.llm_metrics, turn.tts_metrics
-        return Answering(
-            stt[-1] if stt else None, eou[-1] if eou else None, llm[-1] if llm else None, tts[-1] if tts else None
-        )
-    heard = turn.agent_speech_start_time
+def answering(turn: Turn) -> Answering:
+    """The entry of each component that counts: the last."""
+    stt, eou, llm, tts = turn.stt_metrics, turn.eou_metrics, turn.llm_metrics, turn.tts_metrics
     return Answering(
-        _counting(turn.stt_metrics, "stt_latency", "stt_end_time", heard),
-        _counting(turn.eou_metrics, "eou_latency", "eou_end_time", heard),
-        _counting(turn.llm_metrics, "llm_ttft", "llm_first_token_time", heard),
-        _counting(turn.tts_metrics, "ttfb", "tts_first_byte_time", heard),
+        stt[-1] if stt else None, eou[-1] if eou else None, llm[-1] if llm else None, tts[-1] if tts else None
     )
-
-
-def _counting(entries: list[C], latency: str, done: str, heard: float | None) -> C | None:
-    measured = [entry for entry in entries if getattr(entry, latency) is not None]
-    if heard is not None:
-        for entry in reversed(measured):
-            time = getattr(entry, done)
-            if time is not None and time <= heard:
-                return entry
-    return measured[-1] if measured else entries[-1] if entries else None
 
 
 def e2e(turn: Turn, rules: Rules = VIDEOSDK_1_0) -> float | None:
@@ -105,7 +85,7 @@ def e2e(turn: Turn, rules: Rules = VIDEOSDK_1_0) -> float | None:
 
     Of each component one entry counts, see `answering` (reference: ``compute_e2e_latency``). None if none is known.
     """
-    stt, eou, llm, tts = answering(turn, rules)
+    stt, eou, llm, tts = answering(turn)
     parts = (
         stt.stt_latency if stt is not None else None,
         eou.eou_latency if eou is not None else None,

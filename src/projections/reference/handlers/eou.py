@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from eventstore.arguments import Args
-from projections.reference.handlers.served import served
 from projections.reference.handlers.table import bare, with_args
 from projections.reference.handlers.turn import current_turn
 from projections.reference.metrics import Eou, Turn
@@ -17,7 +16,7 @@ from projections.reference.timing import milliseconds
 
 def _new(s: State) -> Eou:
     in_ms = s.rules.eou_wait_in_ms
-    return served(s, "eou", Eou(eou_wait_ms=None) if in_ms else Eou(wait_for_additional_speech_duration=None))
+    return Eou(eou_wait_ms=None) if in_ms else Eou(wait_for_additional_speech_duration=None)
 
 
 def _last(s: State, turn: Turn) -> Eou:
@@ -44,25 +43,17 @@ def on_eou_start(s: State, now: float) -> None:
 
 @bare
 def on_eou_complete(s: State, now: float) -> None:
-    start = _begun(s.turn) if s.rules.own_start else s.eou_start
-    if not start:
+    if not s.eou_start:
         return
-    latency = milliseconds(now - start)
+    latency = milliseconds(now - s.eou_start)
     if s.turn is not None:
-        eou = served(s, "eou", _last(s, s.turn))
+        eou = _last(s, s.turn)
         eou.eou_end_time = now
         eou.eou_latency = latency
         play(s, "eou_latency", latency)
         if s.rules.component_signals:
             component_metric(s, "eou", eou)
     s.eou_start = None
-
-
-def _begun(turn: Turn | None) -> float | None:
-    """When the detection began that is going on in the turn."""
-    if turn is None or not turn.eou_metrics or turn.eou_metrics[-1].eou_latency is not None:
-        return None
-    return turn.eou_metrics[-1].eou_start_time
 
 
 @with_args

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from eventstore.arguments import Args
-from projections.record_spans import trace_error
 from projections.reference.handlers.table import with_args
 from projections.reference.handlers.turn import current_turn
 from projections.reference.metrics import Fallback
@@ -17,32 +16,17 @@ def _add_error(errors: list[dict[str, Any]], source: Any, message: str, now: flo
     errors.append({"source": source, "message": message, "timestamp": now, "timestamp_perf": now})
 
 
-def _add_session_error(s: State, source: Any, message: str, now: float) -> None:
-    """An error outside of any turn."""
-    _add_error(s.session.errors, source, message, now)
-    if s.rules.spans_of_records:
-        trace_error(s, now, s.session.errors[-1])
-
-
 @with_args
 def add_error(s: State, now: float, args: Args) -> None:
     if s.turn is not None:
         _add_error(s.turn.errors, args["source"], str(args["message"]), now)
         play(s, "errors", s.turn.errors)
-    elif s.rules.errors_kept:
-        _add_session_error(s, args["source"], str(args["message"]), now)
 
 
 @with_args
 def set_realtime_model_error(s: State, now: float, args: Args) -> None:
     if s.turn is not None:
-        _add_error(s.turn.errors, "REALTIME_MODEL", _message(args), now)
-    elif s.rules.errors_kept:
-        _add_session_error(s, "REALTIME_MODEL", _message(args), now)
-
-
-def _message(args: Args) -> str:
-    return str(args["error"].get("message", "Unknown error"))
+        _add_error(s.turn.errors, "REALTIME_MODEL", str(args["error"].get("message", "Unknown error")), now)
 
 
 @with_args

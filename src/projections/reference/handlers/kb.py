@@ -6,7 +6,6 @@ from typing import Any
 
 from eventstore.arguments import Args
 from projections.reference.handlers.table import with_args
-from projections.reference.handlers.turn import turn_for
 from projections.reference.metrics import Kb
 from projections.reference.rules import Rules
 from projections.reference.signals import play_all
@@ -23,9 +22,8 @@ def _new(rules: Rules, kb_id: Any, now: float) -> Kb:
 
 @with_args
 def on_knowledge_base_start(s: State, now: float, args: Args) -> None:
-    turn = turn_for(s, now)
-    if turn is not None:
-        turn.kb_metrics.append(_new(s.rules, args.get("kb_id"), now))
+    if s.turn is not None:
+        s.turn.kb_metrics.append(_new(s.rules, args.get("kb_id"), now))
 
 
 @with_args

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from eventstore.arguments import Args
-from projections.reference.handlers.served import served
 from projections.reference.handlers.table import bare, with_args
 from projections.reference.metrics import Realtime, Turn
 from projections.reference.state import State
@@ -18,7 +17,7 @@ def set_realtime_usage(s: State, now: float, args: Args) -> None:
     if s.turn is None or not usage:
         return
     if not s.turn.realtime_metrics:
-        s.turn.realtime_metrics.append(served(s, "realtime", Realtime()))
+        s.turn.realtime_metrics.append(Realtime())
     realtime = s.turn.realtime_metrics[-1]
     for field, key in _COUNTS.items():
         setattr(realtime, field, usage.get(key))
@@ -35,7 +34,7 @@ def freeze_ttfb(s: State, turn: Turn, now: float) -> None:
     if ttfb < 0 and s.rules.realtime_negatives_skipped:
         return
     if not turn.realtime_metrics:
-        turn.realtime_metrics.append(served(s, "realtime", Realtime()))
+        turn.realtime_metrics.append(Realtime())
     turn.realtime_metrics[-1].realtime_ttfb = turn.e2e_latency = ttfb
 
 

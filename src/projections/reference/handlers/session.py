@@ -7,7 +7,7 @@ from typing import Any
 from eventstore.arguments import Args
 from projections.model import Participant
 from projections.reference.handlers.table import bare, with_args
-from projections.reference.handlers.turn import close_turn, start_turn
+from projections.reference.handlers.turn import complete_turn
 from projections.reference.state import Carried, Forgotten, State
 
 
@@ -78,7 +78,7 @@ def add_participant_metrics(s: State, now: float, args: Args) -> None:
     who = (args["participant_id"], args.get("kind"), args.get("sip_user"), args.get("join_time"))
     s.session.participant_metrics.append(Participant(*who, args.get("meta")))
     if not s.traces.attached:
-        raise AttributeError("there is no traces manager to tell of the participant")
+        raise AttributeError("no traces manager is attached")
     s.traces.participants.append(Participant(*who))
 
 
@@ -94,10 +94,7 @@ def set_playground_manager(s: State, now: float, args: Args) -> None:
 
 @bare
 def finalize_session(s: State, now: float) -> None:
-    close_turn(s, now, last=True)
-    if s.carried.words is not None or (s.carried.vad and s.rules.barge_in_moves_on):  # said into the last answer
-        start_turn(s, now)
-        close_turn(s, now, last=True)
+    complete_turn(s, now)
     s.session.session_end_time = s.wall_ns / 1e9
     if s.rules.finalize_resets:
         _reset(s)

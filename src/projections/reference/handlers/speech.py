@@ -6,7 +6,7 @@ from typing import Any
 
 from eventstore.arguments import Args
 from projections.reference.handlers.table import with_args
-from projections.reference.handlers.turn import current_turn, turn_for
+from projections.reference.handlers.turn import current_turn
 from projections.reference.metrics import snapshot
 from projections.reference.signals import emit, play
 from projections.reference.state import State
@@ -19,17 +19,14 @@ def _signal(s: State, text: Any) -> dict[str, Any]:
 
 @with_args
 def set_user_transcript(s: State, now: float, args: Args) -> None:
-    """The user's words, unless the turn has some and is being answered: then they are the next turn's."""
-    turn = turn_for(s, now)
+    """The user's words; ignored where the turn has some and is being answered."""
+    turn = s.turn
     if turn is None:
         return
-    answering = s.agent_speaking or turn.llm_metrics or turn.tts_metrics
     text = args["transcript"]
-    if answering and turn.user_speech:
-        if s.rules.words_wait and text != turn.user_speech:
-            s.carried.words = text
+    if turn.user_speech and (s.agent_speaking or turn.llm_metrics or turn.tts_metrics):
         return
-    turn.user_speech, s.words_at = text, now
+    turn.user_speech = text
     emit(s, "USER_TRANSCRIPT_ADDED", _signal(s, text))
     label_timeline(turn, "user_speech", text, now)
     play(s, "user_speech", text)

@@ -6,9 +6,8 @@ The reference's skipping of a final after a preemptive one is not here: no hook 
 from __future__ import annotations
 
 from eventstore.arguments import Args
-from projections.reference.handlers.served import served
 from projections.reference.handlers.table import bare, with_args
-from projections.reference.handlers.turn import current_turn, turn_for
+from projections.reference.handlers.turn import current_turn
 from projections.reference.metrics import Stt, Turn
 from projections.reference.signals import component_metric, play
 from projections.reference.state import State
@@ -17,7 +16,7 @@ from projections.reference.timing import milliseconds
 
 def _new(s: State) -> Stt:
     with_interims = s.rules.stt_from_last_interim
-    return served(s, "stt", Stt(stt_last_interim_time=None, stt_interim_count=0) if with_interims else Stt())
+    return Stt(stt_last_interim_time=None, stt_interim_count=0) if with_interims else Stt()
 
 
 def _last(s: State, turn: Turn) -> Stt:
@@ -29,12 +28,10 @@ def _last(s: State, turn: Turn) -> Stt:
 @bare
 def on_stt_start(s: State, now: float) -> None:
     s.stt_start = now
-    turn = turn_for(s, now)
+    turn = s.turn
     if turn is None:
         return
-    last = turn.stt_metrics[-1] if turn.stt_metrics else None
-    ended = last is not None and last.stt_end_time is not None and s.rules.own_start
-    if last is None or last.stt_latency is not None or ended:
+    if not turn.stt_metrics or turn.stt_metrics[-1].stt_latency is not None:
         turn.stt_metrics.append(_new(s))
     turn.stt_metrics[-1].stt_start_time = now
 
@@ -46,7 +43,7 @@ def on_stt_complete(s: State, now: float, args: Args) -> None:
         current_turn(s, now)
     if s.turn is None:
         return
-    stt = served(s, "stt", _last(s, s.turn))
+    stt = _last(s, s.turn)
     stt.stt_end_time = now
     start = _asked_at(stt, now) if rules.stt_from_last_interim else s.stt_start
     if start and not (rules.stt_first_final_wins and stt.stt_latency is not None):

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from eventstore.arguments import Args
-from projections.model import is_number
 from projections.reference.handlers.table import bare, with_args
-from projections.reference.handlers.turn import turn_for
 from projections.reference.metrics import FunctionTool, McpTool
 from projections.reference.signals import play
 from projections.reference.state import State
 from projections.reference.timing import milliseconds
-
-
-def in_session_time(s: State, time: Any) -> Any:
-    """A time that an agent handed over, in seconds on its own monotonic clock, on the session's."""
-    return time + s.shift_ns / 1e9 if s.shift_ns and is_number(time) else time
 
 
 def _latency(tool: FunctionTool | McpTool) -> float | None:
@@ -31,18 +22,13 @@ def _time_of_day(wall_ns: int) -> str:
 
 @with_args
 def add_function_tool_call(s: State, now: float, args: Args) -> None:
-    turn = turn_for(s, now)
+    turn = s.turn
     if turn is None:
         return
-    name, start = args["tool_name"], in_session_time(s, args.get("start_time")) or now
+    name, start = args["tool_name"], args.get("start_time") or now
     turn.function_tools_called.append(name)
-    tool = FunctionTool(
-        name,
-        args.get("tool_params") or {},
-        args.get("tool_response") or {},
-        start,
-        in_session_time(s, args.get("end_time")),
-    )
+    params, response = args.get("tool_params") or {}, args.get("tool_response") or {}
+    tool = FunctionTool(name, params, response, start, args.get("end_time"))
     tool.latency = _latency(tool)
     turn.function_tool_metrics.append(tool)
     turn.function_tool_timestamps.append(
@@ -53,24 +39,22 @@ def add_function_tool_call(s: State, now: float, args: Args) -> None:
 
 @with_args
 def add_mcp_tool_call(s: State, now: float, args: Args) -> None:
-    turn = turn_for(s, now)
-    if turn is None:
+    if s.turn is None:
         return
     tool = McpTool(
         args.get("tool_type", "local"),
         args.get("tool_url"),
         args.get("tool_params") or {},
         args.get("tool_response") or {},
-        in_session_time(s, args.get("start_time")) or now,
-        in_session_time(s, args.get("end_time")),
+        args.get("start_time") or now,
+        args.get("end_time"),
     )
     tool.latency = _latency(tool)
-    turn.mcp_tool_metrics.append(tool)
+    s.turn.mcp_tool_metrics.append(tool)
 
 
 @bare
 def set_a2a_handoff(s: State, now: float) -> None:
-    turn = turn_for(s, now)
-    if turn is not None:
-        turn.is_a2a_enabled = turn.handoff_occurred = True
+    if s.turn is not None:
+        s.turn.is_a2a_enabled = s.turn.handoff_occurred = True
         play(s, "handoff_occurred", True)

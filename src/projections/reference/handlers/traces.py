@@ -80,7 +80,6 @@ def start_agent_session(s: State, now: float, args: Args) -> None:
 def start_main_turn(s: State, now: float) -> None:
     if s.traces.session_span is not None and s.traces.main_turn is None:
         s.traces.main_turn = start_span(s, now, "User & Agent Turns", None, s.traces.session_span, now)
-        s.traces.last_main_turn = s.traces.main_turn
 
 
 @traces_bare
@@ -91,19 +90,18 @@ def end_main_turn(s: State, now: float) -> None:
 
 @traces_with_args
 def agent_say_called(s: State, now: float, args: Args) -> None:
-    _agent_told(s, now, "Agent Say", {"Agent Say Message": args["message"]})
+    _agent_speaks(s, now, "Agent Say", {"Agent Say Message": args["message"]})
 
 
 @traces_with_args
 def agent_reply_called(s: State, now: float, args: Args) -> None:
-    _agent_told(s, now, "Agent Reply", {"Agent Reply Instructions": args["instructions"]})
+    _agent_speaks(s, now, "Agent Reply", {"Agent Reply Instructions": args["instructions"]})
 
 
-def _agent_told(s: State, now: float, name: str, attributes: Args) -> None:
+def _agent_speaks(s: State, now: float, name: str, attributes: Args) -> None:
     """A trace of its own: the reference means the session's span as parent, and takes an empty context instead."""
-    session = s.traces.session_span
-    if session is not None:
-        point_span(s, now, name, attributes, session if s.rules.say_in_session_trace else None, now)
+    if s.traces.session_span is not None:
+        point_span(s, now, name, attributes, None, now)
 
 
 _COMPONENTS = ("new_stt", "new_tts", "new_llm", "new_vad", "new_turn_detector", "new_denoise")

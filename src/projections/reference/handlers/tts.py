@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from eventstore.arguments import Args
-from projections.reference.handlers.agent_voice import end_speech
 from projections.reference.handlers.realtime import freeze_ttfb
-from projections.reference.handlers.served import served
 from projections.reference.handlers.table import bare, with_args
 from projections.reference.handlers.turn import current_turn
 from projections.reference.metrics import Tts, Turn
 from projections.reference.signals import component_metric, play
 from projections.reference.state import State
-from projections.reference.timing import ensure_open_timeline, milliseconds
+from projections.reference.timing import end_timeline, ensure_open_timeline, milliseconds
 
 
-def _last(s: State, turn: Turn) -> Tts:
+def _last(turn: Turn) -> Tts:
     if not turn.tts_metrics:
-        turn.tts_metrics.append(served(s, "tts", Tts()))
+        turn.tts_metrics.append(Tts())
     return turn.tts_metrics[-1]
 
 
@@ -25,33 +23,19 @@ def on_tts_start(s: State, now: float) -> None:
     turn = current_turn(s, now)
     s.tts_start = now
     s.tts_first_byte = None
-    tts = _last(s, turn)
-    if tts.tts_first_byte_time is not None and s.rules.tts_runs_apart:
-        turn.tts_metrics.append(served(s, "tts", Tts(tts_start_time=now)))
-    else:
-        tts.tts_start_time = now
+    _last(turn).tts_start_time = now
 
 
 @bare
 def on_tts_first_byte(s: State, now: float) -> None:
-    start = _begun(s.turn) if s.rules.own_start else s.tts_start
-    if not start:
+    if not s.tts_start:
         return
     if s.turn is not None and s.turn.tts_metrics:
-        tts = served(s, "tts", s.turn.tts_metrics[-1])
-        if not s.rules.tts_ends_with_speech:
-            tts.tts_end_time = now
-        tts.ttfb = milliseconds(now - start)
-        if s.rules.tts_latency_at_once:
-            tts.tts_latency = tts.ttfb
-        tts.tts_first_byte_time = now
+        tts = s.turn.tts_metrics[-1]
+        tts.tts_end_time = tts.tts_first_byte_time = now
+        tts.ttfb = milliseconds(now - s.tts_start)
         play(s, "ttfb", tts.ttfb)
     s.tts_first_byte = now
-
-
-def _begun(turn: Turn | None) -> float | None:
-    """When the last synthesis of the turn began."""
-    return turn.tts_metrics[-1].tts_start_time if turn is not None and turn.tts_metrics else None
 
 
 @bare
@@ -73,9 +57,8 @@ def on_agent_speech_end(s: State, now: float) -> None:
     s.agent_speaking = False
     turn = s.turn
     if turn is not None:
-        if turn.agent_speech_start_time is None and s.rules.agent_ends_with_turn:
-            return  # the end of what was cut off before
-        end_speech(s, turn, now)
+        end_timeline(turn, "agent_speech", now)
+        turn.agent_speech_end_time = now
     if not s.tts_start:
         return
     if s.tts_first_byte and turn is not None and turn.agent_speech_start_time:
@@ -87,7 +70,7 @@ def on_agent_speech_end(s: State, now: float) -> None:
         play(s, "agent_speech_duration", turn.agent_speech_duration)
         if s.rules.component_signals:
             if tts is None:
-                raise UnboundLocalError("there is no TTS entry to tell of")  # the reference has none to name
+                raise UnboundLocalError("there is no TTS entry to signal")  # the reference has none to name
             component_metric(s, "tts", tts)
     s.tts_start = s.tts_first_byte = None
 
@@ -97,7 +80,7 @@ def add_tts_characters(s: State, now: float, args: Args) -> None:
     if s.turn is None:
         return
     # a third of all events: no call for nothing
-    tts = s.turn.tts_metrics[-1] if s.turn.tts_metrics else _last(s, s.turn)
+    tts = s.turn.tts_metrics[-1] if s.turn.tts_metrics else _last(s.turn)
     tts.tts_characters = (tts.tts_characters or 0) + args["count"]
     if s.playground_attached:
         play(s, "tts_characters", tts.tts_characters)

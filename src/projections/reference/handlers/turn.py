@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import hashlib
 
-from projections.clock_errors import take_negatives
-from projections.record_spans import trace_turn_records
-from projections.reference.handlers.agent_voice import fall_silent
-from projections.reference.handlers.carry_over import goes_on, set_aside, take_over
+from projections.reference.handlers.carry_over import set_aside, take_over
 from projections.reference.handlers.logs import disown
 from projections.reference.handlers.table import bare
 from projections.reference.metrics import Turn, turn_dict
 from projections.reference.payload import analytics_payload
 from projections.reference.rules import Rules
 from projections.reference.signals import component_metric, emit
-from projections.reference.state import ClockError, Discarded, Interrupted, PlaygroundMessage, State
+from projections.reference.state import Discarded, Interrupted, PlaygroundMessage, State
 from projections.reference.timing import e2e, ensure_timeline, milliseconds, start_timeline
 from projections.reference.turn_spans import trace_turn
 
 NO_LATENCY = "no latency was measured in it: no STT, EOU, LLM, TTS or realtime result"
-NO_CONTENT = "nothing was said, done or measured in it: no words, no answer, no tool and no error"
 
 
 def current_turn(s: State, now: float) -> Turn:
@@ -30,17 +26,10 @@ def current_turn(s: State, now: float) -> Turn:
     return s.turn
 
 
-def turn_for(s: State, now: float) -> Turn | None:
-    """The turn that is open; where the rules say so, one that a component's event opens."""
-    return current_turn(s, now) if s.turn is None and s.rules.components_open_turn else s.turn
-
-
 @bare
 def start_turn(s: State, now: float) -> None:
     if s.turn is not None:
         complete_turn(s, now)
-        if s.turn is not None:
-            return  # the user's voice has opened it already
     opened_at = s.wall_ns / 1e9
     turn = s.turn = Turn(timestamp=opened_at)
     s.turn_has_session = False
@@ -50,8 +39,7 @@ def start_turn(s: State, now: float) -> None:
     if s.pending_user_start is not None:
         turn.user_speech_start_time = s.pending_user_start
         start_timeline(turn, "user_speech", s.pending_user_start)
-    s.told_at = s.words_at = None
-    take_over(s, turn, now)
+    take_over(s, turn)
     if s.user_speaking and s.user_input_start and turn.user_speech_start_time is None:
         turn.user_speech_start_time = s.user_input_start
         ensure_timeline(turn, "user_speech", s.user_input_start)
@@ -65,40 +53,23 @@ def _turn_id(opened_at: float, session_id: object, count: int) -> str:
 
 @bare
 def complete_turn(s: State, now: float) -> None:
-    close_turn(s, now)
-
-
-def close_turn(s: State, now: float, *, last: bool = False) -> None:
-    """Complete the open turn, if there is one; ``last``: with the session."""
-    turn = s.turn
+    """Complete the open turn, if there is one, or discard it."""
+    turn, rules = s.turn, s.rules
     if turn is None:
         return
-    rules = s.rules
-    if rules.speech_goes_on and not last and _is_new(turn) and goes_on(s, turn) is not None:
-        return  # nothing is over: all there is in it is a voice that is still heard
     s.turn_has_session = True
-    if rules.agent_ends_with_turn:
-        fall_silent(s, turn, now)
-    carried = set_aside(s, turn, last=last) if rules.e2e_after_barge_in else []
-    negatives = take_negatives(turn) if rules.negatives_reported else []
     latency = e2e(turn, rules)
     if latency is not None:  # else one that the realtime timer set stays
         turn.e2e_latency = latency
     opened = s.total_turns - s.forgotten.total_turns
-    if opened > 1 and not (is_meaningful(turn) or (rules.content_kept and has_content(turn))):
+    if opened > 1 and not is_meaningful(turn):
         _discard(s, turn)
-        s.clock_errors += [ClockError(s.at, None, *negative) for negative in negatives]
         return
-    if not rules.e2e_after_barge_in:
-        carried = set_aside(s, turn, last=last)
     if turn.is_interrupted:
-        s.interruptions.append(Interrupted(len(s.turns) + 1, s.interrupted_at, carried, s.at))
-    if rules.spans_of_records:
-        trace_turn_records(s, now, turn)
-    elif s.traces.attached:
+        s.interruptions.append(Interrupted(len(s.turns) + 1, s.interrupted_at, set_aside(s, turn), s.at))
+    if s.traces.attached:
         trace_turn(s, now, turn)
     s.turns.append(turn)
-    s.clock_errors += [ClockError(s.at, len(s.turns), *negative) for negative in negatives]
     if s.playground_attached and s.signals_wanted:
         s.playground.append(PlaygroundMessage(turn_dict(turn, s.session), True, s.at))
     completed = len(s.turns) - s.forgotten.turns
@@ -107,8 +78,7 @@ def close_turn(s: State, now: float, *, last: bool = False) -> None:
     s.payloads.append(payload)
     s.payloads_at.append(s.at)
     s.turn = s.pending_user_start = s.stt_start = None
-    if last or not rules.speech_goes_on:
-        s.user_speaking = False
+    s.user_speaking = False
 
 
 def is_meaningful(turn: Turn) -> bool:
@@ -123,37 +93,12 @@ def is_meaningful(turn: Turn) -> bool:
     )
 
 
-def _is_new(turn: Turn) -> bool:
-    """Whether all there is in the turn is the speech that opened it."""
-    return len(turn.vad_metrics) == 1 and not (turn.stt_metrics or turn.eou_metrics or has_content(turn))
-
-
-def has_content(turn: Turn) -> bool:
-    """Whether anything was said, done or failed in the turn; what has only voice activity in it is noise."""
-    return bool(
-        turn.user_speech
-        or turn.agent_speech
-        or turn.agent_speech_start_time is not None
-        or turn.llm_metrics
-        or turn.tts_metrics
-        or turn.kb_metrics
-        or turn.function_tool_metrics
-        or turn.mcp_tool_metrics
-        or turn.handoff_occurred
-        or turn.errors
-        or turn.fallback_events
-        or any(stt.stt_transcript for stt in turn.stt_metrics)
-    )
-
-
 def _discard(s: State, turn: Turn) -> None:
     """Send the turn nowhere; only the earliest start of the user's speech is kept, for the next turn."""
     start = turn.user_speech_start_time
-    if s.rules.noise_keeps_its_start and not s.user_speaking:
-        start = None
     if start is not None and (s.pending_user_start is None or start < s.pending_user_start):
         s.pending_user_start = start
-    s.discarded.append(Discarded(turn, NO_CONTENT if s.rules.content_kept else NO_LATENCY, s.at))
+    s.discarded.append(Discarded(turn, NO_LATENCY, s.at))
     disown(s, turn)
     s.turn = None
 
@@ -165,17 +110,16 @@ def schedule_turn_complete(s: State, now: float) -> None:
 
 @bare
 def finalize_realtime_turn(s: State, now: float) -> None:
-    """The turn's timer fired: close what is open, reckon the realtime latencies, complete it."""
+    """The turn's timer fired: close what is open, set the realtime latencies, complete it."""
     turn = s.turn
     if turn is None or (s.holds and s.rules.turn_holds):
         return
     if turn.agent_speech_start_time and not turn.agent_speech_end_time:
         turn.agent_speech_end_time = now
-    speaks_on = s.rules.speech_goes_on and goes_on(s, turn) is not None
-    if turn.user_speech_start_time and not turn.user_speech_end_time and not speaks_on:
+    if turn.user_speech_start_time and not turn.user_speech_end_time:
         turn.user_speech_end_time = now
     for event in turn.timeline_event_metrics:
-        if event.end_time is None and not (speaks_on and event.event_type == "user_speech"):
+        if event.end_time is None:
             event.end_time = now
             event.duration_ms = milliseconds(now - event.start_time)  # type: ignore[operator]  # may raise: so be it
     _set_realtime_latency(turn, s.rules)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from eventstore.arguments import Args
-from projections.reference.handlers.carry_over import end_carried
-from projections.reference.handlers.served import served
 from projections.reference.handlers.table import with_args
 from projections.reference.handlers.turn import current_turn
 from projections.reference.metrics import Vad
@@ -25,10 +23,8 @@ def on_user_speech_start(s: State, now: float, args: Args) -> None:
     if turn.user_speech_start_time is None:
         turn.user_speech_start_time = now
     ensure_timeline(turn, "user_speech", now)
-    last = turn.vad_metrics[-1] if turn.vad_metrics else None
-    another = last is not None and last.user_speech_start_time is not None and s.rules.speech_goes_on
-    if last is None or last.user_speech_end_time is not None or another:
-        turn.vad_metrics.append(served(s, "vad", Vad()))
+    if not turn.vad_metrics or turn.vad_metrics[-1].user_speech_end_time is not None:
+        turn.vad_metrics.append(Vad())
     turn.vad_metrics[-1].user_speech_start_time = now
 
 
@@ -40,10 +36,7 @@ def on_user_speech_end(s: State, now: float, args: Args) -> None:
     given = args.get("at") if s.rules.user_speech_end_given else None
     end = s.user_speech_end = now if given is None else given
     turn = s.turn
-    if turn is None:
-        end_carried(s, end)
-        return
-    if not turn.user_speech_start_time:
+    if turn is None or not turn.user_speech_start_time:
         return
     if s.rules.user_speech_end_given and end < turn.user_speech_start_time:
         end = s.user_speech_end = turn.user_speech_start_time
@@ -51,7 +44,7 @@ def on_user_speech_end(s: State, now: float, args: Args) -> None:
     turn.user_speech_duration = milliseconds(end - turn.user_speech_start_time)
     end_timeline(turn, "user_speech", end)
     if not turn.vad_metrics:
-        turn.vad_metrics.append(served(s, "vad", Vad()))
+        turn.vad_metrics.append(Vad())
     turn.vad_metrics[-1].user_speech_end_time = end
     play(s, "user_speech_duration", turn.user_speech_duration)
 
@@ -62,7 +55,7 @@ def set_vad_config(s: State, now: float, args: Args) -> None:
         raise AttributeError("there is no turn to set the VAD configuration of")
     config = args["vad_config"]
     if not s.turn.vad_metrics:
-        s.turn.vad_metrics.append(served(s, "vad", Vad()))
+        s.turn.vad_metrics.append(Vad())
     vad = s.turn.vad_metrics[-1]
     vad.vad_threshold = config.get("threshold")
     vad.vad_min_speech_duration = config.get("min_speech_duration")
