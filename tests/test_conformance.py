@@ -66,3 +66,11 @@ def test_numbers_are_compared_as_numbers_and_truth_is_none() -> None:
     assert [path for path, *_ in differences({"a": 1}, {"a": True})] == [".a"]
     assert [path for path, *_ in differences([1], [1, None])] == ["[1]"]
     assert [path for path, *_ in differences({"a": None}, {})] == [".a"]
+
+
+def test_the_calls_of_the_fixture_keep_the_scores_they_were_made_with() -> None:
+    """The reference clamps them in place; a file that holds the clamped ones cannot be replayed."""
+    calls = [
+        call for _place, recording in read_recordings(FIXTURES / "conformance.jsonl.gz") for call in recording.calls
+    ]
+    assert any(score < 0 for call in calls for score in call.args.get("scores") or ())
