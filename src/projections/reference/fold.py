@@ -43,15 +43,15 @@ def fold(s: State, events: Iterable[Event]) -> State:
                     "read events with store.read(), or sort them with canonical()"
                 )
             bare, with_args, version = handlers(event.hook, _UNKNOWN)
-            args = None
+            args, payload = None, event.payload
             if event.version != version:
                 args = decode(event)  # an older version, or what only a newer turnlog knows: then it raises
             elif with_args is not None:
-                args = read_payload(event.payload)
+                args = read_payload(payload)
             last_seq = seq
             s.at = at = at + 1
             perf_ns, s.wall_ns = event.perf_ns, event.wall_ns
-            if event.payload != "{}" and event.payload.startswith('{"$'):
+            if payload != "{}" and payload.startswith('{"$'):
                 perf_ns, s.wall_ns = clocks(event)
             try:
                 if bare is not None:

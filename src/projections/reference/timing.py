@@ -83,15 +83,15 @@ def answering(turn: Turn) -> Answering:
 def e2e(turn: Turn, rules: Rules = VIDEOSDK_1_0) -> float | None:
     """End-to-end latency: the sum of the latencies of STT, EOU, LLM (first token), TTS and realtime, where known.
 
-    Of each component one entry counts, see `answering` (reference: ``compute_e2e_latency``). None if none is known.
+    Of each component the last entry counts (reference: ``compute_e2e_latency``). None if none is known.
     """
-    stt, eou, llm, tts = answering(turn)
+    eou = turn.eou_metrics[-1] if turn.eou_metrics else None
     parts = (
-        stt.stt_latency if stt is not None else None,
+        turn.stt_metrics[-1].stt_latency if turn.stt_metrics else None,
         eou.eou_latency if eou is not None else None,
         _wait(eou) if eou is not None and rules.eou_wait_in_e2e else None,
-        llm.llm_ttft if llm is not None else None,
-        tts.tts_latency if tts is not None else None,
+        turn.llm_metrics[-1].llm_ttft if turn.llm_metrics else None,
+        turn.tts_metrics[-1].tts_latency if turn.tts_metrics else None,
         turn.realtime_metrics[-1].realtime_ttfb if turn.realtime_metrics else None,
     )
     total: float | None = None
