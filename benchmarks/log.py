@@ -23,7 +23,7 @@ import processes
 from calls import events, fill
 from databases import MILLION, Database
 from eventstore import Event, Store, open_store
-from projections.rules import CORRECTED, VIDEOSDK_1_0
+from projections.reference.rules import VIDEOSDK_1_0
 from rows import Row, alone, below, beside
 
 ROUNDS = 5
@@ -163,11 +163,6 @@ def replay(database: Database) -> Iterator[Row]:
             theirs.append(processes.reference(what, database.million, sessions))
         rates = [max(side["per_s"] for side in sides) / 1000 for sides in (ours, theirs)]
         yield beside(f"replay, {title}", rates[0], f"reference, {title}", rates[1], "k/s", at_least=at_least)
-        corrected = max(
-            processes.turnlog(what, database.million, sessions, CORRECTED.name)["per_s"] for _ in range(READ_ROUNDS)
-        )
-        peer = f"videosdk-1.0, {title}"
-        yield beside(f"replay corrected, {title}", corrected / 1000, peer, rates[0], "k/s", at_least=0.7)
     peaks = [max(side["peak_mb"] for side in sides) for sides in (ours, theirs)]
     row = beside("replay, peak memory of the million", peaks[0], "reference, peak memory", peaks[1], "MB")
     yield below(row, peaks[0], 200, "MB")

@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Iterable
 
 from eventstore import Event, open_store
-from projections.fold import begin, fold
-from projections.replay import replay
-from projections.rules import Rules, find
+from projections.reference.fold import begin, fold
+from projections.reference.replay import replay
+from projections.reference.rules import Rules, find
 from reference_side import peak_mb
 
 

@@ -27,7 +27,7 @@ from eventstore.ledger import Cursor
 from eventstore.postgres_roles import grant_roles
 from eventstore.verify import verify
 from exporters.delivery import due
-from projections.replay import replay
+from projections.reference.replay import replay
 from test_follow import Follower
 from test_store_contract import event
 from turnlog.cli.main import app

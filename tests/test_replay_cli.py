@@ -15,8 +15,8 @@ from eventstore.memory_store import MemoryStore
 from projections.caller import Reading, read
 from projections.framework_figures import add_figures
 from projections.readings import reading, release
-from projections.replay import Call
-from projections.rules import UnknownRules
+from projections.reference.replay import Call
+from projections.reference.rules import UnknownRules
 from turnlog import Clock, Recorder, open_store, replay
 from turnlog.cli.main import app
 from turnlog.conformance import never

@@ -14,10 +14,9 @@ import msgspec
 
 from eventstore.event import Event
 from projections.latency.response import Response, response
-from projections.model import Session
+from projections.model import LogLine, Session
 from projections.outputs.payload import payload
 from projections.spans import Span, span_tree
-from projections.state import LogLine
 from projections.timeline import Timeline, timeline
 from projections.turns.assembly import Assembly, assemble
 from projections.turns.exchange import Exchange

@@ -13,9 +13,10 @@ from eventstore import Recorder as PlainRecorder
 from eventstore.backlog import Backlog, Pending, as_event
 from eventstore.errors import StoreError
 from eventstore.store import Store
-from projections.fold import begin, fold
-from projections.model import Session, Turn
-from projections.state import State
+from projections.model import Session
+from projections.reference.fold import begin, fold
+from projections.reference.metrics import Turn
+from projections.reference.state import State
 from turnlog.finished import FinishedTurns, Unkept
 
 log = logging.getLogger("turnlog")
