@@ -16,8 +16,8 @@ from eventstore import Event, Store, frames
 from eventstore.errors import StoreUnavailable
 from eventstore.memory_store import MemoryStore
 from projections import replay
-from projections.fold import fold
-from projections.state import State
+from projections.reference.fold import fold
+from projections.reference.state import State
 from turnlog import Recorder
 from turnlog.finished import CHUNK
 

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterable
 from typing import Any, Self
 
-from projections.model import Turn
+from projections.reference.metrics import Turn
 
 CHUNK = 64
 """How many turns are compressed together."""
