@@ -17,7 +17,7 @@ def no_response(x: Exchange, *, last: bool, ended: bool) -> Reason:
         return "no question"
     if x.cut is not None:
         return "cut off before it was heard" if x.cut_by is not None or x.cut_by_words else "withdrawn"
-    if any(part.kind == "error" for part in x.parts) or any(p.status == "failed" for p in x.of("llm", "tts")):
+    if x.of("error") or any(run.status == "failed" for run in (*x.of("llm"), *x.of("tts"))):
         return "error"
     if x.superseded:
         return "withdrawn"

@@ -10,8 +10,7 @@ from projections.turns.exchange import Exchange
 @decision
 def follows_a_tool(x: Exchange, now: int) -> bool:
     """A run that starts after a tool's result, with no new question, is the answer going on."""
-    runs = [part.start for part in x.parts if part.kind == "llm" and part.start is not None]
-    last = max(runs, default=x.opened)
+    last = max((run.start for run in x.of("llm") if run.start is not None), default=x.opened)
     return any(
         tool.start is not None and tool.start >= last - 1_000_000 and (tool.end is None or tool.end <= now + 1_000_000)
         for tool in x.of("tool")

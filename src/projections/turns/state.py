@@ -9,7 +9,7 @@ from projections.turns import barge_in, question
 from projections.turns.exchange import Exchange
 
 
-class Left(msgspec.Struct, frozen=True):
+class Left(msgspec.Struct, frozen=True, gc=False):
     """An activity that is no turn's, and why."""
 
     activity: Activity
@@ -60,7 +60,7 @@ class Assembly(msgspec.Struct):
         return x
 
     def add(self, x: Exchange, activity: Activity) -> None:
-        x.parts.append(activity)
+        x.add(activity)
         self.homes[activity.at] = x
 
     def say(self, x: Exchange, text: str, at: int) -> None:
