@@ -98,17 +98,21 @@ class Assembly(msgspec.Struct):
             x.words = " ".join(filter(None, map(question.words_of, x.voices)))
         if x.asked is None:
             x.asked = step.time
-        self.pending = [voice for voice in self.pending if voice not in voices]
-        own = {voice.at for voice in x.voices}
-        ahead, self.ahead = self.ahead, []
-        for part in ahead:
-            if part.kind == "stt" and part.data.get("voice") not in own:
-                self.ahead.append(part)
-            else:
-                self.add(x, part)
+        if voices:
+            self.pending = [voice for voice in self.pending if voice not in voices]
+        if self.ahead:
+            own = {voice.at for voice in x.voices}
+            ahead, self.ahead = self.ahead, []
+            for part in ahead:
+                if part.kind == "stt" and part.data.get("voice") not in own:
+                    self.ahead.append(part)
+                else:
+                    self.add(x, part)
 
     def drop(self, voices: list[Activity], step: Step) -> None:
         """The pending voices before those: questions that were not answered, or no questions at all."""
+        if len(self.pending) == len(voices):
+            return
         last = max((v.start or 0 for v in voices), default=0)
         old = step.time - question.RECENT_NS
         rest = [
@@ -116,6 +120,8 @@ class Assembly(msgspec.Struct):
             for v in self.pending
             if v not in voices and ((v.start or 0) < last or (v.end is not None and v.end < old))
         ]
+        if not rest:
+            return
         self.pending = [v for v in self.pending if v not in rest]
         asked: list[Activity] = []
         for voice in rest:
