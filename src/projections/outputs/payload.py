@@ -49,7 +49,7 @@ def payload(t: Timeline, x: Exchange, answered: Response | None, number: int, *,
         "agentSpeechStartTime": _seconds(agent_start),
         "agentSpeechEndTime": _seconds(agent_end),
         "agentSpeechDuration": _ms(agent_start, agent_end),
-        "agent_speech": " ".join(x.texts) or None,
+        "agent_speech": x.answer or None,
         "functionToolsCalled": [str(tool.data["name"]) for tool in x.of("tool") if "mcp" not in tool.data],
     }
     if x.handed_off:
@@ -161,7 +161,7 @@ def _add_providers(data: dict[str, Any], t: Timeline, runs: dict[str, list[Activ
 
 
 def _timeline(x: Exchange, speeches: list[Activity]) -> list[dict[str, Any]]:
-    words, text = x.words, " ".join(x.texts)
+    words, text = x.words, x.answer
     entries = [("user_speech", v, words if v is x.voices[-1] else "") for v in x.voices]
     entries += [("agent_speech", s, text if s is speeches[-1] else "") for s in speeches]
     entries.sort(key=lambda entry: entry[1].start or 0)

@@ -102,6 +102,11 @@ class Exchange(msgspec.Struct):
         return self.spoke is not None
 
     @property
+    def answer(self) -> str:
+        """What the agent said, or was to say."""
+        return self.texts[0] if len(self.texts) == 1 else " ".join(self.texts)
+
+    @property
     def cut_off(self) -> bool:
         """Its answer was, before it was over."""
         return self.cut is not None or self.cut_by_voice

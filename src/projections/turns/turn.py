@@ -67,7 +67,7 @@ def turn_of(
     return Turn(
         turn=number,
         user_speech=x.words or None,
-        agent_speech=" ".join(x.texts) or None,
+        agent_speech=x.answer or None,
         typed=x.typed,
         user_started=_since(began, x.voices[0].start if x.voices else stopped),
         user_stopped=_since(began, stopped),
