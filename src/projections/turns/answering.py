@@ -117,9 +117,9 @@ def said(a: Assembly, step: Step) -> None:
 def tool_started(a: Assembly, step: Step) -> None:
     call = step.activity
     assert call is not None
-    x = answer.caller_of_tool(a.exchanges, call, a.homes)
+    x = answer.caller_of_tool(a.exchanges, call, a.named)
     if x is None and a.ended_pending(step.time):
-        a.ahead.append(call)
+        a.ahead.append(step)
         return
     x = x or a.current
     if x is None:
@@ -136,14 +136,14 @@ def run_started(a: Assembly, step: Step) -> None:
     if x is not None and not a.pending and not x.over(step.time):
         a.add(x, run)
     else:
-        a.ahead.append(run)
+        a.ahead.append(step)
 
 
 def realtime_usage(a: Assembly, step: Step) -> None:
     run, x = step.activity, a.current
     assert run is not None
     if a.ended_pending(step.time) or x is None:
-        a.ahead.append(run)
+        a.ahead.append(step)
     else:
         a.add(x, run)
 
@@ -152,6 +152,6 @@ def belongs_to_now(a: Assembly, step: Step) -> None:
     part, x = step.activity, a.current
     assert part is not None
     if x is None or (x.over(step.time) and a.pending):
-        a.ahead.append(part)
+        a.ahead.append(step)
     else:
         a.add(x, part)

@@ -48,7 +48,7 @@ def words(a: Assembly, step: Step) -> None:
     """The framework hands the question's words to the model."""
     x, words = a.current, step.text
     pending = [voice for voice in a.pending if (voice.start or 0) <= step.time]
-    if a.timeline.realtime and (late := question.late_words(a.exchanges, step.time)) is not None:
+    if a.timeline.realtime and (late := question.late_words(a.lately(step.time), step.time)) is not None:
         late.words = words
         late.words_at.append(step.at)
         late.because("late_words", step.at)

@@ -24,17 +24,25 @@ class Assembly(msgspec.Struct):
     left: list[Left] = []
     current: Exchange | None = None
     pending: list[Activity] = []
-    ahead: list[Activity] = []
+    ahead: list[Step] = []
+    aside: list[Step] = []
+    """STT runs that were ahead, but are of a voice that is another question's, or none's."""
     into: dict[int, Exchange] = {}
     """By a voice's ``at``: the exchange into whose answer, or before it, it was said."""
     worded: set[int] = set()
     """Voices of which words were reported by now, final ones or such as the model may start on."""
     heard_of: set[int] = set()
     """Voices of which STT has understood something by now."""
+    dropped: set[int] = set()
+    """Voices that are no question's."""
     cutting: set[int] = set()
     """Voices for which something was cancelled."""
     homes: dict[int, Exchange] = {}
     """By an activity's ``at``: its exchange."""
+    named: set[str] = set()
+    """The ids of all LLM runs so far; of those without one, the empty id."""
+    passed: int = 0
+    """So many exchanges have ended too long ago for words that come late."""
     fed_by: Exchange | None = None
     """Whose synthesis is to be heard next."""
     writer: Exchange | None = None
@@ -62,6 +70,8 @@ class Assembly(msgspec.Struct):
     def add(self, x: Exchange, activity: Activity) -> None:
         x.add(activity)
         self.homes[activity.at] = x
+        if activity.kind == "llm":
+            self.named.add(activity.id)
 
     def say(self, x: Exchange, text: str, at: int) -> None:
         """A report of the whole answer so far replaces those of its beginnings."""
@@ -70,6 +80,16 @@ class Assembly(msgspec.Struct):
         elif not x.texts or text not in x.texts[-1]:
             x.texts.append(text)
         x.texts_at.append(at)
+
+    def lately(self, now: int) -> list[Exchange]:
+        """The exchanges, but for those that words which come late cannot be of any more."""
+        while self.passed < len(self.exchanges) - 1:
+            x = self.exchanges[self.passed]
+            end = x.voices[-1].end if x.voices and not x.words else None
+            if x is self.current or (end is not None and now <= end + question.RECENT_NS):
+                break
+            self.passed += 1
+        return self.exchanges[self.passed :]
 
     # questions -------------------------------------------------------------------------------------------------
 
@@ -101,13 +121,17 @@ class Assembly(msgspec.Struct):
         if voices:
             self.pending = [voice for voice in self.pending if voice not in voices]
         if self.ahead:
-            own = {voice.at for voice in x.voices}
             ahead, self.ahead = self.ahead, []
-            for part in ahead:
-                if part.kind == "stt" and part.data.get("voice") not in own:
-                    self.ahead.append(part)
-                else:
+            for begun in ahead:
+                part = begun.activity
+                assert part is not None
+                voice = part.data.get("voice") if part.kind == "stt" else None
+                if part.kind != "stt" or (voice is not None and self.homes.get(voice) is x):
                     self.add(x, part)
+                elif voice is None or voice in self.homes or voice in self.dropped:
+                    self.aside.append(begun)
+                else:
+                    self.ahead.append(begun)
 
     def drop(self, voices: list[Activity], step: Step) -> None:
         """The pending voices before those: questions that were not answered, or no questions at all."""
@@ -129,6 +153,7 @@ class Assembly(msgspec.Struct):
             reason = barge_in.of_no_question(voice, cut=cut, into_answer=x is not None)
             if reason:
                 self.left.append(Left(voice, reason))
+                self.dropped.add(voice.at)
             else:
                 asked.append(voice)
         if asked:
