@@ -115,11 +115,11 @@ def waits(x: Exchange, start: int, heard: int, *, realtime: bool, eou: str) -> I
     for run in llms:
         yield from _llm_waits(x, run, heard, tts)
     if tts is not None:
-        begin, end = tts.start, tts.first
-        if begin is not None:
-            yield Part("TTS to first byte", begin, heard if end is None or end > heard else end, tts)
-        if end is not None and end <= heard:
-            yield Part("playout", end, heard, tts)
+        asked, first = tts.start, tts.first
+        if asked is not None:
+            yield Part("TTS to first byte", asked, heard if first is None or first > heard else first, tts)
+        if first is not None and first <= heard:
+            yield Part("playout", first, heard, tts)
     if realtime and not llms:
         yield Part("realtime model", start, heard)
 

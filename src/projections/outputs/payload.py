@@ -54,9 +54,7 @@ def payload(t: Timeline, x: Exchange, answered: Response | None, number: int, *,
     }
     if x.handed_off:
         data["handOffOccurred"] = True
-    runs: dict[str, list[Activity]] = {}
-    for part in x.parts:
-        runs.setdefault(part.kind, []).append(part)
+    runs = x.by_kind
     heard = None if answered is None else answered.end
     _add_components(data, runs, heard, answered)
     _add_providers(data, t, runs, first=number == 1)
@@ -160,7 +158,7 @@ def _add_providers(data: dict[str, Any], t: Timeline, runs: dict[str, list[Activ
             data[model_field] = _text(provider["model_name"])
 
 
-def _timeline(x: Exchange, speeches: list[Activity]) -> list[dict[str, Any]]:
+def _timeline(x: Exchange, speeches: Sequence[Activity]) -> list[dict[str, Any]]:
     words, text = x.words, x.answer
     entries = [("user_speech", v, words if v is x.voices[-1] else "") for v in x.voices]
     entries += [("agent_speech", s, text if s is speeches[-1] else "") for s in speeches]

@@ -41,16 +41,37 @@ def span_tree(
     for record in ledger:
         if record.exchange is not None:
             own.setdefault(id(record.exchange), []).append(record)
-    by_event = {record.at: record for record in ledger if record.kind != "overlap"}
+    decided = by_event(ledger)
     last = len(a.exchanges)
     for number, (x, answered) in enumerate(zip(a.exchanges, responses, strict=True), 1):
         if going_on and not settled(t, x, last=number == last):
             return found
-        turn = _Turn(t, x, number, last=number == last)
-        found += turn.spans(answered, own.get(id(x), []), by_event)
+        found += turn_spans(t, x, number, answered, own.get(id(x), []), decided, last=number == last)
     if not going_on:
-        found += _session(a, found, by_event)
+        found += _session(a, found, decided)
     return found
+
+
+def by_event(ledger: list[BargeIn]) -> dict[int, BargeIn]:
+    """The records of interruptions and doubts, by the index of the event that decided each."""
+    return {record.at: record for record in ledger if record.kind != "overlap"}
+
+
+def turn_spans(
+    t: Timeline,
+    x: Exchange,
+    number: int,
+    answered: Response | None,
+    own: list[BargeIn],
+    decided: dict[int, BargeIn],
+    *,
+    last: bool,
+) -> list[Span]:
+    """The spans of one turn: its activities' by start, the response among them, and its own last.
+
+    ``own`` are its records in the ledger, ``decided`` those of all turns (`by_event`); ``last``: no other turn came.
+    """
+    return _Turn(t, x, number, last=last).spans(answered, own, decided)
 
 
 def settled(t: Timeline, x: Exchange, *, last: bool) -> bool:
@@ -99,10 +120,9 @@ class _Turn:
         until = max(_times(self.x), default=self.x.opened)
         return max(until, self.t.last) if self.last and (self.cut or self.x.hung_up) else until
 
-    def spans(self, answered: Response | None, own: list[BargeIn], by_event: dict[int, BargeIn]) -> list[Span]:
-        """The activities' spans by start, the response among them, and the turn's own last."""
+    def spans(self, answered: Response | None, own: list[BargeIn], decided: dict[int, BargeIn]) -> list[Span]:
         x, shift = self.x, self.shift
-        children = [_span(self, part, by_event.get(part.at)) for part in (*x.voices, *x.parts) if part.kind != "log"]
+        children = [_span(self, part, decided.get(part.at)) for part in (*x.voices, *x.parts) if part.kind != "log"]
         if own:
             cut = {part.at for part in x.of("interruption")}
             children += [
@@ -204,10 +224,7 @@ def _finish(span: Span, part: Activity, shift: int, *, cut: bool) -> None:
     if first is not None and kind in _FIRST:
         first += shift
         span.events = [{"name": _FIRST[kind], "attributes": {}, "time_ns": first}]
-        if first < span.start_ns:
-            span.start_ns = first
-        if first > span.end_ns:
-            span.end_ns = first
+        span.start_ns, span.end_ns = min(span.start_ns, first), max(span.end_ns, first)
     if cut:
         span.attributes["cut_off"], span.status, span.status_message = True, "ERROR", CUT_OFF
 
@@ -245,7 +262,7 @@ def _add_line(span: Span, line: Activity, shift: int) -> None:
     span.add_event("log", said, (line.start or 0) + shift)
 
 
-def _session(a: Assembly, turns: list[Span], by_event: dict[int, BargeIn]) -> Iterator[Span]:
+def _session(a: Assembly, turns: list[Span], decided: dict[int, BargeIn]) -> Iterator[Span]:
     """What is no turn's, by start, and the root."""
     t, shift, last = a.timeline, a.timeline.wall_shift, a.timeline.last
     cut = not (t.ended or t.left)
@@ -279,8 +296,8 @@ def _session(a: Assembly, turns: list[Span], by_event: dict[int, BargeIn]) -> It
             status="OK",
         )
         said |= known(reason=reasons.get(id(part)), unfinished=True if part.end is None else None)
-        if part.kind in ("interruption", "doubt") and part.at in by_event:
-            said |= of_barge_in(by_event[part.at])
+        if part.kind in ("interruption", "doubt") and part.at in decided:
+            said |= of_barge_in(decided[part.at])
         _finish(span, part, shift, cut=cut and part.end is None)
         found.append(span)
     found.sort(key=_IN_ORDER)

@@ -125,10 +125,10 @@ class Assembly(msgspec.Struct):
             for begun in ahead:
                 part = begun.activity
                 assert part is not None
-                voice = part.data.get("voice") if part.kind == "stt" else None
-                if part.kind != "stt" or (voice is not None and self.homes.get(voice) is x):
+                heard = part.data.get("voice") if part.kind == "stt" else None
+                if part.kind != "stt" or (heard is not None and self.homes.get(heard) is x):
                     self.add(x, part)
-                elif voice is None or voice in self.homes or voice in self.dropped:
+                elif heard is None or heard in self.homes or heard in self.dropped:
                     self.aside.append(begun)
                 else:
                     self.ahead.append(begun)
