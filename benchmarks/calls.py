@@ -47,14 +47,14 @@ _PAUSE_NS = 3_000_000_000
 
 
 def _joined(name: str) -> Iterator[Event]:
-    seq, begun_ns = 0, 0
+    seq, begun_ns, epoch_ns = 0, 0, _recorded()[0][0].wall_ns
     while True:
         for call in _recorded():
             first = call[0].perf_ns
             for e in call:
                 if e.hook not in _ENDS:
                     at_ns = begun_ns + e.perf_ns - first
-                    yield Event(name, "long", seq, e.hook, e.version, at_ns, at_ns + call[0].wall_ns, e.payload)
+                    yield Event(name, "long", seq, e.hook, e.version, at_ns, at_ns + epoch_ns, e.payload)
                     seq += 1
             begun_ns += max(e.perf_ns for e in call) - first + _PAUSE_NS
 

@@ -174,26 +174,24 @@ def replay(database: Database) -> Iterator[Row]:
 
 def _callers(database: Database, what: str, sessions: int, title: str) -> Row:
     """The caller's reading beside the framework's, round by round."""
-    best = {TURNLOG: 0.0, VIDEOSDK_1_0.name: 0.0}
+    sides: tuple[list[float], list[float]] = ([], [])
     for _ in range(READ_ROUNDS):
-        for rules in best:
-            rate = processes.turnlog(what, database.million, sessions, rules)["per_s"]
-            best[rules] = max(best[rules], rate / 1000)
-    ours, theirs = best.values()
+        for rates, rules in zip(sides, (TURNLOG, VIDEOSDK_1_0.name), strict=True):
+            rates.append(processes.turnlog(what, database.million, sessions, rules)["per_s"] / 1000)
+    ours, theirs = map(max, sides)
     return beside(f"replay turnlog, {title}", ours, f"videosdk-1.0, {title}", theirs, "k/s", at_least=0.8)
 
 
 def long(database: Database) -> Iterator[Row]:
     """One long session: what four times the turns cost, and one turn of a million events."""
     with database.fresh() as url:
-        for name, times in (("once", 1), ("four", 4)):
-            fill_session(url, name, LONG * times)
-        fill_session(url, "million", MILLION)
-        spent = {"once": inf, "four": inf}
+        for name, count in (("once", LONG), ("four", 4 * LONG), ("million", MILLION)):
+            fill_session(url, name, count)
+        once = four = inf
         for _ in range(ROUNDS):
-            for name in spent:
-                spent[name] = min(spent[name], processes.session(url, name)["seconds"])
-        yield beside("turnlog, 4 × the turns of one session", spent["four"], "its turns", spent["once"], "s", at_most=5)
+            once = min(once, processes.session(url, "once")["seconds"])
+            four = min(four, processes.session(url, "four")["seconds"])
+        yield beside("turnlog, 4 × the turns of one session", four, "its turns", once, "s", at_most=5)
         for what, options in (("--turn", ("--turn", "20000")), ("--at", ("--at", "500000", "--turn", "1"))):
             seconds, peak_mb = processes.replay_command(url, "million", *options)
             work = f"turnlog replay {what} on a session of a million events"
