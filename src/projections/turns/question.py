@@ -28,6 +28,11 @@ def _within(text: str, given: str) -> bool:
     return bool(text) and (f" {text} " in f" {given} " or f" {given} " in f" {text} ")
 
 
+def _says(text: str, words: str, given: str) -> bool:
+    """Whether one of the two is in the other; ``given`` are the plain `words`."""
+    return bool(given) and (text == words or _within(plain(text), given))
+
+
 def words_of(voice: Activity) -> str:
     """What was understood of a voice: the final words, else those that were not final yet."""
     finals: list[str] = voice.data.get("finals", [])
@@ -40,7 +45,7 @@ def voices_of_words(
 ) -> list[Activity]:
     """The question is what its words say: an utterance whose own words are not among them is not part of it."""
     given = plain(words)
-    matched = [v for v in pending if any(_within(plain(text), given) for text in v.data.get("finals", ()))]
+    matched = [v for v in pending if any(_says(text, words, given) for text in v.data.get("finals", ()))]
     if matched:
         return [voice for voice in matched if voice.at in worded] or matched[:1]
     wordless = (v for v in pending if "finals" not in v.data)
