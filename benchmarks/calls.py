@@ -34,6 +34,31 @@ def fill(url: str, count: int) -> None:
     store.close()
 
 
+def fill_session(url: str, name: str, count: int) -> None:
+    """Append one session of so many events: the recorded calls, one after the other."""
+    store, source = open_store(url, migrate=True), islice(_joined(name), count)
+    while batch := list(islice(source, BATCH)):
+        store.append(batch)
+    store.close()
+
+
+_ENDS = ("finalize_session", "session_ended", "traces.agent_meeting_end")
+_PAUSE_NS = 3_000_000_000
+
+
+def _joined(name: str) -> Iterator[Event]:
+    seq, begun_ns, epoch_ns = 0, 0, _recorded()[0][0].wall_ns
+    while True:
+        for call in _recorded():
+            first = call[0].perf_ns
+            for e in call:
+                if e.hook not in _ENDS:
+                    at_ns = begun_ns + e.perf_ns - first
+                    yield Event(name, "long", seq, e.hook, e.version, at_ns, at_ns + epoch_ns, e.payload)
+                    seq += 1
+            begun_ns += max(e.perf_ns for e in call) - first + _PAUSE_NS
+
+
 def _events() -> Iterator[Event]:
     random = Random("the same in every run")
     while True:

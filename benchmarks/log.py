@@ -20,9 +20,10 @@ from uuid import UUID
 from eventsourcing.persistence import StoredEvent
 
 import processes
-from calls import events, fill
+from calls import events, fill, fill_session
 from databases import MILLION, Database
 from eventstore import Event, Store, open_store
+from projections.caller import RULES as TURNLOG
 from projections.reference.rules import VIDEOSDK_1_0
 from rows import Row, alone, below, beside
 
@@ -33,6 +34,8 @@ BATCHES = {1: 100, 10: 100, 100: 50, 1000: 20}
 TURNS = 3
 SIZED = 100_000
 FOLLOWED = 200
+LONG = 10_000
+"""Events of a long session, and four times as many."""
 FULL_SESSIONS = 530
 """Of so many sessions, 100,000 events, everything is made: the reference takes long for it."""
 
@@ -163,9 +166,37 @@ def replay(database: Database) -> Iterator[Row]:
             theirs.append(processes.reference(what, database.million, sessions))
         rates = [max(side["per_s"] for side in sides) / 1000 for sides in (ours, theirs)]
         yield beside(f"replay, {title}", rates[0], f"reference, {title}", rates[1], "k/s", at_least=at_least)
+        yield _callers(database, what, sessions, title)
     peaks = [max(side["peak_mb"] for side in sides) for sides in (ours, theirs)]
     row = beside("replay, peak memory of the million", peaks[0], "reference, peak memory", peaks[1], "MB")
     yield below(row, peaks[0], 200, "MB")
+
+
+def _callers(database: Database, what: str, sessions: int, title: str) -> Row:
+    """The caller's reading beside the framework's, round by round."""
+    sides: tuple[list[float], list[float]] = ([], [])
+    for _ in range(READ_ROUNDS):
+        for rates, rules in zip(sides, (TURNLOG, VIDEOSDK_1_0.name), strict=True):
+            rates.append(processes.turnlog(what, database.million, sessions, rules)["per_s"] / 1000)
+    ours, theirs = map(max, sides)
+    return beside(f"replay turnlog, {title}", ours, f"videosdk-1.0, {title}", theirs, "k/s", at_least=0.8)
+
+
+def long(database: Database) -> Iterator[Row]:
+    """One long session: what four times the turns cost, and one turn of a million events."""
+    with database.fresh() as url:
+        for name, count in (("once", LONG), ("four", 4 * LONG), ("million", MILLION)):
+            fill_session(url, name, count)
+        once = four = inf
+        for _ in range(ROUNDS):
+            once = min(once, processes.session(url, "once")["seconds"])
+            four = min(four, processes.session(url, "four")["seconds"])
+        yield beside("turnlog, 4 × the turns of one session", four, "its turns", once, "s", at_most=5)
+        for what, options in (("--turn", ("--turn", "20000")), ("--at", ("--at", "500000", "--turn", "1"))):
+            seconds, peak_mb = processes.replay_command(url, "million", *options)
+            work = f"turnlog replay {what} on a session of a million events"
+            yield below(alone(work, seconds, "s"), seconds, 20, "s")
+            yield below(alone(f"{work}, peak memory", peak_mb, "MB"), peak_mb, 400, "MB")
 
 
 def size(database: Database) -> Iterator[Row]:

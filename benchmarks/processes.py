@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import time
 from functools import cache
 from pathlib import Path
 
@@ -18,6 +20,22 @@ def reference(what: str, *arguments: object) -> dict[str, float]:
 
 def turnlog(what: str, *arguments: object) -> dict[str, float]:
     return _run(Path(sys.executable), "turnlog_side.py", what, *arguments)
+
+
+def session(database: str, name: str) -> dict[str, float]:
+    return _run(Path(sys.executable), "turnlog_side.py", "session", database, name)
+
+
+def replay_command(database: str, *arguments: str) -> tuple[float, float]:
+    """Seconds and peak megabytes of ``turnlog replay``, as a user calls it."""
+    command = [sys.executable, "-m", "turnlog", "replay", "--db", database, *arguments]
+    start = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        _pid, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} failed")
+    return time.perf_counter() - start, used.ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
 
 
 @cache

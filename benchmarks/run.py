@@ -45,7 +45,11 @@ def families(sqlite: Sqlite, postgres: Postgres) -> dict[str, Callable[[], Itera
     for measure in (log.append, log.read, log.follow, log.size):
         for database in (sqlite, postgres):
             found[f"{measure.__name__} {database.name}"] = partial(measure, database)
-    return found | {"replay": partial(log.replay, sqlite), "stats": partial(stats.stats, sqlite)}
+    return found | {
+        "replay": partial(log.replay, sqlite),
+        "long": partial(log.long, sqlite),
+        "stats": partial(stats.stats, sqlite),
+    }
 
 
 def hook(sqlite: Sqlite) -> Iterator[Row]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -16,8 +17,8 @@ from eventstore.event import Event
 from projections.latency.response import Response, response
 from projections.model import LogLine, Session
 from projections.outputs.payload import payload
-from projections.spans import Span, span_tree
-from projections.timeline import Timeline, timeline
+from projections.spans import Span, by_event, span_tree, turn_spans
+from projections.timeline import Activity, Timeline, timeline
 from projections.turns.assembly import Assembly, assemble
 from projections.turns.exchange import Exchange
 from projections.turns.ledger import BargeIn, ledger
@@ -42,6 +43,8 @@ class Reading:
         self.going_on = going_on
         self.emits: list[Any] = []
         self.playground: list[Any] = []
+        self.framework_e2e: dict[int, float] = {}
+        """By turn, from 1: what the framework reported, in milliseconds (`projections.framework_figures`)."""
 
     @property
     def session(self) -> Session:
@@ -91,11 +94,20 @@ class Reading:
 
     @cached_property
     def turns(self) -> list[Turn]:
-        last = len(self.exchanges)
-        return [
-            turn_of(self.timeline, x, number, answered, self.barge_ins_of(x), last=number == last)
-            for number, (x, answered) in enumerate(zip(self.exchanges, self.responses, strict=True), 1)
-        ]
+        return [self.turn(number) for number in range(1, len(self.exchanges) + 1)]
+
+    def turn(self, number: int) -> Turn:
+        """One turn, made anew; ``number`` counts from 1."""
+        x, answered = self.exchanges[number - 1], self.responses[number - 1]
+        turn = turn_of(self.timeline, x, number, answered, self.barge_ins_of(x), last=number == len(self.exchanges))
+        turn.framework_e2e = self.framework_e2e.get(number)
+        return turn
+
+    def set_framework_e2e(self, figures: dict[int, float]) -> None:
+        """Lay what the framework reported beside the turns, by their numbers; in milliseconds."""
+        self.framework_e2e = figures
+        for turn in self.__dict__.get("turns", ()):
+            turn.framework_e2e = figures.get(turn.turn)
 
     @cached_property
     def payloads(self) -> list[dict[str, Any]]:
@@ -111,38 +123,34 @@ class Reading:
         return span_tree(self.assembly, self.responses, self.barge_ins, going_on=self.going_on)
 
     @cached_property
-    def _spans_by_turn(self) -> dict[int, list[Span]]:
-        found: dict[int, list[Span]] = {}
-        sounds = [(span, self.assembly.homes.get(span.at)) for span in self.spans if span.kind == "sound"]
-        numbers = {id(x): number for number, x in enumerate(self.exchanges, 1)}
-        for span in self.spans:
-            if span.turn is not None:
-                found.setdefault(span.turn, []).append(span)
-        for span, home in sounds:
-            if home is not None:
-                found.setdefault(numbers[id(home)], []).append(span)
-        return found
+    def _records_by_event(self) -> dict[int, BargeIn]:
+        return by_event(self.barge_ins)
 
     def spans_of(self, number: int) -> list[Span]:
-        """The spans of a turn and what is in it, with the sounds that began in it; ``number`` counts from 1."""
-        return self._spans_by_turn.get(number, [])
+        """The spans of a turn and what is in it, with the sounds that began in it, made anew; ``number`` is from 1."""
+        x, answered = self.exchanges[number - 1], self.responses[number - 1]
+        last = number == len(self.exchanges)
+        return turn_spans(self.timeline, x, number, answered, self.barge_ins_of(x), self._records_by_event, last=last)
 
     @cached_property
     def logs(self) -> list[LogLine]:
         """The lines of the agent's log, in the order in which they were recorded."""
-        t, homes = self.timeline, self.assembly.homes
+        homes = self.assembly.homes
         numbers = {id(x): number for number, x in enumerate(self.exchanges, 1)}
-        found = []
-        for line in t.activities:
-            if line.kind == "log":
-                start, home = line.start or 0, homes.get(line.at)
-                turn = None if home is None else numbers[id(home)]
-                created = (start + t.wall_shift) / 1e9
-                level, logger, message = (str(line.data[name]) for name in ("level", "logger", "message"))
-                said = line.data["attributes"]
-                said = said if isinstance(said, dict) else {}
-                found.append(LogLine(level, logger, message, said, created, start / 1e9, turn, None, line.at))
-        return found
+        lines = [(line, homes.get(line.at)) for line in self.timeline.activities if line.kind == "log"]
+        return [self._log_line(line, None if home is None else numbers[id(home)]) for line, home in lines]
+
+    def logs_of(self, number: int) -> list[LogLine]:
+        """Those of one turn; ``number`` counts from 1."""
+        lines = sorted(self.exchanges[number - 1].of("log"), key=attrgetter("at"))
+        return [self._log_line(line, number) for line in lines]
+
+    def _log_line(self, line: Activity, turn: int | None) -> LogLine:
+        start, said = line.start or 0, line.data["attributes"]
+        level, logger, message = (str(line.data[name]) for name in ("level", "logger", "message"))
+        created = (start + self.timeline.wall_shift) / 1e9
+        said = said if isinstance(said, dict) else {}
+        return LogLine(level, logger, message, said, created, start / 1e9, turn, None, line.at)
 
     @cached_property
     def discarded(self) -> list[dict[str, Any]]:

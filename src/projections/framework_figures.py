@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any, NamedTuple, TypeGuard
 
 from eventstore.codec import clocks, decode
@@ -16,12 +17,17 @@ from eventstore.event import Event
 from projections.caller import Reading
 from projections.readings import VIDEOSDK, release
 from projections.reference.fold import begin, fold
+from projections.reference.metrics import Turn
 
 LIVEKIT, PIPECAT = "livekit-agents", "pipecat-ai"
 SAME_NS = 1_000_000
 """VideoSDK's times are those of the same events."""
 NEAR_NS = 100_000_000
 """The others say when the agent was heard, or that it is, by a clock and in a task of their own."""
+
+
+CHUNK = 10_000
+_DONE = Turn()
 
 
 class Figure(NamedTuple):
@@ -34,7 +40,7 @@ class Figure(NamedTuple):
     """The question."""
 
 
-def add_figures(r: Reading, events: Sequence[Event]) -> None:
+def add_figures(r: Reading, events: Iterable[Event]) -> None:
     """Set `Turn.framework_e2e` of the reading's turns, made from ``events``. A figure is of one turn at most."""
     far = SAME_NS if r.timeline.framework in ("", VIDEOSDK) else NEAR_NS
     speeches = sorted((s.start, n) for n, x in enumerate(r.exchanges) for s in x.speeches() if s.start is not None)
@@ -47,10 +53,10 @@ def add_figures(r: Reading, events: Sequence[Event]) -> None:
             found[number] = figure.ms
         elif figure.words:
             unplaced.setdefault(figure.words, []).append(figure.ms)
-    for number, turn in enumerate(r.turns):
-        if number not in found and unplaced.get(turn.user_speech or ""):
-            found[number] = unplaced[turn.user_speech or ""].pop(0)
-        turn.framework_e2e = found.get(number)
+    for number, x in enumerate(r.exchanges):
+        if number not in found and unplaced.get(x.words):
+            found[number] = unplaced[x.words].pop(0)
+    r.set_framework_e2e({number + 1: ms for number, ms in found.items()})
 
 
 def _nearest(speeches: list[tuple[int, int]], heard: int, far: int) -> list[int]:
@@ -63,7 +69,7 @@ def _nearest(speeches: list[tuple[int, int]], heard: int, far: int) -> list[int]
     return [number for _far, number in sorted(near)]
 
 
-def _figures(r: Reading, events: Sequence[Event]) -> Iterator[Figure]:
+def _figures(r: Reading, events: Iterable[Event]) -> Iterator[Figure]:
     t = r.timeline
     if t.framework in ("", VIDEOSDK):
         yield from _of_release(r, events)
@@ -82,15 +88,21 @@ def _figures(r: Reading, events: Sequence[Event]) -> Iterator[Figure]:
             yield Figure(said["seconds"] * 1000, [clocks(event)[0] + t.offsets.get(event.origin, 0)])
 
 
-def _of_release(r: Reading, events: Sequence[Event]) -> Iterator[Figure]:
+def _of_release(r: Reading, events: Iterable[Event]) -> Iterator[Figure]:
     """As the reference's turns have them; their times are on the monotonic clock of one of the session's origins."""
     t = r.timeline
-    state = fold(begin(release(t.framework, t.framework_version), spans=False, signals=False), events)
-    for turn in state.turns:
-        if turn.e2e_latency is not None:
-            words, start = turn.user_speech if isinstance(turn.user_speech, str) else None, turn.agent_speech_start_time
-            heard = [] if start is None else [round(start * 1e9) + offset for offset in t.offsets.values()]
-            yield Figure(turn.e2e_latency, heard, words)
+    state, done, events = begin(release(t.framework, t.framework_version), spans=False, signals=False), 0, iter(events)
+    while chunk := list(islice(events, CHUNK)):
+        fold(state, chunk)
+        for number, turn in enumerate(state.turns[done:], done):
+            state.turns[number] = _DONE  # of a long session, only the figures are kept
+            if turn.e2e_latency is not None:
+                words, start = turn.user_speech, turn.agent_speech_start_time
+                heard = [] if start is None else [round(start * 1e9) + offset for offset in t.offsets.values()]
+                yield Figure(turn.e2e_latency, heard, words if isinstance(words, str) else None)
+        done = len(state.turns)
+        state.payloads.clear()
+        state.payloads_at.clear()
 
 
 def _of_message(item: Any, wall_shift: int) -> Iterator[Figure]:

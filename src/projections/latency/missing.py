@@ -19,7 +19,7 @@ def no_response(x: Exchange, *, last: bool, ended: bool) -> Reason:
         return "cut off before it was heard"
     if x.cut is not None:
         return "hang-up" if last and ended else "withdrawn"  # the end of a call cancels what is in the making
-    if any(part.kind == "error" for part in x.parts) or any(p.status == "failed" for p in x.of("llm", "tts")):
+    if x.of("error") or any(run.status == "failed" for run in (*x.of("llm"), *x.of("tts"))):
         return "error"
     if x.superseded:
         return "withdrawn"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Iterable, Iterator
 from operator import itemgetter
-from typing import NamedTuple
+
+import msgspec
 
 from projections.timeline import Activity
 from projections.turns.exchange import Exchange
@@ -22,7 +22,7 @@ SLIVER_NS = 1_000_000
 _RANK = {name: rank for rank, name in enumerate(NAMES)}
 
 
-class Part(NamedTuple):
+class Part(msgspec.Struct, frozen=True, gc=False):
     """Something that was waited for. Times are nanoseconds on the session's clock."""
 
     name: str
@@ -35,7 +35,7 @@ class Part(NamedTuple):
         return (self.end - self.start) / 1e6
 
 
-class Response(NamedTuple):
+class Response(msgspec.Struct, frozen=True, gc=False):
     """Nanoseconds on the session's clock."""
 
     start: int
@@ -74,7 +74,7 @@ def response(x: Exchange, *, realtime: bool, eou: str = "EOU inference") -> Resp
         return None
     heard = speeches[0].start
     start = min(stopped, heard)
-    parts = tiled(start, heard, list(waits(x, start, heard, realtime=realtime, eou=eou)))
+    parts = tiled(start, heard, waits(x, start, heard, realtime=realtime, eou=eou))
     return Response(start, heard, parts, _answered(x, heard))
 
 
@@ -95,35 +95,41 @@ def waits(x: Exchange, start: int, heard: int, *, realtime: bool, eou: str) -> I
     voice = x.voices[-1] if x.voices else None
     if voice is not None and voice.end is not None and voice.data.get("reported", 0) > voice.end:
         yield Part("VAD hangover", voice.end, voice.data["reported"], voice)
+    for begin, end, part in _over(x, "stt", heard):
+        yield Part("STT finalisation", max(part.data.get("finalising", begin), start), end, part)
+    for begin, end, part in _over(x, "eou", heard):
+        yield Part(eou, begin, end, part)
+    for part in x.of("eou_wait"):
+        if part.start is not None and part.end is not None:
+            limit = heard if x.asked is None or x.asked < part.start else x.asked
+            yield Part("EOU wait", part.start, min(part.end, limit), part)
+    for begin, end, part in _over(x, "knowledge_base", heard):
+        yield Part("knowledge base", begin, end, part)
+    for begin, end, part in _over(x, "tool", heard):
+        yield Part("tools", begin, end, part)
+    for part in x.of("fallback"):
+        if part.start is not None and part.end is not None and part.data.get("is_recovery") is not True:
+            yield Part("failed provider", part.start, part.end, part)
     llms = [run for run in x.of("llm") if (run.start or run.first or heard) < heard]
-    for part in x.parts:
-        begin, end = part.data.get("finalising", part.start), part.end
-        if begin is None:
-            continue
-        if part.kind == "stt" and end is not None and end <= heard:
-            yield Part("STT finalisation", max(begin, start), end, part)
-        elif part.kind == "eou" and end is not None and end <= heard:
-            yield Part(eou, begin, end, part)
-        elif part.kind == "eou_wait" and end is not None:
-            limit = heard if x.asked is None or x.asked < begin else x.asked
-            yield Part("EOU wait", begin, min(end, limit), part)
-        elif part.kind == "knowledge_base" and end is not None and end <= heard:
-            yield Part("knowledge base", begin, end, part)
-        elif part.kind == "tool" and end is not None and end <= heard:
-            yield Part("tools", begin, end, part)
-        elif part.kind == "fallback" and end is not None and part.data.get("is_recovery") is not True:
-            yield Part("failed provider", begin, end, part)
     tts = _feeding(x, heard)
     for run in llms:
         yield from _llm_waits(x, run, heard, tts)
     if tts is not None:
-        begin, end = tts.start, tts.first
-        if begin is not None:
-            yield Part("TTS to first byte", begin, heard if end is None or end > heard else end, tts)
-        if end is not None and end <= heard:
-            yield Part("playout", end, heard, tts)
+        asked, first = tts.start, tts.first
+        if asked is not None:
+            yield Part("TTS to first byte", asked, heard if first is None or first > heard else first, tts)
+        if first is not None and first <= heard:
+            yield Part("playout", first, heard, tts)
     if realtime and not llms:
         yield Part("realtime model", start, heard)
+
+
+def _over(x: Exchange, kind: str, heard: int) -> Iterator[tuple[int, int, Activity]]:
+    """The parts of that kind that were over when the agent was heard, with when they began and ended."""
+    for part in x.of(kind):
+        begin, end = part.start, part.end
+        if begin is not None and end is not None and end <= heard:
+            yield begin, end, part
 
 
 def _llm_waits(x: Exchange, run: Activity, heard: int, tts: Activity | None) -> Iterator[Part]:
@@ -162,30 +168,42 @@ def _feeding(x: Exchange, heard: int) -> Activity | None:
     return found[-1] if found else None
 
 
-def tiled(start: int, end: int, worked: list[Part]) -> list[Part]:
+def tiled(start: int, end: int, worked: Iterable[Part]) -> list[Part]:
     """The parts from ``start`` to ``end``, each where the one before it ends: at each moment the first of `NAMES`."""
     clipped = sorted(
         (
-            (_RANK[name], max(start, begin), min(end, finish), activity)
-            for name, begin, finish, activity in worked
-            if begin < end and finish > start
+            (_RANK[part.name], max(start, part.start), min(end, part.end), part.activity)
+            for part in worked
+            if part.start < end and part.end > start
         ),
         key=itemgetter(0, 1),
     )
-    edges = sorted({start, end, *(edge for _rank, begin, finish, _a in clipped for edge in (begin, finish))})
     found: list[Part] = []
-    for left, right in pairwise(edges):
-        name, activity = UNACCOUNTED, None
+    left = start
+    while left < end:
+        right, name, activity = end, UNACCOUNTED, None
         for rank, begin, finish, at_work in clipped:
-            if begin <= left and right <= finish:
-                name, activity = NAMES[rank], at_work
+            if begin <= left < finish:
+                right, name, activity = min(right, finish), NAMES[rank], at_work
                 break
-        last = found[-1] if found else None
-        sliver = name == UNACCOUNTED and right - left < SLIVER_NS
-        if last is not None and (sliver or (last.name == name and last.activity is activity)):
-            found[-1] = last._replace(end=right)
-        elif last is not None and last.name == UNACCOUNTED and last.end - last.start < SLIVER_NS:
-            found[-1] = Part(name, last.start, right, activity)
-        else:
-            found.append(Part(name, left, right, activity))
+            if left < begin < right:
+                right = begin
+            if left < finish < right:
+                right = finish
+        _add(found, Part(name, left, right, activity))
+        left = right
     return found
+
+
+def _add(found: list[Part], part: Part) -> None:
+    """Append the part; slivers, and what goes on, are one with the part beside them."""
+    last = found[-1] if found else None
+    sliver = part.name == UNACCOUNTED and part.end - part.start < SLIVER_NS
+    if last is None:
+        found.append(part)
+    elif sliver or (last.name == part.name and last.activity is part.activity):
+        found[-1] = Part(last.name, last.start, part.end, last.activity)
+    elif last.name == UNACCOUNTED and last.end - last.start < SLIVER_NS:
+        found[-1] = Part(part.name, last.start, part.end, part.activity)
+    else:
+        found.append(part)

@@ -49,14 +49,12 @@ def payload(t: Timeline, x: Exchange, answered: Response | None, number: int, *,
         "agentSpeechStartTime": _seconds(agent_start),
         "agentSpeechEndTime": _seconds(agent_end),
         "agentSpeechDuration": _ms(agent_start, agent_end),
-        "agent_speech": " ".join(x.texts) or None,
+        "agent_speech": x.answer or None,
         "functionToolsCalled": [str(tool.data["name"]) for tool in x.of("tool") if "mcp" not in tool.data],
     }
     if x.handed_off:
         data["handOffOccurred"] = True
-    runs: dict[str, list[Activity]] = {}
-    for part in x.parts:
-        runs.setdefault(part.kind, []).append(part)
+    runs = x.by_kind
     heard = None if answered is None else answered.end
     _add_components(data, runs, heard, answered)
     _add_providers(data, t, runs, first=number == 1)
@@ -89,6 +87,8 @@ def _ms(start: int | None, end: int | None) -> float | None:
 
 def answering(runs: Sequence[Activity], heard: int | None) -> Activity:
     """The run that counts: the last that had a result when the agent was first heard, else the last that had one."""
+    if len(runs) == 1:
+        return runs[0]
     done = [run for run in runs if (run.first if run.kind in ("llm", "tts") else run.end) is not None]
     if heard is not None:
         for run in reversed(done):
@@ -115,9 +115,11 @@ def _add_components(
         llm = answering(runs["llm"], heard)
         data["ttft"] = _ms(llm.data.get("failed_until", llm.start), llm.first)
         data["llmDuration"] = duration = _ms(llm.start, llm.end)
+        tokens = [run.data["tokens"] for run in runs["llm"] if "tokens" in run.data]
         for key, name in (("input", "promptTokens"), ("output", "completionTokens"), ("total", "totalTokens"),
                           ("cached", "promptCachedTokens")):  # fmt: skip
-            data[name] = _sum(runs["llm"], key)
+            found = [one[key] for one in tokens if key in one]
+            data[name] = sum(found) if found else None
         made = llm.data.get("tokens", {}).get("output")
         data["tokensPerSecond"] = round(made / (duration / 1000), 2) if made and duration else None
     if "knowledge_base" in runs:
@@ -142,11 +144,6 @@ def _add_components(
             data[name] = sum(found) if found else None
 
 
-def _sum(runs: list[Activity], key: str) -> int | None:
-    found = [run.data["tokens"][key] for run in runs if key in run.data.get("tokens", ())]
-    return sum(found) if found else None
-
-
 def _add_providers(data: dict[str, Any], t: Timeline, runs: dict[str, list[Activity]], *, first: bool) -> None:
     """Who served the turn, where it has a run that says so; else who would."""
     for component in ("realtime", "llm", "stt", "tts", *(("vad", "eou") if first else ())):
@@ -160,18 +157,15 @@ def _add_providers(data: dict[str, Any], t: Timeline, runs: dict[str, list[Activ
             data[model_field] = _text(provider["model_name"])
 
 
-def _timeline(x: Exchange, speeches: list[Activity]) -> list[dict[str, Any]]:
-    words, text = x.words, " ".join(x.texts)
-    entries = [("user_speech", v, words if v is x.voices[-1] else "") for v in x.voices]
-    entries += [("agent_speech", s, text if s is speeches[-1] else "") for s in speeches]
-    entries.sort(key=lambda entry: entry[1].start or 0)
+def _timeline(x: Exchange, speeches: Sequence[Activity]) -> list[dict[str, Any]]:
+    heard, spoken = x.voices[-1] if x.voices else None, speeches[-1] if speeches else None
     return [
         {
-            "eventType": kind,
-            "startTime": _seconds(found.start),
-            "endTime": _seconds(found.end),
-            "durationInMs": _ms(found.start, found.end),
-            "text": said,
+            "eventType": "user_speech" if part.kind == "voice" else "agent_speech",
+            "startTime": _seconds(part.start),
+            "endTime": _seconds(part.end),
+            "durationInMs": _ms(part.start, part.end),
+            "text": x.words if part is heard else x.answer if part is spoken else "",
         }
-        for kind, found, said in entries
+        for part in sorted((*x.voices, *speeches), key=lambda part: part.start or 0)
     ]

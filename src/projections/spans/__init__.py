@@ -1,6 +1,6 @@
 """The span tree of the caller's reading: turns, and in them every activity once."""
 
 from projections.spans.span import ROOT, Span, identities
-from projections.spans.tree import settled, span_tree
+from projections.spans.tree import by_event, settled, span_tree, turn_spans
 
-__all__ = ["ROOT", "Span", "identities", "settled", "span_tree"]
+__all__ = ["ROOT", "Span", "by_event", "identities", "settled", "span_tree", "turn_spans"]

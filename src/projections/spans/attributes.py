@@ -20,6 +20,9 @@ Described = tuple[str, Attributes]
 
 def known(**attributes: Any) -> Attributes:
     """Those that the log has a value for."""
+    values = attributes.values()
+    if None not in values and "" not in values:
+        return attributes
     return {name: value for name, value in attributes.items() if value is not None and value != ""}
 
 
@@ -55,7 +58,7 @@ def _voice(part: Activity, _x: Exchange | None) -> Described:
 
 
 def _agent(part: Activity, x: Exchange | None) -> Described:
-    text = " ".join(x.texts) if x is not None and x.speeches()[-1] is part else None
+    text = x.answer if x is not None and x.speeches()[-1] is part else None
     said = known(Transcript=text, duration_ms=ms(part.start, part.end), agent=part.data.get("agent"))
     said["end_known"] = part.end_reported
     if "cut" in part.data:
@@ -110,7 +113,7 @@ def _llm(part: Activity, x: Exchange | None) -> Described:
     wrote = x is not None and part.status in ("done", "unfinished") and _last(x, "llm") is part
     said |= known(
         input=part.data.get("input"),
-        output=" ".join(x.texts) if x is not None and wrote else None,
+        output=x.answer if x is not None and wrote else None,
         duration_ms=ms(part.start, part.end),
         **{"latency.llm_ttft_ms": ms(part.data.get("failed_until", part.start), part.first)},
     )
@@ -118,7 +121,8 @@ def _llm(part: Activity, x: Exchange | None) -> Described:
 
 
 def _last(x: Exchange, kind: str) -> Activity | None:
-    return next((part for part in reversed(x.parts) if part.kind == kind), None)
+    runs = x.of(kind)
+    return runs[-1] if runs else None
 
 
 def _tool(part: Activity, _x: Exchange | None) -> Described:
@@ -132,7 +136,7 @@ def _tts(part: Activity, x: Exchange | None) -> Described:
     name, said = _served(part, "Text to Speech Processing")
     spoken = x is not None and _last(x, "tts") is part
     said |= known(
-        input=" ".join(x.texts) if x is not None and spoken else None,
+        input=x.answer if x is not None and spoken else None,
         characters=part.data.get("characters"),
         audio_seconds=part.data.get("audio_seconds"),
         **{"latency.tts_first_byte_ms": ms(part.start, part.first)},
@@ -143,7 +147,7 @@ def _tts(part: Activity, x: Exchange | None) -> Described:
 def _realtime(part: Activity, x: Exchange | None) -> Described:
     name, said = _served(part, "Realtime Processing")
     if x is not None:
-        said |= known(input=x.words, output=" ".join(x.texts))
+        said |= known(input=x.words, output=x.answer)
     usage = part.data.get("usage", {})
     return name, said | _tokens(part) | {name: n for name, n in usage.items() if type(n) in (int, float)}
 
@@ -232,7 +236,7 @@ def of_response(answered: Response) -> Attributes:
 def of_turn(
     x: Exchange, number: int, answered: Response | None, missing: str | None, *, interrupted: bool
 ) -> Attributes:
-    said = known(turn=number, input=x.words, output=" ".join(x.texts), no_response=missing, interrupted=interrupted)
+    said = known(turn=number, input=x.words, output=x.answer, no_response=missing, interrupted=interrupted)
     for name, value in (("typed", x.typed), ("handed_off", x.handed_off)):
         if value:
             said[name] = value

@@ -7,6 +7,8 @@ a call that was cut off at the last event, elsewhere at the last thing known of 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
+from operator import attrgetter
 
 from projections.latency.missing import no_response
 from projections.latency.response import Response, user_stopped
@@ -21,6 +23,7 @@ SETTLED_NS = 15_000_000_000
 """Later than that after a turn, nothing is reported of it any more: late words, usage, the end of a speech."""
 _OUTLASTING = ("sound", "log")
 """Kinds that are no part of a turn's extent: a sound may last for the whole call, and a line is a moment in a span."""
+_IN_ORDER = attrgetter("start_ns", "end_ns", "id")
 CUT_OFF = "cut off: the log ends before the call does"
 
 
@@ -38,16 +41,37 @@ def span_tree(
     for record in ledger:
         if record.exchange is not None:
             own.setdefault(id(record.exchange), []).append(record)
-    by_event = {record.at: record for record in ledger if record.kind != "overlap"}
+    decided = by_event(ledger)
     last = len(a.exchanges)
     for number, (x, answered) in enumerate(zip(a.exchanges, responses, strict=True), 1):
         if going_on and not settled(t, x, last=number == last):
             return found
-        turn = _Turn(t, x, number, last=number == last)
-        found += turn.spans(answered, own.get(id(x), []), by_event)
+        found += turn_spans(t, x, number, answered, own.get(id(x), []), decided, last=number == last)
     if not going_on:
-        found += _session(a, found, by_event)
+        found += _session(a, found, decided)
     return found
+
+
+def by_event(ledger: list[BargeIn]) -> dict[int, BargeIn]:
+    """The records of interruptions and doubts, by the index of the event that decided each."""
+    return {record.at: record for record in ledger if record.kind != "overlap"}
+
+
+def turn_spans(
+    t: Timeline,
+    x: Exchange,
+    number: int,
+    answered: Response | None,
+    own: list[BargeIn],
+    decided: dict[int, BargeIn],
+    *,
+    last: bool,
+) -> list[Span]:
+    """The spans of one turn: its activities' by start, the response among them, and its own last.
+
+    ``own`` are its records in the ledger, ``decided`` those of all turns (`by_event`); ``last``: no other turn came.
+    """
+    return _Turn(t, x, number, last=last).spans(answered, own, decided)
 
 
 def settled(t: Timeline, x: Exchange, *, last: bool) -> bool:
@@ -83,22 +107,29 @@ class _Turn:
     def __init__(self, t: Timeline, x: Exchange, number: int, *, last: bool) -> None:
         self.t, self.x, self.number, self.last = t, x, number, last
         self.id, self.shift = turn_id(x), t.wall_shift
-        times = list(_times(x)) or [x.opened]
-        self.begin, self.until = min(times), max(times)
         self.cut = last and not (t.ended or t.left)
-        if last and (self.cut or x.hung_up):
-            self.until = max(self.until, t.last)
 
-    def spans(self, answered: Response | None, own: list[BargeIn], by_event: dict[int, BargeIn]) -> list[Span]:
-        """The activities' spans by start, the response among them, and the turn's own last."""
+    @cached_property
+    def begin(self) -> int:
+        """When the first thing was that is known of it."""
+        return min(_times(self.x), default=self.x.opened)
+
+    @cached_property
+    def until(self) -> int:
+        """When the last thing was that is known of it; if the call hung up on it, the call's end."""
+        until = max(_times(self.x), default=self.x.opened)
+        return max(until, self.t.last) if self.last and (self.cut or self.x.hung_up) else until
+
+    def spans(self, answered: Response | None, own: list[BargeIn], decided: dict[int, BargeIn]) -> list[Span]:
         x, shift = self.x, self.shift
-        children = [_span(self, part, by_event.get(part.at)) for part in (*x.voices, *x.parts) if part.kind != "log"]
-        cut = {part.at for part in x.parts if part.kind == "interruption"}
-        children += [
-            _silenced(self, r)
-            for r in own
-            if r.kind == "true" and r.at not in cut and r.speech is not None and "cut" not in r.speech.data
-        ]
+        children = [_span(self, part, decided.get(part.at)) for part in (*x.voices, *x.parts) if part.kind != "log"]
+        if own:
+            cut = {part.at for part in x.of("interruption")}
+            children += [
+                _silenced(self, r)
+                for r in own
+                if r.kind == "true" and r.at not in cut and r.speech is not None and "cut" not in r.speech.data
+            ]
         if answered is not None:
             start, end = answered.start + shift, answered.end + shift
             children.append(
@@ -114,8 +145,8 @@ class _Turn:
                     turn=self.number,
                 )
             )
-        children.sort(key=lambda span: (span.start_ns, span.end_ns, span.id))
-        inside = [span for span in children if span.parent == self.id]
+        children.sort(key=_IN_ORDER)
+        inside = [span for span in children if span.parent != ROOT]
         start = min([span.start_ns for span in inside], default=self.begin + shift)
         end = max([span.end_ns for span in inside], default=self.until + shift)
         missing = None if answered is not None else no_response(x, last=self.last, ended=self.t.ended)
@@ -153,47 +184,52 @@ def _extent(turn: _Turn, part: Activity) -> tuple[int, int, bool]:
 
 
 def _span(turn: _Turn, part: Activity, record: BargeIn | None) -> Span:
+    kind, at, shift = part.kind, part.at, turn.shift
     start, end, ended = _extent(turn, part)
-    if record is not None and part.kind == "interruption":
-        start, end = _yielded(record, start, end)
     name, said = describe(part, turn.x)
-    if record is not None and part.kind in ("interruption", "doubt"):
+    if record is not None and kind in ("interruption", "doubt"):
         said |= of_barge_in(record)
-    parent = ROOT if part.kind == "sound" else turn.id
+        if kind == "interruption":
+            start, end = _yielded(record, start, end)
+    inside = kind != "sound"
     span = Span(
-        id=f"{part.kind}:{part.at}",
-        parent=parent,
-        kind=part.kind,
+        id=f"{kind}:{at}",
+        parent=turn.id if inside else ROOT,
+        kind=kind,
         name=name,
-        start_ns=start + turn.shift,
-        end_ns=end + turn.shift,
+        start_ns=start + shift,
+        end_ns=end + shift,
         attributes=said,
-        at=part.at,
-        turn=None if parent == ROOT else turn.number,
+        status="OK",
+        at=at,
+        turn=turn.number if inside else None,
     )
-    _finish(span, part, turn.shift, cut=turn.cut and not ended)
+    _finish(span, part, shift, cut=turn.cut and not ended)
     if not ended:
         said["unfinished"] = True
     return span
 
 
 def _finish(span: Span, part: Activity, shift: int, *, cut: bool) -> None:
-    """How it ended; an error is an exception."""
-    span.status = "OK"
-    if part.kind == "error":
+    """How it ended, if not well; an error is an exception."""
+    kind, status, first = part.kind, part.status, part.first
+    if kind == "error":
         span.status, span.status_message = "ERROR", part.data["message"]
         said = {"exception.type": part.data["source"], "exception.message": part.data["message"]}
         span.add_event("exception", said, span.start_ns)
-    elif part.status == "failed" or "error" in part.data:
+    elif status == "failed" or "error" in part.data:
         span.status = "ERROR"
-    elif part.status in ("cancelled", "superseded") and part.kind in ("llm", "tts", "tool", "realtime", "stt"):
-        span.attributes["run_status"] = part.status
-    if part.first is not None and part.kind in ("llm", "tts", "stt"):
-        first = {"llm": "first token", "tts": "first byte", "stt": "first words"}[part.kind]
-        span.add_event(first, {}, part.first + shift)
-        span.start_ns, span.end_ns = min(span.start_ns, part.first + shift), max(span.end_ns, part.first + shift)
+    elif status in ("cancelled", "superseded") and kind in ("llm", "tts", "tool", "realtime", "stt"):
+        span.attributes["run_status"] = status
+    if first is not None and kind in _FIRST:
+        first += shift
+        span.events = [{"name": _FIRST[kind], "attributes": {}, "time_ns": first}]
+        span.start_ns, span.end_ns = min(span.start_ns, first), max(span.end_ns, first)
     if cut:
         span.attributes["cut_off"], span.status, span.status_message = True, "ERROR", CUT_OFF
+
+
+_FIRST = {"llm": "first token", "tts": "first byte", "stt": "first words"}
 
 
 def _yielded(record: BargeIn, start: int, end: int) -> tuple[int, int]:
@@ -226,7 +262,7 @@ def _add_line(span: Span, line: Activity, shift: int) -> None:
     span.add_event("log", said, (line.start or 0) + shift)
 
 
-def _session(a: Assembly, turns: list[Span], by_event: dict[int, BargeIn]) -> Iterator[Span]:
+def _session(a: Assembly, turns: list[Span], decided: dict[int, BargeIn]) -> Iterator[Span]:
     """What is no turn's, by start, and the root."""
     t, shift, last = a.timeline, a.timeline.wall_shift, a.timeline.last
     cut = not (t.ended or t.left)
@@ -257,15 +293,16 @@ def _session(a: Assembly, turns: list[Span], by_event: dict[int, BargeIn]) -> It
             start_ns=min(start, end) + shift,
             end_ns=end + shift,
             attributes=said,
+            status="OK",
         )
         said |= known(reason=reasons.get(id(part)), unfinished=True if part.end is None else None)
-        if part.kind in ("interruption", "doubt") and part.at in by_event:
-            said |= of_barge_in(by_event[part.at])
+        if part.kind in ("interruption", "doubt") and part.at in decided:
+            said |= of_barge_in(decided[part.at])
         _finish(span, part, shift, cut=cut and part.end is None)
         found.append(span)
-    found.sort(key=lambda span: (span.start_ns, span.end_ns, span.id))
-    for span in (*turns, *found):
-        root.start_ns, root.end_ns = min(root.start_ns, span.start_ns), max(root.end_ns, span.end_ns)
+    found.sort(key=_IN_ORDER)
+    root.start_ns = min([root.start_ns, *(span.start_ns for span in (*turns, *found))])
+    root.end_ns = max([root.end_ns, *(span.end_ns for span in (*turns, *found))])
     if cut:
         root.attributes["cut_off"], root.status, root.status_message = True, "ERROR", CUT_OFF
     return iter([*found, root])

@@ -34,21 +34,32 @@ class Activity(msgspec.Struct, gc=False):
     """The framework's own: a run's, or a tool call's."""
     data: dict[str, Any] = {}
     """What belongs to the kind: a transcript, tokens, a tool's name and result."""
-    says: dict[str, list[int]] = {}
-    """By field or key of `data`: indices of the events that say so."""
+    said: list[str | int] = []
+    """Provenance as it was noted, see `say` and `says`: by turns a field, or key of `data`, and the index of an event
+    that says so; ``~at`` is one that replaces those before it."""
 
     def say(self, field: str, at: int) -> None:
         """Note the event as one that says what ``field`` is."""
-        said = self.says.get(field)
-        if said is None:
-            self.says[field] = [at]
-        else:
-            said.append(at)
+        said = self.said
+        said.append(field)
+        said.append(at)
 
     def finish(self, now: int, status: Status, at: int, *, reported: bool) -> None:
         """Set the end, and how it came about."""
         self.end, self.end_reported, self.status = now, reported, status
-        self.says["end"] = [at]
+        self.say("end", ~at)
+
+    @property
+    def says(self) -> dict[str, list[int]]:
+        """By field or key of `data`: indices of the events that say so."""
+        found: dict[str, list[int]] = {}
+        fields = iter(self.said)
+        for field, at in zip(fields, fields, strict=True):
+            if at < 0:  # type: ignore[operator]
+                found[field] = [~at]  # type: ignore[index, operator]
+            else:
+                found.setdefault(field, []).append(at)  # type: ignore[arg-type]
+        return found
 
     def events(self) -> set[int]:
         """Every event that says something of it."""

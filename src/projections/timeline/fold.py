@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from eventstore.codec import clocks, decode, read_payload
 from eventstore.errors import NotCanonical
@@ -25,50 +26,51 @@ def extend(t: Timeline, events: Iterable[Event]) -> Timeline:
     Raises `NotCanonical` if they are out of order, `UnknownHook` or `NewerEvent` if only a newer turnlog can read them.
     """
     find = HANDLERS.get
-    origin, last_seq, offset, last = t.origin, t.last_seq, t.offset, t.last
-    for t.event in events:
-        event = t.event
-        if event.origin != origin:
-            t.last_seq = last_seq
-            _change_origin(t, event)
-            origin, last_seq, offset = t.origin, t.last_seq, t.offset
-        if event.seq <= last_seq:
-            raise NotCanonical(
-                f"event {event.seq} of origin {event.origin!r} in session {event.session_id!r} comes after event "
-                f"{last_seq}: read events with store.read(), or sort them with canonical()"
-            )
-        last_seq = event.seq
-        t.at += 1
-        payload = event.payload
-        now = event.perf_ns + offset
-        if payload.startswith('{"$'):
-            now = clocks(event)[0] + offset
-            t.sealed += payload.startswith('{"$sealed"')
-        t.now = now
-        if now > last or t.at == 0:
-            t.last = last = now
-            if t.at == 0:
-                t.began = now
-        bare, with_args, version = find(event.hook, _UNKNOWN)
-        if event.version != version:
-            args = decode(event)  # an older version, or what only a newer turnlog knows: then it raises
-        elif bare is not None:
-            bare(t, now)
-            continue
-        elif with_args is None:
-            continue
-        else:
-            args = read_payload(payload)
-        if not isinstance(args, dict):
-            t.ignore("the arguments are not an object")
-        elif with_args is not None:
-            with_args(t, now, args)
-        elif bare is not None:
-            bare(t, now)
-    t.last_seq = last_seq
+    origin, last_seq, offset, last, at = t.origin, t.last_seq, t.offset, t.last, t.at
+    try:
+        for event in events:
+            if event.origin != origin:
+                t.last_seq, t.at = last_seq, at
+                _change_origin(t, event)
+                origin, last_seq, offset = t.origin, t.last_seq, t.offset
+            seq, payload = event.seq, event.payload
+            if seq <= last_seq:
+                raise NotCanonical(
+                    f"event {seq} of origin {origin!r} in session {event.session_id!r} comes after event {last_seq}: "
+                    "read events with store.read(), or sort them with canonical()"
+                )
+            last_seq = seq
+            at += 1
+            now = event.perf_ns + offset
+            if payload != "{}" and payload.startswith('{"$'):
+                now = clocks(event)[0] + offset
+                t.sealed += payload.startswith('{"$sealed"')
+            if at == 0:
+                t.began = last = now
+            elif now > last:
+                last = now
+            bare, with_args, version = find(event.hook, _UNKNOWN)
+            if event.version != version:
+                args = decode(event)  # an older version, or what only a newer turnlog knows: then it raises
+            elif with_args is not None:
+                args = read_payload(payload)
+            elif bare is not None:
+                args = _NOTHING
+            else:
+                continue
+            t.at, t.now, t.event = at, now, event
+            if type(args) is not dict:
+                t.ignore("the arguments are not an object")
+            elif with_args is not None:
+                with_args(t, now, args)
+            elif bare is not None:
+                bare(t, now)
+    finally:
+        t.last_seq, t.last, t.at = last_seq, last, at
     return t
 
 
+_NOTHING: dict[str, Any] = {}
 _UNKNOWN = None, None, 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -12,8 +12,8 @@ from projections.model import Session
 from projections.timeline.activity import Activity, Kind
 
 
-class Step(NamedTuple):
-    """Something that the assembly of turns has to know of, in the order of time."""
+class Step(msgspec.Struct, frozen=True, gc=False):
+    """Something that the assembly of turns has to know of."""
 
     time: int
     at: int
@@ -43,6 +43,7 @@ class Timeline(msgspec.Struct):
     """The session's end was reported."""
     activities: list[Activity] = []
     steps: list[Step] = []
+    """As they were reported; `projections.turns.assembly` puts them into the order of time."""
     sealed: int = 0
     """Events whose content cannot be read: its key is not at hand, or was destroyed."""
     ignored: list[tuple[int, str]] = []
@@ -87,6 +88,7 @@ class Timeline(msgspec.Struct):
     eou_wait: Activity | None = None
     llm: Activity | None = None
     """The latest run, ended or not."""
+    llm_before: Activity | None = None
     llm_input: tuple[str, int] | None = None
     tts: Activity | None = None
     said: bool = False
@@ -117,7 +119,7 @@ class Timeline(msgspec.Struct):
 
     def begin(self, kind: Kind, now: int, **data: Any) -> Activity:
         """A new activity that starts now."""
-        found = Activity(kind, self.at, now, data=data, says={"start": [self.at]})
+        found = Activity(kind, self.at, now, data=data, said=["start", self.at])
         provider = self.session.provider_per_component.get(kind)
         if provider is not None:
             data["provider"] = provider

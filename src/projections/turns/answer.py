@@ -10,8 +10,7 @@ from projections.turns.exchange import Exchange
 @decision
 def follows_a_tool(x: Exchange, now: int) -> bool:
     """A run that starts after a tool's result, with no new question, is the answer going on."""
-    runs = [part.start for part in x.parts if part.kind == "llm" and part.start is not None]
-    last = max(runs, default=x.opened)
+    last = max((run.start for run in x.of("llm") if run.start is not None), default=x.opened)
     return any(
         tool.start is not None and tool.start >= last - 1_000_000 and (tool.end is None or tool.end <= now + 1_000_000)
         for tool in x.of("tool")
@@ -19,9 +18,11 @@ def follows_a_tool(x: Exchange, now: int) -> bool:
 
 
 @decision
-def caller_of_tool(exchanges: list[Exchange], tool: Activity, homes: dict[int, Exchange]) -> Exchange | None:
+def caller_of_tool(exchanges: list[Exchange], tool: Activity, named: set[str]) -> Exchange | None:
     """A tool belongs to the turn whose LLM run called it: the last that began before it."""
     run_id, start = tool.data.get("run_id"), tool.start or 0
+    if not named or (run_id and run_id not in named):
+        return None
     for x in reversed(exchanges):
         for run in x.of("llm"):
             if (run_id and run.id == run_id) or (not run_id and (run.start or 0) <= start):

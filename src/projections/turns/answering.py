@@ -14,35 +14,45 @@ REPORT_WHAT_WAS_HEARD = ("livekit-agents", "pipecat-ai")
 def llm_started(a: Assembly, step: Step) -> None:
     run, x, now = step.activity, a.current, step.time
     assert run is not None
-    worded = a.asking([voice for voice in a.pending if voice.at in a.worded])
-    heard = a.asking([voice for voice in a.pending if voice.at in a.heard_of])
-    silent = heard if a.timeline.hears_interims else a.ended_pending(now)
     if x is not None and x.cut is None and answer.run_is_due(x):
         x.because("run_is_due", step.at)
-    elif x is not None and not x.over(now) and not (worded and (x.heard or x.words_at)):
+        a.add(x, run)
+        return
+    over = x is None or x.over(now)
+    worded = a.asking([voice for voice in a.pending if voice.at in a.worded])
+    if x is not None and not over and not (worded and (x.heard or x.words_at)):
         if worded and not answer.follows_a_tool(x, now):
             a.give(x, a.in_a_row(worded), "", step)
     elif x is not None and answer.follows_a_tool(x, now) and x.cut is None:
         x.because("follows_a_tool", step.at)
-    elif worded or silent:
-        x = a.ask(a.in_a_row(worded or silent), "", step, "voices_in_a_row")
-    elif x is None or x.over(now):
+    elif voices := worded or _heard(a, now):
+        x = a.ask(a.in_a_row(voices), "", step, "voices_in_a_row")
+    elif over:
         x = a.open(now, step.at)
         x.because("speaks_unasked", step.at)
+    assert x is not None
     a.add(x, run)
+
+
+def _heard(a: Assembly, now: int) -> list[Activity]:
+    """The pending voices of which something was understood, or, where STT does not say so, that have ended."""
+    if a.timeline.hears_interims:
+        return a.asking([voice for voice in a.pending if voice.at in a.heard_of])
+    return a.ended_pending(now)
 
 
 def tts_started(a: Assembly, step: Step) -> None:
     run, x, now = step.activity, a.current, step.time
     assert run is not None
-    ended = a.ended_pending(now)
     if a.said:
         x = say_something(a, step)
-    elif ended and (x is None or x.over(now)) and (a.timeline.realtime or all(v.at in a.worded for v in ended)):
-        x = a.ask(a.in_a_row(ended), "", step, "voices_in_a_row")
     elif answer.speaks_unasked(x, now):
-        x = a.open(now, step.at)
-        x.because("speaks_unasked", step.at)
+        ended = a.ended_pending(now)
+        if ended and (a.timeline.realtime or all(voice.at in a.worded for voice in ended)):
+            x = a.ask(a.in_a_row(ended), "", step, "voices_in_a_row")
+        else:
+            x = a.open(now, step.at)
+            x.because("speaks_unasked", step.at)
     assert x is not None
     a.add(x, run)
     a.fed_by = x
@@ -61,10 +71,12 @@ def say_something(a: Assembly, step: Step) -> Exchange:
 def agent_started(a: Assembly, step: Step) -> None:
     speech, x, now = step.activity, a.current, step.time
     assert speech is not None
-    ended = a.ended_pending(now)
     if a.fed_by is not None:
-        x = a.fed_by
-    elif ended and (a.timeline.realtime or x is None or x.over(now)) and _answers(a, ended):
+        a.add(a.fed_by, speech)
+        a.speaker, a.fed_by = a.fed_by, None
+        return
+    ended = a.ended_pending(now)
+    if ended and (a.timeline.realtime or x is None or x.over(now)) and _answers(a, ended):
         x = a.ask(a.in_a_row(ended), "", step, "voices_in_a_row")
     elif a.said:
         x = say_something(a, step)
@@ -73,7 +85,7 @@ def agent_started(a: Assembly, step: Step) -> None:
         x.because("speaks_unasked", step.at)
     assert x is not None
     a.add(x, speech)
-    a.fed_by, a.speaker = None, x
+    a.speaker = x
 
 
 def _answers(a: Assembly, ended: list[Activity]) -> bool:
@@ -112,9 +124,9 @@ def said(a: Assembly, step: Step) -> None:
 def tool_started(a: Assembly, step: Step) -> None:
     call = step.activity
     assert call is not None
-    x = answer.caller_of_tool(a.exchanges, call, a.homes)
+    x = answer.caller_of_tool(a.exchanges, call, a.named)
     if x is None and a.ended_pending(step.time):
-        a.ahead.append(call)
+        a.ahead.append(step)
         return
     x = x or a.current
     if x is None:
@@ -131,14 +143,14 @@ def run_started(a: Assembly, step: Step) -> None:
     if x is not None and not a.pending and not x.over(step.time):
         a.add(x, run)
     else:
-        a.ahead.append(run)
+        a.ahead.append(step)
 
 
 def realtime_usage(a: Assembly, step: Step) -> None:
     run, x = step.activity, a.current
     assert run is not None
     if a.ended_pending(step.time) or x is None:
-        a.ahead.append(run)
+        a.ahead.append(step)
     else:
         a.add(x, run)
 
@@ -147,7 +159,7 @@ def belongs_to_now(a: Assembly, step: Step) -> None:
     part, x = step.activity, a.current
     assert part is not None
     if x is None or (x.over(step.time) and a.pending):
-        a.ahead.append(part)
+        a.ahead.append(step)
         if x is not None:
             a.fallback[part.at] = x
     else:

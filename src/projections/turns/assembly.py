@@ -7,7 +7,7 @@ of a question, or of none. Work whose question is not known yet waits in ``ahead
 from __future__ import annotations
 
 from collections.abc import Callable
-from operator import itemgetter
+from operator import attrgetter
 
 from projections.timeline import Step, Timeline
 from projections.turns import answering, ending, listening
@@ -19,7 +19,7 @@ __all__ = ["Assembly", "Left", "assemble"]
 def assemble(t: Timeline) -> Assembly:
     """The timeline's activities as exchanges, in the order in which they were opened."""
     a = Assembly(t)
-    for step in sorted(t.steps, key=itemgetter(0, 1)):
+    for step in sorted(t.steps, key=attrgetter("time")):  # at one time, in the order of their events
         handler = STEPS.get(step.what)
         if handler is not None:
             handler(a, step)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 from projections.timeline import Activity, Step
 from projections.turns import barge_in, question
 from projections.turns.state import Assembly, Left
@@ -78,7 +80,9 @@ def finish(a: Assembly) -> None:
         x.because("words_at_the_end", step.at)
         for voice in asked:
             a.homes[voice.at] = x
-    for part in a.ahead:
+    for begun in sorted([*a.aside, *a.ahead], key=attrgetter("time", "at")):
+        part = begun.activity
+        assert part is not None
         home = a.homes.get(part.data.get("voice", -1)) or a.fallback.get(part.at)
         last = a.exchanges[-1] if a.exchanges else None
         if home is not None:
@@ -89,7 +93,7 @@ def finish(a: Assembly) -> None:
             a.left.append(Left(part, "there was no turn that it could belong to"))
         else:
             a.add(last, part)
-    a.ahead = []
+    a.ahead, a.aside = [], []
 
 
 def asks(a: Assembly, voice: Activity) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import msgspec
 
@@ -12,9 +12,12 @@ GIVEN_UP_NS = 5_000_000_000
 """An answer for which nothing was done for that long will not come."""
 HUNG_NS = 10_000_000_000
 """A model's run that never ends counts as running for that long after its start, or its first token."""
+WORK = frozenset(("llm", "tts", "tool", "knowledge_base", "agent"))
+"""Kinds of which an answer is made, and spoken."""
+FEW = 8
 
 
-class Decision(msgspec.Struct, frozen=True):
+class Decision(msgspec.Struct, frozen=True, gc=False):
     """Why something stands where it does: the decision's name, and the event on which it was taken."""
 
     name: str
@@ -58,38 +61,71 @@ class Exchange(msgspec.Struct):
     """The session ended while it was going on."""
     handed_off: bool = False
     decisions: list[Decision] = []
+    by_kind: dict[str, list[Activity]] = {}
+    """`parts` again."""
+    work: list[Activity] = []
+    """Those that make an answer; of many, the ones that were over long ago are left out."""
+    others: list[Activity] = []
+    """Those of all other kinds; likewise."""
+    latest: int = -(2**63)
+    """When something was last done of what is left out of both."""
+    spoke: int | None = None
+    """When the agent last began to speak in it."""
 
     @property
     def question(self) -> bool:
         return bool(self.voices) or bool(self.words)
 
-    def of(self, *kinds: str) -> Iterator[Activity]:
-        return (part for part in self.parts if part.kind in kinds)
+    def add(self, part: Activity) -> None:
+        """The activity is part of it. Its times are complete: the timeline is read to its end before."""
+        kind = part.kind
+        self.parts.append(part)
+        same = self.by_kind.get(kind)
+        if same is None:
+            self.by_kind[kind] = [part]
+        else:
+            same.append(part)
+        (self.work if kind in WORK else self.others).append(part)
+        if kind == "agent":
+            self.spoke = part.start or 0 if self.spoke is None else max(self.spoke, part.start or 0)
 
-    def speeches(self) -> list[Activity]:
-        return [part for part in self.parts if part.kind == "agent"]
+    def of(self, kind: str) -> Sequence[Activity]:
+        """Its parts of that kind, in their order."""
+        return self.by_kind.get(kind, ())
+
+    def speeches(self) -> Sequence[Activity]:
+        return self.by_kind.get("agent", ())
 
     @property
     def heard(self) -> bool:
         """The agent was heard."""
-        return any(part.kind == "agent" for part in self.parts)
+        return self.spoke is not None
+
+    @property
+    def answer(self) -> str:
+        """What the agent said, or was to say."""
+        return self.texts[0] if len(self.texts) == 1 else " ".join(self.texts)
 
     @property
     def cut_off(self) -> bool:
         """Its answer was, before it was over."""
         return self.cut is not None or self.cut_by_voice
 
+    # Where it stands at a time; these are called in the order of time -------------------------------------------
+
     def busy(self, now: int) -> bool:
         """Whether an answer was being made or spoken at that time."""
-        for part in reversed(self.parts):
+        if len(self.work) > FEW:
+            self.work = self._recent(self.work, now)
+        for part in reversed(self.work):
             start, end = part.start, part.end
             if start is None or start > now or (end is not None and end <= now):
                 continue
-            if part.kind == "llm" and not part.end_reported and now - (part.first or start) >= HUNG_NS:
-                continue
-            if part.kind in ("llm", "tool", "knowledge_base", "agent"):
-                return True
-            if part.kind == "tts" and part.first is None and now - start < GIVEN_UP_NS:
+            kind = part.kind
+            if kind == "llm":
+                if part.end_reported or now - (part.first or start) < HUNG_NS:
+                    return True
+            elif kind != "tts" or (part.first is None and now - start < GIVEN_UP_NS):
                 return True
         return False
 
@@ -97,23 +133,42 @@ class Exchange(msgspec.Struct):
         """Whether what comes now is none of its answer: it was cut off, was heard and is done, or never came."""
         if self.closed or self.cut is not None:
             return True
-        if self.busy(now) or self._unspoken(now):
+        if self.busy(now):
             return False
-        return self.heard or now - self._latest(now) >= GIVEN_UP_NS
+        if self.spoke is not None:
+            return not self._unspoken(now, self.spoke)
+        return now - self._latest(now) >= GIVEN_UP_NS
 
-    def _unspoken(self, now: int) -> bool:
+    def _unspoken(self, now: int, spoke: int) -> bool:
         """Whether a model's run wrote something after the agent was last heard, that may yet be said."""
-        spoke = max((part.start or 0 for part in self.of("agent")), default=None)
-        return spoke is not None and any(
-            run.first is not None and run.status == "done" and (run.start or 0) > spoke
-            and run.end is not None and run.end <= now < run.end + GIVEN_UP_NS
-            for run in self.of("llm")
-        )  # fmt: skip
+        for run in self.work:
+            if run.kind == "llm" and (run.start or 0) > spoke and run.first is not None and run.status == "done":
+                end = run.end
+                if end is not None and end <= now < end + GIVEN_UP_NS:
+                    return True
+        return False
 
     def _latest(self, now: int) -> int:
         """When something was last done for it."""
-        times = (t for part in self.parts for t in (part.start, part.first, part.end) if t is not None and t <= now)
-        return max([self.asked or self.opened, *times])
+        if len(self.others) > FEW:
+            self.others = self._recent(self.others, now)
+        latest = max(self.latest, self.asked or self.opened)
+        for part in (*self.work, *self.others):
+            for time in (part.start, part.first, part.end):
+                if time is not None and latest < time <= now:
+                    latest = time
+        return latest
+
+    def _recent(self, parts: list[Activity], now: int) -> list[Activity]:
+        """Those that may matter at that time, or after it; the others' times go into `latest`."""
+        rest = []
+        for part in parts:
+            last = max((time for time in (part.start, part.first, part.end) if time is not None), default=self.latest)
+            if last + GIVEN_UP_NS >= now or (part.end is None and part.kind in WORK):
+                rest.append(part)
+            else:
+                self.latest = max(self.latest, last)
+        return rest
 
     def because(self, decision: str, at: int) -> None:
         self.decisions.append(Decision(decision, at))

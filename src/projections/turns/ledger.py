@@ -9,13 +9,14 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import Literal
 
 import msgspec
 
-from projections.timeline import Activity
+from projections.timeline import Activity, Step
 from projections.turns.assembly import Assembly
 from projections.turns.barge_in import RECENT_NS
 from projections.turns.exchange import Exchange
@@ -60,49 +61,63 @@ class _Books(msgspec.Struct):
     voices: list[Activity]
     starts: list[int]
     speeches: list[Activity]
-    doubts: dict[int, list[Activity]]
-    """By a speech's ``at``: the doubts while it was heard."""
+    speech_starts: list[int]
     homes: dict[int, Exchange]
-    interims: list[int]
     behind: dict[int, Activity]
     """By an interruption's ``at``: the voice that it was decided to be of."""
+    steps: list[Step]
+    cut: dict[int, Activity]
+    """By an interruption's ``at``: the speech that it cut off."""
+    doubts: dict[int, list[Activity]] = {}
+    """By a speech's ``at``: the doubts while it was heard."""
+    doubted: dict[int, Activity] = {}
+    """By a doubt's ``at``: the speech that was heard."""
+    interims: list[int] | None = None
+    """When STT understood something; made when it is needed."""
     taken: set[tuple[int, int]] = set()
     merged: set[int] = set()
 
 
 def ledger(a: Assembly) -> list[BargeIn]:
     """The records of one session, in the order of their events. Each interruption and each doubt is in exactly one."""
-    found = a.timeline.activities
-    voices = sorted((v for v in found if v.kind == "voice"), key=lambda v: v.start or 0)
-    speeches = sorted((s for s in found if s.kind == "agent"), key=lambda s: s.start or 0)
-    words = [s.time for s in a.timeline.steps if s.what in ("interim", "final")]
+    found: dict[str, list[Activity]] = {"voice": [], "agent": [], "doubt": [], "interruption": []}
+    for activity in a.timeline.activities:
+        if activity.kind in found:
+            found[activity.kind].append(activity)
+    voices, speeches = (sorted(found[kind], key=_start) for kind in ("voice", "agent"))
     behind = {x.cut.at: x.cut_by for x in a.exchanges if x.cut is not None and x.cut_by is not None}
-    b = _Books(voices, [v.start or 0 for v in voices], speeches, {}, a.homes, words, behind)
-    doubts = [d for d in found if d.kind == "doubt"]
-    for doubt in doubts:
+    cut = {s.data["cut"]: s for s in speeches if "cut" in s.data}
+    b = _Books(
+        voices, [*map(_start, voices)], speeches, [*map(_start, speeches)], a.homes, behind, a.timeline.steps, cut
+    )
+    for doubt in found["doubt"]:
         speech = _speech_at(b, doubt.start or 0)
         if speech is not None:
             b.doubts.setdefault(speech.at, []).append(doubt)
-    records = [_of_cut(b, cut) for cut in found if cut.kind == "interruption"]
-    records += [_of_doubt(b, doubt) for doubt in doubts if doubt.at not in b.merged]
+            b.doubted[doubt.at] = speech
+    records = [_of_cut(b, cut) for cut in found["interruption"]]
+    records += [_of_doubt(b, doubt) for doubt in found["doubt"] if doubt.at not in b.merged]
     records += _of_silence(a, b)
     records += _overlaps(b)
     return sorted(records, key=lambda record: (record.at, record.kind))
 
 
-def _speech_at(b: _Books, now: int, cut_at: int | None = None) -> Activity | None:
-    """The speech that is heard at that time, or that the event cut off."""
-    for speech in reversed(b.speeches):
-        if cut_at is not None and speech.data.get("cut") == cut_at:
-            return speech
-        if cut_at is None and speech.start is not None and speech.start <= now:
-            return speech if speech.end is None or speech.end >= now else None
-    return None
+def _start(activity: Activity) -> int:
+    return activity.start or 0
+
+
+def _speech_at(b: _Books, now: int) -> Activity | None:
+    """The speech that is heard at that time."""
+    at = bisect_right(b.speech_starts, now) - 1
+    if at < 0:
+        return None
+    speech = b.speeches[at]
+    return speech if speech.end is None or speech.end >= now else None
 
 
 def _of_cut(b: _Books, cut: Activity) -> BargeIn:
     now = cut.start or 0
-    speech = _speech_at(b, now, cut.at)
+    speech = b.cut.get(cut.at)
     voice = b.behind.get(cut.at) or _voice_behind(b, speech, now)
     if speech is None:
         return _record(b, "phantom", cut.at, stopped=now, voice=voice, home=b.homes.get(cut.at))
@@ -124,7 +139,7 @@ def _of_cut(b: _Books, cut: Activity) -> BargeIn:
 
 def _of_doubt(b: _Books, doubt: Activity) -> BargeIn:
     start = doubt.start or 0
-    speech = next((s for s in b.speeches if any(d is doubt for d in b.doubts.get(s.at, []))), None)
+    speech = b.doubted.get(doubt.at)
     paused = doubt.data["paused"]
     voice = _voice_behind(b, speech, start if paused else doubt.end or start) or _noise(doubt)
     if speech is not None and voice is not None:
@@ -137,19 +152,33 @@ def _of_doubt(b: _Books, doubt: Activity) -> BargeIn:
 
 def _of_silence(a: Assembly, b: _Books) -> Iterator[BargeIn]:
     """A speech that ended under the voice that the next turn answers, with no hook for the interruption itself."""
+    if not a.cutting:
+        return
+    until = list(accumulate((speech.end or 0 for speech in b.speeches), max))
     for x in a.exchanges:
         for voice in x.voices:
             if voice.at not in a.cutting:
                 continue
-            for speech in b.speeches:
-                start, end = speech.start or 0, speech.end
-                under = (
-                    end is not None and start < (voice.start or 0) <= end and (voice.end is None or end <= voice.end)
-                )
+            for speech in _heard_at(b, until, voice.start or 0):
+                end = speech.end
+                under = end is not None and (voice.end is None or end <= voice.end)
                 if under and "cut" not in speech.data and (voice.at, speech.at) not in b.taken:
                     b.taken.add((voice.at, speech.at))
                     yield _record(b, "true", voice.at, stopped=end, silent=end, silent_known=speech.end_reported,
                                   voice=voice, speech=speech)  # fmt: skip
+
+
+def _heard_at(b: _Books, until: list[int], now: int) -> list[Activity]:
+    """The speeches that had begun before that time, and ended then or later.
+
+    ``until``: by speech, the latest end of it and those before it, so that the search stops where none reaches so far.
+    """
+    found, at = [], bisect_left(b.speech_starts, now) - 1
+    while at >= 0 and until[at] >= now:
+        if (b.speeches[at].end or 0) >= now:
+            found.append(b.speeches[at])
+        at -= 1
+    return found[::-1]
 
 
 def _overlaps(b: _Books) -> Iterator[BargeIn]:
@@ -183,6 +212,8 @@ def _voice_behind(b: _Books, speech: Activity | None, now: int) -> Activity | No
 
 def _understood(b: _Books, speech: Activity, now: int) -> bool:
     """STT heard the user in it, where the voice detector did not, or not yet."""
+    if b.interims is None:
+        b.interims = [step.time for step in b.steps if step.what in ("interim", "final")]
     at = bisect_left(b.interims, max(speech.start or 0, now - RECENT_NS))
     return at < len(b.interims) and b.interims[at] <= now
 

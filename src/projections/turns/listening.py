@@ -49,7 +49,7 @@ def words(a: Assembly, step: Step) -> None:
     x, words = a.current, step.text
     pending = [voice for voice in a.pending if (voice.start or 0) <= step.time]
     pending = a.asking(pending, worded=True) or pending
-    if a.timeline.realtime and (late := question.late_words(a.exchanges, words, step.time)) is not None:
+    if a.timeline.realtime and (late := question.late_words(a.lately(step.time), words, step.time)) is not None:
         late.words = words
         late.words_at.append(step.at)
         late.because("late_words", step.at)

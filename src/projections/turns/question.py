@@ -28,6 +28,11 @@ def _within(text: str, given: str) -> bool:
     return bool(text) and (f" {text} " in f" {given} " or f" {given} " in f" {text} ")
 
 
+def _says(text: str, words: str, given: str) -> bool:
+    """Whether one of the two is in the other; ``given`` are the plain `words`."""
+    return bool(given) and (text == words or _within(plain(text), given))
+
+
 def words_of(voice: Activity) -> str:
     """What was understood of a voice: the final words, else those that were not final yet."""
     finals: list[str] = voice.data.get("finals", [])
@@ -40,20 +45,18 @@ def voices_of_words(
 ) -> list[Activity]:
     """The question is what its words say: an utterance whose own words are not among them is not part of it."""
     given = plain(words)
-    own = [[plain(text) for text in voice.data.get("finals", [])] for voice in pending]
-    matched = [voice for voice, texts in zip(pending, own, strict=True) if any(_within(text, given) for text in texts)]
+    matched = [v for v in pending if any(_says(text, words, given) for text in v.data.get("finals", ()))]
     if matched:
         return [voice for voice in matched if voice.at in worded] or matched[:1]
-    recent = [
-        v for v, texts in zip(pending, own, strict=True) if not texts and (v.end is None or now - v.end < RECENT_NS)
-    ]
-    return voices_in_a_row([v for v in recent if not interims or v.data.get("understood")], interims=interims)
+    wordless = (v for v in pending if "finals" not in v.data)
+    recent = [v for v in wordless if v.end is None or now - v.end < RECENT_NS]
+    return voices_in_a_row([v for v in recent if not interims or "understood" in v.data], interims=interims)
 
 
 @decision
 def with_the_cut(voices: list[Activity], pending: list[Activity], cutting: set[int]) -> list[Activity]:
     """A voice that cut the agent off and paused before its words is the beginning of the question."""
-    if not voices:
+    if not voices or len(pending) == len(voices):
         return voices
     before = [
         v for v in pending if (v.start or 0) < (voices[0].start or 0) and v.at in cutting and "finals" not in v.data
@@ -66,6 +69,8 @@ def with_the_cut(voices: list[Activity], pending: list[Activity], cutting: set[i
 @decision
 def voices_in_a_row(pending: list[Activity], *, interims: bool) -> list[Activity]:
     """Without words to tell by, the question is the last voice that was understood, with those just before it."""
+    if len(pending) < 2:
+        return pending[:]
     understood = [voice for voice in pending if voice.data.get("understood")] if interims else []
     last = (understood or pending)[-1:]
     if not last:

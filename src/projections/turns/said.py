@@ -37,7 +37,7 @@ def _split(a: Assembly, record: BargeIn, rate: float | None) -> Said:
     x, speech = record.exchange, record.speech
     if record.kind in ("overlap", "false") or x is None or speech is None or record.agent_heard_ms is None:
         return Said()
-    text = " ".join(x.texts)
+    text = x.answer
     if not text:
         return Said()
     before = sum(_lasted(other) for other in x.speeches() if (other.start or 0) < (speech.start or 0))
@@ -61,7 +61,7 @@ def _rate(a: Assembly) -> float | None:
     """
     rates = []
     for x in a.exchanges:
-        length, ns = len(" ".join(x.texts)), sum(map(_lasted, x.speeches()))
+        length, ns = len(x.answer), sum(map(_lasted, x.speeches()))
         if length and ns > 0 and _came_to_its_end(x):
             rates.append(length * 1e9 / ns)
     return median(rates) if rates else None

@@ -8,8 +8,10 @@ from projections.timeline import Activity, Step, Timeline
 from projections.turns import barge_in, question
 from projections.turns.exchange import Exchange
 
+OF_A_VOICE = ("stt", "eou", "eou_wait")
 
-class Left(msgspec.Struct, frozen=True):
+
+class Left(msgspec.Struct, frozen=True, gc=False):
     """An activity that is no turn's, and why."""
 
     activity: Activity
@@ -24,7 +26,9 @@ class Assembly(msgspec.Struct):
     left: list[Left] = []
     current: Exchange | None = None
     pending: list[Activity] = []
-    ahead: list[Activity] = []
+    ahead: list[Step] = []
+    aside: list[Step] = []
+    """What was ahead, but is of a voice that is another question's, or none's."""
     fallback: dict[int, Exchange] = {}
     """By the ``at`` of what waits ahead: whose it is if no question that was being spoken then is answered."""
     into: dict[int, Exchange] = {}
@@ -33,10 +37,16 @@ class Assembly(msgspec.Struct):
     """Voices of which words were reported by now, final ones or such as the model may start on."""
     heard_of: set[int] = set()
     """Voices of which STT has understood something by now."""
+    dropped: set[int] = set()
+    """Voices that are no question's."""
     cutting: set[int] = set()
     """Voices for which something was cancelled."""
     homes: dict[int, Exchange] = {}
     """By an activity's ``at``: its exchange."""
+    named: set[str] = set()
+    """The ids of all LLM runs so far; of those without one, the empty id."""
+    passed: int = 0
+    """So many exchanges have ended too long ago for words that come late."""
     fed_by: Exchange | None = None
     """Whose synthesis is to be heard next."""
     speaker: Exchange | None = None
@@ -64,8 +74,10 @@ class Assembly(msgspec.Struct):
         return x
 
     def add(self, x: Exchange, activity: Activity) -> None:
-        x.parts.append(activity)
+        x.add(activity)
         self.homes[activity.at] = x
+        if activity.kind == "llm":
+            self.named.add(activity.id)
 
     def say(self, x: Exchange, text: str, at: int) -> None:
         """A report of the whole answer so far replaces those of its beginnings."""
@@ -74,6 +86,16 @@ class Assembly(msgspec.Struct):
         elif not x.texts or text not in x.texts[-1]:
             x.texts.append(text)
         x.texts_at.append(at)
+
+    def lately(self, now: int) -> list[Exchange]:
+        """The exchanges, but for those that words which come late cannot be of any more."""
+        while self.passed < len(self.exchanges) - 1:
+            x = self.exchanges[self.passed]
+            end = x.voices[-1].end if x.voices and not x.words_at else None
+            if x is self.current or (end is not None and now <= end + question.RECENT_NS):
+                break
+            self.passed += 1
+        return self.exchanges[self.passed :]
 
     # questions -------------------------------------------------------------------------------------------------
 
@@ -102,19 +124,30 @@ class Assembly(msgspec.Struct):
             x.words = " ".join(filter(None, map(question.words_of, x.voices)))
         if x.asked is None:
             x.asked = step.time
-        self.pending = [voice for voice in self.pending if voice not in voices]
-        own = {voice.at for voice in x.voices}
+        if voices:
+            self.pending = [voice for voice in self.pending if voice not in voices]
         ahead, self.ahead = self.ahead, []
-        for part in ahead:
-            if _is_of_another(part, own):
-                self.ahead.append(part)
-            elif part.at in self.fallback and all((v.start or 0) > (part.start or 0) for v in x.voices):
-                self.add(self.fallback[part.at], part)
-            else:
-                self.add(x, part)
+        for begun in ahead:
+            self._settle(x, begun)
+
+    def _settle(self, x: Exchange, begun: Step) -> None:
+        """Whose that is which was begun ahead of the exchange: what is of a voice goes with the voice."""
+        part = begun.activity
+        assert part is not None
+        voice = part.data.get("voice") if part.kind in OF_A_VOICE else None
+        if part.at in self.fallback and all((v.start or 0) > begun.time for v in x.voices):
+            self.add(self.fallback[part.at], part)
+        elif (voice is None and part.kind != "stt") or (voice is not None and self.homes.get(voice) is x):
+            self.add(x, part)
+        elif voice is None or voice in self.homes or voice in self.dropped:
+            self.aside.append(begun)
+        else:
+            self.ahead.append(begun)
 
     def drop(self, voices: list[Activity], step: Step) -> None:
         """The pending voices before those: questions that were not answered, or no questions at all."""
+        if len(self.pending) == len(voices):
+            return
         last = max((v.start or 0 for v in voices), default=0)
         old = step.time - question.RECENT_NS
         rest = [
@@ -122,6 +155,8 @@ class Assembly(msgspec.Struct):
             for v in self.pending
             if v not in voices and ((v.start or 0) < last or (v.end is not None and v.end < old))
         ]
+        if not rest:
+            return
         self.pending = [v for v in self.pending if v not in rest]
         asked: list[Activity] = []
         for voice in rest:
@@ -129,6 +164,7 @@ class Assembly(msgspec.Struct):
             reason = barge_in.of_no_question(voice, cut=cut, into_answer=x is not None)
             if reason:
                 self.left.append(Left(voice, reason))
+                self.dropped.add(voice.at)
             else:
                 asked.append(voice)
         if asked:
@@ -154,10 +190,3 @@ class Assembly(msgspec.Struct):
 
     def in_a_row(self, pending: list[Activity]) -> list[Activity]:
         return question.voices_in_a_row(pending, interims=self.timeline.hears_interims)
-
-
-def _is_of_another(run: Activity, own: set[int]) -> bool:
-    """Whether a run that began ahead is about another voice than those; what STT heard of none is of no question."""
-    if run.kind == "stt":
-        return run.data.get("voice") not in own
-    return run.kind in ("eou", "eou_wait") and run.data.get("voice", -1) not in {*own, -1}

@@ -12,15 +12,8 @@ from projections.timeline import Activity, Timeline
 from projections.turns.exchange import Exchange
 from projections.turns.ledger import BargeIn
 
-RUNS = {
-    "stt": "stt",
-    "llm": "llm",
-    "tts": "tts",
-    "tool": "tools",
-    "knowledge_base": "knowledge_base",
-    "realtime": "realtime",
-}
-_NAMES = {"first": {"llm": "first_token", "tts": "first_byte", "stt": "first_interim", "tool": "first_part"}}
+_FIRST = {"llm": "first_token", "tts": "first_byte", "stt": "first_interim", "tool": "first_part"}
+"""What the first output is called, by kind."""
 _SHOWN = {
     "stt": ("transcript", "confidence", "tokens", "audio_seconds", "provider"),
     "llm": ("input", "tokens", "provider"),
@@ -70,69 +63,51 @@ def turn_of(
     t: Timeline, x: Exchange, number: int, answered: Response | None, records: list[BargeIn], *, last: bool
 ) -> Turn:
     """The exchange as a turn; ``last``: no other came after it."""
-    missing = None if answered is not None else no_response(x, last=last, ended=t.ended)
-    speeches = x.speeches()
-    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in (*RUNS.values(), "eou", "error", "fallback")}
-    tokens = {"input": 0, "output": 0, "total": 0}
-    for part in x.parts:
-        name = RUNS.get(part.kind)
-        if name is not None:
-            runs[name].append(run_dict(t, part))
-            for key, value in part.data.get("tokens", _NONE).items():
-                if key in tokens:
-                    tokens[key] += value
-        elif part.kind == "eou":
-            runs["eou"].append(_eou(t, part))
-        elif part.kind == "eou_wait" and runs["eou"]:
-            runs["eou"][-1]["wait_ms"] = _ms(part.start, part.end)
-        elif part.kind == "error":
-            runs["error"].append({"at": _since(t, part.start), **part.data})
-        elif part.kind == "fallback":
-            runs["fallback"].append({"start": _since(t, part.start), "end": _since(t, part.end), **part.data})
+    began, speeches, stopped = t.began, x.speeches(), user_stopped(x)
     return Turn(
         turn=number,
         user_speech=x.words or None,
-        agent_speech=" ".join(x.texts) or None,
+        agent_speech=x.answer or None,
         typed=x.typed,
-        user_started=_since(t, x.voices[0].start if x.voices else user_stopped(x)),
-        user_stopped=_since(t, user_stopped(x)),
-        agent_started=_since(t, speeches[0].start if speeches else None),
-        agent_stopped=_since(t, speeches[-1].end if speeches else None),
+        user_started=_since(began, x.voices[0].start if x.voices else stopped),
+        user_stopped=_since(began, stopped),
+        agent_started=_since(began, speeches[0].start if speeches else None),
+        agent_stopped=_since(began, speeches[-1].end if speeches else None),
         agent_speeches=[
             {
-                "start": _since(t, s.start),
-                "end": _since(t, s.end if s.end is not None else t.last),
+                "start": _since(began, s.start),
+                "end": _since(began, s.end if s.end is not None else t.last),
                 "end_known": s.end_reported,
             }
             for s in speeches
         ],
-        interrupted=any(record.kind in ("true", "escalated") for record in records),
+        interrupted=any(record.kind in ("true", "escalated") for record in records) if records else False,
         e2e_latency=None if answered is None else answered.ms,
-        no_response=missing,
+        no_response=None if answered is not None else no_response(x, last=last, ended=t.ended),
         response=None if answered is None else response_dict(t, answered),
-        stt=runs["stt"],
-        eou=runs["eou"],
-        llm=runs["llm"],
-        tts=runs["tts"],
-        tools=runs["tools"],
-        knowledge_base=runs["knowledge_base"],
-        realtime=runs["realtime"],
-        tokens=tokens,
-        errors=runs["error"],
-        fallbacks=runs["fallback"],
+        stt=[run_dict(t, run) for run in x.of("stt")],
+        eou=_eous(began, x) if "eou" in x.by_kind else [],
+        llm=[run_dict(t, run) for run in x.of("llm")],
+        tts=[run_dict(t, run) for run in x.of("tts")],
+        tools=[run_dict(t, run) for run in x.of("tool")],
+        knowledge_base=[run_dict(t, run) for run in x.of("knowledge_base")],
+        realtime=[run_dict(t, run) for run in x.of("realtime")],
+        tokens=_tokens(x),
+        errors=[{"at": _since(began, error.start), **error.data} for error in x.of("error")],
+        fallbacks=[
+            {"start": _since(began, part.start), "end": _since(began, part.end), **part.data}
+            for part in x.of("fallback")
+        ],
         barge_ins=[barge_in_dict(t, record) for record in records],
-        agent=next((s.data["agent"] for s in speeches if s.data.get("agent")), None),
+        agent=next((s.data["agent"] for s in speeches if s.data.get("agent")), None) if speeches else None,
         handed_off=x.handed_off,
         opened_at=(x.opened + t.wall_shift) / 1e9,
         decisions=[{"decision": d.name, "at": d.at} for d in x.decisions],
     )
 
 
-_NONE: dict[str, int] = {}
-
-
-def _since(t: Timeline, now: int | None) -> float | None:
-    return None if now is None else (now - t.began) / 1e9
+def _since(began: int, now: int | None) -> float | None:
+    return None if now is None else (now - began) / 1e9
 
 
 def _ms(start: int | None, end: int | None) -> float | None:
@@ -141,40 +116,69 @@ def _ms(start: int | None, end: int | None) -> float | None:
 
 def run_dict(t: Timeline, run: Activity) -> dict[str, Any]:
     """A run as the contract has it: seconds, status, and what belongs to its kind."""
+    began, kind, data, start, end = t.began, run.kind, run.data, run.start, run.end
     found: dict[str, Any] = {
-        "start": _since(t, run.start),
-        "end": _since(t, run.end),
-        "ms": _ms(run.start, run.end),
+        "start": _since(began, start),
+        "end": _since(began, end),
+        "ms": _ms(start, end),
         "status": run.status,
     }
-    first = _NAMES["first"].get(run.kind)
+    first = _FIRST.get(kind)
     if first is not None:
-        found[first] = _since(t, run.first)
-        found[f"{first}_ms"] = _ms(run.data.get("failed_until", run.start), run.first)
+        found[first] = _since(began, run.first)
+        found[first + "_ms"] = _ms(data.get("failed_until", start), run.first)
     if run.id:
         found["id"] = run.id
-    for name in _SHOWN[run.kind]:
-        if name in run.data:
-            found[name] = run.data[name]
-    if run.kind == "stt":
-        found["latency_ms"] = _ms(run.data.get("finalising"), run.end)
+    for name in _SHOWN[kind]:
+        if name in data:
+            found[name] = data[name]
+    if kind == "stt":
+        found["latency_ms"] = _ms(data.get("finalising"), end)
     return found
 
 
-def _eou(t: Timeline, run: Activity) -> dict[str, Any]:
-    what = {"start": _since(t, run.start), "end": _since(t, run.end), "ms": _ms(run.start, run.end)}
-    return {**what, "status": run.status, "probability": run.data.get("probability"), "wait_ms": None}
+def _eous(began: int, x: Exchange) -> list[dict[str, Any]]:
+    """The end-of-utterance runs, each with the wait that it asked for."""
+    found: list[dict[str, Any]] = []
+    for part in x.parts:
+        start, end = part.start, part.end
+        if part.kind == "eou":
+            what = {"start": _since(began, start), "end": _since(began, end), "ms": _ms(start, end)}
+            found.append(what | {"status": part.status, "probability": part.data.get("probability"), "wait_ms": None})
+        elif part.kind == "eou_wait" and found:
+            found[-1]["wait_ms"] = _ms(start, end)
+    return found
+
+
+def _tokens(x: Exchange) -> dict[str, int]:
+    """Of all runs."""
+    found = {"input": 0, "output": 0, "total": 0}
+    for kind in ("stt", "llm", "tts", "realtime"):
+        for run in x.of(kind):
+            if "tokens" in run.data:
+                for key, value in run.data["tokens"].items():
+                    if key in found:
+                        found[key] += value
+    return found
 
 
 def response_dict(t: Timeline, answered: Response) -> dict[str, Any]:
     """The response as the contract has it."""
-    parts = [{"name": p.name, "start": _since(t, p.start), "end": _since(t, p.end), "ms": p.ms} for p in answered.parts]
+    began = t.began
     return {
-        "start": _since(t, answered.start),
-        "end": _since(t, answered.end),
+        "start": _since(began, answered.start),
+        "end": _since(began, answered.end),
         "ms": answered.ms,
         "time_to_answer_ms": answered.time_to_answer_ms,
-        "parts": parts,
+        "parts": [
+            {
+                "name": part.name,
+                "start": (part.start - began) / 1e9,
+                "end": (part.end - began) / 1e9,
+                "ms": (part.end - part.start) / 1e6,
+            }
+            for part in answered.parts
+        ],
     }
 
 
@@ -186,7 +190,7 @@ def barge_in_dict(t: Timeline, record: BargeIn) -> dict[str, Any]:
     """A record of the ledger as the contract has it."""
     found: dict[str, Any] = {"kind": record.kind, "at": record.at}
     for name in _TIMES:
-        found[name] = _since(t, getattr(record, name))
+        found[name] = _since(t.began, getattr(record, name))
     for name in _FIELDS:
         found[name] = getattr(record, name)
     return found

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +23,7 @@ from projections.framework_figures import add_figures
 from projections.readings import reading
 from projections.reference.replay import Call, call_dict
 from projections.spans import identities
-from turnlog.cli.common import DbOption, JsonOption, SessionArgument, existing, output, print_json, read
+from turnlog.cli.common import DbOption, JsonOption, SessionArgument, existing, known, output, print_json, read
 from turnlog.terminal import json_text
 
 RulesOption = Annotated[
@@ -83,23 +86,29 @@ def replay(
     as_json: JsonOption = False,
 ) -> None:
     """Replay a session: what the caller waited and for what, by turn, and a waterfall of each."""
-    store = existing(context, db)
-    events = read(store, session)
-    store.close()
-    gaps = missing(events)
-    events = events if at is None else _until(events, at)
-    with replaying(session):
-        call = reading(events, rules)
-        if turn is not None and turn > len(call.turns):
-            raise BadChoice(f"there is no turn {turn}; session {session!r} has {len(call.turns)} turns")
+    with closing(existing(context, db)) as store, replaying(session):
+        listed = _Listed(at)
+        gaps = missing(listed.each(store.read(session)))
+        if not listed.count:
+            known(store, session)
+        count = listed.until()
+        call = reading(islice(store.read(session), count), rules)
+        turns = len(call.exchanges if isinstance(call, Reading) else call.turns)
+        if turn is not None and turn > turns:
+            raise BadChoice(f"there is no turn {turn}; session {session!r} has {turns} turns")
         if isinstance(call, Reading):
-            add_figures(call, events)
-        if as_json:
-            plain = reading_dict(call) if isinstance(call, Reading) else call_dict(call)
-            lost = [gap._asdict() | {"calls": gap.calls} for gap in gaps]
-            print_json(plain | {"missing": lost} if turn is None else plain["turns"][turn - 1])
-        else:
+            add_figures(call, islice(store.read(session), count))
+        if not as_json:
             _show(call, turn, all_logs=logs, missing=gaps)
+        elif turn is not None:
+            print_json(_turn_dict(call, turn))
+        else:
+            plain = reading_dict(call) if isinstance(call, Reading) else call_dict(call)
+            print_json(plain | {"missing": [gap._asdict() | {"calls": gap.calls} for gap in gaps]})
+
+
+def _turn_dict(call: Reading | Call, number: int) -> Any:
+    return msgspec.to_builtins(call.turn(number)) if isinstance(call, Reading) else call_dict(call)["turns"][number - 1]
 
 
 def _show(call: Reading | Call, turn: int | None, *, all_logs: bool, missing: list[Gap]) -> None:
@@ -113,17 +122,34 @@ def _show(call: Reading | Call, turn: int | None, *, all_logs: bool, missing: li
         show_call(output(), call, turn, all_logs=all_logs, missing=missing)
 
 
-def _until(events: list[Event], at: str) -> list[Event]:
-    origin, _colon, number = at.rpartition(":")
-    if not number.isdigit():
-        raise BadChoice(f"--at takes the seq of an event, as `turnlog events` lists them, not {at!r}")
-    found = [n for n, e in enumerate(events) if e.seq == int(number) and origin in ("", e.origin)]
-    if not found:
-        raise BadChoice(f"there is no event {at}; the last one is {events[-1].seq}")
-    if len(found) > 1:
-        origins = ", ".join(f"{events[n].origin}:{number}" for n in found)
-        raise BadChoice(f"several origins have an event {number}; say which: {origins}")
-    return events[: found[0] + 1]
+class _Listed:
+    """A pass over a session's events: how many there are, and which of them ``at`` names. Keeps none of them."""
+
+    def __init__(self, at: str | None) -> None:
+        self.at, self.count, self.last_seq = at, 0, -1
+        self.origin, _colon, number = ("", "", "-1") if at is None else at.rpartition(":")
+        if at is not None and not number.isdigit():
+            raise BadChoice(f"--at takes the seq of an event, as `turnlog events` lists them, not {at!r}")
+        self.seq, self.found = int(number), list[tuple[int, str]]()
+
+    def each(self, events: Iterable[Event]) -> Iterator[Event]:
+        """The events themselves, while they are listed."""
+        for self.count, event in enumerate(events, 1):
+            self.last_seq = event.seq
+            if event.seq == self.seq and self.origin in ("", event.origin):
+                self.found.append((self.count, event.origin))
+            yield event
+
+    def until(self) -> int:
+        """The number of events up to the one that ``at`` names, all by default. Raises `BadChoice`."""
+        if self.at is None:
+            return self.count
+        if not self.found:
+            raise BadChoice(f"there is no event {self.at}; the last one is {self.last_seq}")
+        if len(self.found) > 1:
+            origins = ", ".join(f"{origin}:{self.seq}" for _count, origin in self.found)
+            raise BadChoice(f"several origins have an event {self.seq}; say which: {origins}")
+        return self.found[0][0]
 
 
 def schema() -> None:

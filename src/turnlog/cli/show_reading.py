@@ -11,7 +11,7 @@ from rich.text import Text
 
 from eventstore.gaps import Gap
 from eventstore.private_store import MASTER_KEY
-from projections.caller import Reading
+from projections.caller import Reading, interrupted
 from projections.readings import VIDEOSDK
 from projections.turns.question import words_of
 from projections.turns.turn import Turn
@@ -39,7 +39,7 @@ def show_reading(
     ledger: dict[int | None, list[Entry]] = {}
     for entry in entries(r):
         ledger.setdefault(entry.turn, []).append(entry)
-    turns = [turn for turn in r.turns if only in (None, turn.turn)]
+    turns = r.turns if only is None else [r.turn(only)]
     _line(console, _summary(r))
     show_gaps(console, missing)
     if sealed := r.timeline.sealed:
@@ -48,17 +48,14 @@ def show_reading(
         _line(console, Text(heading, "bold"))
     for turn in turns:
         _show_answer(console, r, turn, ledger.get(turn.turn, []))
-    logs: dict[int | None, list[Any]] = {}
-    for line in r.logs:
-        logs.setdefault(line.turn, []).append(line)
     for turn in turns:
-        _show_turn(console, r, turn, logs.get(turn.turn, []), all_logs)
+        _show_turn(console, r, turn, r.logs_of(turn.turn), all_logs)
     if only is None:
         _show_rest(console, r, ledger.get(None, []))
-        if None in logs:
+        if logs := [line for line in r.logs if line.turn is None]:
             console.print()
-            _line(console, Text(f"log lines of no turn  {len(logs[None])}", "bold"))
-            show_logs(console, logs[None], r.timeline.began / 1e9, all_logs)
+            _line(console, Text(f"log lines of no turn  {len(logs)}", "bold"))
+            show_logs(console, logs, r.timeline.began / 1e9, all_logs)
 
 
 def _line(console: Console, text: Text) -> None:
@@ -69,9 +66,9 @@ def _line(console: Console, text: Text) -> None:
 
 def _summary(r: Reading) -> Text:
     text = Text(in_line(r.session_name), "bold")
-    answered = sum(turn.response is not None for turn in r.turns)
-    counts = [f"{r.events} events", f"{len(r.turns)} turns", f"{answered} answered"]
-    cut = sum(turn.interrupted for turn in r.turns)
+    answered = sum(response is not None for response in r.responses)
+    counts = [f"{r.events} events", f"{len(r.exchanges)} turns", f"{answered} answered"]
+    cut = sum(interrupted(r.barge_ins_of(x)) for x in r.exchanges)
     counts += [f"{cut} interrupted"] if cut else []
     text.append(f"  {', '.join(counts)}", "not bold")
     text.append(f"  rules {r.rules}", "not bold dim")

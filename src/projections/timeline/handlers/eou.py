@@ -15,7 +15,8 @@ def on_eou_start(t: Timeline, now: int) -> None:
         t.eou = t.begin("eou", now)
         t.step("run started", t.eou)
     else:
-        t.eou.start, t.eou.says["start"] = now, [t.at]
+        t.eou.start = now
+        t.eou.say("start", ~t.at)
     _judge(t, t.eou)
 
 

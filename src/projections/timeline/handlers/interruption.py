@@ -40,7 +40,6 @@ def on_false_interrupt_resume(t: Timeline, now: int) -> None:
         t.ignore("no doubt was open")
         return
     t.doubt.finish(now, "done", t.at, reported=True)
-    t.step("resumed", t.doubt)
 
 
 @with_args

@@ -14,7 +14,8 @@ HUNG_NS = 10_000_000_000
 
 @bare
 def on_llm_start(t: Timeline, now: int) -> None:
-    before, t.llm = t.llm, t.begin("llm", now)
+    before = t.llm_before = t.llm
+    t.llm = t.begin("llm", now)
     if before is not None and before.end is None and now - (before.first or before.start or now) < HUNG_NS:
         before.finish(now, "superseded", t.at, reported=False)
     t.resynthesised, t.awaited = True, None
@@ -22,7 +23,6 @@ def on_llm_start(t: Timeline, now: int) -> None:
         t.llm.data["input"], at = t.llm_input
         t.llm.say("input", at)
         t.llm_input = None
-    t.llm.data["before"] = before.at if before is not None else -1
     t.step("llm started", t.llm)
 
 
@@ -78,9 +78,7 @@ def run_with_usage_due(t: Timeline) -> Activity | None:
 
     A run reports its usage after its first token; so before that of the latest, it is the late report of another.
     """
-    latest = t.llm
+    latest, before = t.llm, t.llm_before
     if latest is None or latest.first is not None or latest.end is not None:
         return latest
-    earlier = (a for a in reversed(t.activities) if a.kind == "llm" and a is not latest)
-    before = next(earlier, None)
     return before if before is not None and before.end is not None and "tokens" not in before.data else latest

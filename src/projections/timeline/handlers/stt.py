@@ -77,7 +77,8 @@ def interim(t: Timeline, now: int, words: str) -> None:
     if run.first is None:
         run.first = now
         run.say("first", t.at)
-    run.data["interims"] = run.data.get("interims", 0) + 1
+    data = run.data
+    data["interims"] = data.get("interims", 0) + 1
     t.hears_interims = True
     _understood(t, run, "interim", words)
 
@@ -126,8 +127,10 @@ def on_stt_complete(t: Timeline, now: int, args: Args) -> None:
 def voice_of(t: Timeline, run: Activity) -> Activity | None:
     """The voice that a run hears: the one that is heard, began in the run, or had just ended when it began."""
     voice = latest(t)
-    begun = next((time for time in (run.start, run.first) if time is not None), t.now)
-    if voice is None or voice is t.voice or (voice.start or 0) >= begun:
+    if voice is None or voice is t.voice:
+        return voice
+    begun = run.start if run.start is not None else run.first if run.first is not None else t.now
+    if (voice.start or 0) >= begun:
         return voice
     return voice if voice.end is None or voice.data["reported"] >= begun - JUST_NS else None
 

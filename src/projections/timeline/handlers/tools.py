@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from eventstore.arguments import Args
-from projections.timeline.activity import Activity
 from projections.timeline.state import Timeline
 from projections.timeline.table import moment, text, with_args
 
@@ -45,7 +44,6 @@ def tool_ended(t: Timeline, now: int, args: Args) -> None:
         return
     if call.end is None:
         call.finish(now, status, t.at, reported=True)
-        t.step("tool ended", call)
     if args.get("tool_response") is not None:
         call.data["response"] = args["tool_response"]
         call.say("response", t.at)
@@ -73,7 +71,7 @@ def add_mcp_tool_call(t: Timeline, now: int, args: Args) -> None:
     _reported(t, now, args, name=args.get("tool_url") or args.get("tool_type"), mcp=True, **what)
 
 
-def _reported(t: Timeline, now: int, args: Args, **data: Any) -> Activity:
+def _reported(t: Timeline, now: int, args: Args, **data: Any) -> None:
     start, end = moment(t, args.get("start_time")), moment(t, args.get("end_time"))
     call = t.begin("tool", now if start is None else start, **data)
     finished = end if end is not None and (start is None or end >= start) else None
@@ -81,5 +79,3 @@ def _reported(t: Timeline, now: int, args: Args, **data: Any) -> Activity:
         call.start = finished
     call.finish(now if finished is None else finished, "done", t.at, reported=finished is not None)
     t.step("tool started", call, call.start)
-    t.step("tool ended", call, call.end)
-    return call

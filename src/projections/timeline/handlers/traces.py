@@ -14,7 +14,7 @@ from projections.timeline.table import moment, text, traces
 
 
 def _note(t: Timeline, now: int, name: str, attributes: Any, end: int | None = None) -> Activity:
-    found = Activity("note", t.at, now, data={"name": name, "attributes": attributes}, says={"start": [t.at]})
+    found = Activity("note", t.at, now, data={"name": name, "attributes": attributes}, said=["start", t.at])
     if end is not None:
         found.finish(max(now, end), "done", t.at, reported=True)
     t.notes.append(found)

@@ -24,10 +24,13 @@ def on_user_speech_start(t: Timeline, now: int, args: Args) -> None:
 
 
 def start_voice(t: Timeline, now: int) -> None:
-    same = next((voice for voice in t.heard if abs((voice.start or 0) - now) < SAME_NS), None)
-    open_voice = t.voice if t.voice is not None and not t.voice.data.get("answered") else None
-    if same is not None or open_voice is not None:
-        (same or open_voice).say("start", t.at)  # type: ignore[union-attr]
+    known = t.voice if t.voice is not None and "answered" not in t.voice.data else None
+    for voice in t.heard:
+        if -SAME_NS < (voice.start or 0) - now < SAME_NS:
+            known = voice
+            break
+    if known is not None:
+        known.say("start", t.at)
         return
     wait = t.eou_wait
     if wait is not None and not wait.end_reported and wait.end is not None and wait.end > now:
@@ -56,19 +59,25 @@ def end_voice(t: Timeline, now: int, given: int | None = None) -> None:
         t.ignore("no voice had begun")
         return
     end = now - t.silence_ns if given is None else given
-    voice = next((v for v in reversed(t.heard) if v.start is not None and v.start <= (given or now)), None)
+    voice = _begun(t, given or now)
     if voice is None or (voice.end is not None and now - voice.data.get("reported", now) > CORRECTION_NS):
         t.ignore("no voice had begun since the last one ended")
         return
-    again = voice.end is not None
     voice.finish(max(end, voice.start or end), "done", t.at, reported=True)
     voice.data["reported"] = now
     if given is None and t.silence_ns:
-        voice.says["end"].insert(0, t.silence_at)
+        voice.say("end", ~t.silence_at)
+        voice.say("end", t.at)
     if voice is t.voice:
         t.voice = None
-    if not again:
-        t.step("voice ended", voice)
+
+
+def _begun(t: Timeline, now: int) -> Activity | None:
+    """The latest voice that had begun by then."""
+    for voice in reversed(t.heard):
+        if voice.start is not None and voice.start <= now:
+            return voice
+    return None
 
 
 @with_args
