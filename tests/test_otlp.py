@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import queue
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from exporters import otlp
 from exporters.delivery import deliver, due
 from exporters.destination import Busy, Destination, NotConfigured, Refused
 from exporters.otlp import Profile, Spans, Wire, destination, otel_spans
+from exporters.otlp_types import typed
 from exporters.retry import Patience
 from projections.caller import read
 from projections.reference.fold import begin, fold
@@ -456,3 +458,11 @@ def test_a_large_session_goes_in_bounded_batches(collector: Collector, program: 
     store.close()
     program.run("export", "otlp", "long", "--endpoint", collector.url("http/protobuf"))
     assert [len(collector.request()), len(collector.request())] == [Spans.batch, 2], "the root is one, too"
+
+
+def test_values_without_a_type_are_text() -> None:
+    """Break: in exporters/otlp_types.py, ``_typed``, take every list."""
+    assert typed({"a": 1 << 63, "b": -(1 << 63), "c": math.nan, "d": [1, 2.0], "e": (True, False), "f": [], "": 1}) == {
+        "a": str(1 << 63), "b": -(1 << 63), "c": "nan", "d": "[1, 2.0]", "e": [True, False], "f": [],
+    }  # fmt: skip
+    assert list(typed({str(n): n for n in range(200)})) == [str(n) for n in range(72, 200)]

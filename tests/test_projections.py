@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 
 from conftest import FIXTURES
-from eventstore import Event, Recorder, canonical
+from eventstore import HOOKS, Event, Recorder, canonical
 from eventstore.errors import NotCanonical
 from eventstore.memory_store import MemoryStore
 from projections import State, Turn, UnknownRules, begin, call_dict, fold, replay
@@ -165,3 +165,18 @@ def test_a_replay_survives_what_no_reference_expected() -> None:
     assert call.payloads[0]["user_speech"] == {"deep": [0]}
     assert call.emits[0].data == {"text": {"deep": [-1]}}  # sent before the payload was made
     orjson.dumps(call_dict(call))
+
+
+def test_what_is_left_at_the_end_of_the_session_is_no_turn() -> None:
+    """Break: in reference/handlers/session.py, ``finalize_session``, start a turn after the last."""
+    made = [
+        (0, "on_agent_speech_start"), (100, "on_user_speech_start"), (200, "on_user_speech_end"),
+        (250, "on_interrupted"), (300, "on_user_speech_start"), (400, "on_user_speech_end"), (500, "finalize_session"),
+    ]  # fmt: skip
+    events = [
+        Event("s", "o", seq, hook, HOOKS[hook].version, ms * 10**6 + 10**9, ms * 10**6, "{}")
+        for seq, (ms, hook) in enumerate(made)
+    ]
+    state = fold(begin(), events)
+    assert (len(state.turns), state.total_turns) == (1, 1)
+    assert state.interruptions[0].carried_over == ["vad"]
