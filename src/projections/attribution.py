@@ -60,7 +60,7 @@ class Attribution(NamedTuple):
 
 def attributed(events: Iterable[Event], rules: str | Rules = VIDEOSDK_1_0) -> list[Attribution]:
     """One for each event, in canonical order. Where it wrote records of two turns, as it ends one and opens the next,
-    the later one counts; the end of a turn is the turn's. Raises what `projections.replay` does."""
+    the later one counts; the end of a turn is the turn's. Raises what `projections.reference.replay` does."""
     trail = Trail(events, rules)
     homes = _homes(trail)
     logs = {line.at for line in trail.state.logs}

@@ -88,7 +88,7 @@ def explain(events: Iterable[Event], path: str, rules: str | Rules = VIDEOSDK_1_
     of the events kept, or with other arguments, or not at all; one such event or all of them: the value stays. Turns
     are the same if the same event opened them. Complete it is of calls in which no handler raises (`Call.raised`).
 
-    Raises `UnknownPath`, and what `projections.replay` does.
+    Raises `UnknownPath`, and what `projections.reference.replay` does.
     """
     return explain_in(Trail(events, rules), path)
 

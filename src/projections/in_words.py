@@ -23,7 +23,7 @@ def in_words(events: Sequence[Event], turn: int, rules: str | Rules = VIDEOSDK_1
 
     Like ``answered after 2,140 ms: LLM to first token 1,200 (on_llm_start #101 → on_llm_first_token #120), …``, where
     ``#101`` is an event's ``seq``; the E2E latency by the rules is the second line. No line for what was not measured,
-    so none for a turn that there is not. Raises what `projections.replay` does.
+    so none for a turn that there is not. Raises what `projections.reference.replay` does.
     """
     found = fold(begin(rule_sets.find(rules), spans=False, signals=False), events)
     if not 1 <= turn <= len(found.turns):

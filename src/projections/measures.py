@@ -39,7 +39,7 @@ class Measured(NamedTuple):
 def measures(events: Iterable[Event], rules: str | Rules = TURNLOG) -> list[TurnMeasures]:
     """A record for each turn of a session: the turns in order, then those that a framework's rules discarded.
 
-    Raises what `projections.caller.read` and `projections.replay` do.
+    Raises what `projections.caller.read` and `projections.reference.replay` do.
     """
     return measured(events, rules).turns
 

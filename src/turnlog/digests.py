@@ -54,7 +54,7 @@ def heading(rules: Rules) -> Heading:
 
 
 def session(name: str, events: Iterable[Event], rules: Rules) -> Session:
-    """What this engine makes of a session. Raises as `projections.replay`."""
+    """What this engine makes of a session. Raises as `projections.reference.replay`."""
     kept = list(events)
     ends = {event.origin: event.seq for event in kept}
     return Session(name, len(kept), ends, [digest(turn) for turn in turns(kept, rules)])

@@ -92,7 +92,7 @@ def _nth(moments: list[float]) -> Iterator[tuple[float, int]]:
 def first_divergence(events: Iterable[Event], one: str | Rules, two: str | Rules) -> Event | None:
     """The event after which the open turn, or the last completed one, is another; None if there is none.
 
-    "Another" as in `changes`. Raises as `projections.replay`.
+    "Another" as in `changes`. Raises as `projections.reference.replay`.
     """
     a, b = (begin(rule_sets.find(rules), spans=False, signals=False) for rules in (one, two))
     for event in events:

@@ -1,7 +1,7 @@
 """The projections, each a plain function over a session's events, and `replay`, which makes all of them in one pass.
 
 Events are those of one session in canonical order, as `Store.read` gives them. All functions raise `NotCanonical`,
-`UnknownHook` and `NewerEvent` as `projections.fold` does, and `UnknownRules`.
+`UnknownHook` and `NewerEvent` as `projections.reference.fold` does, and `UnknownRules`.
 """
 
 from __future__ import annotations
