@@ -330,7 +330,10 @@ MUTANTS = [
         "test_recovery.py",
     ),
     Mutant(
-        FILE, "(found.st_dev, found.st_ino) == self.identity", "True", "test_database_file.py::test_a_database_that"
+        FILE,
+        "            return False\n        self._found",
+        "            return True\n        self._found",
+        "test_database_file.py::test_a_database_that_is_gone",
     ),
     Mutant(FILE, "found != self.log_id or pages < self._pages", "False", "test_database_file.py::test_a_foreign_file"),
     Mutant(FILE, " or pages < self._pages", "", "test_database_file.py::test_an_older_backup"),
