@@ -15,10 +15,9 @@ from eventstore import Event, codec, frames, recover
 from eventstore.errors import NewerEvent, TurnlogError, UnknownHook
 from eventstore.journal import SUFFIX
 from eventstore.memory_store import MemoryStore
-from projections import replay
+from soak.fuzz import read_import
 from test_journal import frame, leave_behind
 from turnlog import digests, log_seals
-from turnlog.recordings import BadRecording, events_of, read_recordings
 
 DEMO = gzip.decompress((FIXTURES / "demo.jsonl.gz").read_bytes())
 ZIPPED = (FIXTURES / "demo.jsonl.gz").read_bytes()
@@ -83,21 +82,7 @@ def test_the_codec_reads_or_refuses(hook: str, version: int, payload: str) -> No
 @settings(max_examples=100)
 @given(st.binary(max_size=200) | damaged(DEMO) | damaged(ZIPPED))
 def test_an_import_is_whole_or_an_error(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
-    path = Path(tmp_path_factory.mktemp("fuzz")) / "calls.jsonl"
-    path.write_bytes(data)
-    store = MemoryStore()
-    imported: dict[str, int] = {}
-    try:
-        for place, recording in read_recordings(path):
-            events = events_of(place, recording)
-            store.append(events)
-            imported[recording.name] = len(recording.calls)
-            replay(events)
-    except TurnlogError as error:
-        assert "\n" not in str(error)
-        if isinstance(error, BadRecording):
-            assert str(path) in str(error)
-    assert {s.session_id: s.events for s in store.sessions()} == {k: n for k, n in imported.items() if n}
+    read_import(data, tmp_path_factory.mktemp("fuzz"))
 
 
 def test_a_whole_frame_of_something_else_is_kept_as_damage(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from projections.reference.metrics import MAX_EVENTS
+from projections.model import MAX_EVENTS
 from projections.reference.metrics import Turn
 from projections.reference.replay import Call, latency_of
 from projections.reference.state import Span

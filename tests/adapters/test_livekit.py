@@ -413,7 +413,7 @@ EXPECTED: dict[str, list[tuple[str | None, str | None, str | None]]] = {
     "metrics_twice": [IS_SHORT],
     "hang_up_while_spoken_to": [(RETURNS, LONG, None)],
     "hang_up_while_speaking": [IS_SHORT, ("And what is more,", None, "hang-up")],
-    "hang_up_while_it_works": [("Where is my order A17?", None, "hang-up")],
+    "hang_up_while_it_works": [("Where is my order A17?", None, "withdrawn")],
     "typed": [IS_SHORT],
     "broken_events": [("Are you open on Sunday?", "We are, from ten to four.", None)],
     "handoff": [

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable
 from typing import Any
 
-from projections.reference.metrics import MAX_EVENTS
+from projections.model import MAX_EVENTS
 from projections.reference.state import Span, State
 
 MAX_ATTRIBUTES = 127
