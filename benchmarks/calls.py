@@ -35,7 +35,7 @@ def fill(url: str, count: int) -> None:
 
 
 def fill_session(url: str, name: str, count: int) -> None:
-    """Append one session of so many events: the recorded calls, one after the other."""
+    """Append one session of ``count`` events: the recorded calls, one after the other."""
     store, source = open_store(url, migrate=True), islice(_joined(name), count)
     while batch := list(islice(source, BATCH)):
         store.append(batch)

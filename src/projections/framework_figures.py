@@ -27,6 +27,7 @@ NEAR_NS = 100_000_000
 
 
 CHUNK = 10_000
+"""Events that are folded before the turns made of them are dropped."""
 _DONE = Turn()
 
 

@@ -20,6 +20,10 @@ Described = tuple[str, Attributes]
 
 def known(**attributes: Any) -> Attributes:
     """Those that the log has a value for."""
+    return _known(attributes)
+
+
+def _known(attributes: Attributes) -> Attributes:
     values = attributes.values()
     if None not in values and "" not in values:
         return attributes
@@ -69,13 +73,15 @@ def _agent(part: Activity, x: Exchange | None) -> Described:
 def _stt(part: Activity, _x: Exchange | None) -> Described:
     name, said = _served(part, "Speech to Text Processing")
     data = part.data
-    said |= known(
-        output=data.get("transcript"),
-        stt_confidence=data.get("confidence"),
-        audio_seconds=data.get("audio_seconds"),
-        **{"latency.stt_ms": ms(data.get("finalising"), part.end)},
-        **{"latency.stt_interim_ms": ms(part.start, part.first)},
-        **{"latency.stt_preflight_ms": ms(part.start, data.get("preflight"))},
+    said |= _known(
+        {
+            "output": data.get("transcript"),
+            "stt_confidence": data.get("confidence"),
+            "audio_seconds": data.get("audio_seconds"),
+            "latency.stt_ms": ms(data.get("finalising"), part.end),
+            "latency.stt_interim_ms": ms(part.start, part.first),
+            "latency.stt_preflight_ms": ms(part.start, data.get("preflight")),
+        }
     )
     return name, said | _tokens(part)
 
@@ -91,8 +97,8 @@ def _tokens(part: Activity) -> Attributes:
 def _eou(part: Activity, x: Exchange | None) -> Described:
     name, said = _served(part, "End-Of-Utterance Detection")
     words = x.words if x is not None else None
-    latency = ms(part.start, part.end)
-    return name, said | known(input=words, eou_probability=part.data.get("probability"), **{"latency.eou_ms": latency})
+    probability, latency = part.data.get("probability"), ms(part.start, part.end)
+    return name, said | _known({"input": words, "eou_probability": probability, "latency.eou_ms": latency})
 
 
 def _eou_wait(part: Activity, _x: Exchange | None) -> Described:
@@ -111,11 +117,13 @@ def _knowledge_base(part: Activity, x: Exchange | None) -> Described:
 def _llm(part: Activity, x: Exchange | None) -> Described:
     name, said = _served(part, "LLM Processing")
     wrote = x is not None and part.status in ("done", "unfinished") and _last(x, "llm") is part
-    said |= known(
-        input=part.data.get("input"),
-        output=x.answer if x is not None and wrote else None,
-        duration_ms=ms(part.start, part.end),
-        **{"latency.llm_ttft_ms": ms(part.data.get("failed_until", part.start), part.first)},
+    said |= _known(
+        {
+            "input": part.data.get("input"),
+            "output": x.answer if x is not None and wrote else None,
+            "duration_ms": ms(part.start, part.end),
+            "latency.llm_ttft_ms": ms(part.data.get("failed_until", part.start), part.first),
+        }
     )
     return name, said | _tokens(part)
 
@@ -135,11 +143,13 @@ def _tool(part: Activity, _x: Exchange | None) -> Described:
 def _tts(part: Activity, x: Exchange | None) -> Described:
     name, said = _served(part, "Text to Speech Processing")
     spoken = x is not None and _last(x, "tts") is part
-    said |= known(
-        input=x.answer if x is not None and spoken else None,
-        characters=part.data.get("characters"),
-        audio_seconds=part.data.get("audio_seconds"),
-        **{"latency.tts_first_byte_ms": ms(part.start, part.first)},
+    said |= _known(
+        {
+            "input": x.answer if x is not None and spoken else None,
+            "characters": part.data.get("characters"),
+            "audio_seconds": part.data.get("audio_seconds"),
+            "latency.tts_first_byte_ms": ms(part.start, part.first),
+        }
     )
     return name, said
 

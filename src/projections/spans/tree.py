@@ -86,14 +86,13 @@ def settled(t: Timeline, x: Exchange, *, last: bool) -> bool:
     return not last and t.last >= over and not finalising
 
 
-def _times(x: Exchange) -> Iterator[int]:
+def _times(x: Exchange) -> list[int]:
     """All that is known of when it was."""
-    stopped = user_stopped(x)
-    if stopped is not None:
-        yield stopped
+    times = [user_stopped(x)]
     for part in (*x.voices, *x.parts):
         if part.kind not in _OUTLASTING:
-            yield from (time for time in (part.start, part.first, part.end) if time is not None)
+            times += part.start, part.first, part.end
+    return [time for time in times if time is not None]
 
 
 def turn_id(x: Exchange) -> str:

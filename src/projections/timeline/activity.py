@@ -35,7 +35,7 @@ class Activity(msgspec.Struct, gc=False):
     data: dict[str, Any] = {}
     """What belongs to the kind: a transcript, tokens, a tool's name and result."""
     said: list[str | int] = []
-    """Provenance as it was noted, see `say` and `says`: by turns a field, or key of `data`, and the index of an event
+    """Provenance as `say` appends it, see `says`: alternately a field, or key of `data`, and the index of an event
     that says so; ``~at`` is one that replaces those before it."""
 
     def say(self, field: str, at: int) -> None:

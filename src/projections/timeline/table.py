@@ -51,7 +51,9 @@ def text(value: Any) -> str:
 
 def count(value: Any) -> int:
     """A count, never negative; 0 for what is not a number."""
-    return int(value) if type(value) in (int, float) and 0 < value < 2**53 else 0
+    if type(value) is int:
+        return value if 0 < value < 2**53 else 0
+    return int(value) if type(value) is float and 0 < value < 2**53 else 0
 
 
 def ns(seconds: Any) -> int | None:

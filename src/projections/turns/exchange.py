@@ -15,6 +15,7 @@ HUNG_NS = 10_000_000_000
 WORK = frozenset(("llm", "tts", "tool", "knowledge_base", "agent"))
 """Kinds of which an answer is made, and spoken."""
 FEW = 8
+"""More parts than that are searched for those that are over, and these are left out."""
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False):

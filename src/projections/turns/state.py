@@ -46,7 +46,7 @@ class Assembly(msgspec.Struct):
     named: set[str] = set()
     """The ids of all LLM runs so far; of those without one, the empty id."""
     passed: int = 0
-    """So many exchanges have ended too long ago for words that come late."""
+    """How many exchanges, from the first, ended too long ago for words that come late."""
     fed_by: Exchange | None = None
     """Whose synthesis is to be heard next."""
     speaker: Exchange | None = None

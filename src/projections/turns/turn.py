@@ -138,7 +138,7 @@ def run_dict(t: Timeline, run: Activity) -> dict[str, Any]:
 
 
 def _eous(began: int, x: Exchange) -> list[dict[str, Any]]:
-    """The end-of-utterance runs, each with the wait that it asked for."""
+    """The end-of-utterance runs, each with the wait that it scheduled."""
     found: list[dict[str, Any]] = []
     for part in x.parts:
         start, end = part.start, part.end
