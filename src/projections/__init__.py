@@ -1,6 +1,5 @@
 """What it means: pure functions from a session's events to turns, latencies, payloads, signals and spans."""
 
-from projections.attribution import Attribution, attributed
 from projections.caller import Reading, read  # first: packages of its are named as functions below are
 from projections.explain import Explanation, explain
 from projections.fold import begin, fold
@@ -23,7 +22,6 @@ from projections.state import Span, State
 
 __all__ = [
     "RULE_SETS",
-    "Attribution",
     "Call",
     "Explanation",
     "Latency",
@@ -35,7 +33,6 @@ __all__ = [
     "Turn",
     "UnknownRules",
     "analytics_payloads",
-    "attributed",
     "begin",
     "call_dict",
     "call_of",

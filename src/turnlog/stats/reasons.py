@@ -9,13 +9,14 @@ from eventstore.store import Store
 from projections import rules as rule_sets
 from projections.caller import RULES as TURNLOG
 from projections.caller import Reading, read
-from projections.explain import in_words
 from projections.fold import begin, fold
 from projections.latency.missing import no_response
 from projections.latency.response import Response
 from projections.model import Turn
+from projections.replay import latency_of
+from projections.response import response
 from projections.rules import Rules
-from projections.state import Discarded
+from projections.state import Discarded, State
 from projections.turns.exchange import Exchange
 from turnlog.stats.verdict import Verdict, Worst
 from turnlog.survey import Survey
@@ -46,16 +47,13 @@ def _words(store: Store, session: str, places: set[Place], rules: str | Rules) -
     if rules == TURNLOG:
         reading = read(store.read(session))
         return {(number, at): list(_read(reading, number)) for number, at in places if number is not None}
-    events = list(store.read(session))
-    discarded: list[Discarded] = []
-    if any(number is None for number, _at in places):
-        discarded = fold(begin(rule_sets.find(rules), spans=False, signals=False), events).discarded
+    state = fold(begin(rule_sets.find(rules), spans=False, signals=False), store.read(session))
     found: dict[Place, list[str]] = {}
     for number, at in places:
         if number is not None:
-            found[number, at] = in_words(events, number, rules)
+            found[number, at] = list(_of_framework(state, number))
         else:
-            found[number, at] = [_discarded(each) for each in discarded if each.at == at]
+            found[number, at] = [_discarded(each) for each in state.discarded if each.at == at]
     return found
 
 
@@ -107,6 +105,23 @@ def _tool(name: Any, start: int | None, end: int | None, status: str) -> str:
     return f"{name}{took}" + ("" if status == "done" else f" ({status})")
 
 
+def _of_framework(state: State, number: int) -> Iterator[str]:
+    """What was waited for, as far as the framework's turn has it, and the latency that it sums up itself."""
+    if number > len(state.turns):
+        return
+    turn = state.turns[number - 1]
+    answered = response(turn, state.session)
+    if answered is not None:
+        pieces = sorted((piece for piece in answered.pieces if piece.ms >= LEAST_MS), key=lambda piece: -piece.ms)
+        waits = ", ".join(f"{piece.name} {piece.ms:,.0f}" for piece in pieces)
+        yield f"answered after {answered.ms:,.0f} ms" + (f": {waits}" if waits else "")
+    if turn.e2e_latency is not None:
+        found = latency_of(turn, number, state.rules)._asdict()
+        parts = [f"{name} {found[part]:,.0f}" for part, name in _SUMMED.items() if found[part] is not None]
+        yield f"E2E by the rules {turn.e2e_latency:,.0f} ms" + (f": {' + '.join(parts)}" if parts else "")
+
+
+_SUMMED = {"stt": "STT", "eou": "EOU", "ttft": "LLM to first token", "tts": "TTS", "realtime": "realtime model"}
 _PARTS = {
     "vad_metrics": "VAD", "stt_metrics": "STT", "eou_metrics": "EOU", "kb_metrics": "knowledge base",
     "llm_metrics": "LLM", "tts_metrics": "TTS", "realtime_metrics": "realtime model", "function_tool_metrics": "tools",
