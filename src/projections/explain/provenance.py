@@ -18,7 +18,7 @@ from projections.explain.paths import Path, UnknownPath, walk
 from projections.explain.sourced import Source, plain, sourced, sources_of, with_sources
 from projections.latency.response import Response
 from projections.replay import Call
-from projections.timeline import Activity
+from projections.timeline import Activity, Timeline
 from projections.turns.assembly import Left
 from projections.turns.decisions import DECISIONS
 from projections.turns.exchange import Exchange
@@ -158,7 +158,7 @@ def offsets_of(events: Sequence[Event]) -> dict[str, int]:
     return {origin: offset - first for origin, offset in found.items()}
 
 
-_TIMES = frozenset({"start", "first", "end", "reported", "finalising", "failed_until", "armed", "opened", "asked"})
+_TIMES = frozenset({"start", "first", "end", "reported", "finalising", "failed_until", "armed", "opened", "asked", "last"})
 
 
 def is_time(source: Source) -> bool:
@@ -173,7 +173,7 @@ def is_time(source: Source) -> bool:
 def find(r: Reading, path: Path, events: Sequence[Event]) -> Found:
     """The value at the path, and its sources. Raises `UnknownPath`."""
     if path.root == "turns":
-        return _in_turn(r, path)
+        return _in_turn(r, path, events)
     if path.root == "discarded":
         return _left(r, path, [left for left in r.assembly.left if left.activity.kind == "voice"])
     if path.root == "outside":
@@ -191,19 +191,22 @@ def item(path: Path, there: Sequence[Any], what: str) -> Any:
     return there[path.index]
 
 
-def turn_at(r: Reading, path: Path, x: Exchange, answered: Response | None) -> Turn:
-    """The turn of the path, made from the exchange; its barge-ins are there only if the path is of them."""
+def turn_at(r: Reading, path: Path, x: Exchange, answered: Response | None, t: Timeline | None = None) -> Turn:
+    """The turn of the path, made from the exchange; its barge-ins are there only if the path is of them.
+
+    ``t`` stands in for the reading's timeline.
+    """
     records = r.barge_ins_of(x) if path.steps[:1] in (("barge_ins",), ("interrupted",)) else []
     last = path.index == len(r.exchanges) - 1
-    return turn_of(r.timeline, x, (path.index or 0) + 1, answered, records, last=last)
+    return turn_of(t or r.timeline, x, (path.index or 0) + 1, answered, records, last=last)
 
 
-def _in_turn(r: Reading, path: Path) -> Found:
+def _in_turn(r: Reading, path: Path, events: Sequence[Event]) -> Found:
     x: Exchange = item(path, r.exchanges, "turns")
     field, copies = path.steps[0], _Copies()
     copy = copies.exchange(x)
     answered = r.response_of(copy)
-    turn = turn_at(r, path, copy, answered)
+    turn = turn_at(r, path, copy, answered, _with_sourced_last(r.timeline, events))
     if field == "barge_ins":
         turn.barge_ins = [barge_in_dict(r.timeline, record) for record in _sourced_ledger(r, copies, x)]
     elif field == "interrupted":
@@ -226,6 +229,13 @@ def _in_turn(r: Reading, path: Path) -> Found:
     return Found(plain(value), _once(sources), x, answered if whole else None, decisions, note)
 
 
+def _with_sourced_last(t: Timeline, events: Sequence[Event]) -> Timeline:
+    """With the time of the last event, which is the latest end of what has none, carrying its source."""
+    times = (clocks(event)[0] + t.offsets[event.origin] for event in reversed(events))
+    at = len(events) - 1 - next((n for n, time in enumerate(times) if time == t.last), 0)
+    return msgspec.structs.replace(t, last=sourced(t.last, Source(None, "last", (at,), t.last)))
+
+
 _ANSWERS = ("e2e_latency", "response", "agent_started", "agent_stopped")
 
 
@@ -245,9 +255,11 @@ class _Copies:
         return None if found is None else self.activity(found)
 
     def exchange(self, x: Exchange) -> Exchange:
+        first = next((voice for voice in x.voices if voice.start == x.opened), None)
+        opened = sourced(x.opened, Source(None, "opened", (x.at,), x.opened))
         return msgspec.structs.replace(
             x,
-            opened=sourced(x.opened, Source(None, "opened", (x.at,), x.opened)),
+            opened=opened if first is None else self.activity(first).start,
             asked=sourced(x.asked, Source(None, "asked", (x.asked_at,), x.asked)),
             came=sourced(x.came, Source(None, "asked", (x.came_at,), x.came)),
             voices=[self.activity(voice) for voice in x.voices],
