@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from difflib import get_close_matches
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -18,7 +18,7 @@ class UnknownPath(TurnlogError):
     """The reading has no value there."""
 
 
-class Path(NamedTuple):
+class Path(msgspec.Struct, frozen=True):
     root: str
     """``turns``, ``discarded``, ``outside``, ``session`` …"""
     index: int | None
@@ -57,11 +57,12 @@ def parse(text: str) -> Path:
         at = found.end()
     if at < len(text) or not steps or isinstance(steps[0], int):
         raise UnknownPath(f"{text!r} is no path; one is like turns[2].e2e_latency, or: turn 3 e2e_latency")
-    root, *rest = steps
-    index = rest.pop(0) if rest and isinstance(rest[0], int) else None
-    if not rest and root in _FIELDS and index is not None:
-        rest = [_FIELDS[str(root)]]
-    return Path(str(root), index if isinstance(index, int) else None, tuple(rest))
+    root, rest = steps[0], steps[1:]
+    index = rest[0] if rest and isinstance(rest[0], int) else None
+    rest = rest if index is None else rest[1:]
+    if not rest and index is not None and root in _FIELDS:
+        rest = [_FIELDS[root]]
+    return Path(root, index, tuple(rest))
 
 
 def walk(item: Any, path: Path) -> tuple[Any, Any]:
@@ -70,7 +71,7 @@ def walk(item: Any, path: Path) -> tuple[Any, Any]:
     for step in path.steps:
         inside = value
         try:
-            value = inside[step] if isinstance(inside, dict | list) else getattr(inside, str(step))
+            value = inside[step] if isinstance(inside, dict | list) else getattr(inside, str(step))  # type: ignore[index]
         except (AttributeError, IndexError, KeyError, TypeError) as error:
             raise _unknown(item, path) from error
     if isinstance(value, dict | list | msgspec.Struct) or not path.steps:

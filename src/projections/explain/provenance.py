@@ -23,7 +23,7 @@ from projections.turns.assembly import Left
 from projections.turns.decisions import DECISIONS
 from projections.turns.exchange import Exchange
 from projections.turns.ledger import BargeIn, ledger
-from projections.turns.turn import Turn, barge_in_dict, turn_of
+from projections.turns.turn import Turn, turn_of
 
 
 class Named(NamedTuple):
@@ -158,7 +158,9 @@ def offsets_of(events: Sequence[Event]) -> dict[str, int]:
     return {origin: offset - first for origin, offset in found.items()}
 
 
-_TIMES = frozenset({"start", "first", "end", "reported", "finalising", "failed_until", "armed", "opened", "asked", "last"})
+_TIMES = frozenset(
+    ("start", "first", "end", "reported", "finalising", "failed_until", "armed", "opened", "asked", "last")
+)
 
 
 def is_time(source: Source) -> bool:
@@ -167,7 +169,7 @@ def is_time(source: Source) -> bool:
     return (source.field in _TIMES or also) and isinstance(source.value, int)
 
 
-# where paths lead ------------------------------------------------------------------------------------------------------
+# where paths lead --------------------------------------------------------------------------------------------------
 
 
 def find(r: Reading, path: Path, events: Sequence[Event]) -> Found:
@@ -191,14 +193,12 @@ def item(path: Path, there: Sequence[Any], what: str) -> Any:
     return there[path.index]
 
 
-def turn_at(r: Reading, path: Path, x: Exchange, answered: Response | None, t: Timeline | None = None) -> Turn:
-    """The turn of the path, made from the exchange; its barge-ins are there only if the path is of them.
-
-    ``t`` stands in for the reading's timeline.
-    """
-    records = r.barge_ins_of(x) if path.steps[:1] in (("barge_ins",), ("interrupted",)) else []
-    last = path.index == len(r.exchanges) - 1
-    return turn_of(t or r.timeline, x, (path.index or 0) + 1, answered, records, last=last)
+def turn_at(
+    r: Reading, path: Path, x: Exchange, answered: Response | None, records: list[BargeIn], t: Timeline | None = None
+) -> Turn:
+    """The turn of the path, made from the exchange; ``t`` stands in for the reading's timeline."""
+    number = (path.index or 0) + 1
+    return turn_of(t or r.timeline, x, number, answered, records, last=number == len(r.exchanges))
 
 
 def _in_turn(r: Reading, path: Path, events: Sequence[Event]) -> Found:
@@ -206,15 +206,14 @@ def _in_turn(r: Reading, path: Path, events: Sequence[Event]) -> Found:
     field, copies = path.steps[0], _Copies()
     copy = copies.exchange(x)
     answered = r.response_of(copy)
-    turn = turn_at(r, path, copy, answered, _with_sourced_last(r.timeline, events))
-    if field == "barge_ins":
-        turn.barge_ins = [barge_in_dict(r.timeline, record) for record in _sourced_ledger(r, copies, x)]
-    elif field == "interrupted":
-        turn.interrupted = any(record.kind in ("true", "escalated") for record in r.barge_ins_of(x))
+    records = barge_ins_at(r, path, copies)
+    turn = turn_at(r, path, copy, answered, records, _with_sourced_last(r.timeline, events))
     value, inside = walk(turn, path)
     sources, note = list(sources_of(value)), ""
     if not sources and (of := OF_TURN.get(str(field))) is not None:
         sources = list(of(r, x))
+    elif field == "interrupted":
+        sources = list(_interrupted(records))
     elif not sources and isinstance(inside, dict):
         sources = [source for beside in inside.values() for source in sources_of(beside)]
         sources += _event_at(inside)
@@ -224,7 +223,7 @@ def _in_turn(r: Reading, path: Path, events: Sequence[Event]) -> Found:
         note = f"no response: {turn.no_response}" if field in _ANSWERS and turn.no_response else "the log does not say"
     elif field == "framework_e2e":
         note = "what the framework itself reported; --rules framework explains it"
-    whole = answered is not None and (path.steps == ("e2e_latency",) or path.steps == ("response", "ms"))
+    whole = answered is not None and path.steps in (("e2e_latency",), ("response", "ms"))
     decisions = tuple((d.name, d.at) for d in x.decisions)
     return Found(plain(value), _once(sources), x, answered if whole else None, decisions, note)
 
@@ -245,47 +244,57 @@ class _Copies:
     def __init__(self) -> None:
         self._made: dict[int, Activity] = {}
 
-    def activity(self, found: Activity) -> Activity:
-        made = self._made.get(id(found))
-        if made is None:
-            made = self._made[id(found)] = with_sources(found)
-        return made
-
-    def some(self, found: Activity | None) -> Activity | None:
-        return None if found is None else self.activity(found)
+    def of(self, value: Any) -> Any:
+        """The value with copies of the activities in it."""
+        if isinstance(value, Activity):
+            made = self._made.get(id(value))
+            if made is None:
+                made = self._made[id(value)] = with_sources(value)
+            return made
+        if isinstance(value, list):
+            return [self.of(one) for one in value]
+        return {key: self.of(one) for key, one in value.items()} if isinstance(value, dict) else value
 
     def exchange(self, x: Exchange) -> Exchange:
-        first = next((voice for voice in x.voices if voice.start == x.opened), None)
+        copy = Exchange(*(self.of(getattr(x, name)) for name in x.__struct_fields__))
+        first = next((voice for voice in copy.voices if voice.start == x.opened), None)
         opened = sourced(x.opened, Source(None, "opened", (x.at,), x.opened))
-        return msgspec.structs.replace(
-            x,
-            opened=opened if first is None else self.activity(first).start,
-            asked=sourced(x.asked, Source(None, "asked", (x.asked_at,), x.asked)),
-            came=sourced(x.came, Source(None, "asked", (x.came_at,), x.came)),
-            voices=[self.activity(voice) for voice in x.voices],
-            parts=[self.activity(part) for part in x.parts],
-            cut=self.some(x.cut),
-            cut_by=self.some(x.cut_by),
-        )
+        copy.opened = opened if first is None or first.start is None else first.start
+        copy.asked = sourced(x.asked, Source(None, "asked", (x.asked_at,), x.asked))
+        copy.came = sourced(x.came, Source(None, "asked", (x.came_at,), x.came))
+        return copy
 
 
-def _sourced_ledger(r: Reading, copies: _Copies, x: Exchange) -> list[BargeIn]:
-    """The exchange's records, from a ledger over voices, speeches, doubts and interruptions that carry sources."""
-    a = r.assembly
+NEAR = 3
+"""Turns before and after one, among whose voices are those that its barge-ins are of."""
+
+
+def barge_ins_at(r: Reading, path: Path, copies: _Copies | None = None) -> list[BargeIn]:
+    """The barge-ins of the path's turn, from a ledger over the turns around it; with sources from ``copies``."""
+    if path.index is None or path.steps[:1] not in (("barge_ins",), ("interrupted",)):
+        return []
+    a, of = r.assembly, _same if copies is None else copies.of
+    x, near = a.exchanges[path.index], a.exchanges[max(0, path.index - NEAR) : path.index + NEAR + 1]
+    times = [t for other in near for part in (*other.voices, *other.parts) for t in (part.start, part.end) if t]
+    low, high = min(times, default=0), max(times, default=0)
     wanted = ("voice", "agent", "doubt", "interruption")
-    found = [copies.activity(f) for f in a.timeline.activities if f.kind in wanted]
-    t = msgspec.structs.replace(a.timeline, activities=found)
+    t = msgspec.structs.replace(
+        a.timeline,
+        activities=[
+            of(found) for found in a.timeline.activities if found.kind in wanted and low <= (found.start or 0) <= high
+        ],
+        steps=[step for step in a.timeline.steps if low <= step.time <= high],
+    )
     exchanges = [
-        msgspec.structs.replace(
-            other,
-            voices=[copies.activity(voice) for voice in other.voices],
-            cut=copies.some(other.cut),
-            cut_by=copies.some(other.cut_by),
-        )
-        for other in a.exchanges
+        msgspec.structs.replace(other, voices=of(other.voices), cut=of(other.cut), cut_by=of(other.cut_by))
+        for other in near
     ]
     records = ledger(msgspec.structs.replace(a, timeline=t, exchanges=exchanges))  # `homes` are the reading's own
     return [record for record in records if record.exchange is x]
+
+
+def _same(value: Any) -> Any:
+    return value
 
 
 def _event_at(inside: dict[str, Any]) -> list[Source]:
@@ -305,7 +314,7 @@ def _once(sources: Iterable[Source]) -> list[Source]:
     return list({(id(source.activity), source[1:3]): source for source in sources}.values())
 
 
-# what is no number ------------------------------------------------------------------------------------------------------
+# what is no number -------------------------------------------------------------------------------------------------
 
 
 def _words(r: Reading, x: Exchange) -> Iterator[Source]:
@@ -322,8 +331,8 @@ def _texts(r: Reading, x: Exchange) -> Iterator[Source]:
         yield Source(None, "text", tuple(x.texts_at), " ".join(x.texts))
 
 
-def _interrupted(r: Reading, x: Exchange) -> Iterator[Source]:
-    for record in r.barge_ins_of(x):
+def _interrupted(records: list[BargeIn]) -> Iterator[Source]:
+    for record in records:
         yield Source(None, "barge-in", (record.at,), record.kind)
         for activity, field in ((record.voice, "start"), (record.speech, "end")):
             if activity is not None and activity.says.get(field):
@@ -335,7 +344,7 @@ def _no_response(r: Reading, x: Exchange) -> Iterator[Source]:
     yield Source(None, "opened", (x.at,), x.opened)
     yield from _words(r, x)
     failed = [part for part in x.parts if part.kind == "error" or part.status == "failed"]
-    for activity in (*([x.cut] if x.cut is not None else []), *failed):
+    for activity in filter(None, (x.cut, *failed)):
         yield Source(activity, "start", (activity.at,), activity.start)
     if x.hung_up:
         ends = [step.at for step in r.timeline.steps if step.what == "session ended"]
@@ -347,20 +356,20 @@ def _opening(r: Reading, x: Exchange) -> Iterator[Source]:
 
 
 OF_TURN = {
-    "user_speech": _words, "agent_speech": _texts, "typed": _words, "interrupted": _interrupted, "turn": _opening,
+    "user_speech": _words, "agent_speech": _texts, "typed": _words, "turn": _opening,
     "no_response": _no_response, "e2e_latency": _no_response, "response": _no_response, "handed_off": _opening,
     "agent_started": _no_response, "agent_stopped": _no_response,
 }  # fmt: skip
 """By field of a turn, where the value itself carries no sources: what it was decided by."""
 
 
-# what is no turn's ------------------------------------------------------------------------------------------------------
+# what is no turn's -------------------------------------------------------------------------------------------------
 
 
 def _left(r: Reading, path: Path, there: list[Left], what: str = "discarded voices") -> Found:
     left: Left = item(path, there, what)
     copy = with_sources(left.activity)
-    value, inside = walk(left_dict(r.timeline, Left(copy, left.reason)), path)
+    value, _inside = walk(left_dict(r.timeline, Left(copy, left.reason)), path)
     says = left.activity.says
     sources = list(sources_of(value)) or [
         Source(left.activity, field, tuple(dict.fromkeys(said)), getattr(copy, field, copy.data.get(field)))
@@ -396,7 +405,7 @@ def _of_session(r: Reading, path: Path, events: Sequence[Event]) -> Found:
     field = str(path.steps[0])
     said: Iterable[int] = (at for at, event in enumerate(events) if event.hook == _HOOKS.get(field, ""))
     if field in ("name", "session_start_time"):
-        said = (0,)
+        said = range(min(1, len(events)))
     elif field == "sealed_events":
         said = (at for at, event in enumerate(events) if event.payload.startswith('{"$sealed"'))
     note = "how many events were read" if field == "events" else ""

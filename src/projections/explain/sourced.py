@@ -99,8 +99,10 @@ _SAID_WITH = {
 def with_sources(found: Activity) -> Activity:
     """A copy of the activity whose values carry that they are its."""
 
+    says = found.says
+
     def of(field: str, value: Any) -> Any:
-        said = found.says.get(field) or found.says.get(_SAID_WITH.get(field, "")) or found.says.get("report")
+        said = says.get(field) or says.get(_SAID_WITH.get(field, "")) or says.get("report")
         return sourced(value, Source(found, field, tuple(dict.fromkeys(said or [found.at])), value))
 
     return msgspec.structs.replace(

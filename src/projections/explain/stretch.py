@@ -7,9 +7,11 @@ value comes out of it as it does of the whole session, which is checked.
 from __future__ import annotations
 
 import copy
+import pickle
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
+from itertools import islice
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,7 +20,7 @@ from eventstore.event import Event
 from projections import rules as rule_sets
 from projections.caller import Reading, session_dict
 from projections.explain.paths import Path, UnknownPath, walk
-from projections.explain.provenance import item, turn_at
+from projections.explain.provenance import barge_ins_at, item, turn_at
 from projections.fold import begin, fold
 from projections.model import turn_dict
 from projections.replay import Call, call_dict, call_of
@@ -41,24 +43,24 @@ class Stretch(NamedTuple):
     """What the path leads to if these are the stretch's events. Raises `UnknownPath` if it leads nowhere."""
 
 
-# the caller's reading ---------------------------------------------------------------------------------------------------
+# the caller's reading ----------------------------------------------------------------------------------------------
 
 
 def of_reading(r: Reading, path: Path, events: Sequence[Event]) -> Stretch:
     """The stretch around the path's value. Raises `UnknownPath`."""
     value = value_in(r, path)
     for first, last in _around(r, path, len(events)):
-        before = _emptied(timeline(events[:first]))
-        for here in _same_item(Reading(extend(copy.deepcopy(before), events[first:last])), r, path):
+        before = pickle.dumps(_emptied(timeline(islice(events, first))))
+        for here in _same_item(Reading(extend(pickle.loads(before), events[first:last])), r, path):
             found = _stretch_of_reading(before, here, first, events[first:last])
             if found.value(found.events) == value:
                 return found
-    return _stretch_of_reading(Timeline(), path, 0, events)
+    return _stretch_of_reading(pickle.dumps(Timeline()), path, 0, events)
 
 
-def _stretch_of_reading(before: Timeline, path: Path, first: int, events: Sequence[Event]) -> Stretch:
+def _stretch_of_reading(before: bytes, path: Path, first: int, events: Sequence[Event]) -> Stretch:
     def value(changed: Sequence[Event]) -> Any:
-        return value_in(Reading(extend(copy.deepcopy(before), changed)), path)
+        return value_in(Reading(extend(pickle.loads(before), changed)), path)
 
     return Stretch(first, events, value)
 
@@ -67,7 +69,7 @@ def value_in(r: Reading, path: Path) -> Any:
     """The value at the path. Raises `UnknownPath`."""
     if path.root == "turns":
         x = item(path, r.exchanges, "turns")
-        return walk(turn_at(r, path, x, r.response_of(x)), path)[0]
+        return walk(turn_at(r, path, x, r.response_of(x), barge_ins_at(r, path)), path)[0]
     if path.root == "session":
         return walk(session_dict(r.timeline), path)[0]
     return walk(item(path, {"discarded": r.discarded, "outside": r.outside}.get(path.root, []), path.root), path)[0]
@@ -94,7 +96,8 @@ def _around(r: Reading, path: Path, length: int) -> Iterator[tuple[int, int]]:
 def _emptied(t: Timeline) -> Timeline:
     """The state without what is over; times and indices go on from it."""
     short = {name: dict(list(getattr(t, name).items())[-KEPT:]) for name in ("runs", "calls")}
-    return msgspec.structs.replace(t, activities=[], steps=[], ignored=[], notes=[], unreported=[], messages={}, **short)
+    empty: dict[str, Any] = {name: [] for name in ("activities", "steps", "ignored", "notes", "unreported")}
+    return msgspec.structs.replace(t, messages={}, **empty, **short)
 
 
 def _same_item(here: Reading, r: Reading, path: Path) -> Iterator[Path]:
@@ -106,10 +109,10 @@ def _same_item(here: Reading, r: Reading, path: Path) -> Iterator[Path]:
         entry = getattr(r, path.root)[path.index]
         there = getattr(here, path.root)
         found = [n for n, other in enumerate(there) if (other["kind"], other["at"]) == (entry["kind"], entry["at"])]
-    return (path._replace(index=number) for number in found)
+    return (msgspec.structs.replace(path, index=number) for number in found)
 
 
-# the framework's reading ------------------------------------------------------------------------------------------------
+# the framework's reading -------------------------------------------------------------------------------------------
 
 
 def of_call(call: Call, path: Path, events: Sequence[Event]) -> Stretch:

@@ -111,6 +111,4 @@ def _moved(event: Event, by_ns: int) -> Event:
         args = read_payload(payload)
         if isinstance(args.get(HAPPENED), int):
             payload = msgspec.json.encode(args | {HAPPENED: args[HAPPENED] + by_ns}).decode()
-    return msgspec.structs.replace(
-        event, perf_ns=event.perf_ns + by_ns, wall_ns=event.wall_ns + by_ns, payload=payload
-    )
+    return msgspec.structs.replace(event, perf_ns=event.perf_ns + by_ns, wall_ns=event.wall_ns + by_ns, payload=payload)

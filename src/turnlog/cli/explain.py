@@ -85,14 +85,18 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-# for people -------------------------------------------------------------------------------------------------------------
+# for people --------------------------------------------------------------------------------------------------------
 
 
 def _show(console: Console, found: Explanation, several: bool, *, hint: bool) -> None:
-    console.print(f"[bold]{safe(found.path)}[/]  {safe(_value(found.path, found.value))}  [dim]rules {safe(found.rules)}[/]")
+    console.print(
+        f"[bold]{safe(found.path)}[/]  {safe(_value(found.path, found.value))}  [dim]rules {safe(found.rules)}[/]"
+    )
     if found.note and (hint or found.made_of[1:]):
         console.print(f"[yellow]{safe(found.note)}[/]")
-    rows = [(safe(_field(made, found.turn)), safe(_short(made)), _events(made.events, several)) for made in found.made_of]
+    rows = [
+        (safe(_field(made, found.turn)), safe(_short(made)), _events(made.events, several)) for made in found.made_of
+    ]
     _table(console, "made of", rows)
     _table(console, "spent on", [(safe(p.name), f"{p.ms:,.1f} ms", f"[dim]{safe(p.path)}[/]") for p in found.parts])
     decisions = {d.decision: d for d in reversed(found.decisions)}
@@ -148,7 +152,9 @@ def _value(path: str, value: Any) -> str:
     if type(value) is not float:
         return in_line(value)
     leaf = path.rpartition(".")[2]
-    return f"{value:,.3f}".rstrip("0").rstrip(".") + (" ms" if leaf in ("ms", "e2e_latency") or leaf[-3:] == "_ms" else "")
+    return f"{value:,.3f}".rstrip("0").rstrip(".") + (
+        " ms" if leaf in ("ms", "e2e_latency") or leaf[-3:] == "_ms" else ""
+    )
 
 
 def _show_what_if(console: Console, tried: WhatIf, several: bool) -> None:
