@@ -16,7 +16,7 @@ from conftest import FIXTURES
 from corrected_cases import at, every
 from eventstore import Event, canonical
 from eventstore.codec import decode
-from projections import attributed, begin, fold, replay
+from projections import begin, fold, replay
 from projections.model import Turn
 from projections.replay import Call
 from projections.response import response
@@ -171,43 +171,6 @@ def test_on_real_calls_the_sum_is_the_wait() -> None:
 def _is_cascade(turn: Turn) -> bool:
     """Spoken to, with an LLM and a TTS, and without a tool, whose end this framework does not tell."""
     return bool(turn.stt_metrics and turn.llm_metrics and turn.tts_metrics and not turn.function_tool_metrics)
-
-
-CONTENT = frozenset(
-    {
-        "set_user_transcript", "set_agent_response", "on_stt_complete", "on_stt_start", "on_eou_start", "on_llm_start",
-        "on_tts_start", "on_user_speech_start", "on_knowledge_base_start", "add_function_tool_call",
-        "add_mcp_tool_call", "set_a2a_handoff", "add_error", "set_realtime_model_error", "on_fallback_event",
-    }
-)  # fmt: skip
-"""What was said, done or went wrong, and what begins."""
-KNOWN = ("the user was already speaking, or the local VAD has the word", "the turn has its words already")
-
-
-def _nothing_vanishes(made: list[Event]) -> None:
-    found = attributed(made, "corrected")
-    assert [one.at for one in found] == list(range(len(made)))
-    for one in found:
-        assert (one.to == "nothing") == bool(one.why), "either something came of it, or it is said why not"
-        if one.hook in CONTENT and one.to == "nothing":
-            assert one.why in KNOWN or one.why.startswith("the handler raised"), one
-
-
-@settings(max_examples=60)
-@given(streams(max_size=40))
-def test_nothing_vanishes(made: list[Event]) -> None:
-    """Break: in handlers/turn.py, `turn_for`, open none."""
-    _nothing_vanishes(made)
-
-
-def test_nothing_vanishes_in_real_calls() -> None:
-    lost = {"videosdk-1.0": 0, "corrected": 0}
-    for made in RECORDED[::3]:
-        _nothing_vanishes(made)
-        for rules in lost:
-            lost[rules] += sum(one.to == "nothing" and one.hook == "on_stt_complete" for one in attributed(made, rules))
-    assert lost["videosdk-1.0"] > 5, "final transcripts come without a turn"
-    assert lost["corrected"] == 0
 
 
 def test_an_agent_that_restarts_goes_on_in_the_sessions_time() -> None:

@@ -1,7 +1,7 @@
 """Why a value of the caller's reading is what it is: the activities it was made of, and the events that say so.
 
 The turn is made once more by the same functions, from activities whose values carry where they come from
-(`projections.explain.sourced`). What is no number, a reason or a text, names what it was decided by here.
+(`projections.explain.sourced`). What a reason or a text was decided by is named here.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def offsets_of(events: Sequence[Event]) -> dict[str, int]:
 
 
 _TIMES = frozenset(
-    ("start", "first", "end", "reported", "finalising", "failed_until", "armed", "opened", "asked", "last")
+    ("start", "first", "end", "reported", "finalising", "failed_until", "armed", "opened", "sent", "came", "last")
 )
 
 
@@ -260,8 +260,8 @@ class _Copies:
         first = next((voice for voice in copy.voices if voice.start == x.opened), None)
         opened = sourced(x.opened, Source(None, "opened", (x.at,), x.opened))
         copy.opened = opened if first is None or first.start is None else first.start
-        copy.asked = sourced(x.asked, Source(None, "asked", (x.asked_at,), x.asked))
-        copy.came = sourced(x.came, Source(None, "asked", (x.came_at,), x.came))
+        copy.asked = sourced(x.asked, Source(None, "sent", (x.asked_at,), x.asked))
+        copy.came = sourced(x.came, Source(None, "came", (x.came_at,), x.came))
         return copy
 
 
@@ -314,7 +314,7 @@ def _once(sources: Iterable[Source]) -> list[Source]:
     return list({(id(source.activity), source[1:3]): source for source in sources}.values())
 
 
-# what is no number -------------------------------------------------------------------------------------------------
+# reasons and texts -------------------------------------------------------------------------------------------------
 
 
 def _words(r: Reading, x: Exchange) -> Iterator[Source]:
