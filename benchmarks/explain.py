@@ -1,6 +1,7 @@
 """Explaining a number of one very long session, beside reading it: ``python benchmarks/explain.py [EVENTS]``.
 
-The session is made of the recorded calls, one after the other on one clock, those with a realtime model left out.
+Seconds are the processor's, as the machine may have other work. The session is made of the recorded calls, one after
+the other on one clock, those with a realtime model left out.
 """
 
 from __future__ import annotations
@@ -46,10 +47,10 @@ def long_session(count: int) -> Iterator[Event]:
 
 
 def timed(name: str, do: Callable[[], object]) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     found = do()
     memory = psutil.Process().memory_info().rss / 1e6
-    print(f"{name:<34} {time.perf_counter() - began:8.2f} s  {memory:6,.0f} MB  {found}")
+    print(f"{name:<34} {time.process_time() - began:8.2f} s  {memory:6,.0f} MB  {found}")
 
 
 def main(count: int) -> None:
