@@ -17,8 +17,8 @@ from conftest import FIXTURES, Program
 from eventstore import Event
 from projections.caller import read, reading_dict
 from projections.explain import Explanation, UnknownPath, explain, what_if
+from projections.explain.explanation import explain_reading, offsets_of
 from projections.explain.paths import leaves, parse
-from projections.explain.provenance import explain_reading, offsets_of
 from projections.explain.stretch import WHOLE
 from projections.explain.what_if import HOW, How, changed
 from projections.replay import replay

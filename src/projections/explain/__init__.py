@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from eventstore.event import Event
 from projections.caller import RULES, Reading
+from projections.explain.explanation import Explanation, MadeOf, Named, Taken, explain_call, explain_reading
 from projections.explain.paths import UnknownPath, parse
-from projections.explain.provenance import Explanation, MadeOf, Named, Taken, explain_call, explain_reading
 from projections.explain.stretch import value_of
 from projections.explain.what_if import Outcome, WhatIf, what_if
 from projections.readings import reading

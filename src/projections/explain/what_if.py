@@ -16,8 +16,8 @@ from eventstore.arguments import HAPPENED
 from eventstore.codec import read_payload
 from eventstore.event import Event
 from projections.caller import RULES, Reading
+from projections.explain.explanation import Named, namer, offsets_of
 from projections.explain.paths import UnknownPath, parse
-from projections.explain.provenance import Named, namer, offsets_of
 from projections.explain.stretch import of_call, of_reading
 from projections.readings import reading
 from projections.rules import Rules
