@@ -61,9 +61,9 @@ def plain(value: Any) -> Any:
 def sourced(value: Any, *sources: Source) -> Any:
     """The value, and in a list or an object each value, with these sources; True, False and None can carry none."""
     if isinstance(value, dict):
-        return {key: sourced(item, *sources) for key, item in value.items()}
+        return {key: sourced(item, *(s._replace(value=item) for s in sources)) for key, item in value.items()}
     if isinstance(value, list):
-        return [sourced(item, *sources) for item in value]
+        return [sourced(item, *(s._replace(value=item) for s in sources)) for item in value]
     kind = {int: SourcedInt, float: SourcedFloat, str: SourcedText}.get(type(value))
     if kind is None:
         return value

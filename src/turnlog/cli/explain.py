@@ -92,7 +92,7 @@ def _show(console: Console, found: Explanation, several: bool, *, hint: bool) ->
     console.print(
         f"[bold]{safe(found.path)}[/]  {safe(_value(found.path, found.value))}  [dim]rules {safe(found.rules)}[/]"
     )
-    if found.note and (hint or found.made_of[1:]):
+    if found.note not in ("", found.value) and (hint or found.rules == TURNLOG):
         console.print(f"[yellow]{safe(found.note)}[/]")
     rows = [
         (safe(_field(made, found.turn)), safe(_short(made)), _events(made.events, several)) for made in found.made_of
@@ -126,7 +126,8 @@ def _table(console: Console, title: str, rows: list[tuple[str, str, str]]) -> No
 
 def _field(made: MadeOf, turn: int | None) -> str:
     elsewhere = f" (turn {made.turn})" if made.turn is not None and turn is not None and made.turn != turn else ""
-    return f"{made.kind} {made.id + ' ' if made.id else ''}{made.field}{elsewhere}".replace("_", " ")
+    names = made.kind if not made.field.startswith(made.kind) else "", made.id, made.field
+    return " ".join(filter(None, names)).replace("_", " ") + elsewhere
 
 
 def _short(made: MadeOf) -> str:
