@@ -401,6 +401,43 @@ MUTANTS = [
         "test_live_reads.py::test_a_live_read",
     ),
     Mutant("src/turnlog/finished.py", "if len(self._latest) == CHUNK:", "if False:", "test_live_reads.py::test_only"),
+    Mutant(
+        "src/projections/explain/sourced.py",
+        '"sub", "mul", "truediv", "floordiv"',
+        '"sub", "mul", "floordiv"',
+        "test_explain.py::test_every_value",
+    ),
+    Mutant("src/projections/explain/provenance.py", "NEAR = 3", "NEAR = 0", "test_explain.py::test_every_value"),
+    Mutant(
+        "src/projections/turns/state.py",
+        "x.asked, x.asked_at = step.time, step.at",
+        "x.asked, x.asked_at = step.time, -1",
+        "test_explain.py::test_a_question_without",
+    ),
+    Mutant(
+        "src/projections/explain/sourced.py",
+        "*(s for other in others for s in sources_of(other))",
+        "*()",
+        "test_explain.py::test_a_response_moves",
+    ),
+    Mutant(
+        "src/projections/explain/stretch.py",
+        "pickle.dumps(_emptied(timeline(islice(events, first))))",
+        "pickle.dumps(Timeline(origin=events[0].origin))",
+        "test_explain.py::test_what_if",
+    ),
+    Mutant(
+        "src/projections/explain/stretch.py",
+        "    return copy.deepcopy(s, shared)",
+        "    return s",
+        "test_explain.py::test_what_if",
+    ),
+    Mutant(
+        "src/projections/explain/what_if.py",
+        "time(made[to]) < time(event)",
+        "False",
+        "test_explain.py::test_what_if",
+    ),
 ]
 
 

@@ -56,7 +56,7 @@ def test_the_option_beats_the_environment_in_either_place(program: Program, othe
     "command",
     [
         ("replay", "of-the-option"), ("events", "of-the-option"), ("payloads", "of-the-option"),
-        ("spans", "of-the-option"), ("explain", "of-the-option", "--events"), ("seal", "of-the-option"),
+        ("spans", "of-the-option"), ("explain", "of-the-option", "session.events"), ("seal", "of-the-option"),
         ("verify", "of-the-option"), ("stats", "of-the-option"), ("barge-ins", "of-the-option"),
         ("digest", "of-the-option"), ("export", "csv", "of-the-option"), ("export", "jsonl", "of-the-option"),
         ("diff", "of-the-option", "--rules", "videosdk-1.0", "--rules", "videosdk-1.0.30"),

@@ -149,6 +149,9 @@ CASES: dict[str, tuple[list[str], list[str | None], list[float | None]]] = {
     "of_no_question": (
         [*asked(), *answered(2.5), "4 voice+", "4.3 voice-", "6 agent-", "7 end"], ["How are you?"], [1000],
     ),
+    "words_at_the_end": (
+        [*asked(), *answered(2.5, 4), *asked(5, "Hello?")[:4], "7 end"], ["How are you?", "Hello?"], [1000, None],
+    ),
 }  # fmt: skip
 
 

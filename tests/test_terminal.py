@@ -57,7 +57,8 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Program:
 COMMANDS: list[tuple[str, ...]] = [
     ("sessions",), ("sessions", "--json"), ("replay", SESSION), ("replay", SESSION, "--logs"),
     ("replay", SESSION, "--json"), ("events", SESSION), ("events", SESSION, "--json"), ("payloads", SESSION),
-    ("spans", SESSION), ("explain", SESSION, "1"), ("explain", SESSION, "--events"), ("stats", "--by", "session"),
+    ("spans", SESSION), ("explain", SESSION, "1"), ("explain", SESSION, "turn", "1", "user_speech", "--what-if"),
+    ("stats", "--by", "session"), ("explain", SESSION, EVIL),
     ("stats", "--by", "session", "--plot", "e2e"), ("barge-ins", "--all"), ("seal", SESSION), ("replay", EVIL),
     ("nope" + EVIL,), ("--opt" + EVIL,), ("replay", SESSION, "--at", EVIL), ("replay", SESSION, "--turn", EVIL),
     ("diff", "--all", "--rules", "videosdk-1.0", "--rules", "videosdk-1.0.30"), ("import", "file" + EVIL),

@@ -56,7 +56,7 @@ def _in_order(turn: dict[str, Any]) -> dict[str, Any]:
 
 
 def published(events: Iterable[Event], rules: str | Rules = VIDEOSDK_1_0) -> list[Published]:
-    """The messages of a session's events, which stand in canonical order. Raises as `projections.reference.fold` does."""
+    """The messages of a session's events, in canonical order. Raises as `projections.reference.fold` does."""
     return _Stream(rules).fold(list(events))
 
 

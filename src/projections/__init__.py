@@ -1,6 +1,5 @@
 """What it means: pure functions from a session's events to turns, latencies, payloads, signals and spans."""
 
-from projections.attribution import Attribution, attributed
 from projections.caller import Reading, read  # first: packages of its are named as functions below are
 from projections.explain import Explanation, explain
 from projections.model import Session
@@ -24,7 +23,6 @@ from projections.reference.state import Span, State
 
 __all__ = [
     "RULE_SETS",
-    "Attribution",
     "Call",
     "Explanation",
     "Latency",
@@ -36,7 +34,6 @@ __all__ = [
     "Turn",
     "UnknownRules",
     "analytics_payloads",
-    "attributed",
     "begin",
     "call_dict",
     "call_of",

@@ -19,7 +19,7 @@ from projections.model import LogLine, Session
 from projections.outputs.payload import payload
 from projections.spans import Span, by_event, span_tree, turn_spans
 from projections.timeline import Activity, Timeline, timeline
-from projections.turns.assembly import Assembly, assemble
+from projections.turns.assembly import Assembly, Left, assemble
 from projections.turns.exchange import Exchange
 from projections.turns.ledger import BargeIn, ledger
 from projections.turns.turn import Turn, barge_in_dict, turn_of
@@ -71,9 +71,11 @@ class Reading:
     @cached_property
     def responses(self) -> list[Response | None]:
         """By exchange."""
+        return [self.response_of(x) for x in self.exchanges]
+
+    def response_of(self, x: Exchange) -> Response | None:
         t = self.timeline
-        eou = "EOU wait" if t.framework in WAITING else "EOU inference"
-        return [response(x, realtime=t.realtime, eou=eou) for x in self.exchanges]
+        return response(x, realtime=t.realtime, eou="EOU wait" if t.framework in WAITING else "EOU inference")
 
     @cached_property
     def barge_ins(self) -> list[BargeIn]:
@@ -155,7 +157,7 @@ class Reading:
     @cached_property
     def discarded(self) -> list[dict[str, Any]]:
         """Voices that are no question's, with reasons."""
-        return [_left(self.timeline, left) for left in self.assembly.left if left.activity.kind == "voice"]
+        return [left_dict(self.timeline, left) for left in self.assembly.left if left.activity.kind == "voice"]
 
     @cached_property
     def outside(self) -> list[dict[str, Any]]:
@@ -163,7 +165,7 @@ class Reading:
         t = self.timeline
         homeless = [record for record in self.barge_ins if record.exchange is None]
         return [
-            *(_left(t, left) for left in self.assembly.left if left.activity.kind != "voice"),
+            *(left_dict(t, left) for left in self.assembly.left if left.activity.kind != "voice"),
             *({"kind": "event", "at": at, "reason": reason} for at, reason in t.ignored),
             *({**barge_in_dict(t, record), "kind": "barge-in", "barge_in": record.kind,
                "reason": "the agent was not heard"} for record in homeless),
@@ -182,13 +184,8 @@ def read(events: Iterable[Event], *, going_on: bool = False) -> Reading:
 
 def reading_dict(r: Reading) -> dict[str, Any]:
     """The contract of ``turnlog replay SESSION --json``."""
-    t = r.timeline
-    session = msgspec.to_builtins(t.session)
-    session |= {"framework": t.framework or None, "framework_version": t.framework_version or None}
-    session |= {"name": t.session_id, "events": t.at + 1, "end_reason": t.end_reason or None}
-    session |= {"sealed_events": t.sealed}
     return {
-        "session": session,
+        "session": session_dict(r.timeline),
         "rules": r.rules,
         "turns": [msgspec.to_builtins(turn) for turn in r.turns],
         "discarded": r.discarded,
@@ -196,7 +193,16 @@ def reading_dict(r: Reading) -> dict[str, Any]:
     }
 
 
-def _left(t: Timeline, left: Any) -> dict[str, Any]:
+def session_dict(t: Timeline) -> dict[str, Any]:
+    """What the session says of itself, as the contract has it."""
+    session: dict[str, Any] = msgspec.to_builtins(t.session)
+    session |= {"framework": t.framework or None, "framework_version": t.framework_version or None}
+    session |= {"name": t.session_id, "events": t.at + 1, "end_reason": t.end_reason or None}
+    return session | {"sealed_events": t.sealed}
+
+
+def left_dict(t: Timeline, left: Left) -> dict[str, Any]:
+    """What is no turn's, as the contract has it."""
     found = left.activity
     start, end = ((None if v is None else (v - t.began) / 1e9) for v in (found.start, found.end))
     return {"kind": found.kind, "at": found.at, "start": start, "end": end, "reason": left.reason}

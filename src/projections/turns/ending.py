@@ -6,6 +6,7 @@ from operator import attrgetter
 
 from projections.timeline import Activity, Step
 from projections.turns import barge_in, question
+from projections.turns.decisions import decision
 from projections.turns.state import Assembly, Left
 
 
@@ -64,7 +65,7 @@ def session_ended(a: Assembly, step: Step) -> None:
 def finish(a: Assembly) -> None:
     """What is still waiting at the end: words that were not answered are a question; the rest is no turn's."""
     t = a.timeline
-    asked = [v for v in a.pending if asks(a, v)]
+    asked = [v for v in a.pending if words_at_the_end(a, v)]
     for voice in a.pending:
         if voice not in asked:
             x = a.into.get(voice.at)
@@ -96,8 +97,9 @@ def finish(a: Assembly) -> None:
     a.ahead, a.aside = [], []
 
 
-def asks(a: Assembly, voice: Activity) -> bool:
-    """Whether a voice that nothing came after is a question: it was understood, cut the agent off, or goes on."""
+@decision
+def words_at_the_end(a: Assembly, voice: Activity) -> bool:
+    """A voice that nothing came after is a question if it was understood, or cut the agent off."""
     if voice.at in a.cutting:
         return True
     answer = a.into.get(voice.at)

@@ -38,8 +38,11 @@ class Exchange(msgspec.Struct):
     words_at: list[int] = []
     asked: int | None = None
     """When the question's words, or the run that answers them, went to the model."""
+    asked_at: int = -1
+    """Index of the event that says so."""
     came: int | None = None
     """When words came that no voice goes with."""
+    came_at: int = -1
     typed: bool = False
     """No voice goes with the words: they were typed, or missed by the detector."""
     parts: list[Activity] = []

@@ -24,7 +24,7 @@ def voice_started(a: Assembly, step: Step) -> None:
 def worded(a: Assembly, step: Step) -> None:
     voice = step.activity
     if step.what == "final":
-        a.finals.append((step.time, step.text, voice))
+        a.finals.append((step.time, step.text, voice, step.at))
         del a.finals[:-8]
     if voice is not None:
         a.worded.add(voice.at)
@@ -75,13 +75,14 @@ def words(a: Assembly, step: Step) -> None:
         a.drop(voices, step) if voices else None
         a.give(x, voices, words, step)
         if not voices:
-            x.typed, x.came = True, min(run.start for run in x.of("llm") if run.start is not None)
+            run = min((run for run in x.of("llm") if run.start is not None), key=lambda run: run.start or 0)
+            x.typed, x.came, x.came_at = True, run.start, run.says["start"][-1]
         return
     typed = question.missed_by_detector(voices)
     x = a.ask(voices, words, step, "missed_by_detector" if typed else "voices_of_words")
     x.typed = typed
     if typed:
-        x.came = question.end_of_missed(a.finals, words, step.time)
+        x.came, x.came_at = question.end_of_missed(a.finals, words, step)
 
 
 def reopen(x: Exchange) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from projections.timeline import Activity
+from projections.timeline import Activity, Step
 from projections.turns.decisions import decision
 from projections.turns.exchange import Exchange
 
@@ -138,13 +138,15 @@ def late_words(exchanges: list[Exchange], words: str, now: int) -> Exchange | No
 
 
 @decision
-def end_of_missed(finals: list[tuple[int, str, Activity | None]], words: str, now: int) -> int:
+def end_of_missed(finals: list[tuple[int, str, Activity | None, int]], words: str, step: Step) -> tuple[int, int]:
     """A question that the detector missed ends when STT had its words, or with the voice that went on to say them."""
     given = plain(words)
-    for time, text, voice in reversed(finals):
-        if now - time < RECENT_NS and _within(plain(text), given):
-            return voice.end if voice is not None and voice.end is not None and voice.end <= time else time
-    return now
+    for time, text, voice, at in reversed(finals):
+        if step.time - time < RECENT_NS and _within(plain(text), given):
+            if voice is not None and voice.end is not None and voice.end <= time:
+                return voice.end, voice.says["end"][-1]
+            return time, at
+    return step.time, step.at
 
 
 @decision

@@ -58,8 +58,8 @@ class Assembly(msgspec.Struct):
     """The agent was made to say something of its own accord."""
     text: tuple[str, int] | None = None
     """What it will say, before there is anything it belongs to."""
-    finals: list[tuple[int, str, Activity | None]] = []
-    """The last final words: when they came, what they are, and the voice they are of."""
+    finals: list[tuple[int, str, Activity | None, int]] = []
+    """The last final words: when they came, what they are, the voice they are of, and the event."""
     understood: int = -1
     """The last event by which STT understood the user with no voice pending."""
 
@@ -123,7 +123,7 @@ class Assembly(msgspec.Struct):
         elif not x.words:
             x.words = " ".join(filter(None, map(question.words_of, x.voices)))
         if x.asked is None:
-            x.asked = step.time
+            x.asked, x.asked_at = step.time, step.at
         if voices:
             self.pending = [voice for voice in self.pending if voice not in voices]
         ahead, self.ahead = self.ahead, []

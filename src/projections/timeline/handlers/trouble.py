@@ -45,6 +45,8 @@ def on_fallback_event(t: Timeline, now: int, args: Args) -> None:
         start = moment(t, event.get("original_connection_start")) or moment(t, event.get("start_time"))
         begun = [s for s in (start, run.start if run is not None and running else None) if s is not None]
         found.start = min(begun, default=now)
+        if run is not None and found.start == run.start:
+            found.say("start", run.says["start"][-1])
         if run is not None and running:
             run.data["failed_until"] = now
             run.say("failed_until", t.at)

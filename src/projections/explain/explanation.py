@@ -1,0 +1,147 @@
+"""Explanations: values, with the activities, events and decisions behind them by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from eventstore.codec import clocks
+from eventstore.event import Event
+from projections.caller import Reading
+from projections.explain.paths import Path
+from projections.explain.provenance import find
+from projections.explain.sourced import Source, plain
+from projections.reference.replay import Call
+from projections.turns.decisions import DECISIONS
+
+
+class Named(NamedTuple):
+    """An event."""
+
+    at: int
+    """Index in the session's canonical order."""
+    origin: str
+    seq: int
+    hook: str
+    seconds: float
+    """Into the call."""
+
+
+class MadeOf(NamedTuple):
+    """A field of an activity."""
+
+    kind: str
+    id: str
+    turn: int | None
+    """The turn that the activity is in, from 1; None for one that is in none."""
+    field: str
+    value: Any
+    time: bool
+    """The value is a time: seconds into the call."""
+    events: list[Named]
+    """Those that say so."""
+
+
+class PartOf(NamedTuple):
+    """A part of the response that is explained."""
+
+    path: str
+    name: str
+    ms: float
+
+
+class Taken(NamedTuple):
+    """A decision that shaped the turn."""
+
+    decision: str
+    why: str
+    event: Named | None
+
+
+class Explanation(NamedTuple):
+    path: str
+    value: Any
+    rules: str
+    turn: int | None
+    """From 1; None for what is of no turn."""
+    made_of: list[MadeOf]
+    parts: list[PartOf]
+    """What a response was spent on; empty for any other value."""
+    decisions: list[Taken]
+    note: str
+    """What else there is to know; empty where all is said."""
+
+
+def explain_call(call: Call, path: Path, value: Any, events: Sequence[Event]) -> Explanation:
+    """What there is to say of a value of the framework's reading without replaying changed logs."""
+    made, turn = [], None
+    if path.root in ("turns", "payloads") and path.index is not None and path.index < len(call.payloads_at):
+        turn, name = path.index + 1, namer(events, offsets_of(events))
+        completed = name(call.payloads_at[path.index])
+        made = [MadeOf("turn", "", turn, "completed", completed.seconds, True, [completed])]
+    note = "what made it, only the caller's reading keeps; --what-if finds the events that change it"
+    return Explanation(str(path), value, call.rules, turn, made, [], [], note)
+
+
+def explain_reading(r: Reading, path: Path, events: Sequence[Event]) -> Explanation:
+    """Explain the value at the path; ``events`` are those that the reading was made of. Raises `UnknownPath`."""
+    found = find(r, path, events)
+    name = namer(events, r.timeline.offsets)
+    numbers = {id(x): number for number, x in enumerate(r.exchanges, 1)}
+    homes = r.assembly.homes
+
+    def made(source: Source) -> MadeOf:
+        activity = source.activity
+        home = homes.get(activity.at) if activity is not None else found.exchange
+        kind, own = ("session", "") if home is None and activity is None else ("turn", "")
+        if activity is not None:
+            kind, own = activity.kind, activity.id
+        time = is_time(source)
+        value = (source.value - r.timeline.began) / 1e9 if time else source.value
+        turn = numbers.get(id(home))
+        return MadeOf(kind, own, turn, source.field, value, time, [name(at) for at in source.events if at >= 0])
+
+    parts = found.answered.parts if found.answered is not None else []
+    turn = numbers.get(id(found.exchange))
+    return Explanation(
+        path=str(path),
+        value=found.value,
+        rules=r.rules,
+        turn=turn,
+        made_of=[made(source) for source in found.sources],
+        parts=[PartOf(f"{path.item}.response.parts[{n}].ms", p.name, plain(p.ms)) for n, p in enumerate(parts)],
+        decisions=[Taken(d, DECISIONS[d], None if at is None else name(at)) for d, at in found.decisions],
+        note=found.note,
+    )
+
+
+def namer(events: Sequence[Event], offsets: dict[str, int]) -> Callable[[int], Named]:
+    """Names the event at an index; ``offsets`` are those of `offsets_of`."""
+    began = clocks(events[0])[0] + offsets[events[0].origin] if events else 0
+
+    def name(at: int) -> Named:
+        event = events[at]
+        return Named(at, event.origin, event.seq, event.hook, (clocks(event)[0] + offsets[event.origin] - began) / 1e9)
+
+    return name
+
+
+def offsets_of(events: Sequence[Event]) -> dict[str, int]:
+    """By origin: nanoseconds from its monotonic clock to that of the session's first event."""
+    found: dict[str, int] = {}
+    for event in events:
+        if event.origin not in found:
+            found[event.origin] = event.wall_ns - event.perf_ns
+    first = next(iter(found.values()), 0)
+    return {origin: offset - first for origin, offset in found.items()}
+
+
+_TIMES = frozenset(
+    ("start", "first", "end", "reported", "finalising", "failed_until", "armed", "opened", "sent", "came", "last")
+)
+
+
+def is_time(source: Source) -> bool:
+    """Whether the source's value is a time on the session's clock."""
+    also = source.activity is not None and (source.activity.kind, source.field) in (("stt", "preflight"),)
+    return (source.field in _TIMES or also) and isinstance(source.value, int)

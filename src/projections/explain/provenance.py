@@ -1,0 +1,279 @@
+"""Why a value of the caller's reading is what it is: the activities it was made of, and the events that say so.
+
+The turn is made once more by the same functions, from activities whose values carry where they come from
+(`projections.explain.sourced`). What a reason or a text was decided by is named here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from eventstore.codec import clocks
+from eventstore.event import Event
+from projections.caller import Reading, left_dict, session_dict
+from projections.explain.paths import Path, UnknownPath, walk
+from projections.explain.sourced import Source, plain, sourced, sources_of, with_sources
+from projections.latency.response import Response
+from projections.timeline import Activity, Timeline
+from projections.turns.assembly import Left
+from projections.turns.exchange import Exchange
+from projections.turns.ledger import BargeIn, ledger
+from projections.turns.turn import Turn, turn_of
+
+
+class Found(NamedTuple):
+    """A value with what it was made of, before events have names."""
+
+    value: Any
+    sources: list[Source]
+    exchange: Exchange | None = None
+    answered: Response | None = None
+    decisions: tuple[tuple[str, int | None], ...] = ()
+    note: str = ""
+
+
+# where paths lead --------------------------------------------------------------------------------------------------
+
+
+def find(r: Reading, path: Path, events: Sequence[Event]) -> Found:
+    """The value at the path, and its sources. Raises `UnknownPath`."""
+    if path.root == "turns":
+        return _in_turn(r, path, events)
+    if path.root == "discarded":
+        return _left(r, path, [left for left in r.assembly.left if left.activity.kind == "voice"])
+    if path.root == "outside":
+        return _outside(r, path)
+    if path.root == "session" and path.index is None:
+        return _of_session(r, path, events)
+    raise UnknownPath(f"there is no {path.item!r}; a path begins with turns[0], discarded[0], outside[0] or session")
+
+
+def item(path: Path, there: Sequence[Any], what: str) -> Any:
+    """The item of a list that the path is of. Raises `UnknownPath`, saying how many there are."""
+    if path.index is None or path.index >= len(there):
+        which = path.root if path.index is None else path.item
+        raise UnknownPath(f"there is no {which}; the session has {len(there)} {what}")
+    return there[path.index]
+
+
+def turn_at(
+    r: Reading, path: Path, x: Exchange, answered: Response | None, records: list[BargeIn], t: Timeline | None = None
+) -> Turn:
+    """The turn of the path, made from the exchange; ``t`` stands in for the reading's timeline."""
+    number = (path.index or 0) + 1
+    return turn_of(t or r.timeline, x, number, answered, records, last=number == len(r.exchanges))
+
+
+def _in_turn(r: Reading, path: Path, events: Sequence[Event]) -> Found:
+    x: Exchange = item(path, r.exchanges, "turns")
+    field, copies = path.steps[0], _Copies()
+    copy = copies.exchange(x)
+    answered = r.response_of(copy)
+    records = barge_ins_at(r, path, copies)
+    turn = turn_at(r, path, copy, answered, records, _with_sourced_last(r.timeline, events))
+    value, inside = walk(turn, path)
+    sources, note = list(sources_of(value)), ""
+    if not sources and (of := OF_TURN.get(str(field))) is not None:
+        sources = list(of(r, x))
+    elif field == "interrupted":
+        sources = list(_interrupted(records))
+    elif not sources and isinstance(inside, dict):
+        sources = [source for beside in inside.values() for source in sources_of(beside)]
+        sources += _event_at(inside)
+    if path.steps[:2] == ("response", "parts") and isinstance(path.steps[2], int) and answered is not None:
+        sources += _at_work(answered.parts[path.steps[2]].activity)
+    if value is None:
+        note = f"no response: {turn.no_response}" if field in _ANSWERS and turn.no_response else "the log does not say"
+    elif field == "framework_e2e":
+        note = "what the framework itself reported; --rules framework explains it"
+    whole = answered is not None and path.steps in (("e2e_latency",), ("response", "ms"))
+    decisions = tuple((d.name, d.at) for d in x.decisions)
+    return Found(plain(value), _once(sources), x, answered if whole else None, decisions, note)
+
+
+def _with_sourced_last(t: Timeline, events: Sequence[Event]) -> Timeline:
+    """With the time of the last event, which is the latest end of what has none, carrying its source."""
+    times = (clocks(event)[0] + t.offsets[event.origin] for event in reversed(events))
+    at = len(events) - 1 - next((n for n, time in enumerate(times) if time == t.last), 0)
+    return msgspec.structs.replace(t, last=sourced(t.last, Source(None, "last", (at,), t.last)))
+
+
+_ANSWERS = ("e2e_latency", "response", "agent_started", "agent_stopped")
+
+
+class _Copies:
+    """Activities and exchanges whose values carry their sources; of each one copy."""
+
+    def __init__(self) -> None:
+        self._made: dict[int, Activity] = {}
+
+    def of(self, value: Any) -> Any:
+        """The value with copies of the activities in it."""
+        if isinstance(value, Activity):
+            made = self._made.get(id(value))
+            if made is None:
+                made = self._made[id(value)] = with_sources(value)
+            return made
+        if isinstance(value, list):
+            return [self.of(one) for one in value]
+        return {key: self.of(one) for key, one in value.items()} if isinstance(value, dict) else value
+
+    def exchange(self, x: Exchange) -> Exchange:
+        copy = Exchange(*(self.of(getattr(x, name)) for name in x.__struct_fields__))
+        first = next((voice for voice in copy.voices if voice.start == x.opened), None)
+        opened = sourced(x.opened, Source(None, "opened", (x.at,), x.opened))
+        copy.opened = opened if first is None or first.start is None else first.start
+        copy.asked = sourced(x.asked, Source(None, "sent", (x.asked_at,), x.asked))
+        copy.came = sourced(x.came, Source(None, "came", (x.came_at,), x.came))
+        return copy
+
+
+NEAR = 3
+"""Turns before and after one, among whose voices are those that its barge-ins are of."""
+
+
+def barge_ins_at(r: Reading, path: Path, copies: _Copies | None = None) -> list[BargeIn]:
+    """The barge-ins of the path's turn, from a ledger over the turns around it; with sources from ``copies``."""
+    if path.index is None or path.steps[:1] not in (("barge_ins",), ("interrupted",)):
+        return []
+    a, of = r.assembly, _same if copies is None else copies.of
+    x, near = a.exchanges[path.index], a.exchanges[max(0, path.index - NEAR) : path.index + NEAR + 1]
+    times = [t for other in near for part in (*other.voices, *other.parts) for t in (part.start, part.end) if t]
+    low, high = min(times, default=0), max(times, default=0)
+    wanted = ("voice", "agent", "doubt", "interruption")
+    t = msgspec.structs.replace(
+        a.timeline,
+        activities=[
+            of(found) for found in a.timeline.activities if found.kind in wanted and low <= (found.start or 0) <= high
+        ],
+        steps=[step for step in a.timeline.steps if low <= step.time <= high],
+    )
+    exchanges = [
+        msgspec.structs.replace(other, voices=of(other.voices), cut=of(other.cut), cut_by=of(other.cut_by))
+        for other in near
+    ]
+    records = ledger(msgspec.structs.replace(a, timeline=t, exchanges=exchanges))  # `homes` are the reading's own
+    return [record for record in records if record.exchange is x]
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _event_at(inside: dict[str, Any]) -> list[Source]:
+    """The event itself, of an entry that names one."""
+    at = plain(inside.get("at"))
+    return [Source(None, "at", (at,), at)] if type(at) is int else []
+
+
+def _at_work(activity: Activity | None) -> Iterator[Source]:
+    """When the activity that was waited for ran."""
+    if activity is not None:
+        for value in (activity.start, activity.end):
+            yield from sources_of(value)
+
+
+def _once(sources: Iterable[Source]) -> list[Source]:
+    return list({(id(source.activity), source[1:3]): source for source in sources}.values())
+
+
+# reasons and texts -------------------------------------------------------------------------------------------------
+
+
+def _words(r: Reading, x: Exchange) -> Iterator[Source]:
+    for voice in x.voices:
+        said = voice.says.get("finals") or voice.says.get("understood")
+        if said:
+            yield Source(voice, "words", tuple(said), voice.data.get("finals") or voice.data.get("interim"))
+    if x.words_at:
+        yield Source(None, "words", tuple(x.words_at), x.words)
+
+
+def _texts(r: Reading, x: Exchange) -> Iterator[Source]:
+    if x.texts_at:
+        yield Source(None, "text", tuple(x.texts_at), " ".join(x.texts))
+
+
+def _interrupted(records: list[BargeIn]) -> Iterator[Source]:
+    for record in records:
+        yield Source(None, "barge-in", (record.at,), record.kind)
+        for activity, field in ((record.voice, "start"), (record.speech, "end")):
+            if activity is not None and activity.says.get(field):
+                yield Source(activity, field, tuple(activity.says[field]), getattr(activity, field))
+
+
+def _no_response(r: Reading, x: Exchange) -> Iterator[Source]:
+    """What there was of a question, what cut its answer off, and what failed."""
+    yield Source(None, "opened", (x.at,), x.opened)
+    yield from _words(r, x)
+    failed = [part for part in x.parts if part.kind == "error" or part.status == "failed"]
+    for activity in filter(None, (x.cut, *failed)):
+        yield Source(activity, "start", (activity.at,), activity.start)
+    if x.hung_up:
+        ends = [step.at for step in r.timeline.steps if step.what == "session ended"]
+        yield Source(None, "hang-up", tuple(ends[:1]), True)
+
+
+def _opening(r: Reading, x: Exchange) -> Iterator[Source]:
+    yield Source(None, "opened", (x.at,), x.opened)
+
+
+OF_TURN = {
+    "user_speech": _words, "agent_speech": _texts, "typed": _words, "turn": _opening,
+    "no_response": _no_response, "e2e_latency": _no_response, "response": _no_response, "handed_off": _opening,
+    "agent_started": _no_response, "agent_stopped": _no_response,
+}  # fmt: skip
+"""By field of a turn, where the value itself carries no sources: what it was decided by."""
+
+
+# what is no turn's -------------------------------------------------------------------------------------------------
+
+
+def _left(r: Reading, path: Path, there: list[Left], what: str = "discarded voices") -> Found:
+    left: Left = item(path, there, what)
+    copy = with_sources(left.activity)
+    value, _inside = walk(left_dict(r.timeline, Left(copy, left.reason)), path)
+    says = left.activity.says
+    sources = list(sources_of(value)) or [
+        Source(left.activity, field, tuple(dict.fromkeys(said)), getattr(copy, field, copy.data.get(field)))
+        for field, said in says.items()
+    ]
+    voice = left.activity.kind == "voice"
+    return Found(plain(value), sources, decisions=(("of_no_question", None),) if voice else (), note=left.reason)
+
+
+def _outside(r: Reading, path: Path) -> Found:
+    """In the order of `Reading.outside`: activities, events, barge-ins."""
+    lefts = [left for left in r.assembly.left if left.activity.kind != "voice"]
+    entry = item(path, r.outside, "things outside of its turns")
+    if path.index is not None and path.index < len(lefts):
+        return _left(r, path, lefts, "things outside of its turns")
+    value, inside = walk(entry, path)
+    return Found(value, _event_at(inside), note=str(inside.get("reason", "")))
+
+
+_HOOKS = {
+    "framework": "set_framework", "framework_version": "set_framework", "end_reason": "session_ended",
+    "session_end_time": "finalize_session", "session_id": "set_session_id", "pipeline_mode": "configure_pipeline",
+    "realtime_mode": "configure_pipeline", "components": "configure_pipeline",
+    "system_instruction": "set_system_instructions", "eou_config": "set_eou_config",
+    "interrupt_config": "set_interrupt_config", "participant_metrics": "add_participant_metrics",
+    "provider_per_component": "set_provider_info",
+}  # fmt: skip
+"""By field of the session: the hook that says it."""
+
+
+def _of_session(r: Reading, path: Path, events: Sequence[Event]) -> Found:
+    value, _inside = walk(session_dict(r.timeline), path)
+    field = str(path.steps[0])
+    said: Iterable[int] = (at for at, event in enumerate(events) if event.hook == _HOOKS.get(field, ""))
+    if field in ("name", "session_start_time"):
+        said = range(min(1, len(events)))
+    elif field == "sealed_events":
+        said = (at for at, event in enumerate(events) if event.payload.startswith('{"$sealed"'))
+    note = "how many events were read" if field == "events" else ""
+    sources = [Source(None, field, tuple(said), value)]
+    return Found(value, [source for source in sources if source.events], note=note)

@@ -1,0 +1,116 @@
+"""Values that carry what they were made of, through any arithmetic.
+
+The functions that make a turn's numbers are given activities whose fields are such values; what they return then names
+its sources. So there is no second account of how a number is made, which could say anything else.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from projections.timeline import Activity
+
+
+class Source(NamedTuple):
+    """A field of an activity or, without one, something of the exchange itself, that events say."""
+
+    activity: Activity | None
+    field: str
+    """``start``, ``first``, ``end``, ``status``, ``id``, or a key of `Activity.data`; else ``words``, ``opened`` …"""
+    events: tuple[int, ...]
+    """Indices of the events that say so."""
+    value: Any
+    """Times are nanoseconds on the session's clock."""
+
+
+class SourcedInt(int):
+    sources: tuple[Source, ...]
+
+
+class SourcedFloat(float):
+    sources: tuple[Source, ...]
+
+
+class SourcedText(str):
+    sources: tuple[Source, ...]
+
+
+def sources_of(value: Any) -> tuple[Source, ...]:
+    """What a value was made of, in the order in which it came in; nothing of what carries none."""
+    found: tuple[Source, ...] = getattr(value, "sources", ())
+    return found
+
+
+def plain(value: Any) -> Any:
+    """The value without its sources, and without those of what is in it."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    if isinstance(value, SourcedInt):
+        return int(value)
+    if isinstance(value, SourcedFloat):
+        return float(value)
+    return str.__str__(value) if isinstance(value, SourcedText) else value
+
+
+def sourced(value: Any, *sources: Source) -> Any:
+    """The value, and in a list or an object each value, with these sources; True, False and None can carry none."""
+    if isinstance(value, dict):
+        return {key: sourced(item, *(s._replace(value=item) for s in sources)) for key, item in value.items()}
+    if isinstance(value, list):
+        return [sourced(item, *(s._replace(value=item) for s in sources)) for item in value]
+    kind = {int: SourcedInt, float: SourcedFloat, str: SourcedText}.get(type(value))
+    if kind is None:
+        return value
+    found = kind(value)
+    found.sources = tuple({(id(source.activity), source[1:3]): source for source in sources}.values())
+    return found
+
+
+def _carrying(function: Callable[..., Any], *, turned: bool = False) -> Callable[..., Any]:
+    def method(self: Any, *others: Any) -> Any:
+        values = [plain(self), *map(plain, others)]
+        result = function(*reversed(values)) if turned else function(*values)
+        return sourced(result, *sources_of(self), *(s for other in others for s in sources_of(other)))
+
+    return method
+
+
+for _name in ("add", "sub", "mul", "truediv", "floordiv"):
+    for _kind in (SourcedInt, SourcedFloat):
+        _function = getattr(operator, _name)
+        setattr(_kind, f"__{_name}__", _carrying(_function))
+        setattr(_kind, f"__r{_name}__", _carrying(_function, turned=True))
+SourcedFloat.__round__ = _carrying(round)  # type: ignore[method-assign]
+
+_SAID_WITH = {
+    "status": "end", "end_reported": "end", "reported": "end", "transcript": "end", "confidence": "end",
+    "duration": "end", "documents": "end", "scores": "end", "retrievals": "end", "response": "end", "armed": "start",
+    "usage": "tokens", "interims": "first", "cut": "end",
+}  # fmt: skip
+"""Fields that the same event says as another one, where the activity does not have them by themselves."""
+
+
+def with_sources(found: Activity) -> Activity:
+    """A copy of the activity whose values carry that they are its."""
+
+    says = found.says
+
+    def of(field: str, value: Any) -> Any:
+        said = says.get(field) or says.get(_SAID_WITH.get(field, "")) or says.get("report")
+        return sourced(value, Source(found, field, tuple(dict.fromkeys(said or [found.at])), value))
+
+    return msgspec.structs.replace(
+        found,
+        start=of("start", found.start),
+        first=of("first", found.first),
+        end=of("end", found.end),
+        status=of("status", found.status),
+        id=of("id", found.id),
+        data={key: of(key, value) for key, value in found.data.items()},
+    )

@@ -1,0 +1,114 @@
+"""What if an event had not been, or had been earlier or later? Found by folding changed logs from a snapshot.
+
+A change is one of three: the event is removed, or it is moved by a given time, to an earlier or a later moment. Then
+its clocks go by that, and it goes past the events beside it that are after, or before, its new time. Nothing else
+changes: not the times that an agent handed over as arguments, and no other event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from eventstore.arguments import HAPPENED
+from eventstore.codec import read_payload
+from eventstore.event import Event
+from projections.caller import RULES, Reading
+from projections.explain.explanation import Named, namer, offsets_of
+from projections.explain.paths import UnknownPath, parse
+from projections.explain.stretch import of_call, of_reading
+from projections.readings import reading
+from projections.reference.rules import Rules
+
+How = Literal["removed", "earlier", "later"]
+HOW: tuple[How, ...] = ("removed", "earlier", "later")
+BY_MS = 50.0
+
+
+class Outcome(NamedTuple):
+    """A change that gives another value."""
+
+    event: Named
+    how: How
+    value: Any
+    gone: bool
+    """There is no such value then: the turn, or what is in it, is not there."""
+
+
+class WhatIf(NamedTuple):
+    path: str
+    value: Any
+    rules: str
+    by_ms: float
+    first: int
+    """Index of the first event that was changed."""
+    tried: int
+    """How many events were, in a row, each in each of the three ways."""
+    outcomes: list[Outcome]
+
+
+def what_if(
+    events: Sequence[Event],
+    path: str,
+    rules: str | Rules = RULES,
+    *,
+    by_ms: float = BY_MS,
+    step: Callable[[int, int], None] = lambda done, of: None,
+) -> WhatIf:
+    """Which single events change the value at ``path``, if they are removed, or moved by ``by_ms`` milliseconds.
+
+    Tried are all events of a session of up to 400, and of a longer one those of the turn and of some turns before and
+    after it. ``step`` is called after each, with how many were tried and how many there are.
+    Raises `UnknownPath`, and what the reading does.
+    """
+    where, r = parse(path), reading(events, rules)
+    stretch = of_reading(r, where, events) if isinstance(r, Reading) else of_call(r, where, events)
+    value, offsets = stretch.value(stretch.events), offsets_of(events)
+    name, outcomes = namer(events, offsets), list[Outcome]()
+    for number in range(len(stretch.events)):
+        for how in HOW:
+            made = changed(stretch.events, number, how, round(by_ms * 1e6), offsets)
+            try:
+                other, gone = stretch.value(made), False
+            except UnknownPath:
+                other, gone = None, True
+            if gone or other != value or type(other) is not type(value):
+                outcomes.append(Outcome(name(stretch.first + number), how, other, gone))
+        step(number + 1, len(stretch.events))
+    return WhatIf(str(where), value, r.rules, by_ms, stretch.first, len(stretch.events), outcomes)
+
+
+def changed(events: Sequence[Event], at: int, how: How, by_ns: int, offsets: dict[str, int]) -> list[Event]:
+    """The events, with the one at this index removed or moved; ``offsets`` are those of `offsets_of`."""
+    made = [*events[:at], *events[at + 1 :]]
+    if how == "removed":
+        return made
+    event = _moved(events[at], by_ns if how == "later" else -by_ns)
+
+    def time(other: Event) -> int:
+        return other.perf_ns + offsets[other.origin]
+
+    to = at
+    while how == "later" and to < len(made) and time(made[to]) < time(event):
+        to += 1
+    while how == "earlier" and to > 0 and time(made[to - 1]) > time(event):
+        to -= 1
+    made.insert(to, event)
+    low, high = min(at, to), max(at, to) + 1
+    seqs = iter(sorted(other.seq for other in made[low:high] if other.origin == event.origin))
+    made[low:high] = [
+        msgspec.structs.replace(other, seq=next(seqs)) if other.origin == event.origin else other
+        for other in made[low:high]
+    ]
+    return made
+
+
+def _moved(event: Event, by_ns: int) -> Event:
+    payload = event.payload
+    if payload.startswith('{"$'):
+        args = read_payload(payload)
+        if isinstance(args.get(HAPPENED), int):
+            payload = msgspec.json.encode(args | {HAPPENED: args[HAPPENED] + by_ns}).decode()
+    return msgspec.structs.replace(event, perf_ns=event.perf_ns + by_ns, wall_ns=event.wall_ns + by_ns, payload=payload)
