@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from projections.model import MAX_EVENTS, Turn
+from projections.model import MAX_EVENTS
+from projections.reference.metrics import Turn
 from projections.reference.replay import Call, latency_of
 from projections.reference.state import Span
 from projections.spans import Span as ReadSpan
