@@ -65,11 +65,15 @@ def parse(text: str) -> Path:
     return Path(root, index, tuple(rest))
 
 
-def walk(item: Any, path: Path) -> tuple[Any, Any]:
-    """The value at the path in ``item``, and what it stands in. Raises `UnknownPath`, naming those near to it."""
-    value, inside = item, item
+def walk(item: Any, path: Path) -> tuple[Any, list[Any]]:
+    """The value at the path in ``item``, and what it stands in, from ``item`` on to the innermost.
+
+    Raises `UnknownPath`, naming those near to it.
+    """
+    value, around = item, []
     for step in path.steps:
         inside = value
+        around.append(inside)
         try:
             value = inside[step] if isinstance(inside, dict | list) else getattr(inside, str(step))  # type: ignore[index]
         except (AttributeError, IndexError, KeyError, TypeError) as error:
@@ -78,7 +82,7 @@ def walk(item: Any, path: Path) -> tuple[Any, Any]:
         names = [f"{path}{_joined(name)}" for name, _value in leaves(value)]
         there = f"name one in it, like {' or '.join(names[:3])}" if names else "it is empty"
         raise UnknownPath(f"{path} is not one value; {there}")
-    return value, inside
+    return value, around
 
 
 def leaves(value: Any, above: str = "") -> Iterator[tuple[str, Any]]:

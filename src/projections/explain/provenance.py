@@ -74,15 +74,14 @@ def _in_turn(r: Reading, path: Path, events: Sequence[Event]) -> Found:
     answered = r.response_of(copy)
     records = barge_ins_at(r, path, copies)
     turn = turn_at(r, path, copy, answered, records, _with_sourced_last(r.timeline, events))
-    value, inside = walk(turn, path)
+    value, around = walk(turn, path)
     sources, note = list(sources_of(value)), ""
     if not sources and (of := OF_TURN.get(str(field))) is not None:
         sources = list(of(r, x))
     elif field == "interrupted":
         sources = list(_interrupted(records))
-    elif not sources and isinstance(inside, dict):
-        sources = [source for beside in inside.values() for source in sources_of(beside)]
-        sources += _event_at(inside)
+    elif not sources:
+        sources = _beside(around[1:])
     if path.steps[:2] == ("response", "parts") and isinstance(path.steps[2], int) and answered is not None:
         sources += _at_work(answered.parts[path.steps[2]].activity)
     if value is None:
@@ -163,7 +162,17 @@ def _same(value: Any) -> Any:
     return value
 
 
-def _event_at(inside: dict[str, Any]) -> list[Source]:
+def _beside(around: list[Any]) -> list[Source]:
+    """What the values beside one are made of that carries no sources itself, or those farther out."""
+    for inside in reversed(around):
+        entry = inside if isinstance(inside, dict) else dict(enumerate(inside))
+        found = [source for beside in entry.values() for source in sources_of(beside)] + _event_at(entry)
+        if found:
+            return found
+    return []
+
+
+def _event_at(inside: dict[Any, Any]) -> list[Source]:
     """The event itself, of an entry that names one."""
     at = plain(inside.get("at"))
     return [Source(None, "at", (at,), at)] if type(at) is int else []
@@ -235,7 +244,7 @@ OF_TURN = {
 def _left(r: Reading, path: Path, there: list[Left], what: str = "discarded voices") -> Found:
     left: Left = item(path, there, what)
     copy = with_sources(left.activity)
-    value, _inside = walk(left_dict(r.timeline, Left(copy, left.reason)), path)
+    value, _around = walk(left_dict(r.timeline, Left(copy, left.reason)), path)
     says = left.activity.says
     sources = list(sources_of(value)) or [
         Source(left.activity, field, tuple(dict.fromkeys(said)), getattr(copy, field, copy.data.get(field)))
@@ -251,8 +260,8 @@ def _outside(r: Reading, path: Path) -> Found:
     entry = item(path, r.outside, "things outside of its turns")
     if path.index is not None and path.index < len(lefts):
         return _left(r, path, lefts, "things outside of its turns")
-    value, inside = walk(entry, path)
-    return Found(value, _event_at(inside), note=str(inside.get("reason", "")))
+    value, _around = walk(entry, path)
+    return Found(value, _event_at(entry), note=str(entry.get("reason", "")))
 
 
 _HOOKS = {
@@ -267,7 +276,7 @@ _HOOKS = {
 
 
 def _of_session(r: Reading, path: Path, events: Sequence[Event]) -> Found:
-    value, _inside = walk(session_dict(r.timeline), path)
+    value, _around = walk(session_dict(r.timeline), path)
     field = str(path.steps[0])
     said: Iterable[int] = (at for at, event in enumerate(events) if event.hook == _HOOKS.get(field, ""))
     if field in ("name", "session_start_time"):
