@@ -24,7 +24,7 @@ from calls import events, fill, fill_session
 from databases import MILLION, Database
 from eventstore import Event, Store, open_store
 from projections.caller import RULES as TURNLOG
-from projections.rules import VIDEOSDK_1_0
+from projections.reference.rules import VIDEOSDK_1_0
 from rows import Row, alone, below, beside
 
 ROUNDS = 5

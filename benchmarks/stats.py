@@ -21,7 +21,7 @@ from databases import MILLION, Database
 from eventstore import open_store
 from exporters.turns_csv import header, rows
 from projections.measures import measures
-from projections.replay import turns
+from projections.reference.replay import turns
 from rows import Row, beside
 from turnlog.stats.collect import between
 from turnlog.stats.report import report

@@ -14,9 +14,9 @@ from functools import partial
 from eventstore import Event, open_store
 from projections.caller import RULES as TURNLOG
 from projections.caller import read
-from projections.fold import begin, fold
-from projections.replay import replay
-from projections.rules import Rules, find
+from projections.reference.fold import begin, fold
+from projections.reference.replay import replay
+from projections.reference.rules import Rules, find
 from reference_side import peak_mb
 
 

@@ -19,7 +19,7 @@ from exporters.analytics_client import AnalyticsClient
 from exporters.destination import Busy, NotConfigured, Refused
 from exporters.retry import pause
 from http_receiver import Answer, Receiver
-from projections.replay import Call, replay
+from projections.reference.replay import Call, replay
 from turnlog.recordings import events_of, read_recordings
 
 SECRET = "tok-5ecret"

@@ -175,11 +175,12 @@ def test_a_call_moved_in_time_is_the_same_call(made: list[Event]) -> None:
 
 
 @recorded
-def test_two_origins_that_split_a_call_give_what_one_gives(made: list[Event]) -> None:
+@pytest.mark.parametrize("part", [0.2, 0.35, 0.5, 0.65, 0.8])
+def test_two_origins_that_split_a_call_give_what_one_gives(made: list[Event], part: float) -> None:
     """A process that goes on with the call has a monotonic clock of its own."""
     shift, drift = 77_000_000_000, made[0].wall_ns - made[0].perf_ns
     exact = [msgspec.structs.replace(e, wall_ns=e.perf_ns + drift) for e in made]
-    cut = len(made) // 2
+    cut = int(len(made) * part)
     while cut < len(made) and exact[cut].perf_ns == exact[cut - 1].perf_ns:
         cut += 1
     second = [

@@ -17,8 +17,8 @@ from exporters.delivery import QUIET_NS, deliver, due
 from exporters.otlp import Profile, Spans, otel_spans, resource_of
 from projections.caller import read
 from projections.readings import framework_of, reading
-from projections.replay import Call
-from projections.rules import UnknownRules
+from projections.reference.replay import Call
+from projections.reference.rules import UnknownRules
 from strategies import streams
 from test_caller_spans import QUESTION, RECORDED, Log, events
 

@@ -59,7 +59,7 @@ def test_the_option_beats_the_environment_in_either_place(program: Program, othe
         ("spans", "of-the-option"), ("explain", "of-the-option", "--events"), ("seal", "of-the-option"),
         ("verify", "of-the-option"), ("stats", "of-the-option"), ("barge-ins", "of-the-option"),
         ("digest", "of-the-option"), ("export", "csv", "of-the-option"), ("export", "jsonl", "of-the-option"),
-        ("diff", "of-the-option", "--rules", "videosdk-1.0", "--rules", "corrected"),
+        ("diff", "of-the-option", "--rules", "videosdk-1.0", "--rules", "videosdk-1.0.30"),
         ("retention", "--session", "of-the-option", "--dry-run"),
     ],
     ids=" ".join,

@@ -12,10 +12,12 @@ import threading
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from eventstore import Store, codec
 from eventstore.errors import StoreReplaced, StoreUnavailable
+from eventstore.verify import verify
 from test_store_contract import event
 from turnlog import Recorder, open_store
 
@@ -195,6 +197,211 @@ def test_a_link_that_leads_elsewhere_now(tmp_path: Path) -> None:
         opened = open_store(tmp_path / name / "calls.db")
         assert [e.seq for e in opened.read("s")] == expected
         opened.close()
+
+
+# overwritten in place: the same inode, another content --------------------------------------------------------------
+
+
+def sh(command: str, *args: Path | str) -> None:
+    """Another process does it."""
+    subprocess.run(["sh", "-ec", command, "sh", *args], check=True)
+
+
+def checkpoint(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as driver:
+        assert driver.execute("PRAGMA wal_checkpoint").fetchone()[0] == 0
+
+
+def seqs(path: Path, session: str = "s") -> list[int]:
+    store = open_store(path)
+    found = [e.seq for e in store.read(session)]
+    assert not verify(store, session), verify(store, session)
+    store.close()
+    return found
+
+
+def a_log(path: Path, events: int, *, checkpointed: bool) -> Store:
+    store = open_store(path)
+    for n in range(0, events, 50):
+        store.append([event(seq) for seq in range(n, min(n + 50, events))])
+    if checkpointed:
+        checkpoint(path)
+    return store
+
+
+@pytest.mark.parametrize("checkpointed", [True, False])
+@pytest.mark.parametrize("what", ["another log", "text", "another database"])
+def test_a_foreign_file_that_is_copied_over_the_database(tmp_path: Path, what: str, checkpointed: bool) -> None:
+    """Break: in eventstore/database_file.py, ``is_ours``, say yes; or in ``empty_log``, do nothing."""
+    path, other = tmp_path / "calls.db", tmp_path / "other"
+    if what == "another log":
+        theirs = open_store(other)
+        theirs.append([msgspec.structs.replace(event(seq), session_id="theirs") for seq in range(2000)])
+        theirs.close()
+    elif what == "text":
+        other.write_text("dear diary " * 20_000)
+    else:
+        with closing(sqlite3.connect(other)) as driver, driver:
+            driver.execute("CREATE TABLE theirs (a)")
+            driver.executemany("INSERT INTO theirs VALUES (?)", [("x" * 500,)] * 1000)
+    store = a_log(path, 500, checkpointed=checkpointed)
+    store.append([event(500)])
+    before = path.stat().st_ino
+    sh('cat "$1" > "$2"', other, path)
+    assert path.stat().st_ino == before
+    if what == "another log":
+        with pytest.raises(StoreReplaced, match="was overwritten while it was open.* 501 calls"):
+            store.append([event(501)])
+        store.append([event(501)])
+        store.close()
+        assert seqs(path) == [501]
+        assert seqs(path, "theirs") == list(range(2000))
+    else:
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable, match="was replaced by"):
+                store.append([event(501)])
+        store.close()
+        assert path.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.parametrize("checkpointed", [True, False])
+def test_a_database_that_is_truncated(tmp_path: Path, checkpointed: bool) -> None:
+    """Break: in eventstore/database_file.py, ``is_ours``, say yes."""
+    path = tmp_path / "calls.db"
+    store = a_log(path, 3000, checkpointed=checkpointed)
+    sh(': > "$1"', path)
+    with pytest.raises(StoreReplaced, match="overwritten while it was open; 3000 calls"):
+        store.append([event(3000)])
+    store.append([event(3000)])
+    store.close()
+    assert seqs(path) == [3000]
+
+
+@pytest.mark.parametrize("size", [100, 3000])
+def test_an_older_backup_that_is_copied_over_the_database(tmp_path: Path, size: int) -> None:
+    """Break: in eventstore/database_file.py, ``is_ours``, do not look at the pages."""
+    path = tmp_path / "calls.db"
+    store = a_log(path, size, checkpointed=True)
+    backup(path, tmp_path / "backup")
+    for n in range(size, 2 * size, 50):
+        store.append([event(seq) for seq in range(n, n + 50)])
+    checkpoint(path)
+    store.append([event(2 * size)])
+    sh('cat "$1" > "$2"', tmp_path / "backup", path)
+    with pytest.raises(StoreReplaced) as caught:
+        store.append([event(2 * size + 1)])
+    assert caught.value.missing == {("s", "o"): size + 1}
+    store.append([event(2 * size + 1)])
+    store.close()
+    assert seqs(path) == [*range(size), 2 * size + 1]
+
+
+def test_vacuum_by_another_process_is_no_replacement(tmp_path: Path) -> None:
+    """Break: in eventstore/sqlite_watch.py, ``_overwritten``, leave out ``has_our_id``."""
+    path = tmp_path / "calls.db"
+    store = a_log(path, 2000, checkpointed=True)
+    with closing(sqlite3.connect(path)) as driver:
+        driver.execute("CREATE TABLE large (a)")
+        driver.execute("INSERT INTO large VALUES (zeroblob(4000000))")
+        driver.commit()
+        checkpoint(path)
+        store.append([event(2000)])
+        driver.execute("DROP TABLE large")
+        driver.commit()
+        driver.execute("VACUUM")
+    checkpoint(path)
+    store.append([event(2001)])
+    store.close()
+    assert seqs(path) == list(range(2002))
+
+
+# other ways in which a path leads elsewhere --------------------------------------------------------------------------
+
+
+def test_a_folder_that_is_renamed_and_made_anew(tmp_path: Path) -> None:
+    path = tmp_path / "logs" / "calls.db"
+    path.parent.mkdir()
+    store = a_log(path, 100, checkpointed=False)
+    sh('mv "$1" "$2"; mkdir "$1"', path.parent, tmp_path / "moved")
+    with pytest.raises(StoreReplaced, match="100 calls"):
+        store.append([event(100)])
+    store.append([event(100)])
+    store.close()
+    assert seqs(path) == [100]
+    assert seqs(tmp_path / "moved" / "calls.db") == list(range(100))
+
+
+def test_another_hard_link_of_the_database_keeps_what_it_had(tmp_path: Path) -> None:
+    path, link = tmp_path / "calls.db", tmp_path / "link.db"
+    store = a_log(path, 100, checkpointed=False)
+    sh('ln "$1" "$2"; rm "$1"', path, link)
+    with pytest.raises(StoreReplaced, match="100 calls"):
+        store.append([event(100)])
+    store.append([event(100)])
+    store.close()
+    assert (seqs(path), seqs(link)) == ([100], list(range(100)))
+
+
+def test_a_file_system_that_is_mounted_over_the_folder(tmp_path: Path) -> None:
+    path, over = tmp_path / "logs" / "calls.db", tmp_path / "over"
+    path.parent.mkdir()
+    over.mkdir()
+    store = a_log(path, 100, checkpointed=False)
+    try:
+        sh('mount --bind "$1" "$2" 2>/dev/null', over, path.parent)
+    except subprocess.CalledProcessError:
+        store.close()
+        pytest.skip("nothing may be mounted here")
+    try:
+        with pytest.raises(StoreReplaced, match="100 calls"):
+            store.append([event(100)])
+        store.append([event(100)])
+        store.close()
+        assert seqs(path) == [100]
+    finally:
+        sh('umount "$1"', path.parent)
+    assert seqs(path) == list(range(100))
+
+
+def test_parent_and_child_of_a_fork_record_into_a_database_that_is_replaced(tmp_path: Path) -> None:
+    """Both go on, each as an origin of its own; nothing that was said after the replacement is lost or doubled."""
+    script = """
+import os, sys
+from pathlib import Path
+from turnlog import Recorder, open_store
+path = Path(sys.argv[1])
+store = open_store(path)
+recorder = Recorder(store, "s")
+def say(name):
+    for n in range(200):
+        recorder.set_llm_input(f"{name}{n}")
+say("before")
+assert recorder.flush(30)
+child = os.fork()
+name = "parent" if child else "child"
+say(name + " first ")
+assert recorder.flush(60), recorder.health
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+    os.rename(path, path.with_name("moved.db"))
+    child = os.fork()
+    name = "parent" if child else "child"
+    say(name + " second ")
+    assert recorder.flush(60), recorder.health
+    if child:
+        assert os.waitpid(child, 0)[1] == 0
+os._exit(0 if recorder.flush(60) else 1)
+"""
+    path = tmp_path / "calls.db"
+    subprocess.run([sys.executable, "-c", script, path], check=True, timeout=180)
+    for file, names in (
+        (tmp_path / "moved.db", ["before", "parent first ", "child first "]),
+        (path, ["parent second ", "child second "]),
+    ):
+        store = open_store(file)
+        assert sorted(words(store)) == sorted(f"{name}{n}" for name in names for n in range(200))
+        assert not verify(store, "s")
+        store.close()
 
 
 # modes --------------------------------------------------------------------------------------------------------------

@@ -143,6 +143,9 @@ CASES: dict[str, tuple[list[str], list[str | None], list[float | None]]] = {
          "6 agent-"],
         [None, None], [500, 500],
     ),
+    "back_channel": (
+        [*asked(), *answered(2.5, 6), "4 voice+", "4.3 voice-", *answered(8, 9)], ["How are you?", None], [1000, None],
+    ),
     "of_no_question": (
         [*asked(), *answered(2.5), "4 voice+", "4.3 voice-", "6 agent-", "7 end"], ["How are you?"], [1000],
     ),

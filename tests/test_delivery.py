@@ -28,7 +28,7 @@ from exporters.jsonl import heading
 from exporters.live import attach, follow
 from exporters.retry import Patience, retrying
 from http_receiver import Answer, Receiver, Request
-from projections.replay import Call
+from projections.reference.replay import Call
 from turnlog import Recorder
 
 QUICK = Patience(first=0.001, longest=0.01, in_all=20)

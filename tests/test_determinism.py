@@ -20,7 +20,7 @@ def run(arguments: list[str], **environment: str) -> bytes:
 
 
 def test_replay_json_does_not_depend_on_the_process(tmp_path: Path) -> None:
-    """Break: in projections/handlers/session.py, ``configure_pipeline``, drop ``sorted``."""
+    """Break: in projections/reference/handlers/session.py, ``configure_pipeline``, drop ``sorted``."""
     db = f"--db={tmp_path}/calls.db"
     run(["import", db, str(FIXTURES / "recordings.jsonl.gz")])
     for session in ("barge_in_vad", "background_and_thinking_audio", "playground"):

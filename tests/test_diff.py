@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from conftest import FIXTURES, Program
 from eventstore import Event, open_store
 from known_calls import call, recording, turn
-from projections import rules as rule_sets
-from projections.diff import Change, changes, first_divergence
-from projections.digest import changes_since, digest
-from projections.model import Turn
-from projections.replay import turns
-from projections.timing import e2e
-from projections.two_recordings import aligned, changes_between, on_one_clock, partings
+from projections.compare.diff import Change, changes, first_divergence
+from projections.compare.digest import changes_since, digest
+from projections.compare.two_recordings import aligned, changes_between, on_one_clock, partings
+from projections.reference import rules as rule_sets
+from projections.reference.metrics import Turn
+from projections.reference.replay import turns
+from projections.reference.timing import e2e
 from strategies import streams
 from turnlog import digests
 from turnlog.differences import KEPT, LISTED, Compared, Differences, Spread, report
@@ -47,7 +47,7 @@ def test_a_call_does_not_differ_from_itself(events: list[Event]) -> None:
 
 
 def test_a_later_first_token_changes_what_follows_from_it_and_nothing_else() -> None:
-    """Break: in projections/diff.py, ``differences``, stop at the first that differs."""
+    """Break: in projections/compare/diff.py, ``differences``, stop at the first that differs."""
     found = changes(turns(DEMO), turns(moved("on_llm_first_token", 1, 100_000_000)))
     assert {change.turn for change in found} == {change.other_turn for change in found} == {3}
     assert {change.field for change in found} == {
@@ -58,7 +58,7 @@ def test_a_later_first_token_changes_what_follows_from_it_and_nothing_else() -> 
 
 
 def test_a_turn_that_is_in_one_replay_only() -> None:
-    """Break: in projections/diff.py, ``changes``, match turns by their numbers."""
+    """Break: in projections/compare/diff.py, ``changes``, match turns by their numbers."""
     opened = [event.hook for event in DEMO].index("complete_turn")
     without_first = DEMO[opened + 1 :]
     one, two = turns(DEMO), turns(without_first)
@@ -78,7 +78,7 @@ def test_what_is_in_one_object_only_is_a_change() -> None:
 
 
 def test_the_first_divergence_is_one_of_fields_that_both_have() -> None:
-    """Break: in projections/diff.py, ``first_divergence``, compare with ``!=``: then it is the first STT entry."""
+    """Break: in compare/diff.py, ``first_divergence``, compare with ``!=``: then it is the first STT entry."""
     first = first_divergence(DEMO, OLD, NEW)
     assert first is not None
     assert first.hook == "complete_turn"
@@ -195,7 +195,7 @@ RECORDINGS = [events_of(*each) for each in read_recordings(FIXTURES / "recording
 
 @pytest.mark.parametrize("events", RECORDINGS, ids=lambda events: events[0].session_id)
 def test_other_clocks_and_ids_are_no_difference(events: list[Event]) -> None:
-    """Break: in projections/two_recordings.py, ``_moved``, leave times in arguments; ``_ID``, compare ids."""
+    """Break: in projections/compare/two_recordings.py, ``_moved``, leave times in arguments; ``_ID``, compare ids."""
     one, two = on_one_clock(events), on_one_clock(again(events))
     assert changes_between(turns(one), turns(two)) == []
     assert partings(one, two) == []
@@ -221,7 +221,7 @@ def later_from(nth: int, by_ns: int) -> list[Event]:
 
 
 def test_a_slower_llm_changes_its_turn_and_not_those_after_it() -> None:
-    """Break: in projections/two_recordings.py, ``_since``, keep times as they are."""
+    """Break: in projections/compare/two_recordings.py, ``_since``, keep times as they are."""
     (_first, second, *_rest) = [n for n, event in enumerate(DEMO) if event.hook == "on_llm_first_token"]
     one, two = on_one_clock(DEMO), on_one_clock(again(later_from(second, 300_000_000)))
     found = changes_between(turns(one), turns(two))
@@ -328,7 +328,7 @@ def test_arithmetic_that_became_another_is_named(tmp_path: Path, monkeypatch: py
         found = e2e(turn, rules)
         return None if found is None else found / 1000
 
-    monkeypatch.setattr("projections.handlers.turn.e2e", in_seconds)
+    monkeypatch.setattr("projections.reference.handlers.turn.e2e", in_seconds)
     found = changes_since(session.turns, [digest(turn) for turn in turns(DEMO)])
     assert {change.path for change in found} == {"e2e_latency"}
     assert len(found) == sum(turn.e2e_latency is not None for turn in turns(DEMO))
@@ -345,7 +345,7 @@ def test_of_a_component_that_is_gone_it_alone_is_told() -> None:
 
 
 def test_a_digest_file_has_no_words(program: Program) -> None:
-    """Break: in projections/digest.py, ``_fields``, yield the value for its hash."""
+    """Break: in projections/compare/digest.py, ``_fields``, yield the value for its hash."""
     store = open_store(program.db)
     with recording(store, "s-1") as (recorder, clock):
         turn(recorder, clock, ttft=100)

@@ -22,11 +22,11 @@ from projections.asked import UnknownPath, resolve
 from projections.attribution import attributed
 from projections.explain import Explanation, Reason, explain, explain_in, in_words
 from projections.footprints import closing, footprint, opening
-from projections.handlers.turn import NO_LATENCY
 from projections.measures import TurnMeasures, measures
-from projections.model import Turn
 from projections.provenance import Trail, plain
-from projections.rules import find
+from projections.reference.handlers.turn import NO_LATENCY
+from projections.reference.metrics import Turn
+from projections.reference.rules import find
 from strategies import HOT, NAMES, streams
 from turnlog.recordings import events_of, read_recordings
 

@@ -27,9 +27,9 @@ from exporters.perfetto import trace
 from exporters.turns_csv import COLUMNS, TURNLOG_COLUMNS, header, rows
 from projections import replay
 from projections.caller import read
-from projections.model import FunctionTool, Realtime, Stt, TimelineEvent, Turn
-from projections.replay import Call, latency_of
-from projections.state import Discarded, Interrupted
+from projections.reference.metrics import FunctionTool, Realtime, Stt, TimelineEvent, Turn
+from projections.reference.replay import Call, latency_of
+from projections.reference.state import Discarded, Interrupted
 from turnlog import open_store
 from turnlog.recordings import events_of, read_recordings
 

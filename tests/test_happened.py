@@ -16,7 +16,7 @@ from eventstore.arguments import HAPPENED, RAW
 from eventstore.codec import clocks
 from eventstore.memory_store import MemoryStore
 from eventstore.writer import Durability
-from projections.replay import call_dict, replay
+from projections.reference.replay import call_dict, replay
 from strategies import HOSTILE, streams
 from turnlog.conformance import never
 
@@ -25,7 +25,7 @@ KEY = "A" * 43 + "="
 
 @given(streams(max_size=40), st.lists(st.integers(-(10**10), 10**10), min_size=40, max_size=40))
 def test_a_back_dated_event_counts_as_one_recorded_then(events: list[Event], ago_ns: list[int]) -> None:
-    """Break: in projections/fold.py, ``fold``, give the handler ``event.perf_ns``, or leave ``s.wall_ns`` as it was."""
+    """Break: in reference/fold.py, ``fold``, give the handler ``event.perf_ns``, or leave ``s.wall_ns`` as it was."""
     assert len({event.origin for event in events}) <= 1
     then, back_dated = [], []
     for n, (event, ago) in enumerate(zip(events, ago_ns, strict=False)):

@@ -21,7 +21,7 @@ from eventstore import HOOKS, Clock, Event, Recorder, canonical, codec, open_sto
 from eventstore.memory_store import MemoryStore
 from eventstore.sqlite_store import SqliteStore
 from projections import begin, call_dict, fold, replay
-from projections.state import State
+from projections.reference.state import State
 from strategies import HOSTILE, NAMES, calls, sessions, streams
 from turnlog import Recorder as LiveRecorder
 from turnlog.conformance import never
@@ -91,7 +91,7 @@ def test_law_2_a_projection_is_pure(events: list[Event]) -> None:
 def test_law_3_live_is_replay(events: list[Event], data: st.DataObject) -> None:
     """A fold stopped anywhere, written as JSON, read back and continued, gives what one pass gives.
 
-    Break: in projections/fold.py, ``fold``, begin with ``s.user_speaking = False``.
+    Break: in projections/reference/fold.py, ``fold``, begin with ``s.user_speaking = False``.
     """
     whole = fold(begin(), events)
     state = begin()
@@ -109,7 +109,7 @@ def test_law_3_live_is_replay(events: list[Event], data: st.DataObject) -> None:
 def test_law_3_where_a_turn_holds_a_list_twice() -> None:
     """A list in the place of a text is also in the timeline; in a state read back from JSON it is another one.
 
-    Break: in projections/payload.py, do not `_share`.
+    Break: in projections/reference/payload.py, do not `_share`.
     """
     hooks = [
         ("start_turn", {}), ("on_agent_speech_start", {}), ("set_agent_response", {"response": [-1.0]}),

@@ -15,7 +15,7 @@ from eventstore import Clock, Event
 from eventstore.content import HIDDEN, without_content
 from eventstore.memory_store import MemoryStore
 from projections import begin, call_dict, fold, replay
-from projections.state import State
+from projections.reference.state import State
 from strategies import streams
 from turnlog import Recorder, open_store
 from turnlog.conformance import never

@@ -29,9 +29,9 @@ from exporters.destination import Busy, Destination, NotConfigured, Refused
 from exporters.otlp import Profile, Spans, Wire, destination, otel_spans
 from exporters.retry import Patience
 from projections.caller import read
-from projections.fold import begin, fold
-from projections.replay import Call, call_of, replay
-from projections.rules import VIDEOSDK_1_0
+from projections.reference.fold import begin, fold
+from projections.reference.replay import Call, call_of, replay
+from projections.reference.rules import VIDEOSDK_1_0
 from strategies import streams
 from turnlog import Recorder
 from turnlog.recordings import events_of, read_recordings

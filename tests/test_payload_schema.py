@@ -11,9 +11,9 @@ from conftest import FIXTURES, Program
 from eventstore import HOOKS, Event
 from exporters.payload_schema import AnalyticsPayload
 from projections.caller import read
-from projections.model import Realtime
-from projections.payload import _PROVIDER, _camel
-from projections.replay import replay
+from projections.reference.metrics import Realtime
+from projections.reference.payload import _PROVIDER, _camel
+from projections.reference.replay import replay
 from strategies import streams
 from turnlog.recordings import events_of, read_recordings
 

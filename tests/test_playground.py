@@ -27,7 +27,7 @@ from exporters import playground, served
 from exporters.playground import Published, attach, message, messages, published, sse
 from exporters.playground_server import PlaygroundServer
 from exporters.served import CannotServe
-from projections.replay import replay
+from projections.reference.replay import replay
 from turnlog.conformance import never
 from turnlog.recordings import RecordedClock, drive, events_of, read_recordings
 

@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from eventstore import Recorder, Store, open_store, postgres_store
+from eventstore import Recorder, Store, open_store, postgres_connection, postgres_store
 from eventstore.errors import IdentityConflict, NewerDatabase, StoreError, StoreReadOnly, StoreUnavailable
 from postgres_servers import kill
 from test_store_contract import event
@@ -181,3 +181,20 @@ def test_a_connection_cut_in_the_middle_of_a_copy_leaves_nothing(
     assert list(postgres.read("s")) == []
     postgres.append([event(n) for n in range(3000)])
     assert len(list(postgres.read("s"))) == 3000
+
+
+def test_a_connection_that_was_closed_while_it_lay_idle_is_made_anew(
+    postgres: Store, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Break: in eventstore/postgres_connection.py, ``_check_idle``, return at once."""
+    postgres.append([event(0)])
+    with psycopg.connect(plain(postgres_url), autocommit=True) as server:
+        server.execute(ALL_BUT_US)
+        monkeypatch.setattr(postgres_connection, "PING_AFTER_SECONDS", 0.0)
+        postgres.append([event(1)])
+        monkeypatch.setattr(postgres_connection, "PING_AFTER_SECONDS", 60.0)
+        server.execute(ALL_BUT_US)
+        with pytest.raises(StoreUnavailable):  # not pinged, as it was used a moment ago: a recorder tries again
+            postgres.append([event(2)])
+    postgres.append([event(2)])
+    assert [e.seq for e in postgres.read("s")] == [0, 1, 2]

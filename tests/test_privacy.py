@@ -22,7 +22,7 @@ from eventstore.memory_store import MemoryStore
 from eventstore.private_store import SEALED, MasterKey, NotSealable, PrivateStore, WrongMasterKey, forget, private
 from eventstore.verify import verify
 from eventstore.vocabulary import HOOKS
-from projections.replay import replay
+from projections.reference.replay import replay
 from strategies import sessions
 from test_store_contract import event
 from turnlog import archive

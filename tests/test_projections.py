@@ -12,9 +12,9 @@ from eventstore import Event, Recorder, canonical
 from eventstore.errors import NotCanonical
 from eventstore.memory_store import MemoryStore
 from projections import State, Turn, UnknownRules, begin, call_dict, fold, replay
-from projections.model import Eou
-from projections.span import identities
-from projections.timing import e2e
+from projections.reference.metrics import Eou
+from projections.reference.span import identities
+from projections.reference.timing import e2e
 from strategies import sessions, streams
 from turnlog import (
     Clock,
@@ -44,7 +44,7 @@ def test_each_projection_alone_is_its_part_of_the_replay(events: list[Event]) ->
 
 @pytest.mark.parametrize("name", ["recordings", "conformance"])
 def test_each_projection_alone_is_its_part_of_a_real_replay(name: str) -> None:
-    """Break: in projections/turn_spans.py, ``trace_turn``, fill in nothing where no spans are wanted."""
+    """Break: in projections/reference/turn_spans.py, ``trace_turn``, fill in nothing where no spans are wanted."""
     for place, recording in read_recordings(FIXTURES / f"{name}.jsonl.gz"):
         events = events_of(place, recording)
         call = replay(events)
@@ -101,7 +101,7 @@ def test_events_out_of_order_are_refused() -> None:
 
 
 def test_an_origin_may_have_an_empty_name() -> None:
-    """Break: in projections/state.py, begin with ``origin: str = ""``."""
+    """Break: in projections/reference/state.py, begin with ``origin: str = ""``."""
     unnamed = [msgspec.structs.replace(event, origin="") for event in EVENTS]
     assert replay(unnamed) == replay(EVENTS)
 

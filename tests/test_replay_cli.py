@@ -15,8 +15,8 @@ from eventstore.memory_store import MemoryStore
 from projections.caller import Reading, read
 from projections.framework_figures import add_figures
 from projections.readings import reading, release
-from projections.replay import Call
-from projections.rules import UnknownRules
+from projections.reference.replay import Call
+from projections.reference.rules import UnknownRules
 from turnlog import Clock, Recorder, open_store, replay
 from turnlog.cli.main import app
 from turnlog.conformance import never
@@ -117,6 +117,7 @@ def test_every_line_fits_80_columns(imported: Program) -> None:
     for session in ("barge_in_vad", "errors_llm", "16_two_tool_calls"):
         lines = imported.run("replay", session, COLUMNS="80").stdout.splitlines()
         assert [line for line in lines if len(line) > 80] == []
+        assert [line for line in lines if line != line.rstrip()] == []  # as a pipe gets it
         assert any(line.startswith("turn 1 ") for line in lines)
 
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import orjson
@@ -18,20 +19,34 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import FIXTURES, Program
-from corrected_cases import CASES as CORRECTED
-from corrected_cases import Case, Log, sent
 from eventstore import HOOKS, Event
 from eventstore.later_hooks import LaterHooks
 from projections import State, UnknownRules, begin, call_dict, fold, replay
 from projections.readings import RELEASES
-from projections.replay import Call
-from projections.rules import RULE_SETS, SWITCHES, find
+from projections.reference.replay import Call
+from projections.reference.rules import RULE_SETS, SWITCHES, find
 from projections.turns.decisions import DECISIONS
-from span_cases import CASES as SPANS
 from strategies import streams
-from turnlog.cli.rules import RELEASES_SWITCHES, decisions_markdown, markdown
+from turnlog.cli.rules import decisions_markdown, markdown
 from turnlog.conformance import as_expected
 from turnlog.recordings import events_of, read_recordings
+
+Log = list[tuple[int, str, dict[str, Any]]]
+
+
+class Case(NamedTuple):
+    """A log (milliseconds, hook, arguments), what to look at, and what is there without and with the switch."""
+
+    log: Log
+    seen: Callable[[Call], Any]
+    off: Any
+    on: Any
+    under: str = "videosdk-1.0"
+
+
+def sent(field: str) -> Callable[[Call], Any]:
+    return lambda call: call.payloads[-1].get(field)
+
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "rules.md"
 
@@ -158,7 +173,7 @@ CASES = {
         [{"text": "h", "type": "interim"}], [{"text": "h", "type": "interim", "utterance_ts": 7}],
         "videosdk-1.0+typed_transcripts",
     ),
-} | CORRECTED | SPANS  # fmt: skip
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("switch", CASES)
@@ -180,7 +195,7 @@ def test_what_a_turn_held_is_completed_when_it_is_released() -> None:
 
 
 def test_a_realtime_agent_that_speaks_first_has_no_ttfb() -> None:
-    """Break: in projections/handlers/realtime.py, `freeze_ttfb`, leave out the comparison with the user's start."""
+    """Break: in reference/handlers/realtime.py, `freeze_ttfb`, leave out the comparison with the user's start."""
     log: Log = [
         (0, "configure_pipeline", {"pipeline_mode": "realtime", "realtime_mode": "full_s2s"}),
         (0, "on_user_speech_start", {}), (100, "on_user_speech_end", {}), (100, "complete_turn", {}),
@@ -197,14 +212,14 @@ def test_a_realtime_agent_that_speaks_first_has_no_ttfb() -> None:
 def test_in_the_default_rules_every_switch_is_off_and_every_later_set_has_more() -> None:
     on = [{switch for switch in SWITCHES if getattr(rules, switch)} for rules in RULE_SETS.values()]
     assert on[0] == set()
-    assert all(one < other for one, other in pairwise(on[:-1]))
-    assert on[-1] == set(SWITCHES) - {"finalize_resets"}, "corrected forgets nothing"
-    assert set(CASES) | {"one_clock"} == set(SWITCHES), "each has a case; that of one_clock is in test_corrected"
+    assert all(one < other for one, other in pairwise(on))
+    assert on[-1] == set(SWITCHES), "a switch that no release has is none of theirs"
+    assert set(CASES) == set(SWITCHES)
     assert all(name == rules.name for name, rules in RULE_SETS.items())
 
 
 def test_switches_are_put_on_by_name() -> None:
-    """Break: in projections/rules.py, `find`, name the rule set as it was asked for."""
+    """Break: in projections/reference/rules.py, `find`, name the rule set as it was asked for."""
     both = find("videosdk-1.0+turn_holds+stt_final_opens_turn")
     assert both.name == "videosdk-1.0+stt_final_opens_turn+turn_holds"
     assert both == find("videosdk-1.0+stt_final_opens_turn+turn_holds+turn_holds") == find(both)
@@ -218,6 +233,8 @@ def test_switches_are_put_on_by_name() -> None:
         find("videosdk-1.0+turn_hold")
     with pytest.raises(UnknownRules, match="`turnlog rules` lists"):
         find("videosdk-1.0+")
+    with pytest.raises(UnknownRules, match="'corrected' is gone: 'turnlog', the default, replaced it"):
+        find("corrected+turn_holds")
 
 
 LATER = [name for name in vars(LaterHooks) if not name.startswith("_")]
@@ -239,7 +256,7 @@ def mixed(draw: st.DrawFn) -> list[Event]:
 @settings(max_examples=60)
 @given(mixed())
 def test_under_the_default_rules_the_later_hooks_change_nothing(made: list[Event]) -> None:
-    """Break: in projections/handlers/realtime.py, `hold_turn`, count a turn."""
+    """Break: in projections/reference/handlers/realtime.py, `hold_turn`, count a turn."""
     nothing = {"hook": "set_framework", "payload": "{}", "version": 1}
     without = [msgspec.structs.replace(e, **nothing) if e.hook in LATER else e for e in made]
     assert as_expected(replay(made)) == as_expected(replay(without))
@@ -248,7 +265,7 @@ def test_under_the_default_rules_the_later_hooks_change_nothing(made: list[Event
 @settings(max_examples=60)
 @given(mixed(), st.sampled_from([*RULE_SETS, "videosdk-1.0+eou_wait_in_ms+kb_retrievals"]), st.data())
 def test_law_3_holds_under_every_rule_set(made: list[Event], rules: str, data: st.DataObject) -> None:
-    """Break: in projections/fold.py, ``fold``, begin with ``s.local_vad = False``."""
+    """Break: in projections/reference/fold.py, ``fold``, begin with ``s.local_vad = False``."""
     whole = fold(begin(find(rules)), made)
     cut = data.draw(st.integers(0, len(made)))
     head = fold(begin(find(rules)), made[:cut])
@@ -259,7 +276,7 @@ def test_law_3_holds_under_every_rule_set(made: list[Event], rules: str, data: s
 
 
 def test_a_turn_is_written_with_the_fields_that_its_release_has() -> None:
-    """Break: in projections/handlers/stt.py, `_new`, make the same entry always."""
+    """Break: in projections/reference/handlers/stt.py, `_new`, make the same entry always."""
     found: dict[str, set[str]] = {name: set() for name in RULE_SETS}
     for place, recording in read_recordings(FIXTURES / "recordings.jsonl.gz"):
         for name, fields in found.items():
@@ -288,7 +305,7 @@ def test_the_command_lists_them(program: Program) -> None:
     assert shown.index("turnlog") < shown.index("videosdk-1.0")
     assert "corrected" not in shown
     listed = listed["switches"]
-    assert [entry["switch"] for entry in listed] == [name for name in SWITCHES if name in RELEASES_SWITCHES]
+    assert [entry["switch"] for entry in listed] == list(SWITCHES)
     assert listed[0]["rules"][0] == "videosdk-1.0.11"
     for entry in listed:
         assert entry["switch"] in shown

@@ -17,7 +17,7 @@ from eventstore import HOOKS, Event, Recorder, open_store
 from eventstore.arguments import HAPPENED, RAW, encode_args
 from eventstore.memory_store import MemoryStore
 from eventstore.secret_names import REDACTED, is_secret, scrub
-from projections.replay import replay
+from projections.reference.replay import replay
 from strategies import HOSTILE
 from turnlog.conformance import never
 from turnlog.recordings import events_of, read_recordings

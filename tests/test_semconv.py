@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from conftest import FIXTURES
 from eventstore import HOOKS, Event
 from exporters.semconv import TYPES, Attributes, attributes
-from projections.replay import Call, latency_of, replay
-from projections.state import Span
+from projections.reference.replay import Call, latency_of, replay
+from projections.reference.state import Span
 from strategies import streams
 from turnlog.recordings import events_of, read_recordings
 

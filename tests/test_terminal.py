@@ -60,7 +60,7 @@ COMMANDS: list[tuple[str, ...]] = [
     ("spans", SESSION), ("explain", SESSION, "1"), ("explain", SESSION, "--events"), ("stats", "--by", "session"),
     ("stats", "--by", "session", "--plot", "e2e"), ("barge-ins", "--all"), ("seal", SESSION), ("replay", EVIL),
     ("nope" + EVIL,), ("--opt" + EVIL,), ("replay", SESSION, "--at", EVIL), ("replay", SESSION, "--turn", EVIL),
-    ("diff", "--all", "--rules", "videosdk-1.0", "--rules", "corrected"), ("import", "file" + EVIL),
+    ("diff", "--all", "--rules", "videosdk-1.0", "--rules", "videosdk-1.0.30"), ("import", "file" + EVIL),
     ("export", "csv", SESSION, "--out", f"nowhere{EVIL}/x"), ("retention", "--session", SESSION, "--dry-run"),
     ("retention", "--session", SESSION), ("stats", "--since", EVIL), ("sessions", "--db", EVIL),
 ]  # fmt: skip

@@ -16,7 +16,7 @@ from eventstore.errors import BadArguments, NewerEvent, UnknownHook
 from eventstore.memory_store import MemoryStore
 from eventstore.traces_hooks import TracesHooks
 from eventstore.vocabulary import find
-from projections.handlers import HANDLERS
+from projections.reference.handlers import HANDLERS
 
 REFERENCE = json.loads((FIXTURES / "hooks.json").read_text())
 LATER: dict[str, list[list[str | None]]] = {

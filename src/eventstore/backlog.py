@@ -17,7 +17,7 @@ import msgspec
 from eventstore import frames
 from eventstore.arguments import Args, encode_args
 from eventstore.event import Event
-from eventstore.journal import OVERHEAD, Segment, events_in
+from eventstore.journal import OVERHEAD, Segment
 from eventstore.vocabulary import HOOKS
 
 log = logging.getLogger("turnlog")
@@ -333,12 +333,13 @@ class Backlog:
                 lambda: self._memory_out >= memory_mark and all(s.acknowledged >= end for s, end in marks), timeout
             )
 
-    def waiting(self) -> list[Event]:
-        """Everything that the store has not acknowledged, taken or not."""
+    def waiting(self, of: Source) -> list[Event]:
+        """What the store has not acknowledged of one recorder, taken or not; of others nothing is decoded."""
         with self.lock:
             journaled = [segment.waiting() for segment in self._segments]
-            in_memory = self._in_flight + list(map(as_event, list(self.memory)))
-        return [event for data in journaled for event in events_in(data)] + in_memory  # decoded under no lock
+            in_memory = [call for call in (*self._in_flight, *self.memory) if _source(call) == of]
+        found = [event for data in journaled for event in frames.events_of(data, *of)]  # decoded under no lock
+        return found + list(map(as_event, in_memory))
 
     def oldest_perf_ns(self) -> int | None:
         """When the oldest call that the store has not acknowledged was made; None if there is none."""

@@ -25,6 +25,7 @@ from eventstore.errors import StoreUnavailable
 _making = threading.Lock()
 """Held while a file is made, so that no other thread opens it before this one has closed it."""
 _BESIDE = ("-wal", "-shm")
+_HEADER = ("user_version", "page_count")
 
 
 class Identity(NamedTuple):
@@ -38,13 +39,17 @@ class DatabaseFile:
     """What was at the path when it was opened."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self._at = path, str(path)
         self.identity: Identity | None = None
         self.connections = 0
         """Those that are open; when the last one is closed, SQLite removes the write-ahead log."""
         self._wal: Identity | None = None
-        self._beside = path
+        self._beside, self._log = path, f"{path}-wal"
+        self._found: tuple[int, int] | None = None
         self._written: tuple[int, int] | None = None
+        self.log_id: int | None = None
+        """The log's number, once it stands in the file itself; see `learn`."""
+        self._pages = 0
 
     def make(self) -> None:
         """Make the file if there is none; if that cannot be done, SQLite will say why."""
@@ -63,7 +68,9 @@ class DatabaseFile:
         """Count a connection, and remember what is at the path if nothing is open. Raises `OSError`."""
         if self.identity is None:
             self._beside = Path(os.path.realpath(self.path))  # SQLite puts its files beside what a link leads to
-            self.identity = _identity(self.path)
+            self._log = f"{self._beside}-wal"
+            self.identity = _identity(self._at)
+            self.log_id = None
             self._written = None
         if not self.connections:
             self._wal = None
@@ -76,31 +83,79 @@ class DatabaseFile:
 
     def is_there(self) -> bool:
         """Whether the path still leads to the file that was opened, and its log to the one that was written."""
-        return self.is_at_path() and (self._wal is None or _identity_of(self._names()[0]) == self._wal)
+        return self.is_at_path() and (self._wal is None or _identity_of(self._log) == self._wal)
 
     def is_at_path(self) -> bool:
-        return self.identity is not None and _identity_of(self.path) == self.identity
+        if self.identity is None:
+            return False
+        try:
+            found = os.stat(self._at)  # noqa: PTH116 - a third of what Path takes, several times an append
+        except OSError:
+            return False
+        self._found = found.st_mtime_ns, found.st_size
+        return (found.st_dev, found.st_ino) == self.identity
 
     def has_log(self) -> bool:
         """Whether any write-ahead log is beside it."""
-        return self._names()[0].exists()
+        return Path(self._log).exists()
 
     def committed(self) -> bool:
         """As `is_there`, behind a commit: from then on the write-ahead log is known, too."""
         if self._wal is None:
-            self._wal = _identity_of(self._names()[0])
+            self._wal = _identity_of(self._log)
             return self._wal is not None and self.is_there()
         return self.is_there()
 
     def was_written(self) -> bool:
-        """Whether the file itself has changed since this was last called: by a checkpoint, or by being overwritten."""
-        found = self.path.stat()
-        before, self._written = self._written, (found.st_mtime_ns, found.st_size)
+        """Whether the file itself has changed since this was last called: by a checkpoint, or by being overwritten.
+
+        As `is_at_path` has just seen it.
+        """
+        before, self._written = self._written, self._found
         return before is not None and before != self._written
+
+    # content ---------------------------------------------------------------------------------------------------
+
+    def learn(self) -> bool:
+        """Remember what is in the file itself, without its log, as this log's; False if there is nothing yet."""
+        self.is_at_path()
+        self.was_written()
+        self.log_id, self._pages = self._header()
+        return self.log_id is not None
+
+    def is_ours(self) -> bool:
+        """Whether the file itself is what this log has written into it: it has its number, and never gets smaller."""
+        if self.log_id is None:
+            self.learn()
+            return True
+        found, pages = self._header()
+        if found != self.log_id or pages < self._pages:
+            return False
+        self._pages = pages
+        return True
+
+    def has_our_id(self) -> bool:
+        return self._header()[0] == self.log_id
+
+    def empty_log(self) -> None:
+        """Take all from the write-ahead log: SQLite writes it into the file when the last connection is closed."""
+        with contextlib.suppress(FileNotFoundError):
+            os.truncate(self._log, 0)
+
+    def _header(self) -> tuple[int | None, int]:
+        """The log's number and the number of pages, as the file itself says, whatever its write-ahead log does."""
+        try:
+            with closing(sqlite3.connect(f"file:{quote(self._at)}?mode=ro&immutable=1", uri=True)) as driver:
+                number, pages = (
+                    driver.execute(f"PRAGMA {name}").fetchone()[0] for name in ("user_version", "page_count")
+                )
+        except sqlite3.Error:
+            return None, 0
+        return number or None, pages
 
     def leave(self) -> None:
         """Remove the write-ahead log of a file that is at the path no more: to another file it would do harm."""
-        if self._wal is not None and _identity_of(self._names()[0]) == self._wal:
+        if self._wal is not None and _identity_of(self._log) == self._wal:
             for name in self._names():
                 with contextlib.suppress(OSError):
                     name.unlink()
@@ -139,12 +194,12 @@ class DatabaseFile:
         return [self._beside.with_name(self._beside.name + end) for end in _BESIDE]
 
 
-def _identity(path: Path) -> Identity:
-    found = path.stat()
+def _identity(path: str) -> Identity:
+    found = os.stat(path)  # noqa: PTH116 - see `DatabaseFile.is_at_path`
     return Identity(found.st_dev, found.st_ino)
 
 
-def _identity_of(path: Path) -> Identity | None:
+def _identity_of(path: str) -> Identity | None:
     try:
         return _identity(path)
     except OSError:

@@ -39,6 +39,20 @@ def event(body: bytes) -> Event:
     return Event(session_id, origin, seq, hook, version, perf_ns, wall_ns, body[at + STAMP.size :].decode() or "{}")
 
 
+def events_of(data: bytes, session_id: str, origin: str) -> Iterator[Event]:
+    """The events of one recorder in whole frames; all others are passed over undecoded."""
+    names = (session_id + origin).encode()
+    found = data.find(names)
+    while found >= 0:
+        start = found - NAMES.size
+        size, checksum = FRAME.unpack_from(data, start - FRAME.size) if start >= FRAME.size else (0, 0)
+        body = data[start : start + size]
+        whole = size >= MIN_BODY and len(body) == size and zlib.crc32(body) == checksum
+        if whole and (made := event(body)).session_id == session_id and made.origin == origin:
+            yield made
+        found = data.find(names, start + size if whole else found + 1)
+
+
 def source(body: bytes) -> tuple[str, str]:
     """The session and the origin of a body."""
     found = event(body)

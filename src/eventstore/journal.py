@@ -269,7 +269,7 @@ def left_behind(folder: Path, suffix: str = SUFFIX, refuse: list[str] | None = N
 
 
 def files(folder: Path) -> Iterator[JournalFile]:
-    """Every file of a journal folder that holds calls, whoever has it open; nothing is changed.
+    """Every file of a journal folder that holds calls, also those of living processes; nothing is changed.
 
     What is read of a living process's file is what it had written a moment ago.
     """

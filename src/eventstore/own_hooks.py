@@ -76,7 +76,7 @@ class OwnHooks:
     # tools ------------------------------------------------------------------------------------------------------
 
     def tool_started(self, call_id: str, tool_name: str, tool_params: Any = None, run_id: str | None = None) -> None:
-        """A tool call begins; ``run_id`` is the LLM run that asked for it."""
+        """A tool call begins; ``run_id`` is the LLM run that requested it."""
         args = {"call_id": call_id, "tool_name": tool_name, "tool_params": tool_params, "run_id": run_id}
         self._record("tool_started", args)
 

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 from typing import Any
 
 import psycopg
 from psycopg import errors
+from psycopg.types.string import BytesBinaryDumper
 from sqlalchemy import URL, Connection, Engine, create_engine, make_url
 from sqlalchemy import event as sqlalchemy_event
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from eventstore import schema
 from eventstore.errors import StoreDamaged, StoreError, StoreReadOnly, StoreUnavailable
 
 DEFAULTS = {"connect_timeout": "10", "tcp_user_timeout": "30000", "client_encoding": "UTF8"}
 """Seconds to reach a host, milliseconds until a silent one counts as gone; the URL may say otherwise."""
+PING_AFTER_SECONDS = 1.0
+"""How long a connection lies idle before it is pinged ahead of its next use."""
 _SEVERAL_HOSTS = re.compile(r"(?P<scheme>[\w+]+)://(?P<user>[^@/]*@)?(?P<hosts>[^/?,]*,[^/?]*)(?P<rest>.*)", re.DOTALL)
 _OTHER_SCHEMA = (
     errors.UndefinedTable,
@@ -50,12 +56,34 @@ def parse_url(text: str) -> URL:
 def make_engine(url: URL) -> Engine:
     """An engine whose connections do without what a session keeps where a pooler stands between."""
     given = {name: value for name, value in DEFAULTS.items() if name not in url.query}
-    engine = create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=50, connect_args=given)
-    sqlalchemy_event.listen(engine, "connect", _forget_statements)
+    engine = create_engine(url, pool_size=5, max_overflow=50, connect_args=given)
+    sqlalchemy_event.listen(engine, "connect", _prepare)
+    sqlalchemy_event.listen(engine, "checkin", _note_use)
+    sqlalchemy_event.listen(engine, "checkout", _check_idle)
     return engine
 
 
-def _forget_statements(driver: psycopg.Connection[Any], _record: object) -> None:
+def _note_use(_driver: psycopg.Connection[Any] | None, record: ConnectionPoolEntry) -> None:
+    record.info["used"] = time.monotonic()
+
+
+def _check_idle(driver: psycopg.Connection[Any], record: ConnectionPoolEntry, _proxy: object) -> None:
+    """Raises `DisconnectionError`, at which the pool connects anew, if the server has closed an idle connection.
+
+    One that was used a moment ago is not pinged: that would be a round trip for every append.
+    """
+    if time.monotonic() - record.info.get("used", inf) < PING_AFTER_SECONDS:
+        return
+    try:
+        driver.autocommit = True
+        driver.execute("SELECT 1")
+        driver.autocommit = False
+    except psycopg.Error as error:
+        raise DisconnectionError(str(error)) from error
+
+
+def _prepare(driver: psycopg.Connection[Any], _record: object) -> None:
+    driver.adapters.register_dumper(bytes, BytesBinaryDumper)  # the one in C: a copy otherwise takes one in Python
     driver.autocommit = True
     if is_pooled(driver):
         driver.prepare_threshold = None  # the next transaction may run on a server process that never saw them

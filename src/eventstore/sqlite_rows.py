@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 from collections.abc import Sequence
 from itertools import chain, islice
@@ -24,6 +25,17 @@ WHERE origin_id = (SELECT id FROM origins WHERE session_id = ? AND origin = ?) A
 _TAIL = "SELECT id, events, link FROM origins WHERE session_id = ? AND origin = ?"
 _BEGIN = "INSERT INTO origins (session_id, origin, events, link) VALUES (?, ?, 0, ?) RETURNING id, events, link"
 _MOVE = "UPDATE origins SET events = ?, link = ? WHERE id = ?"
+
+
+def name_log(driver: sqlite3.Connection) -> None:
+    """Give the log a random number of its own if it has none, in the database's header (``user_version``)."""
+    if driver.execute("PRAGMA user_version").fetchone()[0]:
+        return
+    driver.execute("BEGIN IMMEDIATE")
+    if not driver.execute("PRAGMA user_version").fetchone()[0]:
+        driver.execute(f"PRAGMA user_version = {secrets.randbelow(2**31 - 1) + 1}")
+    driver.execute("COMMIT")
+    driver.execute("PRAGMA wal_checkpoint")  # into the file itself, where it shows whose content that is
 
 
 def _reaches(driver: sqlite3.Connection, tail: Tail, found: tuple[int, int, bytes] | None) -> bool:

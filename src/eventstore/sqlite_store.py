@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from functools import partial
 from hashlib import blake2b
 from itertools import chain, starmap
@@ -27,11 +27,12 @@ from sqlalchemy.exc import DBAPIError
 from eventstore import schema
 from eventstore.chain import Linked, Origin, Tail
 from eventstore.database_file import DatabaseFile
-from eventstore.errors import StoreDamaged, StoreError, StoreReadOnly, StoreReplaced, StoreUnavailable
+from eventstore.errors import StoreDamaged, StoreError, StoreReadOnly, StoreUnavailable
 from eventstore.event import Event, merge
 from eventstore.ledger import Ledger
 from eventstore.sqlite_engine import is_read_only, make_engine
-from eventstore.sqlite_rows import append, append_new, missing
+from eventstore.sqlite_rows import append, append_new, name_log
+from eventstore.sqlite_watch import BUSY_SECONDS, Watch
 from eventstore.store import Followed, Session
 
 _FIELDS = ", ".join(schema.FIELDS)
@@ -46,12 +47,8 @@ _OF_WHAT_IS_STORED = frozenset(
     {sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_RANGE}
 )
 """Errors that are about what is stored. (An error that the driver itself finds has no code.)"""
-_REMEMBERED = 4096
-"""Of how many origins the end of the chain is remembered."""
 POLL_SECONDS = 0.02
-"""How often a follower asks whether somebody has committed."""
-BUSY_SECONDS = 5.0
-"""How long a transaction waits for another process's."""
+"""How often a follower looks for new commits."""
 
 
 class SqliteStore:
@@ -75,11 +72,7 @@ class SqliteStore:
             url = self._make_openable(url, path)
         self._file = None if is_read_only(url) else DatabaseFile(path)
         self._engine = make_engine(url, self._file, BUSY_SECONDS)
-        self._tails: dict[tuple[str, str], Tail] = {}
-        """Where the chains end that this store has appended to, as it left them."""
-        self._replaced = ""
-        """What has become of the database, until an append says so."""
-        self._missing: dict[tuple[str, str], int] = {}
+        self._watch = None if self._file is None else Watch(self._file, self._engine, self._connection, self._open)
         self.ledger = Ledger(self._engine, self._guarded, self._scrub, self._alone)
         self._appending = threading.RLock()
         """Held in a transaction: no process may fork in the middle of one, see `_before_fork`."""
@@ -101,6 +94,9 @@ class SqliteStore:
                     schema.migrate(connection)
         if self._file is not None:
             self._file.tighten()
+            with self._connection() as driver:
+                name_log(driver)
+            self._file.learn()
 
     def _make_openable(self, url: URL, path: Path) -> URL:
         if path.is_dir():
@@ -130,91 +126,21 @@ class SqliteStore:
             return []
         tails: dict[tuple[str, str], Tail] = {}
         with self._guarded():
-            with self._driver() as driver:
+            with self._connection() as driver:
                 try:
-                    with _transaction(driver):
-                        self._check_tails(driver)
+                    with self._transaction(driver):
                         positions = append(driver, batch, tails)
                 except sqlite3.IntegrityError:  # something of it is stored already
                     tails.clear()
-                    with _transaction(driver):
-                        self._check_tails(driver)
+                    with self._transaction(driver):
                         positions = append_new(driver, batch, tails)
-            if self._file is not None and not self._file.committed():
-                self._reopen()
-                raise StoreUnavailable(f"{self._name} was removed, moved or replaced during an append; try again")
-            self._say_replaced()
-        self._remember(tails)
+            if self._watch is not None:
+                there = self._watch.committed()
+                self._watch.say_replaced()
+                if not there:
+                    raise StoreUnavailable(f"{self._name} was removed, moved or replaced during an append; try again")
+                self._watch.remember(tails)
         return positions
-
-    # still the database that was opened ------------------------------------------------------------------------
-
-    def _check_file(self) -> None:
-        """Before anything is done with the database. Raises `StoreUnavailable`."""
-        if self._file is None:
-            return
-        if not self._file.is_there():
-            self._reopen()
-        elif self._file.was_written():
-            # by a checkpoint, or from outside: connections that are open go on believing what they have read
-            with closing(sqlite3.connect(self._file.path, timeout=BUSY_SECONDS)) as driver:
-                try:
-                    self._check_tails(driver)
-                except sqlite3.DatabaseError:
-                    self._engine.dispose()
-                    raise
-            if self._replaced:
-                self._engine.dispose()
-
-    def _reopen(self) -> None:
-        """Leave the file that was open, and open what is at the path now: made anew if there is nothing.
-
-        Raises `StoreUnavailable` if that is not a turnlog's.
-        """
-        file = self._file
-        assert file is not None
-        if file.identity is not None:
-            moved = not file.is_at_path()
-            if moved or not file.has_log():  # what it has in its log is put into the file itself, wherever that is
-                with suppress(sqlite3.Error, DBAPIError, StoreError), self._connection() as driver:
-                    driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            self._engine.dispose()
-            if not moved:
-                return  # only the log was removed; `_check_tails` finds what is missing
-            file.leave()
-            self._replaced = f"{self._name} was removed, moved or replaced while it was open"
-        file.check_foreign()
-        file.path.parent.mkdir(parents=True, exist_ok=True)
-        self._engine.dispose()
-        self._open()
-        with self._connection() as driver:
-            self._find_missing(driver)
-
-    def _check_tails(self, driver: sqlite3.Connection) -> None:
-        """Is what this store has appended last still there? It is not after a restore, even into the same file."""
-        key = next(reversed(self._tails), None)
-        if key is not None and not self._replaced and missing(driver, {key: self._tails[key]}):
-            self._replaced = f"{self._name} no longer has what was stored in it: an older state was restored"
-            self._find_missing(driver)
-
-    def _find_missing(self, driver: sqlite3.Connection) -> None:
-        """What this store has appended and the database that is there now does not have."""
-        self._missing, self._tails = missing(driver, self._tails), {}
-        if self._missing:
-            self._replaced += f"; {sum(self._missing.values())} calls that were stored are not in it any more"
-
-    def _say_replaced(self) -> None:
-        """Raises `StoreReplaced`, once, if it is another database than before."""
-        if self._replaced:
-            message, self._replaced = self._replaced, ""
-            raise StoreReplaced(message, self._missing)
-
-    def _remember(self, tails: dict[tuple[str, str], Tail]) -> None:
-        for key, tail in tails.items():
-            self._tails.pop(key, None)
-            self._tails[key] = tail
-        while len(self._tails) > _REMEMBERED:
-            del self._tails[next(iter(self._tails))]
 
     # reading ---------------------------------------------------------------------------------------------------
 
@@ -273,8 +199,22 @@ class SqliteStore:
     def _guarded(self) -> Iterator[None]:
         """A transaction; no process may fork in the middle of it."""
         with self._appending, self._errors():
-            self._check_file()
+            if self._watch is not None:
+                self._watch.check()
             yield
+
+    @contextmanager
+    def _transaction(self, driver: sqlite3.Connection) -> Iterator[None]:
+        driver.execute("BEGIN IMMEDIATE")
+        try:
+            if self._watch is not None:
+                self._watch.check_tails(driver)
+            yield
+            driver.execute("COMMIT")
+        except BaseException:
+            if driver.in_transaction:
+                driver.execute("ROLLBACK")
+            raise
 
     def _scrub(self) -> None:
         """Overwrite the write-ahead log, which has old pages still; `StoreUnavailable` if others keep it in use."""
@@ -306,9 +246,9 @@ class SqliteStore:
 
     @contextmanager
     def _driver(self) -> Iterator[sqlite3.Connection]:
-        if self._file is not None and not self._file.is_there():
+        if self._file is not None and self._watch is not None and not self._file.is_there():
             with self._appending:
-                self._check_file()
+                self._watch.check()
         with self._connection() as driver:
             yield driver
 
@@ -383,18 +323,6 @@ os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_c
 def _rows(cursor: sqlite3.Cursor) -> Iterator[tuple[Any, ...]]:
     """The cursor's rows, fetched some hundred at a time: a fifth faster than one at a time."""
     return chain.from_iterable(iter(partial(cursor.fetchmany, 256), []))
-
-
-@contextmanager
-def _transaction(driver: sqlite3.Connection) -> Iterator[None]:
-    driver.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        driver.execute("COMMIT")
-    except BaseException:
-        if driver.in_transaction:
-            driver.execute("ROLLBACK")
-        raise
 
 
 @contextmanager

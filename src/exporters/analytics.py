@@ -21,7 +21,7 @@ from exporters.destination import NotConfigured, Refused
 from exporters.http import TIMEOUT_SECONDS, Client, check, client, post, shown
 from projections.caller import Reading
 from projections.readings import DROP_IN
-from projections.replay import Call
+from projections.reference.replay import Call
 
 BASE_URL = "https://api.videosdk.live"
 """The vendor's API."""

@@ -27,7 +27,7 @@ from exporters.destination import Busy, Destination, Refused
 from exporters.retry import Patience, retrying
 from projections.boundary import CannotReplay, replaying
 from projections.readings import reading
-from projections.rules import Rules
+from projections.reference.rules import Rules
 
 log = logging.getLogger("turnlog")
 

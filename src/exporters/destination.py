@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 
 from eventstore.errors import TurnlogError
 from projections.caller import Reading
-from projections.replay import Call
+from projections.reference.replay import Call
 
 Item = TypeVar("Item")
 

@@ -9,8 +9,8 @@ from exporters.http import check, client, post, shown
 from exporters.log_body import Line, body, headers, identity
 from projections.caller import RULES as TURNLOG
 from projections.caller import Reading
-from projections.replay import Call
-from projections.state import LogLine
+from projections.model import LogLine
+from projections.reference.replay import Call
 
 
 class SentLine(NamedTuple):

@@ -19,7 +19,7 @@ from eventstore.store import Store
 from exporters.delivery import WORKERS, Outcome, deliver, due
 from exporters.destination import Destination
 from exporters.retry import Patience
-from projections.rules import Rules
+from projections.reference.rules import Rules
 
 log = logging.getLogger("turnlog")
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from eventstore.arguments import ALTERED, encode_args
-from projections.state import LogLine
+from projections.model import LogLine
 
 SERVICE = "videosdk-otel-telemetry-agents"
 SDK_NAME, SDK_VERSION = "AGENTS", "1.0.2"

@@ -26,10 +26,10 @@ from exporters.log_body import identity
 from exporters.otlp import REFERENCE_RESOURCE, Profile
 from projections.caller import RULES as TURNLOG
 from projections.caller import Reading
-from projections.replay import Call
-from projections.span import identities
+from projections.model import LogLine
+from projections.reference.replay import Call
+from projections.reference.span import identities
 from projections.spans import identities as read_identities
-from projections.state import LogLine
 
 SEVERITY: Mapping[str, SeverityNumber.ValueType] = {
     "TRACE": SeverityNumber.SEVERITY_NUMBER_TRACE,

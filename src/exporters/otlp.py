@@ -22,13 +22,14 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 from exporters import semconv
 from exporters.destination import NotConfigured
 from exporters.http import TIMEOUT_SECONDS
+from exporters.otlp_types import typed
 from projections.caller import RULES as TURNLOG
 from projections.caller import Reading
-from projections.replay import Call
-from projections.span import identities, typed
+from projections.reference.replay import Call
+from projections.reference.span import identities
+from projections.reference.state import Span
 from projections.spans import Span as ReadSpan
 from projections.spans import identities as read_identities
-from projections.state import Span
 
 if TYPE_CHECKING:
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest

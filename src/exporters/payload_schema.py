@@ -1,7 +1,8 @@
 """The analytics payload as a type: what a receiver may count on. ``turnlog schema`` prints its JSON Schema.
 
-Which fields are there depends on what the turn had (see `projections.payload`); a field that is there may be null where
-nothing was measured. Latencies and durations are milliseconds, times are seconds on the agent's monotonic clock.
+Which fields are there depends on what the turn had (see `projections.reference.payload`); a field that is there may be
+null where nothing was measured. Latencies and durations are milliseconds, times are seconds on the agent's monotonic
+clock.
 """
 
 from __future__ import annotations

@@ -16,9 +16,9 @@ from exporters.read_shapes import read_arrows, read_shapes
 from exporters.shapes import Arrow, Shape, lay_out
 from exporters.work import TRACKS, Work, extent, work_of
 from projections.caller import Reading
-from projections.model import Turn
-from projections.replay import Call, latency_of
-from projections.state import Interrupted
+from projections.reference.metrics import Turn
+from projections.reference.replay import Call, latency_of
+from projections.reference.state import Interrupted
 
 HEAD, BETWEEN, TAIL = b'{"displayTimeUnit":"ms","traceEvents":[\n', b",\n", b"\n]}\n"
 """Before, between and after the sessions' parts of a file."""
@@ -108,12 +108,12 @@ def _turn(
     if times is None:
         return None
     start, end = (_ns(time, zero_ns) for time in times)
-    return Shape("turns", category, name, start, end, _turn_args(turn, call.rules))
+    return Shape("turns", category, name, start, end, _turn_args(turn))
 
 
-def _turn_args(turn: Turn, rules: str) -> dict[str, Any]:
+def _turn_args(turn: Turn) -> dict[str, Any]:
     """The turn's texts and latencies, in milliseconds; only those there are."""
-    latencies = latency_of(turn, 0, rules)._asdict()
+    latencies = latency_of(turn, 0)._asdict()
     del latencies["turn"]  # the slice is named so
     args: dict[str, Any] = {"turn_id": turn.turn_id, "user_speech": turn.user_speech, "agent_speech": turn.agent_speech}
     args |= {f"{part}_ms": value for part, value in latencies.items()}

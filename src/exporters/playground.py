@@ -17,10 +17,10 @@ import orjson
 from eventstore.errors import StoreUnavailable
 from eventstore.event import Event
 from eventstore.store import Store
-from projections import rules as rule_sets
-from projections.fold import begin, fold
-from projections.rules import VIDEOSDK_1_0, Rules
-from projections.state import PlaygroundMessage
+from projections.reference import rules as rule_sets
+from projections.reference.fold import begin, fold
+from projections.reference.rules import VIDEOSDK_1_0, Rules
+from projections.reference.state import PlaygroundMessage
 
 log = logging.getLogger("turnlog.playground")
 
@@ -56,7 +56,7 @@ def _in_order(turn: dict[str, Any]) -> dict[str, Any]:
 
 
 def published(events: Iterable[Event], rules: str | Rules = VIDEOSDK_1_0) -> list[Published]:
-    """The messages of a session's events, which stand in canonical order. Raises as `projections.fold.fold` does."""
+    """The messages of a session's events, which stand in canonical order. Raises as `projections.fold` does."""
     return _Stream(rules).fold(list(events))
 
 

@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from projections.model import Turn
-from projections.replay import Call, latency_of
-from projections.span import MAX_EVENTS
+from projections.model import MAX_EVENTS
+from projections.reference.metrics import Turn
+from projections.reference.replay import Call, latency_of
+from projections.reference.state import Span
 from projections.spans import Span as ReadSpan
-from projections.state import Span
 
 Value = str | bool | int | float
 Attributes = dict[str, Value]
@@ -99,7 +99,7 @@ def attributes(call: Call) -> dict[int, Attributes]:
         found[span.id] = own = _own(call.session_name, part, span.attributes)
         number, turn = turns.get(span.at, (0, None))
         if turn is not None and part.more is not None:
-            own |= part.more(turn, span) | (_latencies(turn, number, call.rules) if part.latencies else {})
+            own |= part.more(turn, span) | (_latencies(turn, number) if part.latencies else {})
             own["turnlog.turn"] = number
     return found
 
@@ -174,8 +174,8 @@ def _own(session: str, part: Part, attributes: Mapping[str, Any]) -> Attributes:
 # what the turn says -------------------------------------------------------------------------------------------------
 
 
-def _latencies(turn: Turn, number: int, rules: str) -> Attributes:
-    latency = latency_of(turn, number, rules)
+def _latencies(turn: Turn, number: int) -> Attributes:
+    latency = latency_of(turn, number)
     measured = {
         "e2e": latency.e2e, "stt": latency.stt, "eou": latency.eou, "eou_wait": latency.eou_wait,
         "llm_ttft": latency.ttft, "tts": latency.tts, "tts_first_byte": latency.ttfb, "realtime": latency.realtime,

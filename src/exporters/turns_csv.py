@@ -15,9 +15,8 @@ from typing import Any
 
 from projections.caller import RULES as TURNLOG
 from projections.caller import Reading
-from projections.model import Turn
-from projections.replay import Call, Latency, latency_of
-from projections.rules import VIDEOSDK_1_0, Rules
+from projections.reference.metrics import Turn
+from projections.reference.replay import Call, Latency, latency_of
 from projections.turns.turn import Turn as ReadTurn
 
 TURNLOG_COLUMNS = (
@@ -48,19 +47,17 @@ def header(rules: str = TURNLOG) -> bytes:
 def rows_of(call: Reading | Call, *, defused: bool = False) -> Iterator[bytes]:
     """A line for each turn of the session."""
     if not isinstance(call, Reading):
-        yield from rows(call.session_name, call.turns, call.rules, defused=defused)
+        yield from rows(call.session_name, call.turns, defused=defused)
         return
     for turn in call.turns:
         cells = _read_cells(call.session_name, turn)
         yield _line(map(_defused, cells) if defused else cells)
 
 
-def rows(
-    session_id: str, turns: Iterable[Turn], rules: str | Rules = VIDEOSDK_1_0, *, defused: bool = False
-) -> Iterator[bytes]:
+def rows(session_id: str, turns: Iterable[Turn], *, defused: bool = False) -> Iterator[bytes]:
     """A line for each turn of a framework's reading; ``session_id`` is the session's name in the log."""
     for number, turn in enumerate(turns, 1):
-        cells = _cells(session_id, turn, latency_of(turn, number, rules))
+        cells = _cells(session_id, turn, latency_of(turn, number))
         yield _line(map(_defused, cells) if defused else cells)
 
 

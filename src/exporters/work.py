@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeGuard
 
 import msgspec
 
-from projections.model import Turn
+from projections.reference.metrics import Turn
 
 TRACKS = (
     "session", "turns", "response", "interruptions", "user", "VAD", "STT", "EOU", "knowledge base", "LLM", "tools",

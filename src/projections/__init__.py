@@ -3,9 +3,10 @@
 from projections.attribution import Attribution, attributed
 from projections.caller import Reading, read  # first: packages of its are named as functions below are
 from projections.explain import Explanation, explain
-from projections.fold import begin, fold
-from projections.model import Session, Turn, turn_dict
-from projections.replay import (
+from projections.model import Session
+from projections.reference.fold import begin, fold
+from projections.reference.metrics import Turn, turn_dict
+from projections.reference.replay import (
     Call,
     Latency,
     analytics_payloads,
@@ -18,8 +19,8 @@ from projections.replay import (
     span_tree,
     turns,
 )
-from projections.rules import RULE_SETS, Rules, UnknownRules
-from projections.state import Span, State
+from projections.reference.rules import RULE_SETS, Rules, UnknownRules
+from projections.reference.state import Span, State
 
 __all__ = [
     "RULE_SETS",

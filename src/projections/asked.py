@@ -10,12 +10,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from eventstore.errors import TurnlogError
-from projections import model
-from projections.handlers.turn import has_content, is_meaningful
-from projections.model import Turn
 from projections.provenance import Trail
+from projections.reference import metrics as model
+from projections.reference.handlers.turn import is_meaningful
+from projections.reference.metrics import Turn
 from projections.response import NAMES, response
-from projections.rules import Rules
 
 
 class UnknownPath(TurnlogError):
@@ -74,7 +73,7 @@ def resolve(trail: Trail, path: str) -> Asked:
     turn, discarded = _turn(trail, found["turn"])
     field = found["field"]
     if field is None:
-        return Asked(found["turn"], turn, _fate(trail.rules), None, discarded)
+        return Asked(found["turn"], turn, _fate(), None, discarded)
     name = field if field in _SUMS else _snake(field)
     if name in _SUMS and not (name == "eou_wait_ms" and field != name):
         wanted = name.replace("_", " ") if name not in ("response_ms", "eou_wait_ms") else name
@@ -146,15 +145,13 @@ def _from_front(turn: Any, steps: list[str | int]) -> str:
     return path
 
 
-def _fate(rules: Rules) -> Callable[[Any], str]:
+def _fate() -> Callable[[Any], str]:
     """What decides whether a turn is kept; the first of a session is, whatever is in it."""
 
     def question(turn: Any) -> str:
         if is_meaningful(turn):
             return "something was measured in it"
-        if rules.content_kept and has_content(turn):
-            return "something was said or done in it"
-        return "nothing was said or done in it" if rules.content_kept else "nothing was measured in it"
+        return "nothing was measured in it"
 
     return question
 

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 from eventstore.event import Event
 from eventstore.vocabulary import TRACES
 from projections.provenance import Place, Trail, Write
-from projections.rules import VIDEOSDK_1_0, Rules
+from projections.reference.rules import VIDEOSDK_1_0, Rules
 
 _SIGNALS = frozenset({"emit_user_transcript_transport", "emit_agent_transcript_transport"})
 _SPANS = frozenset({"on_background_audio_start", "on_background_audio_stop"})
@@ -60,7 +60,7 @@ class Attribution(NamedTuple):
 
 def attributed(events: Iterable[Event], rules: str | Rules = VIDEOSDK_1_0) -> list[Attribution]:
     """One for each event, in canonical order. Where it wrote records of two turns, as it ends one and opens the next,
-    the later one counts; the end of a turn is the turn's. Raises what `projections.replay.replay` does."""
+    the later one counts; the end of a turn is the turn's. Raises what `projections.replay` does."""
     trail = Trail(events, rules)
     homes = _homes(trail)
     logs = {line.at for line in trail.state.logs}

@@ -15,10 +15,9 @@ import msgspec
 
 from eventstore.event import Event
 from projections.latency.response import Response, response
-from projections.model import Session
+from projections.model import LogLine, Session
 from projections.outputs.payload import payload
 from projections.spans import Span, by_event, span_tree, turn_spans
-from projections.state import LogLine
 from projections.timeline import Activity, Timeline, timeline
 from projections.turns.assembly import Assembly, assemble
 from projections.turns.exchange import Exchange

@@ -12,13 +12,13 @@ from typing import Any, Literal, NamedTuple
 from eventstore.codec import clocks
 from eventstore.event import Event
 from projections.asked import resolve
-from projections.handlers import HANDLERS
 from projections.in_words import in_words
 from projections.noted import ITEMS
 from projections.provenance import Place, Read, Trail, Write
-from projections.rules import SWITCHES, VIDEOSDK_1_0, Rules
+from projections.reference.handlers import HANDLERS
+from projections.reference.rules import SWITCHES, VIDEOSDK_1_0, Rules
+from projections.reference.timing import PARTS_OF_E2E
 from projections.slicing import TURN, Slice
-from projections.timing import PARTS_OF_E2E
 
 __all__ = ["Explanation", "Named", "Reason", "Switch", "explain", "explain_in", "in_words"]
 
@@ -88,7 +88,7 @@ def explain(events: Iterable[Event], path: str, rules: str | Rules = VIDEOSDK_1_
     of the events kept, or with other arguments, or not at all; one such event or all of them: the value stays. Turns
     are the same if the same event opened them. Complete it is of calls in which no handler raises (`Call.raised`).
 
-    Raises `UnknownPath`, and what `projections.replay.replay` does.
+    Raises `UnknownPath`, and what `projections.replay` does.
     """
     return explain_in(Trail(events, rules), path)
 
@@ -129,10 +129,6 @@ def _slice(trail: Trail, reads: list[Read], opened: Write, end: int) -> set[int]
                 found.add(found.reads_for_end(part), end)
     for read in reads:
         found.add([read], length if trail.under(read.place, "session") else min(end + 1, length))
-    origins = {event.origin for event in trail.events}
-    if trail.rules.one_clock and len(origins) > 1:  # their clocks are laid beside each other by their first events
-        for origin in origins:
-            found.events.add(next(at for at, event in enumerate(trail.events) if event.origin == origin))
     return found.events
 
 
@@ -216,7 +212,7 @@ def rule_of(hook: str) -> str:
     bare, with_args, _version = HANDLERS[hook]
     handler: Any = bare or with_args
     said = (handler.__doc__ or "").strip().partition("\n")[0]
-    where = f"{handler.__module__.removeprefix('projections.handlers.')}.{handler.__name__}"
+    where = f"{handler.__module__.removeprefix('projections.reference.handlers.')}.{handler.__name__}"
     return f"{where}: {said}" if said else where
 
 

@@ -14,8 +14,8 @@ from functools import cache
 from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
-from projections.handlers import HANDLERS
-from projections.handlers.session import _reset as reset_all
+from projections.reference.handlers import HANDLERS
+from projections.reference.handlers.session import _reset as reset_all
 
 _MUTATORS = frozenset(
     {"append", "extend", "insert", "pop", "remove", "clear", "update", "setdefault", "sort", "reverse", "popitem"}

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple, TypeGuard
 from eventstore.codec import clocks, decode
 from eventstore.event import Event
 from projections.caller import Reading
-from projections.fold import begin, fold
-from projections.model import Turn
 from projections.readings import VIDEOSDK, release
+from projections.reference.fold import begin, fold
+from projections.reference.metrics import Turn
 
 LIVEKIT, PIPECAT = "livekit-agents", "pipecat-ai"
 SAME_NS = 1_000_000

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from eventstore.codec import clocks
 from eventstore.event import Event
-from projections import rules as rule_sets
-from projections.fold import begin, fold
-from projections.model import Turn
-from projections.replay import latency_of
+from projections.reference import rules as rule_sets
+from projections.reference.fold import begin, fold
+from projections.reference.metrics import Turn
+from projections.reference.replay import latency_of
+from projections.reference.rules import VIDEOSDK_1_0, Rules
 from projections.response import Piece, response
-from projections.rules import VIDEOSDK_1_0, Rules
 
 LEAST_MS = 1.0
 """Shorter waits are not told."""
@@ -23,7 +23,7 @@ def in_words(events: Sequence[Event], turn: int, rules: str | Rules = VIDEOSDK_1
 
     Like ``answered after 2,140 ms: LLM to first token 1,200 (on_llm_start #101 → on_llm_first_token #120), …``, where
     ``#101`` is an event's ``seq``; the E2E latency by the rules is the second line. No line for what was not measured,
-    so none for a turn that there is not. Raises what `projections.replay.replay` does.
+    so none for a turn that there is not. Raises what `projections.replay` does.
     """
     found = fold(begin(rule_sets.find(rules), spans=False, signals=False), events)
     if not 1 <= turn <= len(found.turns):

@@ -1,7 +1,7 @@
 """What is counted of a turn, for statistics over many calls: see `projections.turn_measures`.
 
-Under ``turnlog``, the default, it is made from the caller's reading, in one pass; under a framework's rules from what
-that release's turns say, and the barge-in ledger.
+Under ``turnlog``, the default, it is made from the caller's reading, in one pass; under a framework's rules from the
+fields of that release's turns, and what they do not say is None.
 """
 
 from __future__ import annotations
@@ -13,17 +13,15 @@ from typing import Any, NamedTuple
 import msgspec
 
 from eventstore.event import Event
-from projections import rules as rule_sets
-from projections.barge_in import BargeIn, barge_ins, turn_of
 from projections.caller import RULES as TURNLOG
 from projections.caller import Reading, read
-from projections.fold import begin, fold
-from projections.model import Session, Turn
+from projections.model import Session
 from projections.outputs.measures import measures_of_reading
-from projections.payload import summed
-from projections.replay import Call, call_of, latency_of
-from projections.response import response
-from projections.rules import Rules
+from projections.reference import rules as rule_sets
+from projections.reference.fold import begin, fold
+from projections.reference.metrics import Turn
+from projections.reference.replay import Call, call_of, latency_of
+from projections.reference.rules import Rules
 from projections.turn_measures import COMPONENTS, TurnMeasures, label_of
 
 __all__ = ["Measured", "TurnMeasures", "measured", "measures", "measures_of", "measures_of_call"]
@@ -41,7 +39,7 @@ class Measured(NamedTuple):
 def measures(events: Iterable[Event], rules: str | Rules = TURNLOG) -> list[TurnMeasures]:
     """A record for each turn of a session: the turns in order, then those that a framework's rules discarded.
 
-    Raises what `projections.caller.read` and `projections.replay.replay` do.
+    Raises what `projections.caller.read` and `projections.replay` do.
     """
     return measured(events, rules).turns
 
@@ -51,9 +49,8 @@ def measured(events: Iterable[Event], rules: str | Rules = TURNLOG) -> Measured:
     if rules == TURNLOG:
         found = read(events)
         return Measured(measures_of(found), sum(left.activity.kind == "voice" for left in found.assembly.left))
-    events = list(events)
     call = call_of(fold(begin(rule_sets.find(rules), spans=False, signals=False), events))
-    return Measured(measures_of_call(call, barge_ins(events)), 0)
+    return Measured(measures_of_call(call), 0)
 
 
 def measures_of(reading: Reading, framework_e2e: Sequence[float | None] = ()) -> list[TurnMeasures]:
@@ -61,15 +58,13 @@ def measures_of(reading: Reading, framework_e2e: Sequence[float | None] = ()) ->
     return measures_of_reading(reading, _version(reading.session), framework_e2e)
 
 
-def measures_of_call(call: Call, ledger: Sequence[BargeIn] = ()) -> list[TurnMeasures]:
-    """The same, of a framework's reading and the session's barge-ins. A turn that is still open is not counted."""
+def measures_of_call(call: Call) -> list[TurnMeasures]:
+    """The same, of a framework's reading. A turn that is still open is not counted."""
     version = _version(call.session)
-    in_turns = [(turn_of(call, record), record) for record in ledger]
     found = []
     for number, turn in enumerate(call.turns, 1):
         providers = _sent(call.payloads[number - 1]) if number <= len(call.payloads) else _set(call.session)
-        record = _record(call, number, turn, providers, version)
-        found.append(_with_barge_ins(record, [barge_in for where, barge_in in in_turns if where == number]))
+        found.append(_record(call, number, turn, providers, version))
     for turn, reason, at in call.discarded:
         record = _record(call, None, turn, _set(call.session), version)
         found.append(msgspec.structs.replace(record, discarded=reason, at=at))
@@ -77,8 +72,7 @@ def measures_of_call(call: Call, ledger: Sequence[BargeIn] = ()) -> list[TurnMea
 
 
 def _record(call: Call, number: int | None, turn: Turn, providers: dict[str, Any], version: str) -> TurnMeasures:
-    found = latency_of(turn, number or 0, call.rules)
-    answered = response(turn, call.session)
+    found = latency_of(turn, number or 0)
     stt = turn.stt_metrics[-1] if turn.stt_metrics else None
     llm = turn.llm_metrics[-1] if turn.llm_metrics else None
     realtime = turn.realtime_metrics[-1] if turn.realtime_metrics else None
@@ -88,8 +82,8 @@ def _record(call: Call, number: int | None, turn: Turn, providers: dict[str, Any
         turn_id=turn.turn_id,
         opened_at=turn.timestamp,
         e2e_ms=_number(found.e2e),
-        response_ms=answered.ms if answered else None,
-        eou_wait_ms=sum(piece.ms for piece in answered.pieces if piece.name == "EOU wait") if answered else None,
+        response_ms=None,
+        eou_wait_ms=_number(found.eou_wait),
         stt_ms=_number(found.stt),
         stt_interim_ms=_number(stt.stt_interim_latency) if stt else None,
         stt_preflight_ms=_number(stt.stt_preflight_latency) if stt else None,
@@ -104,16 +98,16 @@ def _record(call: Call, number: int | None, turn: Turn, providers: dict[str, Any
         agent_speech_ms=_number(turn.agent_speech_duration),
         yield_ms=None,
         overlap_ms=None,
-        prompt_tokens=_number(summed(turn.llm_metrics, "prompt_tokens")) if llm else None,
-        completion_tokens=_number(summed(turn.llm_metrics, "completion_tokens")) if llm else None,
-        total_tokens=_number(summed(turn.llm_metrics, "total_tokens")) if llm else None,
-        cached_tokens=_number(summed(turn.llm_metrics, "prompt_cached_tokens")) if llm else None,
+        prompt_tokens=_number(llm.prompt_tokens) if llm else None,
+        completion_tokens=_number(llm.completion_tokens) if llm else None,
+        total_tokens=_number(llm.total_tokens) if llm else None,
+        cached_tokens=_number(llm.prompt_cached_tokens) if llm else None,
         tokens_per_second=_number(llm.tokens_per_second) if llm else None,
         stt_tokens=_number(stt.stt_total_tokens) if stt else None,
         realtime_input_tokens=_number(realtime.realtime_input_tokens) if realtime else None,
         realtime_output_tokens=_number(realtime.realtime_output_tokens) if realtime else None,
         realtime_tokens=_number(realtime.realtime_total_tokens) if realtime else None,
-        tts_characters=_number(summed(turn.tts_metrics, "tts_characters")) if turn.tts_metrics else None,
+        tts_characters=_number(turn.tts_metrics[-1].tts_characters) if turn.tts_metrics else None,
         interrupted=turn.is_interrupted,
         false_interruption=turn.interruption_metrics is not None and turn.interruption_metrics.is_false_interrupt,
         tools=len(turn.function_tool_metrics) + len(turn.mcp_tool_metrics),
@@ -124,15 +118,6 @@ def _record(call: Call, number: int | None, turn: Turn, providers: dict[str, Any
         version=version,
         **providers,
     )
-
-
-def _with_barge_ins(record: TurnMeasures, found: list[BargeIn]) -> TurnMeasures:
-    yields = [barge_in.yield_ms for barge_in in found if barge_in.yield_ms is not None and barge_in.kind != "false"]
-    overlaps = [barge_in.overlap_ms for barge_in in found if barge_in.overlap_ms is not None]
-    if not yields and not overlaps:
-        return record
-    longest, both = max(yields, default=None), sum(overlaps) if overlaps else None
-    return msgspec.structs.replace(record, yield_ms=longest, overlap_ms=both)
 
 
 def _number(value: Any) -> float | None:

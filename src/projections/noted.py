@@ -12,9 +12,10 @@ from typing import Any, Protocol
 import msgspec
 
 from projections import model
-from projections import state as states
-from projections.rules import Rules
-from projections.state import State
+from projections.reference import metrics
+from projections.reference import state as states
+from projections.reference.rules import Rules
+from projections.reference.state import State
 
 _BOOKKEEPING = frozenset(
     {
@@ -234,7 +235,7 @@ class NotedDict(_NotedItems):
 
 
 def _fields_of(kind: str) -> frozenset[str]:
-    types = [each for module in (model, states) for each in vars(module).values() if isinstance(each, type)]
+    types = [each for module in (model, metrics, states) for each in vars(module).values() if isinstance(each, type)]
     ours = [each for each in types if each is State or issubclass(each, msgspec.Struct)]
     return frozenset(
         field

@@ -16,13 +16,17 @@ from typing import Any, NamedTuple
 import msgspec
 
 from eventstore.event import Event
-from projections import rules as rule_sets
-from projections.clock_errors import take_negatives
-from projections.fold import begin, fold
-from projections.handlers.agent_voice import fall_silent
 from projections.noted import ITEMS, Noted, bare, wrapper
-from projections.rules import Rules
-from projections.timing import end_timeline, ensure_open_timeline, ensure_timeline, label_timeline, start_timeline
+from projections.reference import rules as rule_sets
+from projections.reference.fold import begin, fold
+from projections.reference.rules import Rules
+from projections.reference.timing import (
+    end_timeline,
+    ensure_open_timeline,
+    ensure_timeline,
+    label_timeline,
+    start_timeline,
+)
 
 
 class Place(NamedTuple):
@@ -252,7 +256,7 @@ class Trail:
 
 
 _FUNCTIONS: tuple[Any, ...] = (
-    start_timeline, end_timeline, ensure_timeline, ensure_open_timeline, label_timeline, fall_silent, take_negatives,
+    start_timeline, end_timeline, ensure_timeline, ensure_open_timeline, label_timeline,
 )  # fmt: skip
 ASIDES: dict[CodeType, FunctionType] = {function.__code__: function for function in _FUNCTIONS}
 """They say nothing to who calls them, so that what they read matters only to what they write."""

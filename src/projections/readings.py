@@ -9,17 +9,16 @@ from eventstore.codec import read_payload
 from eventstore.event import Event
 from projections.caller import RULES as TURNLOG
 from projections.caller import Reading, read
-from projections.replay import Call, replay
-from projections.rules import RULE_SETS, VIDEOSDK_1_0, Rules, UnknownRules
+from projections.reference.replay import Call, replay
+from projections.reference.rules import REPLACED, RULE_SETS, VIDEOSDK_1_0, Rules, UnknownRules, find
 
 FRAMEWORK = "framework"
 """The release that the session names."""
 DROP_IN = "drop-in"
 """The same, but the caller's reading of a framework without rule sets: for what stands in for a framework's client."""
 VIDEOSDK = "videosdk-agents"
-RELEASES = tuple(name for name in RULE_SETS if name.startswith("videosdk-"))
+RELEASES = tuple(RULE_SETS)
 """The rule sets of the framework's reading, the oldest first."""
-_REPLACED = "corrected"
 
 
 def reading(events: Iterable[Event], rules: str | Rules = TURNLOG, *, going_on: bool = False) -> Reading | Call:
@@ -39,8 +38,8 @@ def reading(events: Iterable[Event], rules: str | Rules = TURNLOG, *, going_on: 
 def check(rules: str) -> None:
     """Raises `UnknownRules` for a name that neither reading has, with those there are."""
     name = rules.partition("+")[0]
-    if name == _REPLACED:
-        raise UnknownRules(f"the rule set {_REPLACED!r} is gone: {TURNLOG!r}, the default, replaced it")
+    if name in REPLACED:
+        find(name)  # says by what
     if rules not in (TURNLOG, FRAMEWORK, DROP_IN) and name not in RELEASES:
         there = ", ".join((TURNLOG, FRAMEWORK, *RELEASES))
         raise UnknownRules(f"unknown rule set {rules!r}; there are: {there}")

@@ -12,7 +12,9 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from projections.model import Eou, FunctionTool, McpTool, Session, Turn
+from projections.model import Session, is_number
+from projections.reference.metrics import FunctionTool, McpTool, Turn
+from projections.reference.timing import wait_seconds
 
 UNACCOUNTED = "unaccounted"
 NAMES = (
@@ -120,22 +122,10 @@ def _done(tool: FunctionTool | McpTool, turn: Turn) -> Any:
     return min((time for time in after if time is not None and time > tool.start_time), default=None)
 
 
-def wait_seconds(eou: Eou) -> float:
-    """How long the agent waited for the user to go on, as the rule set keeps it; 0 if it did not."""
-    ms, seconds = eou.eou_wait_ms, eou.wait_for_additional_speech_duration
-    found: float = ms / 1000 if is_number(ms) else seconds if is_number(seconds) else 0.0
-    return found
-
-
 def _silence(turn: Turn) -> float:
     """Seconds for which the VAD waited before it said that the user had stopped; 0 if nobody told."""
     silence = _last(vad.vad_min_silence_duration for vad in turn.vad_metrics)
     return silence if is_number(silence) and 0 < silence < 60 else 0.0
-
-
-def is_number(value: Any) -> bool:
-    """Agents hand over some of the times."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value - value == 0
 
 
 def _last(values: Iterable[Any]) -> Any:

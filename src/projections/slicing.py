@@ -18,9 +18,9 @@ from typing import Any
 
 from eventstore.vocabulary import TRACES
 from projections.footprints import aside, closing, footprint, once, opening, resetting
-from projections.model import Vad
 from projections.provenance import ASIDES, Part, Place, Read, Trail, Write
-from projections.state import State
+from projections.reference.metrics import Vad
+from projections.reference.state import State
 
 TURN = Place(0, "turn")
 _USER_SPEAKING = Place(0, "user_speaking")
@@ -98,7 +98,7 @@ class Slice:
 
     def _name_tracing(self, place: Place) -> None:
         """Whether a voice's missing time is filled in as its turn is told (`turn_spans`) hangs on who is told of it."""
-        if isinstance(self.trail.objects[place.object], Vad) and not self.trail.rules.spans_of_records:
+        if isinstance(self.trail.objects[place.object], Vad):
             for hook, events in self._by_hook.items():
                 if hook.startswith(TRACES) or hook in _TRACING:
                     self.events.update(events)
@@ -151,8 +151,7 @@ class Slice:
             return [read for read, of in named if of in _BEGINS_WITH[name]]
         if name not in _USER_SPEECH:
             return [read for read, _of in named]
-        moved = self.trail.rules.barge_in_moves_on or self.trail.rules.speech_goes_on
-        return [read for read, of in named if of not in (_NOT_SPEECH if moved else _NOT_SPEECH | {"carried", "vad"})]
+        return [read for read, of in named if of not in _NOT_SPEECH | {"carried", "vad"}]
 
     def _without_asides(self, reads: list[Read], place: Place | None) -> list[Read]:
         """Those that can matter to a place: not what was read by a function that writes other things."""
@@ -177,17 +176,9 @@ class Slice:
         return self._without_asides(found, place)
 
     def reads_for_end(self, part: Part) -> list[Read]:
-        """What could have kept a turn from being ended: mostly nothing, a hold, or a user who goes on speaking."""
-        trail = self.trail
-        reads = trail.reads_of(part.after) + part.reads[: part.ending]
-        if not trail.rules.speech_goes_on or trail.events[part.at].hook == "finalize_session":
-            return [read for read in reads if read.place.field == "holds"]
-        begin = part.reads[0].moment
-        write = trail.writer(_USER_SPEAKING, begin)
-        if write is None or write.value is False:
-            silent = Read(_USER_SPEAKING, begin, False)
-            return [silent, *(read for read in reads if read.place.field == "holds")]
-        return reads
+        """What could have kept a turn from being ended: mostly nothing, or a hold."""
+        reads = self.trail.reads_of(part.after) + part.reads[: part.ending]
+        return [read for read in reads if read.place.field == "holds"]
 
     def _name_first_opening(self, part: Part) -> None:
         """Of two turns or more, only the first is kept whatever is in it; one opening before is enough."""
@@ -245,8 +236,6 @@ class Slice:
     def _end_could(self, place: Place, name: str, moment: int, at: int) -> bool:
         """Whether the end of a turn, at an event, could have changed the place."""
         trail = self.trail
-        if place == _USER_SPEAKING and trail.rules.speech_goes_on and trail.events[at].hook != "finalize_session":
-            return False
         if place.object == 0 and self._resets(name):
             write = trail.writer(place, moment)
             if (write.value if write else _initial(name)) != _RESET[name]:
@@ -257,7 +246,7 @@ class Slice:
         return True
 
     def _resets(self, name: str) -> bool:
-        return name in _RESET and (name != _PENDING or self.trail.rules.noise_keeps_its_start)
+        return name in _RESET and name != _PENDING
 
     def _silent_at(self, at: int) -> bool:
         """Whether the user was silent, and why: then noise that is discarded leaves no start of speech."""
@@ -275,18 +264,16 @@ class Slice:
 
         On these reasons alone it hangs then, not on all that is read at the end.
         """
-        rules, reasons = self.trail.rules, []
+        reasons = []
         for part in self.trail.parts[at]:
             if part.closes is None:
                 continue
             begin = part.reads[0].moment if part.reads else part.at
-            places = [Place(0, "told_at")] if rules.barge_in_moves_on else [Place(part.closes, "is_interrupted")]
-            places += [_USER_SPEAKING] if rules.speech_goes_on else []
-            for place in places:
-                write = self.trail.writer(place, begin)
-                if write is not None and write.place == place and write.value not in (None, False):
-                    return False
-                reasons.append((place, begin, at))
+            place = Place(part.closes, "is_interrupted")
+            write = self.trail.writer(place, begin)
+            if write is not None and write.place == place and write.value not in (None, False):
+                return False
+            reasons.append((place, begin, at))
         self._waiting += reasons
         return True
 

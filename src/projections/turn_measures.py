@@ -30,7 +30,7 @@ class TurnMeasures(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Seconds since the epoch."""
 
     response_ms: float | None
-    """From the end of the user's last word to the agent's first sound."""
+    """From the end of the user's last word to the agent's first sound. Only under ``turnlog``."""
     time_to_answer_ms: float | None = None
     """Until the answer that a tool's result was waited for, where the agent spoke before it. Only under ``turnlog``."""
     e2e_ms: float | None
@@ -38,7 +38,7 @@ class TurnMeasures(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     framework_e2e_ms: float | None = None
     """What the framework itself reported. Only under ``turnlog``."""
     eou_wait_ms: float | None
-    """How much of the response the agent waited for the user to go on."""
+    """How long the agent waited for the user to go on; under ``turnlog``, of the response."""
     stt_ms: float | None
     stt_interim_ms: float | None
     """Until the first interim transcript."""
@@ -62,9 +62,9 @@ class TurnMeasures(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     user_speech_ms: float | None
     agent_speech_ms: float | None
     yield_ms: float | None
-    """From the user's barge-in until the agent was silent; the longest, of several."""
+    """From the user's barge-in until the agent was silent; the longest, of several. Only under ``turnlog``."""
     overlap_ms: float | None
-    """How long both spoke at once, in all."""
+    """How long both spoke at once, in all. Only under ``turnlog``."""
 
     input_tokens: float | None = None
     """Of all runs, LLM, STT and realtime; so are the two below. Only under ``turnlog``."""

@@ -10,8 +10,8 @@ from exporters.live import attach
 from projections.caller import Reading
 from projections.explain import explain
 from projections.readings import reading as replay
-from projections.replay import Call, analytics_payloads, interruptions, latency, signals, span_tree, turns
-from projections.rules import RULE_SETS
+from projections.reference.replay import Call, analytics_payloads, interruptions, latency, signals, span_tree, turns
+from projections.reference.rules import RULE_SETS
 from turnlog.forgetting import forget
 from turnlog.recorder import Recorder
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -71,45 +72,61 @@ def _first(of: Iterator[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
 def read(
     path: Path, open_file: Opener = lambda path: path.open("rb"), seals: Collection[str] = ()
 ) -> Iterator[tuple[str, list[Event]]]:
-    """The sessions of an archive, each whole and with the place where it begins.
+    """The sessions of an archive by name, each whole. Raises what `stream` does."""
+    name: str | None = None
+    events: list[Event] = []
+    for found in stream(path, open_file, seals):
+        if isinstance(found, Event):
+            events.append(found)
+            continue
+        if name is not None:
+            yield name, events
+        name, events = found, []
+    if name is not None:
+        yield name, events
 
-    Raises `BadRecording` if a session is not, to the byte, what was archived, or has events that no recorder writes
+
+def stream(
+    path: Path, open_file: Opener = lambda path: path.open("rb"), seals: Collection[str] = ()
+) -> Iterator[str | Event]:
+    """An archive's events as they stand in it; the name of a session comes before its first event.
+
+    Holds one line, however many events a session has; only at a session's end is it sure that it is whole. Raises
+    `BadRecording` if it is not, to the byte, what was archived, or has events that no recorder writes
     (`eventstore.admission`). ``seals`` are those of the log's own tombstones: what it has removed it takes back as is.
     """
-    place, head, chain = str(path), None, _Chain("", admitted=False)
+    place, chain = str(path), _Chain(None, admitted=False)
     for where, line in file_lines(path, open_file):
         try:
-            if line.startswith(b'{"turnlog":'):
-                if head is not None:
-                    yield place, chain.events_of(head, place)
-                place, head = where, msgspec.json.decode(line, type=Heading)
-                chain = _Chain(head.session_id, admitted=head.seal in seals)
-            else:
-                chain.add(msgspec.json.decode(line, type=_Line), where)
+            if not line.startswith(b'{"turnlog":'):
+                yield chain.add(msgspec.json.decode(line, type=_Line), where)
+                continue
+            chain.end(place)
+            place, head = where, msgspec.json.decode(line, type=Heading)
+            chain = _Chain(head, admitted=head.seal in seals)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise BadRecording(f"{where}: not a line of an archive: {error}") from error
-    if head is not None:
-        yield place, chain.events_of(head, place)
+        yield head.session_id
+    chain.end(place)
 
 
 class _Chain:
     """Links a session's events anew while they are read."""
 
-    def __init__(self, session_id: str, *, admitted: bool) -> None:
+    def __init__(self, head: Heading | None, *, admitted: bool) -> None:
         """``admitted``: the log has had these events before."""
-        self.session_id, self.admitted = session_id, admitted
-        self.events: list[Event] = []
+        self.head, self.admitted = head, admitted
         self.tails: dict[tuple[str, str], tuple[int, bytes]] = {}
-        self.identities: set[tuple[str, int]] = set()
+        self.numbers: dict[str, _Numbers] = {}
 
-    def add(self, line: _Line, place: str) -> None:
+    def add(self, line: _Line, place: str) -> Event:
         event = line.event()
         key = event.session_id, event.origin
-        if event.session_id != self.session_id:
-            raise BadRecording(f"{place}: an event of session {event.session_id!r} in session {self.session_id!r}")
-        if (identity := (event.origin, event.seq)) in self.identities:
+        session_id = "" if self.head is None else self.head.session_id
+        if event.session_id != session_id:
+            raise BadRecording(f"{place}: an event of session {event.session_id!r} in session {session_id!r}")
+        if not self.numbers.setdefault(event.origin, _Numbers()).add(event.seq):
             raise BadRecording(f"{place}: event {event.seq} of origin {event.origin!r} is there twice")
-        self.identities.add(identity)
         try:
             if not self.admitted:
                 admit(event)
@@ -119,14 +136,44 @@ class _Chain:
         last = link(last, event)
         if last.hex() != line.link:
             raise BadRecording(f"{place}: event {event.seq} of session {event.session_id!r} is not what was archived")
-        self.events.append(event)
         self.tails[key] = count + 1, last
+        return event
 
-    def events_of(self, head: Heading, place: str) -> list[Event]:
+    def end(self, place: str) -> None:
+        """The session is over. Raises `BadRecording` if it is not whole."""
+        if self.head is None:
+            return
         origins = [Origin(*key, count, last) for key, (count, last) in self.tails.items()]
-        if len(self.events) != head.events or seal(origins) != head.seal:
+        found = sum(origin.events for origin in origins)
+        if found != self.head.events or seal(origins) != self.head.seal:
             raise BadRecording(
-                f"{place}: session {head.session_id!r} is not what was archived: {len(self.events)} of "
-                f"{head.events} events, and the seal is another"
+                f"{place}: session {self.head.session_id!r} is not what was archived: {found} of "
+                f"{self.head.events} events, and the seal is another"
             )
-        return self.events
+
+
+class _Numbers:
+    """Which numbers have come, as ranges: those of an origin come mostly one after the other."""
+
+    def __init__(self) -> None:
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+
+    def add(self, number: int) -> bool:
+        """False if it has come before."""
+        at = bisect_right(self._starts, number)
+        if at and number < self._ends[at - 1]:
+            return False
+        follows = at > 0 and self._ends[at - 1] == number
+        precedes = at < len(self._starts) and self._starts[at] == number + 1
+        if follows and precedes:
+            self._ends[at - 1] = self._ends.pop(at)
+            del self._starts[at]
+        elif follows:
+            self._ends[at - 1] = number + 1
+        elif precedes:
+            self._starts[at] = number
+        else:
+            self._starts.insert(at, number)
+            self._ends.insert(at, number + 1)
+        return True

@@ -18,13 +18,12 @@ from eventstore.errors import TurnlogError
 from eventstore.recorder import Clock, Recorder, Timer
 from eventstore.store import Store, open_store
 from eventstore.vocabulary import find
-from projections.model import turn_dict
-from projections.replay import Call as ReplayedCall
-from projections.replay import replay
-from projections.rules import VIDEOSDK_1_0, Rules
-from projections.rules import find as find_rules
-from projections.state import Span
-from turnlog.clamped_scores import restore
+from projections.reference.metrics import turn_dict
+from projections.reference.replay import Call as ReplayedCall
+from projections.reference.replay import replay
+from projections.reference.rules import VIDEOSDK_1_0, Rules
+from projections.reference.rules import find as find_rules
+from projections.reference.state import Span
 from turnlog.recordings import BadRecording, Call, RecordedClock, Recording, drive, events_of
 
 OUTPUTS = (
@@ -101,11 +100,10 @@ _ABSENT = _Absent()
 class Result:
     """One session's outcome."""
 
-    def __init__(self, recording: Recording, call: ReplayedCall, restored_scores: int) -> None:
+    def __init__(self, recording: Recording, call: ReplayedCall) -> None:
         self.name, self.calls = recording.name, len(recording.calls)
         self.got = as_expected(call)
         expect = (recording.model_extra or {}).get("expect")
-        self.restored_scores = restored_scores
         self.mismatches = [
             f"{self.name} {output}{path}: expected {_short(expected)}, got {_short(got)}"
             for output in OUTPUTS
@@ -130,9 +128,8 @@ def run(
     rules = find_rules(rules)
     if fast:
         for place, recording in recordings:
-            calls, restored = restore(recording)
-            whole = recording.model_copy(update={"name": "s", "calls": calls})  # any name is good enough here
-            yield Result(recording, replay(events_of(place, whole), rules), restored)
+            named = recording.model_copy(update={"name": "s"})  # any name is good enough here
+            yield Result(recording, replay(events_of(place, named), rules))
         return
     batch: list[tuple[str, Recording]] = []
     for item in recordings:
@@ -147,14 +144,11 @@ def _run_batch(batch: list[tuple[str, Recording]], rules: Rules) -> Iterator[Res
     with tempfile.TemporaryDirectory(prefix="turnlog-") as folder:
         store = open_store(Path(folder) / "conformance.db")
         clock = RecordedClock()
-        restored = []
         with Recorder(store, "keeps-the-writer-alive"):
             for n, (place, recording) in enumerate(batch):
-                calls, count = restore(recording)
-                restored.append(count)
-                _record(store, clock, str(n), place, calls)
+                _record(store, clock, str(n), place, recording.calls)
         for n, (_place, recording) in enumerate(batch):
-            yield Result(recording, replay(store.read(str(n)), rules), restored[n])
+            yield Result(recording, replay(store.read(str(n)), rules))
         store.close()
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from statistics import quantiles
 from typing import Any, NamedTuple
 
-from projections.diff import Change
-from projections.response import is_number
+from projections.compare.diff import Change
+from projections.model import is_number
 
 KEPT = 4096
 LISTED = 1000

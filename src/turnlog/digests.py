@@ -1,6 +1,7 @@
 """Digest files: what an engine made of some sessions, for a later one to be compared with.
 
-JSON lines: a heading with the engine's version and the rules, then a line for each session (`projections.digest`).
+JSON lines: a heading with the engine's version and the rules, then a line for each session
+(`projections.compare.digest`).
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ import msgspec
 
 from eventstore.errors import TurnlogError
 from eventstore.event import Event
-from projections.digest import Digest, digest
-from projections.replay import turns
-from projections.rules import SWITCHES, Rules
+from projections.compare.digest import Digest, digest
+from projections.reference.replay import turns
+from projections.reference.rules import SWITCHES, Rules
 from turnlog.recordings import BadRecording, Opener, file_lines
 
 
@@ -53,7 +54,7 @@ def heading(rules: Rules) -> Heading:
 
 
 def session(name: str, events: Iterable[Event], rules: Rules) -> Session:
-    """What this engine makes of a session. Raises as `projections.replay.replay`."""
+    """What this engine makes of a session. Raises as `projections.replay`."""
     kept = list(events)
     ends = {event.origin: event.seq for event in kept}
     return Session(name, len(kept), ends, [digest(turn) for turn in turns(kept, rules)])

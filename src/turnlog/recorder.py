@@ -6,20 +6,34 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Iterable
+from typing import cast
 
 from eventstore import Event
 from eventstore import Recorder as PlainRecorder
 from eventstore.backlog import Backlog, Pending, as_event
 from eventstore.errors import StoreError
 from eventstore.store import Store
-from projections.fold import begin, fold
-from projections.model import Session, Turn
-from projections.state import State
+from projections.model import Session
+from projections.reference.fold import begin, fold
+from projections.reference.metrics import Turn
+from projections.reference.state import State
+from turnlog.finished import FinishedTurns, Unkept
 
 log = logging.getLogger("turnlog")
 
 SETTLE_AT = 4096
 """Calls that may wait unfolded after the first read; beyond, the writer's thread folds them."""
+_NOT_SHOWN = [
+    "payloads",
+    "payloads_at",
+    "discarded",
+    "interruptions",
+    "logs",
+    "raised",
+    "clock_errors",
+    "span_failures",
+]
+"""What a fold collects and live reads do not show: it would grow with the session."""
 INBOX = 65_536
 """Calls that are kept for the fold at most; what is beyond is read from the journal and the store again."""
 
@@ -29,7 +43,8 @@ class Recorder(PlainRecorder):
 
     A hook call folds nothing. `current_turn`, `turns` and `session` are caught up when they are read, by the very fold
     that a replay uses; they start from what the store has of the session when they are first read, and go on with this
-    recorder's own calls. What they return is the fold's own data: read it, do not change it.
+    recorder's own calls. What they return is the fold's own data: read it, do not change it. Of a long session, the
+    finished turns are kept compressed, and `turns` unpacks them each time.
     """
 
     def _open(self) -> None:
@@ -44,7 +59,9 @@ class Recorder(PlainRecorder):
     @property
     def turns(self) -> list[Turn]:
         """The completed turns."""
-        return self._live_state().turns
+        with self._live.lock:
+            self._live_state()
+            return self._live.finished.turns()
 
     @property
     def session(self) -> Session:
@@ -73,12 +90,16 @@ class _Live:
         self.lock = threading.RLock()
         self.begun = False
         self.state = begin(spans=False, signals=False)
+        self.finished = FinishedTurns()
+        self.state.turns = cast("list[Turn]", self.finished)
+        for name in _NOT_SHOWN:
+            setattr(self.state, name, Unkept())
         self.inbox: deque[bytes | Pending] = deque(maxlen=INBOX)
         self._store, self._backlog, self._session_id, self._origin = store, backlog, session_id, origin
 
     def begin(self) -> None:
         """Fold what was recorded before: what waits is read first, as it may be moved to the store meanwhile."""
-        waiting = self._backlog.waiting()
+        waiting = self._waiting()
         try:
             fold(self.state, self._store.read(self._session_id))
         except StoreError as error:
@@ -96,13 +117,22 @@ class _Live:
         came = []
         while self.inbox:
             came.append(as_event(self.inbox.popleft()))
-        if came and min(event.seq for event in came) > self._last + 1:  # an overtaken call, or the inbox was full
-            came += self._backlog.waiting()
+        if self._has_gap(came):  # an overtaken call, or the inbox was full
+            came += self._waiting()
+        if self._has_gap(came):
             try:
                 came += [event for event in self._store.read(self._session_id) if event.seq > self._last]
             except StoreError as error:
                 log.error("live reads of session %s go on with a gap: %s", self._session_id, error)
         self._fold(came)
+
+    def _waiting(self) -> list[Event]:
+        return self._backlog.waiting((self._session_id, self._origin))
+
+    def _has_gap(self, came: list[Event]) -> bool:
+        """Whether what comes next is not among them."""
+        last = self._last
+        return bool(came) and min((event.seq for event in came if event.seq > last), default=last + 1) > last + 1
 
     @property
     def _last(self) -> int:

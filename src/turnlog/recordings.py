@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Annotated, Any, Literal
@@ -68,18 +69,32 @@ def read_recordings(path: Path, open_file: Opener = lambda path: path.open("rb")
     """
     loose: dict[str, list[Call]] = {}
     for place, line in _parsed(path, open_file):
-        try:
-            if isinstance(line, dict) and "calls" not in line and "hook" in line:
-                call = _LooseCall.model_validate({"session": line.get("session_id") or path.stem, **line})
-                loose.setdefault(call.session, []).append(call)
-            else:
-                yield place, Recording.model_validate(line)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise BadRecording(f"{place}: {where + ': ' if where else ''}{first['msg']}") from error
+        with _place_of_error(place):
+            found = _of_line(path, line)
+        if isinstance(found, Recording):
+            yield place, found
+        else:
+            loose.setdefault(found.session, []).append(found)
     for session, calls in loose.items():
         yield str(path), Recording(name=session, calls=calls)
+
+
+def _of_line(path: Path, line: Any) -> Recording | _LooseCall:
+    """A whole session, or one call of one. Raises `ValidationError`."""
+    if isinstance(line, dict) and "calls" not in line and "hook" in line:
+        return _LooseCall.model_validate({"session": line.get("session_id") or path.stem, **line})
+    return Recording.model_validate(line)
+
+
+@contextmanager
+def _place_of_error(place: str) -> Iterator[None]:
+    """Errors of what stands there as `BadRecording`."""
+    try:
+        yield
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise BadRecording(f"{place}: {where + ': ' if where else ''}{first['msg']}") from error
 
 
 def _parsed(path: Path, open_file: Opener) -> Iterator[tuple[str, Any]]:
@@ -113,24 +128,49 @@ def file_lines(path: Path, open_file: Opener) -> Iterator[tuple[str, bytes]]:
         raise BadRecording(f"{path}: {error.strerror or error}") from error
 
 
+def stream(path: Path, open_file: Opener = lambda path: path.open("rb")) -> Iterator[str | Event]:
+    """A file's events as they stand in it; the name of a session comes before its first event.
+
+    Holds one line, however many events the file has. Raises what `read_recordings` and `events_of` do.
+    """
+    counts: dict[str, int] = {}
+    for place, line in _parsed(path, open_file):
+        with _place_of_error(place):
+            found = _of_line(path, line)
+        if isinstance(found, Recording):
+            yield found.name
+            yield from _events(place, found)
+            continue
+        if found.session not in counts:
+            yield found.session
+        seq = counts.get(found.session, 0)
+        counts[found.session] = seq + 1
+        yield _event(place, found.session, seq, found)
+
+
 def events_of(place: str, recording: Recording) -> list[Event]:
     """The recording's calls as events of the session ``recording.name``, all of one origin.
 
     Raises `BadRecording` for a hook that does not exist or arguments that do not fit it, and for what no recorder
     writes (`eventstore.admission`).
     """
-    events = []
+    return list(_events(place, recording))
+
+
+def _events(place: str, recording: Recording) -> Iterator[Event]:
     for seq, call in enumerate(recording.calls):
-        try:
-            hook = find(call.target, call.hook)
-            payload = encode_args(hook.complete(call.args)).decode()
-            times = call.perf_ns, call.wall_ns
-            event = Event(recording.name, IMPORT_ORIGIN, seq, hook.name, hook.version, *times, payload)
-            admit(event)
-        except (UnknownHook, BadArguments, Inadmissible) as error:
-            raise BadRecording(f"{place}: call {seq}: {error}") from error
-        events.append(event)
-    return events
+        yield _event(place, recording.name, seq, call)
+
+
+def _event(place: str, session: str, seq: int, call: Call) -> Event:
+    try:
+        hook = find(call.target, call.hook)
+        payload = encode_args(hook.complete(call.args)).decode()
+        event = Event(session, IMPORT_ORIGIN, seq, hook.name, hook.version, call.perf_ns, call.wall_ns, payload)
+        admit(event)
+    except (UnknownHook, BadArguments, Inadmissible) as error:
+        raise BadRecording(f"{place}: call {seq}: {error}") from error
+    return event
 
 
 class RecordedClock:

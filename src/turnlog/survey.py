@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from eventstore.errors import StoreUnavailable, TurnlogError
 from projections.boundary import replaying
-from projections.rules import UnknownRules
+from projections.reference.rules import UnknownRules
 from turnlog.terminal import say
 
 T = TypeVar("T")

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from projections.caller import Reading
-from projections.model import Turn
-from projections.response import wait_seconds
+from projections.reference.metrics import Turn
+from projections.reference.timing import wait_seconds
 from projections.spans import Span
 
 

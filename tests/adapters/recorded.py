@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from eventstore import Event, codec
+from projections.caller import read
+from projections.framework_figures import add_figures
+from projections.turns.turn import Turn
 
 
 class Call(NamedTuple):
@@ -32,6 +35,22 @@ class Recorded:
     def __init__(self, events: list[Event]) -> None:
         self.events = events
         self.calls = [Call(event.hook, _args(event), codec.clocks(event)[1] / 1e9) for event in events]
+
+    def turns(self) -> list[Turn]:
+        """The caller's, with the framework's own figures laid beside them."""
+        reading = read(self.events)
+        add_figures(reading, self.events)
+        return reading.turns
+
+    def differences(self, within_ms: float) -> set[int]:
+        """The turns whose response is not the framework's own figure, or of which only one of the two is known."""
+        found = set()
+        for turn in self.turns():
+            ours, theirs = turn.e2e_latency, turn.framework_e2e
+            same = ours == theirs if ours is None or theirs is None else abs(ours - theirs) <= within_ms
+            if not same:
+                found.add(turn.turn)
+        return found
 
     def of(self, hook: str) -> list[dict[str, Any]]:
         return [call.args for call in self.calls if call.hook == hook]

@@ -20,7 +20,7 @@ from differential import HERE, SHOWN, reference_python
 from exporters.analytics import TOKEN, Analytics, routing
 from exporters.analytics_client import AnalyticsClient
 from exporters.playground import message
-from projections.replay import Call, replay
+from projections.reference.replay import Call, replay
 from turnlog.recordings import Recording, events_of
 
 sys.path.insert(0, str(HERE.parent))

@@ -23,7 +23,7 @@ import orjson
 import wide
 from rich.progress import track
 
-from projections.rules import VIDEOSDK_1_0
+from projections.reference.rules import VIDEOSDK_1_0
 from turnlog.conformance import run
 from turnlog.recordings import Recording
 
@@ -102,15 +102,13 @@ def main() -> int:
         return 0
     rules = VIDEOSDK_1_0.name if folder is None else f"videosdk-{given.release}"
     recordings = corpus(python, seed, given.sessions, folder)
-    calls = mismatches = restored = 0
+    calls = mismatches = 0
     results = run(((f"seed {seed}", recording) for recording in recordings), fast=False, rules=rules)
     for result in track(results, "comparing", len(recordings), disable=not sys.stdout.isatty()):
         calls += result.calls
-        restored += result.restored_scores
         for line in islice(result.mismatches, max(0, SHOWN - mismatches)):
             print(line)
         mismatches += len(result.mismatches)
-    assert restored == 0, "the generator's calls are whole"
     print(f"reference {release}, seed {seed}: {len(recordings)} sessions, {calls} calls, {mismatches} mismatches")
     return 1 if mismatches else 0
 

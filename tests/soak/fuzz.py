@@ -27,7 +27,7 @@ from eventstore.ledger import Removal
 from eventstore.memory_store import MemoryStore
 from exporters.jsonl import heading
 from projections import replay
-from projections.rules import VIDEOSDK_1_0
+from projections.reference.rules import VIDEOSDK_1_0
 from soak.figures import Advance, Figures
 from turnlog import archive, digests, log_seals, seals
 from turnlog.recordings import events_of, read_recordings

@@ -19,8 +19,8 @@ TURN = 50
 """Events of a turn."""
 STEPS = 40
 """How often memory is measured."""
-GROWTH_BYTES_PER_EVENT = 200
-"""More than a completed turn's own record, spread over its events, would be a copy of the log in memory."""
+GROWTH_BYTES_PER_EVENT = 20
+"""Finished turns are kept compressed; more than this would be a copy of the log in memory."""
 
 
 def agent(place: Place, events: int, path: Path) -> None:
@@ -32,6 +32,12 @@ def agent(place: Place, events: int, path: Path) -> None:
             step = n % TURN
             if step == 0:
                 recorder.start_turn()
+            elif step == 1:
+                recorder.set_user_transcript(f"what is {n}, and why?")
+            elif step == 2:
+                recorder.on_llm_start()
+            elif step == 3:
+                recorder.on_llm_first_token()  # without a latency the turn would be discarded
             elif step == TURN - 1:
                 recorder.complete_turn()
             else:
@@ -39,9 +45,9 @@ def agent(place: Place, events: int, path: Path) -> None:
             if n % 10 == 9:
                 _ = recorder.current_turn
             if (n + 1) % max(1, events // STEPS) == 0:
-                acks.write(f"{n + 1} {own.memory_info().rss} {recorder.health.backlog_bytes}")
-                while recorder.health.backlog_bytes > 32 << 20:  # faster than the disk is no session of this world
+                while recorder.health.backlog_bytes > 1 << 20:  # what waits in the journal is mapped into memory
                     time.sleep(0.01)
+                acks.write(f"{n + 1} {own.memory_info().rss} {recorder.health.backlog_bytes}")
         if not recorder.close(600):
             raise SystemExit(f"not all is stored: {recorder.health}")
     store.close()

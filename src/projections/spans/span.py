@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from projections.span import MAX_EVENTS
+from projections.model import MAX_EVENTS
 
 ROOT = "session"
 

@@ -80,6 +80,10 @@ class Timeline(msgspec.Struct):
     heard: list[Activity] = []
     """The last voices, the latest last."""
     stt: Activity | None = None
+    stt_voice: int = -1
+    """The voice that this run hears, by its ``at``."""
+    worded: int | None = None
+    """The voice of the last final words, by its ``at``; -1 if none goes with them."""
     eou: Activity | None = None
     eou_wait: Activity | None = None
     llm: Activity | None = None

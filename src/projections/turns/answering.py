@@ -7,6 +7,9 @@ from projections.turns import answer, question
 from projections.turns.exchange import Exchange
 from projections.turns.state import Assembly
 
+REPORT_WHAT_WAS_HEARD = ("livekit-agents", "pipecat-ai")
+"""Frameworks that report the agent's words once they were heard, maybe when the next answer is synthesised already."""
+
 
 def llm_started(a: Assembly, step: Step) -> None:
     run, x, now = step.activity, a.current, step.time
@@ -16,7 +19,7 @@ def llm_started(a: Assembly, step: Step) -> None:
         a.add(x, run)
         return
     over = x is None or x.over(now)
-    worded = [voice for voice in a.pending if voice.at in a.worded]
+    worded = a.asking([voice for voice in a.pending if voice.at in a.worded])
     if x is not None and not over and not (worded and (x.heard or x.words_at)):
         if worded and not answer.follows_a_tool(x, now):
             a.give(x, a.in_a_row(worded), "", step)
@@ -34,7 +37,7 @@ def llm_started(a: Assembly, step: Step) -> None:
 def _heard(a: Assembly, now: int) -> list[Activity]:
     """The pending voices of which something was understood, or, where STT does not say so, that have ended."""
     if a.timeline.hears_interims:
-        return [voice for voice in a.pending if voice.at in a.heard_of]
+        return a.asking([voice for voice in a.pending if voice.at in a.heard_of])
     return a.ended_pending(now)
 
 
@@ -70,7 +73,7 @@ def agent_started(a: Assembly, step: Step) -> None:
     assert speech is not None
     if a.fed_by is not None:
         a.add(a.fed_by, speech)
-        a.fed_by = None
+        a.fed_by, a.speaker = None, a.fed_by
         return
     ended = a.ended_pending(now)
     if ended and (a.timeline.realtime or x is None or x.over(now)) and _answers(a, ended):
@@ -82,6 +85,7 @@ def agent_started(a: Assembly, step: Step) -> None:
         x.because("speaks_unasked", step.at)
     assert x is not None
     a.add(x, speech)
+    a.speaker = x
 
 
 def _answers(a: Assembly, ended: list[Activity]) -> bool:
@@ -93,6 +97,9 @@ def agent_text(a: Assembly, step: Step) -> None:
     x = a.fed_by or a.current
     if a.writer is not None and step.time - a.wrote < question.STAND_IN_NS:
         a.say(a.writer, step.text, step.at)  # the framework reports the text of the run that has just ended
+        return
+    if a.speaker is not None and a.timeline.framework in REPORT_WHAT_WAS_HEARD:
+        a.say(a.speaker, step.text, step.at)
         return
     if x is None or a.said or (x.over(step.time) and x.texts and not x.question and x.cut is None):
         a.text = step.text, step.at
@@ -153,5 +160,7 @@ def belongs_to_now(a: Assembly, step: Step) -> None:
     assert part is not None
     if x is None or (x.over(step.time) and a.pending):
         a.ahead.append(step)
+        if x is not None:
+            a.fallback[part.at] = x
     else:
         a.add(x, part)

@@ -83,11 +83,11 @@ def finish(a: Assembly) -> None:
     for begun in sorted([*a.aside, *a.ahead], key=attrgetter("time", "at")):
         part = begun.activity
         assert part is not None
-        home = a.homes.get(part.data.get("voice", -1))
+        home = a.homes.get(part.data.get("voice", -1)) or a.fallback.get(part.at)
         last = a.exchanges[-1] if a.exchanges else None
         if home is not None:
             a.add(home, part)
-        elif part.kind == "stt" or (part.kind in ("eou", "eou_wait") and not asked):
+        elif part.kind == "stt" or (part.kind in ("eou", "eou_wait") and ("voice" in part.data or not asked)):
             a.left.append(Left(part, "it heard nothing that was answered"))
         elif last is None:
             a.left.append(Left(part, "there was no turn that it could belong to"))
@@ -100,8 +100,9 @@ def asks(a: Assembly, voice: Activity) -> bool:
     """Whether a voice that nothing came after is a question: it was understood, cut the agent off, or goes on."""
     if voice.at in a.cutting:
         return True
-    if a.into.get(voice.at) is not None:
-        return False
+    answer = a.into.get(voice.at)
+    if answer is not None and not (voice.end is None and answer.over(a.timeline.last)):
+        return False  # but for one that began in the last moments of the answer, and was cut off by the hang-up
     if voice.data.get("understood"):
         return True
     return not a.timeline.hears_interims and not a.worded

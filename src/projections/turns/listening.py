@@ -48,7 +48,8 @@ def words(a: Assembly, step: Step) -> None:
     """The framework hands the question's words to the model."""
     x, words = a.current, step.text
     pending = [voice for voice in a.pending if (voice.start or 0) <= step.time]
-    if a.timeline.realtime and (late := question.late_words(a.lately(step.time), step.time)) is not None:
+    pending = a.asking(pending, worded=True) or pending
+    if a.timeline.realtime and (late := question.late_words(a.lately(step.time), words, step.time)) is not None:
         late.words = words
         late.words_at.append(step.at)
         late.because("late_words", step.at)
@@ -71,8 +72,10 @@ def words(a: Assembly, step: Step) -> None:
         return
     if x is not None and question.words_of_run(x, voices, step.time):
         x.because("words_of_run", step.at)
-        a.give(x, [], words, step)
-        x.typed, x.came = True, min(run.start for run in x.of("llm") if run.start is not None)
+        a.drop(voices, step) if voices else None
+        a.give(x, voices, words, step)
+        if not voices:
+            x.typed, x.came = True, min(run.start for run in x.of("llm") if run.start is not None)
         return
     typed = question.missed_by_detector(voices)
     x = a.ask(voices, words, step, "missed_by_detector" if typed else "voices_of_words")

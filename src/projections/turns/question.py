@@ -85,6 +85,15 @@ def voices_in_a_row(pending: list[Activity], *, interims: bool) -> list[Activity
 
 
 @decision
+def back_channel(voice: Activity, x: Exchange | None, cutting: set[int]) -> bool:
+    """A voice over which the agent went on speaking, and for which nothing was cancelled, asks nothing by itself."""
+    start, end = voice.start, voice.end
+    if x is None or start is None or end is None or voice.at in cutting:
+        return False
+    return any((s.start or 0) <= start and (s.end is None or s.end > end) for s in x.speeches())
+
+
+@decision
 def same_question(x: Exchange | None, pending: list[Activity], words: str, now: int) -> bool:
     """Words that come without a new voice, while nothing was heard yet, are the question's that is being answered."""
     if x is None or not x.question or x.heard:
@@ -100,9 +109,10 @@ def same_question(x: Exchange | None, pending: list[Activity], words: str, now: 
 @decision
 def words_of_run(x: Exchange | None, voices: list[Activity], now: int) -> bool:
     """Words that come right after a run without a question are its question: some frameworks begin with the run."""
-    if x is None or x.question or x.heard or x.cut is not None or voices:
+    if x is None or x.question or x.heard or x.cut is not None:
         return False
-    return any(run.start is not None and now - run.start < JOIN_NS for run in x.of("llm"))
+    within = AGAIN_NS if voices else JOIN_NS
+    return any(run.start is not None and now - run.start < within for run in x.of("llm"))
 
 
 @decision
@@ -115,12 +125,13 @@ def continues_question(x: Exchange | None, words: str) -> bool:
 
 
 @decision
-def late_words(exchanges: list[Exchange], now: int) -> Exchange | None:
-    """Words that come late go to the oldest utterance that ended and was answered without any."""
-    wordless = [x for x in exchanges if x.voices and not x.words]
-    for x in wordless:
+def late_words(exchanges: list[Exchange], words: str, now: int) -> Exchange | None:
+    """Words that come late go to the oldest utterance that ended and was answered without any, or on STT's alone."""
+    given = plain(words)
+    without = [x for x in exchanges if x.voices and (not x.words or (not x.words_at and plain(x.words) == given))]
+    for x in without:
         end = x.voices[-1].end
-        cut_short = x.cut_off and any(other.heard for other in wordless if other.at > x.at)
+        cut_short = x.cut_off and any(other.heard for other in without if other.at > x.at)
         if end is not None and end <= now <= end + RECENT_NS and not cut_short:
             return x
     return None

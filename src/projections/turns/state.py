@@ -26,7 +26,9 @@ class Assembly(msgspec.Struct):
     pending: list[Activity] = []
     ahead: list[Step] = []
     aside: list[Step] = []
-    """STT runs that were ahead, but are of a voice that is another question's, or none's."""
+    """Runs that were ahead, but are about a voice that is another question's, or none's."""
+    fallback: dict[int, Exchange] = {}
+    """By the ``at`` of what waits ahead: whose it is if no question that was being spoken then is answered."""
     into: dict[int, Exchange] = {}
     """By a voice's ``at``: the exchange into whose answer, or before it, it was said."""
     worded: set[int] = set()
@@ -45,6 +47,8 @@ class Assembly(msgspec.Struct):
     """How many exchanges, from the first, ended too long ago for words that come late."""
     fed_by: Exchange | None = None
     """Whose synthesis is to be heard next."""
+    speaker: Exchange | None = None
+    """Whose answer was heard last."""
     writer: Exchange | None = None
     """Whose LLM run ended last, and when."""
     wrote: int = 0
@@ -85,7 +89,7 @@ class Assembly(msgspec.Struct):
         """The exchanges, but for those that words which come late cannot be of any more."""
         while self.passed < len(self.exchanges) - 1:
             x = self.exchanges[self.passed]
-            end = x.voices[-1].end if x.voices and not x.words else None
+            end = x.voices[-1].end if x.voices and not (x.words and x.words_at) else None
             if x is self.current or (end is not None and now <= end + question.RECENT_NS):
                 break
             self.passed += 1
@@ -121,17 +125,23 @@ class Assembly(msgspec.Struct):
         if voices:
             self.pending = [voice for voice in self.pending if voice not in voices]
         if self.ahead:
-            ahead, self.ahead = self.ahead, []
-            for begun in ahead:
-                part = begun.activity
-                assert part is not None
-                heard = part.data.get("voice") if part.kind == "stt" else None
-                if part.kind != "stt" or (heard is not None and self.homes.get(heard) is x):
-                    self.add(x, part)
-                elif heard is None or heard in self.homes or heard in self.dropped:
-                    self.aside.append(begun)
-                else:
-                    self.ahead.append(begun)
+            self._take(x)
+
+    def _take(self, x: Exchange) -> None:
+        """What was begun ahead is the exchange's, but for runs that are about another voice."""
+        own = {voice.at for voice in x.voices}
+        ahead, self.ahead = self.ahead, []
+        for begun in ahead:
+            part = begun.activity
+            assert part is not None
+            if _is_of_another(part, own):
+                heard = part.data.get("voice")
+                known = heard is None or heard in self.homes or heard in self.dropped
+                (self.aside if known else self.ahead).append(begun)
+            elif part.at in self.fallback and all((v.start or 0) > (part.start or 0) for v in x.voices):
+                self.add(self.fallback[part.at], part)
+            else:
+                self.add(x, part)
 
     def drop(self, voices: list[Activity], step: Step) -> None:
         """The pending voices before those: questions that were not answered, or no questions at all."""
@@ -166,7 +176,23 @@ class Assembly(msgspec.Struct):
             x.closed = True
 
     def ended_pending(self, now: int) -> list[Activity]:
-        return [v for v in self.pending if v.end is not None and v.data.get("reported", v.end) <= now]
+        ended = [v for v in self.pending if v.end is not None and v.data.get("reported", v.end) <= now]
+        return self.asking(ended)
+
+    def asking(self, pending: list[Activity], *, worded: bool = False) -> list[Activity]:
+        """Those of the voices that may ask something; ``worded``: or whose own words will tell."""
+        return [
+            v
+            for v in pending
+            if (worded and "finals" in v.data) or not question.back_channel(v, self.into.get(v.at), self.cutting)
+        ]
 
     def in_a_row(self, pending: list[Activity]) -> list[Activity]:
         return question.voices_in_a_row(pending, interims=self.timeline.hears_interims)
+
+
+def _is_of_another(run: Activity, own: set[int]) -> bool:
+    """Whether a run that began ahead is about another voice than those; what STT heard of none is of no question."""
+    if run.kind == "stt":
+        return run.data.get("voice") not in own
+    return run.kind in ("eou", "eou_wait") and run.data.get("voice", -1) not in {*own, -1}

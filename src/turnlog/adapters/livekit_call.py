@@ -186,13 +186,16 @@ class LiveKitCall:
         """A component's own report. ``timestamp`` is taken at the end of what is measured."""
         if metrics.type == "llm_metrics":
             if self._is_new("llm", metrics):
-                self._llm_run(metrics)
+                self._run("llm", metrics, metrics.ttft)
             self.recorder.name_usage("llm", _run_id(metrics))
             usage = ("prompt_tokens", "completion_tokens", "total_tokens", "prompt_cached_tokens")
             self.recorder.set_llm_usage({name: getattr(metrics, name) for name in usage})
         elif metrics.type == "tts_metrics":
             if self._is_new("tts", metrics):
-                self._tts_run(metrics)
+                self._run("tts", metrics, metrics.ttfb)
+                if metrics.audio_duration:
+                    ended = self._at(metrics.timestamp)
+                    ended.add_audio_seconds("tts", metrics.audio_duration, _run_id(metrics))
             self.recorder.name_usage("tts", _run_id(metrics))
             self.recorder.add_tts_characters(metrics.characters_count)
         elif metrics.type == "stt_metrics":
@@ -213,29 +216,22 @@ class LiveKitCall:
             self._runs.setdefault(speech, []).append(run)
         return True
 
-    def _llm_run(self, metrics: Any) -> None:
+    def _run(self, component: Component, metrics: Any, until_first: float) -> None:
+        """``until_first``: seconds from the run's start to its first output; negative if there was none."""
         start, run = metrics.timestamp - metrics.duration, _run_id(metrics)
         begun = self._at(start, timestamp=metrics.timestamp, duration=metrics.duration)
-        begun.on_llm_start()
-        begun.name_run("llm", run)
-        if metrics.ttft >= 0:
-            self._at(start + metrics.ttft, ttft=metrics.ttft).on_llm_first_token()
         ended = self._at(metrics.timestamp)
-        if not self._cut_short(ended, "llm", metrics):
-            ended.on_llm_complete()
-
-    def _tts_run(self, metrics: Any) -> None:
-        start, run = metrics.timestamp - metrics.duration, _run_id(metrics)
-        begun = self._at(start, timestamp=metrics.timestamp, duration=metrics.duration)
-        begun.on_tts_start()
-        begun.name_run("tts", run)
-        if metrics.ttfb >= 0:
-            self._at(start + metrics.ttfb, ttfb=metrics.ttfb).on_tts_first_byte()
-        ended = self._at(metrics.timestamp)
-        if not self._cut_short(ended, "tts", metrics):
-            ended.on_tts_complete(run)
-        if metrics.audio_duration:
-            ended.add_audio_seconds("tts", metrics.audio_duration, run)
+        if component == "llm":
+            begun.on_llm_start()
+        else:
+            begun.on_tts_start()
+        begun.name_run(component, run)
+        if until_first >= 0 and component == "llm":
+            self._at(start + until_first, ttft=until_first).on_llm_first_token()
+        elif until_first >= 0:
+            self._at(start + until_first, ttfb=until_first).on_tts_first_byte()
+        if not self._cut_short(ended, component, metrics):
+            ended.on_llm_complete() if component == "llm" else ended.on_tts_complete(run)
 
     def _cut_short(self, ended: Happened, component: Component, metrics: Any) -> bool:
         superseded = metrics.speech_id in self._superseded

@@ -154,9 +154,12 @@ class Call:
         self.at(at).on_stt_complete(frame.text)
         self._final = at
 
-    def user_message(self, frame: f.LLMContextUserTurnFrame, at: At, _source: FrameProcessor) -> None:
-        """What the LLM gets to read."""
-        self.at(at).set_user_transcript(frame.text)
+    def user_message(self, frame: f.LLMContextUserTurnFrame, at: At, source: FrameProcessor) -> None:
+        """What the LLM gets to read; a realtime model hears, and the context is written up some time later."""
+        if self.realtime:
+            self.note(frame, at, source)
+        else:
+            self.at(at).set_user_transcript(frame.text)
 
     # the model -------------------------------------------------------------------------------------------------
 
@@ -280,9 +283,10 @@ class Call:
 
     def interrupted(self, frame: f.InterruptionFrame, at: At, source: FrameProcessor) -> None:
         """Pipecat sends it at each user turn; it interrupts where it finds something at work that it may cut off."""
-        runs = [run for run in (*self._llm.values(), *self._tts.values()) if run.open and run.interruptible]
-        for run in runs:
-            self._end(run, "cancelled", at)
+        found = [run for run in (*self._llm.values(), *self._tts.values()) if run.open and run.interruptible]
+        for run in found:
+            self._end(run, "failed" if run.failed else "cancelled", at)
+        runs = [run for run in found if not run.failed]
         self._tts = {context: run for context, run in self._tts.items() if run.open}
         silenced = self.speaking and (self._last_tts is None or self._last_tts.interruptible)
         if runs or silenced or any(cancels for _since, cancels in self._tools.values()):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from eventstore import Event
 from eventstore.codec import decode
 from projections import analytics_payloads
-from projections.rules import RULE_SETS, VIDEOSDK_1_0, Rules
+from projections.reference.rules import RULE_SETS, VIDEOSDK_1_0, Rules
 
 SENT = "analytics_payload"
 """Name of the framework event that keeps a payload as the framework sent it."""

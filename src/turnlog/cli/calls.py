@@ -21,7 +21,7 @@ from projections.caller import Reading, reading_dict
 from projections.caller import read as read_events
 from projections.framework_figures import add_figures
 from projections.readings import reading
-from projections.replay import Call, call_dict
+from projections.reference.replay import Call, call_dict
 from projections.spans import identities
 from turnlog.cli.common import DbOption, JsonOption, SessionArgument, existing, known, output, print_json, read
 from turnlog.terminal import json_text

@@ -11,7 +11,7 @@ import orjson
 import typer
 from rich.progress import DownloadColumn
 
-from projections.rules import VIDEOSDK_1_0
+from projections.reference.rules import VIDEOSDK_1_0
 from turnlog.cli.calls import RulesOption
 from turnlog.cli.common import progress, whole_file
 from turnlog.cli.log import FilesArgument, opener
@@ -30,21 +30,17 @@ def conformance(
     from turnlog.conformance import run
     from turnlog.recordings import read_recordings
 
-    sessions = calls = mismatches = restored = 0
+    sessions = calls = mismatches = 0
     with progress(DownloadColumn()) as bar, whole_file(dump) if dump is not None else nullcontext() as out:
         recordings = chain.from_iterable(read_recordings(file, lambda path: opener(bar, path)) for file in files)
         for result in run(recordings, fast=fast, rules=rules):
             sessions += 1
             calls += result.calls
-            restored += result.restored_scores
             for line in result.mismatches[: max(0, SHOWN - mismatches)]:
                 say(line)
             mismatches += len(result.mismatches)
             if out is not None:
                 out.write(orjson.dumps(result.line) + b"\n")
-    if restored:
-        note = "put back negative scores of the knowledge base that the driver had clamped in the recorded calls"
-        say(f"note: {note}: {restored} (see src/turnlog/clamped_scores.py)", err=True)
     say(f"{sessions} sessions, {calls} calls, {mismatches} mismatches")
     if mismatches:
         raise typer.Exit(1)

@@ -10,13 +10,13 @@ import typer
 
 from eventstore.errors import TurnlogError
 from eventstore.store import Store
-from projections import rules as rule_sets
-from projections.diff import changes, first_divergence
-from projections.fold import begin, fold
-from projections.replay import turns
-from projections.rules import VIDEOSDK_1_0, Rules
-from projections.state import State
-from projections.two_recordings import Parting, changes_between, on_one_clock, partings
+from projections.compare.diff import changes, first_divergence
+from projections.compare.two_recordings import Parting, changes_between, on_one_clock, partings
+from projections.reference import rules as rule_sets
+from projections.reference.fold import begin, fold
+from projections.reference.replay import turns
+from projections.reference.rules import VIDEOSDK_1_0, Rules
+from projections.reference.state import State
 from turnlog.cli import differences
 from turnlog.cli.calls import BadChoice
 from turnlog.cli.common import DbOption, JsonOption, existing, known, open_existing, output, print_json, progress, read

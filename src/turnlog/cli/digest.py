@@ -10,11 +10,11 @@ import typer
 from rich.progress import DownloadColumn
 
 from eventstore.store import Store
-from projections import rules as rule_sets
-from projections.digest import changes_since
-from projections.digest import digest as digest_of
-from projections.replay import turns
-from projections.rules import VIDEOSDK_1_0, Rules
+from projections.compare.digest import changes_since
+from projections.compare.digest import digest as digest_of
+from projections.reference import rules as rule_sets
+from projections.reference.replay import turns
+from projections.reference.rules import VIDEOSDK_1_0, Rules
 from turnlog import digests
 from turnlog.cli.calls import BadChoice, RulesOption
 from turnlog.cli.common import DbOption, existing, progress, read

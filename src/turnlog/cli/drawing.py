@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from eventstore.gaps import Gap
-from projections.state import LogLine
+from projections.model import LogLine
 from turnlog.terminal import escaped, in_line
 from turnlog.waterfall import Bar
 

@@ -16,7 +16,7 @@ from projections.attribution import attributed
 from projections.boundary import replaying
 from projections.explain import Explanation, Reason, explain_in, in_words
 from projections.provenance import Trail
-from projections.rules import VIDEOSDK_1_0
+from projections.reference.rules import VIDEOSDK_1_0
 from turnlog.cli.calls import RulesOption
 from turnlog.cli.common import DbOption, JsonOption, SessionArgument, existing, output, print_json, read
 from turnlog.terminal import in_line, safe

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import IO, Annotated, Any
 
@@ -62,32 +61,26 @@ def opener(bar: Progress, path: Path) -> IO[bytes]:
     return bar.open(path, "rb", description=path.name)
 
 
-def _whole(file: Path, open_file: Callable[[Path], IO[bytes]], seals: Collection[str]) -> Iterator[list[Event]]:
-    """The sessions of a file, each whole."""
-    from turnlog import archive
-    from turnlog.recordings import events_of, read_recordings
-
-    if archive.is_archive(file):
-        yield from (events for _place, events in archive.read(file, open_file, seals))
-    else:
-        yield from (events_of(place, recording) for place, recording in read_recordings(file, open_file))
-
-
 def import_(context: typer.Context, files: FilesArgument, db: DbOption = None) -> None:
     """Import recorded calls, or archived sessions.
 
-    Each session is imported whole or not at all; importing again changes nothing.
+    A file is checked as a whole before anything of it is imported; importing again changes nothing, and goes on with
+    what was interrupted.
     """
+    from turnlog.importing import batches
+
     store = writable(context, db)
     seals = {removal.seal for removal in store.ledger.removals()}
     sessions = events = 0
     with progress(DownloadColumn()) as bar:
         try:
             for file in files:
-                for found in _whole(file, lambda path: opener(bar, path), seals):
-                    store.append(found)
-                    sessions += 1
-                    events += len(found)
+                for _checked in batches(file, lambda path: opener(bar, path), seals):
+                    pass
+                for batch in batches(file, lambda path: opener(bar, path), seals):
+                    store.append(batch.events)
+                    sessions += batch.sessions
+                    events += len(batch.events)
         finally:
             bar.stop()
             say(f"imported {sessions} sessions, {events} events")

@@ -8,20 +8,16 @@ from rich.table import Table
 
 from projections.caller import RULES as TURNLOG
 from projections.readings import FRAMEWORK, RELEASES
-from projections.rules import RULE_SETS, SWITCHES
+from projections.reference.rules import RULE_SETS, SWITCHES
 from projections.turns.decisions import DECISIONS
 from turnlog.cli.common import JsonOption, output, print_json
 from turnlog.terminal import safe
-
-RELEASES_SWITCHES = {
-    switch: reason for switch, reason in SWITCHES.items() if any(getattr(RULE_SETS[name], switch) for name in RELEASES)
-}
 
 
 def rules(as_json: JsonOption = False) -> None:
     """List the rule sets: the caller's reading with its decisions, and the releases with the switches between them."""
     if as_json:
-        switches = [{"switch": s, "reason": why, "rules": _sets(s)} for s, why in RELEASES_SWITCHES.items()]
+        switches = [{"switch": s, "reason": why, "rules": _sets(s)} for s, why in SWITCHES.items()]
         decisions = [{"decision": name, "reason": why} for name, why in DECISIONS.items()]
         print_json({"rules": [TURNLOG, *RELEASES], "decisions": decisions, "switches": switches})
         return
@@ -30,7 +26,7 @@ def rules(as_json: JsonOption = False) -> None:
     console.print(_table(("decision", "why"), [(name, why) for name, why in DECISIONS.items()]))
     console.print(f"\n[bold]{', '.join(RELEASES)}[/]: what those releases of videosdk-agents make of the calls.")
     console.print(f"--rules {FRAMEWORK} picks the one that the session names; --rules SET+SWITCH puts a switch on.")
-    rows = [(switch, _sets(switch)[0], why) for switch, why in RELEASES_SWITCHES.items()]
+    rows = [(switch, _sets(switch)[0], why) for switch, why in SWITCHES.items()]
     console.print(_table(("switch", "on since", "why"), rows))
 
 
@@ -51,7 +47,7 @@ def _sets(switch: str) -> list[str]:
 def markdown() -> str:
     """The table of switches in ``docs/rules.md``."""
     rows = [["switch", *(f"`{name}`" for name in RELEASES), "why"], ["---", *([":-:"] * len(RELEASES)), "---"]]
-    for switch, reason in RELEASES_SWITCHES.items():
+    for switch, reason in SWITCHES.items():
         rows.append([f"`{switch}`", *("×" if name in _sets(switch) else "" for name in RELEASES), reason])
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from eventstore.gaps import Gap
-from projections.model import Turn
-from projections.replay import Call, latency_of
+from projections.reference.metrics import Turn
+from projections.reference.replay import Call, latency_of
 from turnlog.cli.drawing import quote, show_bars, show_gaps, show_logs
 from turnlog.terminal import safe
 from turnlog.waterfall import waterfall
@@ -32,15 +32,13 @@ def show_call(
         turns.append(("open", call.current_turn))
     console.print(_summary(call))
     show_gaps(console, missing)
-    console.print(_table(turns, console.width, call.rules))
+    console.print(_table(turns, console.width))
     carried = {found.turn: found.carried_over for found in call.interruptions}
     for name, turn in turns:
         begin = _show_turn(console, name, turn, carried.get(int(name)) if name.isdigit() else None)
         show_logs(console, [line for line in call.logs if line.turn_id == turn.turn_id], begin, all_logs)
     if only is not None:
         return
-    for error in call.clock_errors:
-        console.print(f"[yellow]clock error at event {error.at}: {safe(error.what)} would be {error.ms:,.1f} ms[/]")
     for discarded in call.discarded:
         console.print(f"[dim]discarded at event {discarded.at}: {safe(discarded.reason)}[/]")
     if outside := [line for line in call.logs if line.turn is None]:
@@ -55,8 +53,8 @@ def _summary(call: Call) -> str:
     return f"[bold]{safe(call.session_name)}[/]  {', '.join(counts)}  [dim]rules {safe(call.rules)}[/]"
 
 
-def _table(turns: list[tuple[str, Turn]], width: int, rules: str) -> Table:
-    rows = [(name, turn, latency_of(turn, 0, rules)) for name, turn in turns]
+def _table(turns: list[tuple[str, Turn]], width: int) -> Table:
+    rows = [(name, turn, latency_of(turn, 0)) for name, turn in turns]
     with_realtime = any(found.realtime is not None for _name, _turn, found in rows)
     table = Table()
     table.add_column("turn", no_wrap=True)

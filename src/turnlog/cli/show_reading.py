@@ -7,7 +7,6 @@ from statistics import median
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from eventstore.gaps import Gap
@@ -120,12 +119,12 @@ def _show_answer(console: Console, r: Reading, turn: Turn, ledger: list[Entry]) 
         text.append(f"  {quotes}")
         quotes = ""
     body = [text, *([Text(quotes, no_wrap=True, overflow="ellipsis")] if quotes else []), *map(_barge_in, ledger)]
-    grid = Table.grid(padding=(0, 1))
-    grid.add_column(min_width=INDENT, no_wrap=True, style="bold")
-    grid.add_column()
+    indent = max(INDENT, len(name)) + 1
     for number, line in enumerate(body):
-        grid.add_row(name if number == 0 else "", line)
-    console.print(grid)
+        for part, piece in enumerate(line.wrap(console, max(20, console.width - indent))):
+            margin = (name if number == part == 0 else "").ljust(indent)
+            piece.rstrip()
+            console.print(Text(margin, "bold") + piece, no_wrap=True, overflow="ellipsis")
 
 
 def _framework(r: Reading, turn: Turn) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from rich.tree import Tree
 
 from projections.caller import Reading
-from projections.replay import Call
+from projections.reference.replay import Call
+from projections.reference.state import Span
 from projections.spans import ROOT
 from projections.spans import Span as ReadSpan
-from projections.state import Span
 from turnlog.terminal import safe
 
 

@@ -9,7 +9,7 @@ from eventstore.errors import TurnlogError
 from eventstore.store import Session, Store
 from projections.caller import RULES as TURNLOG
 from projections.measures import measured
-from projections.rules import find
+from projections.reference.rules import find
 from turnlog.stats.table import TurnTable
 from turnlog.survey import Survey
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from eventstore.store import Store
-from projections import rules as rule_sets
 from projections.caller import RULES as TURNLOG
 from projections.caller import Reading, read
-from projections.explain import in_words
-from projections.fold import begin, fold
 from projections.latency.missing import no_response
 from projections.latency.response import Response
-from projections.model import Turn
-from projections.rules import Rules
-from projections.state import Discarded
+from projections.reference import rules as rule_sets
+from projections.reference.fold import begin, fold
+from projections.reference.metrics import Turn
+from projections.reference.replay import Latency, latency_of
+from projections.reference.rules import Rules
+from projections.reference.state import Discarded
 from projections.turns.exchange import Exchange
 from turnlog.stats.verdict import Verdict, Worst
 from turnlog.survey import Survey
@@ -46,17 +46,29 @@ def _words(store: Store, session: str, places: set[Place], rules: str | Rules) -
     if rules == TURNLOG:
         reading = read(store.read(session))
         return {(number, at): list(_read(reading, number)) for number, at in places if number is not None}
-    events = list(store.read(session))
-    discarded: list[Discarded] = []
-    if any(number is None for number, _at in places):
-        discarded = fold(begin(rule_sets.find(rules), spans=False, signals=False), events).discarded
+    state = fold(begin(rule_sets.find(rules), spans=False, signals=False), store.read(session))
     found: dict[Place, list[str]] = {}
     for number, at in places:
         if number is not None:
-            found[number, at] = in_words(events, number, rules)
+            found[number, at] = list(_summed(latency_of(turn, number) for turn in state.turns[number - 1 : number]))
         else:
-            found[number, at] = [_discarded(each) for each in discarded if each.at == at]
+            found[number, at] = [_discarded(each) for each in state.discarded if each.at == at]
     return found
+
+
+_LATENCIES = {
+    "stt": "STT", "eou": "EOU", "eou_wait": "EOU wait", "ttft": "LLM to first token", "tts": "TTS",
+    "realtime": "realtime model",
+}  # fmt: skip
+
+
+def _summed(latencies: Iterable[Latency]) -> Iterator[str]:
+    """The framework's own latency of a turn, and what it measured in it."""
+    for found in latencies:
+        if found.e2e is not None:
+            values = {name: getattr(found, field) for field, name in _LATENCIES.items()}
+            parts = [f"{name} {ms:,.0f}" for name, ms in values.items() if ms is not None]
+            yield f"E2E by the rules {found.e2e:,.0f} ms" + (f": {', '.join(parts)}" if parts else "")
 
 
 LEAST_MS = 1.0

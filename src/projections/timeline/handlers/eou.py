@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from eventstore.arguments import Args
+from projections.timeline.activity import Activity
+from projections.timeline.handlers.voice import latest
 from projections.timeline.state import Timeline
 from projections.timeline.table import bare, ns, with_args
 
@@ -15,6 +17,15 @@ def on_eou_start(t: Timeline, now: int) -> None:
     else:
         t.eou.start = now
         t.eou.say("start", ~t.at)
+    _judge(t, t.eou)
+
+
+def _judge(t: Timeline, run: Activity) -> None:
+    """The voice that a run is about: that of the last final words, or the last one where there are never any."""
+    voice = latest(t)
+    at = t.worded if t.worded is not None else voice.at if voice is not None else -1
+    if at >= 0:
+        run.data["voice"] = at
 
 
 @bare
@@ -37,6 +48,7 @@ def on_wait_for_additional_speech(t: Timeline, now: int, args: Args) -> None:
         return
     t.eou_wait = t.begin("eou_wait", now)
     t.eou_wait.finish(now + duration, "done", t.at, reported=False)
+    _judge(t, t.eou_wait)
     t.step("run started", t.eou_wait)
 
 

@@ -10,6 +10,8 @@ from projections.timeline.state import Timeline
 from projections.timeline.table import bare, text, with_args
 
 SAME_NS = 5_000_000
+LATE_NS = 10_000_000_000
+"""Final words that come later than that after a voice are none of it."""
 JUST_NS = 1_000_000_000
 """STT goes on hearing a voice for that long after its end."""
 
@@ -17,18 +19,49 @@ JUST_NS = 1_000_000_000
 @bare
 def on_stt_start(t: Timeline, now: int) -> None:
     """Called when the first words show, and again when the voice ended: then it counts how long the final takes."""
-    if t.stt is None or t.stt.end is not None:
-        t.stt = t.begin("stt", now)
-        t.step("run started", t.stt)
+    late = t.stt is not None and now - t.stt.data.get("finalising", now) > JUST_NS and _heard(t) is None
+    if t.stt is None or late or _hears_another(t, t.stt):
+        t.stt = _begin(t)
     t.stt.data["finalising"] = now
     t.stt.say("finalising", t.at)
 
 
+def _begin(t: Timeline) -> Activity:
+    run = t.begin("stt", t.now)
+    voice = _heard(t)
+    t.stt_voice = -1 if voice is None else voice.at
+    t.step("run started", run)
+    return run
+
+
+def _heard(t: Timeline) -> Activity | None:
+    """The voice that is heard at this moment, or ended at it."""
+    voice = t.voice or latest(t)
+    return voice if voice is t.voice or (voice and t.now - voice.data["reported"] < SAME_NS) else None
+
+
+def _hears_another(t: Timeline, run: Activity) -> bool:
+    """The run is over, or the voice that it was for had no words, and now another is heard."""
+    if run.end is not None:
+        return True
+    voice = _heard(t)
+    if voice is None or voice.at == t.stt_voice:
+        return False
+    unheard, t.stt_voice = t.stt_voice < 0, voice.at
+    return not unheard
+
+
+def _is_given_up(t: Timeline) -> bool:
+    """The voice that the run was for ended so long ago that no words of it will come any more."""
+    voice = next((voice for voice in t.heard if voice.at == t.stt_voice), None)
+    return voice is not None and voice.end is not None and t.now - voice.data["reported"] > LATE_NS
+
+
 def _run(t: Timeline) -> Activity:
-    if t.stt is None or t.stt.end is not None:
-        t.stt = t.begin("stt", t.now)
+    """The run that is going on; one that has just ended, as some report the words of a final again."""
+    if t.stt is None or (t.stt.end is not None and t.now - t.stt.end > SAME_NS):
+        t.stt = _begin(t)
         t.stt.start = None
-        t.step("run started", t.stt)
     return t.stt
 
 
@@ -38,6 +71,8 @@ def on_stt_interim_end(t: Timeline, now: int) -> None:
 
 
 def interim(t: Timeline, now: int, words: str) -> None:
+    if t.stt is not None and t.stt.end is None and _hears_another(t, t.stt):
+        t.stt = None
     run = _run(t)
     if run.first is None:
         run.first = now
@@ -71,6 +106,8 @@ def on_stt_preflight_end(t: Timeline, now: int, args: Args) -> None:
 
 @with_args
 def on_stt_complete(t: Timeline, now: int, args: Args) -> None:
+    if t.stt is not None and t.stt.end is None and _is_given_up(t):
+        t.stt = None
     run, words = _run(t), text(args.get("transcript"))
     run.finish(now, "done", t.at, reported=True)
     run.data["transcript"], run.data["confidence"] = args.get("transcript"), args.get("confidence")
@@ -78,6 +115,7 @@ def on_stt_complete(t: Timeline, now: int, args: Args) -> None:
     if not words:
         return
     voice = voice_of_final(t, run)
+    t.worded = -1 if voice is None else voice.at
     if voice is not None:
         run.data["voice"] = voice.at
         voice.data.setdefault("finals", []).append(words)
@@ -106,10 +144,12 @@ def voice_of_final(t: Timeline, run: Activity) -> Activity | None:
     if t.voice is None or voice is not t.voice or len(t.heard) < 2:
         return voice
     before = t.heard[-2]
-    if before.end is None or "finals" in before.data or voice.data.get("understood") or before.data.get("answered"):
+    if before.end is None or t.now - before.end > LATE_NS or "finals" in before.data or voice.data.get("understood"):
         return voice
-    awaited = abs(run.data.get("finalising", 0) - before.data["reported"]) < SAME_NS
-    return before if awaited or before.data.get("understood") or not t.hears_interims else voice
+    if abs(run.data.get("finalising", 0) - before.data["reported"]) < SAME_NS:
+        return before  # STT was started on its end
+    heard = before.data.get("understood") or not t.hears_interims
+    return before if heard and not before.data.get("answered") else voice
 
 
 @with_args

@@ -1,0 +1,1 @@
+"""Two readings of a call beside each other, and digests of them."""

@@ -1,0 +1,84 @@
+"""A turn as numbers and hashes: enough to tell later in which field another engine differs; not enough to read what was
+said.
+
+Numbers are kept as they are, so that a change can be shown. All else (text, lists and objects that agents handed over)
+is a BLAKE2b hash of 32 bits: one change in four billion is missed, and many texts share each hash. It has no key, so
+somebody who guesses a text can find the guess possible, or wrong.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from projections.compare.diff import MISSING, Change, same_moments
+from projections.model import is_number
+from projections.reference.metrics import Turn
+
+PRESENT = "(a turn)"
+Digest = dict[str, Any]
+"""By path. What is empty is left out; a list has its length, and a component is True if it is there."""
+SAID = frozenset({
+    "user_speech", "agent_speech", "text", "stt_transcript", "stt_preflight_transcript", "llm_input", "kb_documents",
+    "tool_params", "tool_response", "message",
+})  # fmt: skip
+"""What people said is never kept as a number, either."""
+
+
+def digest(turn: Turn) -> Digest:
+    """The turn's fields; its id is none, as it counts turns."""
+    return dict(_fields(turn, ""))
+
+
+def _fields(struct: msgspec.Struct, path: str) -> Iterator[tuple[str, float | bool | str]]:
+    for name in struct.__struct_fields__:
+        value = getattr(struct, name)
+        here = f"{path}.{name}" if path else name
+        if value is None or value is msgspec.UNSET or value in ("", [], {}) or name == "turn_id":
+            continue
+        if isinstance(value, msgspec.Struct):
+            yield here, True
+            yield from _fields(value, here)
+        elif isinstance(value, list) and all(isinstance(item, msgspec.Struct) for item in value):
+            yield here, len(value)
+            for n, item in enumerate(value):
+                yield from _fields(item, f"{here}[{n}]")
+        elif isinstance(value, bool) or (is_number(value) and name not in SAID):
+            yield here, value
+        else:
+            yield here, _hash(value)
+
+
+def _hash(value: Any) -> str:
+    # builtins first, as a struct is written in the order of its fields
+    encoded = msgspec.json.encode(msgspec.to_builtins(value), order="deterministic")
+    return hashlib.blake2b(encoded, digest_size=4, person=b"turnlog").hexdigest()
+
+
+def changes_since(stored: list[Digest], now: list[Digest]) -> list[Change]:
+    """Every field in which the turns of a session are another than they were; the first side is what was stored."""
+    found = []
+    for number, other in same_moments([_opened(each) for each in stored], [_opened(each) for each in now]):
+        if number is None or other is None:
+            before, after = (MISSING if each is None else PRESENT for each in (number, other))
+            found.append(Change(number, other, "", before, after))
+        else:
+            found += [Change(number, other, *each) for each in _differences(stored[number - 1], now[other - 1])]
+    return found
+
+
+def _differences(before: Digest, after: Digest) -> Iterator[tuple[str, Any, Any]]:
+    """Of a list of another length, or of a component that is on one side only, that alone is told."""
+    told: tuple[str, ...] = ()
+    for path in dict.fromkeys([*before, *after]):
+        one, two = before.get(path), after.get(path)
+        if one != two and not path.startswith(told):
+            told += (f"{path}[", f"{path}.")
+            yield path, one, two
+
+
+def _opened(each: Digest) -> float:
+    return float(each.get("timestamp", 0.0))

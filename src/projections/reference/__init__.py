@@ -1,0 +1,1 @@
+"""The framework's reading: what a release of videosdk-agents makes of the calls, bit for bit."""

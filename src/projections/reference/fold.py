@@ -1,0 +1,86 @@
+"""The fold: events in, state out, one event at a time.
+
+Pure (law 2): it reads nothing but the events and the state, and changes no event. Stopping after any event and going on
+later, on a copy or on a state read back from JSON, gives the same (law 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from eventstore.codec import clocks, decode, read_payload
+from eventstore.errors import NotCanonical
+from eventstore.event import Event
+from projections.boundary import UNREADABLE, CannotReplay
+from projections.reference.handlers import HANDLERS
+from projections.reference.rules import VIDEOSDK_1_0, Rules
+from projections.reference.state import Raised, State
+
+
+def begin(rules: Rules = VIDEOSDK_1_0, *, spans: bool = True, signals: bool = True) -> State:
+    """The state before any event. Without ``spans`` or ``signals``, those are not made, which is faster."""
+    return State(rules=rules, spans_wanted=spans, signals_wanted=signals)
+
+
+def fold(s: State, events: Iterable[Event]) -> State:
+    """Advance ``s`` by ``events``, which stand in canonical order, and return it.
+
+    Raises `NotCanonical` if they do not, `UnknownHook` or `NewerEvent` for what only a newer turnlog can read,
+    `CannotReplay` for an event that no recorder of ours wrote.
+    """
+    handlers = HANDLERS.get
+    origin, last_seq, at = s.origin, s.last_seq, s.at
+    try:
+        for event in events:
+            if event.origin != origin:
+                s.last_seq = last_seq
+                _change_origin(s, event)
+                origin, last_seq = s.origin, s.last_seq
+            seq = event.seq
+            if seq <= last_seq:
+                raise NotCanonical(
+                    f"event {seq} of origin {origin!r} in session {event.session_id!r} comes after event {last_seq}: "
+                    "read events with store.read(), or sort them with canonical()"
+                )
+            bare, with_args, version = handlers(event.hook, _UNKNOWN)
+            args, payload = None, event.payload
+            if event.version != version:
+                args = decode(event)  # an older version, or what only a newer turnlog knows: then it raises
+            elif with_args is not None:
+                args = read_payload(payload)
+            last_seq = seq
+            s.at = at = at + 1
+            perf_ns, s.wall_ns = event.perf_ns, event.wall_ns
+            if payload != "{}" and payload.startswith('{"$'):
+                perf_ns, s.wall_ns = clocks(event)
+            try:
+                if bare is not None:
+                    bare(s, perf_ns / 1e9)
+                else:
+                    with_args(s, perf_ns / 1e9, args)  # type: ignore[misc, arg-type]  # one of the two there is
+            except STUMBLES as error:
+                s.raised.append(Raised(at, type(error).__name__))
+    except UNREADABLE as error:
+        raise CannotReplay(s.session_name, f"at event {at} of the session", error) from error
+    finally:
+        s.last_seq = last_seq
+    return s
+
+
+_UNKNOWN = None, None, 0
+STUMBLES = (AttributeError, KeyError, TypeError, ValueError, ArithmeticError, IndexError, UnboundLocalError)
+"""What the reference's code raises over arguments and states it did not expect."""
+
+
+def _change_origin(s: State, event: Event) -> None:
+    if s.at < 0:
+        s.session.session_start_time = event.wall_ns / 1e9
+        s.session_name = event.session_id
+    elif event.session_id != s.session_name:
+        raise NotCanonical(
+            f"events of two sessions, {s.session_name!r} and {event.session_id!r}, in one replay: replay each by itself"
+        )
+    if s.origin is not None:
+        s.seqs[s.origin] = s.last_seq
+    s.origin = event.origin
+    s.last_seq = s.seqs.get(event.origin, -1)

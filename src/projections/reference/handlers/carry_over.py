@@ -1,0 +1,40 @@
+"""What an interrupted turn leaves to the next one: the last of two or more STT, EOU and VAD entries."""
+
+from __future__ import annotations
+
+from projections.reference.metrics import TimelineEvent, Turn, Vad
+from projections.reference.state import Carried, State
+from projections.reference.timing import milliseconds
+
+
+def set_aside(s: State, turn: Turn) -> list[str]:
+    """Take out of an interrupted turn what is the next one's; returns of ``stt``, ``eou`` and ``vad`` what there was.
+
+    Source: ``complete_turn``.
+    """
+    carried = s.carried
+    if len(turn.stt_metrics) >= 2:
+        carried.stt = [turn.stt_metrics.pop()]
+    if len(turn.eou_metrics) >= 2:
+        carried.eou = [turn.eou_metrics.pop()]
+    if len(turn.vad_metrics) >= 2:
+        carried.vad = [turn.vad_metrics.pop()]
+        carried.timeline = _speech_of(carried.vad[0])
+    return [kind for kind in ("stt", "eou", "vad") if getattr(carried, kind)]
+
+
+def _speech_of(vad: Vad) -> TimelineEvent:
+    start, end = vad.user_speech_start_time, vad.user_speech_end_time
+    duration = milliseconds(end - start) if start and end else None
+    return TimelineEvent("user_speech", start, end, duration, None)
+
+
+def take_over(s: State, turn: Turn) -> None:
+    """Give a new turn what was set aside for it."""
+    carried = s.carried
+    if carried.timeline is not None:
+        turn.timeline_event_metrics.append(carried.timeline)
+    turn.stt_metrics += carried.stt
+    turn.eou_metrics += carried.eou
+    turn.vad_metrics += carried.vad
+    s.carried = Carried()

@@ -1,0 +1,77 @@
+"""The language model. A turn has one entry, however often the model is started."""
+
+from __future__ import annotations
+
+from eventstore.arguments import Args
+from projections.reference.handlers.table import bare, with_args
+from projections.reference.metrics import Llm, Turn
+from projections.reference.signals import component_metric, play, play_all
+from projections.reference.state import State
+from projections.reference.timing import milliseconds
+
+
+def _last(turn: Turn) -> Llm:
+    if not turn.llm_metrics:
+        turn.llm_metrics.append(Llm())
+    return turn.llm_metrics[-1]
+
+
+@bare
+def on_llm_start(s: State, now: float) -> None:
+    s.llm_start = now
+    if s.turn is not None:
+        _last(s.turn).llm_start_time = now
+
+
+@bare
+def on_llm_first_token(s: State, now: float) -> None:
+    if s.turn is None or not s.turn.llm_metrics:
+        return
+    llm = s.turn.llm_metrics[-1]
+    if llm.llm_start_time:
+        llm.llm_first_token_time = now
+        llm.llm_ttft = milliseconds(now - llm.llm_start_time)
+        play(s, "llm_ttft", llm.llm_ttft)
+
+
+@bare
+def on_llm_complete(s: State, now: float) -> None:
+    if not s.llm_start:
+        return
+    duration = milliseconds(now - s.llm_start)
+    if s.turn is not None and s.turn.llm_metrics:
+        llm = s.turn.llm_metrics[-1]
+        llm.llm_end_time = now
+        llm.llm_duration = duration
+        play(s, "llm_duration", duration)
+        if s.rules.component_signals:
+            component_metric(s, "llm", llm)
+    s.llm_start = None
+
+
+@with_args
+def set_llm_input(s: State, now: float, args: Args) -> None:
+    if s.turn is not None:
+        _last(s.turn).llm_input = args["text"]
+
+
+@with_args
+def set_llm_usage(s: State, now: float, args: Args) -> None:
+    """Token counts; tokens per second only if the duration is known by now."""
+    usage = args["usage"]
+    if s.turn is None or not usage:
+        return
+    llm = _last(s.turn)
+    llm.prompt_tokens = usage.get("prompt_tokens")
+    llm.completion_tokens = usage.get("completion_tokens")
+    llm.total_tokens = usage.get("total_tokens")
+    llm.prompt_cached_tokens = usage.get("prompt_cached_tokens")
+    if llm.llm_duration and llm.llm_duration > 0 and llm.completion_tokens and llm.completion_tokens > 0:
+        llm.tokens_per_second = round(llm.completion_tokens / (llm.llm_duration / 1000), 2)
+    play_all(
+        s,
+        prompt_tokens=llm.prompt_tokens,
+        completion_tokens=llm.completion_tokens,
+        total_tokens=llm.total_tokens,
+        tokens_per_second=llm.tokens_per_second,
+    )

@@ -1,0 +1,191 @@
+"""The state of a fold: everything that was ever learned from the events so far, as plain data.
+
+It can be copied (`copy.deepcopy`), compared, written as JSON and read back (`msgspec.json`), and folding can go on from
+there. Spans are named by their number, never by reference, so that this holds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import msgspec
+
+from projections.model import LogLine, Participant, Session
+from projections.reference.metrics import Eou, Stt, TimelineEvent, Turn, Vad
+from projections.reference.rules import VIDEOSDK_1_0, Rules
+
+
+class Emit(NamedTuple):
+    """A transport signal, as the reference's event bus carries it."""
+
+    name: str
+    data: dict[str, Any]
+    at: int
+    """Index of the event, in the session's canonical order, that caused it."""
+
+
+class PlaygroundMessage(NamedTuple):
+    """Metrics for the playground: one or a few values, or a whole turn when it is completed."""
+
+    metrics: dict[str, Any]
+    full_turn_data: bool
+    at: int
+
+
+class Discarded(NamedTuple):
+    """A turn that was not sent anywhere; the reference forgets it, the log does not."""
+
+    turn: Turn
+    reason: str
+    at: int
+
+
+class Forgotten(NamedTuple):
+    """What came before the collector was last reset (switch ``finalize_resets``); the fold keeps it."""
+
+    turns: int = 0
+    """Completed turns."""
+    total_turns: int = 0
+    total_interruptions: int = 0
+
+
+_NOTHING_FORGOTTEN = Forgotten()
+
+
+class Interrupted(NamedTuple):
+    """A turn that the user cut off."""
+
+    turn: int
+    """Number of the turn among the completed ones, from 1."""
+    time: float
+    """When the agent was told, in seconds on the monotonic clock; if more than once, the last time."""
+    carried_over: list[str]
+    """Of ``stt``, ``eou`` and ``vad``, those whose last entry became the next turn's first."""
+    at: int
+    """Index of the event that completed the turn."""
+
+
+class Carried(msgspec.Struct):
+    """What a turn leaves to the next one; see `projections.reference.handlers.carry_over`."""
+
+    timeline: TimelineEvent | None = None
+    stt: list[Stt] = []
+    eou: list[Eou] = []
+    vad: list[Vad] = []
+
+
+class Raised(NamedTuple):
+    """A hook in which the reference raises into its caller; what it had done until there is kept."""
+
+    at: int
+    error: str
+
+
+class SpanFailure(NamedTuple):
+    """A span that is missing or was never ended, as the reference stumbled while it made it."""
+
+    at: int
+    component: str
+    error: str
+
+
+class Span(msgspec.Struct, gc=False):
+    """A span of the trace. Times are nanoseconds since the epoch."""
+
+    id: int
+    """Counts spans in the order in which they started."""
+    parent: int | None
+    name: str
+    start_ns: int
+    attributes: dict[str, Any]
+    """Text."""
+    start_time: Any
+    """The monotonic start, in seconds, from which `end_ns` counts."""
+    end_ns: int | None = None
+    status: str = "UNSET"
+    status_message: str | None = None
+    events: list[dict[str, Any]] = []
+    at: int = -1
+    """Index of the event during which it ended."""
+
+
+class Traces(msgspec.Struct):
+    """The reference's ``TracesFlowManager``. Spans are named by their id."""
+
+    attached: bool = False
+    """Whether the collector has the manager; its own hooks work either way."""
+    root: int | None = None
+    session_span: int | None = None
+    main_turn: int | None = None
+    config_span: int | None = None
+    closed_span: int | None = None
+    a2a_span: int | None = None
+    a2a_turns: int = 0
+    turns: int = 0
+    participants: list[Participant] = []
+    a2a_by_origin: dict[str, list[int | None]] = {}
+    started: int = 0
+    open: dict[int, Span] = {}
+    """Spans that have started and not ended; some never do."""
+
+
+@dataclass(slots=True)
+class State:
+    """A dataclass, as it is assigned to several times an event: in a msgspec struct that takes ten times as long."""
+
+    rules: Rules = VIDEOSDK_1_0
+    spans_wanted: bool = True
+    signals_wanted: bool = True
+
+    # the event at hand
+    at: int = -1
+    origin: str | None = None
+    """None before the first event."""
+    last_seq: int = -1
+    seqs: dict[str, int] = field(default_factory=dict)
+    """The last ``seq`` of every other origin that has been seen."""
+    session_name: str = ""
+    wall_ns: int = 0
+
+    # the reference's MetricsCollector
+    session: Session = field(default_factory=Session)
+    turn: Turn | None = None
+    turn_has_session: bool = False
+    """The open turn was nearly completed: the reference had given it the session when it raised."""
+    total_turns: int = 0
+    total_interruptions: int = 0
+    forgotten: Forgotten = _NOTHING_FORGOTTEN
+    playground_attached: bool = False
+    preemptive_generation: Any = False
+    stt_start: float | None = None
+    llm_start: float | None = None
+    tts_start: float | None = None
+    tts_first_byte: float | None = None
+    eou_start: float | None = None
+    agent_speaking: bool = False
+    user_speaking: bool = False
+    interrupted_at: float = 0.0
+    local_vad: Any = False
+    holds: int = 0
+    user_input_start: float | None = None
+    user_speech_end: Any = None
+    """The last one, in or outside of a turn."""
+    pending_user_start: float | None = None
+    """Start of the user's speech in a discarded turn, for the next one."""
+    carried: Carried = field(default_factory=Carried)
+    traces: Traces = field(default_factory=Traces)
+
+    # what came out
+    turns: list[Turn] = field(default_factory=list)
+    discarded: list[Discarded] = field(default_factory=list)
+    interruptions: list[Interrupted] = field(default_factory=list)
+    payloads: list[dict[str, Any]] = field(default_factory=list)
+    payloads_at: list[int] = field(default_factory=list)
+    emits: list[Emit] = field(default_factory=list)
+    playground: list[PlaygroundMessage] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)
+    """Ended spans, in the order in which they ended."""
+    span_failures: list[SpanFailure] = field(default_factory=list)
+    logs: list[LogLine] = field(default_factory=list)
+    raised: list[Raised] = field(default_factory=list)

@@ -1,0 +1,117 @@
+"""The arithmetic of latencies, in the reference's very operations: another order of them gives other last digits."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from projections.model import is_number
+from projections.reference.metrics import Eou, Llm, Stt, TimelineEvent, Tts, Turn
+from projections.reference.rules import VIDEOSDK_1_0, Rules
+
+
+class Answering(NamedTuple):
+    """What the answer of a turn was made of."""
+
+    stt: Stt | None
+    eou: Eou | None
+    llm: Llm | None
+    tts: Tts | None
+
+
+def milliseconds(seconds: float) -> float:
+    """Seconds as milliseconds with four decimals (reference: ``_round_latency``)."""
+    return round(seconds * 1000, 4)
+
+
+def start_timeline(turn: Turn, kind: str, start_time: float) -> None:
+    turn.timeline_event_metrics.append(TimelineEvent(kind, start_time))
+
+
+def end_timeline(turn: Turn, kind: str, end_time: float) -> None:
+    """End the last open event of a kind; the user's speech is extended even if it had ended, as VAD flickers."""
+    for event in reversed(turn.timeline_event_metrics):
+        if event.event_type == kind and (event.end_time is None or kind == "user_speech"):
+            event.end_time = end_time
+            event.duration_ms = milliseconds(end_time - event.start_time)  # type: ignore[operator]  # may raise: so be it
+            return
+
+
+def ensure_timeline(turn: Turn, kind: str, start_time: float) -> None:
+    """Start an event of a kind, unless there has been one."""
+    for event in turn.timeline_event_metrics:
+        if event.event_type == kind:
+            return
+    start_timeline(turn, kind, start_time)
+
+
+def ensure_open_timeline(turn: Turn, kind: str, start_time: float) -> None:
+    """Start an event of a kind, unless one is going on."""
+    for event in turn.timeline_event_metrics:
+        if event.event_type == kind and event.end_time is None:
+            return
+    start_timeline(turn, kind, start_time)
+
+
+def label_timeline(turn: Turn, kind: str, text: object, now: float) -> None:
+    """Put what was said to the last event of a kind, which is started now if there is none."""
+    for event in reversed(turn.timeline_event_metrics):
+        if event.event_type == kind:
+            event.text = text
+            return
+    turn.timeline_event_metrics.append(TimelineEvent(kind, now, text=text))
+
+
+PARTS_OF_E2E = frozenset(
+    {
+        "stt_latency", "eou_latency", "eou_wait_ms", "wait_for_additional_speech_duration", "llm_ttft", "tts_latency",
+        "realtime_ttfb",
+    }
+)  # fmt: skip
+"""The fields that `e2e` adds up."""
+
+
+def answering(turn: Turn) -> Answering:
+    """The entry of each component that counts: the last."""
+    stt, eou, llm, tts = turn.stt_metrics, turn.eou_metrics, turn.llm_metrics, turn.tts_metrics
+    return Answering(
+        stt[-1] if stt else None, eou[-1] if eou else None, llm[-1] if llm else None, tts[-1] if tts else None
+    )
+
+
+def e2e(turn: Turn, rules: Rules = VIDEOSDK_1_0) -> float | None:
+    """End-to-end latency: the sum of the latencies of STT, EOU, LLM (first token), TTS and realtime, where known.
+
+    Of each component the last entry counts (reference: ``compute_e2e_latency``). None if none is known.
+    """
+    eou = turn.eou_metrics[-1] if turn.eou_metrics else None
+    parts = (
+        turn.stt_metrics[-1].stt_latency if turn.stt_metrics else None,
+        eou.eou_latency if eou is not None else None,
+        _wait(eou) if eou is not None and rules.eou_wait_in_e2e else None,
+        turn.llm_metrics[-1].llm_ttft if turn.llm_metrics else None,
+        turn.tts_metrics[-1].tts_latency if turn.tts_metrics else None,
+        turn.realtime_metrics[-1].realtime_ttfb if turn.realtime_metrics else None,
+    )
+    total: float | None = None
+    for part in parts:  # not sum(): since Python 3.12 that rounds otherwise
+        if part is not None:
+            total = (0 if total is None else total) + part  # from 0, so that -0.0 becomes 0.0
+    return None if total is None else round(total, 4)
+
+
+def _wait(eou: Eou) -> float | None:
+    """How long the agent waited for the user to go on, in milliseconds."""
+    if eou.eou_wait_ms is not msgspec.UNSET:
+        found: float | None = eou.eou_wait_ms
+        return found
+    seconds = eou.wait_for_additional_speech_duration
+    return None if seconds is None else milliseconds(seconds)
+
+
+def wait_seconds(eou: Eou) -> float:
+    """How long the agent waited for the user to go on, as the rule set keeps it; 0 if it did not."""
+    ms, seconds = eou.eou_wait_ms, eou.wait_for_additional_speech_duration
+    found: float = ms / 1000 if is_number(ms) else seconds if is_number(seconds) else 0.0
+    return found
