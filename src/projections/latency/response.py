@@ -95,8 +95,10 @@ def waits(x: Exchange, start: int, heard: int, *, realtime: bool, eou: str) -> I
     voice = x.voices[-1] if x.voices else None
     if voice is not None and voice.end is not None and voice.data.get("reported", 0) > voice.end:
         yield Part("VAD hangover", voice.end, voice.data["reported"], voice)
-    for begin, end, part in _over(x, "stt", heard):
-        yield Part("STT finalisation", max(part.data.get("finalising", begin), start), end, part)
+    for part in x.of("stt"):
+        began = part.data.get("finalising", part.start)
+        if began is not None and part.end is not None and part.end <= heard:
+            yield Part("STT finalisation", max(began, start), part.end, part)
     for begin, end, part in _over(x, "eou", heard):
         yield Part(eou, begin, end, part)
     for part in x.of("eou_wait"):
