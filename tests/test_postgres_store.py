@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from eventstore import Recorder, Store, open_store, postgres_connection, postgres_store
+from eventstore import Event, Recorder, Store, open_store, postgres_connection, postgres_store
 from eventstore.errors import IdentityConflict, NewerDatabase, StoreError, StoreReadOnly, StoreUnavailable
 from postgres_servers import kill
 from test_store_contract import event
@@ -198,3 +198,12 @@ def test_a_connection_that_was_closed_while_it_lay_idle_is_made_anew(
             postgres.append([event(2)])
     postgres.append([event(2)])
     assert [e.seq for e in postgres.read("s")] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("events", [1, 3, 2000])
+def test_what_a_socket_does_not_take_at_once_is_sent_whole(postgres: Store, events: int) -> None:
+    """One long payload, some of them, and many new origins. Break: in eventstore/postgres_store.py, pipeline them."""
+    size = 4_000_000 // events
+    made = [Event("s", f"o{n}", 0, "start_turn", 1, n, n, '"' + "ü" * size + '"') for n in range(events)]
+    postgres.append(made)
+    assert len(list(postgres.read("s"))) == events

@@ -245,7 +245,7 @@ def _guard_postgres() -> None:
             FOR n IN 1 .. cardinality(ids) LOOP
                 UPDATE origins SET events = events + added[n], link = links[n] WHERE id = ids[n] AND link = seen[n];
                 IF NOT FOUND THEN
-                    RAISE EXCEPTION 'another process has appended to origin %', ids[n] USING ERRCODE = '40001';
+                    RAISE EXCEPTION 'somebody else has appended to origin %', ids[n] USING ERRCODE = '40001';
                 END IF;
             END LOOP;
         END $$

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from functools import cached_property, partial
 from hashlib import blake2b
 from itertools import starmap
@@ -63,7 +63,9 @@ _READ = f"SELECT {_FIELDS} FROM events WHERE origin_id = %s ORDER BY seq"
 _CHAIN = f"SELECT {_FIELDS}, link FROM events WHERE origin_id = %s ORDER BY position"
 _NOTIFY = f"NOTIFY {postgres_follow.CHANNEL}"
 COPY_FROM = 50
-"""Batches of at least so many events are copied."""
+"""Batches of at least this many events are copied."""
+PIPELINED = 16_384
+"""Characters. A pipeline may wait for ever for the answer to what the socket did not take at once (psycopg 3.3)."""
 AT_ONCE = 10_000
 """A session of one origin with so many events is fetched in one go; a longer one is streamed."""
 MAX_VERSION = 2**31 - 1
@@ -138,7 +140,7 @@ class PostgresStore:
         ends = _Ends({key: self._ends[key] for key in keys if key in self._ends})
         missing = [key for key in keys if key not in ends.seen]
         try:
-            (_copy if len(events) >= COPY_FROM else _insert)(driver, events, ends, missing)
+            (_insert if _is_small(events) else _copy)(driver, events, ends, missing)
         except BaseException:
             for key in keys:  # whether it was committed is not known
                 self._ends.pop(key, None)
@@ -287,7 +289,7 @@ def _copy(driver: psycopg.Connection[Any], events: list[Event], ends: _Ends, mis
         driver.execute(_NOTIFY)
         return
     try:
-        with driver.pipeline():  # one round trip
+        with driver.pipeline() if len(missing) < COPY_FROM else nullcontext():  # one round trip
             driver.execute("BEGIN")
             tails = driver.execute(_TAILS, _wanted(missing))
         ends.add(tails, missing)
@@ -307,6 +309,10 @@ def _copy_rows(driver: psycopg.Connection[Any], events: list[Event], ends: _Ends
         copy.set_types(_TYPES)
         for row in extend(events, ends.tail_of):
             copy.write_row(row)
+
+
+def _is_small(events: list[Event]) -> bool:
+    return len(events) < COPY_FROM and sum(len(event.payload) for event in events) < PIPELINED
 
 
 def _insert(driver: psycopg.Connection[Any], events: list[Event], ends: _Ends, missing: list[Key]) -> None:

@@ -30,7 +30,6 @@ _NOT_SHOWN = [
     "interruptions",
     "logs",
     "raised",
-    "clock_errors",
     "span_failures",
 ]
 """What a fold collects and live reads do not show: it would grow with the session."""
