@@ -26,9 +26,14 @@ from projections.reference.metrics import turn_dict
 from projections.reference.replay import Call, call_dict, call_of
 from projections.reference.state import State
 from projections.timeline import Timeline, extend, timeline
+from projections.turns.exchange import Exchange
 
 WHOLE = 400
 """A session of that many events is one stretch."""
+MODERATE = 2000
+"""A session of that many events is folded from its beginning."""
+BEFORE = 8
+"""How many times farther back the fold of a longer one begins."""
 AROUND = 2
 """Turns before, and after, the one in question."""
 KEPT = 64
@@ -49,8 +54,9 @@ class Stretch(NamedTuple):
 def of_reading(r: Reading, path: Path, events: Sequence[Event]) -> Stretch:
     """The stretch around the path's value. Raises `UnknownPath`."""
     value = value_in(r, path)
-    for first, last in _around(r, path, len(events)):
-        before = pickle.dumps(_emptied(timeline(islice(events, first))))
+    for since, first, last in _around(r, path, len(events)):
+        start = _emptied(timeline(islice(events, since))) if since else Timeline()
+        before = pickle.dumps(extend(start, events[since:first]))
         for here in _same_item(Reading(extend(pickle.loads(before), events[first:last])), r, path):
             found = _stretch_of_reading(before, here, first, events[first:last])
             if found.value(found.events) == value:
@@ -75,8 +81,12 @@ def value_in(r: Reading, path: Path) -> Any:
     return walk(item(path, {"discarded": r.discarded, "outside": r.outside}.get(path.root, []), path.root), path)[0]
 
 
-def _around(r: Reading, path: Path, length: int) -> Iterator[tuple[int, int]]:
-    """Stretches to try, from narrow to wide: the first event, and the one behind the last."""
+def _around(r: Reading, path: Path, length: int) -> Iterator[tuple[int, int, int]]:
+    """Stretches, from narrow to wide: where their fold begins, their first event, and the one behind the last.
+
+    The fold begins some turns before, as what was left open then may matter; that of a session of moderate length at
+    its beginning.
+    """
     if length <= WHOLE or path.index is None:
         return
     opened = [x.at for x in r.exchanges]
@@ -85,12 +95,16 @@ def _around(r: Reading, path: Path, length: int) -> Iterator[tuple[int, int]]:
         middle = bisect_right(opened, getattr(r, path.root)[path.index]["at"]) - 1
     around = AROUND
     while around < len(opened):
-        x = r.exchanges[max(0, middle - around)]
-        first = min([x.at, *(min(part.events()) for part in (*x.voices, *x.parts))])
+        first = _first_event(r.exchanges[max(0, middle - around)])
         last = opened[middle + around + 1] if middle + around + 1 < len(opened) else length
-        if first < last and last - first < length:
-            yield first, last
+        since = 0 if length <= MODERATE else _first_event(r.exchanges[max(0, middle - BEFORE * around)])
+        if since <= first < last and last - first < length:
+            yield since, first, last
         around *= 4
+
+
+def _first_event(x: Exchange) -> int:
+    return min([x.at, *(min(part.events()) for part in (*x.voices, *x.parts))])
 
 
 def _emptied(t: Timeline) -> Timeline:
