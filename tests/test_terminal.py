@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from rich.table import Table
 from rich.text import Text
 
-from conftest import Program
+from conftest import FIXTURES, Program
 from http_receiver import Receiver
 from turnlog import Recorder, open_store
 from turnlog.terminal import SafeConsole, escaped, in_line, json_text, safe
@@ -169,3 +169,10 @@ def test_no_command_prints_past_it() -> None:
             continue
         for number, line in enumerate(path.read_text().splitlines(), 1):
             assert not past.search(line), f"{path.name}:{number} prints past turnlog.terminal: {line.strip()}"
+
+
+@pytest.mark.parametrize("command", [["explain", "barge_in_vad", "turn", "2"], ["sessions"], ["barge-ins"], ["rules"]])
+def test_a_pipe_gets_no_trailing_blanks(program: Program, command: list[str]) -> None:
+    """Break: in terminal.py, give `output` no file."""
+    program.run("import", FIXTURES / "demo.jsonl.gz")
+    assert not [line for line in program.run(*command).stdout.splitlines() if line != line.rstrip()]

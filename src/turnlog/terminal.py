@@ -11,11 +11,12 @@ import io
 import json
 import logging
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterable
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import orjson
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -56,10 +57,28 @@ class SafeConsole(Console):
             yield segment if segment.control else Segment(escaped(segment.text), segment.style)
 
 
+class _Trimmed:
+    """A file of text without the blanks with which tables fill up their last column."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        return self._file.write(_FILLING.sub("\n", text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+_FILLING = re.compile(r" +\n")
+
+
 def output() -> Console:
-    """Standard output; wide when it is not a terminal, so that tables are not cut there."""
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
-    return SafeConsole(width=width, highlight=False, emoji=False)
+    """Standard output; wide and without trailing blanks when it is not a terminal, so that tables are not cut there."""
+    terminal = sys.stdout.isatty()
+    width = None if terminal or "COLUMNS" in os.environ else 160
+    file = None if terminal else cast("IO[str]", _Trimmed(sys.stdout))
+    return SafeConsole(file=file, width=width, highlight=False, emoji=False)
 
 
 def errors_to() -> Console:
