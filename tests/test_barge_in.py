@@ -230,7 +230,9 @@ def test_a_voice_that_is_told_twice_is_one() -> None:
 
 def test_a_framework_that_kept_too_much_is_not_believed() -> None:
     """Break: make `PLAUSIBLE` a hundred."""
-    found = only([FRAMEWORK, *ANSWER, (2.5, "on_user_speech_start"), (3.0, "on_interrupted")])
+    heard = (2.4, "set_agent_response", "We take everything back within thirty days.")  # reported as it is heard
+    calls = [call for call in ANSWER if call[1:] != heard[1:]]
+    found = only([FRAMEWORK, *calls, heard, (2.5, "on_user_speech_start"), (3.0, "on_interrupted")])
     assert (found.said, found.unsaid, found.estimated) == ("We take", "everything back within thirty days.", True)
 
 

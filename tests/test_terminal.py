@@ -171,7 +171,9 @@ def test_no_command_prints_past_it() -> None:
             assert not past.search(line), f"{path.name}:{number} prints past turnlog.terminal: {line.strip()}"
 
 
-@pytest.mark.parametrize("command", [["explain", "barge_in_vad", "turn", "2"], ["sessions"], ["barge-ins", "--all"], ["rules"]])
+@pytest.mark.parametrize(
+    "command", [["explain", "barge_in_vad", "turn", "2"], ["sessions"], ["barge-ins", "--all"], ["rules"]]
+)
 def test_a_pipe_gets_no_trailing_blanks(program: Program, command: list[str]) -> None:
     """Break: in terminal.py, give `output` no file."""
     program.run("import", FIXTURES / "demo.jsonl.gz")

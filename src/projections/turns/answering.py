@@ -98,8 +98,9 @@ def agent_text(a: Assembly, step: Step) -> None:
     if a.writer is not None and step.time - a.wrote < question.STAND_IN_NS:
         a.say(a.writer, step.text, step.at)  # the framework reports the text of the run that has just ended
         return
-    if a.speaker is not None and a.timeline.framework in REPORT_WHAT_WAS_HEARD:
-        a.say(a.speaker, step.text, step.at)
+    heard = a.speaker if a.timeline.framework in REPORT_WHAT_WAS_HEARD else None
+    if heard is not None and (a.fed_by in (None, heard) or not heard.texts):
+        a.say(heard, step.text, step.at)
         return
     if x is None or a.said or (x.over(step.time) and x.texts and not x.question and x.cut is None):
         a.text = step.text, step.at
