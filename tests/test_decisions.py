@@ -186,3 +186,13 @@ def test_a_fallback_may_have_any_names_in_it() -> None:
     payload = '{"event_data":{"kind":"x","now":1,"component_type":"LLM"}}'
     event = Event("s", "o", 9, "on_fallback_event", 1, 10**10, 2 * 10**18, payload)
     assert read([*made, event]).turns[0].fallbacks[0]["kind"] == "x"
+
+
+def test_final_words_at_one_moment_are_each_kept() -> None:
+    """And words that are not final, right after them, are no run of their own.
+
+    Break: in timeline/handlers/stt.py, let a final be of the run that has just ended, too; or ``_hearing`` of none.
+    """
+    lines = ["1 voice+", "2 voice-", "2 stt+", "2.2 final Two of", "2.201 final them.", "2.202 preflight"]
+    (turn,) = read(log(*lines, "2.5 words Two of them.", *answered(2.5, 4))).turns
+    assert [run.get("transcript") for run in turn.stt] == ["Two of", "them."]

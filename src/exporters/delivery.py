@@ -59,7 +59,7 @@ class Outcome(NamedTuple):
 def due(store: Store, exporter: str, *, parked: bool = False) -> list[Cursor]:
     """The cursors of the sessions that have events not delivered yet, the earliest session first.
 
-    A session is due once more when it has been quiet for `QUIET_NS`: what was kept back for more events goes out then.
+    A session is due once more when it has been quiet for `QUIET_NS`: then what waited for more events is delivered.
     A parked session is due only if ``parked`` is asked for, and then no other is.
     """
     cursors = {cursor.session_id: cursor for cursor in store.ledger.cursors(exporter)}

@@ -33,7 +33,7 @@ class Arrow(NamedTuple):
 def lay_out(shapes: list[Shape]) -> None:
     """Give each slice a lane of its track where nothing else is going on; ``shapes`` are by start.
 
-    Viewers drop slices that overlap on one lane without nesting. An instant is in nobody's way.
+    Viewers drop slices that overlap on one lane without nesting. An instant overlaps nothing.
     """
     tracks: dict[str, list[int]] = {}
     for shape in shapes:

@@ -3,23 +3,28 @@
 from projections.caller import Reading, read  # first: packages of its are named as functions below are
 from projections.explain import Explanation, explain
 from projections.model import Session
-from projections.reference.fold import begin, fold
-from projections.reference.metrics import Turn, turn_dict
-from projections.reference.replay import (
+from projections.reference import (
+    RULE_SETS,
     Call,
     Latency,
+    Rules,
+    Span,
+    State,
+    Turn,
+    UnknownRules,
     analytics_payloads,
+    begin,
     call_dict,
     call_of,
+    fold,
     interruptions,
     latency,
     replay,
     signals,
     span_tree,
+    turn_dict,
     turns,
 )
-from projections.reference.rules import RULE_SETS, Rules, UnknownRules
-from projections.reference.state import Span, State
 
 __all__ = [
     "RULE_SETS",

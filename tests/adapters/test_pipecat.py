@@ -493,7 +493,7 @@ def test_turns_are_marked_as_pipecats_own_observer_has_them(scenes: dict[str, Pl
     played = scenes[name]
     ended = played.call.framework("on_turn_ended")
     assert len(played.call.framework("on_turn_started")) == len(played.call.of("start_turn")) == played.began
-    # at the call's end it has the open turn interrupted, whoever was speaking; that is left out
+    # it calls every turn interrupted that is open at the call's end; that one is left out
     assert [turn["interrupted"] for turn in ended] == played.interrupted[: len(ended)]
     completes = "finalize_realtime_turn" if name == "realtime" else "complete_turn"
     assert len(played.call.of(completes)) == len(ended)

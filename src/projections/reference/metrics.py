@@ -255,7 +255,7 @@ def snapshot(value: Any) -> Any:
 def turn_dict(turn: Turn, session: Session | None) -> dict[str, Any]:
     """The turn as the reference's ``TurnMetrics`` looks, with its own copy of everything.
 
-    Until somebody tries to complete it (``session`` None) a turn has a session of its own there, new when the turn was.
+    Until its completion is attempted (``session`` None), a turn shows a session of its own, as new as the turn.
     """
     fields: dict[str, Any] = msgspec.to_builtins(turn)
     fields["session_metrics"] = msgspec.to_builtins(session or Session(session_start_time=turn.timestamp))

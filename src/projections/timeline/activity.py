@@ -44,6 +44,12 @@ class Activity(msgspec.Struct, gc=False):
         said.append(field)
         said.append(at)
 
+    def put_out(self, now: int, at: int) -> None:
+        """Take this for the first output, if there was none yet."""
+        if self.first is None:
+            self.first = now
+            self.say("first", at)
+
     def finish(self, now: int, status: Status, at: int, *, reported: bool) -> None:
         """Set the end, and how it came about."""
         self.end, self.end_reported, self.status = now, reported, status

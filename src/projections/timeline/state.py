@@ -126,6 +126,12 @@ class Timeline(msgspec.Struct):
         self.activities.append(found)
         return found
 
+    def begin_unreported(self, kind: Kind) -> Activity:
+        """A new activity that has begun by now: when, no event says."""
+        found = self.begin(kind, self.now)
+        found.start = None
+        return found
+
     def step(self, what: str, activity: Activity | None = None, time: int | None = None, text: str = "") -> None:
         self.steps.append(Step(self.now if time is None else time, self.at, what, activity, text))
 

@@ -1,6 +1,6 @@
 """What had been said of an answer when it was cut off, and what had not.
 
-Pipecat and LiveKit keep in their context what was heard, where the TTS tells when each word is; elsewhere it is an
+Pipecat and LiveKit keep in their context what was heard, where the TTS times each word; elsewhere it is an
 estimate: how long the agent was heard, at the session's own rate of speech, and no more than was synthesised by then.
 """
 

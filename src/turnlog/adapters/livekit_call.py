@@ -2,7 +2,7 @@
 
 It reads plain attributes and imports nothing of LiveKit. The framework's times are seconds since the epoch. Nothing is
 put together here: which turn a voice, a run or a word belongs to is for projections to say. What is kept between events
-is what a hook has to name, and what tells a repeated report from a new one.
+is what a hook has to name, and what distinguishes a repeated report from a new one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A Pipecat call in hooks: each method records what one kind of frame says, as of the moment it happened.
 
 Nothing is put together here: which turn a voice, a run or a word belongs to is for projections to say. What is kept
-between frames is what a hook has to name, and what tells a repeated frame from a new one.
+between frames is what a hook has to name, and what distinguishes a repeated frame from a new one.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Call:
         self.speaking = False
         """The agent is heard."""
         self.keeps_words = False
-        """An aggregator keeps what the agent has said; else the synthesis tells."""
+        """What the agent has said: as an aggregator keeps it, else as it was synthesised."""
         self._detects = False
         """There is a voice detector; without one, Pipecat's user turns are all there is."""
         self._voice = False

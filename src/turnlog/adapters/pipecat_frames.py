@@ -54,7 +54,7 @@ HANDLERS: dict[type[f.Frame], Handler] = {
 
 
 def handler_of(kind: type) -> Handler | None:
-    """That of the nearest class; a frame of an unknown kind is noted, unless it is passed over."""
+    """That of the nearest class; a frame of an unknown kind is recorded, unless it is passed over."""
     for base in kind.__mro__:
         if base in HANDLERS:
             return HANDLERS[base]

@@ -58,9 +58,8 @@ def install(
 
     ``shadow``: the framework's metrics go on as they are; ``replace``: they are recorded instead of made.
     ``lend_clock``: the framework's metrics see the clock value that the event has, so that a replay equals what the
-    framework sent exactly. ``session_id`` names the log of each call, from the room or the job that is current when it
-    is asked for; by default the names are random. Raises
-    `AdapterInstalled`, and `ValueError` for another mode.
+    framework sent exactly. ``session_id`` names the log of each call, from the room or the job that is current
+    when the call begins; by default the names are random. Raises `AdapterInstalled`, and `ValueError` for another mode.
     """
     if mode not in ("shadow", "replace"):
         raise ValueError(f"mode is 'shadow' or 'replace', not {mode!r}")

@@ -16,7 +16,7 @@ from turnlog.waterfall import Bar
 STYLES = {"user": "cyan", "agent": "green", "wait": "yellow", "tool": "magenta", "audio": "dim", "error": "bold red"}
 LEVELS = {"DEBUG": "dim", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red"}
 LOG_LINES = 5
-"""Of a turn, unless all are asked for."""
+"""How many of a turn are shown without ``--logs``."""
 
 
 def show_gaps(console: Console, missing: Sequence[Gap]) -> None:
@@ -48,8 +48,10 @@ def _line(bar: Bar, begin: float, length: float, width: int) -> Text:
 
 
 def show_logs(console: Console, lines: list[LogLine], begin: float | None, every: bool) -> None:
-    """A line each, with how long after ``begin`` it was written, or at which event; text over several lines as one,
-    unless ``every`` line is asked for."""
+    """Print log lines, each with the time since ``begin`` or, without one, the number of its event.
+
+    The first `LOG_LINES`, cut to one line each; with ``every`` all of them, whole.
+    """
     for line in lines if every else lines[:LOG_LINES]:
         when = f"event {line.at}" if begin is None else f"+{(line.time - begin) * 1000:,.0f} ms"
         shown = Text(f"{when:>17} ")

@@ -123,7 +123,6 @@ def _show_answer(console: Console, r: Reading, turn: Turn, ledger: list[Entry]) 
     for number, line in enumerate(body):
         for part, piece in enumerate(line.wrap(console, max(20, console.width - indent))):
             margin = (name if number == part == 0 else "").ljust(indent)
-            piece.rstrip()
             console.print(Text(margin, "bold") + piece, no_wrap=True, overflow="ellipsis")
 
 

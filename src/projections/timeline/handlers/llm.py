@@ -28,18 +28,14 @@ def on_llm_start(t: Timeline, now: int) -> None:
 
 def _running(t: Timeline) -> Activity:
     if t.llm is None:
-        t.llm = t.begin("llm", t.now)
-        t.llm.start = None
+        t.llm = t.begin_unreported("llm")
         t.step("llm started", t.llm)
     return t.llm
 
 
 @bare
 def on_llm_first_token(t: Timeline, now: int) -> None:
-    run = _running(t)
-    if run.first is None:
-        run.first = now
-        run.say("first", t.at)
+    _running(t).put_out(now, t.at)
 
 
 @bare

@@ -19,19 +19,20 @@ JUST_NS = 1_000_000_000
 @bare
 def on_stt_start(t: Timeline, now: int) -> None:
     """Called when the first words show, and again when the voice ended: then it counts how long the final takes."""
-    late = t.stt is not None and now - t.stt.data.get("finalising", now) > JUST_NS and _heard(t) is None
-    if t.stt is None or late or _hears_another(t, t.stt):
-        t.stt = _begin(t)
-    t.stt.data["finalising"] = now
-    t.stt.say("finalising", t.at)
+    run = _going_on(t)
+    if run is None or (_heard(t) is None and now - run.data.get("finalising", now) > JUST_NS):
+        run = _begin(t)
+    run.data["finalising"] = now
+    run.say("finalising", t.at)
 
 
-def _begin(t: Timeline) -> Activity:
-    run = t.begin("stt", t.now)
+def _begin(t: Timeline, *, reported: bool = True) -> Activity:
+    """A new run, of the voice that is heard."""
     voice = _heard(t)
     t.stt_voice = -1 if voice is None else voice.at
-    t.step("run started", run)
-    return run
+    t.stt = t.begin("stt", t.now) if reported else t.begin_unreported("stt")
+    t.step("run started", t.stt)
+    return t.stt
 
 
 def _heard(t: Timeline) -> Activity | None:
@@ -40,29 +41,27 @@ def _heard(t: Timeline) -> Activity | None:
     return voice if voice is t.voice or (voice and t.now - voice.data["reported"] < SAME_NS) else None
 
 
-def _hears_another(t: Timeline, run: Activity) -> bool:
-    """The run is over, or the voice that it was for had no words, and now another is heard."""
-    if run.end is not None:
-        return True
+def _going_on(t: Timeline) -> Activity | None:
+    """The run that is not over yet, unless another voice is heard than its own; one without a voice takes that."""
     voice = _heard(t)
-    if voice is None or voice.at == t.stt_voice:
-        return False
-    unheard, t.stt_voice = t.stt_voice < 0, voice.at
-    return not unheard
+    if t.stt is None or t.stt.end is not None or (voice is not None and t.stt_voice not in (-1, voice.at)):
+        return None
+    if voice is not None:
+        t.stt_voice = voice.at
+    return t.stt
+
+
+def _hearing(t: Timeline) -> Activity:
+    """The run of words that are not final; one that has just ended, as some report the words of a final again."""
+    if t.stt is not None and t.stt.end is not None and t.now - t.stt.end <= SAME_NS:
+        return t.stt
+    return _going_on(t) or _begin(t, reported=False)
 
 
 def _is_given_up(t: Timeline) -> bool:
-    """The voice that the run was for ended so long ago that no words of it will come any more."""
+    """Whether the voice that the run is of ended so long ago that no words of it will come any more."""
     voice = next((voice for voice in t.heard if voice.at == t.stt_voice), None)
     return voice is not None and voice.end is not None and t.now - voice.data["reported"] > LATE_NS
-
-
-def _run(t: Timeline) -> Activity:
-    """The run that is going on; one that has just ended, as some report the words of a final again."""
-    if t.stt is None or (t.stt.end is not None and t.now - t.stt.end > SAME_NS):
-        t.stt = _begin(t)
-        t.stt.start = None
-    return t.stt
 
 
 @bare
@@ -71,12 +70,8 @@ def on_stt_interim_end(t: Timeline, now: int) -> None:
 
 
 def interim(t: Timeline, now: int, words: str) -> None:
-    if t.stt is not None and t.stt.end is None and _hears_another(t, t.stt):
-        t.stt = None
-    run = _run(t)
-    if run.first is None:
-        run.first = now
-        run.say("first", t.at)
+    run = _hearing(t)
+    run.put_out(now, t.at)
     data = run.data
     data["interims"] = data.get("interims", 0) + 1
     t.hears_interims = True
@@ -84,7 +79,7 @@ def interim(t: Timeline, now: int, words: str) -> None:
 
 
 def _understood(t: Timeline, run: Activity, how: str, words: str) -> None:
-    """Words that are not final yet: they show that the voice is somebody speaking."""
+    """Words that are not final yet: they show that the voice is speech, and no noise."""
     voice = voice_of(t, run)
     if voice is not None:
         voice.data["understood"] = True
@@ -98,7 +93,7 @@ def _understood(t: Timeline, run: Activity, how: str, words: str) -> None:
 @with_args
 def on_stt_preflight_end(t: Timeline, now: int, args: Args) -> None:
     """Words on which the LLM may start before they are final."""
-    run, words = _run(t), text(args.get("transcript"))
+    run, words = _hearing(t), text(args.get("transcript"))
     run.data["preflight"] = now
     run.say("preflight", t.at)
     _understood(t, run, "preflight", words)
@@ -106,9 +101,8 @@ def on_stt_preflight_end(t: Timeline, now: int, args: Args) -> None:
 
 @with_args
 def on_stt_complete(t: Timeline, now: int, args: Args) -> None:
-    if t.stt is not None and t.stt.end is None and _is_given_up(t):
-        t.stt = None
-    run, words = _run(t), text(args.get("transcript"))
+    over = t.stt is None or t.stt.end is not None or _is_given_up(t)
+    run, words = _begin(t, reported=False) if t.stt is None or over else t.stt, text(args.get("transcript"))
     run.finish(now, "done", t.at, reported=True)
     run.data["transcript"], run.data["confidence"] = args.get("transcript"), args.get("confidence")
     run.data["duration"] = args.get("duration")

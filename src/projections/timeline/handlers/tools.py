@@ -29,9 +29,7 @@ def tool_progress(t: Timeline, now: int, args: Args) -> None:
     if call is None:
         t.ignore("no such tool call")
         return
-    if call.first is None:
-        call.first = now
-        call.say("first", t.at)
+    call.put_out(now, t.at)
     call.data["response"] = args.get("tool_response")
     call.say("response", t.at)
 

@@ -26,18 +26,14 @@ def on_tts_start(t: Timeline, now: int) -> None:
 
 def _running(t: Timeline) -> Activity:
     if t.tts is None:
-        t.tts = t.begin("tts", t.now)
-        t.tts.start = None
+        t.tts = t.begin_unreported("tts")
         t.step("tts started", t.tts)
     return t.tts
 
 
 @bare
 def on_tts_first_byte(t: Timeline, now: int) -> None:
-    run = _running(t)
-    if run.first is None:
-        run.first = now
-        run.say("first", t.at)
+    _running(t).put_out(now, t.at)
 
 
 @with_args
