@@ -315,6 +315,67 @@ def test_vacuum_by_another_process_is_no_replacement(tmp_path: Path) -> None:
     assert seqs(path) == list(range(2002))
 
 
+LONG = '{"text":"' + "x" * 2000 + '"}'
+
+
+def half_a_checkpoint(path: Path, pages: int) -> None:
+    """What a process that is killed in its checkpoint leaves: so many pages are in the file, and the log has all."""
+    whole = path.with_name("whole")
+    for end in ("", "-wal"):
+        shutil.copy(f"{path}{end}", f"{whole}{end}")
+    checkpoint(whole)
+    assert path.stat().st_size < 4096 * pages < whole.stat().st_size
+    sh('head -c "$3" "$1" | dd of="$2" conv=notrunc status=none', whole, path, str(4096 * pages))
+
+
+@pytest.mark.parametrize("done", [0.1, 0.5, 0.99])
+@pytest.mark.parametrize("opened", ["before", "after"])
+def test_a_checkpoint_that_is_half_done_is_no_replacement(tmp_path: Path, done: float, opened: str) -> None:
+    """Break: in eventstore/database_file.py, ``_header``, do without ``writable_schema``."""
+    path = tmp_path / "calls.db"
+    store = a_log(path, 50, checkpointed=True)
+    store.append([event(50)])
+    with closing(sqlite3.connect(path)) as other:  # a reader, so that nobody can checkpoint what comes
+        other.execute("BEGIN")
+        other.execute("SELECT * FROM events").fetchone()
+        small = path.stat().st_size // 4096
+        store.append([event(seq, payload=LONG) for seq in range(51, 651)])
+        half_a_checkpoint(path, small + 1 + int(done * 300))
+    if opened == "after":
+        second = open_store(path)
+        second.append([event(651)])
+        second.close()
+    else:
+        store.append([event(651)])
+    store.append([event(652)])
+    store.close()
+    assert seqs(path) == list(range(653))
+
+
+def test_what_cannot_be_known_about_a_file_destroys_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is looked at when no descriptor is left. (A real one would be taken from SQLite's own reserve.)
+
+    Break: in eventstore/database_file.py, ``_header``, return nothing for any error.
+    """
+    path = tmp_path / "calls.db"
+    store = a_log(path, 500, checkpointed=True)
+    store.append([event(500)])
+    checkpoint(path)
+
+    def no_descriptor(*_args: object, **_options: object) -> sqlite3.Connection:
+        error = sqlite3.OperationalError("unable to open database file")
+        error.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite3, "connect", no_descriptor)
+        with pytest.raises(StoreUnavailable, match="unable to open"):
+            store.append([event(501)])
+    store.append([event(501)])
+    store.close()
+    assert seqs(path) == list(range(502))
+
+
 # other ways in which a path leads elsewhere --------------------------------------------------------------------------
 
 

@@ -143,13 +143,21 @@ class DatabaseFile:
             os.truncate(self._log, 0)
 
     def _header(self) -> tuple[int | None, int]:
-        """The log's number and the number of pages, as the file itself says, whatever its write-ahead log does."""
+        """The log's number and the number of pages, as the file itself says, whatever its write-ahead log does.
+
+        In the middle of a checkpoint, or behind one that was killed, the first page is ours already and names more
+        pages than there are yet: SQLite refuses to read such a file, but for those who repair a schema. Raises
+        `sqlite3.Error` if it cannot be known (no descriptor left, an I/O error): that says nothing about the content.
+        """
         try:
             with closing(sqlite3.connect(f"file:{quote(self._at)}?mode=ro&immutable=1", uri=True)) as driver:
+                driver.execute("PRAGMA writable_schema = ON")
                 number, pages = (
                     driver.execute(f"PRAGMA {name}").fetchone()[0] for name in ("user_version", "page_count")
                 )
-        except sqlite3.Error:
+        except sqlite3.DatabaseError as error:
+            if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_NOTADB:
+                raise
             return None, 0
         return number or None, pages
 

@@ -128,11 +128,13 @@ class Watch:
         """The file itself has content that no checkpoint of ours has written.
 
         If both together are whole, it is ours, made smaller by VACUUM. Nothing of the log gets into a foreign file.
+        Raises `sqlite3.Error` if it cannot be known: then nothing is touched.
         """
         file = self._file
-        with suppress(sqlite3.Error, DBAPIError, StoreError), self._connection() as driver:
-            if file.has_our_id() and self._is_whole(driver) and file.learn():
-                return
+        if file.has_our_id():
+            with self._connection() as driver:
+                if self._is_whole(driver) and file.learn():
+                    return
         file.empty_log()
         self._engine.dispose()
         file.leave()
@@ -142,8 +144,13 @@ class Watch:
     def _is_whole(self, driver: sqlite3.Connection) -> bool:
         """Whether file and log together are this database, without what this process remembers of its pages."""
         driver.execute("PRAGMA shrink_memory")
-        named: bool = driver.execute("PRAGMA user_version").fetchone() == (self._file.log_id,)
-        if not named or driver.execute("PRAGMA integrity_check(1)").fetchone() != ("ok",):
+        try:
+            named: bool = driver.execute("PRAGMA user_version").fetchone() == (self._file.log_id,)
+            if not named or driver.execute("PRAGMA integrity_check(1)").fetchone() != ("ok",):
+                return False
+            stored, chained = driver.execute(_COUNTS).fetchone()
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                raise
             return False
-        stored, chained = driver.execute(_COUNTS).fetchone()
         return bool(stored == chained)
