@@ -15,9 +15,9 @@ import time
 from typing import Any
 
 from eventstore import Store, open_store
-from turnlog.adapters.demo_livekit import ShopAgent, answered, new_session
-from turnlog.adapters.demo_livekit_parts import Caller
-from turnlog.adapters.livekit import attach
+from turnlog.adapters.livekit.adapter import attach
+from turnlog.adapters.livekit.demo.agent import ShopAgent, answered, new_session
+from turnlog.adapters.livekit.demo.parts import Caller
 
 ROUNDS, REPEATS = 10, 20
 

@@ -32,7 +32,7 @@ from pipecat.processors.frame_processor import FrameDirection
 from pipecat.workers.runner import WorkerRunner
 
 from turnlog import open_store
-from turnlog.adapters.pipecat import TurnlogObserver
+from turnlog.adapters.pipecat.observer import TurnlogObserver
 
 TURNS, WORDS, AUDIO = 100, 20, 200
 PASSED = 20_000

@@ -13,8 +13,8 @@ from itertools import cycle, islice
 from typing import Any
 
 from eventstore import Recorder, Store, open_store
-from exporters.analytics import Analytics, routing
-from exporters.live import attach
+from exporters.analytics.destination import Analytics, routing
+from exporters.delivery.live import attach
 from rows import Row, beside
 
 BURST = 20

@@ -27,7 +27,7 @@ import stats
 from calls import GENERATED, RECORDED, recordings
 from databases import Postgres, Sqlite
 from eventstore import Recorder, Store, open_store
-from eventstore.writer import Durability
+from eventstore.recording.writer import Durability
 from reference_side import arguments, loop_seconds, positional, skipped
 from rows import Row, beside
 from turnlog.recordings import Recording

@@ -19,7 +19,7 @@ import duckdb
 
 from databases import MILLION, Database
 from eventstore import open_store
-from exporters.turns_csv import header, rows
+from exporters.files.turns_csv import header, rows
 from projections.measures import measures
 from projections.reference.replay import turns
 from rows import Row, beside

@@ -24,17 +24,19 @@ class Mutant(NamedTuple):
 
 
 MIGRATION = "migrations/versions/0002_origins.py"
-WRITER = "src/eventstore/writer.py"
-RECOVERY = "src/eventstore/recovery.py"
-SET_ASIDE = "src/eventstore/set_aside.py"
-SQL = "src/eventstore/sqlite_store.py"
-FILE = "src/eventstore/database_file.py"
-CARRY = "src/projections/reference/handlers/carry_over.py"
+WRITER = "src/eventstore/recording/writer.py"
+RECOVERY = "src/eventstore/recording/recovery.py"
+SET_ASIDE = "src/eventstore/recording/set_aside.py"
+SQL = "src/eventstore/stores/sqlite/store.py"
+FILE = "src/eventstore/stores/sqlite/file.py"
+CARRY = "src/projections/reference/carry_over.py"
 TURN = "src/projections/reference/handlers/turn.py"
-DELIVERY = "src/exporters/delivery.py"
+DELIVERY = "src/exporters/delivery/outbox.py"
 MUTANTS = [
     Mutant(MIGRATION, "WHEN NOT {unlocked", "WHEN 0 AND {unlocked", "test_sqlite_store.py::test_law_1"),
-    Mutant("src/eventstore/sqlite_engine.py", "triggers = ON", "triggers = OFF", "test_sqlite_store.py::test_law_1"),
+    Mutant(
+        "src/eventstore/stores/sqlite/engine.py", "triggers = ON", "triggers = OFF", "test_sqlite_store.py::test_law_1"
+    ),
     Mutant(
         MIGRATION,
         'name="linked_identity"),\n        sqlite_autoincrement=True',
@@ -62,7 +64,7 @@ MUTANTS = [
         "test_laws.py::test_several_origins",
     ),
     Mutant(
-        "src/eventstore/journal.py",
+        "src/eventstore/recording/journal.py",
         "flags=mmap.MAP_SHARED |",
         "flags=mmap.MAP_PRIVATE |",
         "test_kill.py",
@@ -92,13 +94,13 @@ MUTANTS = [
         "test_faults.py::test_what_was_left_behind",
     ),
     Mutant(
-        "src/eventstore/journal.py",
+        "src/eventstore/recording/journal.py",
         "        path.unlink(missing_ok=True)\n    except OSError",
         "        path.unlink(missing_ok=True)\n    except KeyError",
         "test_faults.py::test_a_journal_folder_that_may_not_be_written_any_more",
     ),
     Mutant(
-        "src/eventstore/journal.py",
+        "src/eventstore/recording/journal.py",
         "    except OSError as error:  # a folder on the way",
         "    except KeyError as error:  # a folder on the way",
         "test_faults.py::test_a_journal_folder_that_may_not_be_written",
@@ -119,25 +121,25 @@ MUTANTS = [
         "test_origins.py::test_a_wall_clock_that_steps_while",
     ),
     Mutant(
-        "src/eventstore/arguments.py",
+        "src/eventstore/hooks/arguments.py",
         "    except Exception as error:  # noqa: BLE001 - anything a guest's",
         "    except KeyError as error:  # noqa: BLE001 - anything a guest's",
         "test_laws.py::test_law_6",
     ),
     Mutant(
-        "src/eventstore/arguments.py",
+        "src/eventstore/hooks/arguments.py",
         'if data.find(b"null") >= 0 and _has_nonfinite(args, 0):',
         "if False:",
         "test_laws.py::test_law_6_what_was_changed_is_marked",
     ),
     Mutant(
-        "src/eventstore/postgres_follow.py",
+        "src/eventstore/stores/postgres/follow.py",
         " AND xid < pg_snapshot_xmin(pg_current_snapshot())",
         "",
         "test_follow.py::test_postgres_an_event_that_commits_late",
     ),
     Mutant(
-        "src/eventstore/postgres_follow.py",
+        "src/eventstore/stores/postgres/follow.py",
         "ORDER BY events.xid, position",
         "ORDER BY xid, position",
         "test_follow.py::test_postgres_transactions",
@@ -155,43 +157,43 @@ MUTANTS = [
         "test_recorder.py::test_a_fork_in_the_middle",
     ),
     Mutant(
-        "src/eventstore/chain.py",
+        "src/eventstore/stores/chain.py",
         "pack((seq, hook, version, perf_ns, wall_ns, payload))",
         "pack((seq, hook, version, perf_ns, wall_ns))",
         "test_verify.py::test_the_first_fault",
     ),
     Mutant(
-        "src/eventstore/verify.py",
+        "src/eventstore/integrity/session.py",
         "if (count, last) == (origin.events, origin.link)",
         "if count >= 0",
         "test_verify.py::test_the_first_fault",
     ),
     Mutant(
-        "src/eventstore/private_store.py",
+        "src/eventstore/stores/encrypted.py",
         "        return msgspec.structs.replace(event, payload=cipher.seal(",
         "        return event or msgspec.structs.replace(event, payload=cipher.seal(",
         "test_privacy.py::test_no_content",
     ),
     Mutant(
-        "src/eventstore/ledger.py",
+        "src/eventstore/stores/ledger.py",
         'connection.exec_driver_sql("PRAGMA secure_delete = ON")',
         'connection.exec_driver_sql("PRAGMA secure_delete = OFF")',
         "test_privacy.py::test_a_forgotten_key_is_gone",
     ),
     Mutant(
-        "src/eventstore/ledger.py",
+        "src/eventstore/stores/ledger.py",
         "if seal(origins) != removal.seal:",
         "if not removal.seal:",
         "test_retention.py::test_a_session_that_grew",
     ),
     Mutant(
-        "src/eventstore/journal.py",
+        "src/eventstore/recording/journal.py",
         "            self._map[done : self.acknowledged] = bytes(self.acknowledged - done)\n",
         "",
         "test_privacy.py::test_the_journal",
     ),
     Mutant(
-        "src/exporters/otlp.py",
+        "src/exporters/otlp/spans.py",
         "[*call.spans, *call.open_spans]",
         "call.spans",
         "test_otlp.py::test_a_call_that_goes_on",
@@ -203,31 +205,31 @@ MUTANTS = [
         "test_laws.py::test_law_7_old",
     ),
     Mutant(
-        "src/eventstore/resync.py",
+        "src/eventstore/recording/resync.py",
         "unpack_from(self._data, at)[1]:\n            return None\n        event =",
         "unpack_from(self._data, at)[1] < 0:\n            return None\n        event =",
         "test_journal.py::test_a_journal_damaged",
     ),
     Mutant(
-        "src/eventstore/journal.py",
+        "src/eventstore/recording/journal.py",
         "while self.end < self.size:",
         "while self.end < 0:",
         "test_journal.py::test_a_sealed_segment",
     ),
     Mutant(
-        "src/eventstore/backlog.py",
+        "src/eventstore/recording/backlog.py",
         "segment.close(remove=segment.acknowledged == segment.end)",
         "segment.close(remove=True)",
         "test_machine.py",
     ),
     Mutant(
-        "src/eventstore/backlog.py",
+        "src/eventstore/recording/backlog.py",
         "            self.dropped += calls\n",
         "",
         "test_journal.py::test_at_its_bound",
     ),
     Mutant(
-        "src/projections/reference/turn_spans.py",
+        "src/projections/reference/spans/turn.py",
         "                    _fill_in(vad, s.rules)",
         "                    pass",
         "test_projections.py::test_each_projection_alone_is_its_part_of_a_real",
@@ -245,7 +247,7 @@ MUTANTS = [
         "test_conformance.py",
     ),
     Mutant(
-        "src/projections/reference/span.py",
+        "src/projections/reference/spans/lifecycle.py",
         "int((now - start_time) * 1_000_000_000)",
         "round((now - start_time) * 1e9)",
         "test_conformance.py",
@@ -261,43 +263,46 @@ MUTANTS = [
     Mutant(DELIVERY, "if self._in_a_row >= IN_A_ROW:", "if 0:", "test_delivery.py::test_a_destination_that_is_down"),
     Mutant(DELIVERY, "retry(to.send, batch)", "to.send(batch)", "test_delivery.py::test_what_may_pass"),
     Mutant(
-        "src/exporters/retry.py", "max(asked or 0.0, backoff(state))", "backoff(state)", "test_delivery.py::test_retry"
+        "src/exporters/delivery/retry.py",
+        "max(asked or 0.0, backoff(state))",
+        "backoff(state)",
+        "test_delivery.py::test_retry",
     ),
-    Mutant("src/exporters/http.py", "{408, 425, 429}", "{408, 425}", "test_delivery.py::test_what_may_pass"),
-    Mutant("src/exporters/http.py", 'text.replace(secret, "***")', "text", "test_delivery.py::test_a_token"),
+    Mutant("src/exporters/delivery/http.py", "{408, 425, 429}", "{408, 425}", "test_delivery.py::test_what_may_pass"),
+    Mutant("src/exporters/delivery/http.py", 'text.replace(secret, "***")', "text", "test_delivery.py::test_a_token"),
     Mutant(SQL, "fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH", "test_delivery.py::test_only_one_delivers"),
     Mutant(
-        "src/eventstore/postgres_store.py",
+        "src/eventstore/stores/postgres/store.py",
         "if driver.execute(_ALONE",
         "if 0 and driver.execute(_ALONE",
         "test_delivery.py::test_only_one_delivers",
     ),
     Mutant(
-        "src/eventstore/ledger.py",
+        "src/eventstore/stores/ledger.py",
         "SET digest = :empty, parked",
         "SET parked",
         "test_delivery.py::test_what_is_forgotten",
     ),
     Mutant(
-        "src/exporters/live.py",
+        "src/exporters/delivery/live.py",
         "if left > 0 and self._finish(to, left):",
         "if left < 0 and self._finish(to, left):",
         "test_delivery.py::test_turns_arrive_while",
     ),
     Mutant(
-        "src/exporters/otlp.py",
+        "src/exporters/otlp/spans.py",
         "for span in call.spans]",
         "for span in call.spans[::-1]]",
         "test_otlp.py::test_a_call_that_goes_on",
     ),
     Mutant(
-        "src/exporters/analytics.py",
+        "src/exporters/analytics/destination.py",
         "if own:\n            yield False",
         "if 0:\n            yield False",
         "test_analytics.py::test_the_routing",
     ),
     Mutant(
-        "src/exporters/log_queue.py",
+        "src/exporters/reference/log_queue.py",
         "self._waiting.popleft()\n                self._dropped",
         "self._dropped",
         "test_job_logs.py",
@@ -305,13 +310,13 @@ MUTANTS = [
     Mutant("src/projections/reference/fold.py", "perf_ns, s.wall_ns = clocks(event)", "pass", "test_happened.py"),
     Mutant("src/projections/reference/payload.py", "    _share(turn)\n", "", "test_laws.py::test_law_3_where"),
     Mutant(
-        "src/eventstore/content.py",
+        "src/eventstore/hooks/content.py",
         "| {HAPPENED: number}",
         "| {HAPPENED: number, RAW: lambda raw: raw}",
         "test_happened.py::test_sealed",
     ),
     Mutant(
-        "src/eventstore/content.py",
+        "src/eventstore/hooks/content.py",
         "known[name](item) for name, item in value.items() if name in known",
         "known.get(name, number)(item) for name, item in value.items()",
         "test_privacy.py::test_what_stays_readable",
@@ -324,7 +329,7 @@ MUTANTS = [
         "test_confirmation.py::test_the_option_beats",
     ),
     Mutant(
-        "src/eventstore/resync.py",
+        "src/eventstore/recording/resync.py",
         "stop = stop if stop and follower is None else self._end if follower is None else follower",
         "stop = self._end",
         "test_recovery.py",
@@ -339,14 +344,14 @@ MUTANTS = [
     Mutant(FILE, " or pages < self._pages", "", "test_database_file.py::test_an_older_backup"),
     Mutant(FILE, "os.truncate(self._log, 0)", "pass", "test_database_file.py::test_a_foreign_file"),
     Mutant(
-        "src/eventstore/sqlite_watch.py",
+        "src/eventstore/stores/sqlite/watch.py",
         "file.has_our_id() and self._is_whole(driver)",
         "file.has_our_id() and not self._is_whole(driver)",
         "test_database_file.py::test_vacuum",
     ),
     Mutant(WRITER, "        self.set_aside += kept\n", "        kept = 0\n", "test_recovery.py"),
     Mutant(
-        "src/eventstore/rotation.py",
+        "src/eventstore/stores/rotation.py",
         "            if key.master == new.fingerprint:",
         "            if key.master != new.fingerprint:",
         "test_keys.py",
@@ -365,13 +370,13 @@ MUTANTS = [
         "test_postgres_roles.py",
     ),
     Mutant(
-        "src/exporters/served.py",
+        "src/exporters/web.py",
         "len(hosts) != 1 or hosts[0].lower() not in self._hosts",
         "len(hosts) != 1",
         "test_served.py::test_a_foreign_host",
     ),
     Mutant(
-        "src/exporters/http.py",
+        "src/exporters/delivery/http.py",
         "        if len(raw) > ANSWER_BYTES:\n            return None",
         "        if len(raw) > ANSWER_BYTES:\n            continue",
         "test_outgoing.py::test_no_answer",
@@ -383,19 +388,19 @@ MUTANTS = [
         "test_admission.py::test_a_bomb",
     ),
     Mutant(
-        "src/eventstore/verify_log.py",
+        "src/eventstore/integrity/log.py",
         "if found != [schema.HEAD]:",
         "if not found:",
         "test_tamper.py::test_on_sqlite",
     ),
     Mutant(
-        "src/eventstore/recorder.py",
+        "src/eventstore/recording/recorder.py",
         "stored and not self._writer.backlog.lost[self._source] and not self._trouble.failed",
         "stored",
         "test_database_file.py::test_a_database_that_is_gone",
     ),
     Mutant(
-        "src/eventstore/backlog.py",
+        "src/eventstore/recording/backlog.py",
         "for event in frames.events_of(data, *of)]",
         "for event in map(frames.event, frames.bodies(data)) if (event.session_id, event.origin) == of]",
         "test_live_reads.py::test_a_live_read",

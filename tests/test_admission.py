@@ -17,14 +17,15 @@ from hypothesis import strategies as st
 from conftest import FIXTURES, Program
 from eventstore import Event
 from eventstore.admission import ID_BYTES, Inadmissible, admit
-from eventstore.chain import Origin, genesis, link, seal
 from eventstore.errors import TurnlogError
-from eventstore.memory_store import MemoryStore
-from exporters.jsonl import heading
+from eventstore.stores.chain import Origin, genesis, link, seal
+from eventstore.stores.memory import MemoryStore
+from exporters.files.jsonl import heading
 from projections import replay
-from turnlog import archive, recordings
+from turnlog import recordings
+from turnlog.archive import files as archive
+from turnlog.archive.retention import retire
 from turnlog.recordings import BadRecording, events_of, read_recordings
-from turnlog.retention import retire
 
 _CALLS = orjson.loads(gzip.decompress((FIXTURES / "demo.jsonl.gz").read_bytes()))["calls"]
 DEMO = orjson.dumps({"name": "barge_in_vad", "calls": _CALLS[:60]})
@@ -61,7 +62,7 @@ HOSTILE: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_forged_archive_is_refused(tmp_path: Path, name: str) -> None:
-    """Break: in turnlog/archive.py, ``_Chain.add``, do not ``admit``."""
+    """Break: in turnlog/archive/files.py, ``_Chain.add``, do not ``admit``."""
     path = tmp_path / "a.jsonl"
     path.write_bytes(forged(**HOSTILE[name]))
     with pytest.raises(BadRecording, match="a.jsonl:2"):

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import FIXTURES
-from exporters import analytics_client
-from exporters.analytics import TOKEN, Analytics, routing
-from exporters.analytics_client import AnalyticsClient
-from exporters.destination import Busy, NotConfigured, Refused
-from exporters.retry import pause
+from exporters.analytics.destination import TOKEN, Analytics, routing
+from exporters.delivery.destination import Busy, NotConfigured, Refused
+from exporters.delivery.retry import pause
+from exporters.reference import analytics_client
+from exporters.reference.analytics_client import AnalyticsClient
 from http_receiver import Answer, Receiver
 from projections.reference.replay import Call, replay
 from turnlog.recordings import events_of, read_recordings
@@ -65,7 +65,7 @@ def named(call: Call, session_id: Any, log_name: str = "log") -> Call:
 @pytest.mark.parametrize("enabled", [False, True])
 @pytest.mark.parametrize("own", [False, True])
 def test_the_routing_table(endpoint: Receiver, enabled: bool, own: bool, first: bool) -> None:
-    """Break: in exporters/analytics.py, ``_goes_to``, any of its conditions."""
+    """Break: in exporters/analytics/destination.py, ``_goes_to``, any of its conditions."""
     call = named(CALL, "s 1")
     count = len(call.payloads)
     assert count >= 2
@@ -119,7 +119,7 @@ def test_headers(endpoint: Receiver) -> None:
     ],
 )
 def test_the_session_is_one_segment(endpoint: Receiver, framework: Any, payload: Any, expected: str) -> None:
-    """Break: in exporters/analytics.py, ``vendor_url``, quote with ``safe="/"`` or leave the dots."""
+    """Break: in exporters/analytics/destination.py, ``vendor_url``, quote with ``safe="/"`` or leave the dots."""
     call = named(CALL, framework, "the log")._replace(payloads=[{"sessionId": payload}] if payload else [{}])
     deliver(call, base_url=endpoint.url + "/")
     assert [t.path for t in endpoint.taken] == [vendor(expected)]
@@ -128,7 +128,7 @@ def test_the_session_is_one_segment(endpoint: Receiver, framework: Any, payload:
 def test_keys_and_content() -> None:
     """The same for the same post, in any process; another for another number, session or content.
 
-    Break: in exporters/analytics.py, ``posts``, leave out of the key what is named there, or the body.
+    Break: in exporters/analytics/destination.py, ``posts``, leave out of the key what is named there, or the body.
     """
     to = routing(token=SECRET)
     posts = [*to.posts(1, {"a": 1}, "s", "x"), *to.posts(2, {"a": 1}, "s", "x"), *to.posts(1, {"a": 2}, "s", "x")]
@@ -157,7 +157,7 @@ def test_the_items_of_a_call_that_goes_on_only_grow() -> None:
 
 
 def test_names_tell_routings_apart_and_no_secret() -> None:
-    """Break: in exporters/analytics.py, ``_name``, return the first line's alone."""
+    """Break: in exporters/analytics/destination.py, ``_name``, return the first line's alone."""
     made = [
         routing(token=SECRET),
         routing(enabled=False),
@@ -190,14 +190,14 @@ def test_names_tell_routings_apart_and_no_secret() -> None:
     ],
 )
 def test_what_cannot_be_sent_is_told_at_once(options: dict[str, Any], told: str) -> None:
-    """Break: in exporters/analytics.py, ``routing``, any of its checks."""
+    """Break: in exporters/analytics/destination.py, ``routing``, any of its checks."""
     with pytest.raises(NotConfigured, match=told) as error:
         routing(**options)
     assert SECRET not in str(error.value)
 
 
 def test_the_token_of_the_environment_is_read_once(monkeypatch: pytest.MonkeyPatch, endpoint: Receiver) -> None:
-    """Break: in exporters/analytics.py, ``routing``, do not strip it."""
+    """Break: in exporters/analytics/destination.py, ``routing``, do not strip it."""
     monkeypatch.setenv(TOKEN, f" {SECRET}\n")
     to = Analytics(routing(base_url=endpoint.url))
     monkeypatch.delenv(TOKEN)
@@ -222,7 +222,7 @@ def test_the_token_of_the_environment_is_read_once(monkeypatch: pytest.MonkeyPat
     ],
 )
 def test_outcomes_are_told_apart(endpoint: Receiver, outcome: Answer, error: type[Exception], told: str) -> None:
-    """Break: in exporters/analytics.py, ``Routing.send``, catch what `post` raises."""
+    """Break: in exporters/analytics/destination.py, ``Routing.send``, catch what `post` raises."""
     endpoint.script = [outcome]
     headers = {"X-Key": SECRET, "Authorization": f"Bearer {SECRET}"}
     to = Analytics(routing(export_url=endpoint.url, export_headers=headers), 0.2 if outcome == "hang" else 60)
@@ -235,7 +235,7 @@ def test_outcomes_are_told_apart(endpoint: Receiver, outcome: Answer, error: typ
 
 
 def test_no_repr_shows_a_secret() -> None:
-    """Break: in exporters/analytics.py, ``Routing``, take ``repr=False`` from a field."""
+    """Break: in exporters/analytics/destination.py, ``Routing``, take ``repr=False`` from a field."""
     one = routing(token=SECRET, export_url=f"http://own/?k={SECRET}", export_headers={"X-Key": SECRET})
     assert SECRET not in repr(one)
 
@@ -250,7 +250,7 @@ FAILURES = st.sampled_from([500, 503, 429, (429, {"retry-after": "0"}), "reset",
 def test_every_payload_once_and_in_order(script: list[Answer]) -> None:
     """Whatever fails, until the server recovers. A payload whose answer was lost comes again with the same key.
 
-    Break: in exporters/analytics_client.py, ``_post``, do not retry; or in ``_run``, take from the other end.
+    Break: in exporters/reference/analytics_client.py, ``_post``, do not retry; or in ``_run``, take from the other end.
     """
     with Receiver(*script) as endpoint:
         with AnalyticsClient("s", token=SECRET, base_url=endpoint.url) as client:
@@ -265,7 +265,7 @@ def test_every_payload_once_and_in_order(script: list[Answer]) -> None:
 
 
 def test_a_refused_payload_holds_up_nobody(endpoint: Receiver, caplog: pytest.LogCaptureFixture) -> None:
-    """Break: in exporters/analytics_client.py, ``_post``, count nothing over `Refused`."""
+    """Break: in exporters/reference/analytics_client.py, ``_post``, count nothing over `Refused`."""
     endpoint.script = [200, 401]
     with AnalyticsClient("s", token=SECRET, base_url=endpoint.url) as client:
         for payload in PAYLOADS[:3]:
@@ -299,7 +299,7 @@ def test_the_reference_s_ways_to_use_it(endpoint: Receiver, monkeypatch: pytest.
 
 
 def test_it_is_no_singleton_and_needs_a_token_at_once() -> None:
-    """Break: in exporters/analytics_client.py, ``__init__``, do not configure."""
+    """Break: in exporters/reference/analytics_client.py, ``__init__``, do not configure."""
     with pytest.raises(NotConfigured, match=TOKEN):
         AnalyticsClient("s")
     own = SimpleNamespace(enabled=True, export_url="http://own", export_headers=None)
@@ -310,7 +310,7 @@ def test_it_is_no_singleton_and_needs_a_token_at_once() -> None:
 
 
 def test_it_never_raises_into_the_agent(endpoint: Receiver) -> None:
-    """Break: in exporters/analytics_client.py, ``send_interaction_analytics_safe``, catch nothing."""
+    """Break: in exporters/reference/analytics_client.py, ``send_interaction_analytics_safe``, catch nothing."""
     client = AnalyticsClient(token=SECRET, base_url=endpoint.url)
     for odd in ({"a": object()}, None, {"a": "\ud800"}, {"a": 1 << 70}):
         client.send_interaction_analytics_safe(odd)  # type: ignore[arg-type]
@@ -329,7 +329,7 @@ def test_it_never_raises_into_the_agent(endpoint: Receiver) -> None:
 def test_a_payload_is_sent_as_it_was(endpoint: Receiver) -> None:
     """Though the agent goes on to change it, while the endpoint is busy.
 
-    Break: in exporters/analytics_client.py, keep the payload and make the post when it is sent.
+    Break: in exporters/reference/analytics_client.py, keep the payload and make the post when it is sent.
     """
     endpoint.script = ["hang"]
     payload: dict[str, Any] = {"n": 1}
@@ -343,7 +343,7 @@ def test_a_payload_is_sent_as_it_was(endpoint: Receiver) -> None:
 
 
 def test_the_queue_is_bounded_and_keeps_the_newest(endpoint: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Break: in exporters/analytics_client.py, ``_add``, take from the other end."""
+    """Break: in exporters/reference/analytics_client.py, ``_add``, take from the other end."""
     monkeypatch.setattr(analytics_client, "LIMIT", 3)
     endpoint.script = ["hang"]
     with AnalyticsClient("s", token=SECRET, base_url=endpoint.url, timeout_seconds=60) as client:
@@ -358,7 +358,10 @@ def test_the_queue_is_bounded_and_keeps_the_newest(endpoint: Receiver, monkeypat
 
 
 def test_closing_does_not_wait_for_ever(endpoint: Receiver, caplog: pytest.LogCaptureFixture) -> None:
-    """Break: in exporters/analytics_client.py, ``close``, leave out what is lost; or in ``_post``, the stop."""
+    """Break: in exporters/reference/analytics_client.py, ``close``, leave out what is lost;
+
+    or in ``_post``, the stop.
+    """
     caplog.set_level(logging.WARNING)
     endpoint.behave = lambda _request: 503
     client = AnalyticsClient("s", token=SECRET, base_url=endpoint.url)

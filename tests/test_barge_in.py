@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from conftest import FIXTURES, Program
 from eventstore import Event, Recorder, open_store
 from eventstore.event import canonical
-from eventstore.memory_store import MemoryStore
+from eventstore.stores.memory import MemoryStore
 from projections.caller import read
 from projections.measures import measures
 from strategies import JSON, sessions, streams
 from turnlog import Clock
-from turnlog.cli.barge_ins import entries, entry_dict
-from turnlog.cli.barge_ins import sentence as written
+from turnlog.cli.commands.barge_ins import entries, entry_dict
+from turnlog.cli.commands.barge_ins import sentence as written
 from turnlog.conformance import never
 from turnlog.recordings import events_of, read_recordings
 
@@ -449,7 +449,7 @@ def imported(program: Program) -> Program:
 
 
 def test_the_command_lists_them(imported: Program) -> None:
-    """Break: in turnlog/cli/barge_ins.py, ``_show``, leave out what is estimated."""
+    """Break: in turnlog/cli/commands/barge_ins.py, ``_show``, leave out what is estimated."""
     shown = imported.run("barge-ins", "barge_in_vad", "backchannel_ignored").stdout
     assert "3 in 2 sessions: 2 overlap, 1 true" in shown
     line = next(line for line in shown.splitlines() if "barge_in_vad" in line)
@@ -464,7 +464,7 @@ def test_the_command_lists_them(imported: Program) -> None:
 
 
 def test_replay_shows_them_under_their_turn(imported: Program) -> None:
-    """Break: in turnlog/cli/show_reading.py, ``show_reading``, show those of every turn."""
+    """Break: in turnlog/cli/render/reading.py, ``show_reading``, show those of every turn."""
     cut = f"+8.5 s: cut off after 2.2 s of speech: yielded in ≥ 501 ms, both spoke for 501 ms, had said about “{LETS}”"
     shown = imported.run("replay", "barge_in_vad", COLUMNS="300").stdout
     assert shown.count(cut + " and not “You can return any item within thirty d…” (“Wait, stop, I meant") == 1

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from conftest import FIXTURES, Program
 from eventstore import Event, Recorder, Store, open_store
-from eventstore.memory_store import MemoryStore
+from eventstore.stores.memory import MemoryStore
 from known_calls import StillClock, recording
 from projections.caller import read
 from projections.measures import TurnMeasures, measured, measures, measures_of

@@ -13,8 +13,8 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan
 
 from eventstore import Event, Store
-from exporters.delivery import QUIET_NS, deliver, due
-from exporters.otlp import Profile, Spans, otel_spans, resource_of
+from exporters.delivery.outbox import QUIET_NS, deliver, due
+from exporters.otlp.spans import Profile, Spans, otel_spans, resource_of
 from projections.caller import read
 from projections.readings import framework_of, reading
 from projections.reference.replay import Call
@@ -48,7 +48,7 @@ def check_traces(spans: list[ReadableSpan], *, by_turn: bool) -> None:
 
 @pytest.mark.parametrize("profile", ["reference", "semconv"])
 def test_traces_of_recordings(profile: Profile) -> None:
-    """Break: in exporters/semconv.py, ``turns_alone``, keep the parent of a turn."""
+    """Break: in exporters/otlp/semconv.py, ``turns_alone``, keep the parent of a turn."""
     for made in RECORDED.values():
         r = read(made)
         spans = otel_spans(r, profile)
@@ -72,7 +72,7 @@ def test_traces_of_calls_that_make_no_sense(made: list[Event]) -> None:
 
 
 def test_the_resource_names_the_framework_and_its_version() -> None:
-    """Break: in exporters/otlp.py, ``resource_of``, return the reference's."""
+    """Break: in exporters/otlp/spans.py, ``resource_of``, return the reference's."""
     said = resource_of(read(events([*LIVEKIT, *ENDED])), {"openinference.project.name": "calls"}).attributes
     assert (said["service.name"], said["sdk.name"], said["sdk.version"]) == (
         "livekit-agents",
@@ -114,7 +114,7 @@ def test_a_turn_is_a_root_with_input_output_and_its_wait() -> None:
 
 
 def test_what_is_no_turns_is_an_event_of_the_last_one() -> None:
-    """Break: in exporters/semconv.py, ``turns_alone``, leave the rest out."""
+    """Break: in exporters/otlp/semconv.py, ``turns_alone``, leave the rest out."""
     say: Log = [(10, "traces.agent_say_called", {"message": "early"})]
     spans = otel_spans(read(events([*say, *ENDED])), "semconv")
     (turn,) = (span for span in spans if span.parent is None)
@@ -156,7 +156,10 @@ def at_wall(made: list[Event], last_ns: int) -> list[Event]:
 def test_a_turn_is_sent_when_it_is_over_and_a_killed_call_when_it_was_quiet(
     sqlite: Store, profile: Profile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Break: in exporters/delivery.py, ``due``, forget the quiet ones; or in ``_advance``, take no call as going on."""
+    """Break: in exporters/delivery/outbox.py, ``due``, forget the quiet ones;
+
+    or in ``_advance``, take no call as going on.
+    """
     again = [(ms + 60_000, hook, args) for ms, hook, args in QUESTION]
     now = time.time_ns()
     sqlite.append(at_wall(events([*ANSWERED, *again]), now))

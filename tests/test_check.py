@@ -17,7 +17,7 @@ from rich.console import Console
 
 from conftest import FIXTURES, Program
 from eventstore import Event, Recorder, Store, open_store
-from eventstore.memory_store import MemoryStore
+from eventstore.stores.memory import MemoryStore
 from known_calls import StillClock, call, recording, turn
 from projections.reference.handlers.turn import NO_LATENCY
 from projections.reference.rules import VIDEOSDK_1_0

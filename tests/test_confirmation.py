@@ -173,7 +173,7 @@ def test_one_session_is_archived_and_removed(program: Program) -> None:
 
 
 def test_one_session_goes_without_a_copy(program: Program) -> None:
-    """Break: in turnlog/cli/trust.py, leave out ``_scrub``."""
+    """Break: in turnlog/cli/commands/trust.py, leave out ``_scrub``."""
     make(program.db, "a", "b")
     keeper = open_store(program.db)  # as an agent that is running: the write-ahead log stays
     assert keeper.sessions()

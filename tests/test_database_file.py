@@ -17,7 +17,7 @@ import pytest
 
 from eventstore import Store, codec
 from eventstore.errors import StoreReplaced, StoreUnavailable
-from eventstore.verify import verify
+from eventstore.integrity.session import verify
 from test_store_contract import event
 from turnlog import Recorder, open_store
 
@@ -61,7 +61,7 @@ def replace_with_empty_log(path: Path) -> None:
     ids=["removed", "only the file removed", "moved", "another log", "emptied"],
 )
 def test_a_database_that_is_gone_is_made_anew(tmp_path: Path, change: object) -> None:
-    """Break: in eventstore/database_file.py, ``is_at_path``, say yes."""
+    """Break: in eventstore/stores/sqlite/file.py, ``is_at_path``, say yes."""
     path = tmp_path / "calls.db"
     store = open_store(path)
     recorder = Recorder(store, "s")
@@ -107,7 +107,7 @@ def test_a_restored_backup_gets_what_comes_then(tmp_path: Path) -> None:
 
 
 def test_a_restore_through_sqlite_itself_is_seen(tmp_path: Path) -> None:
-    """Into the same inode. Break: in eventstore/sqlite_store.py, ``_check_tails``, return."""
+    """Into the same inode. Break: in eventstore/stores/sqlite/store.py, ``_check_tails``, return."""
     path = tmp_path / "calls.db"
     store = open_store(path)
     store.append([event(0)])
@@ -125,7 +125,7 @@ def test_a_restore_through_sqlite_itself_is_seen(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("what", ["text", "folder", "pipe", "database"])
 def test_what_is_no_log_is_never_written(tmp_path: Path, what: str) -> None:
-    """Break: in eventstore/database_file.py, ``check_foreign``, let everything pass."""
+    """Break: in eventstore/stores/sqlite/file.py, ``check_foreign``, let everything pass."""
     path = tmp_path / "calls.db"
     store = open_store(path)
     recorder = Recorder(store, "s")
@@ -232,7 +232,7 @@ def a_log(path: Path, events: int, *, checkpointed: bool) -> Store:
 @pytest.mark.parametrize("checkpointed", [True, False])
 @pytest.mark.parametrize("what", ["another log", "text", "another database"])
 def test_a_foreign_file_that_is_copied_over_the_database(tmp_path: Path, what: str, checkpointed: bool) -> None:
-    """Break: in eventstore/database_file.py, ``is_ours``, say yes; or in ``empty_log``, do nothing."""
+    """Break: in eventstore/stores/sqlite/file.py, ``is_ours``, say yes; or in ``empty_log``, do nothing."""
     path, other = tmp_path / "calls.db", tmp_path / "other"
     if what == "another log":
         theirs = open_store(other)
@@ -266,7 +266,7 @@ def test_a_foreign_file_that_is_copied_over_the_database(tmp_path: Path, what: s
 
 @pytest.mark.parametrize("checkpointed", [True, False])
 def test_a_database_that_is_truncated(tmp_path: Path, checkpointed: bool) -> None:
-    """Break: in eventstore/database_file.py, ``is_ours``, say yes."""
+    """Break: in eventstore/stores/sqlite/file.py, ``is_ours``, say yes."""
     path = tmp_path / "calls.db"
     store = a_log(path, 3000, checkpointed=checkpointed)
     sh(': > "$1"', path)
@@ -279,7 +279,7 @@ def test_a_database_that_is_truncated(tmp_path: Path, checkpointed: bool) -> Non
 
 @pytest.mark.parametrize("size", [100, 3000])
 def test_an_older_backup_that_is_copied_over_the_database(tmp_path: Path, size: int) -> None:
-    """Break: in eventstore/database_file.py, ``is_ours``, do not look at the pages."""
+    """Break: in eventstore/stores/sqlite/file.py, ``is_ours``, do not look at the pages."""
     path = tmp_path / "calls.db"
     store = a_log(path, size, checkpointed=True)
     backup(path, tmp_path / "backup")
@@ -297,7 +297,7 @@ def test_an_older_backup_that_is_copied_over_the_database(tmp_path: Path, size: 
 
 
 def test_vacuum_by_another_process_is_no_replacement(tmp_path: Path) -> None:
-    """Break: in eventstore/sqlite_watch.py, ``_overwritten``, leave out ``has_our_id``."""
+    """Break: in eventstore/stores/sqlite/watch.py, ``_overwritten``, leave out ``has_our_id``."""
     path = tmp_path / "calls.db"
     store = a_log(path, 2000, checkpointed=True)
     with closing(sqlite3.connect(path)) as driver:
@@ -331,7 +331,7 @@ def half_a_checkpoint(path: Path, pages: int) -> None:
 @pytest.mark.parametrize("done", [0.1, 0.5, 0.99])
 @pytest.mark.parametrize("opened", ["before", "after"])
 def test_a_checkpoint_that_is_half_done_is_no_replacement(tmp_path: Path, done: float, opened: str) -> None:
-    """Break: in eventstore/database_file.py, ``_header``, do without ``writable_schema``."""
+    """Break: in eventstore/stores/sqlite/file.py, ``_header``, do without ``writable_schema``."""
     path = tmp_path / "calls.db"
     store = a_log(path, 50, checkpointed=True)
     store.append([event(50)])
@@ -355,7 +355,7 @@ def test_a_checkpoint_that_is_half_done_is_no_replacement(tmp_path: Path, done: 
 def test_what_cannot_be_known_about_a_file_destroys_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file is looked at when no descriptor is left. (A real one would be taken from SQLite's own reserve.)
 
-    Break: in eventstore/database_file.py, ``_header``, return nothing for any error.
+    Break: in eventstore/stores/sqlite/file.py, ``_header``, return nothing for any error.
     """
     path = tmp_path / "calls.db"
     store = a_log(path, 500, checkpointed=True)
@@ -469,7 +469,7 @@ os._exit(0 if recorder.flush(60) else 1)
 
 
 def test_files_are_the_owners_whatever_the_umask(tmp_path: Path) -> None:
-    """Break: in eventstore/database_file.py, ``make``, do nothing."""
+    """Break: in eventstore/stores/sqlite/file.py, ``make``, do nothing."""
     script = (
         "import os, sys\n"
         "os.umask(0)\n"
@@ -509,7 +509,7 @@ def test_what_is_lax_is_tightened_by_a_writer_and_not_by_a_reader(tmp_path: Path
 
 
 def test_a_recorder_that_is_collected_closes_itself(tmp_path: Path) -> None:
-    """Break: in eventstore/recorder.py, ``_open``, finalize nothing."""
+    """Break: in eventstore/recording/recorder.py, ``_open``, finalize nothing."""
 
     def descriptors() -> int:
         return len(list(Path("/proc/self/fd").iterdir()))

@@ -19,14 +19,15 @@ import pytest
 
 from eventstore import Event, Store, open_store
 from eventstore.errors import StoreUnavailable
-from eventstore.ledger import Cursor, Removal
-from exporters import delivery, live
-from exporters.delivery import Outcome, deliver, due
-from exporters.destination import Busy, Refused
-from exporters.http import client, post
-from exporters.jsonl import heading
-from exporters.live import attach, follow
-from exporters.retry import Patience, retrying
+from eventstore.stores.ledger import Cursor, Removal
+from exporters.delivery import live
+from exporters.delivery import outbox as delivery
+from exporters.delivery.destination import Busy, Refused
+from exporters.delivery.http import client, post
+from exporters.delivery.live import attach, follow
+from exporters.delivery.outbox import Outcome, deliver, due
+from exporters.delivery.retry import Patience, retrying
+from exporters.files.jsonl import heading
 from http_receiver import Answer, Receiver, Request
 from projections.reference.replay import Call
 from turnlog import Recorder
@@ -140,7 +141,7 @@ def test_an_exporter_of_another_name_starts_from_the_beginning(store: Store, end
 def test_a_past_that_changed_is_sent_again(store: Store, endpoint: Receiver, to: Turns) -> None:
     """An agent's last calls may reach the log after those of the agent that went on for it.
 
-    Break: in exporters/delivery.py, ``_taken``, do not compare the digest.
+    Break: in exporters/delivery/outbox.py, ``_taken``, do not compare the digest.
     """
     store.append(turns("a", 2, origin="later"))
     run(store, to)
@@ -170,7 +171,7 @@ def test_only_one_delivers_to_a_destination_at_a_time(store: Store) -> None:
 
 
 def test_what_is_forgotten_or_removed_leaves_no_reason_and_no_digest(store: Store, endpoint: Receiver) -> None:
-    """Break: in eventstore/ledger.py, do not `_HUSH`."""
+    """Break: in eventstore/stores/ledger.py, do not `_HUSH`."""
     store.append(turns("s", 1))
     for exporter in "xy":
         store.ledger.move(
@@ -219,7 +220,7 @@ def test_what_is_refused_is_parked_with_its_reason_until_it_is_asked_for(
 
 
 def test_a_destination_that_is_down_is_left_for_the_next_round(sqlite: Store, endpoint: Receiver, to: Turns) -> None:
-    """Break: in exporters/delivery.py, ``_Failures``, never give up."""
+    """Break: in exporters/delivery/outbox.py, ``_Failures``, never give up."""
     sqlite.append([event for n in range(20) for event in turns(f"{n:02}", 1)])
     tried = set()
 
@@ -337,7 +338,7 @@ def test_ten_thousand_turns_to_a_server_that_fails_a_third_and_the_deliverer_kil
 ) -> None:
     """In order, none missing, and twice at most what was under way when it was killed.
 
-    Break: in exporters/delivery.py, ``_session``, move the cursor before the send, or only after the last.
+    Break: in exporters/delivery/outbox.py, ``_session``, move the cursor before the send, or only after the last.
     """
     sessions, count, kills = 100, 100, 10
     store = open_store(url)

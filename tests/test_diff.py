@@ -16,16 +16,16 @@ from hypothesis import strategies as st
 from conftest import FIXTURES, Program
 from eventstore import Event, open_store
 from known_calls import call, recording, turn
-from projections.compare.diff import Change, changes, first_divergence
 from projections.compare.digest import changes_since, digest
-from projections.compare.two_recordings import aligned, changes_between, on_one_clock, partings
+from projections.compare.recordings import aligned, changes_between, on_one_clock, partings
+from projections.compare.turns import Change, changes, first_divergence
 from projections.reference import rules as rule_sets
 from projections.reference.metrics import Turn
 from projections.reference.replay import turns
 from projections.reference.timing import e2e
 from strategies import streams
-from turnlog import digests
-from turnlog.differences import KEPT, LISTED, Compared, Differences, Spread, report
+from turnlog.compare import digest_files as digests
+from turnlog.compare.differences import KEPT, LISTED, Compared, Differences, Spread, report
 from turnlog.recordings import events_of, read_recordings
 
 OLD, NEW = "videosdk-1.0", "videosdk-1.0.30"
@@ -47,7 +47,7 @@ def test_a_call_does_not_differ_from_itself(events: list[Event]) -> None:
 
 
 def test_a_later_first_token_changes_what_follows_from_it_and_nothing_else() -> None:
-    """Break: in projections/compare/diff.py, ``differences``, stop at the first that differs."""
+    """Break: in projections/compare/turns.py, ``differences``, stop at the first that differs."""
     found = changes(turns(DEMO), turns(moved("on_llm_first_token", 1, 100_000_000)))
     assert {change.turn for change in found} == {change.other_turn for change in found} == {3}
     assert {change.field for change in found} == {
@@ -58,7 +58,7 @@ def test_a_later_first_token_changes_what_follows_from_it_and_nothing_else() -> 
 
 
 def test_a_turn_that_is_in_one_replay_only() -> None:
-    """Break: in projections/compare/diff.py, ``changes``, match turns by their numbers."""
+    """Break: in projections/compare/turns.py, ``changes``, match turns by their numbers."""
     opened = [event.hook for event in DEMO].index("complete_turn")
     without_first = DEMO[opened + 1 :]
     one, two = turns(DEMO), turns(without_first)
@@ -137,7 +137,7 @@ def test_another_rule_set_shows_where_it_differs(program: Program) -> None:
 
 
 def test_memory_is_bounded_and_the_figures_stay_near() -> None:
-    """Break: in turnlog/differences.py, ``Spread.add``, never halve ``_below``, or keep every second."""
+    """Break: in turnlog/compare/differences.py, ``Spread.add``, never halve ``_below``, or keep every second."""
     spread = Spread()
     for n in range(100_000):
         spread.add(float((n * 7919) % 100_000))
@@ -195,7 +195,7 @@ RECORDINGS = [events_of(*each) for each in read_recordings(FIXTURES / "recording
 
 @pytest.mark.parametrize("events", RECORDINGS, ids=lambda events: events[0].session_id)
 def test_other_clocks_and_ids_are_no_difference(events: list[Event]) -> None:
-    """Break: in projections/compare/two_recordings.py, ``_moved``, leave times in arguments; ``_ID``, compare ids."""
+    """Break: in projections/compare/recordings.py, ``_moved``, leave times in arguments; ``_ID``, compare ids."""
     one, two = on_one_clock(events), on_one_clock(again(events))
     assert changes_between(turns(one), turns(two)) == []
     assert partings(one, two) == []
@@ -221,7 +221,7 @@ def later_from(nth: int, by_ns: int) -> list[Event]:
 
 
 def test_a_slower_llm_changes_its_turn_and_not_those_after_it() -> None:
-    """Break: in projections/compare/two_recordings.py, ``_since``, keep times as they are."""
+    """Break: in projections/compare/recordings.py, ``_since``, keep times as they are."""
     (_first, second, *_rest) = [n for n, event in enumerate(DEMO) if event.hook == "on_llm_first_token"]
     one, two = on_one_clock(DEMO), on_one_clock(again(later_from(second, 300_000_000)))
     found = changes_between(turns(one), turns(two))
@@ -315,7 +315,7 @@ def stored(events: list[Event], path: Path, rules: str = OLD) -> digests.Session
 
 @given(streams(max_size=60), st.sampled_from([OLD, NEW]))
 def test_a_log_is_what_its_digest_says(tmp_path: Path, events: list[Event], rules: str) -> None:
-    """Break: in turnlog/digests.py, ``session``, leave out the last turn; or read numbers as text."""
+    """Break: in turnlog/compare/digest_files.py, ``session``, leave out the last turn; or read numbers as text."""
     session = stored(events, tmp_path / "d", rules)
     assert digests.up_to(events, session) == events
     assert changes_since(session.turns, [digest(turn) for turn in turns(events, rules)]) == []
@@ -394,7 +394,7 @@ def test_what_is_no_digest_file_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_log_that_grew_is_compared_up_to_there(program: Program) -> None:
-    """Break: in turnlog/digests.py, ``up_to``, take all events."""
+    """Break: in turnlog/compare/digest_files.py, ``up_to``, take all events."""
     kept = [msgspec.structs.replace(event, session_id="demo") for event in DEMO]
     with closing(open_store(program.db)) as store:
         store.append(kept[:150])

@@ -281,7 +281,7 @@ def test_the_command(program: Program) -> None:
 
 def test_a_bar_shows_how_far_it_is(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Only on a terminal, and only where it takes long. Break: do not start it."""
-    from turnlog.cli import explain as command
+    from turnlog.cli.commands import explain as command
 
     monkeypatch.setattr(command, "PATIENCE_SECONDS", -1.0)
     monkeypatch.setenv("FORCE_COLOR", "1")

@@ -22,9 +22,9 @@ import pytest
 
 from conftest import FIXTURES, Program
 from eventstore.event import Event
-from exporters.payloads import lines
-from exporters.perfetto import trace
-from exporters.turns_csv import COLUMNS, TURNLOG_COLUMNS, header, rows
+from exporters.files.payloads import lines
+from exporters.files.perfetto import trace
+from exporters.files.turns_csv import COLUMNS, TURNLOG_COLUMNS, header, rows
 from projections import replay
 from projections.caller import read
 from projections.reference.metrics import FunctionTool, Realtime, Stt, TimelineEvent, Turn
@@ -385,7 +385,7 @@ def test_trace_processor_finds_the_same_turns(tmp_path: Path) -> None:
 
 @each_session
 def test_the_spans_are_what_is_drawn(name: str) -> None:
-    """Break: in exporters/read_shapes.py, leave a kind out."""
+    """Break: in exporters/files/reading_shapes.py, leave a kind out."""
     r = read(recorded()[name])
     events = orjson.loads(b"".join(trace([(r, 0)])))["traceEvents"]
     zero = r.timeline.began + r.timeline.wall_shift

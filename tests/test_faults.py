@@ -20,7 +20,7 @@ import pytest
 from sqlalchemy import make_url
 
 from eventstore import Store, codec, recover
-from eventstore.memory_store import MemoryStore
+from eventstore.stores.memory import MemoryStore
 from turnlog import Recorder, open_store
 
 
@@ -114,8 +114,8 @@ def stored(folder: Path, session: str = "s") -> list[int]:
 def test_a_journal_folder_that_may_not_be_written(anybodys: Path, mode: int, inside: str) -> None:
     """Calls are kept in memory, counted, and all reach the store.
 
-    Break: in eventstore/journal.py, ``_files``, let the error of a folder that may not be searched escape: the writer
-    never comes to what was recorded.
+    Break: in eventstore/recording/journal.py, ``_files``, let the error of a folder that may not be searched escape:
+    the writer never comes to what was recorded.
     """
     script = f"""
 journal.mkdir()
@@ -137,7 +137,7 @@ store.close()
 def test_a_journal_folder_that_may_not_be_written_any_more(anybodys: Path) -> None:
     """In mid-call: the files there are go on being used and cannot be removed; closing raises nothing.
 
-    Break: in eventstore/journal.py, ``discard``, let the error escape.
+    Break: in eventstore/recording/journal.py, ``discard``, let the error escape.
     """
     script = """
 recorder = Recorder(store, "s", journal=journal)
@@ -161,7 +161,7 @@ store.close()
 def test_what_was_left_behind_in_a_folder_that_is_read_only_now(anybodys: Path) -> None:
     """It is moved into the store, though the files cannot be removed, and what is recorded now does not wait for that.
 
-    Break: in eventstore/writer.py, ``recover``, unlink where that may raise.
+    Break: in eventstore/recording/writer.py, ``recover``, unlink where that may raise.
     """
     script = """
 if not os.fork():
@@ -239,7 +239,7 @@ store.close()
 def test_an_sqlite_database_that_turns_read_only_in_mid_call(anybodys: Path) -> None:
     """All of it stays in the journal, and arrives when it may be written again.
 
-    Break: in eventstore/writer.py, ``_retry``, try once.
+    Break: in eventstore/recording/writer.py, ``_retry``, try once.
     """
     script = """
 recorder = Recorder(store, "s", journal=journal)
@@ -370,8 +370,8 @@ connection.close()
 def test_an_sqlite_database_that_another_process_holds_for_longer_than_we_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heard: Callable[[str], threading.Event]
 ) -> None:
-    """Break: in eventstore/writer.py, ``_move``, acknowledge before the store has it."""
-    monkeypatch.setattr("eventstore.sqlite_store.BUSY_SECONDS", 0.05)
+    """Break: in eventstore/recording/writer.py, ``_move``, acknowledge before the store has it."""
+    monkeypatch.setattr("eventstore.stores.sqlite.store.BUSY_SECONDS", 0.05)
     store = open_store(tmp_path / "calls.db")
     with Recorder(store, "s") as recorder:
         record(recorder, 500)

@@ -11,10 +11,10 @@ import pytest
 from msgspec.structs import astuple
 
 from eventstore import Store, open_store
-from eventstore.chain import genesis, link
 from eventstore.errors import StoreError
-from eventstore.postgres_store import PostgresStore
-from eventstore.store import Followed
+from eventstore.stores.base import Followed
+from eventstore.stores.chain import genesis, link
+from eventstore.stores.postgres.store import PostgresStore
 from test_store_contract import event
 
 
@@ -100,7 +100,7 @@ def many_writers(store: Store, writers: int, batches: int) -> int:
 
 
 def test_many_writers_and_a_live_follower(store: Store, followers: list[Follower]) -> None:
-    """Break: in eventstore/postgres_store.py, ``_FOLLOW``, compare positions alone."""
+    """Break: in eventstore/stores/postgres/store.py, ``_FOLLOW``, compare positions alone."""
     followers.append(Follower(store))
     count = many_writers(store, 8, 20)
     seen = followers[0].wait_for(count)
@@ -111,7 +111,7 @@ def test_many_writers_and_a_live_follower(store: Store, followers: list[Follower
 def test_postgres_transactions_are_followed_by_number(postgres: PostgresStore, followers: list[Follower]) -> None:
     """Not by text, in which 10 comes before 9.
 
-    Break: in eventstore/postgres_store.py, ``_FOLLOW``, order by ``xid`` without its table.
+    Break: in eventstore/stores/postgres/store.py, ``_FOLLOW``, order by ``xid`` without its table.
     """
     postgres.append([event(0)])
     with postgres._driver() as driver:

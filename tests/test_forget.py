@@ -16,14 +16,15 @@ from pathlib import Path
 import pytest
 
 from conftest import Program
-from eventstore import Event, Store, frames, recover
-from eventstore.forget_files import erase, holds, ranges
-from eventstore.journal import EMPTY, Segment, files
-from eventstore.memory_store import MemoryStore
-from eventstore.private_store import SEALED, private
-from eventstore.private_store import forget as destroy_key
-from eventstore.set_aside import set_aside
-from eventstore.verify import verify
+from eventstore import Event, Store, recover
+from eventstore.integrity.session import verify
+from eventstore.recording import frames
+from eventstore.recording.forget_files import erase, holds, ranges
+from eventstore.recording.journal import EMPTY, Segment, files
+from eventstore.recording.set_aside import set_aside
+from eventstore.stores.encrypted import SEALED, private
+from eventstore.stores.encrypted import forget as destroy_key
+from eventstore.stores.memory import MemoryStore
 from test_journal import leave_behind
 from turnlog import Recorder, forget, open_store
 
@@ -134,7 +135,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def test_a_crashed_process(embedded: Log) -> None:
-    """Break: in turnlog/forgetting.py, leave out ``erase``."""
+    """Break: in turnlog/archive/forgetting.py, leave out ``erase``."""
     embedded.store.append([said(0)])
     with embedded.recorder(RECORDS) as process:
         tell(process, "one")
@@ -152,7 +153,7 @@ def test_a_crashed_process(embedded: Log) -> None:
 
 
 def test_other_sessions_stay_in_the_file(log: Log) -> None:
-    """Break: in eventstore/forget_files.py, ``_clean``, write anew without ``others``; or keep all."""
+    """Break: in eventstore/recording/forget_files.py, ``_clean``, write anew without ``others``; or keep all."""
     log.store.append([said(0), said(0, "t", "others")])
     data = b"".join([frame(1, "t"), frame(1), broken(frame(2, "t")), frame(2), broken(frame(3)), frame(3, "t")])
     leave_behind(log.journal, data + frame(4, "t")[:-5])
@@ -173,7 +174,7 @@ def test_other_sessions_stay_in_the_file(log: Log) -> None:
 
 
 def test_what_was_stored_before_the_crash_is_no_conflict(log: Log) -> None:
-    """Break: in eventstore/private_store.py, ``append``, raise the conflict."""
+    """Break: in eventstore/stores/encrypted.py, ``append``, raise the conflict."""
     log.store.append([said(0), said(1)])
     before = log.stored()
     leave_behind(log.journal, frame(0) + frame(1) + frame(2))
@@ -187,7 +188,7 @@ def test_what_was_stored_before_the_crash_is_no_conflict(log: Log) -> None:
 def test_what_was_stored_and_never_wiped(embedded: Log) -> None:
     """By a process that opened the log before it had keys, or was killed while it wiped.
 
-    Break: in eventstore/forget_files.py, ``_clean``, look only behind the mark.
+    Break: in eventstore/recording/forget_files.py, ``_clean``, look only behind the mark.
     """
     embedded.store.append([said(0), said(1)])
     for start in (0, 60):
@@ -229,7 +230,7 @@ def test_a_database_that_takes_nothing_now(embedded: Log) -> None:
 def test_a_living_recorder(log: Log) -> None:
     """It has the session's key in memory, and goes on.
 
-    Break: in eventstore/private_store.py, ``append``, leave out ``forgotten``.
+    Break: in eventstore/stores/encrypted.py, ``append``, leave out ``forgotten``.
     """
     with log.recorder(RECORDS) as process:
         tell(process, "one")
@@ -249,7 +250,7 @@ def test_a_living_recorder(log: Log) -> None:
 
 
 def test_a_living_recorder_that_is_stopped(embedded: Log) -> None:
-    """Break: in eventstore/forget_files.py, ``erase``, leave out the lines of living processes."""
+    """Break: in eventstore/recording/forget_files.py, ``erase``, leave out the lines of living processes."""
     with embedded.recorder(RECORDS) as process:
         tell(process, "one")
         tell(process, "flush")
@@ -270,7 +271,7 @@ def test_a_living_recorder_that_is_stopped(embedded: Log) -> None:
 
 
 def test_what_is_recorded_after_it_is_not_waited_for(embedded: Log) -> None:
-    """Break: in eventstore/forget_files.py, ``erase``, do not compare with the first look."""
+    """Break: in eventstore/recording/forget_files.py, ``erase``, do not compare with the first look."""
     embedded.store.append([said(0)])
     destroy_key(embedded.store, "s")
     segment = Segment(embedded.journal, 1 << 16)
@@ -295,7 +296,7 @@ def test_what_is_recorded_after_it_is_not_waited_for(embedded: Log) -> None:
 
 
 def test_what_is_set_aside(log: Log) -> None:
-    """Break: in eventstore/forget_files.py, take only files of `SUFFIX`."""
+    """Break: in eventstore/recording/forget_files.py, take only files of `SUFFIX`."""
     log.store.append([said(0), said(0, "t", "others")])
     set_aside(log.journal, [said(1), said(1, "t", "others"), said(0, text="SECRETWORD in conflict")], 1 << 20)
     log.forget()
@@ -314,7 +315,7 @@ def test_a_conflict_goes_and_is_counted(embedded: Log) -> None:
 
 
 def test_damaged_files(log: Log) -> None:
-    """Break: in eventstore/forget_files.py, ``_of_damage``, leave out ``heads``."""
+    """Break: in eventstore/recording/forget_files.py, ``_of_damage``, leave out ``heads``."""
     log.store.append([said(0), said(0, "t", "others")])
     log.journal.mkdir(parents=True, exist_ok=True)
     theirs = [broken(frame(1, "t")), broken(frame(2, "t"))]
@@ -368,7 +369,7 @@ def record(store: Store, *texts: str) -> None:
 
 
 def test_what_was_stored_before_there_was_a_key(log: Log) -> None:
-    """Break: in turnlog/forgetting.py, leave out ``_stored``; or in cli/trust.py, exit with 0."""
+    """Break: in turnlog/archive/forgetting.py, leave out ``_stored``; or in cli/trust.py, exit with 0."""
     plain = log.store._store  # type: ignore[attr-defined]
     plain.append([said(0), said(1), Event("s", "o", 2, "on_eou_start", 1, 3, 3, "{}")])
     log.store.append([said(3)])
@@ -388,7 +389,7 @@ def test_what_was_stored_before_there_was_a_key(log: Log) -> None:
 
 @pytest.mark.parametrize("with_key", [True, False])
 def test_a_session_without_a_key(program: Program, with_key: bool) -> None:
-    """Nothing is half done. Break: in turnlog/forgetting.py, do not return where there is no key."""
+    """Nothing is half done. Break: in turnlog/archive/forgetting.py, do not return where there is no key."""
     store = open_store(program.db)
     assert store.journal is not None
     record(store, "SECRETWORD")
@@ -411,7 +412,7 @@ def test_a_session_without_a_key(program: Program, with_key: bool) -> None:
 
 
 def test_an_archive_that_is_readable(program: Program) -> None:
-    """Break: in turnlog/forgetting.py, leave out ``_archived``."""
+    """Break: in turnlog/archive/forgetting.py, leave out ``_archived``."""
     record(open_store(program.db), "SECRETWORD")
     program.run("retention", "--session", "s", "--yes")
     (path,) = (program.folder / "archive").iterdir()

@@ -11,13 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import FIXTURES
-from eventstore import Event, codec, frames, recover
+from eventstore import Event, codec, recover
 from eventstore.errors import NewerEvent, TurnlogError, UnknownHook
-from eventstore.journal import SUFFIX
-from eventstore.memory_store import MemoryStore
+from eventstore.recording import frames
+from eventstore.recording.journal import SUFFIX
+from eventstore.stores.memory import MemoryStore
 from soak.fuzz import read_import
 from test_journal import frame, leave_behind
-from turnlog import digests, log_seals
+from turnlog.archive import log_seals
+from turnlog.compare import digest_files as digests
 
 DEMO = gzip.decompress((FIXTURES / "demo.jsonl.gz").read_bytes())
 ZIPPED = (FIXTURES / "demo.jsonl.gz").read_bytes()
@@ -98,7 +100,7 @@ DEEP = ["[" * 5000, '{"a":' * 5000, '{"turnlog_log_seal":1,"a":' + "[" * 5000]
 
 @pytest.mark.parametrize("text", [*DEEP, '{"turnlog_log_seal":1,"\udc80sessions":1}'])
 def test_what_is_nested_too_deeply_or_no_text_is_refused_in_a_line(tmp_path: Path, text: str) -> None:
-    """Break: in turnlog/digests.py, ``_decoded``, or turnlog/log_seals.py, ``load``, let RecursionError escape."""
+    """Break: let RecursionError escape from turnlog/compare/digest_files.py, ``_decoded``, or archive/log_seals.py."""
     path = tmp_path / "file"
     path.write_bytes(text.encode(errors="surrogateescape"))
     for load in (digests.load, log_seals.load):
@@ -109,7 +111,7 @@ def test_what_is_nested_too_deeply_or_no_text_is_refused_in_a_line(tmp_path: Pat
 
 
 def test_a_log_seal_with_numbers_of_any_size_is_refused(tmp_path: Path) -> None:
-    """Break: in turnlog/log_seals.py, ``load``, let OverflowError escape."""
+    """Break: in turnlog/archive/log_seals.py, ``load``, let OverflowError escape."""
     head = {"session_id": "s", "key": "none", "origins": [("o", 10**400, "0" * 64)]}
     about = {"turnlog_log_seal": 1, "sessions": 1, "events": 10**400, "seal": "0" * 64}
     path = tmp_path / "log.seal"

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventstore import Clock, Event, Recorder, open_store
-from eventstore.arguments import HAPPENED, RAW
 from eventstore.codec import clocks
-from eventstore.memory_store import MemoryStore
-from eventstore.writer import Durability
+from eventstore.hooks.arguments import HAPPENED, RAW
+from eventstore.recording.writer import Durability
+from eventstore.stores.memory import MemoryStore
 from projections.reference.replay import call_dict, replay
 from strategies import HOSTILE, streams
 from turnlog.conformance import never
@@ -76,7 +76,7 @@ def test_nothing_raises_whatever_it_is_handed(time: object, raw: object) -> None
 
 
 def test_sealed_it_keeps_its_time_and_hides_what_was_said(tmp_path: Path) -> None:
-    """Break: in eventstore/content.py, ``without_content``, leave out ``RAW``."""
+    """Break: in eventstore/hooks/content.py, ``without_content``, leave out ``RAW``."""
     store = open_store(tmp_path / "calls.db", master_key=KEY)
     with Recorder(store, "s", scheduler=never) as recorder:
         recorder.start_turn()

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 
 from conftest import Program
 from eventstore import open_store
-from eventstore.memory_store import MemoryStore
-from eventstore.verify import verify
-from exporters.jsonl import heading
-from turnlog import archive, importing
-from turnlog.archive import _Numbers
-from turnlog.importing import BATCH_EVENTS, batches
+from eventstore.integrity.session import verify
+from eventstore.stores.memory import MemoryStore
+from exporters.files.jsonl import heading
+from turnlog.archive import files as archive
+from turnlog.archive import importing
+from turnlog.archive.files import _Numbers
+from turnlog.archive.importing import BATCH_EVENTS, batches
 
 CALL = (
     b'{"session":"long","target":"collector","hook":"on_stt_complete",'
@@ -44,7 +45,7 @@ def archived(folder: Path, calls: Path) -> Path:
 PEAK = """
 import sys, tracemalloc
 from pathlib import Path
-from turnlog.importing import batches
+from turnlog.archive.importing import batches
 opener = lambda path: path.open("rb")
 sum(len(batch.events) for batch in batches(Path(sys.argv[1]), opener))  # what is loaded and cached only once
 tracemalloc.start()
@@ -55,7 +56,7 @@ print(events, tracemalloc.get_traced_memory()[1])
 
 @pytest.mark.parametrize("kind", ["calls", "archive"])
 def test_memory_does_not_grow_with_the_session(tmp_path: Path, kind: str) -> None:
-    """Break: in turnlog/importing.py, ``batches``, never yield before the end."""
+    """Break: in turnlog/archive/importing.py, ``batches``, never yield before the end."""
     peaks = []
     for events in (3 * BATCH_EVENTS, 12 * BATCH_EVENTS):
         path = long_call(tmp_path, events, f"{events}.jsonl")
@@ -69,7 +70,7 @@ def test_memory_does_not_grow_with_the_session(tmp_path: Path, kind: str) -> Non
 
 @pytest.mark.parametrize("kind", ["calls", "archive"])
 def test_of_a_file_that_is_bad_at_its_end_nothing_is_imported(program: Program, kind: str) -> None:
-    """Break: in turnlog/cli/log.py, ``import_``, leave out the first pass."""
+    """Break: in turnlog/cli/commands/log.py, ``import_``, leave out the first pass."""
     path = long_call(program.folder, 2 * BATCH_EVENTS)
     if kind == "archive":
         path = archived(program.folder, path)

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eventstore.memory_store import MemoryStore
-from exporters import log_manager
-from exporters.job_logs import JobLogger, LogManager
-from exporters.log_queue import LogQueue
-from exporters.retry import pause
+from eventstore.stores.memory import MemoryStore
+from exporters.delivery.retry import pause
+from exporters.reference import log_manager
+from exporters.reference.job_logger import JobLogger, LogManager
+from exporters.reference.log_queue import LogQueue
 from http_receiver import Answer, Receiver, Request
 from projections import replay
 from strategies import Evil
@@ -161,7 +161,7 @@ def test_without_an_endpoint_the_newest_are_kept(logger: logging.Logger) -> None
 def test_the_endpoint_says_when_to_come_back(
     manager: LogManager, logger: logging.Logger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Break: in exporters/retry.py, ``pause``, look at the backoff alone."""
+    """Break: in exporters/delivery/retry.py, ``pause``, look at the backoff alone."""
     pauses: list[float] = []
     monkeypatch.setattr(LogQueue, "pause", lambda _self, _number, seconds, _closing: pauses.append(seconds))
     with Receiver((429, {"retry-after": "7"}), (500, {"retry-after": "7"})) as endpoint:
@@ -321,7 +321,7 @@ def test_nothing_secret_leaves(
 ) -> None:
     """Not in a record, a log line, an error, or what any object shows of itself; the endpoint even sends it back.
 
-    Break: in exporters/http.py, ``_without``, return the text; or in log_queue.py, show the ``Endpoint``.
+    Break: in exporters/delivery/http.py, ``_without``, return the text; or in log_queue.py, show the ``Endpoint``.
     """
     store = MemoryStore()
     with caplog.at_level(logging.DEBUG), Receiver(500, 400, 400) as endpoint, Recorder(store, "s") as recorder:
@@ -350,7 +350,7 @@ def test_a_forked_child_sends_none_of_its_parent_s_records() -> None:
     """Break: in log_queue.py, do nothing after a fork."""
     script = """
 import logging, os, sys
-from exporters.job_logs import JobLogger, LogManager
+from exporters.reference.job_logger import JobLogger, LogManager
 manager = LogManager(flush_interval_seconds=0.0)
 caught = JobLogger(manager.get_queue(), "r", "p", send_logs_to_dashboard=True, namespace="tested")
 manager.start()

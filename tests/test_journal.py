@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 
-from eventstore import Event, Recorder, frames, open_store, recover
-from eventstore.backlog import Backlog, Pending
-from eventstore.journal import SUFFIX, Segment, left_behind
-from eventstore.memory_store import MemoryStore
+from eventstore import Event, Recorder, open_store, recover
+from eventstore.recording import frames
+from eventstore.recording.backlog import Backlog, Pending
+from eventstore.recording.journal import SUFFIX, Segment, left_behind
+from eventstore.stores.memory import MemoryStore
 from strategies import streams
 
 
@@ -40,7 +41,7 @@ def test_a_frame_becomes_the_event_again(events: list[Event]) -> None:
 
 
 def test_a_journal_torn_at_any_byte_of_its_last_record_keeps_the_others(tmp_path: Path) -> None:
-    """Break: in eventstore/frames.py, ``bodies``, drop the comparison of checksums."""
+    """Break: in eventstore/recording/frames.py, ``bodies``, drop the comparison of checksums."""
     whole, last = frame(0) + frame(1), frame(2)
     for cut in range(len(last)):
         path = leave_behind(tmp_path, whole + last[:cut])
@@ -112,7 +113,7 @@ def test_recovering_twice_is_harmless(tmp_path: Path) -> None:
 
 
 def test_a_sealed_segment_takes_nothing_more(tmp_path: Path) -> None:
-    """Break: in eventstore/journal.py, ``seal``, write nothing."""
+    """Break: in eventstore/recording/journal.py, ``seal``, write nothing."""
     segment = Segment(tmp_path, 1 << 12)
     segment.write(frame(0))
     segment.seal()
@@ -144,7 +145,7 @@ def test_rotation_keeps_everything_in_order(tmp_path: Path) -> None:
 
 
 def test_at_its_bound_the_journal_keeps_the_newest_and_counts(tmp_path: Path) -> None:
-    """Break: in eventstore/backlog.py, ``_activate``, drop nothing; or count nothing."""
+    """Break: in eventstore/recording/backlog.py, ``_activate``, drop nothing; or count nothing."""
     backlog = Backlog(tmp_path, segment_bytes=512, limit_bytes=2048)
     for seq in range(200):
         backlog.add_slowly(frame(seq))

@@ -18,11 +18,11 @@ from sqlalchemy.exc import DBAPIError
 from conftest import Program
 from eventstore import Event, Recorder, Store, open_store
 from eventstore.errors import StoreError
-from eventstore.ledger import Key
-from eventstore.memory_store import MemoryStore
-from eventstore.private_store import MasterKey, WrongMasterKey, forget, private
-from eventstore.rotation import rotate
-from eventstore.verify import verify
+from eventstore.integrity.session import verify
+from eventstore.stores.encrypted import MasterKey, WrongMasterKey, forget, private
+from eventstore.stores.ledger import Key
+from eventstore.stores.memory import MemoryStore
+from eventstore.stores.rotation import rotate
 
 OLD, NEW, THIRD = (base64.b64encode(bytes([n]) * 32).decode() for n in (1, 2, 3))
 SAID = "my card number is 4111"
@@ -45,7 +45,7 @@ def opens(store: Store, session: str, key: str) -> bool:
 
 
 def test_every_session_opens_with_the_new_key_and_not_the_old(store: Store) -> None:
-    """Break: in eventstore/rotation.py, wrap under the old key."""
+    """Break: in eventstore/stores/rotation.py, wrap under the old key."""
     names = [f"session {n}" for n in range(10)]
     private(store, OLD).append(map(said, names))
     chains = [[origin for origin, _stored in store.chains(name)] for name in names]
@@ -59,7 +59,7 @@ def test_every_session_opens_with_the_new_key_and_not_the_old(store: Store) -> N
 
 
 def test_destroyed_keys_stay_destroyed_and_foreign_ones_are_left(store: Store) -> None:
-    """Break: in eventstore/rotation.py, take keys of any fingerprint."""
+    """Break: in eventstore/stores/rotation.py, take keys of any fingerprint."""
     private(store, OLD).append([said("mine"), said("forgotten")])
     private(store, THIRD).append([said("theirs")])
     before = forget(store, "forgotten")
@@ -74,7 +74,7 @@ def test_destroyed_keys_stay_destroyed_and_foreign_ones_are_left(store: Store) -
 
 
 def test_a_key_forgotten_meanwhile_does_not_come_back(store: Store) -> None:
-    """Break: in eventstore/ledger.py, ``rewrap``, leave out what the key was."""
+    """Break: in eventstore/stores/ledger.py, ``rewrap``, leave out what the key was."""
     private(store, OLD).append([said("s")])
     (key,) = store.ledger.keys()
     forget(store, "s")
@@ -83,7 +83,7 @@ def test_a_key_forgotten_meanwhile_does_not_come_back(store: Store) -> None:
 
 
 def test_several_keys_at_once(store: Store) -> None:
-    """The first wraps, all unwrap. Break: in eventstore/private_store.py, look at the first only."""
+    """The first wraps, all unwrap. Break: in eventstore/stores/encrypted.py, look at the first only."""
     private(store, OLD).append([said("old")])
     private(store, NEW).append([said("new")])
     both = private(store, f"{NEW}, {OLD}")
@@ -112,7 +112,7 @@ def test_a_recorder_goes_on_through_a_rotation(tmp_path: Path) -> None:
 
 
 def test_a_session_begun_meanwhile_under_the_old_key_is_named(store: Store) -> None:
-    """Break: in eventstore/rotation.py, leave out ``_late``."""
+    """Break: in eventstore/stores/rotation.py, leave out ``_late``."""
     private(store, OLD).append([said("b"), said("c")])
     late = private(store, OLD)
     done = rotate(
@@ -126,7 +126,7 @@ def test_a_session_begun_meanwhile_under_the_old_key_is_named(store: Store) -> N
 def test_what_it_was_wrapped_as_is_gone_from_the_file(tmp_path: Path) -> None:
     """Also where the first rotation died before it could scrub.
 
-    Break: in eventstore/rotation.py, leave out ``scrub``.
+    Break: in eventstore/stores/rotation.py, leave out ``scrub``.
     """
     folder = tmp_path / "data"
     store = open_store(folder / "calls.db", master_key=OLD)
@@ -186,8 +186,8 @@ def test_the_database_refuses_all_but_a_rotation(backend: str, tmp_path: Path, r
 ROTATE = """
 import sys
 from eventstore import open_store
-from eventstore.private_store import MasterKey
-from eventstore.rotation import rotate
+from eventstore.stores.encrypted import MasterKey
+from eventstore.stores.rotation import rotate
 url, old, new = sys.argv[1:]
 store = open_store(url)
 print("ready", flush=True)
@@ -201,7 +201,7 @@ SESSIONS = 60
 def test_killed_at_any_point_and_run_again(
     backend: str, tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Break: in eventstore/ledger.py, ``rewrap``, set ``master`` and ``wrapped`` in two transactions."""
+    """Break: in eventstore/stores/ledger.py, ``rewrap``, set ``master`` and ``wrapped`` in two transactions."""
     monkeypatch.delenv("TURNLOG_MASTER_KEY", raising=False)
     url = postgres_url if backend == "postgres" else f"sqlite:///{tmp_path}/calls.db"
     store = open_store(url, migrate=True, master_key="")

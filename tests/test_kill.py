@@ -165,7 +165,7 @@ def check(store: Store, acknowledged: dict[str, int]) -> None:
 def test_law_5_every_call_that_returned_survives_kill_9(sqlite: Store, server: Server, seed: int) -> None:
     """Calls flow as fast as they can, so the writer is in a transaction most of the time.
 
-    Break: in eventstore/journal.py, ``Segment``, map the file privately (``mmap.MAP_PRIVATE``).
+    Break: in eventstore/recording/journal.py, ``Segment``, map the file privately (``mmap.MAP_PRIVATE``).
     """
     chance = random.Random(seed)
     assert sqlite.journal is not None
@@ -186,7 +186,7 @@ def test_law_5_every_call_that_returned_survives_kill_9(sqlite: Store, server: S
 def test_law_5_whatever_the_writer_is_doing(sqlite: Store, server: Server, phase: str, steps: int) -> None:
     """Killed at some step of the function: before BEGIN, before COMMIT, behind it, between two files, ….
 
-    Break: in eventstore/writer.py, ``_move``, acknowledge before anything is appended.
+    Break: in eventstore/recording/writer.py, ``_move``, acknowledge before anything is appended.
     """
     chance = random.Random(phase)
     assert sqlite.journal is not None
@@ -207,7 +207,7 @@ def test_law_5_whatever_the_writer_is_doing(sqlite: Store, server: Server, phase
 def test_law_5_recovery_killed_and_begun_again(sqlite: Store, server: Server, phase: str, steps: int) -> None:
     """Three journals are left behind, each longer than a transaction; several recoveries die, and the last does not.
 
-    Break: in eventstore/writer.py, ``recover``, unlink the file before its events are stored.
+    Break: in eventstore/recording/writer.py, ``recover``, unlink the file before its events are stored.
     """
     chance = random.Random(phase)
     assert sqlite.journal is not None

@@ -17,9 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eventstore import HOOKS, Clock, Event, Recorder, canonical, codec, open_store, schema
-from eventstore.memory_store import MemoryStore
-from eventstore.sqlite_store import SqliteStore
+from eventstore import HOOKS, Clock, Event, Recorder, canonical, codec, open_store
+from eventstore.stores import schema
+from eventstore.stores.memory import MemoryStore
+from eventstore.stores.sqlite.store import SqliteStore
 from projections import begin, call_dict, fold, replay
 from projections.reference.state import State
 from strategies import HOSTILE, NAMES, calls, sessions, streams
@@ -173,7 +174,7 @@ def test_law_4_in_sqlite(
 ) -> None:
     """As above, through the database.
 
-    Break: in eventstore/sqlite_store.py, ``_READ``, ORDER BY position.
+    Break: in eventstore/stores/sqlite/store.py, ``_READ``, ORDER BY position.
     """
     expected = as_bytes(canonical(events))
     arriving = events + others + chance.sample(events, len(events) // 2)
@@ -204,7 +205,7 @@ def test_several_origins_are_merged_by_time_not_by_a_stepped_wall_clock() -> Non
 def test_law_6_a_hook_call_never_raises_and_is_never_lost(hook: str, data: st.DataObject) -> None:
     """Whatever a hook is handed, it returns, and the log gains an event that can be read and replayed.
 
-    Break: in eventstore/arguments.py, ``_plain``, remove the ``except``; or in ``encode_args``, the first one.
+    Break: in eventstore/hooks/arguments.py, ``_plain``, remove the ``except``; or in ``encode_args``, the first one.
     """
     with Recorder(STORE, durability=data.draw(st.sampled_from(["process", "memory"]))) as recorder:
         target: Any = recorder.traces if hook.startswith("traces.") else recorder
@@ -225,8 +226,8 @@ def test_law_6_a_hook_call_never_raises_and_is_never_lost(hook: str, data: st.Da
 
 @given(st.lists(st.sampled_from(["float", "set", "bytes", "surrogate", "cycle", "object"]), min_size=1, max_size=8))
 def test_law_6_what_was_changed_is_marked(kinds: list[str]) -> None:
-    """Break: in eventstore/arguments.py, ``encode_args``, return ``data`` without looking for null."""
-    from eventstore.arguments import ALTERED, encode_args
+    """Break: in eventstore/hooks/arguments.py, ``encode_args``, return ``data`` without looking for null."""
+    from eventstore.hooks.arguments import ALTERED, encode_args
 
     loop: list[Any] = []
     loop.append(loop)
@@ -240,7 +241,7 @@ def test_law_6_what_was_changed_is_marked(kinds: list[str]) -> None:
 
 @given(st.dictionaries(st.sampled_from("abc"), st.text(max_size=5) | st.integers(-9, 9) | st.none()))
 def test_law_6_what_json_carries_is_not_marked(args: dict[str, Any]) -> None:
-    from eventstore.arguments import encode_args
+    from eventstore.hooks.arguments import encode_args
 
     assert orjson.loads(encode_args(args)) == args
 

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 import turnlog.recorder
-from eventstore import Event, Store, frames
+from eventstore import Event, Store
 from eventstore.errors import StoreUnavailable
-from eventstore.memory_store import MemoryStore
+from eventstore.recording import frames
+from eventstore.stores.memory import MemoryStore
 from projections import replay
 from projections.reference.fold import fold
 from projections.reference.state import State
@@ -78,7 +79,8 @@ def test_a_live_read_works_off_what_is_new_for_its_session_alone(
 ) -> None:
     """Others have calls in the store, and many more in the journal, as the database is down.
 
-    Break: in eventstore/backlog.py, ``waiting``, decode all; or in turnlog/recorder.py, ``catch_up``, read the store.
+    Break: in eventstore/recording/backlog.py, ``waiting``, decode all; or in turnlog/recorder.py, ``catch_up``, read
+    the store.
     """
     counts: Counter[str] = Counter()
     reader = threading.get_ident()  # the writer's thread decodes what it stores

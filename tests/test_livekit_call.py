@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventstore.codec import decode
-from eventstore.memory_store import MemoryStore
+from eventstore.stores.memory import MemoryStore
 from turnlog import Recorder
-from turnlog.adapters.livekit_call import LiveKitCall, Speech
+from turnlog.adapters.livekit.call import LiveKitCall, Speech
 
 T0 = time.time()
 
@@ -178,6 +178,6 @@ def test_in_whatever_order_nothing_is_lost_and_each_run_is_one(acts: list[Any], 
 
 
 def test_neither_turnlog_nor_the_translation_imports_livekit() -> None:
-    script = "import sys, turnlog.adapters.livekit_call; print([m for m in sys.modules if m.startswith('livekit')])"
+    script = "import sys, turnlog.adapters.livekit.call; print([m for m in sys.modules if m.startswith('livekit')])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

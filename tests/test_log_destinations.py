@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
-from exporters.destination import Busy, Refused
-from exporters.http_logs import HttpLogs
-from exporters.otel_logs import OtelLogs, SessionLine, request
-from exporters.otlp import otel_spans
+from exporters.delivery.destination import Busy, Refused
+from exporters.logs.destination import HttpLogs
+from exporters.otlp.logs import OtelLogs, SessionLine, request
+from exporters.otlp.spans import otel_spans
 from http_receiver import Receiver
 from projections import replay
 from strategies import JSON

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from conftest import Program
 from eventstore import Clock, Event
-from eventstore.content import HIDDEN, without_content
-from eventstore.memory_store import MemoryStore
+from eventstore.hooks.content import HIDDEN, without_content
+from eventstore.stores.memory import MemoryStore
 from projections import begin, call_dict, fold, replay
 from projections.reference.state import State
 from strategies import streams
@@ -118,7 +118,7 @@ def test_the_recorder_keeps_any_object_as_text() -> None:
 
 
 def test_what_it_says_is_content() -> None:
-    """Break: in eventstore/content.py, give ``log_record`` a readable ``message``."""
+    """Break: in eventstore/hooks/content.py, give ``log_record`` a readable ``message``."""
     hidden = without_content("log_record", line(0, "card 4111", attributes={"card": 4111, "a": "4111"}).payload)
     assert hidden is not None
     assert b"4111" not in hidden

@@ -16,8 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from eventstore import Recorder, codec, open_store, recover
 from eventstore.errors import StoreUnavailable
-from eventstore.sqlite_store import SqliteStore
-from eventstore.store import Store
+from eventstore.stores.base import Store
+from eventstore.stores.sqlite.store import SqliteStore
 
 
 class Switchable:
@@ -37,8 +37,9 @@ class Switchable:
 
 
 class Recording(RuleBasedStateMachine):
-    """Break: in eventstore/backlog.py, ``acknowledge``, close segments that are not acknowledged to their end; in
-    ``close``, remove every segment; or in eventstore/journal.py, ``take``, skip one event.
+    """Break: in eventstore/recording/backlog.py, ``acknowledge``, close segments that are not acknowledged to their
+    end; in
+    ``close``, remove every segment; or in eventstore/recording/journal.py, ``take``, skip one event.
     """
 
     def __init__(self) -> None:
@@ -106,7 +107,7 @@ class Recording(RuleBasedStateMachine):
         self.store.down, was_down = True, self.store.down
         writer._thread.join()
         self.store.down = was_down
-        from eventstore import writer as module
+        from eventstore.recording import writer as module
 
         module._writers.pop(self.store, None)  # type: ignore[call-overload]
         writer.backlog.abandon()

@@ -16,7 +16,7 @@ import pytest
 
 from conftest import FIXTURES
 from eventstore import Event, Store, canonical, codec
-from eventstore.memory_store import MemoryStore
+from eventstore.stores.memory import MemoryStore
 from projections import replay
 from turnlog import Clock, Recorder, open_store
 from turnlog.conformance import as_expected, differences, never
@@ -206,7 +206,7 @@ def test_two_threads_record_one_session_as_two_origins(store: Store) -> None:
 
 
 def test_two_processes_record_one_session_as_two_origins(shared: tuple[Store, tuple[str, Path]]) -> None:
-    """Break: in eventstore/journal.py, ``take``, skip one event."""
+    """Break: in eventstore/recording/journal.py, ``take``, skip one event."""
     store, urls = shared
     record_at_once(urls, [("a", "a"), ("b", "b")], 1000)
     events = list(store.read("s"))
@@ -220,7 +220,7 @@ def test_two_processes_record_one_session_as_two_origins(shared: tuple[Store, tu
 def test_an_origin_used_twice_keeps_what_came_first(store: Store) -> None:
     """A misuse. What is refused is counted and named, and what is new is kept.
 
-    Break: in eventstore/writer.py, ``append_what_fits``, leave out the whole batch.
+    Break: in eventstore/recording/writer.py, ``append_what_fits``, leave out the whole batch.
     """
     with Recorder(store, "s", origin="o") as first, Recorder(store, "s", origin="o") as second:
         for n in range(100):

@@ -24,12 +24,12 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 
 from conftest import FIXTURES, Program
 from eventstore import Event, Store, open_store
-from exporters import otlp
-from exporters.delivery import deliver, due
-from exporters.destination import Busy, Destination, NotConfigured, Refused
-from exporters.otlp import Profile, Spans, Wire, destination, otel_spans
-from exporters.otlp_types import typed
-from exporters.retry import Patience
+from exporters.delivery.destination import Busy, Destination, NotConfigured, Refused
+from exporters.delivery.outbox import deliver, due
+from exporters.delivery.retry import Patience
+from exporters.otlp import spans as otlp
+from exporters.otlp.spans import Profile, Spans, Wire, destination, otel_spans
+from exporters.otlp.types import typed
 from projections.caller import read
 from projections.reference.fold import begin, fold
 from projections.reference.replay import Call, call_of, replay
@@ -172,7 +172,7 @@ def grows_at_its_end(events: list[Event], profile: Profile, every: int) -> None:
 def test_a_call_that_goes_on_keeps_its_spans(profile: Profile) -> None:
     """What was sent in the middle of a call is not sent again at its end, and has the same ids.
 
-    Break: in exporters/otlp.py, ``otel_spans``, leave the open spans out of what ids are made of.
+    Break: in exporters/otlp/spans.py, ``otel_spans``, leave the open spans out of what ids are made of.
     """
     for events in [RECORDINGS[name] for name in ("soak_seed3", "barge_in_vad", "realtime_hybrid_tts")]:
         grows_at_its_end(events, profile, 1 if len(events) < 200 else 7)
@@ -394,7 +394,7 @@ def test_a_collector_that_is_killed_five_times_in_the_middle_of_a_delivery(
 ) -> None:
     """Every span is there in the end, and the cursors say so.
 
-    Break: in exporters/delivery.py, ``_advance``, go on to the next batch whatever became of the last.
+    Break: in exporters/delivery/outbox.py, ``_advance``, go on to the next batch whatever became of the last.
     """
     for events in RECORDINGS.values():
         sqlite.append(events)
@@ -461,7 +461,7 @@ def test_a_large_session_goes_in_bounded_batches(collector: Collector, program: 
 
 
 def test_values_without_a_type_are_text() -> None:
-    """Break: in exporters/otlp_types.py, ``_typed``, take every list."""
+    """Break: in exporters/otlp/types.py, ``_typed``, take every list."""
     assert typed({"a": 1 << 63, "b": -(1 << 63), "c": math.nan, "d": [1, 2.0], "e": (True, False), "f": [], "": 1}) == {
         "a": str(1 << 63), "b": -(1 << 63), "c": "nan", "d": "[1, 2.0]", "e": [True, False], "f": [],
     }  # fmt: skip

@@ -18,9 +18,9 @@ from typing import Any, Self
 
 import pytest
 
-from exporters import io_loop
-from exporters.destination import LONGEST_SECONDS, Busy, Refused
-from exporters.http import ANSWER_BYTES, client, post
+from exporters.delivery import io_loop
+from exporters.delivery.destination import LONGEST_SECONDS, Busy, Refused
+from exporters.delivery.http import ANSWER_BYTES, client, post
 from http_receiver import Receiver
 
 SECRET = "s3cr3t-t0ken"
@@ -29,8 +29,8 @@ MEGABYTES = 150
 OK, BAD, DOWN = b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 400 Bad\r\n", b"HTTP/1.1 503 Down\r\n"
 SENDER = """
 import json, sys
-from exporters.destination import Busy, Refused
-from exporters.http import client, post
+from exporters.delivery.destination import Busy, Refused
+from exporters.delivery.http import client, post
 url, seconds, size = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
 with client(seconds) as to:
     try:
@@ -174,7 +174,7 @@ def send(url: str, *, seconds: float = 1.0, size: int = 10, before: str = "") ->
 
 @pytest.mark.parametrize("name", EVIL)
 def test_no_answer_holds_or_fills_a_sender(name: str) -> None:
-    """Break: in exporters/http.py, ``_read``, without the bound; or in ``_exchange``, without the deadline."""
+    """Break: in exporters/delivery/http.py, ``_read``, without the bound; or in ``_exchange``, without the deadline."""
     behave, kind, part = EVIL[name]
     with Evil(behave) as evil:
         got, reason = send(evil.url)
@@ -201,7 +201,7 @@ def test_what_does_not_take_the_request_is_given_up() -> None:
 def test_a_name_that_nothing_answers_for() -> None:
     """A resolver that hangs, and one that fails; the process ends all the same.
 
-    Break: in exporters/io_loop.py, leave `getaddrinfo` to asyncio.
+    Break: in exporters/delivery/io_loop.py, leave `getaddrinfo` to asyncio.
     """
     hangs = "import socket, time\nsocket.getaddrinfo = lambda *_a, **_k: time.sleep(3600)\n"
     assert send("http://nowhere.invalid/", before=hangs) == (
@@ -212,10 +212,10 @@ def test_a_name_that_nothing_answers_for() -> None:
 
 
 def test_exit_handlers_can_still_post() -> None:
-    """As those of OpenTelemetry do. Break: in exporters/io_loop.py, leave `getaddrinfo` to asyncio."""
+    """As those of OpenTelemetry do. Break: in exporters/delivery/io_loop.py, leave `getaddrinfo` to asyncio."""
     script = """
 import atexit, sys
-from exporters.http import client, post
+from exporters.delivery.http import client, post
 to = client(60)
 def flush():
     post(to, sys.argv[1], b"last", {})
@@ -230,10 +230,13 @@ atexit.register(flush)
 
 
 def test_a_fork_s_child_posts_on_connections_of_its_own() -> None:
-    """Break: in exporters/http.py, ``_own``, return the parent's; or in io_loop.py, do not look at the fork."""
+    """Break: in exporters/delivery/http.py, ``_own``, return the parent's;
+
+    or in io_loop.py, do not look at the fork.
+    """
     script = """
 import os, sys
-from exporters.http import client, post
+from exporters.delivery.http import client, post
 with client(60) as to:
     post(to, sys.argv[1], b"parent", {})
     child = os.fork()
@@ -251,7 +254,10 @@ with client(60) as to:
 
 
 def test_no_redirect_is_followed_and_no_cookie_kept() -> None:
-    """A token stays where it was sent to. Break: in exporters/http.py, ``_http``, follow redirects, or keep cookies."""
+    """A token stays where it was sent to.
+
+    Break: in exporters/delivery/http.py, ``_http``, follow redirects, or keep cookies.
+    """
     with Receiver() as other, Receiver() as endpoint, client() as to:
         endpoint.behave = lambda _request: (307, {"location": other.url, "set-cookie": "a=b; Max-Age=999"})
         for _ in range(2):
@@ -267,7 +273,7 @@ def test_no_redirect_is_followed_and_no_cookie_kept() -> None:
 
 
 def test_an_answer_of_just_the_bound_is_read() -> None:
-    """Break: in exporters/http.py, ``_read``, ``>=`` for ``>``."""
+    """Break: in exporters/delivery/http.py, ``_read``, ``>=`` for ``>``."""
     with Receiver() as endpoint, client() as to:
         for size in (ANSWER_BYTES, ANSWER_BYTES + 1):
             endpoint.text = b"x" * size
@@ -279,7 +285,7 @@ def test_an_answer_of_just_the_bound_is_read() -> None:
 
 
 def test_nothing_an_endpoint_says_speaks_to_a_terminal() -> None:
-    """Break: in exporters/http.py, ``excerpt``, escape nothing."""
+    """Break: in exporters/delivery/http.py, ``excerpt``, escape nothing."""
     with Receiver() as endpoint, client() as to:
         endpoint.behave = lambda _request: 400
         endpoint.text = "\x1b]0;title\x07 \x9b2J \u202egnp.exe \x00".encode()
@@ -301,7 +307,7 @@ RETRY_AFTER: dict[str, float | None] = {
 
 @pytest.mark.parametrize("asked", RETRY_AFTER, ids=lambda asked: repr(asked[:30]))
 def test_retry_after_is_bounded(asked: str) -> None:
-    """Break: in exporters/destination.py, ``Busy``, keep what was asked for."""
+    """Break: in exporters/delivery/destination.py, ``Busy``, keep what was asked for."""
     with Receiver() as endpoint, client() as to:
         endpoint.behave = lambda _request: (503, {"retry-after": asked})
         with pytest.raises(Busy) as caught:
@@ -317,7 +323,10 @@ def test_so_is_any_other_wait_that_is_asked_for(asked: float | None) -> None:
 
 
 def test_posts_of_several_threads_do_not_wait_for_each_other() -> None:
-    """A sender at a silent endpoint holds up no other. Break: in exporters/io_loop.py, ``run``, hold the lock."""
+    """A sender at a silent endpoint holds up no other.
+
+    Break: in exporters/delivery/io_loop.py, ``run``, hold the lock.
+    """
     with Evil(silent) as evil, Receiver() as endpoint, client(60) as to, ThreadPoolExecutor(8) as pool:
         held = pool.submit(post, to, evil.url, b"", {})
         done = [pool.submit(post, to, endpoint.url, b"%d" % n, {}) for n in range(50)]
@@ -363,7 +372,7 @@ class Grpc:
 def export(url: str, seconds: float = 30.0) -> Busy | Refused | None:
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-    from exporters.otlp_grpc import GrpcSender
+    from exporters.otlp.grpc import GrpcSender
 
     to = GrpcSender(url, {"authorization": SECRET}, seconds)
     try:
@@ -387,7 +396,7 @@ def message(size: int) -> bytes:
 
 
 def test_a_grpc_answer_is_bounded() -> None:
-    """Break: in exporters/otlp_grpc.py, ``CHANNEL``, leave out the length of a message (gRPC's is 4 MiB)."""
+    """Break: in exporters/otlp/grpc.py, ``CHANNEL``, leave out the length of a message (gRPC's is 4 MiB)."""
     with Grpc(message(ANSWER_BYTES // 2)) as fits:
         assert export(fits.url) is None
     for compression in (grpc.Compression.NoCompression, grpc.Compression.Gzip):
@@ -404,7 +413,7 @@ def test_grpc_trailers_are_bounded() -> None:
 
 @pytest.mark.parametrize(("seconds", "kept"), [(2**62, LONGEST_SECONDS), (-(2**62), 0.0), (-7, 0.0), (7, 7.0)])
 def test_grpc_retry_info_is_bounded(seconds: int, kept: float) -> None:
-    """Break: in exporters/destination.py, ``Busy``, keep what was asked for."""
+    """Break: in exporters/delivery/destination.py, ``Busy``, keep what was asked for."""
     from google.protobuf.any_pb2 import Any as Packed
     from google.protobuf.duration_pb2 import Duration
     from google.rpc.error_details_pb2 import RetryInfo

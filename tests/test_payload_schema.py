@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from conftest import FIXTURES, Program
 from eventstore import HOOKS, Event
-from exporters.payload_schema import AnalyticsPayload
+from exporters.analytics.schema import AnalyticsPayload
 from projections.caller import read
 from projections.reference.metrics import Realtime
 from projections.reference.payload import _PROVIDER, _camel

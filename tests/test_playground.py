@@ -22,11 +22,12 @@ from hypothesis import strategies as st
 from conftest import FIXTURES, Program
 from eventstore import Clock, Event, Recorder, Store, canonical, open_store
 from eventstore.errors import StoreUnavailable
-from eventstore.memory_store import MemoryStore
-from exporters import playground, served
-from exporters.playground import Published, attach, message, messages, published, sse
-from exporters.playground_server import PlaygroundServer
-from exporters.served import CannotServe
+from eventstore.stores.memory import MemoryStore
+from exporters import web as served
+from exporters.playground import stream as playground
+from exporters.playground.server import PlaygroundServer
+from exporters.playground.stream import Published, attach, message, messages, published, sse
+from exporters.web import CannotServe
 from projections.reference.replay import replay
 from turnlog.conformance import never
 from turnlog.recordings import RecordedClock, drive, events_of, read_recordings
@@ -59,7 +60,7 @@ class Seen:
 
 
 def test_the_messages_of_a_replay() -> None:
-    """With ids that tell them apart. Break: in exporters/playground.py, ``message``, leave out `_in_order`."""
+    """With ids that tell them apart. Break: in exporters/playground/stream.py, ``message``, leave out `_in_order`."""
     assert len(ALL) > 50
     assert [one.message for one in ALL] == [message(of) for of in replay(EVENTS).playground]
     assert len({one.id for one in ALL}) == len(ALL)
@@ -73,7 +74,8 @@ def test_the_messages_of_a_replay() -> None:
 def test_live_is_replay(store: Store) -> None:
     """Attached before the first call, while another session is recorded into the same store.
 
-    Break: in exporters/playground.py, ``fold``, do not empty what was told; or in ``messages``, follow all sessions.
+    Break: in exporters/playground/stream.py, ``fold``, do not empty what was told; or in ``messages``, follow all
+    sessions.
     """
     live, late = Seen(), Seen()
     first = attach(store, NAME, live)
@@ -120,7 +122,10 @@ def split(seed: int, origins: int) -> list[Event]:
 @settings(max_examples=15)
 @given(st.integers(0, 2**16), st.integers(1, 3), st.integers(1, 200))
 def test_whatever_the_order_of_arrival_each_message_comes_once(seed: int, origins: int, batch: int) -> None:
-    """All of those of the replay, by their ids. Break: in exporters/playground.py, ``take``, fold whatever comes."""
+    """All of those of the replay, by their ids.
+
+    Break: in exporters/playground/stream.py, ``take``, fold whatever comes.
+    """
     store = MemoryStore()
     events, stop = split(seed, origins), threading.Event()
     stream, seen = messages(store, NAME, stop=stop), list[Published]()
@@ -142,7 +147,7 @@ def test_whatever_the_order_of_arrival_each_message_comes_once(seed: int, origin
 
 
 def test_going_on_behind_a_message(sqlite: Store) -> None:
-    """Break: in exporters/playground.py, ``_behind``, take the message itself, too."""
+    """Break: in exporters/playground/stream.py, ``_behind``, take the message itself, too."""
     sqlite.append(EVENTS[:-30])
     for at in (0, 7, len(published(EVENTS[:-30])) - 1):
         seen = Seen()
@@ -157,7 +162,7 @@ def test_going_on_behind_a_message(sqlite: Store) -> None:
 
 
 def test_a_callback_that_raises(sqlite: Store, caplog: pytest.LogCaptureFixture) -> None:
-    """Break: in exporters/playground.py, ``Attachment._run``, catch nothing around the callback."""
+    """Break: in exporters/playground/stream.py, ``Attachment._run``, catch nothing around the callback."""
     seen = Seen()
 
     def callback(one: Published) -> None:
@@ -182,7 +187,7 @@ def test_a_callback_that_raises(sqlite: Store, caplog: pytest.LogCaptureFixture)
 
 
 def test_a_callback_may_close_its_own(sqlite: Store) -> None:
-    """Break: in exporters/playground.py, ``Attachment.close``, join always."""
+    """Break: in exporters/playground/stream.py, ``Attachment.close``, join always."""
     sqlite.append(EVENTS)
     closed, ready = threading.Event(), threading.Event()
 
@@ -199,7 +204,7 @@ def test_a_callback_may_close_its_own(sqlite: Store) -> None:
 
 
 def test_what_only_a_newer_turnlog_reads_ends_the_stream(sqlite: Store, caplog: pytest.LogCaptureFixture) -> None:
-    """Break: in exporters/playground.py, ``Attachment._run``, leave out the log line."""
+    """Break: in exporters/playground/stream.py, ``Attachment._run``, leave out the log line."""
     sqlite.append([Event(NAME, "o", 0, "on_telepathy", 1, 1, 1, "{}")])
     attachment = attach(sqlite, NAME, print)
     attachment._thread.join(60)
@@ -209,7 +214,7 @@ def test_what_only_a_newer_turnlog_reads_ends_the_stream(sqlite: Store, caplog: 
 
 
 def test_a_database_that_goes_away(sqlite: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each message still comes once. Break: in exporters/playground.py, ``messages``, do not catch it."""
+    """Each message still comes once. Break: in exporters/playground/stream.py, ``messages``, do not catch it."""
     monkeypatch.setattr(playground, "RETRY_SECONDS", 0.0)
     half = len(EVENTS) // 2
     sqlite.append(EVENTS[:half])
@@ -240,7 +245,7 @@ def test_a_database_that_goes_away(sqlite: Store, monkeypatch: pytest.MonkeyPatc
 
 
 def test_events_as_bytes() -> None:
-    """Break: in exporters/playground.py, ``sse``, one line end less, or in ``fold``, do not quote."""
+    """Break: in exporters/playground/stream.py, ``sse``, one line end less, or in ``fold``, do not quote."""
     text = sse(ALL[0]) + sse(None)
     data = json.dumps(ALL[0].message, separators=(",", ":"), ensure_ascii=False)
     assert text.decode() == f"id: {ALL[0].id}\nevent: AGENT_METRICS\ndata: {data}\n\n:\n\n"
@@ -293,7 +298,7 @@ def server(sqlite: Store) -> Iterator[PlaygroundServer]:
 
 
 def test_two_clients_and_one_that_comes_back(sqlite: Store, server: PlaygroundServer) -> None:
-    """Break: in exporters/playground_server.py, ``_stream``, begin at 0."""
+    """Break: in exporters/playground/server.py, ``_stream``, begin at 0."""
     half = len(EVENTS) // 2
     early = Client(server.url)
     sqlite.append(EVENTS[:half])
@@ -316,7 +321,7 @@ def test_two_clients_and_one_that_comes_back(sqlite: Store, server: PlaygroundSe
 
 
 def test_a_client_that_says_nothing_holds_up_no_end(server: PlaygroundServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Break: in exporters/served.py, ``_Protocol.shutdown``, do nothing."""
+    """Break: in exporters/web.py, ``_Protocol.shutdown``, do nothing."""
     monkeypatch.setattr(served, "REQUEST_SECONDS", 3600)  # nothing else ends it
     closing = threading.Thread(target=server.close)
     with socket.create_connection(("127.0.0.1", server.port)):
@@ -329,8 +334,8 @@ def test_a_client_that_says_nothing_holds_up_no_end(server: PlaygroundServer, mo
 
 
 def test_an_idle_stream_shows_that_it_is_there(sqlite: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Break: in exporters/playground_server.py, ``_stream``, yield nothing at the timeout."""
-    monkeypatch.setattr("exporters.playground_server.IDLE_SECONDS", 0.01)
+    """Break: in exporters/playground/server.py, ``_stream``, yield nothing at the timeout."""
+    monkeypatch.setattr("exporters.playground.server.IDLE_SECONDS", 0.01)
     server = PlaygroundServer(sqlite, NAME, "127.0.0.1", 0, allow_origin="http://localhost:3000")
     with httpx.stream("GET", server.url, headers={"origin": "http://localhost:3000"}, timeout=60) as answer:
         assert next(answer.iter_lines()) == ":"
@@ -358,7 +363,7 @@ def begin(program: Program, *arguments: str) -> subprocess.Popen[str]:
 
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
 def test_the_program_serves_until_it_is_told_to_end(program: Program, by: signal.Signals) -> None:
-    """Break: in turnlog/cli/playground.py, ``_serve``, handle one signal less."""
+    """Break: in turnlog/cli/commands/playground.py, ``_serve``, handle one signal less."""
     with begin(program, "--port", "0") as process:
         assert process.stdout is not None
         url = process.stdout.readline().removeprefix("serving ").strip()
@@ -371,7 +376,7 @@ def test_the_program_serves_until_it_is_told_to_end(program: Program, by: signal
 
 
 def test_the_program_prints_lines_and_follows(program: Program) -> None:
-    """Break: in turnlog/cli/playground.py, print the message without its id."""
+    """Break: in turnlog/cli/commands/playground.py, print the message without its id."""
     with begin(program) as process:
         assert process.stdout is not None
         lines = [json.loads(process.stdout.readline()) for _ in ALL]

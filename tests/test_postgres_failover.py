@@ -10,7 +10,7 @@ import pytest
 
 from eventstore import Recorder, Store, open_store
 from eventstore.errors import StoreReadOnly, StoreUnavailable
-from eventstore.verify import verify
+from eventstore.integrity.session import verify
 from postgres_servers import Cluster, cluster, folder, needs_server, replica
 from test_follow import Follower
 from test_store_contract import event
@@ -83,8 +83,8 @@ def test_asynchronous_replication_may_lose_events_and_the_recorder_goes_on(
 ) -> None:
     """Its journal has forgotten what the old primary had acknowledged: a gap in ``seq`` stays, and chains hold.
 
-    Break: in eventstore/postgres_store.py, ``_write``, keep the ends of chains after an error; or in
-    eventstore/postgres_follow.py, ``follow``, take any position as it is.
+    Break: in eventstore/stores/postgres/store.py, ``_write``, keep the ends of chains after an error; or in
+    eventstore/stores/postgres/follow.py, ``follow``, take any position as it is.
     """
     primary, second = pair
     store = open_store(both(*pair), migrate=True)
@@ -124,7 +124,7 @@ def test_asynchronous_replication_may_lose_events_and_the_recorder_goes_on(
 def test_a_replica_is_read_and_followed(pair: tuple[Cluster, Cluster]) -> None:
     """By polling: there is no LISTEN on a replica, and no writing.
 
-    Break: in eventstore/postgres_follow.py, ``follow``, listen on a replica.
+    Break: in eventstore/stores/postgres/follow.py, ``follow``, listen on a replica.
     """
     primary, second = pair
     synchronous(primary)

@@ -11,11 +11,11 @@ import pytest
 
 from eventstore import Recorder, open_store
 from eventstore.errors import StoreError, StoreUnavailable
-from eventstore.ledger import Cursor
-from eventstore.postgres_connection import is_pooled
-from eventstore.postgres_store import PostgresStore
-from eventstore.verify import verify
-from exporters.delivery import deliver, due
+from eventstore.integrity.session import verify
+from eventstore.stores.ledger import Cursor
+from eventstore.stores.postgres.connection import is_pooled
+from eventstore.stores.postgres.store import PostgresStore
+from exporters.delivery.outbox import deliver, due
 from postgres_servers import Cluster, cluster, folder, needs_pooler, needs_server, pooler
 from test_follow import Follower
 from test_store_contract import event
@@ -78,7 +78,7 @@ def test_a_pooler_is_noticed(server: Cluster, pooled: PostgresStore) -> None:
 def test_record_read_follow_deliver_and_verify(pooled: PostgresStore, tmp_path: Path) -> None:
     """Many threads on three server connections, small batches and large ones, one origin and several.
 
-    Break: in eventstore/postgres_connection.py, ``_forget_statements``, let statements be prepared.
+    Break: in eventstore/stores/postgres/connection.py, ``_forget_statements``, let statements be prepared.
     """
     follower = Follower(pooled)
     try:
@@ -124,7 +124,7 @@ def test_a_session_is_streamed_while_others_use_the_pool(pooled: PostgresStore) 
 def test_a_follower_leaves_no_listener_behind(server: Cluster, pooled: PostgresStore) -> None:
     """LISTEN would stay on a server connection that others get.
 
-    Break: in eventstore/postgres_follow.py, ``follow``, listen always.
+    Break: in eventstore/stores/postgres/follow.py, ``follow``, listen always.
     """
     follower = Follower(pooled)
     pooled.append([event(0)])
@@ -139,7 +139,7 @@ def test_a_follower_leaves_no_listener_behind(server: Cluster, pooled: PostgresS
 def test_only_one_delivers_and_others_work_meanwhile(server: Cluster, pooled: PostgresStore, port: int) -> None:
     """An advisory lock of a session would be the pooler's, not ours.
 
-    Break: in eventstore/postgres_store.py, ``_ALONE``, take ``pg_try_advisory_lock``.
+    Break: in eventstore/stores/postgres/store.py, ``_ALONE``, take ``pg_try_advisory_lock``.
     """
     server.execute("ALTER DATABASE calls SET idle_in_transaction_session_timeout = '200ms'")
     another = open_store(f"postgresql://postgres@127.0.0.1:{port}/calls")

@@ -21,16 +21,16 @@ from typer.testing import CliRunner
 
 from conftest import Program
 from eventstore import Recorder, Store, open_store
-from eventstore.chain import genesis, link
 from eventstore.errors import StoreError, StoreReadOnly
-from eventstore.ledger import Cursor
-from eventstore.postgres_roles import grant_roles
-from eventstore.verify import verify
-from exporters.delivery import due
+from eventstore.integrity.session import verify
+from eventstore.stores.chain import genesis, link
+from eventstore.stores.ledger import Cursor
+from eventstore.stores.postgres.roles import grant_roles
+from exporters.delivery.outbox import due
 from projections.reference.replay import replay
 from test_follow import Follower
 from test_store_contract import event
-from turnlog.cli.main import app
+from turnlog.cli.app import app
 
 MASTER = base64.b64encode(bytes(range(32))).decode()
 ROW = "seq, hook, version, perf_ns, wall_ns, payload, link"

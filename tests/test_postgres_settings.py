@@ -12,8 +12,8 @@ from psycopg import errors
 
 from eventstore import Recorder, Store, open_store
 from eventstore.errors import StoreDamaged, StoreError, StoreUnavailable
-from eventstore.postgres_connection import parse_url
-from eventstore.verify import verify
+from eventstore.integrity.session import verify
+from eventstore.stores.postgres.connection import parse_url
 from test_follow import Follower
 from test_store_contract import event
 
@@ -119,7 +119,7 @@ POISON = [
 def test_an_event_that_no_server_will_ever_take(postgres: Store, many: bool) -> None:
     """Is refused for good, not as an outage; and stores nothing of its batch, and harms nothing after it.
 
-    Break: in eventstore/postgres_connection.py, ``translated``, call what is over a limit unavailable.
+    Break: in eventstore/stores/postgres/connection.py, ``translated``, call what is over a limit unavailable.
     """
     good = [event(n, session="good") for n in range(100 if many else 1)]
     for poison in POISON:

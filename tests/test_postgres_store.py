@@ -12,8 +12,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from eventstore import Event, Recorder, Store, open_store, postgres_connection, postgres_store
+from eventstore import Event, Recorder, Store, open_store
 from eventstore.errors import IdentityConflict, NewerDatabase, StoreError, StoreReadOnly, StoreUnavailable
+from eventstore.stores.postgres import connection as postgres_connection
+from eventstore.stores.postgres import store as postgres_store
 from postgres_servers import kill
 from test_store_contract import event
 
@@ -77,7 +79,7 @@ def test_a_read_only_session(postgres: Store, postgres_url: str) -> None:
 def test_a_database_that_is_writable_again(postgres: Store, postgres_url: str) -> None:
     """A pooled connection does not remember that it was not.
 
-    Break: in eventstore/postgres_store.py, ``_driver``, do not close it.
+    Break: in eventstore/stores/postgres/store.py, ``_driver``, do not close it.
     """
     with psycopg.connect(plain(postgres_url), autocommit=True) as admin:
         name = admin.info.dbname
@@ -186,7 +188,7 @@ def test_a_connection_cut_in_the_middle_of_a_copy_leaves_nothing(
 def test_a_connection_that_was_closed_while_it_lay_idle_is_made_anew(
     postgres: Store, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Break: in eventstore/postgres_connection.py, ``_check_idle``, return at once."""
+    """Break: in eventstore/stores/postgres/connection.py, ``_check_idle``, return at once."""
     postgres.append([event(0)])
     with psycopg.connect(plain(postgres_url), autocommit=True) as server:
         server.execute(ALL_BUT_US)
@@ -202,7 +204,10 @@ def test_a_connection_that_was_closed_while_it_lay_idle_is_made_anew(
 
 @pytest.mark.parametrize("events", [1, 3, 2000])
 def test_what_a_socket_does_not_take_at_once_is_sent_whole(postgres: Store, events: int) -> None:
-    """One long payload, some of them, and many new origins. Break: in eventstore/postgres_store.py, pipeline them."""
+    """One long payload, some of them, and many new origins.
+
+    Break: in eventstore/stores/postgres/store.py, pipeline them.
+    """
     size = 4_000_000 // events
     made = [Event("s", f"o{n}", 0, "start_turn", 1, n, n, '"' + "ü" * size + '"') for n in range(events)]
     postgres.append(made)

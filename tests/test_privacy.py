@@ -15,19 +15,19 @@ from hypothesis import strategies as st
 
 from conftest import FIXTURES, Program
 from eventstore import Event, Recorder, Store, open_store
-from eventstore.arguments import ALTERED, RAW
-from eventstore.content import HIDDEN, READABLE, whole, without_content
 from eventstore.errors import IdentityConflict, StoreError
-from eventstore.memory_store import MemoryStore
-from eventstore.private_store import SEALED, MasterKey, NotSealable, PrivateStore, WrongMasterKey, forget, private
-from eventstore.verify import verify
-from eventstore.vocabulary import HOOKS
+from eventstore.hooks.arguments import ALTERED, RAW
+from eventstore.hooks.content import HIDDEN, READABLE, whole, without_content
+from eventstore.hooks.vocabulary import HOOKS
+from eventstore.integrity.session import verify
+from eventstore.stores.encrypted import SEALED, MasterKey, NotSealable, PrivateStore, WrongMasterKey, forget, private
+from eventstore.stores.memory import MemoryStore
 from projections.reference.replay import replay
 from strategies import sessions
 from test_store_contract import event
-from turnlog import archive
+from turnlog.archive import files as archive
+from turnlog.archive.retention import retire
 from turnlog.recordings import events_of, read_recordings
-from turnlog.retention import retire
 
 MASTER = base64.b64encode(bytes(range(32))).decode()
 OTHER = base64.b64encode(bytes(32)).decode()
@@ -89,7 +89,7 @@ ANYWHERE = st.recursive(
 def test_nothing_said_stays_readable(hook: str, data: st.DataObject) -> None:
     """Whatever a hook is handed, in keys and nested, in the wrong place and of the wrong type.
 
-    Break: in eventstore/content.py, let ``number``, ``state`` or ``entries`` return what they are given.
+    Break: in eventstore/hooks/content.py, let ``number``, ``state`` or ``entries`` return what they are given.
     """
     names = [*HOOKS[hook].arguments, RAW, ALTERED, "an argument of a newer turnlog", PLANTED]
     args = data.draw(st.dictionaries(st.sampled_from(names), ANYWHERE, min_size=1))
@@ -136,7 +136,7 @@ def test_what_stays_readable(hook: str, argument: str, readable: list[object], h
 
 
 def test_a_name_that_is_there_twice_hides_nothing_behind_itself() -> None:
-    """Break: in eventstore/content.py, compare what was decoded instead of bytes."""
+    """Break: in eventstore/hooks/content.py, compare what was decoded instead of bytes."""
     assert without_content("add_tts_characters", '{"count":"my card","count":7}') == b'{"count":7}'
 
 
@@ -163,7 +163,7 @@ def test_what_is_recorded_is_read_back_to_the_byte(sealed: Store) -> None:
 
 
 def test_no_content_reaches_the_database(tmp_path: Path, postgres_url: str) -> None:
-    """Break: in eventstore/private_store.py, ``_seal``, return the event."""
+    """Break: in eventstore/stores/encrypted.py, ``_seal``, return the event."""
     folder = tmp_path / "data"
     for url in (f"sqlite:///{folder}/calls.db", postgres_url):
         store = open_store(url, migrate=True, master_key=MASTER)
@@ -179,7 +179,7 @@ def test_no_content_reaches_the_database(tmp_path: Path, postgres_url: str) -> N
 
 
 def test_the_journal_keeps_no_copy(tmp_path: Path) -> None:
-    """Break: in eventstore/journal.py, ``acknowledge``, do not wipe."""
+    """Break: in eventstore/recording/journal.py, ``acknowledge``, do not wipe."""
     store = open_store(tmp_path / "calls.db", master_key=MASTER)
     with Recorder(store, "s") as recorder:
         for n in range(100):
@@ -249,7 +249,7 @@ def test_forget(sealed: Store) -> None:
 def test_a_forgotten_key_is_gone_from_the_file(tmp_path: Path) -> None:
     """No part of it is left anywhere, while others have the database open.
 
-    Break: in eventstore/ledger.py, ``_begin``, switch ``secure_delete`` off; or leave the checkpoint out.
+    Break: in eventstore/stores/ledger.py, ``_begin``, switch ``secure_delete`` off; or leave the checkpoint out.
     """
     folder = tmp_path / "data"
     store = open_store(folder / "calls.db", master_key=MASTER)

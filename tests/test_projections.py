@@ -10,10 +10,10 @@ from hypothesis import given
 from conftest import FIXTURES
 from eventstore import HOOKS, Event, Recorder, canonical
 from eventstore.errors import NotCanonical
-from eventstore.memory_store import MemoryStore
+from eventstore.stores.memory import MemoryStore
 from projections import State, Turn, UnknownRules, begin, call_dict, fold, replay
 from projections.reference.metrics import Eou
-from projections.reference.span import identities
+from projections.reference.spans.lifecycle import identities
 from projections.reference.timing import e2e
 from strategies import sessions, streams
 from turnlog import (
@@ -44,7 +44,7 @@ def test_each_projection_alone_is_its_part_of_the_replay(events: list[Event]) ->
 
 @pytest.mark.parametrize("name", ["recordings", "conformance"])
 def test_each_projection_alone_is_its_part_of_a_real_replay(name: str) -> None:
-    """Break: in projections/reference/turn_spans.py, ``trace_turn``, fill in nothing where no spans are wanted."""
+    """Break: in projections/reference/spans/turn.py, ``trace_turn``, fill in nothing where no spans are wanted."""
     for place, recording in read_recordings(FIXTURES / f"{name}.jsonl.gz"):
         events = events_of(place, recording)
         call = replay(events)

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from conftest import Program
 from eventstore import Store, open_store
 from turnlog import Recorder
-from turnlog.cli.main import app
+from turnlog.cli.app import app
 
 
 @pytest.mark.parametrize("framework", ["videosdk", "livekit", "pipecat"])
@@ -34,9 +34,9 @@ def test_a_demo_agent_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             recorder.start_turn()
             recorder.on_user_speech_start()
 
-    demo = ModuleType("turnlog.adapters.demo_livekit")
+    demo = ModuleType("turnlog.adapters.livekit.demo.agent")
     demo.run = run  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "turnlog.adapters.demo_livekit", demo)
+    monkeypatch.setitem(sys.modules, "turnlog.adapters.livekit.demo.agent", demo)
     db = tmp_path / "calls.db"
     for name, session in (([], "demo-livekit"), (["--session", "mine"], "mine"), ([], "demo-livekit")):
         done = CliRunner().invoke(app, ["record", "--demo-agent", "livekit", *name, "--db", str(db)])

@@ -18,7 +18,7 @@ import pytest
 
 from eventstore import Event, Store, codec
 from eventstore.errors import IdentityConflict, StoreUnavailable
-from eventstore.memory_store import MemoryStore
+from eventstore.stores.memory import MemoryStore
 from projections import replay
 from turnlog import Clock, Recorder, open_store, recover
 
@@ -357,7 +357,7 @@ def test_many_threads_and_recorders_share_one_writer(sqlite: Store) -> None:
 
 
 def test_a_signal_handler_that_calls_hooks_in_the_middle_of_hooks(store: Store) -> None:
-    """Break: in eventstore/recorder.py, ``_journaling``, take the place and write in two steps."""
+    """Break: in eventstore/recording/recorder.py, ``_journaling``, take the place and write in two steps."""
     calls = 0
 
     with Recorder(store, "s") as recorder:
@@ -458,7 +458,7 @@ store.close()
 
 
 def test_a_fork_in_the_middle_of_a_transaction_locks_nobody_out(tmp_path: Path) -> None:
-    """Break: in eventstore/sqlite_store.py, ``_before_fork``, hold nothing."""
+    """Break: in eventstore/stores/sqlite/store.py, ``_before_fork``, hold nothing."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", FORK_UNDER_LOAD, tmp_path / "calls.db"],
         capture_output=True,

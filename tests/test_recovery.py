@@ -18,14 +18,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import Program
-from eventstore import Event, frames, journal, recover
-from eventstore.backlog import Backlog
+from eventstore import Event, recover
 from eventstore.errors import IdentityConflict, StoreError, StoreUnavailable
-from eventstore.journal import Segment, files
-from eventstore.memory_store import MemoryStore
-from eventstore.recovery import recover_all
-from eventstore.resync import pieces
-from eventstore.set_aside import set_aside
+from eventstore.recording import frames, journal
+from eventstore.recording.backlog import Backlog
+from eventstore.recording.journal import Segment, files
+from eventstore.recording.recovery import recover_all
+from eventstore.recording.resync import pieces
+from eventstore.recording.set_aside import set_aside
+from eventstore.stores.memory import MemoryStore
 from test_journal import frame, leave_behind
 from turnlog import Recorder, open_store
 
@@ -46,7 +47,10 @@ def damaged(folder: Path) -> bytes:
 @settings(max_examples=150)
 @given(st.lists(st.tuples(st.integers(0, 40 * 60), st.integers(0, 7)), min_size=1, max_size=6))
 def test_any_flipped_bits_cost_only_the_frames_they_are_in(flips: list[tuple[int, int]]) -> None:
-    """Break: in eventstore/resync.py, ``_follower``, return None: a flipped length takes whole frames with it."""
+    """Break: in eventstore/recording/resync.py, ``_follower``, return None:
+
+    a flipped length takes whole frames with it.
+    """
     data, size = bytearray(b"".join(frame(n) for n in range(40))), len(frame(0))
     hit = set()
     for at, bit in flips:
@@ -61,7 +65,7 @@ def test_any_flipped_bits_cost_only_the_frames_they_are_in(flips: list[tuple[int
 
 
 def test_a_damaged_frame_costs_itself_alone(program: Program) -> None:
-    """Break: in eventstore/resync.py, ``damage``, stop at the first."""
+    """Break: in eventstore/recording/resync.py, ``damage``, stop at the first."""
     open_store(program.db).close()
     folder = program.folder / "calls.db.journal"
     whole = bytearray(b"".join(frame(n) for n in range(300)))
@@ -84,7 +88,7 @@ def test_a_damaged_frame_costs_itself_alone(program: Program) -> None:
 def test_a_frame_in_a_payload_is_no_event(tmp_path: Path) -> None:
     """Neither where the frame around it is whole, nor where it is damaged.
 
-    Break: in eventstore/resync.py, ``_trusted_stop``, return 0.
+    Break: in eventstore/recording/resync.py, ``_trusted_stop``, return 0.
     """
     inner = frame(7, "{}").decode("latin-1")
     outer = frame(1, '{"text":"' + "y" * 40 + inner + '"}')
@@ -111,7 +115,7 @@ def test_a_damaged_head_costs_nothing(tmp_path: Path, at: int) -> None:
 
 
 def test_a_mark_that_points_beyond_what_is_stored_is_not_believed(tmp_path: Path) -> None:
-    """Break: in eventstore/journal.py, ``_begin``, believe any mark inside the file."""
+    """Break: in eventstore/recording/journal.py, ``_begin``, believe any mark inside the file."""
     path = leave_behind(tmp_path, frame(0) + frame(1) + frame(2))
     data = path.read_bytes()
     path.write_bytes(data[:8] + (60_000).to_bytes(8, "little") + data[16:])
@@ -174,7 +178,7 @@ def test_recovery_begun_again_keeps_the_damage_once(tmp_path: Path) -> None:
 
 
 def test_a_living_writer_goes_on_behind_damage(tmp_path: Path) -> None:
-    """Break: in eventstore/journal.py, ``take``, return what ``bodies`` finds."""
+    """Break: in eventstore/recording/journal.py, ``take``, return what ``bodies`` finds."""
     backlog = Backlog(tmp_path, segment_bytes=1 << 16, limit_bytes=1 << 20)
     size = len(frame(0))
     for n in range(10):
@@ -200,7 +204,7 @@ def test_a_living_writer_goes_on_behind_damage(tmp_path: Path) -> None:
 def test_work_grows_with_the_file_whatever_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of many places claims to begin a frame that is as long as all the rest.
 
-    Break: in eventstore/resync.py, ``of``, read every range.
+    Break: in eventstore/recording/resync.py, ``of``, read every range.
     """
     chance, read = random.Random(1), 0
 
@@ -209,7 +213,7 @@ def test_work_grows_with_the_file_whatever_is_in_it(monkeypatch: pytest.MonkeyPa
         read += len(data)
         return crc32(data, start)
 
-    monkeypatch.setattr("eventstore.resync.crc32", counting)
+    monkeypatch.setattr("eventstore.recording.resync.crc32", counting)
 
     def work(size: int) -> int:
         nonlocal read
@@ -264,7 +268,10 @@ class Picky(MemoryStore):
 
 
 def test_an_event_that_is_refused_is_set_aside_and_blocks_nothing(tmp_path: Path) -> None:
-    """Break: in eventstore/writer.py, ``_set_aside``, keep nothing; or in set_aside.py, ``_parts``, return []."""
+    """Break: in eventstore/recording/writer.py, ``_set_aside``, keep nothing;
+
+    or in set_aside.py, ``_parts``, return [].
+    """
     store = Picky(("a", 3))
     bad, good = (Recorder(store, name, origin="o", journal=tmp_path) for name in "ab")
     for _ in range(10):
@@ -362,7 +369,7 @@ class Stuck(MemoryStore):
 
 
 def test_a_recorder_does_not_wait_for_anothers_recovery(tmp_path: Path) -> None:
-    """Break: in eventstore/writer.py, ``_work``, retry the recovery first."""
+    """Break: in eventstore/recording/writer.py, ``_work``, retry the recovery first."""
     leave_behind(tmp_path, frames.encode(Event("crashed", "o", 0, "on_eou_start", 1, 1, 1, "{}")))
     store = Stuck()
     with Recorder(store, "s", journal=tmp_path) as recorder:

@@ -11,14 +11,14 @@ import pytest
 import typer
 
 from conftest import FIXTURES, Program
-from eventstore.memory_store import MemoryStore
+from eventstore.stores.memory import MemoryStore
 from projections.caller import Reading, read
 from projections.framework_figures import add_figures
 from projections.readings import reading, release
 from projections.reference.replay import Call
 from projections.reference.rules import UnknownRules
 from turnlog import Clock, Recorder, open_store, replay
-from turnlog.cli.main import app
+from turnlog.cli.app import app
 from turnlog.conformance import never
 
 CASES = [json.loads(line) for line in (FIXTURES / "cases.jsonl").read_text().splitlines()]
@@ -99,7 +99,7 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> Program:
 
 
 def test_the_contract(imported: Program) -> None:
-    """Break: in turnlog/cli/calls.py, ``replay``, do not call ``add_figures``."""
+    """Break: in turnlog/cli/commands/calls.py, ``replay``, do not call ``add_figures``."""
     call = orjson.loads(imported.run("replay", "barge_in_vad", "--json").stdout)
     assert call.keys() >= {"session", "rules", "turns", "discarded", "outside", "missing"}
     assert call["rules"] == "turnlog"
@@ -113,7 +113,7 @@ def test_the_contract(imported: Program) -> None:
 
 
 def test_every_line_fits_80_columns(imported: Program) -> None:
-    """Break: in turnlog/cli/drawing.py, ``show_bars``, leave out ``no_wrap``."""
+    """Break: in turnlog/cli/render/drawing.py, ``show_bars``, leave out ``no_wrap``."""
     for session in ("barge_in_vad", "errors_llm", "16_two_tool_calls"):
         lines = imported.run("replay", session, COLUMNS="80").stdout.splitlines()
         assert [line for line in lines if len(line) > 80] == []
@@ -132,7 +132,7 @@ def test_what_was_waited_for_comes_first(imported: Program) -> None:
 
 
 def test_what_is_of_no_turn_is_shown_with_its_reason(imported: Program) -> None:
-    """Break: in turnlog/cli/show_reading.py, do not call ``_show_rest``."""
+    """Break: in turnlog/cli/render/reading.py, do not call ``_show_rest``."""
     shown = imported.run("replay", "backchannel_ignored").stdout
     assert "2 × voice +5.6 s “Okay.”, +8.1 s “Right.”: said into an answer or before it" in shown
 
@@ -185,7 +185,7 @@ def log(calls: list[tuple[float, str, tuple[object, ...]]], *framework: str, sto
 def test_a_turn_without_a_response_says_why(
     reason: str, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    """Break: in turnlog/cli/show_reading.py, ``_show_answer``, leave out the reason."""
+    """Break: in turnlog/cli/render/reading.py, ``_show_answer``, leave out the reason."""
     store = open_store(tmp_path / "calls.db")
     log(REASONS[reason], store=store)
     store.close()

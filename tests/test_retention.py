@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 
 from conftest import FIXTURES, Program
 from eventstore import Event, Store, open_store
-from eventstore.chain import seal
 from eventstore.errors import StoreError
-from eventstore.memory_store import MemoryStore
-from eventstore.verify import verify
-from exporters.jsonl import BrokenChain, heading
+from eventstore.integrity.session import verify
+from eventstore.stores.chain import seal
+from eventstore.stores.memory import MemoryStore
+from exporters.files.jsonl import BrokenChain, heading
 from strategies import sessions as any_session
 from test_store_contract import event
-from turnlog import archive
+from turnlog.archive import files as archive
+from turnlog.archive.retention import BadAge, age_ns, expired, retire
 from turnlog.recordings import BadRecording
-from turnlog.retention import BadAge, age_ns, expired, retire
 
 ODD = ['{ "a" : 1.0 }', '{"a":\n1}', "not json", '{"a":1e2,"a":2}', '"text"', "[1]", '{"é":"\\u00e9"}', ""]
 DAY = 86_400 * 10**9
@@ -58,7 +58,7 @@ def test_a_retired_session_comes_back_to_the_byte(store: Store, tmp_path: Path) 
 
 
 def test_a_session_that_grew_is_not_removed(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Break: in eventstore/ledger.py, ``remove``, do not compare the seal."""
+    """Break: in eventstore/stores/ledger.py, ``remove``, do not compare the seal."""
     two_sessions(store)
     (old,) = expired(store, 30 * DAY)
     written = archive.write
@@ -78,7 +78,7 @@ def test_a_session_that_grew_is_not_removed(store: Store, tmp_path: Path, monkey
 def test_a_session_that_goes_on_is_not_retired(store: Store, tmp_path: Path) -> None:
     """It was old when the sessions were chosen; then its caller came back.
 
-    Break: in turnlog/retention.py, ``retire``, do not compare the number of events.
+    Break: in turnlog/archive/retention.py, ``retire``, do not compare the number of events.
     """
     two_sessions(store)
     chosen = expired(store, 30 * DAY)
@@ -89,7 +89,7 @@ def test_a_session_that_goes_on_is_not_retired(store: Store, tmp_path: Path) -> 
 
 
 def test_a_reader_does_not_hold_up_a_removal(store: Store, tmp_path: Path) -> None:
-    """Break: in eventstore/ledger.py, ``remove``, empty the write-ahead log, for which no reader may be open."""
+    """Break: in eventstore/stores/ledger.py, ``remove``, empty the write-ahead log, for which no reader may be open."""
     two_sessions(store)
     reader = store.read("new")
     next(reader)

@@ -20,14 +20,14 @@ from hypothesis import strategies as st
 
 from conftest import FIXTURES, Program
 from eventstore import HOOKS, Event
-from eventstore.later_hooks import LaterHooks
+from eventstore.hooks.later import LaterHooks
 from projections import State, UnknownRules, begin, call_dict, fold, replay
 from projections.readings import RELEASES
 from projections.reference.replay import Call
 from projections.reference.rules import RULE_SETS, SWITCHES, find
 from projections.turns.decisions import DECISIONS
 from strategies import streams
-from turnlog.cli.rules import decisions_markdown, markdown
+from turnlog.cli.commands.rules import decisions_markdown, markdown
 from turnlog.conformance import as_expected
 from turnlog.recordings import events_of, read_recordings
 
@@ -292,7 +292,10 @@ def test_a_turn_is_written_with_the_fields_that_its_release_has() -> None:
 
 
 def test_the_page_has_the_table_of_the_code() -> None:
-    """Break: change a reason. To write it anew: ``print(turnlog.cli.rules.markdown())``, or ``decisions_markdown``."""
+    """Break: change a reason.
+
+    To write it anew: ``print(turnlog.cli.commands.rules.markdown())``, or ``decisions_markdown``.
+    """
     assert markdown() in DOCS.read_text()
     assert decisions_markdown() in DOCS.read_text()
 
@@ -313,7 +316,7 @@ def test_the_command_lists_them(program: Program) -> None:
 
 
 def test_conformance_and_replay_take_a_rule_set_and_switches(program: Program) -> None:
-    """Break: in turnlog/cli/conformance.py, do not pass the rules on."""
+    """Break: in turnlog/cli/commands/conformance.py, do not pass the rules on."""
     calls = [
         {"target": "collector", "hook": hook, "args": args, "perf_ns": (1000 + ms) * 10**6, "wall_ns": ms}
         for ms, hook, args in WAIT

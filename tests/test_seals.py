@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from conftest import FIXTURES, Program
 from eventstore import Store
-from eventstore.ledger import Removal
-from eventstore.memory_store import MemoryStore
+from eventstore.stores.ledger import Removal
+from eventstore.stores.memory import MemoryStore
 from test_store_contract import event
-from turnlog import log_seals, seals
+from turnlog.archive import log_seals, seals
 
 DIGEST = "a35990a52f1ed51991fafb53b07af8018d84ad8b2a2513b587e734b5f8f0b9e0"
 
@@ -147,7 +147,7 @@ def test_the_commands(program: Program) -> None:
 
 
 def retire(store: Store, session_id: str) -> None:
-    from eventstore.chain import seal
+    from eventstore.stores.chain import seal
 
     origins = [origin for origin, _stored in store.chains(session_id)]
     events = sum(origin.events for origin in origins)
@@ -178,7 +178,7 @@ def test_a_log_may_grow_but_not_shrink_after_it_was_sealed(store: Store, tmp_pat
 
 
 def test_a_session_that_came_back_and_was_rebuilt_is_not_excused_by_its_tombstone(store: Store) -> None:
-    """Break: in turnlog/log_seals.py, ``_check_session``, let a fitting tombstone excuse any fault."""
+    """Break: in turnlog/archive/log_seals.py, ``_check_session``, let a fitting tombstone excuse any fault."""
     store.append([event(n) for n in range(5)])
     sealed = log_seals.make(store)
     retire(store, "s")
@@ -188,7 +188,7 @@ def test_a_session_that_came_back_and_was_rebuilt_is_not_excused_by_its_tombston
 
 
 def test_a_key_that_was_forgotten_stays_forgotten(store: Store) -> None:
-    from eventstore.ledger import Key
+    from eventstore.stores.ledger import Key
 
     store.append([event(0)])
     store.ledger.add_key(Key("s", "m", b"k" * 60))

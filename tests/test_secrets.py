@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from conftest import FIXTURES
 from eventstore import HOOKS, Event, Recorder, open_store
-from eventstore.arguments import HAPPENED, RAW, encode_args
-from eventstore.memory_store import MemoryStore
-from eventstore.secret_names import REDACTED, is_secret, scrub
+from eventstore.hooks.arguments import HAPPENED, RAW, encode_args
+from eventstore.hooks.secret_names import REDACTED, is_secret, scrub
+from eventstore.stores.memory import MemoryStore
 from projections.reference.replay import replay
 from strategies import HOSTILE
 from turnlog.conformance import never
@@ -41,7 +41,7 @@ NOT_SECRET = [
 
 
 def test_names() -> None:
-    """Break: in eventstore/secret_names.py, leave out ``_METRIC``, or a word of it."""
+    """Break: in eventstore/hooks/secret_names.py, leave out ``_METRIC``, or a word of it."""
     assert [name for name in NAMES if not is_secret(name)] == []
     assert [name for name in NOT_SECRET if is_secret(name)] == []
     assert not [name for hook in HOOKS.values() for name in hook.arguments if is_secret(name)]
@@ -98,7 +98,7 @@ def test_what_is_no_secret_stays_as_it_was() -> None:
 
 
 def test_what_was_no_secret_once_may_be_one_later() -> None:
-    """Payloads are remembered by their shape. Break: in eventstore/secret_names.py, delete ``-`` as well as digits."""
+    """Payloads are remembered by their shape. Break: in eventstore/hooks/secret_names.py, delete ``-``, too."""
     for before, after in (("to-ken", "token"), ("apikey5", "apikey"), ("to2ken", "to0ken"), ("tokens", "token")):
         for value in (7, 7.5, [7], {"a": 7}):
             encode_args({"usage": {before: value}})
@@ -123,7 +123,7 @@ def nested(name: str) -> list[Any]:
 @pytest.mark.parametrize("durability", ["process", "memory"])
 @pytest.mark.parametrize("master_key", ["", "A" * 43 + "="])
 def test_in_every_argument_of_every_hook(tmp_path: Path, master_key: str, durability: Any) -> None:
-    """Break: in eventstore/arguments.py, return ``data`` without ``hide``; or in one of the two ways of encoding."""
+    """Break: in eventstore/hooks/arguments.py, return ``data`` without ``hide``; or in one way of encoding."""
     store = open_store(tmp_path / "calls.db", master_key=master_key)
     made = 0
     with Recorder(store, "s", durability=durability, scheduler=never) as recorder:
@@ -157,7 +157,7 @@ def call(method: Any, value: Any) -> int:
 
 
 def test_redact_sees_plain_arguments_and_decides_what_is_recorded() -> None:
-    """Break: in eventstore/recorder.py, ``_open``, use ``record`` as it is."""
+    """Break: in eventstore/recording/recorder.py, ``_open``, use ``record`` as it is."""
     store, seen = MemoryStore(), []
 
     def redact(hook: str, args: dict[str, Any]) -> dict[str, Any]:
@@ -208,7 +208,7 @@ def _recurse(hook: str, args: Any) -> Any:
     "broken", [_raise, _recurse, lambda _h, _a: None, lambda _h, _a: [SECRET], lambda _h: {}, "no function"]
 )
 def test_redact_that_fails_neither_loses_nor_leaks(broken: Any, durability: Any, tmp_path: Path) -> None:
-    """Break: in eventstore/redaction.py, return ``args`` where it fails."""
+    """Break: in eventstore/hooks/redaction.py, return ``args`` where it fails."""
     store = open_store(tmp_path / "calls.db")
     with Recorder(store, "s", redact=broken, durability=durability) as recorder:
         recorder.set_user_transcript(SECRET)

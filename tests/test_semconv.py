@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from conftest import FIXTURES
 from eventstore import HOOKS, Event
-from exporters.semconv import TYPES, Attributes, attributes
+from exporters.otlp.semconv import TYPES, Attributes, attributes
 from projections.reference.replay import Call, latency_of, replay
 from projections.reference.state import Span
 from strategies import streams

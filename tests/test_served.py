@@ -21,8 +21,8 @@ from starlette.routing import Route
 
 from conftest import Program
 from eventstore import Recorder, open_store
-from exporters import served
-from exporters.served import CannotServe, Server
+from exporters import web as served
+from exporters.web import CannotServe, Server
 
 
 def page(_request: Request) -> Response:
@@ -222,7 +222,7 @@ def test_it_stops_whatever_its_clients_do(server: Server) -> None:
 
 
 def test_the_program_refuses_too(program: Program) -> None:
-    """Break: in turnlog/cli/playground.py, do not hand over ``allow_host``."""
+    """Break: in turnlog/cli/commands/playground.py, do not hand over ``allow_host``."""
     store = open_store(program.db)
     with Recorder(store, "s") as recorder:
         recorder.on_user_speech_start()

@@ -17,7 +17,10 @@ BRIEF = ["--seed", "7", "--seconds", "0.1", "--kills", "8", "--calls", "2", "--e
     ("scenario", "rows"), [("kills", 8), ("disk", 4), ("many", 1), ("million", 1), ("fuzz", 9)], ids=lambda value: value
 )
 def test_a_moment_of(scenario: str, rows: int) -> None:
-    """Break: in eventstore/journal.py, ``Segment``, map the file privately (``mmap.MAP_PRIVATE``): calls are lost."""
+    """Break: in eventstore/recording/journal.py, ``Segment``, map the file privately (``mmap.MAP_PRIVATE``):
+
+    calls are lost.
+    """
     done = subprocess.run(
         [sys.executable, "-m", "soak", "--only", scenario, "--backend", "sqlite", *BRIEF],
         env=os.environ | {"PYTHONPATH": str(TESTS)},

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from eventstore import Store, open_store, schema
+from eventstore import Store, open_store
 from eventstore.errors import NewerDatabase, StoreError, StoreReadOnly, StoreUnavailable
-from eventstore.sqlite_store import SqliteStore
+from eventstore.stores import schema
+from eventstore.stores.sqlite.store import SqliteStore
 from test_store_contract import event
 
 
@@ -141,7 +142,7 @@ def test_a_file_one_may_not_write_can_be_read(tmp_path: Path) -> None:
 
 
 def test_a_locked_database_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eventstore.sqlite_store.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("eventstore.stores.sqlite.store.BUSY_SECONDS", 0.05)
     store = open_store(tmp_path / "calls.db")
     with sqlite3.connect(tmp_path / "calls.db", isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from conftest import FIXTURES, Program
 from eventstore import Event, Store, open_store
-from eventstore.memory_store import MemoryStore
+from eventstore.stores.memory import MemoryStore
 from known_calls import DAY_NS, MARCH_NS, call, recording, turn
 from projections.measures import TurnMeasures, measures_of_call
 from projections.measures import measures as measures_under

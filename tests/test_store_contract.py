@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from eventstore import Event, Store, canonical
 from eventstore.errors import IdentityConflict
-from eventstore.memory_store import MemoryStore
+from eventstore.stores.memory import MemoryStore
 from strategies import sessions
 
 

@@ -74,7 +74,7 @@ def test_unknown_rules_are_no_session_s_fault(log: Program) -> None:
 
 
 def test_delivery_goes_on_past_those_that_cannot_be_replayed(log: Program) -> None:
-    """Break: in exporters/delivery.py, ``_Failures.count``, count them."""
+    """Break: in exporters/delivery/outbox.py, ``_Failures.count``, count them."""
     with Receiver() as endpoint:
         done = log.run("deliver", "analytics", "--endpoint", endpoint.url, "--workers", 1, code=1)
         assert len(endpoint.taken) == 4

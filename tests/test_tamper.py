@@ -25,15 +25,15 @@ from sqlalchemy import make_url
 
 from conftest import Program
 from eventstore import Event, Store, open_store
-from eventstore.chain import genesis, link, seal
-from eventstore.gaps import Gap, missing
-from eventstore.ledger import Key, Removal
-from eventstore.memory_store import MemoryStore
-from eventstore.verify import Fault, check_session, verify
-from eventstore.verify_log import verify_log
+from eventstore.integrity.gaps import Gap, missing
+from eventstore.integrity.log import verify_log
+from eventstore.integrity.session import Fault, check_session, verify
+from eventstore.stores.chain import genesis, link, seal
+from eventstore.stores.ledger import Key, Removal
+from eventstore.stores.memory import MemoryStore
 from test_store_contract import event
-from turnlog import log_seals
-from turnlog.cli.verify import _sessions
+from turnlog.archive import log_seals
+from turnlog.cli.commands.verify import _sessions
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "trust.md"
 S1 = "(SELECT id FROM origins WHERE session_id = 's-1' AND origin = 'o')"
@@ -252,7 +252,7 @@ def expect(attack: Attack, backend: str, alone: list[Fault], with_seal: list[Fau
 
 @pytest.mark.parametrize("attack", [a for a in ATTACKS if a.on != "postgres"], ids=lambda attack: attack.what)
 def test_on_sqlite(attack: Attack, sqlite_log: tuple[Path, log_seals.LogSeal], tmp_path: Path) -> None:
-    """Break: take any check out of eventstore/verify_log.py."""
+    """Break: take any check out of eventstore/integrity/log.py."""
     base, sealed = sqlite_log
     path = Path(shutil.copy(base, tmp_path / "calls.db"))
     SqliteOwner(path).attack(attack.does)
@@ -328,7 +328,7 @@ def contents(connection: sqlite3.Connection) -> list[Any]:
 def test_any_single_mutation_is_named(
     sqlite_log: tuple[Path, log_seals.LogSeal], tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    """Break: in eventstore/verify.py, ``_hidden``, find nothing; or in verify_log.py leave out ``orphaned_events``."""
+    """Break: in eventstore/integrity/session.py, ``_hidden``, find nothing; or in verify_log.py leave out ``orphaned_events``."""
     path = Path(shutil.copy(sqlite_log[0], tmp_path_factory.mktemp("mutated") / "calls.db"))
     connection = sqlite3.connect(path, isolation_level=None)
     before = contents(connection)

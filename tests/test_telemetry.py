@@ -15,8 +15,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import StatusCode
 from opentelemetry.util._once import Once
 
-from exporters import telemetry
-from exporters.telemetry import (
+from exporters.reference import telemetry
+from exporters.reference.telemetry import (
     auto_initialize_telemetry_and_logs,
     complete_span,
     create_span,
@@ -166,7 +166,7 @@ def test_what_goes_wrong_is_logged_once_and_never_raised(endpoint: Receiver, cap
 def test_without_the_extra_it_says_so(
     endpoint: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.delitem(sys.modules, "exporters.span_exporter", raising=False)
+    monkeypatch.delitem(sys.modules, "exporters.reference.span_exporter", raising=False)
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.common.trace_encoder", None)
     with caplog.at_level(logging.WARNING):
         begin(endpoint.url)

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine, text
 
 from eventstore import Store, open_store
-from eventstore.chain import genesis, link, seal
-from eventstore.memory_store import MemoryStore
-from eventstore.verify import Fault, verify
+from eventstore.integrity.session import Fault, verify
+from eventstore.stores.chain import genesis, link, seal
+from eventstore.stores.memory import MemoryStore
 from strategies import sessions
 from test_store_contract import event
 
@@ -120,7 +120,10 @@ CASES = [
     ("kind", "seq", "message", "statements"), CASES, ids=[f"{c[0]}-{n}" for n, c in enumerate(CASES)]
 )
 def test_the_first_fault_is_named(url: str, kind: str, seq: int, message: str, statements: list[str]) -> None:
-    """Break: in eventstore/chain.py, ``extend``, leave a field out of what is hashed; or ignore a chain's end."""
+    """Break: in eventstore/stores/chain.py, ``extend``, leave a field out of what is hashed;
+
+    or ignore a chain's end.
+    """
     (fault,) = tampered(url, *statements)
     assert (fault.kind, fault.seq) == (kind, seq), fault
     assert message in fault.message

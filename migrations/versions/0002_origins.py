@@ -10,8 +10,8 @@ with their names.
 import sqlalchemy as sa
 from alembic import op
 
-from eventstore.chain import genesis, link
 from eventstore.event import Event
+from eventstore.stores.chain import genesis, link
 
 revision = "0002"
 down_revision = "0001"

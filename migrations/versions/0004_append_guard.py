@@ -13,8 +13,8 @@ from alembic import op
 revision = "0004"
 down_revision = "0003"
 
-# `eventstore.chain` in SQL: what msgpack makes of an integer, of a text, of an event's fields. `chain_int` is inlined,
-# and every append pays for each of its branches: so it has those of clocks and of small numbers alone.
+# `eventstore.stores.chain` in SQL: what msgpack makes of an integer, of a text, of an event's fields. `chain_int` is
+# inlined, and every append pays for each of its branches: so it has those of clocks and of small numbers alone.
 CHAIN_INT = r"""
 SELECT CASE
     WHEN v > 4294967295 THEN '\xcf'::bytea || int8send(v)

@@ -2,10 +2,10 @@
 
 from eventstore.errors import TurnlogError
 from eventstore.event import Event, canonical
-from eventstore.recorder import Clock, Recorder
-from eventstore.recovery import recover
-from eventstore.store import Session, Store, open_store
-from eventstore.vocabulary import HOOKS, Hook
+from eventstore.hooks.vocabulary import HOOKS, Hook
+from eventstore.recording.recorder import Clock, Recorder
+from eventstore.recording.recovery import recover
+from eventstore.stores.base import Session, Store, open_store
 
 __all__ = [
     "HOOKS",

@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 import orjson
 
-from eventstore.arguments import ALTERED, HAPPENED, RAW
 from eventstore.codec import read_payload
 from eventstore.errors import TurnlogError
 from eventstore.event import Event
-from eventstore.vocabulary import HOOKS, Hook
+from eventstore.hooks.arguments import ALTERED, HAPPENED, RAW
+from eventstore.hooks.vocabulary import HOOKS, Hook
 
 ID_BYTES = 255
 """How long the id of a session or an origin may be, in UTF-8."""

@@ -1,8 +1,8 @@
 """Reading payloads, old ones included (law 7).
 
-When a hook's arguments change, its version goes up (`eventstore.recording.schema_version`) and a function is added to
-`UPCASTERS` that turns the old arguments into the next version's. An event is carried forward one version at a time when
-it is read; what is stored stays as it was recorded.
+When a hook's arguments change, its version goes up (`eventstore.hooks.declare.schema_version`) and a function is added
+to `UPCASTERS` that turns the old arguments into the next version's. An event is carried forward one version at a time
+when it is read; what is stored stays as it was recorded.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Callable
 
 import msgspec
 
-from eventstore.arguments import HAPPENED, Args
 from eventstore.errors import NewerEvent, UnknownHook
 from eventstore.event import Event
-from eventstore.vocabulary import HOOKS
+from eventstore.hooks.arguments import HAPPENED, Args
+from eventstore.hooks.vocabulary import HOOKS
 
 UPCASTERS: dict[tuple[str, int], Callable[[Args], Args]] = {}
 """By hook and the version to carry forward from."""
@@ -25,7 +25,7 @@ read_payload: Callable[[str], Args] = msgspec.json.Decoder().decode
 def clocks(event: Event) -> tuple[int, int]:
     """The monotonic and the wall clock, in nanoseconds, at which the event counts.
 
-    That is when it was recorded, or, of a back-dated event, when it happened (`eventstore.happened`).
+    That is when it was recorded, or, of a back-dated event, when it happened (`eventstore.recording.backdating`).
     """
     if event.payload.startswith('{"$'):
         happened_ns = read_payload(event.payload).get(HAPPENED)

@@ -113,7 +113,7 @@ class Reading:
 
     @cached_property
     def payloads(self) -> list[dict[str, Any]]:
-        """One for each turn; the schema is that of `exporters.payload_schema`."""
+        """One for each turn; the schema is that of `exporters.analytics.schema`."""
         return [
             payload(self.timeline, x, answered, number, interrupted=interrupted(self.barge_ins_of(x)))
             for number, (x, answered) in enumerate(zip(self.exchanges, self.responses, strict=True), 1)

@@ -1,4 +1,4 @@
-"""What is counted of a turn, for statistics over many calls: see `projections.turn_measures`.
+"""What is counted of a turn, for statistics over many calls: see `projections.outputs.turn_measures`.
 
 Under ``turnlog``, the default, it is made from the caller's reading, in one pass; under a framework's rules from the
 fields of that release's turns, and what they do not say is None.
@@ -17,12 +17,12 @@ from projections.caller import RULES as TURNLOG
 from projections.caller import Reading, read
 from projections.model import Session
 from projections.outputs.measures import measures_of_reading
+from projections.outputs.turn_measures import COMPONENTS, TurnMeasures, label_of
 from projections.reference import rules as rule_sets
 from projections.reference.fold import begin, fold
 from projections.reference.metrics import Turn
 from projections.reference.replay import Call, call_of, latency_of
 from projections.reference.rules import Rules
-from projections.turn_measures import COMPONENTS, TurnMeasures, label_of
 
 __all__ = ["Measured", "TurnMeasures", "measured", "measures", "measures_of", "measures_of_call"]
 

@@ -5,14 +5,14 @@ and spans.
 """
 
 from eventstore import Clock, Event, Session, Store, TurnlogError, canonical, open_store, recover
-from eventstore.verify import verify
-from exporters.live import attach
+from eventstore.integrity.session import verify
+from exporters.delivery.live import attach
 from projections.caller import Reading
 from projections.explain import explain
 from projections.readings import reading as replay
 from projections.reference.replay import Call, analytics_payloads, interruptions, latency, signals, span_tree, turns
 from projections.reference.rules import RULE_SETS
-from turnlog.forgetting import forget
+from turnlog.archive.forgetting import forget
 from turnlog.recorder import Recorder
 
 __all__ = [

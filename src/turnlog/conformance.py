@@ -15,9 +15,9 @@ import msgspec
 import orjson
 
 from eventstore.errors import TurnlogError
-from eventstore.recorder import Clock, Recorder, Timer
-from eventstore.store import Store, open_store
-from eventstore.vocabulary import find
+from eventstore.hooks.vocabulary import find
+from eventstore.recording.recorder import Clock, Recorder, Timer
+from eventstore.stores.base import Store, open_store
 from projections.reference.metrics import turn_dict
 from projections.reference.replay import Call as ReplayedCall
 from projections.reference.replay import replay

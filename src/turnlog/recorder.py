@@ -10,9 +10,9 @@ from typing import cast
 
 from eventstore import Event
 from eventstore import Recorder as PlainRecorder
-from eventstore.backlog import Backlog, Pending, as_event
 from eventstore.errors import StoreError
-from eventstore.store import Store
+from eventstore.recording.backlog import Backlog, Pending, as_event
+from eventstore.stores.base import Store
 from projections.model import Session
 from projections.reference.fold import begin, fold
 from projections.reference.metrics import Turn

@@ -18,12 +18,12 @@ import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, ValidationError
 
 from eventstore.admission import Inadmissible, admit
-from eventstore.arguments import encode_args
 from eventstore.errors import BadArguments, TurnlogError, UnknownHook
 from eventstore.event import Event
-from eventstore.recorder import Recorder
-from eventstore.traces_hooks import A2ASpan
-from eventstore.vocabulary import find
+from eventstore.hooks.arguments import encode_args
+from eventstore.hooks.traces import A2ASpan
+from eventstore.hooks.vocabulary import find
+from eventstore.recording.recorder import Recorder
 
 IMPORT_ORIGIN = "import"
 MAX_LINE_BYTES = 32 << 20

@@ -12,7 +12,7 @@ from livekit import rtc
 from livekit.agents import llm
 from livekit.agents.metrics import RealtimeModelMetrics
 
-from turnlog.adapters.demo_livekit_parts import SPOKEN_HZ, Caller
+from turnlog.adapters.livekit.demo.parts import SPOKEN_HZ, Caller
 
 CAPABILITIES = llm.RealtimeCapabilities(
     message_truncation=True,

@@ -26,16 +26,9 @@ from recorded import Recorded
 from eventstore import Store, open_store, recover
 from eventstore.codec import clocks, read_payload
 from eventstore.errors import StoreUnavailable
-from turnlog.adapters.demo_livekit import ShopAgent, answered, becomes, new_session, run
-from turnlog.adapters.demo_livekit_parts import (
-    Caller,
-    LoudnessVAD,
-    Reply,
-    ScriptedLLM,
-    ScriptedSTT,
-    ScriptedTTS,
-)
-from turnlog.adapters.livekit import Adapter, attach
+from turnlog.adapters.livekit.adapter import Adapter, attach
+from turnlog.adapters.livekit.demo.agent import ShopAgent, answered, becomes, new_session, run
+from turnlog.adapters.livekit.demo.parts import Caller, LoudnessVAD, Reply, ScriptedLLM, ScriptedSTT, ScriptedTTS
 
 LONG = "You can return any item within thirty days. It must be unused and in its original box, with all its parts."
 SHORT = Reply("short", "Thirty days.")
@@ -746,8 +739,8 @@ KILLED = """
 import asyncio, sys
 from eventstore import open_store
 from livekit.agents import Agent
-from turnlog.adapters.demo_livekit import becomes, new_session
-from turnlog.adapters.demo_livekit_parts import Caller, Reply, ScriptedLLM
+from turnlog.adapters.livekit.demo.agent import becomes, new_session
+from turnlog.adapters.livekit.demo.parts import Caller, Reply, ScriptedLLM
 from turnlog.adapters.livekit import attach
 
 async def call():

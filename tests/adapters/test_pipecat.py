@@ -25,7 +25,7 @@ import simulated_time
 pytest.importorskip("pipecat", reason="needs Pipecat: make test-pipecat")
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # of what it imports
-    from turnlog.adapters import demo_pipecat
+    from turnlog.adapters.pipecat.demo import agent as demo_pipecat
 
 from pipecat.clocks.system_clock import SystemClock
 from pipecat.frames import frames as f
@@ -43,17 +43,9 @@ from recorded import Recorded
 
 from eventstore import Event, Store, codec, open_store, recover
 from eventstore.errors import StoreUnavailable
-from eventstore.memory_store import MemoryStore
-from turnlog.adapters.demo_pipecat import (
-    RATE,
-    TONE,
-    Call,
-    Reply,
-    Scene,
-    ScriptedLLM,
-    ScriptedTTS,
-)
-from turnlog.adapters.pipecat import TurnlogObserver
+from eventstore.stores.memory import MemoryStore
+from turnlog.adapters.pipecat.demo.agent import RATE, TONE, Call, Reply, Scene, ScriptedLLM, ScriptedTTS
+from turnlog.adapters.pipecat.observer import TurnlogObserver
 
 Script = Callable[[Scene], Awaitable[None]]
 LONG = "We take everything back within thirty days, if it is unused and in its box."
@@ -873,7 +865,7 @@ import asyncio, sys
 from loguru import logger
 logger.remove()
 from eventstore import open_store
-from turnlog.adapters.demo_pipecat import Scene
+from turnlog.adapters.pipecat.demo.agent import Scene
 from turnlog.adapters.pipecat import TurnlogObserver
 
 async def script(scene):

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from turnlog import Event, Store, analytics_payloads, open_store
-from turnlog.adapters.videosdk_clock import HERE, NOTED, LentTime, enter, leave
-from turnlog.adapters.videosdk_log import CallLog, collector_write, traces_write
-from turnlog.adapters.videosdk_payloads import SENT, Difference, differences, rules_of
+from turnlog.adapters.videosdk.call_log import CallLog, collector_write, traces_write
+from turnlog.adapters.videosdk.clock import HERE, NOTED, LentTime, enter, leave
+from turnlog.adapters.videosdk.payload_check import SENT, Difference, differences, rules_of
 from turnlog.recorder import Recorder
 
 

@@ -25,10 +25,11 @@ from videosdk.agents.realtime_base_model import RealtimeBaseModel
 
 from eventstore.errors import StoreUnavailable
 from turnlog import open_store
-from turnlog.adapters import demo_videosdk_room, videosdk
-from turnlog.adapters.demo_videosdk import POLICY, DemoAgent, pipeline
-from turnlog.adapters.demo_videosdk_providers import TTS_RATE, Answer, EnergyVAD, ScriptedLLM, ScriptedTTS, tone
-from turnlog.adapters.demo_videosdk_room import Room, offline
+from turnlog.adapters.videosdk import adapter as videosdk
+from turnlog.adapters.videosdk.demo import room as demo_videosdk_room
+from turnlog.adapters.videosdk.demo.agent import POLICY, DemoAgent, pipeline
+from turnlog.adapters.videosdk.demo.providers import TTS_RATE, Answer, EnergyVAD, ScriptedLLM, ScriptedTTS, tone
+from turnlog.adapters.videosdk.demo.room import Room, offline
 
 Result = dict[str, Any]
 Scenario = Callable[[Room, Result], Awaitable[None]]

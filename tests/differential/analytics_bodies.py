@@ -17,9 +17,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from differential import HERE, SHOWN, reference_python
-from exporters.analytics import TOKEN, Analytics, routing
-from exporters.analytics_client import AnalyticsClient
-from exporters.playground import message
+from exporters.analytics.destination import TOKEN, Analytics, routing
+from exporters.playground.stream import message
+from exporters.reference.analytics_client import AnalyticsClient
 from projections.reference.replay import Call, replay
 from turnlog.recordings import Recording, events_of
 

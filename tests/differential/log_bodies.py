@@ -16,7 +16,7 @@ from typing import Any
 import log_calls
 
 from differential import REFERENCE, SHOWN, reference_python
-from exporters import job_logs
+from exporters.reference import job_logger as job_logs
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from http_receiver import Receiver

@@ -85,7 +85,7 @@ def reference(seed: str, calls: int) -> list[dict[str, Any]]:
 
 
 def ours(seed: str, calls: int) -> list[dict[str, Any]]:
-    from exporters import telemetry
+    from exporters.reference import telemetry
 
     spans = InMemorySpanExporter()
     telemetry._current = telemetry._Telemetry("peer", Resource({}), spans)

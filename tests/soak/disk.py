@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from eventstore import open_store, recover
-from eventstore.verify import verify
+from eventstore.integrity.session import verify
 from soak.children import FORKING, Acknowledgements, acknowledged
 from soak.figures import Advance, Figures
 from soak.operations import numbers, said
@@ -149,7 +149,7 @@ def _check(figures: Figures, database: Path, journal: Path, report: dict[str, ob
 
 def _archive(places: Places) -> Figures:
     """A session that does not fit stays in the log, and nothing half-written stays beside it."""
-    from turnlog.retention import retire
+    from turnlog.archive.retention import retire
 
     figures = Figures("disk full under the archive", "sessions", tried=1)
     place: Place = places.new("sqlite")

@@ -20,17 +20,20 @@ from hypothesis import strategies as st
 from hypothesis.errors import HypothesisWarning
 
 from conftest import FIXTURES
-from eventstore import Event, codec, frames, recover
+from eventstore import Event, codec, recover
 from eventstore.errors import NewerEvent, TurnlogError, UnknownHook
-from eventstore.journal import EMPTY, SUFFIX, Segment
-from eventstore.ledger import Removal
-from eventstore.memory_store import MemoryStore
-from exporters.jsonl import heading
+from eventstore.recording import frames
+from eventstore.recording.journal import EMPTY, SUFFIX, Segment
+from eventstore.stores.ledger import Removal
+from eventstore.stores.memory import MemoryStore
+from exporters.files.jsonl import heading
 from projections import replay
 from projections.reference.rules import VIDEOSDK_1_0
 from soak.figures import Advance, Figures
-from turnlog import archive, digests, log_seals, seals
-from turnlog.importing import batches
+from turnlog.archive import files as archive
+from turnlog.archive import log_seals, seals
+from turnlog.archive.importing import batches
+from turnlog.compare import digest_files as digests
 from turnlog.recordings import BadRecording, events_of, read_recordings
 from turnlog.stats import budget
 

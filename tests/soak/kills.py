@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import psutil
 
-from exporters.destination import Busy
-from exporters.http import client, post
+from exporters.delivery.destination import Busy
+from exporters.delivery.http import client, post
 from soak.children import Killer
 from soak.figures import Advance, Figures
 from soak.migration import Migration

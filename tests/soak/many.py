@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from eventstore import recover
-from eventstore.verify import verify
+from eventstore.integrity.session import verify
 from soak.children import FORKING, Acknowledgements, acknowledged
 from soak.figures import Advance, Figures
 from soak.operations import numbers

@@ -11,8 +11,8 @@ from alembic.config import Config
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
-from eventstore import schema
-from eventstore.verify import verify
+from eventstore.integrity.session import verify
+from eventstore.stores import schema
 from soak.children import Acknowledgements
 from soak.figures import Figures
 from soak.operations import Operation, said

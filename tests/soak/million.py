@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 
 from eventstore import recover
-from eventstore.verify import verify
+from eventstore.integrity.session import verify
 from soak.children import FORKING, Acknowledgements, acknowledged
 from soak.figures import Advance, Figures
 from soak.places import Place, Places

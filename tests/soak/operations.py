@@ -14,21 +14,22 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from eventstore import Event, Store, codec, frames, recover
-from eventstore.journal import Segment, files
-from eventstore.private_store import MasterKey, forget
-from eventstore.recorder import Recorder
-from eventstore.rotation import rotate
-from eventstore.verify import verify
-from exporters.delivery import deliver, due
+from eventstore import Event, Store, codec, recover
+from eventstore.integrity.session import verify
+from eventstore.recording import frames
+from eventstore.recording.journal import Segment, files
+from eventstore.recording.recorder import Recorder
+from eventstore.stores.encrypted import MasterKey, forget
+from eventstore.stores.rotation import rotate
+from exporters.delivery.outbox import deliver, due
 from http_receiver import Answer, Receiver
 from soak.children import Acknowledgements
 from soak.figures import Figures
 from soak.places import KEY, MARKER, OTHER_KEY, Place, Places
 from test_delivery import QUICK, Turns, arrived, in_order, turns
-from turnlog import archive
+from turnlog.archive import files as archive
+from turnlog.archive.retention import expired, retire
 from turnlog.recordings import events_of, read_recordings
-from turnlog.retention import expired, retire
 
 SECRET = MARKER.encode()
 

@@ -13,10 +13,10 @@ import soak.million
 import soak.operations  # noqa: F401
 import test_delivery  # noqa: F401
 from eventstore import open_store, recover
-from eventstore.private_store import forget
+from eventstore.stores.encrypted import forget
 from soak.places import KEY
 from turnlog import Recorder
-from turnlog.retention import retire
+from turnlog.archive.retention import retire
 
 logging.getLogger("turnlog").setLevel(logging.CRITICAL)  # what it says of damage and kills is expected here
 with tempfile.TemporaryDirectory() as folder:

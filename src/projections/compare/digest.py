@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from projections.compare.diff import MISSING, Change, same_moments
+from projections.compare.turns import MISSING, Change, same_moments
 from projections.model import is_number
 from projections.reference.metrics import Turn
 

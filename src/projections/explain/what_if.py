@@ -12,9 +12,9 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from eventstore.arguments import HAPPENED
 from eventstore.codec import read_payload
 from eventstore.event import Event
+from eventstore.hooks.arguments import HAPPENED
 from projections.caller import RULES, Reading
 from projections.explain.explanation import Named, namer, offsets_of
 from projections.explain.paths import UnknownPath, parse

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from projections.latency.missing import no_response
 from projections.latency.response import user_stopped
 from projections.outputs.payload import answering
+from projections.outputs.turn_measures import COMPONENTS, TurnMeasures, label_of
 from projections.timeline import Activity
-from projections.turn_measures import COMPONENTS, TurnMeasures, label_of
 from projections.turns.ledger import BargeIn
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """The analytics payload of a turn under the caller's reading: the reference's camelCase schema, with our numbers.
 
-`exporters.payload_schema` is its type. Of each component the run counts that the first sound came from; tokens and
+`exporters.analytics.schema` is its type. Of each component the run counts that the first sound came from; tokens and
 characters are those of all runs. Latencies are milliseconds, times are seconds on the agent's monotonic clock. What an
 agent handed over in another type than the schema's is written as text, or null where the schema has a number.
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 from projections.latency.response import Response, user_stopped
 from projections.timeline import Activity, Timeline
-from projections.timeline.table import count
+from projections.timeline.registry import count
 from projections.turns.exchange import Exchange
 
 _PROVIDER = {c: (c + "ProviderClass", c + "ModelName") for c in ("realtime", "llm", "stt", "tts", "vad", "eou")}

@@ -17,7 +17,7 @@ from projections.reference import rules as rule_sets
 from projections.reference.fold import begin, fold
 from projections.reference.metrics import Turn, turn_dict
 from projections.reference.rules import VIDEOSDK_1_0, Rules
-from projections.reference.span import identities
+from projections.reference.spans.lifecycle import identities
 from projections.reference.state import (
     Discarded,
     Emit,

@@ -67,7 +67,7 @@ class Interrupted(NamedTuple):
 
 
 class Carried(msgspec.Struct):
-    """What a turn leaves to the next one; see `projections.reference.handlers.carry_over`."""
+    """What a turn leaves to the next one; see `projections.reference.carry_over`."""
 
     timeline: TimelineEvent | None = None
     stt: list[Stt] = []

@@ -9,8 +9,8 @@ from eventstore.codec import clocks, decode, read_payload
 from eventstore.errors import NotCanonical
 from eventstore.event import Event
 from projections.timeline import handlers as _handlers  # noqa: F401 - they enter themselves in the table
+from projections.timeline.registry import HANDLERS, complete
 from projections.timeline.state import Timeline
-from projections.timeline.table import HANDLERS, complete
 
 complete()
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import ParamSpec, TypeVar
 
-from eventstore.arguments import as_text
+from eventstore.hooks.arguments import as_text
 
 P = ParamSpec("P")
 T = TypeVar("T")

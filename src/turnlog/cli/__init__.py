@@ -1,5 +1,5 @@
 """The command line: ``turnlog``, which mirrors the library one to one."""
 
-from turnlog.cli.main import main
+from turnlog.cli.app import main
 
 __all__ = ["main"]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from eventstore.errors import TurnlogError
-from eventstore.store import Session, Store
+from eventstore.stores.base import Session, Store
 from projections.caller import RULES as TURNLOG
 from projections.measures import measured
 from projections.reference.rules import find

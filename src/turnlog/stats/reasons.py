@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from eventstore.store import Store
+from eventstore.stores.base import Store
 from projections.caller import RULES as TURNLOG
 from projections.caller import Reading, read
 from projections.latency.missing import no_response

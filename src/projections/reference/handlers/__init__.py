@@ -3,22 +3,22 @@
 from projections.reference.handlers import (  # noqa: F401
     audio,
     eou,
-    fallback,
+    failures,
     framework,
     interruption,
-    kb,
+    knowledge_base,
     llm,
     logs,
     realtime,
     session,
-    speech,
     stt,
     tools,
     traces,
+    transcripts,
     tts,
     turn,
     vad,
 )
-from projections.reference.handlers.table import HANDLERS
+from projections.reference.registry import HANDLERS
 
 __all__ = ["HANDLERS"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import posixpath
 
-from eventstore.arguments import Args
-from projections.reference.handlers.table import bare, with_args
-from projections.reference.session_spans import background_audio_span
+from eventstore.hooks.arguments import Args
+from projections.reference.registry import bare, with_args
+from projections.reference.spans.session import background_audio_span
 from projections.reference.state import State
 from projections.reference.timing import end_timeline, start_timeline
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from eventstore.arguments import Args
-from projections.reference.handlers.table import bare, with_args
+from eventstore.hooks.arguments import Args
 from projections.reference.handlers.turn import current_turn
 from projections.reference.metrics import Eou, Turn
+from projections.reference.registry import bare, with_args
 from projections.reference.rules import Rules
 from projections.reference.signals import component_metric, play
 from projections.reference.state import State

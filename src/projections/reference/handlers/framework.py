@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from eventstore.vocabulary import HOOKS
-from projections.reference.handlers.table import HANDLERS, bare
+from eventstore.hooks.vocabulary import HOOKS
+from projections.reference.registry import HANDLERS, bare
 from projections.reference.state import State
 
 

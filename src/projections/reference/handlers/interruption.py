@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from eventstore.arguments import Args
-from projections.reference.handlers.table import bare, with_args
+from eventstore.hooks.arguments import Args
 from projections.reference.metrics import Interruption
+from projections.reference.registry import bare, with_args
 from projections.reference.signals import play
 from projections.reference.state import State
 from projections.reference.timing import milliseconds

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, TypeGuard
 
-from eventstore.arguments import Args
+from eventstore.hooks.arguments import Args
 from projections.model import LogLine
-from projections.reference.handlers.table import with_args
 from projections.reference.metrics import Turn
+from projections.reference.registry import with_args
 from projections.reference.state import State
 
 

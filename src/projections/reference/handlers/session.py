@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from eventstore.arguments import Args
+from eventstore.hooks.arguments import Args
 from projections.model import Participant
-from projections.reference.handlers.table import bare, with_args
 from projections.reference.handlers.turn import complete_turn
+from projections.reference.registry import bare, with_args
 from projections.reference.state import Carried, Forgotten, State
 
 

@@ -5,10 +5,10 @@ The reference's skipping of a final after a preemptive one is not here: no hook 
 
 from __future__ import annotations
 
-from eventstore.arguments import Args
-from projections.reference.handlers.table import bare, with_args
+from eventstore.hooks.arguments import Args
 from projections.reference.handlers.turn import current_turn
 from projections.reference.metrics import Stt, Turn
+from projections.reference.registry import bare, with_args
 from projections.reference.signals import component_metric, play
 from projections.reference.state import State
 from projections.reference.timing import milliseconds

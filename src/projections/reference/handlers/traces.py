@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
-from eventstore.arguments import Args
-from projections.reference.handlers.table import traces_bare, traces_with_args
-from projections.reference.session_spans import background_audio_span, thinking_audio_span
-from projections.reference.span import end_span, point_span, start_span
+from eventstore.hooks.arguments import Args
+from projections.reference.registry import traces_bare, traces_with_args
+from projections.reference.spans.lifecycle import end_span, point_span, start_span
+from projections.reference.spans.session import background_audio_span, thinking_audio_span
 from projections.reference.state import State
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from eventstore.arguments import Args
+from eventstore.hooks.arguments import Args
 from projections.reference.handlers.realtime import freeze_ttfb
-from projections.reference.handlers.table import bare, with_args
 from projections.reference.handlers.turn import current_turn
 from projections.reference.metrics import Tts, Turn
+from projections.reference.registry import bare, with_args
 from projections.reference.signals import component_metric, play
 from projections.reference.state import State
 from projections.reference.timing import end_timeline, ensure_open_timeline, milliseconds

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 
-from projections.reference.handlers.carry_over import set_aside, take_over
+from projections.reference.carry_over import set_aside, take_over
 from projections.reference.handlers.logs import disown
-from projections.reference.handlers.table import bare
 from projections.reference.metrics import Turn, turn_dict
 from projections.reference.payload import analytics_payload
+from projections.reference.registry import bare
 from projections.reference.rules import Rules
 from projections.reference.signals import component_metric, emit
+from projections.reference.spans.turn import trace_turn
 from projections.reference.state import Discarded, Interrupted, PlaygroundMessage, State
 from projections.reference.timing import e2e, ensure_timeline, milliseconds, start_timeline
-from projections.reference.turn_spans import trace_turn
 
 NO_LATENCY = "no latency was measured in it: no STT, EOU, LLM, TTS or realtime result"
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from eventstore.arguments import Args
-from projections.reference.handlers.table import with_args
+from eventstore.hooks.arguments import Args
 from projections.reference.handlers.turn import current_turn
 from projections.reference.metrics import Vad
+from projections.reference.registry import with_args
 from projections.reference.signals import play
 from projections.reference.state import State
 from projections.reference.timing import end_timeline, ensure_timeline, milliseconds

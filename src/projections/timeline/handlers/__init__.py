@@ -3,6 +3,7 @@
 from projections.timeline.handlers import (
     agent,
     eou,
+    failures,
     interruption,
     knowledge_base,
     llm,
@@ -13,12 +14,24 @@ from projections.timeline.handlers import (
     stt,
     tools,
     traces,
-    trouble,
     tts,
     voice,
 )
 
 __all__ = [
-    "agent", "eou", "interruption", "knowledge_base", "llm", "marks", "realtime", "session", "sounds", "stt", "tools",
-    "traces", "trouble", "tts", "voice",
+    "agent",
+    "eou",
+    "failures",
+    "interruption",
+    "knowledge_base",
+    "llm",
+    "marks",
+    "realtime",
+    "session",
+    "sounds",
+    "stt",
+    "tools",
+    "traces",
+    "tts",
+    "voice",
 ]  # fmt: skip

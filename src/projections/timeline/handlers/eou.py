@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from eventstore.arguments import Args
+from eventstore.hooks.arguments import Args
 from projections.timeline.activity import Activity
 from projections.timeline.handlers.voice import latest
+from projections.timeline.registry import bare, ns, with_args
 from projections.timeline.state import Timeline
-from projections.timeline.table import bare, ns, with_args
 
 
 @bare

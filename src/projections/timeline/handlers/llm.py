@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from eventstore.arguments import Args
+from eventstore.hooks.arguments import Args
 from projections.timeline.activity import Activity
 from projections.timeline.handlers.usage import add_tokens, run_of_usage
+from projections.timeline.registry import bare, with_args
 from projections.timeline.state import Timeline
-from projections.timeline.table import bare, with_args
 
 HUNG_NS = 10_000_000_000
 """A run of which nothing was heard for that long has hung: it ends nowhere, and no other supersedes it."""

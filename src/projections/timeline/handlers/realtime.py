@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from eventstore.arguments import Args
+from eventstore.hooks.arguments import Args
 from projections.timeline.handlers.usage import add_tokens, run_of_usage
+from projections.timeline.registry import with_args
 from projections.timeline.state import Timeline
-from projections.timeline.table import with_args
 
 
 @with_args

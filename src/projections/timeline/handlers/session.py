@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from eventstore.arguments import Args
+from eventstore.hooks.arguments import Args
 from projections.model import Participant
 from projections.timeline.handlers.voice import end_voice, start_voice
+from projections.timeline.registry import text, with_args
 from projections.timeline.state import Timeline
-from projections.timeline.table import text, with_args
 
 
 @with_args

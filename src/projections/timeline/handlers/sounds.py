@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from eventstore.arguments import Args
+from eventstore.hooks.arguments import Args
+from projections.timeline.registry import bare, moment, with_args
 from projections.timeline.state import Timeline
-from projections.timeline.table import bare, moment, with_args
 
 
 @with_args

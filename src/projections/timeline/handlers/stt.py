@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from eventstore.arguments import Args
+from eventstore.hooks.arguments import Args
 from projections.timeline.activity import Activity
 from projections.timeline.handlers.usage import add_tokens, run_of_usage
 from projections.timeline.handlers.voice import latest
+from projections.timeline.registry import bare, text, with_args
 from projections.timeline.state import Timeline
-from projections.timeline.table import bare, text, with_args
 
 SAME_NS = 5_000_000
 LATE_NS = 10_000_000_000

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from eventstore.arguments import Args
+from eventstore.hooks.arguments import Args
+from projections.timeline.registry import moment, text, with_args
 from projections.timeline.state import Timeline
-from projections.timeline.table import moment, text, with_args
 
 
 @with_args

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from eventstore.arguments import Args
+from eventstore.hooks.arguments import Args
 from projections.timeline.activity import Activity
+from projections.timeline.registry import moment, text, traces
 from projections.timeline.state import Timeline
-from projections.timeline.table import moment, text, traces
 
 
 def _note(t: Timeline, now: int, name: str, attributes: Any, end: int | None = None) -> Activity:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from eventstore.arguments import Args
+from eventstore.hooks.arguments import Args
 from projections.timeline.activity import Activity
 from projections.timeline.handlers.usage import run_of_usage
+from projections.timeline.registry import bare, count, text, with_args
 from projections.timeline.state import Timeline
-from projections.timeline.table import bare, count, text, with_args
 
 
 @bare

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from eventstore.arguments import Args
+from eventstore.hooks.arguments import Args
 from projections.timeline.activity import Activity
+from projections.timeline.registry import count, text, with_args
 from projections.timeline.state import Timeline
-from projections.timeline.table import count, text, with_args
 
 COMPONENTS = ("stt", "llm", "tts", "realtime")
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from eventstore.arguments import Args
+from eventstore.hooks.arguments import Args
 from projections.timeline.activity import Activity
+from projections.timeline.registry import moment, ns, with_args
 from projections.timeline.state import Timeline
-from projections.timeline.table import moment, ns, with_args
 
 SAME_NS = 1_000_000
 """Two starts nearer to each other than that are one, reported by two hooks."""

@@ -1,0 +1,234 @@
+"""Turning whatever an agent hands to a hook into JSON, without ever raising (law 6).
+
+The fast way is one call of orjson. What orjson cannot carry, or would carry silently as ``null`` (NaN), takes the slow
+way: it is kept as well as can be, and the payload says what was changed under the key ``$altered``, a map from the
+place in the arguments to what stood there. Secrets that say so by their name never come out of here, see
+`eventstore.hooks.secret_names`.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import enum
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from eventstore.hooks.secret_names import REDACTED, hide, scrub
+
+Args = dict[str, Any]
+
+ALTERED = "$altered"
+HAPPENED, RAW = "$happened_ns", "$raw"
+"""Of a back-dated event: see `eventstore.recording.backdating`."""
+MAX_DEPTH = 64
+MAX_MARKS = 32
+UNCHANGING = frozenset({str, int, float, bool, type(None)})
+"""Types whose values may be encoded later, as nothing can change them until then."""
+_dumps, _OPTIONS = orjson.dumps, orjson.OPT_PASSTHROUGH_DATACLASS
+_INT64 = range(-(2**63), 2**64)  # what orjson writes as an integer
+
+
+def encode_args(args: Args) -> bytes:
+    """The arguments as a JSON object."""
+    try:
+        data = _dumps(args, None, _OPTIONS)
+    except (TypeError, ValueError, RecursionError):  # orjson.JSONEncodeError is a TypeError
+        return _encode_slowly(args)
+    # orjson writes NaN and infinity as null; only where there is a null do we look closer
+    # (`find`, as `in` on bytes takes twice as long)
+    if data.find(b"null") >= 0 and _has_nonfinite(args, 0):
+        return _encode_slowly(args)
+    # only objects and lists have names in them
+    return data if data.find(b"{", 1) < 0 and data.find(b"[") < 0 else hide(data)
+
+
+def _has_nonfinite(value: Any, depth: int) -> bool:
+    kind = type(value)  # never isinstance: that asks the value itself, which may be anything
+    if kind is float:
+        return bool(value - value != 0.0)
+    if depth < MAX_DEPTH:
+        if issubclass(kind, dict):
+            return any(_has_nonfinite(v, depth + 1) for v in dict.values(value))
+        if issubclass(kind, (list, tuple)):
+            return any(_has_nonfinite(v, depth + 1) for v in value)
+    return False
+
+
+def _encode_slowly(args: Args) -> bytes:
+    marks: dict[str, str] = {}
+    plain = {str(name): _plain(value, str(name), marks, ()) for name, value in args.items()}
+    if marks:
+        plain[ALTERED] = marks
+    return hide(orjson.dumps(plain))
+
+
+def _mark(marks: dict[str, str], path: str, what: str) -> None:
+    if len(marks) < MAX_MARKS:
+        marks[_text(path)] = what
+
+
+def _plain(value: Any, path: str, marks: dict[str, str], above: tuple[int, ...]) -> Any:
+    """`value` in types that JSON has; ``above`` are the ids of the containers we are inside of."""
+    try:
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, enum.Enum):
+            return _plain(value.value, path, marks, above)
+        if isinstance(value, (str, int, float)):
+            return _scalar(value, path, marks)
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            return _bytes(bytes(value), path, marks)
+        if id(value) in above:
+            _mark(marks, path, "a reference to something it is inside of")
+            return None
+        if len(above) >= MAX_DEPTH:
+            _mark(marks, path, f"nested deeper than {MAX_DEPTH}")
+            return None
+        return _container(value, path, marks, (*above, id(value)))
+    except Exception as error:  # noqa: BLE001 - anything a guest's object may do; what is left of it is marked
+        _mark(marks, path, f"{type(value).__name__}, which raised {type(error).__name__}")
+        return scrub(as_text(value))
+
+
+def _scalar(value: str | int | float, path: str, marks: dict[str, str]) -> Any:
+    if isinstance(value, str):
+        text = _text(value)
+        if text != value:
+            _mark(marks, path, "text with lone surrogates")
+        return text
+    if isinstance(value, int):
+        if value in _INT64:
+            return int(value)
+        _mark(marks, path, "an integer beyond 64 bits")
+        return hex(value)
+    if value - value == 0.0:
+        return float(value)
+    _mark(marks, path, f"float {float(value)}")
+    return None
+
+
+def _text(value: str) -> str:
+    """`value` in valid Unicode: surrogate pairs joined, lone ones replaced."""
+    # `str.encode`, as a subclass may have one of its own
+    return str.encode(value, "utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _bytes(value: bytes, path: str, marks: dict[str, str]) -> str:
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        _mark(marks, path, "bytes, as base64")
+        return base64.b64encode(value).decode()
+    _mark(marks, path, "bytes, as UTF-8 text")
+    return text
+
+
+def _container(value: Any, path: str, marks: dict[str, str], above: tuple[int, ...]) -> Any:
+    if isinstance(value, dict):
+        plain = {}
+        for key, item in list(dict.items(value)):
+            name = _text(key) if isinstance(key, str) else as_text(key)
+            if name != key:
+                _mark(marks, f"{path}.{name}", f"a key of type {type(key).__name__}")
+            plain[name] = _plain(item, f"{path}.{name}", marks, above)
+        return plain
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, f"{path}[{n}]", marks, above) for n, item in enumerate(value)]
+    if isinstance(value, (set, frozenset)):
+        _mark(marks, path, type(value).__name__)
+        # a set has no order of its own, and a log must not depend on the hash seed
+        return sorted((_plain(item, f"{path}[]", marks, above) for item in value), key=orjson.dumps)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = [f.name for f in dataclasses.fields(value)]
+        return {name: _plain(getattr(value, name, None), f"{path}.{name}", marks, above) for name in names}
+    try:
+        return orjson.loads(orjson.dumps(value))  # dates, UUIDs and what else orjson knows
+    except (TypeError, ValueError, RecursionError):
+        _mark(marks, path, f"{type(value).__module__}.{type(value).__qualname__}, as text")
+        return scrub(as_text(value))
+
+
+# What hooks do to their arguments before they are encoded. Each mirrors how the reference reads what it is handed.
+
+
+def as_text(value: Any) -> str:
+    """``str(value)`` for values whose ``__str__`` may do anything."""
+    try:
+        return _text(str(value))
+    except Exception:  # noqa: BLE001 - a guest's __str__
+        return f"<unprintable {type(value).__name__}>"
+
+
+def shown(value: Any) -> str:
+    """``str(value)`` without the secrets in it."""
+    if issubclass(type(value), (dict, list, tuple)):
+        plain = encode_args({"value": value})
+        if plain.find(REDACTED.encode()) >= 0:
+            value = orjson.loads(plain)["value"]
+    return scrub(as_text(value))
+
+
+def _mode(value: Any) -> str:
+    return shown(value.value if hasattr(value, "value") else value)
+
+
+def pipeline(args: Args) -> Args:
+    """Enums become their values and the components a sorted list (reference: ``configure_pipeline``)."""
+    realtime, components = args["realtime_mode"], args["active_components"]
+    return {
+        "pipeline_mode": _mode(args["pipeline_mode"]),
+        "realtime_mode": _mode(realtime) if realtime else None,
+        "active_components": None if components is None else sorted({_mode(c) for c in components}),
+    }
+
+
+def text_message(args: Args) -> Args:
+    """An error's message is kept as text: exceptions are what agents hand over (reference: ``add_error``)."""
+    return {**args, "message": shown(args["message"])}
+
+
+def scrubbed(args: Args) -> Args:
+    """An adapter for hooks that take text which software wrote (a URL, a path, a log line): no secrets in it."""
+    return {name: scrub(_text(value)) if issubclass(type(value), str) else value for name, value in args.items()}
+
+
+def config_reader(*names: str) -> Callable[[Args], Args]:
+    """An adapter for hooks that take a configuration object: ``names`` are what the reference reads from it.
+
+    Whatever else the object holds is kept too, as the log should outlive today's rules.
+    """
+
+    def adapt(args: Args) -> Args:
+        config = args["config"]
+        if config is None or isinstance(config, dict):
+            return {"config": config}
+        held = {k: v for k, v in getattr(config, "__dict__", {}).items() if not k.startswith("_")}
+        return {"config": held | {name: getattr(config, name, None) for name in names}}
+
+    return adapt
+
+
+def span_attributes(args: Args) -> Args:
+    """Span attributes that JSON cannot carry exactly become ``str(value)``, as the reference makes them anyway."""
+    return {
+        name: {k: v if _is_json(v, 0) else shown(v) for k, v in value.items()} if isinstance(value, dict) else value
+        for name, value in args.items()
+    }
+
+
+def _is_json(value: Any, depth: int) -> bool:
+    kind = type(value)
+    if kind is float:
+        return bool(value - value == 0.0)
+    if kind is int:
+        return value in _INT64
+    if kind in (str, bool, type(None)):
+        return True
+    if depth >= MAX_DEPTH:
+        return False
+    if kind is list:
+        return all(_is_json(item, depth + 1) for item in value)
+    return kind is dict and all(type(k) is str and _is_json(v, depth + 1) for k, v in value.items())

@@ -1,0 +1,1 @@
+"""Whether a log is whole and unchanged: sessions, the whole log, gaps."""

@@ -1,0 +1,42 @@
+"""Back-dating: hooks for what happened at another moment than that at which it is recorded (``docs/clocks.md``).
+
+Frameworks report some things late, with a time of their own. Such an event keeps both: the recorder's clocks, as every
+event does, and in its payload ``$happened_ns``, the moment it happened on the recorder's monotonic clock, and ``$raw``,
+what the framework said. `eventstore.codec.clocks` tells which one counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from eventstore.hooks.arguments import HAPPENED, RAW, Args
+from eventstore.hooks.collector import CollectorHooks
+from eventstore.hooks.declare import Record
+from eventstore.hooks.later import LaterHooks
+from eventstore.hooks.own import OwnHooks
+from eventstore.hooks.traces import TracesHooks
+
+
+class Happened(CollectorHooks, LaterHooks, OwnHooks):
+    """All hooks, for one moment. Like the recorder's, they never raise; `schedule_turn_complete` sets no timer."""
+
+    def __init__(self, record: Record, happened_ns: int, raw: Any) -> None:
+        self.traces = TracesHooks()
+        self._record = self.traces._record = _back_dated(record, happened_ns, raw)
+
+
+def _back_dated(record: Record, happened_ns: int, raw: Any) -> Record:
+    times: Args = {HAPPENED: happened_ns}
+    if raw is not None:
+        times[RAW] = raw
+
+    def adapted(args: Args, adapt: Callable[[Args], Args]) -> Args:
+        own = {name: value for name, value in args.items() if name not in times}
+        return times | adapt(own)
+
+    def back_dated(hook: str, args: Args | None = None, adapt: Callable[[Args], Args] | None = None) -> None:
+        # the times first: that a payload has them is seen at its beginning
+        record(hook, times | (args or {}), None if adapt is None else lambda given: adapted(given, adapt))
+
+    return back_dated

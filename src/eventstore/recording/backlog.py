@@ -1,0 +1,389 @@
+"""The backlog: what was recorded and is not in the store yet, in journal segments or, at worst, in memory."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+import msgspec
+
+from eventstore.event import Event
+from eventstore.hooks.arguments import Args, encode_args
+from eventstore.hooks.vocabulary import HOOKS
+from eventstore.recording import frames
+from eventstore.recording.journal import OVERHEAD, Segment
+
+log = logging.getLogger("turnlog")
+
+BATCH_BYTES = 1 << 18
+BATCH_EVENTS = 2_000
+"""How much the writer takes at once, from a segment and from memory."""
+EVENT_BYTES = 512
+"""What an event in memory is reckoned as, against the bound."""
+Source = tuple[str, str]
+"""The session and the origin of a recorder."""
+RESERVE_BYTES = 1 << 16
+RETRY_SECONDS = 1.0
+"""How long a full disk is left alone before the next try to make a segment."""
+
+
+class Pending(msgspec.Struct, gc=False):
+    """A call that only memory holds, not yet an event. ``args`` is None, or still to be encoded, or encoded."""
+
+    source: Source
+    hook: str
+    seq: int
+    perf_ns: int
+    wall_ns: int
+    args: Args | bytes | None = None
+
+    def event(self) -> Event:
+        args = encode_args(self.args) if isinstance(self.args, dict) else self.args or b"{}"
+        return Event(
+            *self.source, self.seq, self.hook, HOOKS[self.hook].version, self.perf_ns, self.wall_ns, args.decode()
+        )
+
+
+def as_event(call: Pending | Event | bytes) -> Event:
+    """Of a frame, too."""
+    if isinstance(call, bytes):
+        return frames.event(frames.body(call))
+    return call if isinstance(call, Event) else call.event()
+
+
+def _source(call: Pending | Event) -> Source:
+    return (call.session_id, call.origin) if isinstance(call, Event) else call.source
+
+
+class Wake:
+    """What the writer sleeps on. `set` may be called anywhere, also by a finalizer in the middle of `wait`."""
+
+    def __init__(self) -> None:
+        self._calls: SimpleQueue[None] = SimpleQueue()
+
+    def set(self) -> None:
+        self._calls.put(None)
+
+    def wait(self, seconds: float | None = None) -> None:
+        with contextlib.suppress(Empty):
+            self._calls.get(timeout=seconds)
+        while not self._calls.empty():
+            self._calls.get()
+
+
+def _no_segment(_frame: bytes) -> int:
+    raise ValueError("there is no segment yet")
+
+
+class Backlog:
+    """Hook calls add to it without a lock, by `write` or ``memory.append``; everything else happens under `lock`.
+
+    The lock is re-entrant, as a signal handler or a finalizer may call a hook in the middle of a hook call.
+    """
+
+    def __init__(
+        self, folder: Path | None, *, segment_bytes: int, limit_bytes: int, sync: bool = False, wipe: bool = False
+    ) -> None:
+        """``folder`` None keeps everything in memory. At ``limit_bytes`` the oldest are dropped, and counted.
+
+        ``wipe`` overwrites in the journal what is in the store.
+        """
+        self.folder = folder
+        self.lock = threading.RLock()
+        self.progress = threading.Condition(self.lock)
+        self.wake = Wake()
+        self.idle = True
+        """The writer sleeps; whoever adds next has to wake it."""
+        self.write: Callable[[bytes], int] = _no_segment
+        """Writes a frame into the active segment; raises `ValueError` if it does not fit."""
+        self.limit_events = max(1, limit_bytes // EVENT_BYTES)
+        self.memory: deque[Pending | Event] = deque(maxlen=self.limit_events)
+        """Full, it drops the oldest by itself; `_count_gap` finds out."""
+        self._overflowed = False
+        self._next_seq: dict[Source, int] = {}
+        self.closed = False
+        self.dropped = 0
+        """Calls that are lost: at the bound, or after `close`."""
+        self.lost: Counter[Source] = Counter()
+        """Of each recorder, the calls that did not reach the store and never will by themselves."""
+        self.damaged = 0
+        """Places in the journal's files that could not be read back."""
+        self.unjournaled = 0
+        """Calls that only memory held, as there was no room for the journal."""
+        self.last_error: str | None = None
+        self._segment_bytes, self._limit_bytes, self._sync, self._wipe = segment_bytes, limit_bytes, sync, wipe
+        self._segments: deque[Segment] = deque()
+        self._active: Segment | None = None
+        self._spare: Segment | None = None
+        self._reserve: Segment | None = None
+        """A small segment for the calls of a signal handler that comes in while a segment is made."""
+        self._making = False
+        self._in_flight: list[Event] = []
+        """Events from memory that the writer has taken."""
+        self._memory_out = 0
+        """How many events have gone from memory to the store. (For each that the bound drops, another comes.)"""
+        self._retry_at = 0.0
+        self._refusal: tuple[int | None, str] = (None, "")
+        """Why there was no segment the last time."""
+        if folder is not None:
+            try:
+                self._activate(self._next_segment(OVERHEAD))  # now, so that no hook call has to
+            except OSError as error:
+                self.complain(f"journal in {folder}: {error.strerror or error}; calls are kept in memory")
+
+    # adding ----------------------------------------------------------------------------------------------------
+
+    def add_slowly(self, frame: bytes) -> None:
+        """Add when the active segment has no room, or there is none.
+
+        A signal handler may come in between any two steps, and do the same.
+        """
+        with self.lock:
+            while True:
+                try:
+                    self.write(frame)  # another call may have made room
+                    return
+                except ValueError:
+                    if self.closed:
+                        self.drop_after_close(frames.source(frames.body(frame)))
+                        return
+                try:
+                    self._activate(self._next_segment(OVERHEAD + len(frame)))
+                except OSError as error:
+                    self.unjournaled += 1
+                    self.complain(f"journal in {self.folder}: {error.strerror or error}; calls are kept in memory")
+                    if len(self.memory) == self.limit_events:
+                        self._drop(1, self.memory[0])
+                    self.memory.append(frames.event(frames.body(frame)))
+                    return
+
+    def sync(self) -> None:
+        """What was added is on the disk."""
+        with self.lock:
+            if self._active is not None:
+                self._active.sync()
+
+    def drop_after_close(self, source: Source) -> None:
+        self.dropped += 1
+        self.lost[source] += 1
+        self.complain("a hook was called after the recorder was closed; such calls are not kept")
+
+    def _drop(self, calls: int, of: Pending | Event) -> None:
+        self.dropped += calls
+        self.lost[_source(of)] += calls
+        self.complain(f"the backlog in memory is at its bound of {self.limit_events} calls; the oldest are dropped")
+
+    def _count_gap(self, call: Pending) -> None:
+        """Once the memory was full, a gap in a recorder's ``seq`` is what the bound has dropped.
+
+        Or it is a call that another thread has overtaken; that comes later, and is taken off again.
+        """
+        expected = self._next_seq.get(call.source, 0)
+        if self._overflowed and call.seq > expected:
+            self._drop(call.seq - expected, call)
+        elif self._overflowed and call.seq < expected:
+            self.dropped -= 1
+            self.lost[call.source] -= 1
+        self._next_seq[call.source] = max(expected, call.seq + 1)
+
+    def _next_segment(self, size: int) -> Segment:
+        assert self.folder is not None
+        segment, self._spare = self._spare, None
+        if segment is not None and size <= segment.size:
+            return segment
+        if segment is not None:
+            segment.close(remove=True)
+        if self._making:
+            segment, self._reserve = self._reserve, None
+            if segment is not None and size <= segment.size:
+                return segment
+        if time.monotonic() < self._retry_at:
+            raise OSError(*self._refusal)
+        making, self._making = self._making, True
+        try:
+            return Segment(self.folder, max(self._segment_bytes, size), durable=self._sync)
+        except OSError as error:
+            self._refusal = error.errno, error.strerror or str(error)
+            self._retry_at = time.monotonic() + RETRY_SECONDS
+            raise
+        finally:
+            self._making = making
+
+    def _activate(self, segment: Segment) -> None:
+        self._segments.append(segment)
+        self._active = segment
+        self.write = segment.write
+        for other in list(self._segments):
+            if other is not self._active and other.end < other.size:
+                other.seal()
+                if self._sync:
+                    other.sync()
+        while len(self._segments) > 1 and sum(s.size for s in self._segments) > self._limit_bytes:
+            self._drop_oldest_segment()
+
+    def _drop_oldest_segment(self) -> None:
+        segment = self._segments.popleft()
+        lost = Counter((event.session_id, event.origin) for event in self._rest(segment))
+        segment.acknowledged = segment.size
+        segment.close(remove=True)
+        if lost:
+            calls = lost.total()
+            self.dropped += calls
+            self.lost.update(lost)
+            self.complain(f"the journal is at its bound of {self._limit_bytes} bytes: dropped the {calls} oldest calls")
+
+    def _rest(self, segment: Segment) -> Iterator[Event]:
+        """What the writer has not taken of it: what it has is safe with it."""
+        while events := self._take(segment, segment.size):
+            yield from events
+
+    def _take(self, segment: Segment, up_to_bytes: int) -> list[Event]:
+        before = segment.damaged
+        try:
+            return segment.take(up_to_bytes)
+        finally:
+            if segment.damaged > before:
+                self.damaged += segment.damaged - before
+                self.complain(f"{segment.path} is damaged; what cannot be read of it is kept beside it")
+
+    def complain(self, message: str) -> None:
+        """Say it in the log, once, and keep it for `Recorder.health`."""
+        if message != self.last_error:
+            self.last_error = message
+            with contextlib.suppress(Exception):  # a guest's log handler may do anything
+                log.error("%s", message)
+
+    # moving to the store ---------------------------------------------------------------------------------------
+
+    def take(self) -> list[Event]:
+        """The oldest events that have not been taken; none if there are none."""
+        with self.lock:
+            if len(self.memory) == self.limit_events:
+                self._overflowed = True  # and it stays full, until something is taken
+            while self.memory and len(self._in_flight) < BATCH_EVENTS:
+                call = self.memory.popleft()
+                if isinstance(call, Pending):
+                    self._count_gap(call)
+                self._in_flight.append(as_event(call))
+            if not self.memory:
+                self._overflowed = False
+            if self._in_flight:
+                return list(self._in_flight)
+            for segment in self._segments:
+                found = self._take(segment, BATCH_BYTES) if segment.taken < segment.end else []
+                if found:
+                    return found
+            return []
+
+    def acknowledge(self) -> None:
+        """All that was taken is in the store; segments that are done are removed."""
+        with self.lock:
+            self._memory_out += len(self._in_flight)
+            self._in_flight.clear()
+            for segment in list(self._segments):
+                if segment.taken > segment.acknowledged:
+                    segment.acknowledge(wipe=self._wipe)
+                if segment is not self._active and segment.acknowledged == segment.size:
+                    self._segments.remove(segment)
+                    segment.close(remove=True)
+            self.progress.notify_all()
+
+    def prepare_spare(self) -> None:
+        """Make the next segments ahead of time, so that no hook call has to."""
+        if self.folder is None:
+            return
+        try:
+            if self._spare is None:
+                self._keep_spare(Segment(self.folder, self._segment_bytes, durable=self._sync))
+            if self._reserve is None:
+                size = min(RESERVE_BYTES, self._segment_bytes)
+                self._keep_reserve(Segment(self.folder, size, durable=self._sync))
+        except OSError:
+            return  # `add_slowly` will meet the same error, and say so
+
+    def _keep_spare(self, made: Segment) -> None:
+        with self.lock:
+            if self._spare is None and not self.closed:
+                self._spare = made
+                return
+        made.close(remove=True)
+
+    def _keep_reserve(self, made: Segment) -> None:
+        with self.lock:
+            if self._reserve is None and not self.closed:
+                self._reserve = made
+                return
+        made.close(remove=True)
+
+    # looking ---------------------------------------------------------------------------------------------------
+
+    def wait_until_acknowledged(self, timeout: float) -> bool:
+        """Wait until the store has all that was added before; False if ``timeout`` seconds were not enough."""
+        with self.progress:
+            marks = [(segment, segment.end) for segment in self._segments]
+            memory_mark = self._memory_out + len(self._in_flight) + len(self.memory)
+            return self.progress.wait_for(
+                lambda: self._memory_out >= memory_mark and all(s.acknowledged >= end for s, end in marks), timeout
+            )
+
+    def waiting(self, of: Source) -> list[Event]:
+        """What the store has not acknowledged of one recorder, taken or not; of others nothing is decoded."""
+        with self.lock:
+            journaled = [segment.waiting() for segment in self._segments]
+            in_memory = [call for call in (*self._in_flight, *self.memory) if _source(call) == of]
+        found = [event for data in journaled for event in frames.events_of(data, *of)]  # decoded under no lock
+        return found + list(map(as_event, in_memory))
+
+    def oldest_perf_ns(self) -> int | None:
+        """When the oldest call that the store has not acknowledged was made; None if there is none."""
+        with self.lock:
+            found = [segment.oldest_perf_ns() for segment in self._segments]
+            found += [call.perf_ns for call in (*self._in_flight[:1], *islice(self.memory, 1))]
+            return min((perf_ns for perf_ns in found if perf_ns is not None), default=None)
+
+    def size_bytes(self) -> int:
+        """Roughly; what is in memory is reckoned."""
+        with self.lock:
+            in_memory = len(self._in_flight) + len(self.memory)
+            return sum(s.end - s.acknowledged for s in self._segments) + in_memory * EVENT_BYTES
+
+    # ending ----------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close the files; a segment is removed if all of it is in the store, and only then.
+
+        What only memory holds is lost, and counted.
+        """
+        with self.lock:
+            self.closed = True
+            self.dropped += len(self._in_flight) + len(self.memory)
+            self.lost.update(map(_source, (*self._in_flight, *self.memory)))
+            for segment in self._segments:
+                segment.close(remove=segment.acknowledged == segment.end)
+            for segment in self._prepared():
+                segment.close(remove=True)
+            self._forget()
+
+    def abandon(self) -> None:
+        """In a forked child: let go of the parent's files without touching them."""
+        self.lock = threading.RLock()
+        self.progress = threading.Condition(self.lock)
+        self.closed = True
+        for segment in [*self._segments, *self._prepared()]:
+            segment.close(remove=False)
+        self._forget()
+
+    def _prepared(self) -> list[Segment]:
+        return [segment for segment in (self._spare, self._reserve) if segment is not None]
+
+    def _forget(self) -> None:
+        self._segments.clear()
+        self._active = self._spare = self._reserve = None
+        self.write = _no_segment

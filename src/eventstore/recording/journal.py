@@ -1,0 +1,355 @@
+"""The journal: where a hook call is safe before any database has seen it (law 5).
+
+A journal is a folder of segments: files of fixed size, mapped into memory. Writing into the map puts the bytes into the
+kernel's page cache, so SIGKILL of the process loses nothing. A segment's blocks are allocated when it is made, as a
+mapped file raises SIGBUS where the disk has no room. It is locked (flock) by its process while that lives, which is how
+`left_behind` knows the dead ones.
+
+``mmap.write`` is the whole of the hot path: in one step that no other thread, signal handler or finalizer can come
+between, it finds room, copies, and moves the end; or it raises `ValueError`, and the call takes the slow path.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import mmap
+import os
+import struct
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from eventstore.errors import JournalError
+from eventstore.event import Event
+from eventstore.recording import frames
+from eventstore.recording.resync import Piece, pieces
+
+log = logging.getLogger("turnlog")
+
+SUFFIX = ".journal"
+DAMAGED = ".damaged"
+"""Behind a journal file's whole name: the bytes of it that could not be read."""
+_UNREADY = ".new"
+_UNREADY_SECONDS = 3600.0
+"""A file that is still being made after so long never will be: its process was killed."""
+_MAGIC = b"turnlog\x01"
+"""A file's first bytes; the last of them is the version of the format."""
+_OFFSET = struct.Struct("<Q")
+"""Behind the magic: up to where the store has acknowledged the frames."""
+_START = len(_MAGIC) + _OFFSET.size
+EMPTY = _MAGIC + _OFFSET.pack(_START)
+"""A file without frames."""
+OVERHEAD = _START
+ASIDE = ".aside"
+"""Files in the same format, with what the store refused for good: see `eventstore.recording.set_aside`."""
+OWN = frozenset({SUFFIX, ASIDE, DAMAGED, _UNREADY})
+
+
+class Segment:
+    """One mapped file. What is ``taken`` is with the writer, what is ``acknowledged`` is in the store."""
+
+    def __init__(self, folder: Path, size: int, *, durable: bool = False) -> None:
+        """Make the file; ``durable``: so that it survives a power cut.
+
+        Raises `OSError` if there is no room or no permission; then nothing is left behind.
+        """
+        make_folder(folder)
+        self.path = folder / f"{time.time_ns():020d}-{os.getpid()}-{uuid.uuid4().hex[:8]}{SUFFIX}"
+        self.size = size
+        self.taken = self.acknowledged = self._synced = _START
+        self.damaged = 0
+        """Places in it that could not be read; their bytes are kept beside it."""
+        unready = self.path.with_suffix(_UNREADY)  # not seen by `left_behind` before it is locked
+        self._fd = os.open(unready, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.posix_fallocate(self._fd, 0, size)
+            self._map = mmap.mmap(self._fd, size, flags=mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0))
+            self._map[:] = bytes(size)
+            self._map.write(EMPTY)
+            unready.rename(self.path)
+            if durable:
+                os.fsync(self._fd)
+                sync_folder(folder)
+        except OSError:
+            os.close(self._fd)
+            unready.unlink(missing_ok=True)
+            raise
+        self.write = self._map.write
+
+    @property
+    def end(self) -> int:
+        """Up to where it is written; the whole size once it is sealed."""
+        return self._map.tell()
+
+    def seal(self) -> None:
+        """Leave no room, so that no call that still holds `write` can add to it."""
+        while self.end < self.size:
+            try:
+                self._map.write(bytes(self.size - self.end))
+            except ValueError:
+                continue  # another thread has just written
+
+    def sync(self) -> None:
+        start, stop = self._synced - self._synced % mmap.PAGESIZE, self.end
+        self._map.flush(start, stop - start)
+        self._synced = stop
+
+    def take(self, up_to_bytes: int) -> list[Event]:
+        """What has not been taken yet; at least one event if there is one."""
+        end = self.end
+        stop = min(end, self.taken + up_to_bytes)
+        found = list(frames.bodies(self._map[self.taken : stop]))
+        if not found and stop < end:  # the next one alone is larger than that
+            found = list(frames.bodies(self._map[self.taken : end]))[:1]
+        try:
+            events = list(map(frames.event, found))
+        except (struct.error, UnicodeDecodeError):
+            found = []
+        if not found:
+            return self._take_damaged(end)
+        self.taken += sum(map(len, found)) + len(found) * frames.FRAME.size
+        return events
+
+    def _take_damaged(self, end: int) -> list[Event]:
+        """All that is left, which begins with no whole frame: it is the seal, or it is damaged."""
+        data = self._map[self.taken : end]
+        found = list(pieces(data, 0, len(data)))
+        damage = [data[piece.start : piece.stop] for piece in found if piece.damaged]
+        if damage:
+            self.damaged += len(damage)
+            try:
+                keep_damaged(self.path, damage)
+            except OSError as error:
+                log.error("cannot keep what is damaged of %s: %s", self.path, error.strerror)
+        if found or end == self.size:
+            self.taken = end
+        return [piece.event for piece in found if piece.event is not None]
+
+    def acknowledge(self, *, wipe: bool = False) -> None:
+        """All that was taken is in the store; ``wipe`` leaves no copy of it here."""
+        done, self.acknowledged = self.acknowledged, self.taken
+        self._map[len(_MAGIC) : _START] = _OFFSET.pack(self.acknowledged)
+        if wipe:
+            self._map.flush(0, mmap.PAGESIZE)  # else a power cut could bring back the old offset, and nothing behind it
+            self._map[done : self.acknowledged] = bytes(self.acknowledged - done)
+
+    def oldest_perf_ns(self) -> int | None:
+        """When the first call that is not acknowledged was made."""
+        if self.acknowledged == self.end:
+            return None
+        near = self._map[self.acknowledged : min(self.end, self.acknowledged + mmap.PAGESIZE)]
+        if body := next(frames.bodies(near), None):
+            with contextlib.suppress(struct.error, UnicodeDecodeError):
+                return frames.event(body).perf_ns
+        return next((event.perf_ns for event in events_in(self.waiting())), None)
+
+    def waiting(self) -> bytes:
+        """What is not acknowledged, undecoded; see `events_in`."""
+        return self._map[self.acknowledged : self.end]
+
+    def close(self, *, remove: bool) -> None:
+        """``remove`` where that is possible; if not, `recover` will find a file that has nothing new."""
+        self._map.close()
+        if remove:
+            discard(self.path)
+        os.close(self._fd)  # last, as it unlocks
+
+
+def events_in(data: bytes) -> Iterator[Event]:
+    """Those of its whole frames, whatever is between them."""
+    return (piece.event for piece in pieces(data, 0, len(data)) if piece.event is not None)
+
+
+def discard(path: Path) -> None:
+    """Remove a file that is done with; where the folder does not let us, say so and go on."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        with contextlib.suppress(Exception):  # a guest's log handler may do anything
+            log.error("cannot remove %s, which is done with: %s", path, error.strerror)
+
+
+def sync_folder(folder: Path) -> None:
+    """A file's name is on the disk, too."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def make_folder(folder: Path) -> None:
+    """Make the journal's folder, for its owner alone, whatever the umask."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        return
+    folder.chmod(0o700)
+
+
+def tighten(folder: Path) -> None:
+    """Take from others what an older turnlog, or a lax umask, let them do with a journal folder and its files."""
+    with contextlib.suppress(OSError):  # not there yet, or another user's
+        for path in [folder, *(path for path in folder.iterdir() if path.suffix in OWN and not path.is_symlink())]:
+            mode = path.stat().st_mode
+            if mode & 0o077:
+                path.chmod(mode & 0o700)
+
+
+def keep_damaged(path: Path, damage: list[bytes]) -> Path:
+    """Keep what could not be read of a journal file in a file beside it, once. Raises `OSError`."""
+    beside = path.with_name(path.name + DAMAGED)
+    fd = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(fd, "r+b") as file:
+        kept = file.read()
+        file.write(b"".join(part for part in damage if part not in kept))
+        file.flush()
+        os.fsync(fd)
+    return beside
+
+
+class Contents(NamedTuple):
+    """What a journal file holds, as far as the store has not acknowledged it."""
+
+    events: list[Event]
+    damage: list[bytes]
+    """Each range of bytes that could not be read."""
+    torn: bytes = b""
+    """A call that was cut off while it was written, as its process was killed; it had not returned."""
+
+
+class JournalFile(NamedTuple):
+    """A file of a journal folder, with what may still be read from it."""
+
+    path: Path
+    kind: str
+    """``pending`` (of a living process), ``crashed``, ``set aside``, or ``damaged``."""
+    contents: Contents
+    """Of a damaged file, all is damage."""
+
+
+def left_behind(folder: Path, suffix: str = SUFFIX, refuse: list[str] | None = None) -> Iterator[tuple[Path, Contents]]:
+    """The journal files whose process is gone, each with what the store has not acknowledged.
+
+    A file stays locked until the next one is asked for, so the caller can store the events and then unlink it. A file
+    that is not a journal is reported in the log, added to ``refuse``, and left alone.
+    """
+
+    def report(message: str) -> None:
+        log.error("%s", message)
+        if refuse is not None:
+            refuse.append(message)
+
+    for path in _files(folder, suffix):
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+        except FileNotFoundError:
+            continue  # another process has recovered it
+        except OSError as error:
+            report(f"cannot recover {path}: {error.strerror}")
+            continue
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(fd).st_nlink:
+                yield path, contents(path, path.read_bytes())
+        except BlockingIOError:
+            continue  # its process is alive
+        except JournalError as error:
+            report(str(error))
+        except OSError as error:
+            report(f"cannot recover {path}: {error.strerror or error}")
+        finally:
+            os.close(fd)
+
+
+def files(folder: Path) -> Iterator[JournalFile]:
+    """Every file of a journal folder that holds calls, also those of living processes; nothing is changed.
+
+    What is read of a living process's file is what it had written a moment ago.
+    """
+    dead = {path for suffix in (SUFFIX, ASIDE) for path, _contents in left_behind(folder, suffix)}
+    for path in _files(folder, SUFFIX) + _files(folder, ASIDE):
+        kind = "set aside" if path.suffix == ASIDE else "crashed" if path in dead else "pending"
+        try:
+            yield JournalFile(path, kind, contents(path, path.read_bytes()))
+        except (OSError, JournalError) as error:
+            log.error("cannot read %s: %s", path, error)
+    for path in _files(folder, DAMAGED):
+        yield JournalFile(path, "damaged", Contents([], [path.read_bytes()]))
+
+
+def _files(folder: Path, suffix: str) -> list[Path]:
+    try:
+        if not folder.is_dir():
+            return []
+        for path in folder.glob("*" + _UNREADY):
+            with contextlib.suppress(FileNotFoundError):  # it is ready now
+                if path.stat().st_mtime < time.time() - _UNREADY_SECONDS and not _written(path):
+                    discard(path)
+        return sorted(folder.glob("*" + suffix))
+    except OSError as error:  # a folder on the way to it may not be searched
+        log.error("cannot look for journals in %s: %s", folder, error.strerror)
+        return []
+
+
+def _written(path: Path) -> bool:
+    """Whether it holds anything that the making of a segment does not write."""
+    data = path.read_bytes()
+    return bool(data.removeprefix(EMPTY).strip(b"\0"))
+
+
+def contents(path: Path, data: bytes) -> Contents:
+    """What is in a journal file. Raises `JournalError` if nothing in it is a journal's."""
+    start, damage = begin(data)
+    found = list(pieces(data, start, len(data)))
+    events = [piece.event for piece in found if piece.event is not None]
+    if data[: len(_MAGIC)] != _MAGIC[: len(data)]:
+        if not events:
+            raise JournalError(f"{path} is not a journal of this turnlog's format; it is left as it is")
+        damage = [data[: min(start, len(_MAGIC))]] if start else []
+    bad = [piece for piece in found if piece.damaged]
+    torn = bad.pop() if bad and bad[-1] is found[-1] and bad[-1].event is None and _is_torn(data, bad[-1]) else None
+    if start == _START and bad and bad[0].start == start and not data[start : bad[0].stop].strip(b"\0"):
+        bad.pop(0)  # wiped, as it was in the store
+    damage += [data[piece.start : piece.stop] for piece in bad]
+    return Contents(events, damage, b"" if torn is None else data[torn.start : torn.stop])
+
+
+def begin(data: bytes) -> tuple[int, list[bytes]]:
+    """Where to read from, and what of the file's head is damaged.
+
+    The mark of what the store has is believed if it stands where a frame ends. If not, all is read: what the store has
+    already, it will recognise.
+    """
+    if len(data) < _START:
+        return len(data), [data]
+    (mark,) = _OFFSET.unpack_from(data, len(_MAGIC))
+    if _START <= mark <= len(data):
+        last = next(reversed(list(pieces(data, _START, mark))), None)
+        if (
+            last is None
+            or (mark == len(data) and last.event is not None)
+            or (last.stop == mark and _closes(data, last))
+        ):
+            return mark, []
+    return (_START, [data[len(_MAGIC) : _START]]) if data.startswith(_MAGIC) else (0, [])
+
+
+def _closes(data: bytes, last: Piece) -> bool:
+    """Whether it is a frame; or what is left of one, where a process was killed while it wiped what was stored."""
+    return last.event is not None or data[_START] == 0
+
+
+def _is_torn(data: bytes, last: Piece) -> bool:
+    """Whether no more than the beginning of a frame was written: it has room for the rest, and that is zeros."""
+    written = last.stop - last.start
+    if written < frames.FRAME.size:
+        return last.stop < len(data)
+    whole: int = frames.FRAME.size + frames.FRAME.unpack_from(data, last.start)[0]
+    return written < whole <= len(data) - last.start

@@ -1,0 +1,397 @@
+"""The recorder: what an agent holds, and calls its hooks on.
+
+A call reads both clocks, takes the next ``seq``, encodes the arguments, writes one frame to the journal and returns.
+It never raises, whatever it is handed, and waits for nobody but another hook call (laws 5 and 6).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+import uuid
+import weakref
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Protocol, Self, get_args
+from zlib import crc32
+
+from eventstore.hooks.arguments import UNCHANGING, Args, as_text, encode_args
+from eventstore.hooks.collector import CollectorHooks
+from eventstore.hooks.declare import Record
+from eventstore.hooks.later import LaterHooks
+from eventstore.hooks.own import OwnHooks
+from eventstore.hooks.redaction import Redact, redacting
+from eventstore.hooks.traces import TracesHooks
+from eventstore.hooks.vocabulary import HOOKS
+from eventstore.recording import frames
+from eventstore.recording.backdating import Happened
+from eventstore.recording.backlog import Backlog, Pending, Source
+from eventstore.recording.health import Health
+from eventstore.recording.recovery import LIMIT_BYTES
+from eventstore.recording.writer import Durability, Writer, abandon, hold, release
+from eventstore.stores.base import Store
+
+
+class Clock(NamedTuple):
+    """Where a recorder reads the time: two functions that return nanoseconds."""
+
+    perf_ns: Callable[[], int] = time.perf_counter_ns
+    wall_ns: Callable[[], int] = time.time_ns
+
+
+class Timer(Protocol):
+    def cancel(self) -> None: ...
+
+
+SAME_MOMENT_NS = 100_000
+Scheduler = Callable[[float, Callable[[], None]], Timer]
+"""Calls a function in so many seconds. Raises `RuntimeError` where there is nothing to schedule on."""
+
+
+def event_loop(seconds: float, call: Callable[[], None]) -> Timer:
+    """The default scheduler: the event loop that the caller runs on."""
+    return asyncio.get_running_loop().call_later(seconds, call)
+
+
+class Recorder(CollectorHooks, LaterHooks, OwnHooks):
+    """Records the hook calls of one session; ``traces`` has those of the traces manager.
+
+    Signatures are the reference's, and a call that does not fit one raises `TypeError` as any function does; past
+    that, nothing raises. Use it as a context manager, or `close` it.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        session_id: str | None = None,
+        *,
+        origin: str | None = None,
+        durability: Durability = "process",
+        clock: Clock = Clock(),  # noqa: B008 - an immutable tuple
+        scheduler: Scheduler = event_loop,
+        journal: Path | str | None = None,
+        journal_limit_bytes: int = LIMIT_BYTES,
+        redact: Redact | None = None,
+    ) -> None:
+        """``origin`` names this recorder in the session and must be new to it; by default it is random.
+
+        ``durability``: ``process`` (a call that has returned survives SIGKILL), ``disk`` (it survives a power cut),
+        ``memory`` (it does not survive the process). ``journal`` is a folder, by default beside the database. At
+        ``journal_limit_bytes`` the oldest calls are dropped, and counted in `health`. ``redact`` takes out of every
+        call's arguments what must not be recorded, see `eventstore.hooks.redaction`.
+        """
+        if durability not in get_args(Durability):
+            raise ValueError(f"durability is one of {', '.join(get_args(Durability))}, not {durability!r}")
+        self.session_id = _name(session_id or uuid.uuid4().hex)
+        self.origin = _name(origin or uuid.uuid4().hex[:12])
+        self.store = store
+        self._clock, self._schedule, self._timer = clock, scheduler, _NO_TIMER
+        self._durability, self._limit_bytes = durability, journal_limit_bytes
+        self._journal = Path(journal) if journal is not None else store.journal
+        self._redact = redact
+        self._trouble = _Trouble()
+        self._refused = 0
+        """How many calls had been refused at the last flush."""
+        self._closed = self._all_stored = False
+        self.traces = TracesHooks()
+        self._open()
+        _recorders.add(self)
+
+    def _open(self) -> None:
+        self._writer: Writer = hold(self.store, self._journal, self._durability, self._limit_bytes)
+        self._trouble.backlog = self._writer.backlog
+        self._next_seq = count().__next__
+        self._collected = weakref.finalize(self, abandon, self._writer, self._source)
+        self._collected.atexit = False  # the writers are closed then
+        self._use(self._records())
+
+    @property
+    def _source(self) -> Source:
+        return self.session_id, self.origin
+
+    def _records(self, tap: Tap | None = None) -> Record:
+        """How a call is recorded. ``tap`` gets what is recorded as well, undecoded."""
+        backlog = self._writer.backlog
+        args = backlog, self._source, self._clock, self._next_seq, self._trouble.fail, tap
+        in_memory = backlog.folder is None
+        record = _remembering(*args) if in_memory else _journaling(*args, sync=self._durability == "disk")
+        return record if self._redact is None else redacting(record, self._redact, self._trouble.fail_to_redact)
+
+    def _listen(self, tap: Tap, settle: Callable[[], None]) -> None:
+        """From now on let ``tap`` get every call, while there are any; the writer calls ``settle`` now and then."""
+        if not self._closed:
+            self._writer.settlers[self._source] = settle
+            self._use(self._records(tap))
+
+    def _use(self, record: Record) -> None:
+        self._record = self.traces._record = record
+
+    def happened(self, wall_ns: int, raw: Any = None) -> Happened:
+        """The hooks, for something that happened at another moment: nanoseconds since the epoch.
+
+        ``recorder.happened(t).on_user_speech_end()`` is recorded now; projections take it as of ``t``. ``raw`` is what
+        the framework said of the time, kept with it.
+        """
+        try:
+            happened_ns = self._now_on_both_clocks() + int(wall_ns)
+        except Exception as error:  # noqa: BLE001 - law 6
+            self._fail(error)
+            happened_ns = self._clock.perf_ns()
+        return Happened(self._record_now, happened_ns, raw)
+
+    def _now_on_both_clocks(self) -> int:
+        """The monotonic clock less the wall clock; read again if another thread ran between the two."""
+        perf_ns, wall_ns = self._clock
+        for _attempt in range(3):
+            before, wall, after = perf_ns(), wall_ns(), perf_ns()
+            if after - before < SAME_MOMENT_NS:
+                break
+        return before - wall
+
+    def _record_now(self, hook: str, args: Args | None = None, adapt: Callable[[Args], Args] | None = None) -> None:
+        self._record(hook, args, adapt)  # what `_record` is may change, as with `close`
+
+    # the one hook that does more than record -------------------------------------------------------------------
+
+    def schedule_turn_complete(self, timeout: float = 1.0) -> None:
+        """Complete the turn in ``timeout`` seconds, unless called again before; at once if no event loop runs here.
+
+        The timer's firing is an event of its own, `finalize_realtime_turn`.
+        """
+        super().schedule_turn_complete(timeout)
+        try:
+            self._timer.cancel()
+            self._timer = self._schedule(timeout, _weakly(self._timer_fired))
+        except RuntimeError:
+            self.complete_turn()
+        except Exception as error:  # noqa: BLE001 - a guest's timeout or scheduler; the host goes on
+            self._fail(error)
+
+    def _timer_fired(self) -> None:
+        self._timer = _NO_TIMER
+        self.finalize_realtime_turn()
+
+    # life ------------------------------------------------------------------------------------------------------
+
+    @property
+    def health(self) -> Health:
+        backlog = self._writer.backlog
+        oldest = backlog.oldest_perf_ns()
+        return Health(
+            0.0 if oldest is None else max(0.0, (self._clock.perf_ns() - oldest) / 1e9),
+            backlog.size_bytes(),
+            backlog.dropped,
+            backlog.unjournaled,
+            self._writer.rejected,
+            self._trouble.failed,
+            backlog.last_error,
+            self._trouble.unredacted,
+            self._writer.set_aside,
+            backlog.damaged,
+            self._writer.replaced,
+            backlog.lost[self._source],
+        )
+
+    def flush(self, timeout: float = 10.0) -> bool:
+        """Wait until what was recorded before is in the store; False if ``timeout`` seconds were not enough.
+
+        Also if the store has refused some of it, since the last flush.
+        """
+        if self._closed:
+            return True
+        stored, refused = self._writer.flush(timeout), self._writer.refused[self._source]
+        before, self._refused = self._refused, refused
+        return stored and refused == before
+
+    def close(self, timeout: float = 10.0) -> bool:
+        """Flush and stop; what did not reach the store in ``timeout`` seconds stays in the journal for `recover`.
+
+        True only if every call since the recorder began is in the store: none was dropped, refused or failed. Called
+        again, it says the same. Calls made after it are counted as dropped.
+        """
+        if self._closed:
+            return self._all_stored
+        self._closed = True
+        self._collected.detach()
+        self._use(self._too_late)
+        with contextlib.suppress(Exception):  # a guest's timer
+            self._timer.cancel()
+        stored = release(self._writer, self._source, timeout)
+        self._all_stored = stored and not self._writer.backlog.lost[self._source] and not self._trouble.failed
+        return self._all_stored
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _fail(self, error: BaseException) -> None:
+        self._trouble.fail(error)
+
+    def _too_late(self, _hook: str, _args: object = None, _adapt: object = None) -> None:
+        self._writer.backlog.drop_after_close(self._source)
+
+    def _reopen_in_child(self) -> None:
+        """After a fork: a new process is a new origin, with a journal of its own; made when it first records."""
+
+        def first(hook: str, args: Args | None = None, adapt: Callable[[Args], Args] | None = None) -> None:
+            try:
+                self.origin = uuid.uuid4().hex[:12]
+                self._collected.detach()  # the writer is the parent's
+                self._open()
+            except Exception as error:  # noqa: BLE001 - the host goes on
+                self._fail(error)
+            else:
+                self._record(hook, args, adapt)
+
+        if not self._closed:
+            self._use(first)
+
+
+class _Trouble:
+    """Counts the calls in which a recorder itself failed; not the recorder, as what records must not hold that."""
+
+    def __init__(self) -> None:
+        self.failed = self.unredacted = 0
+        self.backlog: Backlog
+
+    def fail(self, error: BaseException) -> None:
+        self.failed += 1
+        self.backlog.complain(f"a hook call could not be recorded: {type(error).__name__}: {as_text(error)}")
+
+    def fail_to_redact(self, error: BaseException) -> None:
+        self.unredacted += 1
+        kind = type(error).__name__
+        self.backlog.complain(f"redact failed, so a call is recorded without its arguments: {kind}")
+
+
+def _weakly(method: Callable[[], None]) -> Callable[[], None]:
+    """The method, of an object that may be collected before it is called."""
+    reference = weakref.WeakMethod(method)
+
+    def call() -> None:
+        if (found := reference()) is not None:
+            found()
+
+    return call
+
+
+Tap = Callable[[bytes | Pending], object]
+
+
+def _journaling(
+    backlog: Backlog,
+    source: Source,
+    clock: Clock,
+    next_seq: Callable[[], int],
+    fail: Callable[[BaseException], None],
+    tap: Tap | None,
+    *,
+    sync: bool,
+) -> Record:
+    """The hot path: one closure per recorder, as local names are what Python reads fastest."""
+    heads = {}
+    for hook in HOOKS:
+        head = frames.head(*source, hook)
+        heads[hook] = head, crc32(head), len(head)
+    perf_ns, wall_ns = clock
+    stamp, measure, encode = frames.STAMP.pack, frames.FRAME.pack, encode_args
+
+    def record(hook: str, args: Args | None = None, adapt: Callable[[Args], Args] | None = None) -> None:
+        try:
+            rest = stamp(next_seq(), perf_ns(), wall_ns())
+            if args is not None:
+                rest += encode(args) if adapt is None else encode(_adapted(adapt, args))
+            head, checksum, size = heads[hook]
+            frame = measure(size + len(rest), crc32(rest, checksum)) + head + rest
+            try:
+                backlog.write(frame)
+            except ValueError:
+                backlog.add_slowly(frame)
+            if tap is not None:
+                tap(frame)
+            if sync:
+                backlog.sync()
+            if backlog.idle:
+                backlog.idle = False
+                backlog.wake.set()
+        except Exception as error:  # noqa: BLE001 - law 6
+            fail(error)
+
+    return record
+
+
+def _remembering(
+    backlog: Backlog,
+    source: Source,
+    clock: Clock,
+    next_seq: Callable[[], int],
+    fail: Callable[[BaseException], None],
+    tap: Tap | None,
+) -> Record:
+    """The hot path with durability ``memory``: arguments that cannot change any more are encoded by the writer."""
+    perf_ns, wall_ns = clock
+    add, unchanging = backlog.memory.append, UNCHANGING
+
+    def record(hook: str, args: Args | None = None, adapt: Callable[[Args], Args] | None = None) -> None:
+        try:
+            if args is None:
+                call = Pending(source, hook, next_seq(), perf_ns(), wall_ns())
+            else:
+                seq, perf, wall = next_seq(), perf_ns(), wall_ns()
+                data: Args | bytes = args
+                if adapt is not None:
+                    data = encode_args(_adapted(adapt, args))
+                else:
+                    for value in args.values():
+                        if type(value) not in unchanging:
+                            data = encode_args(args)
+                            break
+                call = Pending(source, hook, seq, perf, wall, data)
+            add(call)
+            if tap is not None:
+                tap(call)
+            if backlog.idle:
+                backlog.idle = False
+                backlog.wake.set()
+        except Exception as error:  # noqa: BLE001 - law 6
+            fail(error)
+
+    return record
+
+
+def _adapted(adapt: Callable[[Args], Args], args: Args) -> Args:
+    try:
+        return adapt(args)
+    except Exception:  # noqa: BLE001 - a guest's object; the slow encoder will keep what it can of it
+        return args
+
+
+def _name(text: str) -> str:
+    """A session's or origin's name, in text that any database takes, and short enough for a frame."""
+    clean = as_text(text).replace("\x00", "\ufffd")
+    return clean.encode()[: frames.MAX_NAME_BYTES // 2].decode(errors="ignore")
+
+
+class _NoTimer:
+    def cancel(self) -> None:
+        """There is nothing to cancel."""
+
+
+_NO_TIMER: Timer = _NoTimer()
+_recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for recorder in list(_recorders):
+        recorder._reopen_in_child()
+
+
+os.register_at_fork(after_in_child=_after_fork)

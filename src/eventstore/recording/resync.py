@@ -1,0 +1,190 @@
+"""Reading journal bytes that may be damaged: every whole frame, and the ranges that hold none.
+
+A damaged frame costs itself alone: reading goes on at the next whole frame. A frame in another's payload is no event
+of its own, so a damaged frame's length is trusted where it leads exactly to a whole frame, or to the end of what was
+written. Time grows with the number of bytes, whatever they are, as the checksum of a long range is combined from those
+of prefixes (as zlib's ``crc32_combine`` does).
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+from functools import cache
+from typing import NamedTuple
+from zlib import crc32
+
+from eventstore.event import Event
+from eventstore.recording import frames
+
+_STEP = 4096
+_LONG = 1 << 16
+"""Ranges of more bytes are not read again for their checksum."""
+_POLYNOMIAL = 0xEDB88320
+_WRITTEN = re.compile(rb"[^\0]")
+
+
+class Piece(NamedTuple):
+    """A range of the data: a whole frame with its event, or bytes that are none."""
+
+    start: int
+    stop: int
+    event: Event | None
+    damaged: bool = False
+    """It is no whole frame; or one whose length was damaged, and all else was not."""
+
+
+def pieces(data: bytes, start: int, end: int) -> Iterator[Piece]:
+    """The data from ``start`` to ``end``, piece by piece; zeros at the end are left out."""
+    reader = _Reader(data, start, end)
+    at = start
+    while (piece := reader.frame(at) or reader.damage(at)) is not None:
+        yield piece
+        at = piece.stop
+
+
+class _Reader:
+    def __init__(self, data: bytes, start: int, end: int) -> None:
+        self._data, self._checksums = data, _Checksums(data)
+        self._end = start + len(data[start:end].rstrip(b"\0"))
+        self._limit = end
+        """The last frame may end in zeros."""
+
+    def frame(self, at: int) -> Piece | None:
+        """The whole frame that begins there."""
+        size = self._size(at)
+        if not size:
+            return None
+        start, stop = at + frames.FRAME.size, at + frames.FRAME.size + size
+        if self._checksums.of(start, stop) != frames.FRAME.unpack_from(self._data, at)[1]:
+            return None
+        event = _event(self._data[start:stop])
+        return None if event is None else Piece(at, stop, event)
+
+    def damage(self, at: int) -> Piece | None:
+        """What begins there and is no whole frame; None if nothing was written there any more."""
+        if at >= self._end:
+            return None
+        stop = self._trusted_stop(at)
+        follower = self._follower(at, stop) if stop else self._next(at + 1, self._end)
+        stop = stop if stop and follower is None else self._end if follower is None else follower
+        return Piece(at, stop, self._repaired(at, stop), damaged=True)
+
+    def _trusted_stop(self, at: int) -> int:
+        """Where a damaged frame ends, by its own length; 0 if that leads nowhere."""
+        if at + frames.FRAME.size > self._limit:
+            return 0
+        stop: int = at + frames.FRAME.size + frames.FRAME.unpack_from(self._data, at)[0]
+        if stop > at + frames.FRAME.size and (stop == self._end or self.frame(stop) is not None):
+            return stop
+        return 0
+
+    def _follower(self, at: int, stop: int) -> int | None:
+        """The first of the whole frames that fill the range up to ``stop``: then the length has been damaged too."""
+        found = self._next(at + 1, stop)
+        while found is not None:
+            reached = found
+            while reached < stop and (piece := self.frame(reached)) is not None:
+                reached = piece.stop
+            if reached == stop:
+                return found
+            found = self._next(reached, stop)  # those lie in the payload
+        return None
+
+    def _next(self, start: int, stop: int) -> int | None:
+        """Where the next whole frame begins."""
+        written = _WRITTEN.search(self._data, start, stop)
+        if written is None:
+            return None
+        for at in range(max(start, written.start() - 3), stop):  # the lowest bytes of its length may be zero
+            if self.frame(at) is not None:
+                return at
+        return None
+
+    def _repaired(self, at: int, stop: int) -> Event | None:
+        """The event of a frame whose length alone was damaged: up to the next one, its checksum holds."""
+        start = at + frames.FRAME.size
+        if stop - start < frames.MIN_BODY:
+            return None
+        if self._checksums.of(start, stop) != frames.FRAME.unpack_from(self._data, at)[1]:
+            return None
+        return _event(self._data[start:stop])
+
+    def _size(self, at: int) -> int:
+        """Of the body, if what stands there can be a frame; decides most places without a checksum."""
+        if at + frames.FRAME.size + frames.MIN_BODY > self._limit:
+            return 0
+        size: int = frames.FRAME.unpack_from(self._data, at)[0]
+        if not frames.MIN_BODY <= size <= self._limit - at - frames.FRAME.size:
+            return 0
+        names = frames.NAMES.unpack_from(self._data, at + frames.FRAME.size)
+        return size if sum(names[:3]) + frames.MIN_BODY <= size else 0
+
+
+def _event(body: bytes) -> Event | None:
+    try:
+        return frames.event(body)
+    except (struct.error, UnicodeDecodeError):  # whole by its checksum, and yet nothing that we wrote
+        return None
+
+
+class _Checksums:
+    """CRC-32 of any range of the data, in a time that does not grow with the range."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = memoryview(data)
+        self._prefixes: list[int] = []
+        """Of the data up to each multiple of `_STEP`; made when first needed."""
+
+    def of(self, start: int, stop: int) -> int:
+        if stop - start <= _LONG:
+            return crc32(self._data[start:stop])
+        return self._up_to(stop) ^ _shifted(self._up_to(start), stop - start)
+
+    def _up_to(self, stop: int) -> int:
+        if not self._prefixes:
+            self._prefixes.append(0)
+            for at in range(0, len(self._data) - _STEP + 1, _STEP):
+                self._prefixes.append(crc32(self._data[at : at + _STEP], self._prefixes[-1]))
+        step = stop // _STEP
+        return crc32(self._data[step * _STEP : stop], self._prefixes[step])
+
+
+def _multiply(a: int, b: int) -> int:
+    """``a`` times ``b``, as polynomials over GF(2), modulo that of CRC-32."""
+    product, bit = 0, 1 << 31
+    while a:
+        if a & bit:
+            product ^= b
+            a ^= bit
+        bit >>= 1
+        b = (b >> 1) ^ _POLYNOMIAL if b & 1 else b >> 1
+    return product
+
+
+def _shifted(checksum: int, length: int) -> int:
+    """What a checksum becomes when ``length`` zero bytes come behind: it is multiplied by a power of x."""
+    for number in range(length.bit_length()):
+        if length >> number & 1:
+            table = _shift_by(number)
+            checksum = (
+                table[checksum & 0xFF]
+                ^ table[0x100 | checksum >> 8 & 0xFF]
+                ^ table[0x200 | checksum >> 16 & 0xFF]
+                ^ table[0x300 | checksum >> 24]
+            )
+    return checksum
+
+
+@cache
+def _shift_by(number: int) -> list[int]:
+    """By two to the power of ``number`` bytes, for each value of each of a checksum's four bytes."""
+    power = _power(number)
+    return [_multiply(value << 8 * place, power) for place in range(4) for value in range(256)]
+
+
+@cache
+def _power(number: int) -> int:
+    """x^(8 · 2^number) modulo the CRC polynomial: a shift by 2^number bytes."""
+    return 1 << 23 if number == 0 else _multiply(_power(number - 1), _power(number - 1))

@@ -1,0 +1,328 @@
+"""The background thread that moves calls from the backlog into the store.
+
+Recorders of one process that record into one store share one writer and one journal.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import time
+import weakref
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from tenacity import RetryCallState, Retrying, retry_if_not_exception_type, wait_random_exponential
+
+from eventstore.errors import StoreReplaced
+from eventstore.event import Event
+from eventstore.recording.backlog import Backlog, Source
+from eventstore.recording.journal import tighten
+from eventstore.recording.recovery import Recovered, steps
+from eventstore.recording.set_aside import Refused, append_what_fits, set_aside
+from eventstore.stores.base import Store
+
+log = logging.getLogger("turnlog")
+
+Durability = Literal["memory", "process", "disk"]
+SEGMENT_BYTES = 1 << 20
+LINGER_SECONDS = 0.05
+"""How long the writer lets calls gather before it opens a transaction."""
+RECOVER_SECONDS = 30.0
+"""How long after one look for what dead processes left comes the next."""
+CLOSING_RECOVERY_SECONDS = 1.0
+"""How long a writer that closes goes on with its first look."""
+CLOCK_TICK = 0.01
+"""By how many seconds the time of a file may lie before that at which it was written."""
+ORPHAN_SECONDS = 10.0
+"""How long a writer tries to store the last calls of a recorder that was never closed."""
+
+
+class Writer:
+    """Owns the thread. ``users`` recorders hold it; the last one's `release` stops it."""
+
+    def __init__(self, store: Store, journal: Path | None, durability: Durability, limit_bytes: int) -> None:
+        self.store = store
+        self.users = 0
+        self.rejected = 0
+        """Calls the store refused for good."""
+        self.refused: Counter[Source] = Counter()
+        """Of each recorder, those calls."""
+        self.set_aside = 0
+        """Of those, and of the calls of dead processes, the ones that are kept in the journal folder."""
+        self.replaced = 0
+        """How often the database was found to be another than before."""
+        self.backlog = Backlog(
+            None if durability == "memory" else journal,
+            segment_bytes=SEGMENT_BYTES,
+            limit_bytes=limit_bytes,
+            sync=durability == "disk",
+            wipe=store.encrypts,
+        )
+        self.settlers: dict[Source, Callable[[], None]] = {}
+        """Of recorders that are read live: works off what has gathered, if that is much."""
+        self.orphans: deque[Source] = deque()
+        """Recorders that were garbage-collected; the thread releases them."""
+        self._journal, self._limit_bytes = journal, limit_bytes
+        if journal is not None and journal == store.journal:
+            tighten(journal)
+        self._recovery: Iterator[None] | None = None
+        self._recovered = Recovered()
+        self._recover_at = 0.0
+        self._first_look, self._began = True, time.time() - CLOCK_TICK
+        self._closing = threading.Event()
+        self._hurry = threading.Event()
+        self._deadline = float("inf")
+        self._orphaned = False
+        self._thread = threading.Thread(target=self._run, name="turnlog-writer", daemon=True)
+        self._thread.start()
+
+    # the recorders' side ---------------------------------------------------------------------------------------
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until all that was recorded before is in the store; False if ``timeout`` seconds were not enough."""
+        self._hurry.set()
+        self.backlog.wake.set()
+        return self.backlog.wait_until_acknowledged(timeout)
+
+    def close(self, timeout: float) -> bool:
+        """Stop. What could not be stored in ``timeout`` seconds stays in the journal; True if nothing had to."""
+        self._deadline = time.monotonic() + timeout
+        self._closing.set()
+        self._hurry.set()
+        self.backlog.wake.set()
+        self._thread.join(timeout + 1.0)
+        left = self._say_what_is_left()
+        if not self._thread.is_alive():
+            self.backlog.close()
+        return not left
+
+    def _say_what_is_left(self) -> int:
+        left = self.backlog.size_bytes()
+        if left:
+            where = f"the journal in {self.backlog.folder} keeps them" if self.backlog.folder else "they are lost"
+            self.backlog.complain(f"closed with {left} bytes of calls not in the store; {where}")
+        return left
+
+    # the thread ------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        self._work()
+        if self._orphaned:
+            self._say_what_is_left()
+            self.backlog.close()
+
+    def _work(self) -> None:
+        backlog = self.backlog
+        while True:
+            self._release_orphans()
+            backlog.prepare_spare()
+            batch = backlog.take()
+            if not batch:
+                if self._closing.is_set():
+                    self._finish_recovery()
+                    return
+                if self._recover():
+                    continue
+                backlog.idle = True
+                batch = backlog.take()  # what came before `idle` was seen
+                if not batch and not self.orphans:
+                    self._hurry.clear()
+                    backlog.wake.wait(self._seconds_to_next_look())
+                    backlog.idle = False
+                    if not self._hurry.is_set():
+                        self._hurry.wait(LINGER_SECONDS)
+                    continue
+                backlog.idle = False
+            self._hurry.clear()
+            if batch and not self._retry(partial(self._move, batch)):
+                return
+
+    def _move(self, events: list[Event]) -> None:
+        refused = append_what_fits(self.store, events)
+        self._set_aside(refused)
+        self.backlog.acknowledge()
+        self._settle()
+
+    def _set_aside(self, refused: list[Refused]) -> None:
+        """Keep what the store refused, or, with durability ``memory``, count it as lost."""
+        in_memory = self.backlog.folder is None or self._journal is None
+        kept = 0
+        if not in_memory:
+            assert self._journal is not None
+            events = [event for part in refused for event in part.events]
+            kept = set_aside(self._journal, events, self._limit_bytes) if events else 0
+            if kept < len(events):
+                self.backlog.dropped += len(events) - kept
+                self.backlog.complain(f"what is set aside in {self._journal} is at its bound; calls are dropped")
+        for part in refused:
+            self.rejected += len(part.events)
+            sources = Counter((event.session_id, event.origin) for event in part.events)
+            self.refused.update(sources)
+            self.backlog.lost.update(sources)
+            self.backlog.complain(str(part.error))
+        self.set_aside += kept
+
+    def _settle(self) -> None:
+        for settle in list(self.settlers.values()):
+            settle()
+
+    # what dead processes left ----------------------------------------------------------------------------------
+
+    def _recover(self) -> bool:
+        """Take a step of the recovery of the folder, which waits for our own calls; False if there is none to take."""
+        if self._journal is None or (self._recovery is None and time.monotonic() < self._recover_at):
+            return False
+        if self._recovery is None:
+            self._recovery = steps(
+                self.store, self._journal, self._recovered, aside_before=self._began if self._first_look else 0.0
+            )
+        try:
+            next(self._recovery)
+        except StopIteration:
+            self._end_look()
+            self._first_look = False
+        except Exception as error:  # noqa: BLE001 - whatever the database does; the files stay, and we come again
+            self._end_look()
+            self._note_failure(error)
+        for part in self._recovered.refused:
+            self.set_aside += len(part.events)
+            self.backlog.complain(str(part.error))
+        self._recovered.refused.clear()
+        return self._recovery is not None
+
+    def _end_look(self) -> None:
+        self._recovery = None
+        self._recover_at = time.monotonic() + RECOVER_SECONDS
+
+    def _seconds_to_next_look(self) -> float | None:
+        return None if self._journal is None else max(0.0, self._recover_at - time.monotonic())
+
+    def _finish_recovery(self) -> None:
+        """Processes that live too short for a second look still bring in what others left."""
+        end = min(self._deadline, time.monotonic() + CLOSING_RECOVERY_SECONDS)
+        while self._first_look and self._recover() and time.monotonic() < end:
+            pass
+        self._recovery = None  # lets go of the file it was at
+
+    # recorders that were never closed --------------------------------------------------------------------------
+
+    def _release_orphans(self) -> None:
+        while self.orphans:
+            if _let_go(self, self.orphans.popleft()):
+                self._orphaned = True
+                self._deadline = time.monotonic() + ORPHAN_SECONDS
+                self._closing.set()
+
+    # trying again ----------------------------------------------------------------------------------------------
+
+    def _retry(self, work: Callable[[], object]) -> bool:
+        """Do ``work`` until it succeeds; False if it had not when the time to close ran out."""
+
+        def give_up(_state: RetryCallState) -> bool:
+            self._release_orphans()
+            return self._closing.is_set() and time.monotonic() >= self._deadline
+
+        def note(state: RetryCallState) -> None:
+            if state.outcome is not None and (error := state.outcome.exception()) is not None:
+                self._note_failure(error)
+                self._settle()
+
+        attempts = Retrying(
+            wait=wait_random_exponential(multiplier=0.05, max=5.0),
+            retry=retry_if_not_exception_type((KeyboardInterrupt, SystemExit)),
+            stop=give_up,
+            sleep=self._sleep,
+            after=note,
+            reraise=True,
+        )
+        try:
+            attempts(work)
+        except Exception as error:  # noqa: BLE001 - whatever the database does, the host goes on; the journal keeps
+            self.backlog.complain(f"gave up writing to the store: {error}")
+            return False
+        return True
+
+    def _note_failure(self, error: BaseException) -> None:
+        if isinstance(error, StoreReplaced):
+            self.replaced += 1
+            self.backlog.lost.update(error.missing)
+            self.backlog.complain(str(error))
+        else:
+            self.backlog.complain(f"cannot write to the store, will try again: {error}")
+
+    def _sleep(self, seconds: float) -> None:
+        if self._closing.is_set():
+            time.sleep(min(seconds, 0.05))
+        else:
+            self._closing.wait(seconds)
+
+
+# one writer for all recorders of a store --------------------------------------------------------------------------
+
+_lock = threading.RLock()
+_writers: weakref.WeakKeyDictionary[Store, dict[tuple[str, str], Writer]] = weakref.WeakKeyDictionary()
+
+
+def hold(store: Store, journal: Path | None, durability: Durability, limit_bytes: int) -> Writer:
+    """The writer for this store, journal and durability; each `hold` needs a `release`."""
+    with _lock:
+        writers = _writers.setdefault(store, {})
+        key = durability, str(journal)
+        if key not in writers:
+            writers[key] = Writer(store, journal, durability, limit_bytes)
+        writers[key].users += 1
+        return writers[key]
+
+
+def release(writer: Writer, source: Source, timeout: float) -> bool:
+    """Give a writer back: the last user's release closes it, any other's flushes it. True if all is in the store."""
+    return writer.close(timeout) if _let_go(writer, source) else writer.flush(timeout)
+
+
+def abandon(writer: Writer, source: Source) -> None:
+    """Give a writer back from a finalizer, which may wait for nothing: its thread does the rest."""
+    writer.orphans.append(source)
+    if writer.backlog.idle:
+        writer.backlog.idle = False
+        writer.backlog.wake.set()
+
+
+def _let_go(writer: Writer, source: Source) -> bool:
+    """Whether it was the last user."""
+    writer.settlers.pop(source, None)
+    with _lock:
+        writer.users -= 1
+        if writer.users:
+            return False
+        writers = _writers.get(writer.store, {})
+        for key in [key for key, value in writers.items() if value is writer]:
+            del writers[key]
+        return True
+
+
+@atexit.register
+def _close_all() -> None:
+    with _lock:
+        everyone = [writer for writers in _writers.values() for writer in writers.values()]
+        _writers.clear()
+    for writer in everyone:
+        writer.close(timeout=5.0)
+
+
+def _forget_in_child() -> None:
+    """After a fork the parent's journal is the parent's, and so are its threads and locks."""
+    global _lock  # noqa: PLW0603 - the old one may be held by a thread that does not exist here
+    _lock = threading.RLock()
+    for writers in list(_writers.values()):
+        for writer in writers.values():
+            writer.backlog.abandon()
+    _writers.clear()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)

@@ -1,0 +1,1 @@
+"""Where events are kept: SQLite, Postgres or memory, behind one protocol."""

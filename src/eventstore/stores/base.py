@@ -1,0 +1,164 @@
+"""The event store: what every backend offers, and `open_store`, which picks one by URL."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from eventstore.errors import StoreError
+from eventstore.event import Event
+from eventstore.stores.chain import Linked, Origin
+from eventstore.stores.ledger import Cursor, Key, Removal
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+
+
+class Session(NamedTuple):
+    """A recorded session, as the list of sessions shows it."""
+
+    session_id: str
+    events: int
+    origins: int
+    started_ns: int
+    """Wall clock of the first event of its earliest origin, since the epoch."""
+    ended_ns: int
+    """Wall clock of the last event of its latest origin."""
+
+
+class Followed(NamedTuple):
+    """An event as a follower gets it."""
+
+    position: str
+    """Where to go on: give it to `Store.follow` as ``after``. Opaque; of this store only."""
+    event: Event
+
+
+class Ledger(Protocol):
+    """What a store keeps beside the events; see `eventstore.stores.ledger`."""
+
+    def has_keys(self) -> bool: ...
+    def key(self, session_id: str) -> Key | None: ...
+    def forgotten(self, sessions: Collection[str]) -> set[str]: ...
+    def add_key(self, key: Key) -> Key: ...
+    def destroy_key(self, session_id: str, forgotten_ns: int) -> None: ...
+    def masters(self) -> dict[str, int]: ...
+    def keys(self, after: str = "", limit: int = 1000) -> list[Key]: ...
+    def rewrap(self, keys: Sequence[tuple[Key, Key]]) -> int: ...
+    def remove(self, removal: Removal) -> None: ...
+    def scrub(self) -> None: ...
+    def removals(self) -> list[Removal]: ...
+    def cursors(self, exporter: str | None = None) -> list[Cursor]: ...
+    def move(self, cursor: Cursor) -> None: ...
+    def alone(self, exporter: str) -> AbstractContextManager[None]: ...
+
+
+class Store(Protocol):
+    """An append-only log of events. Safe to use from several threads at once."""
+
+    encrypts: bool
+    """Whether content is sealed before it is stored; then no copy of it may lie about elsewhere, either."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """Keys of encrypted sessions, tombstones of removed ones, cursors of deliveries."""
+        ...
+
+    @property
+    def journal(self) -> Path | None:
+        """The folder where recorders keep calls that are not in the store yet."""
+        ...
+
+    def append(self, events: Iterable[Event]) -> Sequence[int]:
+        """Append in one transaction, all or nothing; returns each event's position (looked up when asked for).
+
+        Idempotent: an event that is stored already gives its old position. Positions only grow, are never reused, and
+        mean nothing else. Raises `IdentityConflict` if an identity is stored with other content, `StoreUnavailable`
+        if trying again may help, `StoreReadOnly`.
+        """
+        ...
+
+    def read(self, session_id: str) -> Iterator[Event]:
+        """Stream a session's events in canonical order (`eventstore.event.merge`); none if it is unknown."""
+        ...
+
+    def chains(self, session_id: str) -> Iterator[tuple[Origin, Iterator[Linked]]]:
+        """A session's origins by name, each with its events as they are stored, in the order in which they were.
+
+        Each origin's events must be read before the next origin is asked for.
+        """
+        ...
+
+    def sessions(self) -> list[Session]:
+        """All sessions, the latest started first."""
+        ...
+
+    def follow(
+        self, after: str | None = None, *, session_id: str | None = None, stop: threading.Event | None = None
+    ) -> Iterator[Followed]:
+        """Catch up from behind ``after`` (None: from the beginning), then stay, as events are committed.
+
+        Every committed event comes exactly once, in an order in which it was safe to read them; inside one origin not
+        necessarily by ``seq``. Ends when ``stop`` is set. Raises `StoreUnavailable` if the database goes away: follow
+        again from the last position.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+def open_store(url: str | Path, *, migrate: bool = False, master_key: str | None = None) -> Store:
+    """Open the store at ``url``.
+
+    ``sqlite:///calls.db`` (or just a path) is an embedded database, made or migrated where needed;
+    ``postgresql+psycopg://…`` a server, migrated only with ``migrate`` (``turnlog init``); ``memory:`` a store that
+    ends with the process. With a ``master_key`` (32 bytes in base64, or several between commas: the first wraps, all
+    unwrap; by default ``TURNLOG_MASTER_KEY`` of the environment) content is kept encrypted, see
+    `eventstore.stores.encrypted`. Raises `StoreError`, or one of its kinds, with what to do.
+    """
+    from eventstore.stores.encrypted import MASTER_KEY, private
+
+    store = _open(str(url), migrate)
+    try:
+        return private(store, master_key or os.environ.get(MASTER_KEY) or None)
+    except BaseException:
+        store.close()
+        raise
+
+
+def without_passwords(url: URL) -> str:
+    """The URL as it may be shown: no password in it, and none in its query."""
+    hidden = {name: "***" for name in url.query if "password" in name or "secret" in name}
+    return url.update_query_dict(hidden).render_as_string(hide_password=True)
+
+
+def _open(text: str, migrate: bool) -> Store:
+    if "://" not in text and text != "memory:":
+        from eventstore.stores.sqlite.store import SqliteStore
+
+        return SqliteStore.at(Path(text).expanduser())
+    if text == "memory:":
+        from eventstore.stores.memory import MemoryStore
+
+        return MemoryStore()
+    if text.startswith("sqlite:"):
+        from eventstore.stores.sqlite.store import SqliteStore
+
+        return SqliteStore(text)
+    scheme = text.partition(":")[0]
+    if scheme in ("postgresql", "postgresql+psycopg", "postgres"):
+        return _open_postgres(text, migrate)
+    raise StoreError(f"no store for {scheme!r} URLs; use sqlite:///PATH, a path, postgresql+psycopg://… or memory:")
+
+
+def _open_postgres(url: str, migrate: bool) -> Store:
+    try:
+        from eventstore.stores.postgres.connection import parse_url
+        from eventstore.stores.postgres.store import PostgresStore
+    except ModuleNotFoundError as error:
+        raise StoreError(f"Postgres needs the extra: pip install 'turnlog[postgres]' ({error})") from error
+    return PostgresStore(parse_url(url), migrate=migrate)

@@ -1,0 +1,192 @@
+"""A store in memory: the contract without a database, for tests and quick looks."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+import weakref
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+
+from eventstore.errors import IdentityConflict, StoreError, StoreUnavailable
+from eventstore.event import Event, canonical, conflict
+from eventstore.stores.base import Followed, Session
+from eventstore.stores.chain import Linked, Origin, Tail, extend, genesis, seal
+from eventstore.stores.ledger import Cursor, Key, Removal
+
+
+class MemoryStore:
+    encrypts = False
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._log: list[Linked | None] = []
+        """By position, from 1; None where an event was removed."""
+        self._positions: dict[tuple[str, str, int], int] = {}
+        self._tails: dict[tuple[str, str], Tail] = {}
+        self.ledger = MemoryLedger(self)
+
+    @cached_property
+    def journal(self) -> Path | None:
+        """A temporary folder, made when a recorder asks for it and gone with the store."""
+        folder = tempfile.mkdtemp(prefix="turnlog-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return Path(folder)
+
+    def append(self, events: Iterable[Event]) -> Sequence[int]:
+        events_list = list(events)
+        with self._lock:
+            # all or nothing: nothing is kept before everything is checked
+            new: dict[tuple[str, str, int], Event] = {}
+            for event in events_list:
+                at = self._positions.get(event.identity)
+                linked = None if at is None else self._log[at - 1]
+                stored = linked.event if linked is not None else new.setdefault(event.identity, event)
+                if stored != event:
+                    raise IdentityConflict(conflict(stored, event))
+            rows = extend(new.values(), lambda *key: self._tails.setdefault(key, Tail(0, 0, genesis(*key))))
+            for event, row in zip(new.values(), rows, strict=True):
+                self._log.append(Linked(event, row[-1]))
+                self._positions[event.identity] = len(self._log)
+            self._changed.notify_all()
+            return [self._positions[event.identity] for event in events_list]
+
+    def read(self, session_id: str) -> Iterator[Event]:
+        return iter(canonical(linked.event for linked in self._stored(session_id)))
+
+    def chains(self, session_id: str) -> Iterator[tuple[Origin, Iterator[Linked]]]:
+        with self._lock:
+            tails = {name: tail for (session, name), tail in sorted(self._tails.items()) if session == session_id}
+            origins = [Origin(session_id, name, tail.events, tail.link) for name, tail in tails.items()]
+        found = self._stored(session_id)
+        for origin in origins:
+            yield origin, (linked for linked in found if linked.event.origin == origin.origin)
+
+    def _stored(self, session_id: str | None = None) -> list[Linked]:
+        with self._lock:
+            return [linked for linked in self._log if linked and session_id in (None, linked.event.session_id)]
+
+    def sessions(self) -> list[Session]:
+        events = [linked.event for linked in self._stored()]
+        by_session: dict[str, dict[str, list[Event]]] = {}
+        for event in sorted(events, key=lambda e: e.identity):
+            by_session.setdefault(event.session_id, {}).setdefault(event.origin, []).append(event)
+        found = [
+            Session(
+                session_id,
+                sum(map(len, origins.values())),
+                len(origins),
+                min(stream[0].wall_ns for stream in origins.values()),
+                max(stream[-1].wall_ns for stream in origins.values()),
+            )
+            for session_id, origins in by_session.items()
+        ]
+        return sorted(found, key=lambda s: (-s.started_ns, s.session_id))
+
+    def follow(
+        self, after: str | None = None, *, session_id: str | None = None, stop: threading.Event | None = None
+    ) -> Iterator[Followed]:
+        at, stop = int(after or 0), stop or threading.Event()
+        while not stop.is_set():
+            with self._changed:
+                if at == len(self._log):
+                    self._changed.wait(0.02)
+                new = self._log[at:]
+            for linked in new:
+                at += 1
+                if linked is not None and session_id in (None, linked.event.session_id):
+                    yield Followed(str(at), linked.event)
+
+    def remove(self, removal: Removal) -> None:
+        """See `eventstore.stores.ledger.Ledger.remove`."""
+        with self._lock:
+            theirs = [key for key in self._tails if key[0] == removal.session_id]
+            tails = {key: self._tails[key] for key in theirs}
+            if seal(Origin(*key, tail.events, tail.link) for key, tail in tails.items()) != removal.seal:
+                raise StoreError(f"session {removal.session_id!r} has changed since it was archived; it is not removed")
+            for key in theirs:
+                del self._tails[key]
+            for identity in [identity for identity in self._positions if identity[0] == removal.session_id]:
+                self._log[self._positions.pop(identity) - 1] = None
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class MemoryLedger:
+    """See `eventstore.stores.ledger`; here a session's events are in memory, and a removal forgets them."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+        self._keys: dict[str, Key] = {}
+        self._removals: list[Removal] = []
+        self._cursors: dict[tuple[str, str], Cursor] = {}
+        self._delivering: set[str] = set()
+
+    def has_keys(self) -> bool:
+        return bool(self._keys)
+
+    def key(self, session_id: str) -> Key | None:
+        return self._keys.get(session_id)
+
+    def forgotten(self, sessions: Collection[str]) -> set[str]:
+        keys = map(self._keys.get, sessions)
+        return {key.session_id for key in keys if key is not None and key.wrapped is None}
+
+    def add_key(self, key: Key) -> Key:
+        return self._keys.setdefault(key.session_id, key)
+
+    def destroy_key(self, session_id: str, forgotten_ns: int) -> None:
+        key = self._keys.get(session_id)
+        if key is not None and key.wrapped is not None:
+            self._keys[session_id] = key._replace(wrapped=None, forgotten_ns=forgotten_ns)
+        self._hush(session_id)
+
+    def masters(self) -> dict[str, int]:
+        return dict(Counter(key.master for key in self.keys(limit=len(self._keys))))
+
+    def keys(self, after: str = "", limit: int = 1000) -> list[Key]:
+        kept = sorted(key for key in self._keys.values() if key.wrapped is not None and key.session_id > after)
+        return kept[:limit]
+
+    def rewrap(self, keys: Sequence[tuple[Key, Key]]) -> int:
+        held = [(old, new) for old, new in keys if self._keys.get(old.session_id) == old]
+        self._keys.update((new.session_id, new) for _old, new in held)
+        return len(held)
+
+    def remove(self, removal: Removal) -> None:
+        self._store.remove(removal)
+        self._removals.append(removal)
+        self._hush(removal.session_id)
+
+    def scrub(self) -> None:
+        """There is no file."""
+
+    def removals(self) -> list[Removal]:
+        return list(self._removals)
+
+    def cursors(self, exporter: str | None = None) -> list[Cursor]:
+        return sorted(cursor for cursor in self._cursors.values() if exporter in (None, cursor.exporter))
+
+    def move(self, cursor: Cursor) -> None:
+        self._cursors[cursor[:2]] = cursor
+
+    @contextmanager
+    def alone(self, exporter: str) -> Iterator[None]:
+        if exporter in self._delivering:
+            raise StoreUnavailable(f"another delivers {exporter!r} already")
+        self._delivering.add(exporter)
+        try:
+            yield
+        finally:
+            self._delivering.discard(exporter)
+
+    def _hush(self, session_id: str) -> None:
+        for cursor in self.cursors():
+            if cursor.session_id == session_id:
+                self.move(cursor._replace(digest=b"", parked=cursor.parked and "refused"))

@@ -1,0 +1,154 @@
+"""Connections to a Postgres server: how they are made, what must hold on one, and their errors as ours."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import inf
+from typing import Any
+
+import psycopg
+from psycopg import errors
+from psycopg.types.string import BytesBinaryDumper
+from sqlalchemy import URL, Connection, Engine, create_engine, make_url
+from sqlalchemy import event as sqlalchemy_event
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from eventstore.errors import StoreDamaged, StoreError, StoreReadOnly, StoreUnavailable
+from eventstore.stores import schema
+
+DEFAULTS = {"connect_timeout": "10", "tcp_user_timeout": "30000", "client_encoding": "UTF8"}
+"""Seconds to reach a host, milliseconds until a silent one counts as gone; the URL may say otherwise."""
+PING_AFTER_SECONDS = 1.0
+"""How long a connection lies idle before it is pinged ahead of its next use."""
+_SEVERAL_HOSTS = re.compile(r"(?P<scheme>[\w+]+)://(?P<user>[^@/]*@)?(?P<hosts>[^/?,]*,[^/?]*)(?P<rest>.*)", re.DOTALL)
+_OTHER_SCHEMA = (
+    errors.UndefinedTable,
+    errors.UndefinedColumn,
+    errors.UndefinedFunction,
+    errors.InvalidSchemaName,
+)
+
+
+def parse_url(text: str) -> URL:
+    """The URL as SQLAlchemy has it, also of several hosts as libpq writes them: ``postgresql://h1:1,h2:2/calls``.
+
+    Raises `StoreError` if it is none; it is not repeated, as it may hold a password.
+    """
+    text = text.replace("postgres://", "postgresql://", 1)
+    several = _SEVERAL_HOSTS.fullmatch(text)
+    if several is not None:
+        rest, mark, query = several["rest"].partition("?")
+        hosts = "&".join(f"host={host}" for host in several["hosts"].split(","))
+        text = f"{several['scheme']}://{several['user'] or ''}{rest or '/'}?{hosts}{'&' if mark else ''}{query}"
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        raise StoreError("the database URL cannot be read; write postgresql+psycopg://user@host:port/name") from None
+    query = {name: value for name, value in url.query.items() if name != "client_encoding"}  # UTF8 it has to be
+    return url.set(drivername="postgresql+psycopg", query=query)
+
+
+def make_engine(url: URL) -> Engine:
+    """An engine whose connections do without what a session keeps where a pooler stands between."""
+    given = {name: value for name, value in DEFAULTS.items() if name not in url.query}
+    engine = create_engine(url, pool_size=5, max_overflow=50, connect_args=given)
+    sqlalchemy_event.listen(engine, "connect", _prepare)
+    sqlalchemy_event.listen(engine, "checkin", _note_use)
+    sqlalchemy_event.listen(engine, "checkout", _check_idle)
+    return engine
+
+
+def _note_use(_driver: psycopg.Connection[Any] | None, record: ConnectionPoolEntry) -> None:
+    record.info["used"] = time.monotonic()
+
+
+def _check_idle(driver: psycopg.Connection[Any], record: ConnectionPoolEntry, _proxy: object) -> None:
+    """Raises `DisconnectionError`, at which the pool connects anew, if the server has closed an idle connection.
+
+    One that was used a moment ago is not pinged: that would be a round trip for every append.
+    """
+    if time.monotonic() - record.info.get("used", inf) < PING_AFTER_SECONDS:
+        return
+    try:
+        driver.autocommit = True
+        driver.execute("SELECT 1")
+        driver.autocommit = False
+    except psycopg.Error as error:
+        raise DisconnectionError(str(error)) from error
+
+
+def _prepare(driver: psycopg.Connection[Any], _record: object) -> None:
+    driver.adapters.register_dumper(bytes, BytesBinaryDumper)  # the one in C: a copy otherwise takes one in Python
+    driver.autocommit = True
+    if is_pooled(driver):
+        driver.prepare_threshold = None  # the next transaction may run on a server process that never saw them
+    driver.autocommit = False
+
+
+def is_pooled(driver: psycopg.Connection[Any]) -> bool:
+    """Whether a pooler (pgbouncer, …) stands between: it says a process id of its own when one connects."""
+    return driver.execute("SELECT pg_backend_pid()").fetchone() != (driver.info.backend_pid,)
+
+
+def check_server(connection: Connection, name: str) -> None:
+    """Raises `StoreError` with what to do if the database cannot keep a log, or is not where the URL says."""
+    encoding, path, place = connection.exec_driver_sql(
+        "SELECT current_setting('server_encoding'), current_setting('search_path'), current_schema()"
+    ).one()
+    if encoding != "UTF8":
+        raise StoreError(
+            f"{name} is encoded in {encoding}, and a log needs UTF8; make the database with: "
+            "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+        )
+    asked = wanted_path(connection.engine.url)
+    if asked is not None and _names(asked) != _names(path):
+        raise StoreError(
+            f"{name} is reached with search_path {path}, not with {asked} as in its URL: a pooler drops it; set it on "
+            "the role instead: ALTER ROLE … SET search_path = …"
+        )
+    if place is None:
+        raise StoreError(f"{name} has no schema {path}; make it with: CREATE SCHEMA …")
+
+
+def wanted_path(url: URL) -> str | None:
+    """The ``search_path`` that the URL's ``options`` set, if they do."""
+    options = url.query.get("options", "")
+    found = re.findall(
+        r"(?:-c\s*|--)search_path=((?:\\.|\S)*)", options if isinstance(options, str) else " ".join(options)
+    )
+    return re.sub(r"\\(.)", r"\1", found[-1]) if found else None
+
+
+def _names(path: str) -> list[str]:
+    return [name.strip().strip('"') for name in path.split(",")]
+
+
+@contextmanager
+def translated(name: str) -> Iterator[None]:
+    """psycopg's errors as ours; a password is in none of them.
+
+    `StoreUnavailable` and `StoreReadOnly` are worth another try; any other `StoreError` means that the server will
+    never take what it was given.
+    """
+    try:
+        yield
+    except PoolTimeout as error:
+        raise StoreUnavailable(f"{name} is not available now: all connections of this process are in use") from error
+    except (UnicodeError, OverflowError) as error:
+        raise StoreError(f"{name} cannot store this: {error}") from error
+    except (psycopg.Error, DBAPIError) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        line = str(cause).strip().partition("\n")[0]
+        if isinstance(cause, (errors.ReadOnlySqlTransaction, errors.InsufficientPrivilege)):
+            raise StoreReadOnly(f"{name} is read-only here: {line}") from error
+        if isinstance(cause, _OTHER_SCHEMA):
+            raise StoreDamaged(f"{name} has not the schema {schema.HEAD}: {line}; run turnlog init") from error
+        # data that does not fit, a constraint, a limit (an id too long for an index): about what was given
+        if (getattr(cause, "sqlstate", None) or "")[:2] in ("22", "23", "54") or isinstance(cause, psycopg.DataError):
+            raise StoreError(f"{name}: {line}") from error
+        raise StoreUnavailable(f"{name} is not available now: {line}") from error

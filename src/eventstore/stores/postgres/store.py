@@ -1,0 +1,360 @@
+"""The Postgres store (psycopg 3): many hosts, one log.
+
+A large batch is copied straight into the table, in binary; a small one is one statement and one round trip. Its
+events are linked on to the ends of their origins' chains as this process last saw them. A trigger moves the ends on,
+and undoes it all if one is elsewhere by now; then the batch is linked anew, from there. If an event is there already,
+only the others go in.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
+from functools import cached_property, partial
+from hashlib import blake2b
+from itertools import starmap
+from operator import attrgetter
+from threading import Event as Flag
+from typing import Any
+
+import msgspec
+import psycopg
+from platformdirs import user_state_path
+from psycopg import errors
+from sqlalchemy import URL
+
+from eventstore.errors import IdentityConflict, StoreError, StoreUnavailable
+from eventstore.event import Event, conflict, merge
+from eventstore.stores import schema
+from eventstore.stores.base import Followed, Session, without_passwords
+from eventstore.stores.chain import Linked, Origin, Tail, extend, genesis
+from eventstore.stores.ledger import Ledger
+from eventstore.stores.postgres import follow as postgres_follow
+from eventstore.stores.postgres.connection import check_server, make_engine, translated
+
+_TYPES = ("int8", "int8", "text", "int4", "int8", "int8", "text", "bytea")
+_FIELDS = ", ".join(schema.FIELDS)
+_COLUMNS = f"origin_id, {_FIELDS}, link"
+_UNNEST = ", ".join(f"%b::{kind}[]" for kind in _TYPES)  # an array in text takes several times as long
+_INSERT = f"""
+INSERT INTO events ({_COLUMNS})
+SELECT {_COLUMNS} FROM unnest({_UNNEST}) WITH ORDINALITY AS o ({_COLUMNS}, n) ORDER BY n
+"""
+_COPY = f"COPY events ({_COLUMNS}) FROM STDIN (FORMAT BINARY)"
+_FIND = f"""
+SELECT n, position, {_FIELDS.replace("seq", "e.seq")}
+FROM unnest(%b::text[], %b::text[], %b::int8[]) WITH ORDINALITY AS i (session_id, origin, seq, n)
+    JOIN origins o USING (session_id, origin) JOIN events e ON e.origin_id = o.id AND e.seq = i.seq
+"""
+_TAILS = """
+WITH wanted AS (SELECT * FROM unnest(%b::text[], %b::text[], %b::bytea[]) AS w (session_id, origin, link)),
+    begun AS (
+        INSERT INTO origins (session_id, origin, events, link) SELECT session_id, origin, 0, link FROM wanted
+        ON CONFLICT DO NOTHING RETURNING id, session_id, origin, events, link)
+SELECT session_id, origin, id, events, link FROM begun UNION ALL
+SELECT session_id, origin, id, events, o.link FROM origins o JOIN wanted USING (session_id, origin)
+"""
+_ORIGINS = (
+    'SELECT id, origin, events, link FROM origins WHERE session_id = %s AND events > 0 ORDER BY origin COLLATE "C"'
+)
+# Of the schema: two logs in one database are delivered side by side.
+_ALONE = "SELECT pg_try_advisory_xact_lock(hashtextextended(current_schema() || ' deliver ' || %s::text, 0))"
+_READ = f"SELECT {_FIELDS} FROM events WHERE origin_id = %s ORDER BY seq"
+_CHAIN = f"SELECT {_FIELDS}, link FROM events WHERE origin_id = %s ORDER BY position"
+_NOTIFY = f"NOTIFY {postgres_follow.CHANNEL}"
+COPY_FROM = 50
+"""Batches of at least this many events are copied."""
+PIPELINED = 16_384
+"""Characters. A pipeline may wait for ever for the answer to what the socket did not take at once (psycopg 3.3)."""
+AT_ONCE = 10_000
+"""A session of one origin with so many events is fetched in one go; a longer one is streamed."""
+MAX_VERSION = 2**31 - 1
+ATTEMPTS = 8
+"""How often an append is begun anew because somebody else appends to the same origin."""
+ENDS = 10_000
+"""Of how many origins the ends of the chains are remembered."""
+
+
+_version = attrgetter("version")
+Key = tuple[str, str]
+Identity = tuple[str, str, int]
+
+
+class PostgresStore:
+    encrypts = False
+
+    def __init__(self, url: URL, *, migrate: bool) -> None:
+        """``url`` as `parse_url` gives it. Raises `StoreError` with what to do.
+
+        Without ``migrate``, also if the schema is not there or too old.
+        """
+        self._name = without_passwords(url)
+        place = url.render_as_string(hide_password=True)
+        self.journal = user_state_path("turnlog") / "journal" / blake2b(place.encode(), digest_size=8).hexdigest()
+        self._engine = make_engine(url)
+        self.ledger = Ledger(self._engine, self._errors, self._scrub, self._alone)
+        self._ends: dict[Key, Tail] = {}
+        schema.dispose_in_child(self._engine)
+        try:
+            with self._errors(), self._engine.begin() as connection:
+                check_server(connection, self._name)
+                if migrate:
+                    connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7404701)")  # one at a time
+                    schema.migrate(connection)
+                else:
+                    schema.check(connection, f"turnlog init --db '{self._name}'")
+        except BaseException:
+            self._engine.dispose()
+            raise
+
+    def __repr__(self) -> str:
+        return f"Postgres database {self._name}"
+
+    # writing ---------------------------------------------------------------------------------------------------
+
+    def append(self, events: Iterable[Event]) -> Sequence[int]:
+        """See `Store.append`."""
+        batch = list(events)
+        if not batch:
+            return []
+        if max(map(abs, map(_version, batch))) > MAX_VERSION:  # in a binary copy it would be cut to its lower half
+            raise StoreError(f"{self._name} cannot keep an event of a version beyond {MAX_VERSION}")
+        new = batch
+        with self._errors(), self._driver() as driver:
+            for _attempt in range(ATTEMPTS):
+                try:
+                    if new:
+                        self._write(driver, new)
+                    return _Positions(self, batch)
+                except (UnicodeError, OverflowError, struct.error) as error:
+                    raise StoreError(f"{self._name} cannot keep an event: {error}") from error
+                except errors.UniqueViolation:  # something of it is stored already, or in it twice
+                    _positions, new = _stored(driver, batch)
+                except errors.SerializationFailure:  # somebody else has moved a chain on
+                    continue
+        raise StoreUnavailable(f"{self._name}: others keep appending to the same origins; try again")
+
+    def _write(self, driver: psycopg.Connection[Any], events: list[Event]) -> None:
+        """Link and insert, in one transaction, and wake followers after it."""
+        keys = {(event.session_id, event.origin): None for event in events}  # in order, each once
+        ends = _Ends({key: self._ends[key] for key in keys if key in self._ends})
+        missing = [key for key in keys if key not in ends.seen]
+        try:
+            (_insert if _is_small(events) else _copy)(driver, events, ends, missing)
+        except BaseException:
+            for key in keys:  # whether it was committed is not known
+                self._ends.pop(key, None)
+            raise
+        if len(self._ends) > ENDS:
+            self._ends.clear()
+        self._ends.update(ends.now)
+
+    def positions_of(self, events: list[Event]) -> list[int]:
+        """Of events that are stored."""
+        with self._errors(), self._driver() as driver:
+            found, _new = _stored(driver, events)
+            return [found[event.identity] for event in events]
+
+    # reading ---------------------------------------------------------------------------------------------------
+
+    def read(self, session_id: str) -> Iterator[Event]:
+        """See `Store.read`. Holds one connection, and one snapshot of the database, until it is exhausted or closed."""
+        with self._errors(), self._driver() as driver:
+            origins = driver.execute(_ORIGINS, (session_id,)).fetchall()
+            if len(origins) == 1 and origins[0][2] <= AT_ONCE:
+                rows = driver.cursor(binary=True).execute(_READ, origins[0][:1]).fetchall()
+                yield from starmap(partial(Event, session_id, origins[0][1]), rows)
+                return
+            with _snapshot(driver) as stream:
+                yield from merge(
+                    starmap(partial(Event, session_id, origin), stream(number, _READ))
+                    for number, origin, _events, _link in driver.execute(_ORIGINS, (session_id,)).fetchall()
+                )
+
+    def chains(self, session_id: str) -> Iterator[tuple[Origin, Iterator[Linked]]]:
+        """See `Store.chains`."""
+        with self._errors(), self._driver() as driver, _snapshot(driver) as stream:
+            for number, origin, events, link in driver.execute(_ORIGINS, (session_id,)).fetchall():
+                rows = stream(number, _CHAIN)
+                yield Origin(session_id, origin, events, link), self._linked(rows, session_id, origin)
+
+    def _linked(self, rows: Iterable[Any], session_id: str, origin: str) -> Iterator[Linked]:
+        with self._errors():
+            for row in rows:
+                yield Linked(Event(session_id, origin, *row[:-1]), row[-1])
+
+    def sessions(self) -> list[Session]:
+        """See `Store.sessions`."""
+        with self._errors(), self._driver() as driver:
+            found = [Session(row[0], int(row[1]), *row[2:]) for row in driver.execute(schema.SESSIONS)]
+        return sorted(found, key=lambda s: (-s.started_ns, s.session_id))
+
+    def follow(
+        self, after: str | None = None, *, session_id: str | None = None, stop: Flag | None = None
+    ) -> Iterator[Followed]:
+        """See `Store.follow`."""
+        with self._errors(), self._driver() as driver:
+            yield from postgres_follow.follow(driver, after, session_id, stop)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    # inside ----------------------------------------------------------------------------------------------------
+
+    def _scrub(self) -> None:
+        """Old versions of a destroyed key go now. (Of removed events, when the server vacuums.)"""
+        with self._errors(), self._driver() as driver:
+            driver.execute("VACUUM keys")
+
+    @contextmanager
+    def _alone(self, exporter: str) -> Iterator[None]:
+        """By an advisory lock of a transaction, which goes with its connection and which a pooler leaves alone.
+
+        The transaction has no number and no snapshot: it keeps back neither followers nor vacuum.
+        """
+        with self._errors(), self._driver() as driver:
+            driver.execute("BEGIN")
+            try:
+                driver.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+                if driver.execute(_ALONE, (exporter,)).fetchone() != (True,):
+                    raise StoreUnavailable(f"another process delivers {exporter!r} already")
+                yield
+            finally:
+                if not driver.closed:
+                    driver.execute("ROLLBACK")
+
+    @contextmanager
+    def _driver(self) -> Iterator[psycopg.Connection[Any]]:
+        with closing(self._engine.raw_connection()) as connection:
+            driver = connection.driver_connection
+            assert isinstance(driver, psycopg.Connection)
+            driver.autocommit = True
+            try:
+                yield driver
+            except errors.ReadOnlySqlTransaction:
+                driver.close()  # another one may find the server writable again, as after a failover
+                raise
+            finally:
+                if driver.closed:
+                    connection.invalidate()
+                else:
+                    driver.autocommit = False  # as SQLAlchemy expects it
+
+    def _errors(self) -> AbstractContextManager[None]:
+        return translated(self._name)
+
+
+class _Positions(Sequence[int]):
+    """Looked up when somebody asks: hardly anybody does, and every append would pay for it."""
+
+    def __init__(self, store: PostgresStore, events: list[Event]) -> None:
+        self._store, self._events = store, events
+
+    @cached_property
+    def _found(self) -> list[int]:
+        return self._store.positions_of(self._events)
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._found[index]
+
+
+class _Ends:
+    """Where the chains end that a batch goes on with: as they were seen, and as they are with the batch."""
+
+    def __init__(self, seen: dict[Key, Tail]) -> None:
+        self.seen = seen
+        self.now: dict[Key, Tail] = {}
+
+    def tail_of(self, session_id: str, origin: str) -> Tail:
+        key = session_id, origin
+        if key not in self.now:
+            self.now[key] = msgspec.structs.replace(self.seen[key])
+        return self.now[key]
+
+    def add(self, rows: Iterable[tuple[Any, ...]], missing: list[Key]) -> None:
+        """What `_TAILS` has found. Raises `SerializationFailure` if another begins one at this moment."""
+        for session_id, origin, *tail in rows:
+            self.seen[session_id, origin] = Tail(*tail)
+        if not self.seen.keys() >= set(missing):
+            raise errors.SerializationFailure("an origin was begun by somebody else")
+
+
+def _copy(driver: psycopg.Connection[Any], events: list[Event], ends: _Ends, missing: list[Key]) -> None:
+    """A transaction by itself, but for the first of an origin."""
+    if not missing:
+        _copy_rows(driver, events, ends)
+        driver.execute(_NOTIFY)
+        return
+    try:
+        with driver.pipeline() if len(missing) < COPY_FROM else nullcontext():  # one round trip
+            driver.execute("BEGIN")
+            tails = driver.execute(_TAILS, _wanted(missing))
+        ends.add(tails, missing)
+        _copy_rows(driver, events, ends)
+        with driver.pipeline() as pipeline:
+            driver.execute("COMMIT")
+            pipeline.sync()
+            driver.execute(_NOTIFY)
+    except BaseException:
+        if not driver.closed:
+            driver.execute("ROLLBACK")
+        raise
+
+
+def _copy_rows(driver: psycopg.Connection[Any], events: list[Event], ends: _Ends) -> None:
+    with driver.cursor() as cursor, cursor.copy(_COPY) as copy:
+        copy.set_types(_TYPES)
+        for row in extend(events, ends.tail_of):
+            copy.write_row(row)
+
+
+def _is_small(events: list[Event]) -> bool:
+    return len(events) < COPY_FROM and sum(len(event.payload) for event in events) < PIPELINED
+
+
+def _insert(driver: psycopg.Connection[Any], events: list[Event], ends: _Ends, missing: list[Key]) -> None:
+    """One statement, and one round trip, but for the first of an origin."""
+    if missing:
+        ends.add(driver.execute(_TAILS, _wanted(missing)), missing)
+    columns = [list(column) for column in zip(*extend(events, ends.tail_of), strict=True)]
+    with driver.pipeline() as pipeline:
+        driver.execute(_INSERT, columns)
+        pipeline.sync()  # a transaction of its own, as NOTIFY inside another makes commits queue up
+        driver.execute(_NOTIFY)
+
+
+def _wanted(keys: list[Key]) -> list[list[Any]]:
+    return [*map(list, zip(*keys, strict=True)), [genesis(*key) for key in keys]]
+
+
+def _stored(driver: psycopg.Connection[Any], events: list[Event]) -> tuple[dict[Identity, int], list[Event]]:
+    """The positions of those that are stored, and the others, each once. Raises `IdentityConflict`."""
+    positions: dict[Identity, int] = {}
+    known: dict[Identity, Event] = {}
+    columns = [list(column) for column in zip(*(event.identity for event in events), strict=True)]
+    for number, position, *fields in driver.execute(_FIND, columns):
+        offered = events[number - 1]
+        positions[offered.identity] = position
+        known[offered.identity] = Event(offered.session_id, offered.origin, *fields)
+    for event in events:
+        if known.setdefault(event.identity, event) != event:
+            raise IdentityConflict(conflict(known[event.identity], event))
+    return positions, [event for identity, event in known.items() if identity not in positions]
+
+
+@contextmanager
+def _snapshot(driver: psycopg.Connection[Any]) -> Iterator[Callable[[int, str], Iterable[Any]]]:
+    """A transaction that sees one state of the database, and in it a function that streams a query of an origin."""
+    with driver.transaction(), ExitStack() as cursors:
+        driver.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+
+        def stream(origin_id: int, query: str) -> Iterable[Any]:
+            cursor = cursors.enter_context(driver.cursor(f"origin_{origin_id}", binary=True))
+            cursor.itersize = 5000
+            return cursor.execute(query, (origin_id,))
+
+        yield stream

@@ -1,0 +1,1 @@
+"""The SQLite store, and the care that its one file takes."""

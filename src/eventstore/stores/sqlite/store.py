@@ -1,0 +1,334 @@
+"""The SQLite store: one file, WAL, safe for many threads and processes at once.
+
+SQLAlchemy keeps the connections and runs the migrations; the hot paths speak to the driver (an insert through Core
+costs more than twice the driver's ``executemany``).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import threading
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
+from hashlib import blake2b
+from itertools import chain, starmap
+from pathlib import Path
+from threading import Event as Flag
+from typing import Any, Self
+from urllib.parse import quote, unquote
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import DBAPIError
+
+from eventstore.errors import StoreDamaged, StoreError, StoreReadOnly, StoreUnavailable
+from eventstore.event import Event, merge
+from eventstore.stores import schema
+from eventstore.stores.base import Followed, Session
+from eventstore.stores.chain import Linked, Origin, Tail
+from eventstore.stores.ledger import Ledger
+from eventstore.stores.sqlite.engine import is_read_only, make_engine
+from eventstore.stores.sqlite.file import DatabaseFile
+from eventstore.stores.sqlite.rows import append, append_new, name_log
+from eventstore.stores.sqlite.watch import BUSY_SECONDS, Watch
+
+_FIELDS = ", ".join(schema.FIELDS)
+_ORIGINS = "SELECT id, origin, events, link FROM origins WHERE session_id = ? AND events > 0 ORDER BY origin"
+_READ = f"SELECT {_FIELDS} FROM events WHERE origin_id = ? ORDER BY seq"
+_CHAIN = f"SELECT {_FIELDS}, link FROM events WHERE origin_id = ? ORDER BY position"
+_FOLLOW = f"""
+SELECT position, session_id, origin, {_FIELDS} FROM events CROSS JOIN origins ON id = origin_id
+WHERE position > ? AND (? IS NULL OR session_id = ?) ORDER BY position LIMIT {schema.FOLLOW_BATCH}
+"""
+_OF_WHAT_IS_STORED = frozenset(
+    {sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_RANGE}
+)
+"""Errors that are about what is stored. (An error that the driver itself finds has no code.)"""
+POLL_SECONDS = 0.02
+"""How often a follower looks for new commits."""
+
+
+class SqliteStore:
+    encrypts = False
+
+    @classmethod
+    def at(cls, path: Path) -> Self:
+        """The store in that file."""
+        return cls(URL.create("sqlite", database=str(path)))
+
+    def __init__(self, url: str | URL) -> None:
+        """``url`` as SQLAlchemy reads it: ``sqlite:///calls.db``. Raises `StoreError` with what to do."""
+        url = make_url(url)
+        database = url.database
+        self._name = database or "sqlite in memory"
+        if not database or database == ":memory:":
+            raise StoreError("an SQLite database in memory is one per connection; use memory: instead")
+        path = Path(unquote(database.removeprefix("file:"))).absolute()
+        self.journal = path.with_name(path.name + ".journal")
+        if not database.startswith("file:"):
+            url = self._make_openable(url, path)
+        self._file = None if is_read_only(url) else DatabaseFile(path)
+        self._engine = make_engine(url, self._file, BUSY_SECONDS)
+        self._watch = None if self._file is None else Watch(self._file, self._engine, self._connection, self._open)
+        self.ledger = Ledger(self._engine, self._guarded, self._scrub, self._alone)
+        self._appending = threading.RLock()
+        """Held in a transaction: no process may fork in the middle of one, see `_before_fork`."""
+        _stores.add(self)
+        schema.dispose_in_child(self._engine)
+        weakref.finalize(self, self._engine.dispose).atexit = False
+        try:
+            with self._appending, self._errors():
+                self._open()
+        except BaseException:
+            self._engine.dispose()
+            raise
+
+    def _open(self) -> None:
+        with self._engine.connect() as connection:
+            if schema.revision(connection) != schema.HEAD:
+                connection.rollback()
+                with connection.begin():
+                    schema.migrate(connection)
+        if self._file is not None:
+            self._file.tighten()
+            with self._connection() as driver:
+                name_log(driver)
+            self._file.learn()
+
+    def _make_openable(self, url: URL, path: Path) -> URL:
+        if path.is_dir():
+            raise StoreError(f"{path} is a folder, not a database file")
+        if path.exists() and not os.access(path, os.W_OK) and not path.with_name(path.name + "-wal").exists():
+            # SQLite wants to write beside a database in WAL mode even to read it, unless told that nobody changes it
+            query = {"mode": "ro", "immutable": "1", "uri": "true"}
+            return URL.create("sqlite", database=f"file:{quote(str(path))}", query=query)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"cannot make the folder {path.parent}: {error.strerror}") from error
+        return url
+
+    def __repr__(self) -> str:
+        return f"SQLite database {self._name}"
+
+    # writing ---------------------------------------------------------------------------------------------------
+
+    def append(self, events: Iterable[Event]) -> Sequence[int]:
+        """See `Store.append`. Raises `StoreReplaced`, too: append again, to the database that is at the path now.
+
+        It returns only if what was committed is in the file that the path leads to.
+        """
+        batch = list(events)
+        if not batch:
+            return []
+        tails: dict[tuple[str, str], Tail] = {}
+        with self._guarded():
+            with self._connection() as driver:
+                try:
+                    with self._transaction(driver):
+                        positions = append(driver, batch, tails)
+                except sqlite3.IntegrityError:  # something of it is stored already
+                    tails.clear()
+                    with self._transaction(driver):
+                        positions = append_new(driver, batch, tails)
+            if self._watch is not None:
+                there = self._watch.committed()
+                self._watch.say_replaced()
+                if not there:
+                    raise StoreUnavailable(f"{self._name} was removed, moved or replaced during an append; try again")
+                self._watch.remember(tails)
+        return positions
+
+    # reading ---------------------------------------------------------------------------------------------------
+
+    def read(self, session_id: str) -> Iterator[Event]:
+        """See `Store.read`. Holds one connection, and one snapshot of the database, until it is exhausted or closed."""
+        with self._errors(), self._driver() as driver, _snapshot(driver):
+            streams = [
+                starmap(partial(Event, session_id, origin), _rows(driver.execute(_READ, (number,))))
+                for number, origin, _events, _link in driver.execute(_ORIGINS, (session_id,)).fetchall()
+            ]
+            yield from streams[0] if len(streams) == 1 else merge(streams)
+
+    def chains(self, session_id: str) -> Iterator[tuple[Origin, Iterator[Linked]]]:
+        """See `Store.chains`."""
+        with self._errors(), self._driver() as driver, _snapshot(driver):
+            for number, origin, events, link in driver.execute(_ORIGINS, (session_id,)).fetchall():
+                yield Origin(session_id, origin, events, link), self._linked(driver, number, session_id, origin)
+
+    def _linked(self, driver: sqlite3.Connection, number: int, session_id: str, origin: str) -> Iterator[Linked]:
+        with self._errors():
+            for row in _rows(driver.execute(_CHAIN, (number,))):
+                yield Linked(Event(session_id, origin, *row[:-1]), row[-1])
+
+    def sessions(self) -> list[Session]:
+        """See `Store.sessions`."""
+        with self._errors(), self._driver() as driver:
+            found = list(starmap(Session, driver.execute(schema.SESSIONS)))
+        return sorted(found, key=lambda s: (-s.started_ns, s.session_id))
+
+    def follow(
+        self, after: str | None = None, *, session_id: str | None = None, stop: Flag | None = None
+    ) -> Iterator[Followed]:
+        """See `Store.follow`. SQLite has one writer at a time, so positions grow in the order of commits."""
+        (position,) = schema.parse_cursor(after, 1)
+        stop, seen = stop or Flag(), None
+        with self._errors(), self._driver() as driver:
+            while not stop.is_set():
+                if self._file is not None and not self._file.is_at_path():
+                    raise StoreUnavailable(f"{self._name} was removed, moved or replaced while it was followed")
+                # changes with every commit of another connection, and every append of ours is one
+                version = driver.execute("PRAGMA data_version").fetchone()
+                rows = driver.execute(_FOLLOW, (position, session_id, session_id)).fetchall() if version != seen else []
+                for row in rows:
+                    position = row[0]
+                    yield Followed(str(position), Event(*row[1:]))
+                if len(rows) < schema.FOLLOW_BATCH:
+                    seen = version
+                    stop.wait(POLL_SECONDS)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    # inside ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """A transaction; no process may fork in the middle of it."""
+        with self._appending, self._errors():
+            if self._watch is not None:
+                self._watch.check()
+            yield
+
+    @contextmanager
+    def _transaction(self, driver: sqlite3.Connection) -> Iterator[None]:
+        driver.execute("BEGIN IMMEDIATE")
+        try:
+            if self._watch is not None:
+                self._watch.check_tails(driver)
+            yield
+            driver.execute("COMMIT")
+        except BaseException:
+            if driver.in_transaction:
+                driver.execute("ROLLBACK")
+            raise
+
+    def _scrub(self) -> None:
+        """Overwrite the write-ahead log, which has old pages still; `StoreUnavailable` if others keep it in use."""
+        with self._errors(), self._driver() as driver:
+            busy, _pages, _moved = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise StoreUnavailable(
+                f"{self._name}: it is done, but other processes still read the state before; do it again later, to "
+                "take that from the disk too"
+            )
+
+    @contextmanager
+    def _alone(self, exporter: str) -> Iterator[None]:
+        """By a lock on a file, which goes with its process."""
+        name = f"deliver-{blake2b(exporter.encode(), digest_size=8).hexdigest()}.lock"
+        try:
+            self.journal.mkdir(parents=True, exist_ok=True, mode=0o700)
+            fd = os.open(self.journal / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreReadOnly(f"cannot make {self.journal / name}: {error.strerror}") from error
+        try:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise StoreUnavailable(f"another process delivers {exporter!r} already") from error
+            yield
+        finally:
+            os.close(fd)
+
+    @contextmanager
+    def _driver(self) -> Iterator[sqlite3.Connection]:
+        if self._file is not None and self._watch is not None and not self._file.is_there():
+            with self._appending:
+                self._watch.check()
+        with self._connection() as driver:
+            yield driver
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        with closing(self._engine.raw_connection()) as connection:
+            driver = connection.driver_connection
+            assert isinstance(driver, sqlite3.Connection)
+            yield driver
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """SQLite's errors as ours."""
+        try:
+            yield
+        except (sqlite3.Error, DBAPIError) as error:
+            cause = error.orig if isinstance(error, DBAPIError) else error
+            code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+            if code == sqlite3.SQLITE_READONLY:
+                raise StoreReadOnly(f"{self._name} is read-only: {cause}") from error
+            if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise StoreUnavailable(
+                    f"{self._name} is locked by another process; try again when it is done"
+                ) from error
+            if code == sqlite3.SQLITE_NOTADB:
+                raise StoreUnavailable(f"{self._name} is not an SQLite database") from error
+            if code in _OF_WHAT_IS_STORED or not code:
+                raise StoreError(f"{self._name}: {cause}") from error
+            if code in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT):
+                raise StoreDamaged(f"{self._name}: {cause}") from error
+            raise StoreUnavailable(f"{self._name}: {cause}") from error
+        except (OverflowError, UnicodeError) as error:
+            raise StoreError(f"{self._name} cannot store this: {error}") from error
+        except OSError as error:
+            raise StoreUnavailable(f"{self._name}: {error.strerror or error}") from error
+
+
+_stores: weakref.WeakSet[SqliteStore] = weakref.WeakSet()
+_forking = threading.RLock()
+"""One fork at a time: `_held` is of that one."""
+_held: list[SqliteStore] = []
+
+
+def _before_fork() -> None:
+    """Wait until no store is in a transaction.
+
+    SQLite keeps its locks in the process's memory as well. A child that inherits one that another thread held would
+    find the database locked for ever.
+    """
+    _forking.acquire()
+    _held[:] = sorted(_stores, key=id)
+    for store in _held:
+        store._appending.acquire()
+
+
+def _after_fork() -> None:
+    while _held:
+        _held.pop()._appending.release()
+    _forking.release()
+
+
+def _after_fork_in_child() -> None:
+    for store in _stores:
+        if store._file is not None:
+            store._file.connections = 0  # those are the parent's
+    _after_fork()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
+
+
+def _rows(cursor: sqlite3.Cursor) -> Iterator[tuple[Any, ...]]:
+    """The cursor's rows, fetched some hundred at a time: a fifth faster than one at a time."""
+    return chain.from_iterable(iter(partial(cursor.fetchmany, 256), []))
+
+
+@contextmanager
+def _snapshot(driver: sqlite3.Connection) -> Iterator[None]:
+    driver.execute("BEGIN")
+    try:
+        yield
+    finally:
+        driver.execute("ROLLBACK")

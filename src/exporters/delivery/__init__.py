@@ -1,0 +1,18 @@
+"""Sessions to a destination, at least once and in order, from the cursor on; and how they are sent."""
+
+from exporters.delivery.destination import Busy, Destination, NotConfigured, Refused
+from exporters.delivery.live import Attached, attach, follow
+from exporters.delivery.outbox import Outcome, deliver, due
+
+__all__ = [
+    "Attached",
+    "Busy",
+    "Destination",
+    "NotConfigured",
+    "Outcome",
+    "Refused",
+    "attach",
+    "deliver",
+    "due",
+    "follow",
+]

@@ -1,0 +1,171 @@
+"""Delivering calls while they go on.
+
+`follow` reads the log, not the recorder, so that a slow or dead receiver costs the recording nothing, and what an agent
+did not live to deliver is delivered by whoever follows next. It may run in a process of its own (``turnlog deliver
+--follow``), or beside the agent with `attach`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from eventstore.errors import TurnlogError
+from eventstore.stores.base import Store
+from exporters.delivery.destination import Destination
+from exporters.delivery.outbox import WORKERS, Outcome, deliver, due
+from exporters.delivery.retry import Patience
+from projections.reference.rules import Rules
+
+log = logging.getLogger("turnlog")
+
+REST_SECONDS = 1.0
+"""So often a follower looks for new events,"""
+WORK_SHARE = 0.1
+"""and so much of a processor it takes at most: where it shares a process with an agent, it must not be felt."""
+
+
+def follow(
+    store: Store,
+    to: Destination[Any],
+    *,
+    rules: str | Rules | None = None,
+    patience: Patience = Patience(),  # noqa: B008 - an immutable tuple
+    workers: int = WORKERS,
+    stop: threading.Event,
+    seen: Callable[[Outcome], None] = lambda _outcome: None,
+) -> None:
+    """Deliver what is due, and again as calls go on, until ``stop`` is set. What fails is logged and tried again.
+
+    While another process follows for the same destination, this one waits to take over.
+    """
+    complaint = ""
+    while not stop.is_set():
+        began, work, rest = time.thread_time(), 0.0, REST_SECONDS
+        problem = ""
+        try:
+            with store.ledger.alone(to.name):
+                for outcome in deliver(
+                    store, to, due(store, to.name), rules=rules, patience=patience, workers=workers, stop=stop
+                ):
+                    seen(outcome)
+                    if outcome.parked is not None:
+                        log.warning("session %s is parked: %s", outcome.session_id, outcome.parked)
+                    problem = outcome.left or problem
+                    work += outcome.work_seconds
+                    rest = max(rest, outcome.retry_after_seconds or 0.0)
+        except TurnlogError as error:
+            problem = str(error)
+        if problem and problem != complaint and not stop.is_set():
+            log.warning("delivery to %s is put off: %s", to.name, problem)
+        complaint = problem
+        work += time.thread_time() - began
+        stop.wait(max(rest, work * (1 / WORK_SHARE - 1)))
+
+
+class Health(NamedTuple):
+    """How delivery goes."""
+
+    sent: int
+    """Items that were taken."""
+    parked: int
+    """Sessions that were refused."""
+    last_error: str | None
+
+
+class Attached:
+    """A thread for each destination, which delivers to it until this is closed."""
+
+    def __init__(
+        self, store: Store, destinations: tuple[Destination[Any], ...], rules: str | Rules | None, patience: Patience
+    ) -> None:
+        self._store, self._rules, self._patience = store, rules, patience
+        self._stop, self._ends = threading.Event(), 0.0
+        self._lock = threading.Lock()
+        self._sent = self._parked = 0
+        self._last_error: str | None = None
+        self._unfinished = {to.name for to in destinations}
+        self._threads = [
+            threading.Thread(target=self._run, args=(to,), name="turnlog-delivery", daemon=True) for to in destinations
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def health(self) -> Health:
+        return Health(self._sent, self._parked, self._last_error)
+
+    def close(self, timeout: float = 10.0) -> bool:
+        """Deliver what is in the store by now, and close the destinations; True if nothing is left.
+
+        What ``timeout`` seconds were not enough for, the next one delivers, who follows or runs ``turnlog deliver``.
+        """
+        self._ends = time.monotonic() + timeout
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(max(0.0, self._ends - time.monotonic()) + 0.1)
+        return not self._unfinished
+
+    def _run(self, to: Destination[Any]) -> None:
+        follow(
+            self._store,
+            to,
+            rules=self._rules,
+            patience=self._patience,
+            workers=1,
+            stop=self._stop,
+            seen=self._see,
+        )
+        left = self._ends - time.monotonic()
+        if left > 0 and self._finish(to, left):  # later than that, the store may be closed
+            self._unfinished.discard(to.name)
+        to.close()
+
+    def _finish(self, to: Destination[Any], seconds: float) -> bool:
+        stop = threading.Event()
+        timer = threading.Timer(seconds, stop.set)
+        timer.start()
+        try:
+            with self._store.ledger.alone(to.name):
+                cursors, patience = due(self._store, to.name), Patience(first=0.1, in_all=seconds)
+                rest = deliver(self._store, to, cursors, rules=self._rules, patience=patience, workers=1, stop=stop)
+                outcomes = list(rest)
+        except TurnlogError as error:
+            log.warning("the last of it is not delivered to %s: %s", to.name, error)
+            return False
+        finally:
+            timer.cancel()
+        for outcome in outcomes:
+            self._see(outcome)
+        return not any(outcome.left for outcome in outcomes)
+
+    def _see(self, outcome: Outcome) -> None:
+        with self._lock:
+            self._sent += outcome.sent
+            self._parked += outcome.parked is not None
+            self._last_error = outcome.left or outcome.parked or self._last_error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def attach(
+    store: Store,
+    *destinations: Destination[Any],
+    rules: str | Rules | None = None,
+    patience: Patience = Patience(),  # noqa: B008 - an immutable tuple
+) -> Attached:
+    """Deliver all calls of the store to the destinations, in threads of this process, until the result is closed.
+
+    Close it after the recorders, which hold what is not in the store yet. A fork's child has no such threads.
+    """
+    return Attached(store, destinations, rules, patience)

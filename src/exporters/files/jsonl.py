@@ -1,0 +1,69 @@
+"""The log itself as lines of JSON: what was recorded, to the byte, importable again.
+
+A session is a heading ``{"turnlog": "session", "format": 1, "session_id": …, "events": …, "seal": …}``, then its
+events, origin by origin in the order of their hash chains, each with its link. Encrypted content stays encrypted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import msgspec
+import orjson
+
+from eventstore.errors import TurnlogError
+from eventstore.stores.base import Store
+from eventstore.stores.chain import Linked, genesis, link, seal
+
+
+class BrokenChain(TurnlogError):
+    """A session's chain does not hold, so what would be written is not what was recorded."""
+
+
+class Heading(msgspec.Struct):
+    """The first line of a session."""
+
+    turnlog: Literal["session"]
+    format: Literal[1]
+    session_id: str
+    events: int
+    seal: str
+
+
+def heading(store: Store, session_id: str) -> Heading:
+    """Of the session as it is stored now."""
+    origins = [origin for origin, _stored in store.chains(session_id)]
+    return Heading("session", 1, session_id, sum(origin.events for origin in origins), seal(origins))
+
+
+def lines(store: Store, of: Heading) -> Iterator[bytes]:
+    """The session's lines. Raises `BrokenChain` if it is no longer what the heading says, or does not verify."""
+    yield msgspec.json.encode(of) + b"\n"
+    origins = []
+    for origin, stored in store.chains(of.session_id):
+        origins.append(origin)
+        last = genesis(of.session_id, origin.origin)
+        for linked in stored:
+            last = link(last, linked.event)
+            if last != linked.link:
+                raise BrokenChain(f"session {of.session_id!r} does not verify, see: turnlog verify {of.session_id}")
+            yield _line(linked)
+    if seal(origins) != of.seal:
+        raise BrokenChain(f"session {of.session_id!r} was added to in the meantime; try again when the call is over")
+
+
+def _line(linked: Linked) -> bytes:
+    event = linked.event
+    fields = msgspec.structs.asdict(event)
+    payload = fields.pop("payload").encode()
+    head = orjson.dumps({**fields, "link": linked.link.hex()})
+    return head[:-1] + b',"payload":' + (payload if _fits(payload) else orjson.dumps(event.payload)) + b"}\n"
+
+
+def _fits(payload: bytes) -> bool:
+    """Whether it can stand in a line as it is; else it goes in as a string."""
+    try:
+        return payload.startswith(b"{") and b"\n" not in payload and orjson.loads(payload) is not None
+    except orjson.JSONDecodeError:
+        return False

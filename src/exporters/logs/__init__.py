@@ -1,0 +1,5 @@
+"""Log lines to an HTTP endpoint."""
+
+from exporters.logs.destination import HttpLogs
+
+__all__ = ["HttpLogs"]

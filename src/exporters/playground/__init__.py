@@ -1,0 +1,1 @@
+"""Playground messages of old releases, as server-sent events."""

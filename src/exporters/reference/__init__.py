@@ -1,0 +1,1 @@
+"""Drop-in replacements for the clients of videosdk-agents."""

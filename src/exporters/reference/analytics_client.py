@@ -1,0 +1,221 @@
+"""The reference's ``AnalyticsClient`` as agents use it, with a delivery that is not fire-and-forget.
+
+What it is given waits in memory, and a thread posts it in order, again and again until it is taken or refused. It
+needs no event loop, and never raises into the agent. What has not been sent when the process ends is lost: delivery
+from the log (`exporters.delivery.outbox`) loses nothing, and is the one to choose where the calls are recorded anyway.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from functools import partial
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_when_event_set
+from tenacity.nap import sleep_using_event
+
+from exporters.analytics.destination import BASE_URL, Post, Routing, routing
+from exporters.delivery.destination import Busy, Refused
+from exporters.delivery.http import TIMEOUT_SECONDS, client
+from exporters.delivery.retry import pause
+
+log = logging.getLogger("turnlog.analytics")
+
+LIMIT = 1000
+"""Posts that may wait; beyond, the oldest is dropped."""
+
+
+class Health(NamedTuple):
+    """How it goes, in posts; a turn may be two of them (`Routing.vendor_first_turn`)."""
+
+    waiting: int
+    sent: int
+    refused: int
+    """Not taken, and never will be; they are lost."""
+    dropped: int
+    """More than `LIMIT` waited, or the client was closed; they are lost."""
+    last_error: str | None
+
+
+class AnalyticsClient:
+    """Sends analytics payloads of one session after another. Use it as a context manager, or `close` it.
+
+    Unlike the reference's it is not one for the whole process, and reads the environment when it is made or configured.
+    """
+
+    def __init__(
+        self,
+        session_id: str | None = None,
+        metrics_options: Any = None,
+        *,
+        token: str | None = None,
+        vendor_first_turn: bool = False,
+        base_url: str = BASE_URL,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+    ) -> None:
+        """``metrics_options`` as for `configure`. Raises `NotConfigured`."""
+        self.session_id = session_id
+        self._route = partial(routing, token=token, vendor_first_turn=vendor_first_turn, base_url=base_url)
+        self._changed = threading.Condition()
+        self._queue: deque[tuple[Routing, Post]] = deque()
+        self._sending = 0
+        """1 while the thread is at a post, which is in the queue no more."""
+        self._sent = self._refused = self._dropped = 0
+        self._last_error: str | None = None
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._client = client(timeout_seconds)
+        try:
+            self.configure(metrics_options)
+        except BaseException:
+            self._client.close()
+            raise
+
+    # as the reference's ----------------------------------------------------------------------------------------
+
+    def configure(self, metrics_options: Any) -> None:
+        """Take over ``enabled``, ``export_url`` and ``export_headers``, and count turns from the first again.
+
+        Raises `NotConfigured`; then all stays as it was.
+        """
+        routes = self._route(
+            enabled=getattr(metrics_options, "enabled", True),
+            export_url=getattr(metrics_options, "export_url", None),
+            export_headers=getattr(metrics_options, "export_headers", None),
+        )
+        with self._changed:
+            self._routing, self.turn_count = routes, 0
+
+    def set_session_id(self, session_id: str) -> None:
+        """What the vendor knows the session by, from the next payload on."""
+        self.session_id = session_id
+
+    async def send_interaction_analytics(self, interaction_data: dict[str, Any]) -> None:
+        """The same as `send_interaction_analytics_safe`; there is nothing to wait for."""
+        self.send_interaction_analytics_safe(interaction_data)
+
+    def send_interaction_analytics_safe(self, interaction_data: dict[str, Any]) -> None:
+        """Have a turn's payload sent, as it is now. Returns at once and never raises; see `health`."""
+        try:
+            with self._changed:
+                self.turn_count += 1
+                session_id = str(self.session_id or interaction_data.get("sessionId") or "")
+                routes = self._routing
+                for posted in routes.posts(self.turn_count, interaction_data, session_id, session_id):
+                    self._add(routes, posted)
+        except Exception as error:  # noqa: BLE001 - a guest's object; the host goes on
+            self._refuse(error if isinstance(error, Refused) else Refused(f"no payload: {type(error).__name__}"))
+
+    # life ------------------------------------------------------------------------------------------------------
+
+    @property
+    def health(self) -> Health:
+        with self._changed:
+            return Health(len(self._queue) + self._sending, self._sent, self._refused, self._dropped, self._last_error)
+
+    def flush(self, timeout: float = 10.0) -> bool:
+        """Wait until nothing waits any more; False if ``timeout`` seconds were not enough."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._queue and not self._sending, timeout)
+
+    def close(self, timeout: float = 10.0) -> bool:
+        """Flush and stop; what was not sent in ``timeout`` seconds is dropped. True if all was sent or refused."""
+        until = time.monotonic() + timeout
+        self.flush(timeout)
+        self._stop.set()
+        with self._changed:
+            self._changed.notify_all()
+            thread = self._thread
+        if thread is not None:
+            thread.join(max(0.0, until - time.monotonic()))
+        else:
+            self._client.close()
+        with self._changed:
+            lost, self._sending = len(self._queue) + self._sending, 0
+            self._queue.clear()
+            self._drop(lost)
+        return lost == 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # inside ----------------------------------------------------------------------------------------------------
+
+    def _add(self, routes: Routing, posted: Post) -> None:
+        if self._stop.is_set():
+            self._drop(1)
+            return
+        if len(self._queue) == LIMIT:
+            self._queue.popleft()
+            self._drop(1)
+        self._queue.append((routes, posted))
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="turnlog-analytics", daemon=True)
+            self._thread.start()
+        self._changed.notify_all()
+
+    def _drop(self, count: int) -> None:
+        self._dropped += count
+        if count:
+            log.warning("analytics: %d posts dropped", count)
+
+    def _refuse(self, error: Refused) -> None:
+        with self._changed:
+            self._refused += 1
+            self._last_error = str(error)
+        log.error("analytics: refused: %s", error)
+
+    def _run(self) -> None:
+        with self._client:
+            while True:
+                with self._changed:
+                    self._changed.wait_for(lambda: self._queue or self._stop.is_set())
+                    if self._stop.is_set():
+                        return
+                    head = self._queue.popleft()
+                    self._sending = 1
+                taken = self._post(*head)
+                if taken is None:
+                    return
+                with self._changed:
+                    self._sent += taken and self._sending  # `close` may have given it up
+                    self._sending = 0
+                    self._changed.notify_all()
+
+    def _post(self, routes: Routing, posted: Post) -> bool | None:
+        """Whether it was taken (else it was refused); None if the client was closed before that."""
+        try:
+            for attempt in Retrying(
+                retry=retry_if_exception_type(Busy),
+                wait=pause(),
+                stop=stop_when_event_set(self._stop),
+                sleep=sleep_using_event(self._stop),
+                before_sleep=self._note,
+                reraise=True,
+            ):
+                with attempt:
+                    routes.send(self._client, posted)
+        except Busy:
+            return None
+        except Refused as error:
+            self._refuse(error)
+            return False
+        except Exception as error:  # noqa: BLE001 - nobody would start the thread again
+            self._refuse(Refused(f"not sent: {type(error).__name__}"))
+            return False
+        return True
+
+    def _note(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        with self._changed:
+            self._last_error = str(error)
+        log.warning("analytics: will try again: %s", error)

@@ -1,0 +1,43 @@
+"""The table of handlers, keyed by hook. A handler registers itself; its name is the hook's.
+
+A handler is ``(state, now)``, with ``now`` in seconds on the monotonic clock, or ``(state, now, args)`` where it needs
+the arguments: only then is the payload decoded. What a handler raises, the reference raises into its caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from eventstore.hooks.arguments import Args
+from eventstore.hooks.vocabulary import HOOKS, TRACES
+from projections.reference.state import State
+
+Bare = Callable[[State, float], None]
+WithArgs = Callable[[State, float, Args], None]
+
+HANDLERS: dict[str, tuple[Bare | None, WithArgs | None, int]] = {}
+"""One of the two kinds, and the version of the arguments it is written for."""
+
+
+def bare(handler: Bare) -> Bare:
+    _add(handler.__name__, handler, None)
+    return handler
+
+
+def with_args(handler: WithArgs) -> WithArgs:
+    _add(handler.__name__, None, handler)
+    return handler
+
+
+def traces_bare(handler: Bare) -> Bare:
+    _add(TRACES + handler.__name__, handler, None)
+    return handler
+
+
+def traces_with_args(handler: WithArgs) -> WithArgs:
+    _add(TRACES + handler.__name__, None, handler)
+    return handler
+
+
+def _add(hook: str, bare: Bare | None, with_args: WithArgs | None) -> None:
+    HANDLERS[hook] = bare, with_args, HOOKS[hook].version

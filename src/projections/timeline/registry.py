@@ -1,0 +1,77 @@
+"""The table of handlers, keyed by hook. A handler's name is the hook's.
+
+A handler is ``(timeline, now)`` or, where it needs the arguments, ``(timeline, now, args)``; ``now`` is in nanoseconds
+on the session's clock. Handlers take whatever an agent hands over: what is of the wrong type counts as not said.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from eventstore.hooks.arguments import Args
+from eventstore.hooks.vocabulary import HOOKS, TRACES
+from projections.timeline.state import Timeline
+
+SEALED = "[sealed]"
+"""What stands for text whose key is not at hand, or was destroyed."""
+Bare = Callable[[Timeline, int], None]
+WithArgs = Callable[[Timeline, int, Args], None]
+HANDLERS: dict[str, tuple[Bare | None, WithArgs | None, int]] = {}
+"""One of the two kinds, and the version of the arguments that it reads."""
+
+
+def bare(handler: Bare) -> Bare:
+    HANDLERS[handler.__name__] = handler, None, HOOKS[handler.__name__].version
+    return handler
+
+
+def with_args(handler: WithArgs) -> WithArgs:
+    HANDLERS[handler.__name__] = None, handler, HOOKS[handler.__name__].version
+    return handler
+
+
+def traces(handler: WithArgs) -> WithArgs:
+    name = TRACES + handler.__name__
+    HANDLERS[name] = None, handler, HOOKS[name].version
+    return handler
+
+
+def complete() -> None:
+    """Enter the hooks that say nothing of what ran when."""
+    for name, hook in HOOKS.items():
+        HANDLERS.setdefault(name, (None, None, hook.version))
+
+
+def text(value: Any) -> str:
+    """Text without surrounding white space; empty for what is sealed, or is not text."""
+    return value.strip() if isinstance(value, str) and value != SEALED else ""
+
+
+def count(value: Any) -> int:
+    """A count, never negative; 0 for what is not a number."""
+    if type(value) is int:
+        return value if 0 < value < 2**53 else 0
+    return int(value) if type(value) is float and 0 < value < 2**53 else 0
+
+
+def ns(seconds: Any) -> int | None:
+    """Seconds as nanoseconds; None for what is no finite number."""
+    if type(seconds) in (int, float) and abs(seconds) < 9e9 and math.isfinite(seconds):
+        return round(float(seconds) * 1e9)
+    return None
+
+
+def moment(t: Timeline, seconds: Any) -> int | None:
+    """A time that an agent handed over, in seconds on its monotonic clock or since the epoch, on the session's clock.
+
+    None for one that is after the event, or more than a day before it.
+    """
+    given = ns(seconds)
+    if not given:
+        return None
+    for found in (given + t.offset, given - t.wall_shift):
+        if t.now - 86_400_000_000_000 <= found <= t.now + 1_000_000:
+            return min(found, t.now)
+    return None

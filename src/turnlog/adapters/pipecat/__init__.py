@@ -1,0 +1,11 @@
+"""The adapter for Pipecat."""
+
+from typing import TYPE_CHECKING
+
+from turnlog import lazy
+
+if TYPE_CHECKING:
+    from turnlog.adapters.pipecat.observer import TurnlogObserver
+
+__all__ = ["TurnlogObserver"]
+__getattr__ = lazy.names(__name__, {"TurnlogObserver": "turnlog.adapters.pipecat.observer"})

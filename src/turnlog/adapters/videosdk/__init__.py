@@ -1,0 +1,18 @@
+"""The adapter for videosdk-agents."""
+
+from typing import TYPE_CHECKING
+
+from turnlog import lazy
+
+if TYPE_CHECKING:
+    from turnlog.adapters.videosdk.adapter import Adapter, AdapterInstalled, install
+
+__all__ = ["Adapter", "AdapterInstalled", "install"]
+__getattr__ = lazy.names(
+    __name__,
+    {
+        "Adapter": "turnlog.adapters.videosdk.adapter",
+        "AdapterInstalled": "turnlog.adapters.videosdk.adapter",
+        "install": "turnlog.adapters.videosdk.adapter",
+    },
+)

@@ -1,0 +1,1 @@
+"""A scripted agent: mock providers, no network, no keys, no sound card."""

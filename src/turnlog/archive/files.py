@@ -1,0 +1,179 @@
+"""Archives: whole sessions in gzipped files of `exporters.files.jsonl`'s lines, and back without losing a byte."""
+
+from __future__ import annotations
+
+import gzip
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import msgspec
+
+from eventstore.admission import Inadmissible, admit
+from eventstore.event import Event
+from eventstore.recording.journal import sync_folder
+from eventstore.stores.base import Store
+from eventstore.stores.chain import Origin, genesis, link, seal
+from exporters.files.jsonl import BrokenChain, Heading, lines
+from turnlog.files import replacing
+from turnlog.recordings import MAX_LINE_BYTES, BadRecording, Opener, file_lines
+
+SUFFIX = ".jsonl.gz"
+
+
+class _Line(msgspec.Struct):
+    session_id: str
+    origin: str
+    seq: int
+    hook: str
+    version: int
+    perf_ns: int
+    wall_ns: int
+    payload: msgspec.Raw
+    link: str
+
+    def event(self) -> Event:
+        raw = bytes(self.payload)
+        payload = msgspec.json.decode(raw, type=str) if raw.startswith(b'"') else raw.decode()
+        names = self.session_id, self.origin
+        return Event(*names, self.seq, self.hook, self.version, self.perf_ns, self.wall_ns, payload)
+
+
+def write(store: Store, head: Heading, folder: Path, wrote: Callable[[int], object] = lambda events: None) -> Path:
+    """Archive the heading's session into the folder; the file is there whole, and on the disk, or not at all.
+
+    Its name has the session's and its seal's, so that a file is only ever replaced by itself. ``wrote`` is told how
+    many events were written since the last time. Raises `BrokenChain`, `OSError`.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = folder / f"{quote(head.session_id, safe='', errors='replace')[:100]}-{head.seal[:16]}{SUFFIX}"
+    # without a time in it: the same session gives the same bytes
+    with replacing(path) as file, gzip.GzipFile("", "wb", fileobj=file, mtime=0) as zipped:
+        for number, line in enumerate(lines(store, head)):
+            if len(line) > MAX_LINE_BYTES:  # it could not be read again
+                raise BrokenChain(f"session {head.session_id!r} has an event that is too large for an archive")
+            zipped.write(line)
+            wrote(1 if number else 0)
+    sync_folder(folder)  # before the session is removed from the log
+    return path
+
+
+def is_archive(path: Path, open_file: Opener = lambda path: path.open("rb")) -> bool:
+    """Whether the file begins as an archive does. Raises `BadRecording` if it cannot be read."""
+    return any(line.startswith(b'{"turnlog":') for _place, line in _first(file_lines(path, open_file)))
+
+
+def _first(of: Iterator[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+    found = next(of, None)
+    return [] if found is None else [found]
+
+
+def read(
+    path: Path, open_file: Opener = lambda path: path.open("rb"), seals: Collection[str] = ()
+) -> Iterator[tuple[str, list[Event]]]:
+    """The sessions of an archive by name, each whole. Raises what `stream` does."""
+    name: str | None = None
+    events: list[Event] = []
+    for found in stream(path, open_file, seals):
+        if isinstance(found, Event):
+            events.append(found)
+            continue
+        if name is not None:
+            yield name, events
+        name, events = found, []
+    if name is not None:
+        yield name, events
+
+
+def stream(
+    path: Path, open_file: Opener = lambda path: path.open("rb"), seals: Collection[str] = ()
+) -> Iterator[str | Event]:
+    """An archive's events as they stand in it; the name of a session comes before its first event.
+
+    Holds one line, however many events a session has; only at a session's end is it sure that it is whole. Raises
+    `BadRecording` if it is not, to the byte, what was archived, or has events that no recorder writes
+    (`eventstore.admission`). ``seals`` are those of the log's own tombstones: what it has removed it takes back as is.
+    """
+    place, chain = str(path), _Chain(None, admitted=False)
+    for where, line in file_lines(path, open_file):
+        try:
+            if not line.startswith(b'{"turnlog":'):
+                yield chain.add(msgspec.json.decode(line, type=_Line), where)
+                continue
+            chain.end(place)
+            place, head = where, msgspec.json.decode(line, type=Heading)
+            chain = _Chain(head, admitted=head.seal in seals)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise BadRecording(f"{where}: not a line of an archive: {error}") from error
+        yield head.session_id
+    chain.end(place)
+
+
+class _Chain:
+    """Links a session's events anew while they are read."""
+
+    def __init__(self, head: Heading | None, *, admitted: bool) -> None:
+        """``admitted``: the log has had these events before."""
+        self.head, self.admitted = head, admitted
+        self.tails: dict[tuple[str, str], tuple[int, bytes]] = {}
+        self.numbers: dict[str, _Numbers] = {}
+
+    def add(self, line: _Line, place: str) -> Event:
+        event = line.event()
+        key = event.session_id, event.origin
+        session_id = "" if self.head is None else self.head.session_id
+        if event.session_id != session_id:
+            raise BadRecording(f"{place}: an event of session {event.session_id!r} in session {session_id!r}")
+        if not self.numbers.setdefault(event.origin, _Numbers()).add(event.seq):
+            raise BadRecording(f"{place}: event {event.seq} of origin {event.origin!r} is there twice")
+        try:
+            if not self.admitted:
+                admit(event)
+        except Inadmissible as error:
+            raise BadRecording(f"{place}: event {str(event.seq)[:20]}: {error}") from error
+        count, last = self.tails.get(key) or (0, genesis(*key))
+        last = link(last, event)
+        if last.hex() != line.link:
+            raise BadRecording(f"{place}: event {event.seq} of session {event.session_id!r} is not what was archived")
+        self.tails[key] = count + 1, last
+        return event
+
+    def end(self, place: str) -> None:
+        """The session is over. Raises `BadRecording` if it is not whole."""
+        if self.head is None:
+            return
+        origins = [Origin(*key, count, last) for key, (count, last) in self.tails.items()]
+        found = sum(origin.events for origin in origins)
+        if found != self.head.events or seal(origins) != self.head.seal:
+            raise BadRecording(
+                f"{place}: session {self.head.session_id!r} is not what was archived: {found} of "
+                f"{self.head.events} events, and the seal is another"
+            )
+
+
+class _Numbers:
+    """Which numbers have come, as ranges: those of an origin come mostly one after the other."""
+
+    def __init__(self) -> None:
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+
+    def add(self, number: int) -> bool:
+        """False if it has come before."""
+        at = bisect_right(self._starts, number)
+        if at and number < self._ends[at - 1]:
+            return False
+        follows = at > 0 and self._ends[at - 1] == number
+        precedes = at < len(self._starts) and self._starts[at] == number + 1
+        if follows and precedes:
+            self._ends[at - 1] = self._ends.pop(at)
+            del self._starts[at]
+        elif follows:
+            self._ends[at - 1] = number + 1
+        elif precedes:
+            self._starts[at] = number
+        else:
+            self._starts.insert(at, number)
+            self._ends.insert(at, number + 1)
+        return True

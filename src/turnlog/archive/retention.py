@@ -1,0 +1,54 @@
+"""Retention: old sessions leave the log for an archive. The one way in which events leave it, and it leaves a trace."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from eventstore.errors import TurnlogError
+from eventstore.stores.base import Session, Store
+from eventstore.stores.ledger import Removal
+from exporters.files.jsonl import heading
+from turnlog.archive import files as archive
+
+_SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+class BadAge(TurnlogError):
+    """An age that cannot be understood."""
+
+
+def age_ns(text: str) -> int:
+    """``90d`` in nanoseconds; the units are m, h, d and w. Raises `BadAge`."""
+    match = re.fullmatch(r"(\d+)\s*([mhdw])", text.strip())
+    if match is None:
+        raise BadAge(f"{text!r} is not an age; say 90d, 12h, 30m or 8w")
+    return int(match[1]) * _SECONDS[match[2]] * 1_000_000_000
+
+
+def expired(store: Store, older_than_ns: int) -> list[Session]:
+    """The sessions whose last event is older than that, the oldest first."""
+    before = time.time_ns() - older_than_ns
+    return sorted((s for s in store.sessions() if s.ended_ns < before), key=lambda s: (s.ended_ns, s.session_id))
+
+
+def retire(
+    store: Store, sessions: list[Session], folder: Path | None, wrote: Callable[[int], object] = lambda events: None
+) -> Iterator[Removal]:
+    """Archive each session into ``folder``, then remove it from the log; one that has grown in the meantime stays.
+
+    Without a folder no copy is kept, and the tombstone names no archive. A crash between the two leaves both; doing it
+    again is right. ``wrote`` is called with how many events were archived since the last time. Raises `BrokenChain`,
+    `StoreError`, `OSError`; the session at hand is then still in the log.
+    """
+    for session in sessions:
+        head = heading(store, session.session_id)
+        if head.events != session.events:
+            continue  # its last event is newer than the one that it was chosen for
+        path = "" if folder is None else str(archive.write(store, head, folder, wrote))
+        times = session.started_ns, session.ended_ns
+        removal = Removal(session.session_id, head.events, *times, head.seal, path, time.time_ns())
+        store.ledger.remove(removal)
+        yield removal

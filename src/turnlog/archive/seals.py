@@ -1,0 +1,163 @@
+"""Seals: what to keep elsewhere, so that no one can rebuild or remove a session unseen.
+
+A session's seal is a small JSON document: each origin with the number of its events and its last link, a digest of
+that, and optionally an Ed25519 signature of ``turnlog seal 1:`` and the digest. `turnlog.archive.log_seals` seals a
+whole log. A session may grow after it was sealed; what was sealed may not change.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from eventstore.errors import TurnlogError
+from eventstore.integrity.session import Fault, link_at
+from eventstore.stores import chain
+from eventstore.stores.base import Store
+
+
+class BadSeal(TurnlogError):
+    """A seal, its signature or a key is not what it should be."""
+
+
+class SealedOrigin(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    origin: str
+    events: int = Field(gt=0)
+    link: str = Field(pattern="^[0-9a-f]{64}$")
+
+
+class Seal(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    turnlog_seal: Literal[1] = 1
+    session_id: str
+    events: int
+    seal: str
+    origins: list[SealedOrigin]
+    signature: str | None = None
+    """Ed25519, in base64."""
+
+    def digest(self) -> str:
+        """What `seal` has to be."""
+        return chain.seal(
+            chain.Origin(self.session_id, origin.origin, origin.events, bytes.fromhex(origin.link))
+            for origin in self.origins
+        )
+
+
+def make(store: Store, session_id: str, private_key: Path | None = None) -> Seal:
+    """Seal a session as it is stored now. Raises `BadSeal` if the key cannot be used."""
+    origins = [origin for origin, _stored in store.chains(session_id)]
+    digest = chain.seal(origins)
+    return Seal(
+        session_id=session_id,
+        events=sum(origin.events for origin in origins),
+        seal=digest,
+        origins=[SealedOrigin(origin=o.origin, events=o.events, link=o.link.hex()) for o in origins],
+        signature=None if private_key is None else sign(_signed(digest), private_key),
+    )
+
+
+def parse(path: Path, data: bytes, public_key: Path | None = None) -> Seal:
+    """A seal from its file's content; with a public key only one signed with its other half. Raises `BadSeal`."""
+    try:
+        found = Seal.model_validate_json(data)
+    except ValidationError as error:
+        raise BadSeal(f"{path} is not a seal: {error.errors()[0]['msg']}") from error
+    if found.digest() != found.seal:
+        raise BadSeal(f"{path} was changed: its digest is not that of its origins")
+    if public_key is not None:
+        check_signature(path, found.signature, _signed(found.seal), public_key)
+    return found
+
+
+def load(path: Path, public_key: Path | None = None) -> Seal:
+    """A session's seal from its file; see `parse`."""
+    return parse(path, content(path), public_key)
+
+
+def content(path: Path) -> bytes:
+    """Of a seal's file. Raises `BadSeal`."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadSeal(f"{path} is not a seal: {error.strerror}") from error
+
+
+def check(store: Store, sealed: Seal) -> list[Fault]:
+    """Where a session is no longer what was sealed. Its chains must have been verified besides."""
+    now = {origin.origin: origin for origin, _stored in store.chains(sealed.session_id)}
+    ends = ((o.origin, o.events, o.link) for o in sealed.origins)
+    return [fault for end in ends if (fault := differs(store, sealed.session_id, *end, now))]
+
+
+def differs(
+    store: Store, session_id: str, origin: str, events: int, sealed: str, now: dict[str, chain.Origin]
+) -> Fault | None:
+    """How an origin differs from what was sealed, its count of events and last link (hex); None if it holds them.
+
+    ``now`` has the session's origins as they are, by name.
+    """
+    found, link = now.get(origin), bytes.fromhex(sealed)
+    kind: Literal["removed", "changed"] = "removed"
+    if found is None:
+        what = f"is gone; {events} events were sealed"
+    elif type(found.events) is not int or found.events < events:
+        what = f"has fewer events than were sealed: {found.events} of {events}"
+    elif (found.events, found.link) == (events, link):
+        return None
+    else:  # it has grown, or was rebuilt: the sealed link must be in the chain still
+        at = link_at(store, session_id, origin, events)
+        if at == link:
+            return None
+        kind = "removed" if at is None else "changed"
+        what = "has fewer events than were sealed" if at is None else "was rebuilt since it was sealed"
+    message = f"session {session_id!r}, origin {origin!r}: {what}"
+    return Fault(session_id, origin, events - 1, kind, message)
+
+
+def _signed(digest: str) -> bytes:
+    return f"turnlog seal 1:{digest}".encode()
+
+
+def sign(message: bytes, private_key: Path) -> str:
+    """An Ed25519 signature, in base64. Raises `BadSeal` if the key cannot be used."""
+    return base64.b64encode(_load(private_key, "private").sign(message)).decode()
+
+
+def check_signature(path: Path, signature: str | None, message: bytes, public_key: Path) -> None:
+    """Raises `BadSeal` if the seal at ``path`` was not signed with the key's other half."""
+    from cryptography.exceptions import InvalidSignature
+
+    if signature is None:
+        raise BadSeal(f"{path} is not signed")
+    key = _load(public_key, "public")
+    try:
+        key.verify(base64.b64decode(signature, validate=True), message)
+    except (InvalidSignature, binascii.Error) as error:
+        raise BadSeal(f"{path} was not signed with the key that belongs to {public_key}") from error
+
+
+def _load(path: Path, half: Literal["private", "public"]) -> Any:
+    try:
+        from cryptography.hazmat.primitives.asymmetric import ed25519
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
+    except ModuleNotFoundError as error:
+        raise BadSeal(f"signatures need the extra: pip install 'turnlog[crypto]' ({error})") from error
+    wanted = ed25519.Ed25519PrivateKey if half == "private" else ed25519.Ed25519PublicKey
+    try:
+        data = path.read_bytes()
+        key = load_pem_private_key(data, None) if half == "private" else load_pem_public_key(data)
+    except OSError as error:
+        raise BadSeal(f"{path}: {error.strerror}") from error
+    except (ValueError, TypeError) as error:
+        raise BadSeal(f"{path} is not a {half} key in PEM without a password") from error
+    if not isinstance(key, wanted):
+        raise BadSeal(f"{path} is not an Ed25519 key; make one with: openssl genpkey -algorithm ed25519")
+    return key

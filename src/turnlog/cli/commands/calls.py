@@ -1,0 +1,213 @@
+"""Commands on replayed calls: demo, replay, payloads, spans."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.highlighter import JSONHighlighter
+
+from eventstore.errors import TurnlogError
+from eventstore.event import Event
+from eventstore.integrity.gaps import Gap, missing
+from projections.boundary import replaying
+from projections.caller import RULES as TURNLOG
+from projections.caller import Reading, reading_dict
+from projections.caller import read as read_events
+from projections.framework_figures import add_figures
+from projections.readings import reading
+from projections.reference.replay import Call, call_dict
+from projections.spans import identities
+from turnlog.cli.common import DbOption, JsonOption, SessionArgument, existing, known, output, print_json, read
+from turnlog.terminal import json_text
+
+RulesOption = Annotated[
+    str, typer.Option(metavar="SET[+SWITCH…]", help="The rule set to replay under; see `turnlog rules`.")
+]
+
+
+class BadChoice(TurnlogError):
+    """An option names something that the session does not have."""
+
+
+def demo() -> None:
+    """Record a real call with an interruption into a log, and replay it."""
+    import tempfile
+
+    from eventstore.recording.recorder import Clock, Recorder
+    from eventstore.stores.base import open_store
+    from turnlog.cli.render.reading import show_reading
+    from turnlog.conformance import never
+    from turnlog.recordings import RecordedClock, drive, read_recordings
+
+    ((_place, recording),) = read_recordings(_demo_file())
+    console, clock = output(), RecordedClock()
+    with tempfile.TemporaryDirectory(prefix="turnlog-") as folder:
+        store = open_store(Path(folder) / "calls.db")
+        console.print("A real call, made with videosdk-agents 1.0.2: the caller interrupts a long answer.")
+        console.print(
+            f"Recording its {len(recording.calls)} hook calls into {folder}/calls.db, then replaying the log.\n"
+        )
+        with Recorder(
+            store, recording.name, clock=Clock(clock.read_perf_ns, clock.read_wall_ns), scheduler=never
+        ) as recorder:
+            drive(recorder, clock, recording.calls)
+        events = list(store.read(recording.name))
+        call = read_events(events)
+        add_figures(call, events)
+        show_reading(console, call)
+        store.close()
+    console.print("\nYour own: `turnlog import FILE`, `turnlog sessions`, `turnlog replay SESSION`; see README.md.")
+
+
+def _demo_file() -> Path:
+    """In a wheel it lies in this package; in a clone among the fixtures."""
+    here = Path(__file__).resolve().parents[2]
+    inside, at_top = here / "data" / "demo.jsonl.gz", here.parents[1] / "fixtures" / "demo.jsonl.gz"
+    return inside if inside.exists() else at_top
+
+
+def replay(
+    context: typer.Context,
+    session: SessionArgument,
+    turn: Annotated[int | None, typer.Option(min=1, help="Show this turn alone, counted from 1.")] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(metavar="SEQ", help="The state just after that event; ORIGIN:SEQ if there are several."),
+    ] = None,
+    logs: Annotated[bool, typer.Option("--logs", help="Show every log line, not only the first of a turn.")] = False,
+    rules: RulesOption = TURNLOG,
+    db: DbOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Replay a session: what the caller waited and for what, by turn, and a waterfall of each."""
+    with closing(existing(context, db)) as store, replaying(session):
+        listed = _Listed(at)
+        gaps = missing(listed.each(store.read(session)))
+        if not listed.count:
+            known(store, session)
+        count = listed.until()
+        call = reading(islice(store.read(session), count), rules)
+        turns = len(call.exchanges if isinstance(call, Reading) else call.turns)
+        if turn is not None and turn > turns:
+            raise BadChoice(f"there is no turn {turn}; session {session!r} has {turns} turns")
+        if isinstance(call, Reading):
+            add_figures(call, islice(store.read(session), count))
+        if not as_json:
+            _show(call, turn, all_logs=logs, missing=gaps)
+        elif turn is not None:
+            print_json(_turn_dict(call, turn))
+        else:
+            plain = reading_dict(call) if isinstance(call, Reading) else call_dict(call)
+            print_json(plain | {"missing": [gap._asdict() | {"calls": gap.calls} for gap in gaps]})
+
+
+def _turn_dict(call: Reading | Call, number: int) -> Any:
+    return msgspec.to_builtins(call.turn(number)) if isinstance(call, Reading) else call_dict(call)["turns"][number - 1]
+
+
+def _show(call: Reading | Call, turn: int | None, *, all_logs: bool, missing: list[Gap]) -> None:
+    if isinstance(call, Reading):
+        from turnlog.cli.render.reading import show_reading
+
+        show_reading(output(), call, turn, all_logs=all_logs, missing=missing)
+    else:
+        from turnlog.cli.render.framework import show_call
+
+        show_call(output(), call, turn, all_logs=all_logs, missing=missing)
+
+
+class _Listed:
+    """A pass over a session's events: how many there are, and which of them ``at`` names. Keeps none of them."""
+
+    def __init__(self, at: str | None) -> None:
+        self.at, self.count, self.last_seq = at, 0, -1
+        self.origin, _colon, number = ("", "", "-1") if at is None else at.rpartition(":")
+        if at is not None and not number.isdigit():
+            raise BadChoice(f"--at takes the seq of an event, as `turnlog events` lists them, not {at!r}")
+        self.seq, self.found = int(number), list[tuple[int, str]]()
+
+    def each(self, events: Iterable[Event]) -> Iterator[Event]:
+        """The events themselves, while they are listed."""
+        for self.count, event in enumerate(events, 1):
+            self.last_seq = event.seq
+            if event.seq == self.seq and self.origin in ("", event.origin):
+                self.found.append((self.count, event.origin))
+            yield event
+
+    def until(self) -> int:
+        """The number of events up to the one that ``at`` names, all by default. Raises `BadChoice`."""
+        if self.at is None:
+            return self.count
+        if not self.found:
+            raise BadChoice(f"there is no event {self.at}; the last one is {self.last_seq}")
+        if len(self.found) > 1:
+            origins = ", ".join(f"{origin}:{self.seq}" for _count, origin in self.found)
+            raise BadChoice(f"several origins have an event {self.seq}; say which: {origins}")
+        return self.found[0][0]
+
+
+def schema() -> None:
+    """Print the JSON Schema of the analytics payload."""
+    from exporters.analytics.schema import AnalyticsPayload
+
+    print_json(AnalyticsPayload.model_json_schema())
+
+
+def payloads(
+    context: typer.Context,
+    session: SessionArgument,
+    rules: RulesOption = TURNLOG,
+    db: DbOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the analytics payloads of a session, one for each turn."""
+    store = existing(context, db)
+    with replaying(session):
+        found = reading(read(store, session), rules).payloads
+    store.close()
+    if as_json:
+        print_json(found)
+        return
+    console = output()
+    for number, payload in enumerate(found, 1):
+        console.print(f"[bold]turn {number}[/]")
+        console.print(JSONHighlighter()(json_text(payload)), soft_wrap=True)
+    if not found:
+        console.print("there is no turn, so there is no payload")
+
+
+def spans(
+    context: typer.Context,
+    session: SessionArgument,
+    rules: RulesOption = TURNLOG,
+    db: DbOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the spans of a session as a tree."""
+    from turnlog.cli.render.spans import span_tree
+
+    store = existing(context, db)
+    with replaying(session):
+        call = reading(read(store, session), rules)
+        store.close()
+        if as_json:
+            print_json(_spans(call))
+        else:
+            output().print(span_tree(call))
+
+
+def _spans(call: Reading | Call) -> list[dict[str, Any]]:
+    """With their ids in a trace."""
+    if isinstance(call, Call):
+        found: list[dict[str, Any]] = call_dict(call)["spans"]
+        return found
+    ids = identities(call.session_name, call.spans)
+    return [
+        {"trace_id": ids[span.id][0], "span_id": ids[span.id][1], **msgspec.to_builtins(span)} for span in call.spans
+    ]

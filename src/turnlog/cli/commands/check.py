@@ -1,0 +1,84 @@
+"""``turnlog check``: hold the calls of a log to a budget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eventstore.errors import TurnlogError
+from projections.caller import RULES as TURNLOG
+from turnlog.cli.commands.calls import RulesOption
+from turnlog.cli.commands.stats import SinceOption, SomeSessions, UntilOption, choose
+from turnlog.cli.common import DbOption, existing, output, progress, whole_file
+from turnlog.files import append
+from turnlog.survey import Survey
+from turnlog.terminal import say
+
+BudgetArgument = Annotated[Path, typer.Argument(metavar="BUDGET.toml", help="What they have to keep to.")]
+
+
+class BudgetBroken(TurnlogError):
+    """The calls do not keep to their budget."""
+
+
+class NothingToCheck(TurnlogError):
+    """There is no turn that could be held to a budget."""
+
+
+def check(
+    context: typer.Context,
+    budget: BudgetArgument,
+    sessions: SomeSessions = None,
+    baseline: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What must not become worse, as --save-baseline wrote it.")
+    ] = None,
+    save_baseline: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Keep these turns as a baseline, if no budget is broken.")
+    ] = None,
+    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write JUnit XML.")] = None,
+    summary: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Append Markdown, as to $GITHUB_STEP_SUMMARY.")
+    ] = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    rules: RulesOption = TURNLOG,
+    db: DbOption = None,
+) -> None:
+    """Hold latencies, rates and counts to a budget, for CI; exit code 1 if broken, with the worst turns and why."""
+    from turnlog.stats import announce
+    from turnlog.stats import baseline as baselines
+    from turnlog.stats import budget as budgets
+    from turnlog.stats.collect import collect
+    from turnlog.stats.reasons import explained
+    from turnlog.stats.table import need_libraries
+    from turnlog.stats.verdict import judge
+
+    need_libraries()
+    wanted = budgets.load(budget)
+    before = baselines.load(baseline, rules) if baseline is not None else None
+    store = existing(context, db)
+    chosen = choose(store, sessions, since, until)
+    with progress() as bar:
+        task = bar.add_task("replaying", total=sum(s.events for s in chosen))
+        survey = Survey(alone=len(chosen) == 1)
+        table = collect(store, chosen, rules, read=lambda events: bar.advance(task, events), survey=survey)
+    verdicts = explained(judge(table, wanted, before), store, rules, survey)
+    store.close()
+    announce.show(output(), verdicts)
+    if junit is not None:
+        with whole_file(junit) as file:
+            file.write(announce.junit(verdicts))
+    if summary is not None:
+        append(summary, announce.markdown(verdicts))
+    if not len(table.completed(table.everything())):
+        survey.finish()
+        raise NothingToCheck(f"nothing to check: no turn in {table.sessions:,} sessions; see `turnlog sessions`")
+    if broken := [f"{v.budget} ({v.found})" for v in verdicts if v.outcome == "broken"]:
+        raise BudgetBroken(f"{len(broken)} of {len(verdicts)} budgets broken: {'; '.join(broken)}")
+    survey.finish()  # a session of which nothing is known keeps to no budget
+    if save_baseline is not None:
+        with whole_file(save_baseline) as file:
+            file.write(baselines.make(table, rules).model_dump_json().encode() + b"\n")
+    say(announce.tally(verdicts))

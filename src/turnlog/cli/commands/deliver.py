@@ -1,0 +1,263 @@
+"""``turnlog deliver``: calls to the systems that want them; from where it was left, as often as needed."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, NamedTuple
+
+import typer
+from rich.table import Table
+
+from eventstore.errors import TurnlogError
+from eventstore.stores.base import Store
+from eventstore.stores.ledger import Cursor
+from exporters.delivery.destination import Destination, NotConfigured
+from exporters.delivery.outbox import WORKERS, Outcome, due
+from exporters.delivery.outbox import deliver as deliver_due
+from turnlog.cli.commands.calls import BadChoice
+from turnlog.cli.commands.export import (
+    CollectorOption,
+    GrpcOption,
+    HeaderOption,
+    ProfileOption,
+    ProjectOption,
+    ServiceOption,
+    wire_of,
+)
+from turnlog.cli.common import DbOption, JsonOption, existing, headers_of, moment, output, print_json, progress
+from turnlog.terminal import safe, say, say_text
+
+app = typer.Typer(
+    help="Deliver calls to other systems: each at least once and in order, from where it was left.",
+    invoke_without_command=True,
+)
+
+FollowOption = Annotated[bool, typer.Option("--follow", help="Stay, and deliver calls while they go on.")]
+ParkedOption = Annotated[bool, typer.Option("--parked", help="Try again what was refused, and nothing else.")]
+NameOption = Annotated[
+    str | None, typer.Option(help="Of the cursors.", show_default="the endpoint; name it where one has several tenants")
+]
+WorkersOption = Annotated[int, typer.Option(min=1, max=64, help="So many sessions at the same time.")]
+
+DeliveredRulesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--rules",
+        metavar="SET[+SWITCH…]",
+        help="The rule set; see `turnlog rules`.",
+        show_default="turnlog; analytics: the release that the session names",
+    ),
+]
+
+
+class NotDelivered(TurnlogError):
+    """Something was refused, or is left for the next time."""
+
+
+class _How(NamedTuple):
+    follow: bool
+    parked: bool
+    name: str | None
+    workers: int
+    rules: str | None
+    as_json: bool
+
+
+@app.callback()
+def deliver(
+    context: typer.Context,
+    parked: Annotated[bool, typer.Option("--parked", help="List what was refused, with the reason.")] = False,
+    db: DbOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    if context.invoked_subcommand is not None:
+        if parked or as_json:
+            raise BadChoice(f"options of {context.invoked_subcommand} go behind it")
+    elif parked:
+        _list_parked(existing(context, db), as_json)
+    else:
+        say_text(context.get_help())
+
+
+@app.command()
+def otlp(
+    context: typer.Context,
+    endpoint: CollectorOption,
+    grpc: GrpcOption = False,
+    profile: ProfileOption = "reference",
+    service_name: ServiceOption = None,
+    project: ProjectOption = None,
+    header: HeaderOption = None,
+    follow: FollowOption = False,
+    parked: ParkedOption = False,
+    name: NameOption = None,
+    workers: WorkersOption = WORKERS,
+    rules: DeliveredRulesOption = None,
+    db: DbOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Span trees, to an OpenTelemetry collector."""
+    from exporters.otlp.spans import destination
+
+    wire, headers = wire_of(grpc), headers_of(header)
+    to = destination(endpoint, wire, headers, profile=profile, service_name=service_name, project=project)
+    _run(context, db, to, _How(follow, parked, name, workers, rules, as_json))
+
+
+@app.command()
+def analytics(
+    context: typer.Context,
+    endpoint: Annotated[
+        str | None, typer.Option(metavar="URL", help="An endpoint of your own.", show_default="the vendor's")
+    ] = None,
+    vendor_first_turn: Annotated[
+        bool, typer.Option("--vendor-first-turn", help="A call's first turn to the vendor as well, as the reference.")
+    ] = False,
+    base_url: Annotated[str | None, typer.Option(metavar="URL", help="The vendor's API.")] = None,
+    header: HeaderOption = None,
+    follow: FollowOption = False,
+    parked: ParkedOption = False,
+    name: NameOption = None,
+    workers: WorkersOption = WORKERS,
+    rules: DeliveredRulesOption = None,
+    db: DbOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Analytics payloads, to the vendor (with the token in VIDEOSDK_AUTH_TOKEN) or an endpoint of your own."""
+    from exporters.analytics.destination import BASE_URL, Analytics, routing
+
+    if header and not endpoint:
+        raise BadChoice("--header goes with an endpoint of your own; the vendor's gets the token")
+    route = routing(
+        export_url=endpoint,
+        export_headers=headers_of(header),
+        vendor_first_turn=vendor_first_turn,
+        base_url=base_url or BASE_URL,
+    )
+    _run(context, db, Analytics(route), _How(follow, parked, name, workers, rules, as_json))
+
+
+@app.command()
+def logs(
+    context: typer.Context,
+    endpoint: Annotated[str, typer.Option(metavar="URL", help="With --otlp, http://localhost:4318/v1/logs.")],
+    otlp: Annotated[
+        bool, typer.Option("--otlp", help="As OpenTelemetry log records; else as the reference does.")
+    ] = False,
+    arrays: Annotated[bool, typer.Option("--arrays", help="The endpoint takes many lines in one request.")] = False,
+    profile: ProfileOption = "reference",
+    header: HeaderOption = None,
+    follow: FollowOption = False,
+    parked: ParkedOption = False,
+    name: NameOption = None,
+    workers: WorkersOption = WORKERS,
+    rules: DeliveredRulesOption = None,
+    db: DbOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Log lines (`log_record` events), to an OpenTelemetry collector or a log endpoint."""
+    to: Destination[Any]
+    if otlp:
+        if arrays:
+            raise BadChoice("--otlp always sends many lines in one request; leave out --arrays")
+        try:
+            from exporters.otlp.logs import OtelLogs
+        except ModuleNotFoundError as error:
+            raise NotConfigured(f"OTLP needs the extra: pip install 'turnlog[otlp]' ({error})") from error
+        to = OtelLogs(endpoint, headers_of(header), profile=profile)
+    else:
+        from exporters.logs.destination import HttpLogs
+
+        to = HttpLogs(endpoint, custom_headers=headers_of(header), arrays=arrays)
+    _run(context, db, to, _How(follow, parked, name, workers, rules, as_json))
+
+
+def _run(context: typer.Context, db: list[str] | None, to: Destination[Any], how: _How) -> None:
+    to.name = how.name or to.name
+    try:
+        store = existing(context, db)
+        try:
+            (_follow if how.follow else _once)(store, to, how)
+        finally:
+            store.close()
+    finally:
+        to.close()
+
+
+def _once(store: Store, to: Destination[Any], how: _How) -> None:
+    with store.ledger.alone(to.name), progress() as bar:
+        cursors = due(store, to.name, parked=how.parked)
+        found = deliver_due(store, to, cursors, rules=how.rules, workers=how.workers)
+        outcomes = list(bar.track(found, total=len(cursors), description="delivering"))
+    sent = sum(outcome.sent for outcome in outcomes)
+    parked = {outcome.session_id: outcome.parked for outcome in outcomes if outcome.parked}
+    left = {outcome.session_id: outcome.left for outcome in outcomes if outcome.left}
+    if how.as_json:
+        print_json({"exporter": to.name, "sessions": len(outcomes), "sent": sent, "parked": parked, "left": left})
+    elif outcomes:
+        say(f"{len(outcomes) - len(parked) - len(left)} sessions delivered, {sent} items sent to {to.name}")
+    else:
+        say(f"nothing is {'parked' if how.parked else 'due'} for {to.name}")
+    for outcome in outcomes:
+        if outcome.unreadable:
+            say(outcome.left or "", err=True)
+    if parked or left:
+        raise NotDelivered(_trouble(len(outcomes), list(parked.values()), list(left.values())))
+
+
+def _trouble(sessions: int, parked: list[str | None], left: list[str | None]) -> str:
+    parts = []
+    if parked:
+        parts.append(f"{len(parked)} of {sessions} sessions are parked (turnlog deliver --parked): {parked[0]}")
+    if left:
+        parts.append(f"{len(left)} of {sessions} sessions are left for the next time: {left[0]}")
+    return "; ".join(parts)
+
+
+def _follow(store: Store, to: Destination[Any], how: _How) -> None:
+    from exporters.delivery.live import follow
+
+    if how.parked:
+        raise BadChoice("--parked is tried once; leave out --follow")
+
+    def show(outcome: Outcome) -> None:
+        if how.as_json:
+            print_json(outcome._asdict(), indent=False)
+        elif outcome.sent:
+            say(f"{outcome.session_id}  {outcome.sent} sent")
+
+    with _until_stopped() as stop:
+        follow(store, to, rules=how.rules, workers=how.workers, stop=stop, seen=show)
+
+
+@contextmanager
+def _until_stopped() -> Iterator[threading.Event]:
+    """Set by SIGINT and SIGTERM."""
+    stop = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _list_parked(store: Store, as_json: bool) -> None:
+    parked: list[Cursor] = [cursor for cursor in store.ledger.cursors() if cursor.parked is not None]
+    store.close()
+    if as_json:
+        print_json([{k: v for k, v in cursor._asdict().items() if k != "digest"} for cursor in parked])
+        return
+    if not parked:
+        say("nothing is parked")
+        return
+    table = Table()
+    for title in ("exporter", "session", "delivered", "parked", "reason"):
+        table.add_column(title, overflow="fold")
+    for cursor in parked:
+        row = cursor.exporter, cursor.session_id, str(cursor.done), moment(cursor.updated_ns), cursor.parked or ""
+        table.add_row(*map(safe, row))
+    output().print(table)

@@ -1,0 +1,66 @@
+"""``turnlog playground``: a session's playground messages, live."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import Annotated
+
+import typer
+
+from eventstore.stores.base import Store
+from exporters.delivery.destination import NotConfigured
+from turnlog.cli.common import DbOption, SessionArgument, existing, known, print_json
+from turnlog.terminal import say
+
+
+def playground(
+    context: typer.Context,
+    session: SessionArgument,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Serve them as Server-Sent Events instead; 0: any free port.")
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Serve on this address; what can reach it can read the call.")
+    ] = "127.0.0.1",
+    allow_origin: Annotated[
+        str | None, typer.Option(metavar="ORIGIN", help="A web page that may read the stream: http://localhost:3000")
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A further name of this server; needed if --host is not loopback."),
+    ] = None,
+    db: DbOption = None,
+) -> None:
+    """Follow a session's playground messages: print them as JSON lines, or serve them, until interrupted."""
+    from exporters.playground.stream import messages
+
+    store = existing(context, db)
+    try:
+        known(store, session)
+        if port is not None:
+            _serve(store, session, host, port, allow_origin, allow_host or [])
+            return
+        for one in messages(store, session):
+            print_json({"id": one.id, **one.message}, indent=False)
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+    finally:
+        store.close()
+
+
+def _serve(store: Store, session: str, host: str, port: int, allow_origin: str | None, allow_hosts: list[str]) -> None:
+    try:
+        from exporters.playground.server import PlaygroundServer
+    except ModuleNotFoundError as error:
+        raise NotConfigured(f"serving needs the extra: pip install 'turnlog[serve]' ({error})") from error
+
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    server = PlaygroundServer(store, session, host, port, allow_origin=allow_origin, allow_hosts=allow_hosts)
+    say(f"serving {server.url}")
+    try:
+        ended.wait()
+    finally:
+        server.close()

@@ -1,0 +1,151 @@
+"""Commands that let go of what is in a log: forget, retention."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from eventstore.errors import StoreError, StoreUnavailable
+from eventstore.stores.base import Session, Store
+from eventstore.stores.ledger import Removal
+from turnlog.archive.retention import age_ns, expired, retire
+from turnlog.cli.commands.calls import BadChoice
+from turnlog.cli.common import (
+    DbOption,
+    JsonOption,
+    SessionArgument,
+    YesOption,
+    confirm_destructive,
+    existing,
+    known,
+    moment,
+    output,
+    print_json,
+    progress,
+    url,
+)
+from turnlog.terminal import safe, say
+
+
+def forget(
+    context: typer.Context,
+    session: SessionArgument,
+    journal: Annotated[Path | None, typer.Option(help="The journal's folder.", show_default="the database's")] = None,
+    yes: YesOption = False,
+    db: DbOption = None,
+) -> None:
+    """Destroy the key of an encrypted session: its content is gone, here, in journals and in every archive.
+
+    Exits with 1 if any of it remains, and says where.
+    """
+    from turnlog.archive.forgetting import forget as destroy
+    from turnlog.archive.forgetting import is_known
+
+    if journal is not None and not journal.is_dir():
+        raise StoreError(f"there is no folder {journal}")
+    store = existing(context, db)
+    try:
+        if not is_known(store, session, journal):
+            known(store, session)
+        confirm_destructive(url(context, db), f"destroy the content of session {session!r} for ever", yes)
+        done = destroy(store, session, journal=journal)
+    finally:
+        store.close()
+    if done.forgotten_ns is not None:
+        say(f"{session}: content forgotten at {moment(done.forgotten_ns)} UTC; events, times and chain stay")
+        if done.moved or done.dropped:
+            say(f"journals: {done.moved} calls stored without content, {done.dropped} erased")
+    elif done.remains:
+        say(f"turnlog: session {session!r} is not encrypted, so nothing was done", err=True)
+    else:
+        say(f"{session}: there is no content to forget")
+    for line in done.remains:
+        say(f"turnlog: session {session!r}: {line}", err=True)
+    if done.remains:
+        raise typer.Exit(1)
+
+
+def retention(
+    context: typer.Context,
+    older_than: Annotated[
+        str | None, typer.Option(metavar="AGE", help="Sessions whose last event is older: 90d, 12h, 8w.")
+    ] = None,
+    session: Annotated[str | None, typer.Option(metavar="NAME", help="This session, whatever its age.")] = None,
+    archive: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the sessions go.")] = Path("archive"),
+    no_archive: Annotated[
+        bool, typer.Option("--no-archive", help="With --session: keep no copy; only the tombstone stays.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which sessions these are.")] = False,
+    yes: YesOption = False,
+    db: DbOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Archive old sessions, or one, then remove them from the log, leaving a tombstone.
+
+    `turnlog import` brings an archived one back.
+    """
+    if (older_than is None) == (session is None):
+        raise BadChoice("say which sessions: --older-than AGE, or --session NAME")
+    if no_archive and session is None:
+        raise BadChoice("--no-archive goes with --session NAME; old sessions are archived")
+    store = existing(context, db)
+    found = [known(store, session)] if session is not None else expired(store, age_ns(older_than or ""))
+    if dry_run:
+        store.close()
+        if as_json:
+            print_json([each._asdict() for each in found])
+        else:
+            _show(Table("session", "last event (UTC)", "events"), found, "would be removed")
+        return
+    folder = None if no_archive else archive
+    what = f"remove {len(found)} sessions" + (" without a copy" if folder is None else f", archived in {folder},")
+    if found or not sys.stdin.isatty():
+        confirm_destructive(url(context, db), f"{what}", yes)
+    try:
+        _retire(store, found, folder, as_json)
+        if session is not None:
+            _scrub(store, session)
+    finally:
+        store.close()
+
+
+def _retire(store: Store, found: list[Session], folder: Path | None, as_json: bool) -> None:
+    removed: list[Removal] = []
+    with progress() as bar:
+        task = bar.add_task("archiving", total=sum(session.events for session in found))
+        try:
+            removed.extend(retire(store, found, folder, lambda events: bar.advance(task, events)))
+        except OSError as error:
+            raise StoreError(f"cannot archive into {folder}: {error.strerror}; nothing more is removed") from error
+        finally:  # what is gone is said, whatever came after it
+            bar.stop()
+            if as_json:
+                print_json([removal._asdict() for removal in removed])
+            else:
+                what = "removed, without an archive" if folder is None else "archived and removed"
+                _show(Table("session", "last event (UTC)", "events", "archive"), removed, what)
+
+
+def _scrub(store: Store, session: str) -> None:
+    """One that is removed by its name is to be gone from the database's files as well."""
+    try:
+        store.ledger.scrub()
+    except StoreUnavailable as error:
+        raise StoreUnavailable(
+            f"session {session!r} is removed, but other processes still read the state before; its bytes stay in the "
+            "database's write-ahead log until the last of them has closed it"
+        ) from error
+
+
+def _show(table: Table, entries: Sequence[Session | Removal], what: str) -> None:
+    for entry in entries:
+        archive = [safe(entry.archive or "–")] if isinstance(entry, Removal) else []
+        table.add_row(safe(entry.session_id), moment(entry.ended_ns), str(entry.events), *archive)
+    if entries:
+        output().print(table)
+    say(f"{len(entries)} sessions, {sum(entry.events for entry in entries)} events {what}")

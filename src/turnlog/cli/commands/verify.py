@@ -1,0 +1,214 @@
+"""Commands that show whether a log is what was recorded: verify, seal."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from eventstore.errors import StoreError, StoreUnavailable, TurnlogError
+from eventstore.integrity.gaps import Gap
+from eventstore.integrity.session import Fault, check_session
+from eventstore.stores.base import Store
+from turnlog.cli.common import DbOption, JsonOption, existing, known, print_json, progress, whole_file
+from turnlog.terminal import json_escaped, say, stdout_file
+
+if TYPE_CHECKING:
+    from turnlog.archive.log_seals import LogSeal, Since
+    from turnlog.archive.seals import Seal
+
+
+class BadScope(TurnlogError):
+    """A command was given neither a session nor the whole log, or both."""
+
+
+@dataclass
+class Found:
+    """What a verification has found."""
+
+    sessions: int = 0
+    events: int = 0
+    faults: list[Fault] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
+    since: Since | None = None
+
+
+def verify(
+    context: typer.Context,
+    session: Annotated[
+        str | None, typer.Argument(metavar="[SESSION]", help="Only this one, without what is the whole log's.")
+    ] = None,
+    seal: Annotated[Path | None, typer.Option(metavar="FILE", help="Compare with a seal that was kept.")] = None,
+    public_key: Annotated[
+        Path | None, typer.Option(metavar="PEM", help="The seal must be signed with this key's other half.")
+    ] = None,
+    db: DbOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check the log: hash chains, heads, orphaned rows, types, tombstones, schema; name what was tampered with.
+
+    Calls that were lost before they were stored are listed as missing; they are no fault.
+    """
+    from turnlog.archive import log_seals, seals
+
+    sealed = log_seals.load(seal, public_key) if seal is not None else None
+    store = existing(context, db)
+    name = session
+    if isinstance(sealed, seals.Seal):
+        name = session or sealed.session_id
+        if name != sealed.session_id:
+            raise seals.BadSeal(f"{seal} is of session {sealed.session_id!r}, not of {name!r}")
+    elif sealed is not None and session is not None:
+        raise seals.BadSeal(f"{seal} is of a whole log; leave out the session")
+    found = Found()
+    try:
+        _follow(store, name, sealed, found)
+        if name is None:
+            _check_log(store, found)
+        if sealed is not None:
+            _compare(store, sealed, found)
+    finally:
+        store.close()
+    if as_json:
+        print_json(_as_json(found))
+    else:
+        _show(found)
+    if found.faults:
+        raise typer.Exit(1)
+
+
+def _follow(store: Store, name: str | None, sealed: LogSeal | Seal | None, found: Found) -> None:
+    """Follow the chains of one session, or of all."""
+    try:
+        sessions = _sessions(store, name)
+    except StoreUnavailable:
+        raise
+    except StoreError as error:
+        found.faults.append(Fault(None, None, None, "unreadable", f"the list of origins: {error}"))
+        return
+    if name is not None and not sessions and sealed is None:
+        known(store, name)  # raises, naming the nearest
+    found.sessions, found.events = len(sessions), sum(sessions.values())
+    with progress() as bar:
+        task = bar.add_task("verifying", total=found.events)
+        for each in sessions:
+            report = check_session(store, each, lambda events: bar.advance(task, events))
+            found.faults += report.faults
+            found.gaps += report.gaps
+
+
+def _sessions(store: Store, name: str | None) -> dict[str, int]:
+    """Each session that has an origin, with the number of its events; from the rows, which may have any values."""
+    from eventstore.integrity.audit import audit, valid_text
+
+    log = audit(store)
+    if log is None:
+        return {s.session_id: s.events for s in store.sessions() if name in (None, s.session_id)}
+    sessions: dict[str, int] = {}
+    for head in log.heads(name):
+        if valid_text(head.session_id):  # another is named by `eventstore.integrity.log`
+            events = head.events if type(head.events) is int and head.events > 0 else 0
+            sessions[head.session_id] = sessions.get(head.session_id, 0) + events
+    return sessions
+
+
+def _check_log(store: Store, found: Found) -> None:
+    from eventstore.integrity.log import verify_log
+
+    report = verify_log(store)
+    found.faults += report.faults
+    found.unchecked += report.unchecked
+
+
+def _compare(store: Store, sealed: LogSeal | Seal, found: Found) -> None:
+    from turnlog.archive import log_seals
+
+    try:
+        faults, found.since = log_seals.check(store, sealed)
+        found.faults += faults
+    except StoreUnavailable:
+        raise
+    except StoreError as error:
+        found.faults.append(Fault(None, None, None, "unreadable", f"the seal cannot be compared: {error}"))
+
+
+def _as_json(found: Found) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "sessions": found.sessions,
+        "events": found.events,
+        "faults": [fault._asdict() for fault in found.faults],
+        "gaps": [gap._asdict() | {"calls": gap.calls} for gap in found.gaps],
+        "unchecked": found.unchecked,
+    }
+    if found.since is not None:
+        shown["since"] = found.since._asdict() | {"removed": [removal._asdict() for removal in found.since.removed]}
+    return shown
+
+
+def _show(found: Found) -> None:
+    for fault in found.faults:
+        say(f"{fault.kind}: {fault.message}")
+    for gap in found.gaps:
+        say(f"missing: session {gap.session_id!r}, origin {gap.origin!r}: {gap}")
+    for line in found.unchecked:
+        say(f"not checked: {line}")
+    if found.since is not None:
+        for line in _since(found.since):
+            say(f"since the seal: {line}")
+    counted = f"{found.sessions} sessions, {found.events} events"
+    lost = sum(gap.calls for gap in found.gaps)
+    after = f", {lost} calls missing" if lost else ""
+    if found.faults:
+        say(f"{counted}{after}, {len(found.faults)} faults")
+    else:
+        say(f"{counted}: every chain holds{after}")
+
+
+def _since(since: Since) -> Iterable[str]:
+    for removal in since.removed:
+        yield f"session {removal.session_id!r} was removed by retention; its archive: {removal.archive}"
+    for session_id in since.forgotten:
+        yield f"the content of session {session_id!r} was forgotten"
+    if since.new or since.grown:
+        yield f"{len(since.new)} sessions are new, {len(since.grown)} have grown"
+
+
+def seal(
+    context: typer.Context,
+    session: Annotated[str | None, typer.Argument(metavar="[SESSION]", help="As `turnlog sessions` lists it.")] = None,
+    whole_log: Annotated[bool, typer.Option("--all", help="Seal the whole log, tombstones included.")] = False,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write to this file.")] = None,
+    key: Annotated[Path | None, typer.Option(metavar="PEM", help="Sign it with this Ed25519 private key.")] = None,
+    db: DbOption = None,
+) -> None:
+    """Print a digest of a session or of the whole log, as JSON; keep it elsewhere, for `turnlog verify --seal`."""
+    if (session is None) is not whole_log:
+        raise BadScope("name a SESSION, or seal the whole log with --all")
+    store = existing(context, db)
+    try:
+        text = json_escaped(_sealed(store, session, key).decode()).encode()
+    finally:
+        store.close()
+    with whole_file(out) if out is not None else nullcontext(stdout_file()) as file:
+        file.write(text)
+
+
+def _sealed(store: Store, session: str | None, key: Path | None) -> bytes:
+    """The document."""
+    import orjson
+
+    from turnlog.archive import log_seals, seals
+
+    if session is None:
+        document = io.BytesIO()
+        log_seals.write(log_seals.make(store, key), document)
+        return document.getvalue()
+    known(store, session)
+    made = seals.make(store, session, key).model_dump(exclude_none=True)
+    return orjson.dumps(made, option=orjson.OPT_INDENT_2) + b"\n"

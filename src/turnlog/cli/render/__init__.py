@@ -1,0 +1,1 @@
+"""How calls are drawn on a terminal."""

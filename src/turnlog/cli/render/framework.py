@@ -1,0 +1,92 @@
+"""The framework's reading of a call on the terminal: the table of turns, the waterfall of each, the tree of spans."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from eventstore.integrity.gaps import Gap
+from projections.reference.metrics import Turn
+from projections.reference.replay import Call, latency_of
+from turnlog.cli.render.drawing import quote, show_bars, show_gaps, show_logs
+from turnlog.terminal import safe
+from turnlog.waterfall import waterfall
+
+
+def show_call(
+    console: Console,
+    call: Call,
+    only: int | None = None,
+    *,
+    all_logs: bool = False,
+    missing: Sequence[Gap] = (),
+) -> None:
+    """The call's turns as the framework has them: a table, then each as a waterfall with its log lines.
+
+    ``only`` picks one turn, counted from 1. ``missing`` are the calls that the log does not have.
+    """
+    turns = [(str(number), turn) for number, turn in enumerate(call.turns, 1) if only in (None, number)]
+    if only is None and call.current_turn is not None:
+        turns.append(("open", call.current_turn))
+    console.print(_summary(call))
+    show_gaps(console, missing)
+    console.print(_table(turns, console.width))
+    carried = {found.turn: found.carried_over for found in call.interruptions}
+    for name, turn in turns:
+        begin = _show_turn(console, name, turn, carried.get(int(name)) if name.isdigit() else None)
+        show_logs(console, [line for line in call.logs if line.turn_id == turn.turn_id], begin, all_logs)
+    if only is not None:
+        return
+    for discarded in call.discarded:
+        console.print(f"[dim]discarded at event {discarded.at}: {safe(discarded.reason)}[/]")
+    if outside := [line for line in call.logs if line.turn is None]:
+        console.print(f"\n[bold]outside of these turns[/]  {len(outside)} log lines")
+        show_logs(console, outside, None, all_logs)
+
+
+def _summary(call: Call) -> str:
+    counts = [f"{call.events} events", f"{len(call.turns)} turns", f"{call.total_interruptions} interruptions"]
+    if call.discarded:
+        counts.append(f"{len(call.discarded)} discarded turns")
+    return f"[bold]{safe(call.session_name)}[/]  {', '.join(counts)}  [dim]rules {safe(call.rules)}[/]"
+
+
+def _table(turns: list[tuple[str, Turn]], width: int) -> Table:
+    rows = [(name, turn, latency_of(turn, 0)) for name, turn in turns]
+    with_realtime = any(found.realtime is not None for _name, _turn, found in rows)
+    table = Table()
+    table.add_column("turn", no_wrap=True)
+    table.add_column("user", no_wrap=True)
+    table.add_column("agent", no_wrap=True)
+    for name in ["E2E", "STT", "EOU", "wait", "LLM", "TTS", *(["realtime"] if with_realtime else [])]:
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    words = min(48, max(8, (width - 76) // 2))
+    table.caption = "milliseconds; wait: for more words, LLM: first token, TTS: first byte, E2E: as the rules add up"
+    for name, turn, found in rows:
+        tts = found.tts if found.tts is not None else found.ttfb
+        parts = [found.e2e, found.stt, found.eou, found.eou_wait, found.ttft, tts]
+        parts += [found.realtime] if with_realtime else []
+        numbers = ["–" if part is None else f"{part:,.0f}" for part in parts]
+        marks = ["[red]interrupted[/]"] if turn.is_interrupted else []
+        marks += [f"[red]{len(turn.errors)} errors[/]"] if turn.errors else []
+        table.add_row(name, quote(turn.user_speech, words), quote(turn.agent_speech, words), *numbers, " ".join(marks))
+    return table
+
+
+def _show_turn(console: Console, name: str, turn: Turn, carried: list[str] | None) -> float | None:
+    """Returns when it began, on the monotonic clock; None if nothing in it was timed, and so nothing shown."""
+    bars = waterfall(turn)
+    if not bars:
+        return None
+    begin = bars[0].start
+    end = max(bar.end if bar.end is not None else bar.start for bar in bars)
+    note = ""
+    if carried is not None:
+        took = f", the next turn takes over its last {', '.join(carried).upper()}" if carried else ""
+        note = f"  [red]interrupted[/]{took}"
+    console.print(f"\n[bold]turn {name}[/]  {end - begin:.2f} s{note}")
+    show_bars(console, bars, begin, end)
+    return begin
