@@ -19,7 +19,7 @@ import pytest
 
 from eventstore import Event, Store, open_store
 from eventstore.errors import StoreUnavailable
-from eventstore.stores.ledger import Cursor, Removal
+from eventstore.stores.records import Cursor, Removal
 from exporters.delivery import live
 from exporters.delivery import outbox as delivery
 from exporters.delivery.destination import Busy, Refused

@@ -20,8 +20,8 @@ from eventstore import Event, Recorder, Store, open_store
 from eventstore.errors import StoreError
 from eventstore.integrity.session import verify
 from eventstore.stores.encrypted import MasterKey, WrongMasterKey, forget, private
-from eventstore.stores.ledger import Key
 from eventstore.stores.memory import MemoryStore
+from eventstore.stores.records import Key
 from eventstore.stores.rotation import rotate
 
 OLD, NEW, THIRD = (base64.b64encode(bytes([n]) * 32).decode() for n in (1, 2, 3))

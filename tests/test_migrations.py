@@ -14,7 +14,7 @@ from sqlalchemy import Connection, create_engine, text
 from eventstore import open_store
 from eventstore.integrity.session import verify
 from eventstore.stores import schema
-from eventstore.stores.ledger import Cursor, Key
+from eventstore.stores.records import Cursor, Key
 from test_store_contract import event
 
 CONFIG = Path(schema.__file__).resolve().parents[2] / "alembic.ini"

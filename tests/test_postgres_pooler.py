@@ -12,9 +12,9 @@ import pytest
 from eventstore import Recorder, open_store
 from eventstore.errors import StoreError, StoreUnavailable
 from eventstore.integrity.session import verify
-from eventstore.stores.ledger import Cursor
 from eventstore.stores.postgres.connection import is_pooled
 from eventstore.stores.postgres.store import PostgresStore
+from eventstore.stores.records import Cursor
 from exporters.delivery.outbox import deliver, due
 from postgres_servers import Cluster, cluster, folder, needs_pooler, needs_server, pooler
 from test_follow import Follower

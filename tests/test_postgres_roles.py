@@ -24,8 +24,8 @@ from eventstore import Recorder, Store, open_store
 from eventstore.errors import StoreError, StoreReadOnly
 from eventstore.integrity.session import verify
 from eventstore.stores.chain import genesis, link
-from eventstore.stores.ledger import Cursor
 from eventstore.stores.postgres.roles import grant_roles
+from eventstore.stores.records import Cursor
 from exporters.delivery.outbox import due
 from projections.reference.replay import replay
 from test_follow import Follower

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from conftest import FIXTURES, Program
 from eventstore import Store
-from eventstore.stores.ledger import Removal
 from eventstore.stores.memory import MemoryStore
+from eventstore.stores.records import Removal
 from test_store_contract import event
 from turnlog.archive import log_seals, seals
 
@@ -188,7 +188,7 @@ def test_a_session_that_came_back_and_was_rebuilt_is_not_excused_by_its_tombston
 
 
 def test_a_key_that_was_forgotten_stays_forgotten(store: Store) -> None:
-    from eventstore.stores.ledger import Key
+    from eventstore.stores.records import Key
 
     store.append([event(0)])
     store.ledger.add_key(Key("s", "m", b"k" * 60))

@@ -29,8 +29,8 @@ from eventstore.integrity.gaps import Gap, missing
 from eventstore.integrity.log import verify_log
 from eventstore.integrity.session import Fault, check_session, verify
 from eventstore.stores.chain import genesis, link, seal
-from eventstore.stores.ledger import Key, Removal
 from eventstore.stores.memory import MemoryStore
+from eventstore.stores.records import Key, Removal
 from test_store_contract import event
 from turnlog.archive import log_seals
 from turnlog.cli.commands.verify import _sessions

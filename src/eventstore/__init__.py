@@ -5,7 +5,8 @@ from eventstore.event import Event, canonical
 from eventstore.hooks.vocabulary import HOOKS, Hook
 from eventstore.recording.recorder import Clock, Recorder
 from eventstore.recording.recovery import recover
-from eventstore.stores.base import Session, Store, open_store
+from eventstore.stores.base import Session, Store
+from eventstore.stores.factory import open_store
 
 __all__ = [
     "HOOKS",

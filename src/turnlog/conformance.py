@@ -17,7 +17,8 @@ import orjson
 from eventstore.errors import TurnlogError
 from eventstore.hooks.vocabulary import find
 from eventstore.recording.recorder import Clock, Recorder, Timer
-from eventstore.stores.base import Store, open_store
+from eventstore.stores.base import Store
+from eventstore.stores.factory import open_store
 from projections.reference.metrics import turn_dict
 from projections.reference.replay import Call as ReplayedCall
 from projections.reference.replay import replay

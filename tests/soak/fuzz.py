@@ -24,8 +24,8 @@ from eventstore import Event, codec, recover
 from eventstore.errors import NewerEvent, TurnlogError, UnknownHook
 from eventstore.recording import frames
 from eventstore.recording.journal import EMPTY, SUFFIX, Segment
-from eventstore.stores.ledger import Removal
 from eventstore.stores.memory import MemoryStore
+from eventstore.stores.records import Removal
 from exporters.files.jsonl import heading
 from projections import replay
 from projections.reference.rules import VIDEOSDK_1_0

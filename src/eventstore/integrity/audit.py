@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection
 
 from eventstore.stores.base import Store
-from eventstore.stores.ledger import Ledger
+from eventstore.stores.ledger import SqlLedger
 
 _BATCH = 5000
 
@@ -32,7 +32,7 @@ class Head(NamedTuple):
 class Audit:
     """An SQL database, to be read with suspicion. Text that is not UTF-8 comes with surrogate escapes (PEP 383)."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: SqlLedger) -> None:
         self._ledger = ledger
         self.sqlite = ledger.engine.dialect.name == "sqlite"
 
@@ -83,7 +83,7 @@ class Audit:
 
 def audit(store: Store) -> Audit | None:
     """The store's database; None if it has none (`MemoryStore`)."""
-    return Audit(store.ledger) if isinstance(store.ledger, Ledger) else None
+    return Audit(store.ledger) if isinstance(store.ledger, SqlLedger) else None
 
 
 def valid_text(value: object) -> bool:

@@ -29,7 +29,7 @@ from eventstore.event import Event
 from eventstore.hooks.content import without_content
 from eventstore.stores.base import Followed, Ledger, Session, Store
 from eventstore.stores.chain import Linked, Origin
-from eventstore.stores.ledger import Key
+from eventstore.stores.records import Key
 
 MASTER_KEY = "TURNLOG_MASTER_KEY"
 SEALED = '{"$sealed":"'

@@ -16,7 +16,7 @@ from eventstore.errors import IdentityConflict, StoreError, StoreUnavailable
 from eventstore.event import Event, canonical, conflict
 from eventstore.stores.base import Followed, Session
 from eventstore.stores.chain import Linked, Origin, Tail, extend, genesis, seal
-from eventstore.stores.ledger import Cursor, Key, Removal
+from eventstore.stores.records import Cursor, Key, Removal
 
 
 class MemoryStore:
@@ -103,7 +103,7 @@ class MemoryStore:
                     yield Followed(str(at), linked.event)
 
     def remove(self, removal: Removal) -> None:
-        """See `eventstore.stores.ledger.Ledger.remove`."""
+        """See `eventstore.stores.base.Ledger.remove`."""
         with self._lock:
             theirs = [key for key in self._tails if key[0] == removal.session_id]
             tails = {key: self._tails[key] for key in theirs}

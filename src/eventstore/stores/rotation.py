@@ -12,7 +12,7 @@ from typing import NamedTuple
 from eventstore.errors import StoreError
 from eventstore.stores.base import Ledger
 from eventstore.stores.encrypted import MasterKey
-from eventstore.stores.ledger import Key
+from eventstore.stores.records import Key
 
 BATCH = 200
 """How many keys are wrapped anew in one transaction."""

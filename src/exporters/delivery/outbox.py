@@ -22,7 +22,7 @@ from tenacity import Retrying
 
 from eventstore.errors import TurnlogError
 from eventstore.stores.base import Store
-from eventstore.stores.ledger import Cursor
+from eventstore.stores.records import Cursor
 from exporters.delivery.destination import Busy, Destination, Refused
 from exporters.delivery.retry import Patience, retrying
 from projections.boundary import CannotReplay, replaying

@@ -14,7 +14,7 @@ from eventstore.errors import StoreUnavailable, TurnlogError
 from eventstore.recording.forget_files import Erased, erase, holds
 from eventstore.stores.base import Store
 from eventstore.stores.encrypted import readable
-from eventstore.stores.ledger import Key
+from eventstore.stores.records import Key
 from turnlog.archive import files as archive
 
 WAIT_SECONDS = 5.0

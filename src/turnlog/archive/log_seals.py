@@ -30,7 +30,7 @@ from eventstore.integrity.audit import audit, valid_text
 from eventstore.integrity.session import Fault
 from eventstore.stores import chain
 from eventstore.stores.base import Store
-from eventstore.stores.ledger import Removal
+from eventstore.stores.records import Removal
 from turnlog.archive import seals
 from turnlog.archive.seals import BadSeal, Seal
 

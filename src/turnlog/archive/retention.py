@@ -9,7 +9,7 @@ from pathlib import Path
 
 from eventstore.errors import TurnlogError
 from eventstore.stores.base import Session, Store
-from eventstore.stores.ledger import Removal
+from eventstore.stores.records import Removal
 from exporters.files.jsonl import heading
 from turnlog.archive import files as archive
 

@@ -24,7 +24,9 @@ from sqlalchemy.exc import ArgumentError
 
 from eventstore.errors import StoreError, TurnlogError
 from eventstore.event import Event
-from eventstore.stores.base import Session, Store, open_store, without_passwords
+from eventstore.stores.base import Session, Store
+from eventstore.stores.factory import open_store
+from eventstore.stores.url import without_passwords
 from turnlog import files, terminal
 from turnlog.terminal import errors_to, in_line, say
 

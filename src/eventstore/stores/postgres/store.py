@@ -27,9 +27,10 @@ from sqlalchemy import URL
 from eventstore.errors import IdentityConflict, StoreError, StoreUnavailable
 from eventstore.event import Event, conflict, merge
 from eventstore.stores import schema
-from eventstore.stores.base import Followed, Session, without_passwords
+from eventstore.stores.base import Followed, Session
 from eventstore.stores.chain import Linked, Origin, Tail, extend, genesis
-from eventstore.stores.ledger import Ledger
+from eventstore.stores.url import without_passwords
+from eventstore.stores.ledger import SqlLedger
 from eventstore.stores.postgres import follow as postgres_follow
 from eventstore.stores.postgres.connection import check_server, make_engine, translated
 
@@ -93,7 +94,7 @@ class PostgresStore:
         place = url.render_as_string(hide_password=True)
         self.journal = user_state_path("turnlog") / "journal" / blake2b(place.encode(), digest_size=8).hexdigest()
         self._engine = make_engine(url)
-        self.ledger = Ledger(self._engine, self._errors, self._scrub, self._alone)
+        self.ledger = SqlLedger(self._engine, self._errors, self._scrub, self._alone)
         self._ends: dict[Key, Tail] = {}
         schema.dispose_in_child(self._engine)
         try:

@@ -29,7 +29,7 @@ from eventstore.event import Event, merge
 from eventstore.stores import schema
 from eventstore.stores.base import Followed, Session
 from eventstore.stores.chain import Linked, Origin, Tail
-from eventstore.stores.ledger import Ledger
+from eventstore.stores.ledger import SqlLedger
 from eventstore.stores.sqlite.engine import is_read_only, make_engine
 from eventstore.stores.sqlite.file import DatabaseFile
 from eventstore.stores.sqlite.rows import append, append_new, name_log
@@ -73,7 +73,7 @@ class SqliteStore:
         self._file = None if is_read_only(url) else DatabaseFile(path)
         self._engine = make_engine(url, self._file, BUSY_SECONDS)
         self._watch = None if self._file is None else Watch(self._file, self._engine, self._connection, self._open)
-        self.ledger = Ledger(self._engine, self._guarded, self._scrub, self._alone)
+        self.ledger = SqlLedger(self._engine, self._guarded, self._scrub, self._alone)
         self._appending = threading.RLock()
         """Held in a transaction: no process may fork in the middle of one, see `_before_fork`."""
         _stores.add(self)

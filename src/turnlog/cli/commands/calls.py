@@ -40,7 +40,7 @@ def demo() -> None:
     import tempfile
 
     from eventstore.recording.recorder import Clock, Recorder
-    from eventstore.stores.base import open_store
+    from eventstore.stores.factory import open_store
     from turnlog.cli.render.reading import show_reading
     from turnlog.conformance import never
     from turnlog.recordings import RecordedClock, drive, read_recordings

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from eventstore.errors import TurnlogError
 from eventstore.stores.base import Store
-from eventstore.stores.ledger import Cursor
+from eventstore.stores.records import Cursor
 from exporters.delivery.destination import Destination, NotConfigured
 from exporters.delivery.outbox import WORKERS, Outcome, due
 from exporters.delivery.outbox import deliver as deliver_due

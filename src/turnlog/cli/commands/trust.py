@@ -12,7 +12,7 @@ from rich.table import Table
 
 from eventstore.errors import StoreError, StoreUnavailable
 from eventstore.stores.base import Session, Store
-from eventstore.stores.ledger import Removal
+from eventstore.stores.records import Removal
 from turnlog.archive.retention import age_ns, expired, retire
 from turnlog.cli.commands.calls import BadChoice
 from turnlog.cli.common import (
