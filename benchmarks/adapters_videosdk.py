@@ -18,7 +18,7 @@ from videosdk.agents.metrics.analytics import AnalyticsClient
 
 from rows import Row, beside
 from turnlog import Recorder, open_store
-from turnlog.adapters.videosdk import adapter as videosdk
+from turnlog.adapters import videosdk
 
 TURN: list[tuple[str, tuple[Any, ...]]] = [
     ("on_user_speech_start", ()),

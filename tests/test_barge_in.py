@@ -19,8 +19,8 @@ from projections.caller import read
 from projections.measures import measures
 from strategies import JSON, sessions, streams
 from turnlog import Clock
-from turnlog.cli.commands.barge_ins import entries, entry_dict
-from turnlog.cli.commands.barge_ins import sentence as written
+from turnlog.cli.render.barge_in import entries, entry_dict
+from turnlog.cli.render.barge_in import sentence as written
 from turnlog.conformance import never
 from turnlog.recordings import events_of, read_recordings
 

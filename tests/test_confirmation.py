@@ -14,7 +14,7 @@ import pytest
 
 from conftest import FIXTURES, Program
 from turnlog import Recorder, open_store
-from turnlog.cli.common import place
+from turnlog.sessions import place
 
 DEMO = FIXTURES / "demo.jsonl.gz"
 

@@ -51,7 +51,7 @@ def turnlog_session(request: pytest.FixtureRequest) -> Callable[..., RecordedSes
 
     def session(session_id: str, rules: str = "turnlog") -> RecordedSession:
         from projections.measures import measures
-        from turnlog.cli.common import open_existing, read
+        from turnlog.sessions import open_existing, read
 
         store = open_existing(db)
         try:

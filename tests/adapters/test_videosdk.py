@@ -18,7 +18,7 @@ from videosdk.agents.metrics import MetricsCollector, TracesFlowManager
 
 from projections import replay
 from turnlog import Call, Event, Store, open_store, recover
-from turnlog.adapters.videosdk import adapter as videosdk
+from turnlog.adapters import videosdk
 from turnlog.adapters.videosdk.payload_check import differences, rules_of, sent_payloads
 
 HERE = Path(__file__).parent

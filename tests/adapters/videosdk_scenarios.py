@@ -25,7 +25,7 @@ from videosdk.agents.realtime_base_model import RealtimeBaseModel
 
 from eventstore.errors import StoreUnavailable
 from turnlog import open_store
-from turnlog.adapters.videosdk import adapter as videosdk
+from turnlog.adapters import videosdk
 from turnlog.adapters.videosdk.demo import room as demo_videosdk_room
 from turnlog.adapters.videosdk.demo.agent import POLICY, DemoAgent, pipeline
 from turnlog.adapters.videosdk.demo.providers import TTS_RATE, Answer, EnergyVAD, ScriptedLLM, ScriptedTTS, tone

@@ -8,6 +8,7 @@ from pathlib import Path
 from eventstore.errors import StoreError
 from eventstore.stores.base import Store
 
+
 def open_store(url: str | Path, *, migrate: bool = False, master_key: str | None = None) -> Store:
     """Open the store at ``url``.
 

@@ -30,7 +30,7 @@ from turnlog.cli.commands import (  # fmt: skip
     trust,
     verify,
 )
-from turnlog.cli.common import DbOption
+from turnlog.cli.options import DbOption
 from turnlog.terminal import errors_to, prepare, safe, say
 
 app = typer.Typer(

@@ -29,10 +29,10 @@ from eventstore.event import Event, conflict, merge
 from eventstore.stores import schema
 from eventstore.stores.base import Followed, Session
 from eventstore.stores.chain import Linked, Origin, Tail, extend, genesis
-from eventstore.stores.url import without_passwords
 from eventstore.stores.ledger import SqlLedger
 from eventstore.stores.postgres import follow as postgres_follow
 from eventstore.stores.postgres.connection import check_server, make_engine, translated
+from eventstore.stores.url import without_passwords
 
 _TYPES = ("int8", "int8", "text", "int4", "int8", "int8", "text", "bytea")
 _FIELDS = ", ".join(schema.FIELDS)

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 from turnlog import lazy
 
 if TYPE_CHECKING:
-    from turnlog.adapters.videosdk.adapter import Adapter, AdapterInstalled, install
+    from turnlog.adapters.videosdk.adapter import Adapter, AdapterInstalled
+    from turnlog.adapters.videosdk.installer import install
 
 __all__ = ["Adapter", "AdapterInstalled", "install"]
 __getattr__ = lazy.names(
@@ -13,6 +14,6 @@ __getattr__ = lazy.names(
     {
         "Adapter": "turnlog.adapters.videosdk.adapter",
         "AdapterInstalled": "turnlog.adapters.videosdk.adapter",
-        "install": "turnlog.adapters.videosdk.adapter",
+        "install": "turnlog.adapters.videosdk.installer",
     },
 )

@@ -25,7 +25,6 @@ from eventstore.errors import TurnlogError
 from turnlog.adapters.guard import Guard, Guarded
 from turnlog.adapters.videosdk.call_log import CallLog, Write, agent_name
 from turnlog.adapters.videosdk.clock import HERE
-from turnlog.adapters.videosdk.patching import wrap
 
 log = logging.getLogger("turnlog")
 
@@ -48,28 +47,7 @@ class AdapterInstalled(TurnlogError):
     """The adapter is installed already."""
 
 
-_installed: list[Adapter] = []
-
-
-def install(
-    store: Store, *, mode: Mode = "shadow", lend_clock: bool = True, session_id: Callable[[], str] | None = None
-) -> Adapter:
-    """Record all calls of this process in ``store``, until `Adapter.uninstall`.
-
-    ``shadow``: the framework's metrics go on as they are; ``replace``: they are recorded instead of made.
-    ``lend_clock``: the framework's metrics see the clock value that the event has, so that a replay equals what the
-    framework sent exactly. ``session_id`` names the log of each call, from the room or the job that is current
-    when the call begins; by default the names are random. Raises `AdapterInstalled`, and `ValueError` for another mode.
-    """
-    if mode not in ("shadow", "replace"):
-        raise ValueError(f"mode is 'shadow' or 'replace', not {mode!r}")
-    if _installed:
-        raise AdapterInstalled("the videosdk adapter is installed already; uninstall that one first")
-    adapter = Adapter(store, mode, lend_clock, session_id)
-    _installed.append(adapter)
-    adapter._undo = wrap(adapter)
-    atexit.register(adapter.close)
-    return adapter
+INSTALLED: list[Adapter] = []
 
 
 class Adapter(Guarded):
@@ -98,8 +76,8 @@ class Adapter(Guarded):
         """Give the framework its methods back, and `close`."""
         while self._undo:
             self._undo.pop()()
-        if self in _installed:
-            _installed.remove(self)
+        if self in INSTALLED:
+            INSTALLED.remove(self)
         atexit.unregister(self.close)
         self.close(timeout)
 

@@ -10,7 +10,7 @@ import inspect
 import sys
 import types
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from videosdk.agents import metrics
 from videosdk.agents.job import JobContext
@@ -18,11 +18,9 @@ from videosdk.agents.metrics.analytics import AnalyticsClient
 from videosdk.agents.pipeline import Pipeline
 from videosdk.agents.room.room import VideoSDKHandler
 
+from turnlog.adapters.videosdk.adapter import Adapter
 from turnlog.adapters.videosdk.call_log import RENAMED, CallLog, collector_write, traces_write
 from turnlog.adapters.videosdk.clock import HERE, LentTime, enter, leave
-
-if TYPE_CHECKING:
-    from turnlog.adapters.videosdk.adapter import Adapter
 
 Method = Callable[..., Any]
 COMPLETES_LATER = "schedule_turn_complete"

@@ -12,7 +12,6 @@ import msgspec
 import typer
 from rich.highlighter import JSONHighlighter
 
-from eventstore.errors import TurnlogError
 from eventstore.event import Event
 from eventstore.integrity.gaps import Gap, missing
 from projections.boundary import replaying
@@ -23,16 +22,10 @@ from projections.framework_figures import add_figures
 from projections.readings import reading
 from projections.reference.replay import Call, call_dict
 from projections.spans import identities
-from turnlog.cli.common import DbOption, JsonOption, SessionArgument, existing, known, output, print_json, read
+from turnlog.cli.common import BadChoice, existing, output, print_json
+from turnlog.cli.options import DbOption, JsonOption, RulesOption, SessionArgument
+from turnlog.sessions import known, read
 from turnlog.terminal import json_text
-
-RulesOption = Annotated[
-    str, typer.Option(metavar="SET[+SWITCH…]", help="The rule set to replay under; see `turnlog rules`.")
-]
-
-
-class BadChoice(TurnlogError):
-    """An option names something that the session does not have."""
 
 
 def demo() -> None:

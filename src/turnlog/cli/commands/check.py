@@ -9,9 +9,9 @@ import typer
 
 from eventstore.errors import TurnlogError
 from projections.caller import RULES as TURNLOG
-from turnlog.cli.commands.calls import RulesOption
-from turnlog.cli.commands.stats import SinceOption, SomeSessions, UntilOption, choose
-from turnlog.cli.common import DbOption, existing, output, progress, whole_file
+from turnlog.cli.choice import choose
+from turnlog.cli.common import existing, output, progress, whole_file
+from turnlog.cli.options import DbOption, RulesOption, SinceOption, SomeSessions, UntilOption
 from turnlog.files import append
 from turnlog.survey import Survey
 from turnlog.terminal import say

@@ -12,9 +12,8 @@ import typer
 from rich.progress import DownloadColumn
 
 from projections.reference.rules import VIDEOSDK_1_0
-from turnlog.cli.commands.calls import RulesOption
-from turnlog.cli.commands.log import FilesArgument, opener
-from turnlog.cli.common import progress, whole_file
+from turnlog.cli.common import opener, progress, whole_file
+from turnlog.cli.options import FilesArgument, RulesOption
 from turnlog.terminal import say
 
 SHOWN = 20

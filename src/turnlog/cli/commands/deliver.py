@@ -17,17 +17,19 @@ from eventstore.stores.records import Cursor
 from exporters.delivery.destination import Destination, NotConfigured
 from exporters.delivery.outbox import WORKERS, Outcome, due
 from exporters.delivery.outbox import deliver as deliver_due
-from turnlog.cli.commands.calls import BadChoice
-from turnlog.cli.commands.export import (
+from turnlog.cli.common import BadChoice, existing, headers_of, output, print_json, progress
+from turnlog.cli.options import (
     CollectorOption,
+    DbOption,
     GrpcOption,
     HeaderOption,
+    JsonOption,
     ProfileOption,
     ProjectOption,
     ServiceOption,
     wire_of,
 )
-from turnlog.cli.common import DbOption, JsonOption, existing, headers_of, moment, output, print_json, progress
+from turnlog.sessions import moment
 from turnlog.terminal import safe, say, say_text
 
 app = typer.Typer(

@@ -17,13 +17,14 @@ from projections.reference.fold import begin, fold
 from projections.reference.replay import turns
 from projections.reference.rules import VIDEOSDK_1_0, Rules
 from projections.reference.state import State
-from turnlog.cli.commands.calls import BadChoice
+from turnlog.cli.choice import chosen
 from turnlog.cli.commands.digest import Notes, since
-from turnlog.cli.commands.export import AllOption, SessionsArgument, chosen
-from turnlog.cli.common import DbOption, JsonOption, existing, known, open_existing, output, print_json, progress, read
+from turnlog.cli.common import BadChoice, existing, output, print_json, progress
 from turnlog.cli.common import url as url_of
+from turnlog.cli.options import AllOption, DbOption, JsonOption, SessionsArgument
 from turnlog.cli.render import differences
 from turnlog.compare.differences import Compared, Differences, report
+from turnlog.sessions import known, open_existing, read
 from turnlog.survey import Survey
 
 

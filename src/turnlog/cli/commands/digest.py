@@ -15,11 +15,12 @@ from projections.compare.digest import digest as digest_of
 from projections.reference import rules as rule_sets
 from projections.reference.replay import turns
 from projections.reference.rules import VIDEOSDK_1_0, Rules
-from turnlog.cli.commands.calls import BadChoice, RulesOption
-from turnlog.cli.commands.export import AllOption, Form, OutOption, SessionsArgument, write_sessions
-from turnlog.cli.common import DbOption, existing, progress, read
+from turnlog.cli.common import BadChoice, existing, progress
+from turnlog.cli.options import AllOption, DbOption, OutOption, RulesOption, SessionsArgument
+from turnlog.cli.writing import Form, write_sessions
 from turnlog.compare import digest_files as digests
 from turnlog.compare.differences import Compared, Differences
+from turnlog.sessions import read
 from turnlog.survey import Survey
 
 Notes = dict[str, list[str]]

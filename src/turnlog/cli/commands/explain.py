@@ -18,8 +18,9 @@ from projections.explain import Explanation, MadeOf, Named, Outcome, WhatIf
 from projections.explain import explain as explain_value
 from projections.explain import what_if as what_if_of
 from projections.explain.what_if import BY_MS, HOW
-from turnlog.cli.commands.calls import RulesOption
-from turnlog.cli.common import DbOption, JsonOption, SessionArgument, existing, output, print_json, progress, read
+from turnlog.cli.common import existing, output, print_json, progress
+from turnlog.cli.options import DbOption, JsonOption, RulesOption, SessionArgument
+from turnlog.sessions import read
 from turnlog.terminal import in_line, safe
 
 PATIENCE_SECONDS = 2.0

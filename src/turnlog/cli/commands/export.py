@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
-from pathlib import Path
-from tempfile import SpooledTemporaryFile
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated
 
 import typer
 
@@ -17,51 +12,28 @@ from eventstore.stores.base import Store
 from exporters.files import perfetto as trace
 from projections.caller import RULES as TURNLOG
 from projections.readings import reading
-from turnlog.cli.commands.calls import BadChoice, RulesOption
-from turnlog.cli.common import HEADERS, DbOption, existing, headers_of, known, progress, read, whole_file
+from turnlog.cli.choice import chosen
+from turnlog.cli.common import existing, headers_of, progress
+from turnlog.cli.options import (
+    AllOption,
+    CollectorOption,
+    DbOption,
+    GrpcOption,
+    HeaderOption,
+    OutOption,
+    ProfileOption,
+    ProjectOption,
+    RulesOption,
+    ServiceOption,
+    SessionsArgument,
+    wire_of,
+)
+from turnlog.cli.writing import Form, write_sessions
+from turnlog.sessions import read
 from turnlog.survey import Survey
-from turnlog.terminal import say, stdout_file
-
-SPOOLED_BYTES = 8_000_000
-"""A session that makes a longer file than this waits on the disk until it is whole."""
+from turnlog.terminal import say
 
 app = typer.Typer(help="Write sessions as files for other programs.", no_args_is_help=True)
-
-SessionsArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="SESSION…", help="As `turnlog sessions` lists them.", show_default=False)
-]
-OutOption = Annotated[
-    Path | None, typer.Option("--out", metavar="FILE", help="Write here.", show_default="standard output")
-]
-CollectorOption = Annotated[
-    str, typer.Option("--endpoint", metavar="URL", help="http://localhost:4318/v1/traces, or :4317 for gRPC.")
-]
-GrpcOption = Annotated[bool, typer.Option("--grpc", help="gRPC instead of HTTP.")]
-ProfileOption = Annotated[
-    Literal["reference", "semconv"],
-    typer.Option(help="Attributes: the reference's, or those of OpenTelemetry GenAI and OpenInference."),
-]
-ServiceOption = Annotated[
-    str | None, typer.Option(envvar="OTEL_SERVICE_NAME", metavar="NAME", show_default="the reference's")
-]
-ProjectOption = Annotated[str | None, typer.Option(metavar="NAME", help="For Arize Phoenix.")]
-HeaderOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--header", metavar="NAME=VALUE", help=f"Sent with every request; else those in {HEADERS}, between commas."
-    ),
-]
-AllOption = Annotated[bool, typer.Option("--all", help="Every session of the log, the oldest first.")]
-
-
-class Form(NamedTuple):
-    """How sessions stand in a file."""
-
-    session: Callable[[Store, str, int], Iterable[bytes]]
-    """The pieces of the one of that name, which is the n-th in the file, from 1."""
-    head: bytes = b""
-    between: bytes = b""
-    tail: bytes = b""
 
 
 Replayed = Callable[[Store, str, str, int], Iterable[bytes]]
@@ -182,50 +154,3 @@ def otlp(
         store.close()
     say(f"{len(names) - len(survey.failed)} sessions, {count} spans sent")
     survey.finish()
-
-
-def wire_of(grpc: bool) -> Literal["grpc", "http/protobuf"]:
-    return "grpc" if grpc else "http/protobuf"
-
-
-def write_sessions(store: Store, sessions: list[str] | None, every: bool, out: Path | None, form: Form) -> None:
-    """Write the sessions one by one, so that never more than one is in memory; each whole, or not at all."""
-    names = chosen(store, sessions, every)
-    survey = Survey(alone=len(names) == 1)
-    hidden = out is None and sys.stdout.isatty()  # the file itself goes there
-    with (
-        whole_file(out) if out is not None else nullcontext(stdout_file()) as file,
-        progress(hidden=hidden) as bar,
-        SpooledTemporaryFile(SPOOLED_BYTES) as spool,
-    ):
-
-        def made(name: str) -> None:
-            spool.seek(0)
-            spool.truncate()
-            spool.writelines(form.session(store, name, written + 1))
-
-        file.write(form.head)
-        written = 0
-        whole = bar.track(survey.each(names, made), total=len(names), description="exporting")
-        for written, _made in enumerate(whole, 1):
-            file.write(form.between if written > 1 else b"")
-            spool.seek(0)
-            shutil.copyfileobj(spool, file)
-        file.write(form.tail)
-        file.flush()
-    store.close()
-    survey.finish()
-
-
-def chosen(store: Store, sessions: list[str] | None, every: bool) -> list[str]:
-    """The sessions to write, once each; all are looked up before the first is written. Raises `UnknownSession`."""
-    if every == bool(sessions):
-        raise BadChoice("name the sessions, or take --all of them")
-    recorded = [session.session_id for session in store.sessions()]
-    if every:
-        return recorded[::-1]
-    asked = list(dict.fromkeys(sessions or ()))
-    for name in asked:
-        if name not in recorded:
-            known(store, name)
-    return asked

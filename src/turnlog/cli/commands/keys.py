@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from turnlog.cli.common import DbOption, existing, progress
+from turnlog.cli.common import existing, progress
+from turnlog.cli.options import DbOption
 from turnlog.terminal import say
 
 if TYPE_CHECKING:

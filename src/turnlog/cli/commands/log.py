@@ -4,34 +4,20 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import Annotated, Any
 
 import orjson
 import typer
-from rich.progress import DownloadColumn, Progress
+from rich.progress import DownloadColumn
 from rich.table import Table
 
 from eventstore.errors import StoreError
 from eventstore.event import Event
 from eventstore.stores.encrypted import SEALED
-from turnlog.cli.common import (
-    DbOption,
-    JsonOption,
-    SessionArgument,
-    existing,
-    moment,
-    output,
-    place,
-    print_json,
-    progress,
-    read,
-    url,
-    writable,
-)
+from turnlog.cli.common import existing, opener, output, print_json, progress, url, writable
+from turnlog.cli.options import DbOption, FilesArgument, JsonOption, SessionArgument
+from turnlog.sessions import moment, place, read
 from turnlog.terminal import in_line, json_text, safe, say
-
-FilesArgument = Annotated[list[Path], typer.Argument(metavar="FILE…", help="JSON lines of calls; may be gzipped.")]
-
 
 RolesOption = Annotated[
     str | None,
@@ -55,10 +41,6 @@ def init(context: typer.Context, db: DbOption = None, roles: RolesOption = None)
 
         say(f"roles: {', '.join(grant_roles(url(context, db), roles))}")
     store.close()
-
-
-def opener(bar: Progress, path: Path) -> IO[bytes]:
-    return bar.open(path, "rb", description=path.name)
 
 
 def import_(context: typer.Context, files: FilesArgument, db: DbOption = None) -> None:

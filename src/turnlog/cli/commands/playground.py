@@ -10,7 +10,9 @@ import typer
 
 from eventstore.stores.base import Store
 from exporters.delivery.destination import NotConfigured
-from turnlog.cli.common import DbOption, SessionArgument, existing, known, print_json
+from turnlog.cli.common import existing, print_json
+from turnlog.cli.options import DbOption, SessionArgument
+from turnlog.sessions import known
 from turnlog.terminal import say
 
 

@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 import typer
 
 from eventstore.errors import TurnlogError
-from turnlog.cli.common import DbOption, writable
+from turnlog.cli.common import writable
+from turnlog.cli.options import DbOption
 from turnlog.terminal import say
 
 

@@ -10,7 +10,8 @@ from projections.caller import RULES as TURNLOG
 from projections.readings import FRAMEWORK, RELEASES
 from projections.reference.rules import RULE_SETS, SWITCHES
 from projections.turns.decisions import DECISIONS
-from turnlog.cli.common import JsonOption, output, print_json
+from turnlog.cli.common import output, print_json
+from turnlog.cli.options import JsonOption
 from turnlog.terminal import safe
 
 

@@ -6,21 +6,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from eventstore.stores.base import Session, Store
 from projections.caller import RULES as TURNLOG
-from turnlog.cli.commands.calls import RulesOption
-from turnlog.cli.common import DbOption, JsonOption, existing, known, output, print_json, progress
+from turnlog.cli.choice import choose
+from turnlog.cli.common import existing, output, print_json, progress
+from turnlog.cli.options import DbOption, JsonOption, RulesOption, SinceOption, SomeSessions, UntilOption
 from turnlog.survey import Survey
 from turnlog.terminal import say_text
 
-SomeSessions = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[SESSION…]", help="Only these; as `turnlog sessions` lists them.", show_default="all"),
-]
-SinceOption = Annotated[
-    str | None, typer.Option(metavar="MOMENT", help="Only sessions that began then or later: 2026-03-01, UTC.")
-]
-UntilOption = Annotated[str | None, typer.Option(metavar="MOMENT", help="Only sessions that began before.")]
 GroupOption = Annotated[
     Literal["session", "day", "version", "agent", "provider", "model", "stt", "llm", "tts", "realtime"] | None,
     typer.Option(help="Group the turns; stt, llm, tts and realtime: by provider and model of that component."),
@@ -66,15 +58,3 @@ def stats(
             drawn = histogram(table, measure, min(console.width, 100))
             say_text(drawn or f"nothing to draw: no turn has {measure}")
     survey.finish()
-
-
-def choose(store: Store, names: list[str] | None, since: str | None, until: str | None) -> list[Session]:
-    """The sessions that are meant, each once, the oldest first. Raises `UnknownSession` and `BadMoment`."""
-    from turnlog.stats.collect import between, moment_ns
-
-    begin, end = (moment_ns(text) if text is not None else None for text in (since, until))
-    recorded = store.sessions()
-    if names:
-        there = {session.session_id: session for session in recorded}
-        recorded = [there[name] if name in there else known(store, name) for name in dict.fromkeys(names)]
-    return between(recorded, begin, end)

@@ -14,21 +14,9 @@ from eventstore.errors import StoreError, StoreUnavailable
 from eventstore.stores.base import Session, Store
 from eventstore.stores.records import Removal
 from turnlog.archive.retention import age_ns, expired, retire
-from turnlog.cli.commands.calls import BadChoice
-from turnlog.cli.common import (
-    DbOption,
-    JsonOption,
-    SessionArgument,
-    YesOption,
-    confirm_destructive,
-    existing,
-    known,
-    moment,
-    output,
-    print_json,
-    progress,
-    url,
-)
+from turnlog.cli.common import BadChoice, confirm_destructive, existing, output, print_json, progress, url
+from turnlog.cli.options import DbOption, JsonOption, SessionArgument, YesOption
+from turnlog.sessions import known, moment
 from turnlog.terminal import safe, say
 
 

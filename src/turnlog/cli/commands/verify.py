@@ -15,7 +15,9 @@ from eventstore.errors import StoreError, StoreUnavailable, TurnlogError
 from eventstore.integrity.gaps import Gap
 from eventstore.integrity.session import Fault, check_session
 from eventstore.stores.base import Store
-from turnlog.cli.common import DbOption, JsonOption, existing, known, print_json, progress, whole_file
+from turnlog.cli.common import existing, print_json, progress, whole_file
+from turnlog.cli.options import DbOption, JsonOption
+from turnlog.sessions import known
 from turnlog.terminal import json_escaped, say, stdout_file
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from projections.caller import Reading, interrupted
 from projections.readings import VIDEOSDK
 from projections.turns.question import words_of
 from projections.turns.turn import Turn
-from turnlog.cli.commands.barge_ins import Entry, entries, sentence
+from turnlog.cli.render.barge_in import Entry, entries, sentence
 from turnlog.cli.render.drawing import show_bars, show_gaps, show_logs
 from turnlog.terminal import in_line
 from turnlog.waterfall import turn_waterfall

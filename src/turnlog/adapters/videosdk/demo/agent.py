@@ -16,7 +16,7 @@ from videosdk.agents.pipeline import EOUConfig, InterruptConfig
 from videosdk.agents.utils import function_tool
 
 from eventstore import Store
-from turnlog.adapters.videosdk import adapter as videosdk
+from turnlog.adapters import videosdk
 from turnlog.adapters.videosdk.demo.providers import (
     Answer,
     EnergyVAD,

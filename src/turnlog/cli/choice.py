@@ -1,0 +1,33 @@
+"""Which sessions a command is about."""
+
+from __future__ import annotations
+
+from eventstore.stores.base import Session, Store
+from turnlog.cli.common import BadChoice
+from turnlog.sessions import known
+
+
+def chosen(store: Store, sessions: list[str] | None, every: bool) -> list[str]:
+    """The sessions to write, once each; all are looked up before the first is written. Raises `UnknownSession`."""
+    if every == bool(sessions):
+        raise BadChoice("name the sessions, or take --all of them")
+    recorded = [session.session_id for session in store.sessions()]
+    if every:
+        return recorded[::-1]
+    asked = list(dict.fromkeys(sessions or ()))
+    for name in asked:
+        if name not in recorded:
+            known(store, name)
+    return asked
+
+
+def choose(store: Store, names: list[str] | None, since: str | None, until: str | None) -> list[Session]:
+    """The sessions that are meant, each once, the oldest first. Raises `UnknownSession` and `BadMoment`."""
+    from turnlog.stats.collect import between, moment_ns
+
+    begin, end = (moment_ns(text) if text is not None else None for text in (since, until))
+    recorded = store.sessions()
+    if names:
+        there = {session.session_id: session for session in recorded}
+        recorded = [there[name] if name in there else known(store, name) for name in dict.fromkeys(names)]
+    return between(recorded, begin, end)

@@ -1,0 +1,75 @@
+"""The log that a URL or path names, and the sessions in it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from pathlib import Path
+
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+from eventstore.errors import StoreError, TurnlogError
+from eventstore.event import Event
+from eventstore.stores.base import Session, Store
+from eventstore.stores.factory import open_store
+from eventstore.stores.url import without_passwords
+
+
+class UnknownSession(TurnlogError):
+    """The log has no session of that name."""
+
+
+def place(where: str) -> str:
+    """The database at a URL or path as people are shown it: a whole path, or a URL without its passwords."""
+    if "://" not in where:
+        return where if where == "memory:" else str(Path(where).expanduser().absolute())
+    try:
+        parsed = make_url(where)
+    except (ArgumentError, ValueError):
+        return f"{where.partition(':')[0]}://…"  # what cannot be parsed may have a password anywhere
+    if parsed.drivername.startswith("sqlite"):
+        path = parsed.database or ""
+        return path if path.startswith("file:") else str(Path(path).absolute())
+    return without_passwords(parsed)
+
+
+def open_existing(where: str) -> Store:
+    """The store at a URL or path, which is not made if it is not there. Raises `StoreError`."""
+    path = where.removeprefix("sqlite:///") if where.startswith("sqlite:///") else where
+    if "://" not in path and not path.startswith("file:") and not Path(path).expanduser().exists():
+        raise StoreError(f"no database at {path}; `turnlog import FILE` or a Recorder makes one, or name one with --db")
+    return _opened(where)
+
+
+def _opened(where: str, *, migrate: bool = False) -> Store:
+    try:
+        return open_store(where, migrate=migrate)
+    except (ArgumentError, ValueError):  # neither shown nor chained: it may have the password in it
+        raise StoreError(f"{place(where)} is not the URL of a database") from None
+
+
+def known(store: Store, session: str) -> Session:
+    """The session as the list of sessions has it. Raises `UnknownSession`, naming the nearest."""
+    sessions = {s.session_id: s for s in store.sessions()}
+    if session in sessions:
+        return sessions[session]
+    removal = next((r for r in reversed(store.ledger.removals()) if r.session_id == session), None)
+    near = get_close_matches(session, sessions, 1)
+    hint = f"did you mean {near[0]!r}?" if near else "`turnlog sessions` lists those there are"
+    if removal is not None:
+        back = f"; bring it back with: turnlog import {removal.archive}" if removal.archive else ", without an archive"
+        hint = f"it was removed on {moment(removal.removed_ns)} UTC{back}"
+    raise UnknownSession(f"unknown session {session!r}; {hint}")
+
+
+def read(store: Store, session: str) -> list[Event]:
+    """The session's events. Raises `UnknownSession`, naming the nearest."""
+    events = list(store.read(session))
+    if not events:
+        known(store, session)
+    return events
+
+
+def moment(wall_ns: int) -> str:
+    return datetime.fromtimestamp(wall_ns // 1_000_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
