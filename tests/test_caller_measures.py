@@ -117,7 +117,7 @@ def test_a_turn_by_hand(memory: MemoryStore) -> None:
 
 
 def test_a_tool_behind_a_filler(memory: MemoryStore) -> None:
-    """Break: in projections/outputs/measures.py, ``_tokens``, take the last run of each alone."""
+    """Break: in projections/measures/reading.py, ``_tokens``, take the last run of each alone."""
     with recording(memory, "s") as (recorder, clock):
         recorder.set_provider_info("llm", "OpenAILLM", "gpt-4o")
         question(recorder, clock)
@@ -156,7 +156,7 @@ def test_tokens_of_all_kinds_of_runs_and_audio(memory: MemoryStore) -> None:
 
 
 def test_a_turn_has_the_provider_that_served_it(memory: MemoryStore) -> None:
-    """Break: in projections/outputs/measures.py, ``_providers``, take the session's."""
+    """Break: in projections/measures/reading.py, ``_providers``, take the session's."""
     with recording(memory, "s") as (recorder, clock):
         recorder.set_provider_info("llm", "Slow", "m")
         answered(recorder, clock)

@@ -9,7 +9,7 @@ import pytest
 from conftest import FIXTURES
 from expected_calls import allowed, certain, expected_calls
 from projections.caller import read
-from projections.turns.turn import Turn
+from projections.outputs.turn import Turn
 from turnlog.recordings import events_of, read_recordings
 
 RECORDED = {found[0].session_id: found for found in (

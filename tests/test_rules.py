@@ -316,7 +316,7 @@ def test_the_command_lists_them(program: Program) -> None:
 
 
 def test_conformance_and_replay_take_a_rule_set_and_switches(program: Program) -> None:
-    """Break: in turnlog/cli/commands/conformance.py, do not pass the rules on."""
+    """Break: in turnlog/cli/commands/rules.py, do not pass the rules on."""
     calls = [
         {"target": "collector", "hook": hook, "args": args, "perf_ns": (1000 + ms) * 10**6, "wall_ns": ms}
         for ms, hook, args in WAIT

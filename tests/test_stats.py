@@ -75,7 +75,7 @@ def test_measures_of_a_turn_by_hand(memory: MemoryStore) -> None:
 
 
 def test_of_a_framework_s_reading_the_wait_is_its_own_and_there_is_no_response() -> None:
-    """Break: in projections/measures.py, ``_record``, take the EOU wait for the E2E latency."""
+    """Break: in projections/measures/session.py, ``_record``, take the EOU wait for the E2E latency."""
     events = events_of(*next(iter(read_recordings(FIXTURES / "demo.jsonl.gz"))))
     found = measures(events)
     assert [m.eou_wait_ms for m in found] == [None, 500, 500, 500]

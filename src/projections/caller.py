@@ -17,12 +17,12 @@ from eventstore.event import Event
 from projections.latency.response import Response, response
 from projections.model import LogLine, Session
 from projections.outputs.payload import payload
+from projections.outputs.turn import Turn, barge_in_dict, turn_of
 from projections.spans import Span, by_event, span_tree, turn_spans
 from projections.timeline import Activity, Timeline, timeline
 from projections.turns.assembly import Assembly, Left, assemble
 from projections.turns.exchange import Exchange
 from projections.turns.ledger import BargeIn, ledger
-from projections.turns.turn import Turn, barge_in_dict, turn_of
 
 RULES = "turnlog"
 WAITING = ("livekit-agents", "pipecat-ai")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from eventstore import Event, codec
 from projections.caller import read
 from projections.framework_figures import add_figures
-from projections.turns.turn import Turn
+from projections.outputs.turn import Turn
 
 
 class Call(NamedTuple):

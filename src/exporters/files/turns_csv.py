@@ -15,9 +15,9 @@ from typing import Any
 
 from projections.caller import RULES as TURNLOG
 from projections.caller import Reading
+from projections.outputs.turn import Turn as ReadTurn
 from projections.reference.metrics import Turn
 from projections.reference.replay import Call, Latency, latency_of
-from projections.turns.turn import Turn as ReadTurn
 
 TURNLOG_COLUMNS = (
     "session_id", "turn", "opened_at", "user_speech", "agent_speech",

@@ -17,11 +17,11 @@ from projections.caller import Reading, left_dict, session_dict
 from projections.explain.paths import Path, UnknownPath, walk
 from projections.explain.sourced import Source, plain, sourced, sources_of, with_sources
 from projections.latency.response import Response
+from projections.outputs.turn import Turn, turn_of
 from projections.timeline import Activity, Timeline
 from projections.turns.assembly import Left
 from projections.turns.exchange import Exchange
 from projections.turns.ledger import BargeIn, ledger
-from projections.turns.turn import Turn, turn_of
 
 
 class Found(NamedTuple):

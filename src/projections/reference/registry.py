@@ -41,3 +41,14 @@ def traces_with_args(handler: WithArgs) -> WithArgs:
 
 def _add(hook: str, bare: Bare | None, with_args: WithArgs | None) -> None:
     HANDLERS[hook] = bare, with_args, HOOKS[hook].version
+
+
+def _ignored(_s: State, _now: float) -> None:
+    """Adapters record this beside the framework's hooks; the framework's rules give it no meaning."""
+
+
+for _hook in (
+    "set_framework", "framework_event", "name_run", "name_usage", "run_ended", "on_tts_complete", "add_audio_seconds",
+    "tool_started", "tool_progress", "tool_ended", "session_ended", "agent_active",
+):  # fmt: skip
+    HANDLERS[_hook] = _ignored, None, HOOKS[_hook].version

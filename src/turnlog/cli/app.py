@@ -15,8 +15,8 @@ from turnlog.cli.commands import (  # fmt: skip
     barge_ins,
     calls,
     check,
-    conformance,
     deliver,
+    demo,
     diff,
     digest,
     explain,
@@ -24,7 +24,6 @@ from turnlog.cli.commands import (  # fmt: skip
     keys,
     log,
     playground,
-    record,
     rules,
     stats,
     trust,
@@ -41,15 +40,15 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 COMMANDS: list[Callable[..., None]] = [
-    calls.demo, log.init, log.sessions, calls.replay, log.events, calls.payloads, calls.schema, calls.spans,
+    demo.demo, log.init, log.sessions, calls.replay, log.events, calls.payloads, calls.schema, calls.spans,
     barge_ins.barge_ins, stats.stats, check.check, diff.diff, digest.digest, explain.explain, rules.rules, log.tail,
-    record.record, log.recover,
+    demo.record, log.recover,
     playground.playground, verify.verify, verify.seal, trust.forget, trust.retention,
 ]  # fmt: skip
 for command in COMMANDS:
     app.command()(command)
 app.command("import")(log.import_)
-app.command()(conformance.conformance)
+app.command()(rules.conformance)
 app.add_typer(export.app, name="export")
 app.add_typer(deliver.app, name="deliver")
 app.add_typer(keys.app, name="keys")

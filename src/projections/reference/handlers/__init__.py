@@ -4,7 +4,6 @@ from projections.reference.handlers import (  # noqa: F401
     audio,
     eou,
     failures,
-    framework,
     interruption,
     knowledge_base,
     llm,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from itertools import islice
-from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -17,7 +16,6 @@ from eventstore.integrity.gaps import Gap, missing
 from projections.boundary import replaying
 from projections.caller import RULES as TURNLOG
 from projections.caller import Reading, reading_dict
-from projections.caller import read as read_events
 from projections.framework_figures import add_figures
 from projections.readings import reading
 from projections.reference.replay import Call, call_dict
@@ -26,43 +24,6 @@ from turnlog.cli.common import BadChoice, existing, output, print_json
 from turnlog.cli.options import DbOption, JsonOption, RulesOption, SessionArgument
 from turnlog.sessions import known, read
 from turnlog.terminal import json_text
-
-
-def demo() -> None:
-    """Record a real call with an interruption into a log, and replay it."""
-    import tempfile
-
-    from eventstore.recording.recorder import Clock, Recorder
-    from eventstore.stores.factory import open_store
-    from turnlog.cli.render.reading import show_reading
-    from turnlog.conformance import never
-    from turnlog.recordings import RecordedClock, drive, read_recordings
-
-    ((_place, recording),) = read_recordings(_demo_file())
-    console, clock = output(), RecordedClock()
-    with tempfile.TemporaryDirectory(prefix="turnlog-") as folder:
-        store = open_store(Path(folder) / "calls.db")
-        console.print("A real call, made with videosdk-agents 1.0.2: the caller interrupts a long answer.")
-        console.print(
-            f"Recording its {len(recording.calls)} hook calls into {folder}/calls.db, then replaying the log.\n"
-        )
-        with Recorder(
-            store, recording.name, clock=Clock(clock.read_perf_ns, clock.read_wall_ns), scheduler=never
-        ) as recorder:
-            drive(recorder, clock, recording.calls)
-        events = list(store.read(recording.name))
-        call = read_events(events)
-        add_figures(call, events)
-        show_reading(console, call)
-        store.close()
-    console.print("\nYour own: `turnlog import FILE`, `turnlog sessions`, `turnlog replay SESSION`; see README.md.")
-
-
-def _demo_file() -> Path:
-    """In a wheel it lies in this package; in a clone among the fixtures."""
-    here = Path(__file__).resolve().parents[2]
-    inside, at_top = here / "data" / "demo.jsonl.gz", here.parents[1] / "fixtures" / "demo.jsonl.gz"
-    return inside if inside.exists() else at_top
 
 
 def replay(

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
+from itertools import chain
+from pathlib import Path
+from typing import Annotated
 
+import orjson
+import typer
+from rich.progress import DownloadColumn
 from rich.table import Table
 
 from projections.caller import RULES as TURNLOG
 from projections.readings import FRAMEWORK, RELEASES
-from projections.reference.rules import RULE_SETS, SWITCHES
+from projections.reference.rules import RULE_SETS, SWITCHES, VIDEOSDK_1_0
 from projections.turns.decisions import DECISIONS
-from turnlog.cli.common import output, print_json
-from turnlog.cli.options import JsonOption
-from turnlog.terminal import safe
+from turnlog.cli.common import opener, output, print_json, progress, whole_file
+from turnlog.cli.options import FilesArgument, JsonOption, RulesOption
+from turnlog.terminal import safe, say
 
 
 def rules(as_json: JsonOption = False) -> None:
@@ -57,3 +64,32 @@ def decisions_markdown() -> str:
     """The table of decisions in ``docs/rules.md``."""
     rows = [["decision", "why"], ["---", "---"], *([f"`{name}`", why] for name, why in DECISIONS.items())]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+SHOWN = 20
+
+
+def conformance(
+    files: FilesArgument,
+    dump: Annotated[Path | None, typer.Option(metavar="OUT", help="Write the lines with our own output.")] = None,
+    rules: RulesOption = VIDEOSDK_1_0.name,
+    fast: Annotated[bool, typer.Option("--fast", help="Fold in memory, without recorder, journal and SQLite.")] = False,
+) -> None:
+    """Replay recorded calls and compare with what the reference made of them; exit 1 if anything differs."""
+    from turnlog.conformance import run
+    from turnlog.recordings import read_recordings
+
+    sessions = calls = mismatches = 0
+    with progress(DownloadColumn()) as bar, whole_file(dump) if dump is not None else nullcontext() as out:
+        recordings = chain.from_iterable(read_recordings(file, lambda path: opener(bar, path)) for file in files)
+        for result in run(recordings, fast=fast, rules=rules):
+            sessions += 1
+            calls += result.calls
+            for line in result.mismatches[: max(0, SHOWN - mismatches)]:
+                say(line)
+            mismatches += len(result.mismatches)
+            if out is not None:
+                out.write(orjson.dumps(result.line) + b"\n")
+    say(f"{sessions} sessions, {calls} calls, {mismatches} mismatches")
+    if mismatches:
+        raise typer.Exit(1)

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from eventstore.event import Event
 from projections.caller import Reading
+from projections.outputs.turn import barge_in_dict
 from projections.turns.ledger import BargeIn
 from projections.turns.said import Said, said
-from projections.turns.turn import barge_in_dict
 
 QUOTED = 40
 """Characters of what was said that are shown, unless there is --json."""

@@ -12,9 +12,9 @@ from rich.text import Text
 from eventstore.integrity.gaps import Gap
 from eventstore.stores.encrypted import MASTER_KEY
 from projections.caller import Reading, interrupted
+from projections.outputs.turn import Turn
 from projections.readings import VIDEOSDK
 from projections.turns.question import words_of
-from projections.turns.turn import Turn
 from turnlog.cli.render.barge_in import Entry, entries, sentence
 from turnlog.cli.render.drawing import show_bars, show_gaps, show_logs
 from turnlog.terminal import in_line

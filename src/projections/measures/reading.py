@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from projections.latency.missing import no_response
 from projections.latency.response import user_stopped
+from projections.measures.turn import COMPONENTS, TurnMeasures, label_of
 from projections.outputs.payload import answering
-from projections.outputs.turn_measures import COMPONENTS, TurnMeasures, label_of
 from projections.timeline import Activity
 from projections.turns.ledger import BargeIn
 

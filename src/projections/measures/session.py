@@ -1,4 +1,4 @@
-"""What is counted of a turn, for statistics over many calls: see `projections.outputs.turn_measures`.
+"""What is counted of a turn, for statistics over many calls: see `projections.measures.turn`.
 
 Under ``turnlog``, the default, it is made from the caller's reading, in one pass; under a framework's rules from the
 fields of that release's turns, and what they do not say is None.
@@ -15,16 +15,14 @@ import msgspec
 from eventstore.event import Event
 from projections.caller import RULES as TURNLOG
 from projections.caller import Reading, read
+from projections.measures.reading import measures_of_reading
+from projections.measures.turn import COMPONENTS, TurnMeasures, label_of
 from projections.model import Session
-from projections.outputs.measures import measures_of_reading
-from projections.outputs.turn_measures import COMPONENTS, TurnMeasures, label_of
 from projections.reference import rules as rule_sets
 from projections.reference.fold import begin, fold
 from projections.reference.metrics import Turn
 from projections.reference.replay import Call, call_of, latency_of
 from projections.reference.rules import Rules
-
-__all__ = ["Measured", "TurnMeasures", "measured", "measures", "measures_of", "measures_of_call"]
 
 
 class Measured(NamedTuple):

@@ -1,0 +1,6 @@
+"""What statistics count of a turn."""
+
+from projections.measures.session import Measured, measured, measures, measures_of, measures_of_call
+from projections.measures.turn import TurnMeasures
+
+__all__ = ["Measured", "TurnMeasures", "measured", "measures", "measures_of", "measures_of_call"]

@@ -1,0 +1,86 @@
+"""``turnlog record``: a call to look at, made by a real framework without network, keys or sound card."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from eventstore.errors import TurnlogError
+from projections.caller import read as read_events
+from projections.framework_figures import add_figures
+from turnlog.cli.common import output, writable
+from turnlog.cli.options import DbOption
+from turnlog.terminal import say
+
+
+class NoFramework(TurnlogError):
+    """The framework is not installed here."""
+
+
+def record(
+    context: typer.Context,
+    demo_agent: Annotated[
+        Literal["videosdk", "livekit", "pipecat"], typer.Option(help="Whose agent; it needs the extra of that name.")
+    ],
+    session: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Record under this name.", show_default="demo-FRAMEWORK")
+    ] = None,
+    db: DbOption = None,
+) -> None:
+    """Run a small scripted agent of a framework, with made-up providers, and record its call."""
+    try:
+        run = import_module(f"turnlog.adapters.{demo_agent}.demo.agent").run
+    except ModuleNotFoundError as error:
+        raise NoFramework(
+            f"{demo_agent} is not installed here: pip install 'turnlog[{demo_agent}]' ({error})"
+        ) from error
+    name = session or f"demo-{demo_agent}"
+    store = writable(context, db)
+    try:
+        before = sum(found.events for found in store.sessions() if found.session_id == name)
+        asyncio.run(run(store, name))
+        events = sum(found.events for found in store.sessions() if found.session_id == name) - before
+    finally:
+        store.close()
+    say(f"recorded {events} events as {name}; now: turnlog replay {name}")
+
+
+def demo() -> None:
+    """Record a real call with an interruption into a log, and replay it."""
+    import tempfile
+
+    from eventstore.recording.recorder import Clock, Recorder
+    from eventstore.stores.factory import open_store
+    from turnlog.cli.render.reading import show_reading
+    from turnlog.conformance import never
+    from turnlog.recordings import RecordedClock, drive, read_recordings
+
+    ((_place, recording),) = read_recordings(_demo_file())
+    console, clock = output(), RecordedClock()
+    with tempfile.TemporaryDirectory(prefix="turnlog-") as folder:
+        store = open_store(Path(folder) / "calls.db")
+        console.print("A real call, made with videosdk-agents 1.0.2: the caller interrupts a long answer.")
+        console.print(
+            f"Recording its {len(recording.calls)} hook calls into {folder}/calls.db, then replaying the log.\n"
+        )
+        with Recorder(
+            store, recording.name, clock=Clock(clock.read_perf_ns, clock.read_wall_ns), scheduler=never
+        ) as recorder:
+            drive(recorder, clock, recording.calls)
+        events = list(store.read(recording.name))
+        call = read_events(events)
+        add_figures(call, events)
+        show_reading(console, call)
+        store.close()
+    console.print("\nYour own: `turnlog import FILE`, `turnlog sessions`, `turnlog replay SESSION`; see README.md.")
+
+
+def _demo_file() -> Path:
+    """In a wheel it lies in this package; in a clone among the fixtures."""
+    here = Path(__file__).resolve().parents[2]
+    inside, at_top = here / "data" / "demo.jsonl.gz", here.parents[1] / "fixtures" / "demo.jsonl.gz"
+    return inside if inside.exists() else at_top
