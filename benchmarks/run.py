@@ -96,8 +96,7 @@ def _ready(recorder: Recorder, recordings: list[Recording]) -> list[tuple[Any, t
     return [(method, positional(method, kwargs)) for method, kwargs in methods]
 
 
-def measure(console: Console, only: str) -> list[Row]:
-    rows: list[Row] = []
+def measure(console: Console, only: str) -> Iterator[Row]:
     with tempfile.TemporaryDirectory(prefix="turnlog-bench-") as folder:
         sqlite, postgres = Sqlite(Path(folder)), Postgres(Path(folder))
         with sqlite.ending, postgres.ending:
@@ -108,8 +107,7 @@ def measure(console: Console, only: str) -> list[Row]:
                     console.print(f"no Postgres here, so not measured: {name}")
                     continue
                 console.print(f"[dim]{name}…")
-                rows.extend(family())
-    return rows
+                yield from family()
 
 
 def main() -> int:
@@ -117,16 +115,18 @@ def main() -> int:
     parser.add_argument("--only", metavar="WORD", default="", help="only the families with this in their names")
     only = parser.parse_args().only
     console = Console()
-    rows = measure(console, only)
+    rows: list[Row] = []
+    for row in measure(console, only):
+        rows.append(row)
+        if not only:  # so that what was measured is kept whatever comes
+            result = {"machine": platform.platform(), "python": platform.python_version(), "rows": rows}
+            (HERE / "results.json").write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
     table = Table("work", "turnlog", "beside", "there", "ratio", "goal", title="turnlog beside its peers")
     marks = {True: " [green]✓", False: " [red]✗", None: ""}
     for row in rows:
         ratio = "-" if row["ratio"] is None else str(row["ratio"])
         table.add_row(row["work"], row["ours"], row["peer"], row["theirs"], ratio, row["goal"] + marks[row["reached"]])
     console.print(table)
-    if not only:
-        result = {"machine": platform.platform(), "python": platform.python_version(), "rows": rows}
-        (HERE / "results.json").write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
     return 0
 
 

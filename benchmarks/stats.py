@@ -1,6 +1,6 @@
 """Statistics of a million events: `turnlog stats` beside a query that a person writes for DuckDB.
 
-The query reads the turns as `turnlog export csv` wrote them. It gives the percentiles of the seven latencies and the
+The query reads the turns as `turnlog export csv` wrote them. It gives the percentiles of six latencies and the
 rate of interruptions; ours gives every measure and rate, with intervals. Both are asked for the same percentiles, and
 they must agree.
 """
@@ -19,16 +19,16 @@ import duckdb
 
 from databases import MILLION, Database
 from eventstore import open_store
-from exporters.files.turns_csv import header, rows
+from exporters.files.turns_csv import header, rows_of
+from projections.caller import RULES, read
 from projections.measures import measures
-from projections.reference.replay import turns
 from rows import Row, beside
 from turnlog.stats.collect import between
 from turnlog.stats.report import report
 from turnlog.stats.table import TurnTable
 
 ROUNDS = 5
-LATENCIES = ("e2e", "stt", "eou", "llm_ttft", "tts", "tts_first_byte", "realtime")
+LATENCIES = ("response", "time_to_answer", "stt", "eou", "llm_ttft", "tts_first_byte")
 SHARES = (0.5, 0.9, 0.95, 0.99)
 _QUANTILES = ", ".join(f"quantile_cont({name}_ms, {list(SHARES)}), count({name}_ms)" for name in LATENCIES)
 _TYPES = dict.fromkeys((f"{name}_ms" for name in LATENCIES), "DOUBLE") | {"interrupted": "BOOLEAN"}
@@ -45,7 +45,7 @@ def stats(database: Database) -> Iterator[Row]:
             with path.open("wb") as file:
                 file.write(header())
                 for name in names:
-                    file.writelines(rows(name, turns(store.read(name))))
+                    file.writelines(rows_of(read(store.read(name))))
 
         def query() -> tuple[Any, ...]:
             found = duckdb.execute(QUERY, [str(path)]).fetchone()
@@ -56,10 +56,10 @@ def stats(database: Database) -> Iterator[Row]:
 
         def replay() -> None:
             measured.clear()
-            measured.extend((name, measures(store.read(name), "videosdk-1.0")) for name in names)
+            measured.extend((name, measures(store.read(name))) for name in names)
 
         def tabled() -> TurnTable:
-            table = TurnTable(rules="videosdk-1.0")
+            table = TurnTable(rules=RULES)
             for name, found in measured:
                 table.add(name, found)
             return table

@@ -24,9 +24,10 @@ from conftest import FIXTURES, Program
 from eventstore.event import Event
 from exporters.files.payloads import lines
 from exporters.files.perfetto import trace
-from exporters.files.turns_csv import COLUMNS, TURNLOG_COLUMNS, header, rows
+from exporters.files.turns_csv import COLUMNS, TURNLOG_COLUMNS, header, rows, rows_of
 from projections import replay
 from projections.caller import read
+from projections.measures import measures
 from projections.reference.metrics import FunctionTool, Realtime, Stt, TimelineEvent, Turn
 from projections.reference.replay import Call, latency_of
 from projections.reference.state import Discarded, Interrupted
@@ -122,6 +123,17 @@ def test_csv_read_again_is_the_turns(name: str) -> None:
             len(turn.fallback_events),
         ]
         assert abs(datetime.fromisoformat(row["opened_at"]).timestamp() - turn.timestamp) < 1e-6
+
+
+@each_session
+def test_csv_of_the_callers_reading_has_the_latencies_that_statistics_count(name: str) -> None:
+    """Break: in exporters/files/turns_csv.py, ``_read_cells``, leave out a latency."""
+    text = b"".join([header(), *rows_of(read(recorded()[name]))]).decode()
+    found = list(csv.DictReader(io.StringIO(text, newline="")))
+    for row, turn in zip(found, measures(recorded()[name]), strict=True):
+        for column in ("response", "time_to_answer", "stt", "eou", "llm_ttft", "tts_first_byte"):
+            value = getattr(turn, f"{column}_ms")
+            assert row[f"{column}_ms"] == ("" if value is None else str(value)), column
 
 
 def test_csv_keeps_text_as_it_is() -> None:

@@ -11,10 +11,11 @@ import csv
 import io
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from typing import Any
 
 from projections.caller import RULES as TURNLOG
 from projections.caller import Reading
+from projections.measures import TurnMeasures
+from projections.measures.reading import measures_of_reading
 from projections.outputs.turn import Turn as ReadTurn
 from projections.reference.metrics import Turn
 from projections.reference.replay import Call, Latency, latency_of
@@ -49,8 +50,8 @@ def rows_of(call: Reading | Call, *, defused: bool = False) -> Iterator[bytes]:
     if not isinstance(call, Reading):
         yield from rows(call.session_name, call.turns, defused=defused)
         return
-    for turn in call.turns:
-        cells = _read_cells(call.session_name, turn)
+    for turn, measured in zip(call.turns, measures_of_reading(call, ""), strict=True):
+        cells = _read_cells(call.session_name, turn, measured)
         yield _line(map(_defused, cells) if defused else cells)
 
 
@@ -65,28 +66,16 @@ def _defused(cell: object) -> object:
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
 
 
-def _read_cells(session_id: str, turn: ReadTurn) -> Iterable[object]:
-    response = turn.response or {}
-    heard = turn.agent_started
+def _read_cells(session_id: str, turn: ReadTurn, measured: TurnMeasures) -> Iterable[object]:
     return (
         session_id, turn.turn, _moment(turn.opened_at), turn.user_speech, turn.agent_speech,
-        turn.e2e_latency, response.get("time_to_answer_ms"), turn.no_response, turn.framework_e2e,
-        _of(turn.stt, "latency_ms", heard), _of(turn.eou, "ms", heard), _waited(response),
-        _of(turn.llm, "first_token_ms", heard), _of(turn.tts, "first_byte_ms", heard),
+        turn.e2e_latency, measured.time_to_answer_ms, turn.no_response, turn.framework_e2e,
+        measured.stt_ms, measured.eou_ms, measured.eou_wait_ms or None,
+        measured.llm_ttft_ms, measured.tts_first_byte_ms,
         _ms(turn.user_started, turn.user_stopped),
         _ms(turn.agent_started, turn.agent_stopped), "true" if turn.interrupted else "false",
         len(turn.tools), len(turn.errors), len(turn.fallbacks), turn.tokens["input"], turn.tokens["output"], turn.agent,
     )  # fmt: skip
-
-
-def _of(runs: list[dict[str, Any]], name: str, heard: float | None) -> float | None:
-    """That of the last run that had begun when the agent was first heard."""
-    begun = [run for run in runs if heard is None or run["start"] is None or run["start"] <= heard]
-    return next((run[name] for run in reversed(begun) if run[name] is not None), None)
-
-
-def _waited(response: dict[str, Any]) -> float | None:
-    return sum(p["ms"] for p in response.get("parts", ()) if p["name"] == "EOU wait") or None
 
 
 def _ms(start: float | None, end: float | None) -> float | None:
