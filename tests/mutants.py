@@ -345,8 +345,8 @@ MUTANTS = [
     Mutant(FILE, "os.truncate(self._log, 0)", "pass", "test_database_file.py::test_a_foreign_file"),
     Mutant(
         "src/eventstore/stores/sqlite/watch.py",
-        "file.has_our_id() and self._is_whole(driver)",
-        "file.has_our_id() and not self._is_whole(driver)",
+        "if self._is_whole(driver) and",
+        "if not self._is_whole(driver) and",
         "test_database_file.py::test_vacuum",
     ),
     Mutant(WRITER, "        self.set_aside += kept\n", "        kept = 0\n", "test_recovery.py"),
