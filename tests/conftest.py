@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import gc
 import os
-import subprocess
-import sys
 import tempfile
 import uuid
 import warnings
@@ -16,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from sqlalchemy import make_url
 
 from eventstore import Store, open_store
+from support.program import Program
 
 settings.register_profile(
     "default",
@@ -31,36 +30,6 @@ settings.register_profile(
     ],
 )
 settings.load_profile("default")
-
-FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
-
-
-class Program:
-    """The command line, in a folder and with a database of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.db = folder / "calls.db"
-
-    def run(self, *arguments: object, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
-        clean = {k: v for k, v in os.environ.items() if k not in ("TURNLOG_DB", "TURNLOG_MASTER_KEY", "COLUMNS")}
-        done = subprocess.run(
-            [sys.executable, "-m", "turnlog", *map(str, arguments)],
-            env=clean | {"TURNLOG_DB": str(self.db), "XDG_DATA_HOME": str(self.folder / "data")} | environment,
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == code, done.stdout + done.stderr
-        return done
-
-    def fails(self, *arguments: object, **environment: str) -> str:
-        """The one line on standard error."""
-        done = self.run(*arguments, code=1, **environment)
-        assert done.stderr.startswith("turnlog: ")
-        assert done.stderr.count("\n") == 1, done.stderr
-        return done.stderr
 
 
 @pytest.fixture

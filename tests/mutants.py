@@ -21,6 +21,12 @@ class Mutant(NamedTuple):
     old: str
     new: str
     test: str
+    """A file of the tests, whatever its folder, and perhaps one of its tests."""
+
+    def path(self) -> Path:
+        """The test's file, from the top of the repository."""
+        (found,) = (HERE / "tests").rglob(self.test.partition("::")[0])
+        return found.relative_to(HERE)
 
 
 MIGRATION = "migrations/versions/0002_origins.py"
@@ -452,7 +458,7 @@ def survives(mutant: Mutant, folder: Path) -> bool:
     source = (HERE / mutant.file).read_text()
     assert mutant.old in source, f"{mutant.file} has no {mutant.old!r} any more"
     target.write_text(source.replace(mutant.old, mutant.new))
-    test, _colons, name = mutant.test.partition("::")
+    name = mutant.test.partition("::")[2]
     command = [
         sys.executable,
         "-m",
@@ -461,7 +467,7 @@ def survives(mutant: Mutant, folder: Path) -> bool:
         "-q",
         "-p",
         "no:cacheprovider",
-        f"tests/{test}",
+        str(mutant.path()),
         "-k",
         name or "test",
     ]

@@ -24,7 +24,7 @@ from projections.reference.replay import Call, replay
 from turnlog.recordings import Recording, events_of
 
 sys.path.insert(0, str(HERE.parent))
-from http_receiver import Receiver
+from support.http_receiver import Receiver
 
 FIXTURE = HERE.parents[1] / "fixtures" / "conformance.jsonl.gz"
 SECRET = "a-token"

@@ -19,7 +19,7 @@ from differential import REFERENCE, SHOWN, reference_python
 from exporters.reference import job_logger as job_logs
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from http_receiver import Receiver
+from support.http_receiver import Receiver
 
 TRANSPORT = {"host", "accept", "accept-encoding", "connection", "user-agent", "content-length"}
 """Headers of the HTTP library, not of the log handler."""

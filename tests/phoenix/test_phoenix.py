@@ -19,8 +19,8 @@ from typing import Any
 import httpx
 import pytest
 
-from conftest import FIXTURES, Program
 from projections.caller import Reading, read
+from support.program import FIXTURES, Program
 from turnlog.recordings import events_of, read_recordings
 
 try:

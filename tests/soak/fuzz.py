@@ -19,7 +19,6 @@ from hypothesis import seed as seeded
 from hypothesis import strategies as st
 from hypothesis.errors import HypothesisWarning
 
-from conftest import FIXTURES
 from eventstore import Event, codec, recover
 from eventstore.errors import NewerEvent, TurnlogError, UnknownHook
 from eventstore.recording import frames
@@ -30,6 +29,7 @@ from exporters.files.jsonl import heading
 from projections import replay
 from projections.reference.rules import VIDEOSDK_1_0
 from soak.figures import Advance, Figures
+from support.program import FIXTURES
 from turnlog.archive import files as archive
 from turnlog.archive import log_seals, seals
 from turnlog.archive.importing import batches

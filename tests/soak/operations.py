@@ -22,11 +22,11 @@ from eventstore.recording.recorder import Recorder
 from eventstore.stores.encrypted import MasterKey, forget
 from eventstore.stores.rotation import rotate
 from exporters.delivery.outbox import deliver, due
-from http_receiver import Answer, Receiver
 from soak.children import Acknowledgements
 from soak.figures import Figures
 from soak.places import KEY, MARKER, OTHER_KEY, Place, Places
-from test_delivery import QUICK, Turns, arrived, in_order, turns
+from support.deliveries import QUICK, Turns, arrived, in_order, turns
+from support.http_receiver import Answer, Receiver
 from turnlog.archive import files as archive
 from turnlog.archive.retention import expired, retire
 from turnlog.recordings import events_of, read_recordings

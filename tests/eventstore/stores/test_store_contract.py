@@ -1,0 +1,102 @@
+"""What a store promises, held against every backend (`conftest.store`)."""
+
+from __future__ import annotations
+
+import threading
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eventstore import Event, Store, canonical
+from eventstore.errors import IdentityConflict
+from eventstore.stores.memory import MemoryStore
+from support.events import event
+from support.strategies import sessions
+
+
+def test_what_was_appended_is_read_back_in_order(store: Store) -> None:
+    events = [event(n, payload='{"text":"मौसम 🙂 \\u0000"}') for n in range(50)]
+    store.append(events[25:])
+    store.append(events[:25])
+    assert list(store.read("s")) == events
+
+
+def test_an_unknown_session_is_empty(store: Store) -> None:
+    assert list(store.read("nobody")) == []
+    assert store.sessions() == []
+
+
+def test_appending_nothing_is_fine(store: Store) -> None:
+    assert list(store.append([])) == []
+
+
+def test_positions_grow_and_a_repeat_gives_the_old_one(store: Store) -> None:
+    first = list(store.append([event(0), event(1), event(2)]))
+    assert all(a < b for a, b in pairwise(first))
+    again = list(store.append([event(2), event(3), event(0)]))
+    assert again[0] == first[2]
+    assert again[2] == first[0]
+    assert again[1] > first[2]
+    assert len(list(store.read("s"))) == 4
+
+
+def test_a_repeat_within_one_batch_is_one_event(store: Store) -> None:
+    one, two = store.append([event(0), event(0)])
+    assert one == two
+    assert len(list(store.read("s"))) == 1
+
+
+def test_other_content_under_one_identity_names_both_and_stores_nothing(store: Store) -> None:
+    store.append([event(1, payload='{"text":"first"}')])
+    with pytest.raises(IdentityConflict) as caught:
+        store.append([event(0), event(1, payload='{"text":"second"}'), event(2)])
+    assert "first" in str(caught.value)
+    assert "second" in str(caught.value)
+    assert [e.seq for e in store.read("s")] == [1]
+
+
+def test_a_conflict_within_one_batch_stores_nothing(store: Store) -> None:
+    with pytest.raises(IdentityConflict):
+        store.append([event(0), event(1), event(1, payload='{"a":1}')])
+    assert list(store.read("s")) == []
+
+
+def test_sessions_are_listed_latest_first(store: Store) -> None:
+    store.append([event(n, session="early") for n in range(3)])
+    store.append([event(n, session="late", origin=origin, wall_ns=2 * 10**18) for origin in "ab" for n in range(2)])
+    late, early = store.sessions()
+    assert (late.session_id, late.events, late.origins) == ("late", 4, 2)
+    assert early == ("early", 3, 1, 10**18, 10**18 + 2)
+
+
+def test_a_reader_that_stops_early_does_no_harm(store: Store) -> None:
+    store.append([event(n) for n in range(100)])
+    reader = store.read("s")
+    assert next(reader).seq == 0
+    store.append([event(100)])
+    del reader
+    assert len(list(store.read("s"))) == 101
+
+
+def test_many_threads_append_at_once(store: Store) -> None:
+    def work(origin: str) -> None:
+        for n in range(0, 200, 10):
+            store.append([event(k, origin=origin) for k in range(n, n + 10)])
+
+    threads = [threading.Thread(target=work, args=(str(n),)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert store.sessions()[0].events == 800
+
+
+@settings(max_examples=50)
+@given(sessions(), st.integers(1, 9))
+def test_reading_is_canonical(events: list[Event], batch: int) -> None:
+    store = MemoryStore()
+    for at in range(0, len(events), batch):
+        store.append(events[at : at + batch])
+    assert list(store.read("s")) == canonical(events)

@@ -1,0 +1,39 @@
+"""The command line as users run it, and the fixtures."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parents[1]
+FIXTURES = TESTS.parent / "fixtures"
+
+
+class Program:
+    """The command line, in a folder and with a database of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.db = folder / "calls.db"
+
+    def run(self, *arguments: object, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+        clean = {k: v for k, v in os.environ.items() if k not in ("TURNLOG_DB", "TURNLOG_MASTER_KEY", "COLUMNS")}
+        done = subprocess.run(
+            [sys.executable, "-m", "turnlog", *map(str, arguments)],
+            env=clean | {"TURNLOG_DB": str(self.db), "XDG_DATA_HOME": str(self.folder / "data")} | environment,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done
+
+    def fails(self, *arguments: object, **environment: str) -> str:
+        """The one line on standard error."""
+        done = self.run(*arguments, code=1, **environment)
+        assert done.stderr.startswith("turnlog: ")
+        assert done.stderr.count("\n") == 1, done.stderr
+        return done.stderr
