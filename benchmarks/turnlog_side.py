@@ -16,7 +16,7 @@ from projections.caller import RULES as TURNLOG
 from projections.caller import read
 from projections.reference.fold import begin, fold
 from projections.reference.replay import replay
-from projections.reference.rules import Rules, find
+from projections.reference.rules import Rules, find_rules
 from reference_side import peak_mb
 
 
@@ -38,7 +38,7 @@ def making(what: str, rules: str) -> Callable[[Iterable[Event]], object]:
     """What makes everything, or turns and payloads, under that rule set."""
     if rules == TURNLOG:
         return {"full": full, "lean": lean}[what]
-    return partial({"full": replay, "lean": framework_lean}[what], rules=find(rules))
+    return partial({"full": replay, "lean": framework_lean}[what], rules=find_rules(rules))
 
 
 def measure(make: Callable[[Iterable[Event]], object], database: str, count: int) -> dict[str, float]:

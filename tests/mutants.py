@@ -77,8 +77,8 @@ MUTANTS = [
     ),
     Mutant(
         WRITER,
-        "        refused = append_what_fits(self.store, events)",
-        "        self.backlog.acknowledge()\n        refused = append_what_fits(self.store, events)",
+        "        refused = append_skipping_refused(self.store, events)",
+        "        self.backlog.acknowledge()\n        refused = append_skipping_refused(self.store, events)",
         "test_kill.py::test_law_5_whatever",
     ),
     Mutant(
@@ -313,13 +313,13 @@ MUTANTS = [
         "self._dropped",
         "test_job_logs.py",
     ),
-    Mutant("src/projections/reference/fold.py", "perf_ns, s.wall_ns = clocks(event)", "pass", "test_happened.py"),
+    Mutant("src/projections/reference/fold.py", "perf_ns, s.wall_ns = clocks(event)", "pass", "test_backdating.py"),
     Mutant("src/projections/reference/payload.py", "    _share(turn)\n", "", "test_laws.py::test_law_3_where"),
     Mutant(
         "src/eventstore/hooks/content.py",
         "| {HAPPENED: number}",
         "| {HAPPENED: number, RAW: lambda raw: raw}",
-        "test_happened.py::test_sealed",
+        "test_backdating.py::test_sealed",
     ),
     Mutant(
         "src/eventstore/hooks/content.py",

@@ -71,7 +71,7 @@ class Server:
         self.url = f"http://{written}:{self.port}/"
         own = {"127.0.0.1", "localhost", "[::1]"} | (set() if ip_address(bound).is_unspecified else {written})
         allowed = _allowed(own, names, self.port)
-        app = Starlette(routes=list(routes), middleware=[Middleware(Guard, allowed, allow_origin, csp)])
+        app = Starlette(routes=list(routes), middleware=[Middleware(HostGuard, allowed, allow_origin, csp)])
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app, http=_Protocol, ws="none", lifespan="off", log_config=None, log_level="error", access_log=False,
@@ -99,7 +99,7 @@ class Server:
             self._runner.run(self._server.serve(sockets=[self._socket]))
 
 
-class Guard:
+class HostGuard:
     """Middleware: refuses a foreign ``Host`` or ``Origin`` (403), and sets the headers that browsers are to heed."""
 
     def __init__(self, app: ASGIApp, hosts: frozenset[str], allow_origin: str | None, csp: str) -> None:

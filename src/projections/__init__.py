@@ -2,7 +2,7 @@
 
 from projections.caller import Reading, read  # first: packages of its are named as functions below are
 from projections.explain import Explanation, explain
-from projections.model import Session
+from projections.model import SessionDetails
 from projections.reference import (
     RULE_SETS,
     Call,
@@ -33,7 +33,7 @@ __all__ = [
     "Latency",
     "Reading",
     "Rules",
-    "Session",
+    "SessionDetails",
     "Span",
     "State",
     "Turn",

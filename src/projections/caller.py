@@ -15,12 +15,12 @@ import msgspec
 
 from eventstore.event import Event
 from projections.latency.response import Response, response
-from projections.model import LogLine, Session
+from projections.model import LogLine, SessionDetails
 from projections.outputs.payload import payload
 from projections.outputs.turn import Turn, barge_in_dict, turn_of
 from projections.spans import Span, by_event, span_tree, turn_spans
 from projections.timeline import Activity, Timeline, timeline
-from projections.turns.assembly import Assembly, Left, assemble
+from projections.turns.assembly import Assembly, Unassigned, assemble
 from projections.turns.exchange import Exchange
 from projections.turns.ledger import BargeIn, ledger
 
@@ -47,7 +47,7 @@ class Reading:
         """By turn, from 1: what the framework reported, in milliseconds (`projections.framework_figures`)."""
 
     @property
-    def session(self) -> Session:
+    def session(self) -> SessionDetails:
         return self.timeline.session
 
     @property
@@ -201,7 +201,7 @@ def session_dict(t: Timeline) -> dict[str, Any]:
     return session | {"sealed_events": t.sealed}
 
 
-def left_dict(t: Timeline, left: Left) -> dict[str, Any]:
+def left_dict(t: Timeline, left: Unassigned) -> dict[str, Any]:
     """What is no turn's, as the contract has it."""
     found = left.activity
     start, end = ((None if v is None else (v - t.began) / 1e9) for v in (found.start, found.end))

@@ -31,7 +31,7 @@ CHUNK = 10_000
 _DONE = Turn()
 
 
-class Figure(NamedTuple):
+class ReportedFigure(NamedTuple):
     """One latency as the framework has it."""
 
     ms: float
@@ -70,7 +70,7 @@ def _nearest(speeches: list[tuple[int, int]], heard: int, far: int) -> list[int]
     return [number for _far, number in sorted(near)]
 
 
-def _figures(r: Reading, events: Iterable[Event]) -> Iterator[Figure]:
+def _figures(r: Reading, events: Iterable[Event]) -> Iterator[ReportedFigure]:
     t = r.timeline
     if t.framework in ("", VIDEOSDK):
         yield from _of_release(r, events)
@@ -86,10 +86,10 @@ def _figures(r: Reading, events: Iterable[Event]) -> Iterator[Figure]:
         if t.framework == LIVEKIT:
             yield from _of_message(said.get("item"), t.wall_shift)
         elif _number(said.get("seconds")):
-            yield Figure(said["seconds"] * 1000, [clocks(event)[0] + t.offsets.get(event.origin, 0)])
+            yield ReportedFigure(said["seconds"] * 1000, [clocks(event)[0] + t.offsets.get(event.origin, 0)])
 
 
-def _of_release(r: Reading, events: Iterable[Event]) -> Iterator[Figure]:
+def _of_release(r: Reading, events: Iterable[Event]) -> Iterator[ReportedFigure]:
     """As the reference's turns have them; their times are on the monotonic clock of one of the session's origins."""
     t = r.timeline
     state, done, events = begin(release(t.framework, t.framework_version), spans=False, signals=False), 0, iter(events)
@@ -100,18 +100,18 @@ def _of_release(r: Reading, events: Iterable[Event]) -> Iterator[Figure]:
             if turn.e2e_latency is not None:
                 words, start = turn.user_speech, turn.agent_speech_start_time
                 heard = [] if start is None else [round(start * 1e9) + offset for offset in t.offsets.values()]
-                yield Figure(turn.e2e_latency, heard, words if isinstance(words, str) else None)
+                yield ReportedFigure(turn.e2e_latency, heard, words if isinstance(words, str) else None)
         done = len(state.turns)
         state.payloads.clear()
         state.payloads_at.clear()
 
 
-def _of_message(item: Any, wall_shift: int) -> Iterator[Figure]:
+def _of_message(item: Any, wall_shift: int) -> Iterator[ReportedFigure]:
     """LiveKit's message of the agent has it, with when that was heard, in seconds since the epoch."""
     metrics = item.get("metrics") if isinstance(item, dict) else None
     if isinstance(metrics, dict) and _number(metrics.get("e2e_latency")):
         heard = metrics.get("started_speaking_at")
-        yield Figure(metrics["e2e_latency"] * 1000, [round(heard * 1e9) - wall_shift] if _number(heard) else [])
+        yield ReportedFigure(metrics["e2e_latency"] * 1000, [round(heard * 1e9) - wall_shift] if _number(heard) else [])
 
 
 def _number(value: Any) -> TypeGuard[float]:

@@ -19,7 +19,7 @@ class Participant(msgspec.Struct, gc=False):
     meta: Any = None
 
 
-class Session(msgspec.Struct, gc=False):
+class SessionDetails(msgspec.Struct, gc=False):
     """The call as a whole. Start and end are seconds since the epoch."""
 
     session_id: Any = None

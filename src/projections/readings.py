@@ -10,7 +10,7 @@ from eventstore.event import Event
 from projections.caller import RULES as TURNLOG
 from projections.caller import Reading, read
 from projections.reference.replay import Call, replay
-from projections.reference.rules import REPLACED, RULE_SETS, VIDEOSDK_1_0, Rules, UnknownRules, find
+from projections.reference.rules import REPLACED, RULE_SETS, VIDEOSDK_1_0, Rules, UnknownRules, find_rules
 
 FRAMEWORK = "framework"
 """The release that the session names."""
@@ -27,7 +27,7 @@ def reading(events: Iterable[Event], rules: str | Rules = TURNLOG, *, going_on: 
     ``going_on``: more events may come, see `projections.caller.Reading`.
     """
     if isinstance(rules, str):
-        check(rules)
+        check_rules(rules)
     if rules in (FRAMEWORK, DROP_IN):
         events = list(events)
         name, version = framework_of(events)
@@ -35,11 +35,11 @@ def reading(events: Iterable[Event], rules: str | Rules = TURNLOG, *, going_on: 
     return read(events, going_on=going_on) if rules == TURNLOG else replay(events, rules)
 
 
-def check(rules: str) -> None:
+def check_rules(rules: str) -> None:
     """Raises `UnknownRules` for a name that neither reading has, with those there are."""
     name = rules.partition("+")[0]
     if name in REPLACED:
-        find(name)  # says by what
+        find_rules(name)  # says by what
     if rules not in (TURNLOG, FRAMEWORK, DROP_IN) and name not in RELEASES:
         there = ", ".join((TURNLOG, FRAMEWORK, *RELEASES))
         raise UnknownRules(f"unknown rule set {rules!r}; there are: {there}")

@@ -15,17 +15,16 @@ import msgspec
 import orjson
 
 from eventstore.errors import TurnlogError
-from eventstore.hooks.vocabulary import find
+from eventstore.hooks.vocabulary import find_hook
 from eventstore.recording.recorder import Clock, Recorder, Timer
 from eventstore.stores.base import Store
 from eventstore.stores.factory import open_store
 from projections.reference.metrics import turn_dict
 from projections.reference.replay import Call as ReplayedCall
 from projections.reference.replay import replay
-from projections.reference.rules import VIDEOSDK_1_0, Rules
-from projections.reference.rules import find as find_rules
+from projections.reference.rules import VIDEOSDK_1_0, Rules, find_rules
 from projections.reference.state import Span
-from turnlog.recordings import BadRecording, Call, RecordedClock, Recording, drive, events_of
+from turnlog.recordings import BadRecording, HookCall, RecordedClock, Recording, drive, events_of
 
 OUTPUTS = (
     "payloads", "emits", "playground", "turns", "session", "current_turn", "spans", "spans_started", "totals",
@@ -76,16 +75,16 @@ def _span(span: Span) -> dict[str, Any]:
     }
 
 
-def differences(expected: Any, got: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+def mismatches(expected: Any, got: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
     """Where two JSON values differ; 1 equals 1.0, but not true."""
     if isinstance(expected, dict) and isinstance(got, dict):
         for key in [*expected, *(key for key in got if key not in expected)]:
-            yield from differences(expected.get(key, _ABSENT), got.get(key, _ABSENT), f"{path}.{key}")
+            yield from mismatches(expected.get(key, _ABSENT), got.get(key, _ABSENT), f"{path}.{key}")
     elif isinstance(expected, list) and isinstance(got, list):
         for n in range(max(len(expected), len(got))):
             one = expected[n] if n < len(expected) else _ABSENT
             other = got[n] if n < len(got) else _ABSENT
-            yield from differences(one, other, f"{path}[{n}]")
+            yield from mismatches(one, other, f"{path}[{n}]")
     elif expected != got or isinstance(expected, bool) != isinstance(got, bool):
         yield path, expected, got
 
@@ -109,7 +108,7 @@ class Result:
             f"{self.name} {output}{path}: expected {_short(expected)}, got {_short(got)}"
             for output in OUTPUTS
             if expect is not None and output in expect
-            for path, expected, got in differences(expect[output], self.got[output])
+            for path, expected, got in mismatches(expect[output], self.got[output])
         ]
         self.line = recording.model_dump() | {"expect": self.got}
 
@@ -119,7 +118,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 200 else text[:197] + "…"
 
 
-def run(
+def check_conformance(
     recordings: Iterable[tuple[str, Recording]], *, fast: bool, rules: str | Rules = VIDEOSDK_1_0
 ) -> Iterator[Result]:
     """Replay every recording and compare.
@@ -153,10 +152,10 @@ def _run_batch(batch: list[tuple[str, Recording]], rules: Rules) -> Iterator[Res
         store.close()
 
 
-def _record(store: Store, clock: RecordedClock, session_id: str, place: str, calls: list[Call]) -> None:
+def _record(store: Store, clock: RecordedClock, session_id: str, place: str, calls: list[HookCall]) -> None:
     for n, call in enumerate(calls):
         try:
-            find(call.target, call.hook).complete(call.args)
+            find_hook(call.target, call.hook).complete(call.args)
         except TurnlogError as error:
             raise BadRecording(f"{place}: call {n}: {error}") from error
     with Recorder(store, session_id, clock=Clock(clock.read_perf_ns, clock.read_wall_ns), scheduler=never) as recorder:

@@ -80,7 +80,7 @@ def _remove_unlocked(path: Path) -> None:
             os.close(fd)
 
 
-def append(path: Path, text: str) -> None:
+def append_to_file(path: Path, text: str) -> None:
     """Append to a file, which becomes private if it is ours. Raises `StoreError`."""
     try:
         fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, PRIVATE)

@@ -13,7 +13,7 @@ from eventstore import Recorder as PlainRecorder
 from eventstore.errors import StoreError
 from eventstore.recording.backlog import Backlog, Pending, as_event
 from eventstore.stores.base import Store
-from projections.model import Session
+from projections.model import SessionDetails
 from projections.reference.fold import begin, fold
 from projections.reference.metrics import Turn
 from projections.reference.state import State
@@ -63,7 +63,7 @@ class Recorder(PlainRecorder):
             return self._live.finished.turns()
 
     @property
-    def session(self) -> Session:
+    def session(self) -> SessionDetails:
         return self._live_state().session
 
     def _live_state(self) -> State:

@@ -22,7 +22,7 @@ from eventstore.errors import BadArguments, TurnlogError, UnknownHook
 from eventstore.event import Event
 from eventstore.hooks.arguments import encode_args
 from eventstore.hooks.traces import A2ASpan
-from eventstore.hooks.vocabulary import find
+from eventstore.hooks.vocabulary import find_hook
 from eventstore.recording.recorder import Recorder
 
 IMPORT_ORIGIN = "import"
@@ -34,7 +34,7 @@ class BadRecording(TurnlogError):
     """A file of recordings cannot be read; the message names the file and the line."""
 
 
-class Call(BaseModel):
+class HookCall(BaseModel):
     """One hook call as it stands in a file."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -52,10 +52,10 @@ class Recording(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     name: str = Field(min_length=1)
-    calls: Annotated[list[Call], FailFast()]  # a line may have millions, each with errors
+    calls: Annotated[list[HookCall], FailFast()]  # a line may have millions, each with errors
 
 
-class _LooseCall(Call):
+class _LooseCall(HookCall):
     session: str = Field(min_length=1)
 
 
@@ -67,7 +67,7 @@ def read_recordings(path: Path, open_file: Opener = lambda path: path.open("rb")
 
     Raises `BadRecording`. ``open_file`` lets a caller watch the progress.
     """
-    loose: dict[str, list[Call]] = {}
+    loose: dict[str, list[HookCall]] = {}
     for place, line in _parsed(path, open_file):
         with _place_of_error(place):
             found = _of_line(path, line)
@@ -128,7 +128,7 @@ def file_lines(path: Path, open_file: Opener) -> Iterator[tuple[str, bytes]]:
         raise BadRecording(f"{path}: {error.strerror or error}") from error
 
 
-def stream(path: Path, open_file: Opener = lambda path: path.open("rb")) -> Iterator[str | Event]:
+def stream_recordings(path: Path, open_file: Opener = lambda path: path.open("rb")) -> Iterator[str | Event]:
     """A file's events as they stand in it; the name of a session comes before its first event.
 
     Holds one line, however many events the file has. Raises what `read_recordings` and `events_of` do.
@@ -162,9 +162,9 @@ def _events(place: str, recording: Recording) -> Iterator[Event]:
         yield _event(place, recording.name, seq, call)
 
 
-def _event(place: str, session: str, seq: int, call: Call) -> Event:
+def _event(place: str, session: str, seq: int, call: HookCall) -> Event:
     try:
-        hook = find(call.target, call.hook)
+        hook = find_hook(call.target, call.hook)
         payload = encode_args(hook.complete(call.args)).decode()
         event = Event(session, IMPORT_ORIGIN, seq, hook.name, hook.version, call.perf_ns, call.wall_ns, payload)
         admit(event)
@@ -186,7 +186,7 @@ class RecordedClock:
         return self.wall_ns
 
 
-def drive(recorder: Recorder, clock: RecordedClock, calls: Iterable[Call]) -> None:
+def drive(recorder: Recorder, clock: RecordedClock, calls: Iterable[HookCall]) -> None:
     """Call the recorder's hooks as an agent did, each at its recorded time."""
     created: list[A2ASpan] = []
     for call in calls:

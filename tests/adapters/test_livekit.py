@@ -26,7 +26,7 @@ from recorded import Recorded
 from eventstore import Store, open_store, recover
 from eventstore.codec import clocks, read_payload
 from eventstore.errors import StoreUnavailable
-from turnlog.adapters.livekit.adapter import Adapter, attach
+from turnlog.adapters.livekit.adapter import LiveKitAdapter, attach
 from turnlog.adapters.livekit.demo.agent import ShopAgent, answered, becomes, new_session, run
 from turnlog.adapters.livekit.demo.parts import Caller, LoudnessVAD, Reply, ScriptedLLM, ScriptedSTT, ScriptedTTS
 
@@ -40,7 +40,7 @@ class Seen(NamedTuple):
 
     call: Recorded
     messages: list[Any]
-    adapter: Adapter
+    adapter: LiveKitAdapter
 
     def metrics(self, kind: str) -> list[dict[str, Any]]:
         """The framework's own measurements of a component, as the log has them."""
@@ -717,7 +717,7 @@ def test_a_store_that_is_down_is_not_the_calls_business(tmp_path: Path) -> None:
     def down(_events: object) -> list[int]:
         raise StoreUnavailable("the store is down")
 
-    async def call() -> Adapter:
+    async def call() -> LiveKitAdapter:
         caller = Caller()
         session = new_session(caller, llm=ScriptedLLM(SHORT))
         adapter = attach(session, store, session_id="down")

@@ -19,7 +19,7 @@ from videosdk.agents.metrics import MetricsCollector, TracesFlowManager
 from projections import replay
 from turnlog import Call, Event, Store, open_store, recover
 from turnlog.adapters import videosdk
-from turnlog.adapters.videosdk.payload_check import differences, rules_of, sent_payloads
+from turnlog.adapters.videosdk.payload_check import payload_differences, rules_of, sent_payloads
 
 HERE = Path(__file__).parent
 VERSION = videosdk.importlib.metadata.version("videosdk-agents")
@@ -99,8 +99,8 @@ def test_the_spans_are_those_of_the_framework(ran: Any) -> None:
 def test_without_the_lent_clock_they_differ_by_jitter(ran: Any) -> None:
     scenario = ran("clock_not_lent")
     assert scenario.call.payloads != scenario.result["posted"]
-    assert differences(scenario.events) != []
-    assert differences(scenario.events, jitter_ms=1000.0) == []  # 5 would do, if nothing else ran here
+    assert payload_differences(scenario.events) != []
+    assert payload_differences(scenario.events, jitter_ms=1000.0) == []  # 5 would do, if nothing else ran here
 
 
 def test_a_barge_in(ran: Any) -> None:
@@ -227,7 +227,7 @@ def test_two_jobs_after_each_other_have_a_log_each(ran: Any) -> None:
         assert scenario.result["compared"] == 2
         assert scenario.result["differences"] == 0
         # the collector has completed a turn before, so it leaves out what only a first turn has
-        assert {found.path for found in differences(second)} >= {"systemInstructions"}
+        assert {found.path for found in payload_differences(second)} >= {"systemInstructions"}
 
 
 def test_two_jobs_at_once_share_the_log_if_they_share_the_collector(ran: Any) -> None:

@@ -13,7 +13,7 @@ import pytest
 from turnlog import Event, Store, analytics_payloads, open_store
 from turnlog.adapters.videosdk.call_log import CallLog, collector_write, traces_write
 from turnlog.adapters.videosdk.clock import HERE, NOTED, LentTime, enter, leave
-from turnlog.adapters.videosdk.payload_check import SENT, Difference, differences, rules_of
+from turnlog.adapters.videosdk.payload_check import SENT, Difference, payload_differences, rules_of
 from turnlog.recorder import Recorder
 
 
@@ -116,11 +116,11 @@ def turn(store: Store, change: dict[str, Any]) -> list[Event]:
 
 
 def test_payloads_that_are_the_same_have_no_difference(store: Store) -> None:
-    assert differences(turn(store, {})) == []
+    assert payload_differences(turn(store, {})) == []
 
 
 def test_a_difference_names_turn_and_place(store: Store) -> None:
-    found = differences(turn(store, {"timeline": [], "interrupted": True, "news": 1}))
+    found = payload_differences(turn(store, {"timeline": [], "interrupted": True, "news": 1}))
     assert found == [Difference(1, "interrupted", True, False), Difference(1, "news", 1, "(absent)")]
 
 
@@ -131,14 +131,14 @@ def test_a_payload_that_was_not_sent_is_a_difference(store: Store) -> None:
         recorder.on_llm_start()
         recorder.on_llm_first_token()
         recorder.complete_turn()
-    (found,) = differences(list(store.read("s")))
+    (found,) = payload_differences(list(store.read("s")))
     assert (found.turn, found.path, found.sent) == (1, "", None)
 
 
 @pytest.mark.parametrize(("jitter_ms", "found"), [(5.0, []), (2.0, ["ttft"])])
 def test_jitter_is_let_pass_up_to_its_bound(store: Store, jitter_ms: float, found: list[str]) -> None:
     events = turn(store, {"ttft": 3.0})
-    assert [difference.path for difference in differences(events, jitter_ms=jitter_ms)] == found
+    assert [difference.path for difference in payload_differences(events, jitter_ms=jitter_ms)] == found
 
 
 def test_while_a_call_is_passed_on_the_clock_stands(store: Store) -> None:

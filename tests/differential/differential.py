@@ -24,7 +24,7 @@ import wide
 from rich.progress import track
 
 from projections.reference.rules import VIDEOSDK_1_0
-from turnlog.conformance import run
+from turnlog.conformance import check_conformance
 from turnlog.recordings import Recording
 
 HERE = Path(__file__).resolve().parent
@@ -103,7 +103,7 @@ def main() -> int:
     rules = VIDEOSDK_1_0.name if folder is None else f"videosdk-{given.release}"
     recordings = corpus(python, seed, given.sessions, folder)
     calls = mismatches = 0
-    results = run(((f"seed {seed}", recording) for recording in recordings), fast=False, rules=rules)
+    results = check_conformance(((f"seed {seed}", recording) for recording in recordings), fast=False, rules=rules)
     for result in track(results, "comparing", len(recordings), disable=not sys.stdout.isatty()):
         calls += result.calls
         for line in islice(result.mismatches, max(0, SHOWN - mismatches)):

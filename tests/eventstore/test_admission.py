@@ -19,7 +19,7 @@ from eventstore.admission import ID_BYTES, Inadmissible, admit
 from eventstore.errors import TurnlogError
 from eventstore.stores.chain import Origin, genesis, link, seal
 from eventstore.stores.memory import MemoryStore
-from exporters.files.jsonl import heading
+from exporters.files.jsonl import session_heading
 from projections import replay
 from support.program import FIXTURES, Program
 from turnlog import recordings
@@ -66,7 +66,7 @@ def test_a_forged_archive_is_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(forged(**HOSTILE[name]))
     with pytest.raises(BadRecording, match="a.jsonl:2"):
-        list(archive.read(path))
+        list(archive.read_archive(path))
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_forged_archive_is_refused(tmp_path: Path, name: str) -> None:
 def test_what_a_recorder_may_write_is_taken_to_the_byte(tmp_path: Path, changed: dict[str, Any]) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(forged(**changed))
-    ((_place, (event,)),) = archive.read(path)
+    ((_place, (event,)),) = archive.read_archive(path)
     assert all(getattr(event, name) == value for name, value in changed.items())
 
 
@@ -105,10 +105,10 @@ def test_an_event_stands_once_and_in_its_own_session(tmp_path: Path) -> None:
     head, line = forged().splitlines(keepends=True)
     path.write_bytes(head + line + line)
     with pytest.raises(BadRecording):
-        list(archive.read(path))
+        list(archive.read_archive(path))
     path.write_bytes(head.replace(b'"session_id":"s"', b'"session_id":"t"') + line)
     with pytest.raises(BadRecording, match="in session 't'"):
-        list(archive.read(path))
+        list(archive.read_archive(path))
 
 
 def test_what_this_log_has_removed_comes_back_whatever_it_is(tmp_path: Path) -> None:
@@ -119,8 +119,8 @@ def test_what_this_log_has_removed_comes_back_whatever_it_is(tmp_path: Path) -> 
     store.append([event])
     (removal,) = retire(store, store.sessions(), tmp_path)
     with pytest.raises(BadRecording, match="control character"):
-        list(archive.read(Path(removal.archive)))
-    ((_place, events),) = archive.read(Path(removal.archive), seals={r.seal for r in store.ledger.removals()})
+        list(archive.read_archive(Path(removal.archive)))
+    ((_place, events),) = archive.read_archive(Path(removal.archive), seals={r.seal for r in store.ledger.removals()})
     assert events == [event]
 
 
@@ -177,7 +177,7 @@ def archived(folder: Path) -> bytes:
     path.write_bytes(DEMO)
     for each in read_recordings(path):
         store.append(events_of(*each)[:40])
-    return gzip.decompress(archive.write(store, heading(store, "barge_in_vad"), folder).read_bytes())
+    return gzip.decompress(archive.write_archive(store, session_heading(store, "barge_in_vad"), folder).read_bytes())
 
 
 @settings(max_examples=60)
@@ -191,7 +191,7 @@ def test_a_mutated_file_is_taken_whole_or_refused(
     path.write_bytes(data.draw(mutated(whole)))
     try:
         if archive.is_archive(path):
-            found = [events for _place, events in archive.read(path)]
+            found = [events for _place, events in archive.read_archive(path)]
         else:
             found = [events_of(*each) for each in read_recordings(path)]
     except BadRecording as error:

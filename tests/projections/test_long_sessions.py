@@ -11,7 +11,7 @@ import pytest
 
 from eventstore import Event
 from projections.caller import read
-from turnlog.recordings import Call, Recording, events_of
+from turnlog.recordings import HookCall, Recording, events_of
 
 Calls = list[tuple[float, str, dict[str, Any]]]
 """Seconds since the turn began, hook, arguments."""
@@ -97,7 +97,7 @@ def steps(made: list[Event]) -> int:
 
 def session(turn: Callable[[int], Calls], times: int) -> list[Event]:
     calls = [
-        Call(target="collector", hook=hook, args=args, perf_ns=at, wall_ns=at + 10**18)
+        HookCall(target="collector", hook=hook, args=args, perf_ns=at, wall_ns=at + 10**18)
         for number in range(times)
         for seconds, hook, args in turn(number)
         for at in [round((number * SECONDS + seconds) * 1e9)]

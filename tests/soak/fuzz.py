@@ -24,8 +24,8 @@ from eventstore.errors import NewerEvent, TurnlogError, UnknownHook
 from eventstore.recording import frames
 from eventstore.recording.journal import EMPTY, SUFFIX, Segment
 from eventstore.stores.memory import MemoryStore
-from eventstore.stores.records import Removal
-from exporters.files.jsonl import heading
+from eventstore.stores.records import Tombstone
+from exporters.files.jsonl import session_heading
 from projections import replay
 from projections.reference.rules import VIDEOSDK_1_0
 from soak.figures import Advance, Figures
@@ -192,7 +192,8 @@ def _archived() -> tuple[bytes, dict[str, list[Event]]]:
         for place, recording in read_recordings(Path(folder) / "calls.jsonl"):
             store.append(events_of(place, recording))
         made = b"".join(
-            gzip.decompress(archive.write(store, heading(store, name), Path(folder)).read_bytes()) for name in "ab"
+            gzip.decompress(archive.write_archive(store, session_heading(store, name), Path(folder)).read_bytes())
+            for name in "ab"
         )
     return made, {name: [event for _o, chain in store.chains(name) for event, *_ in chain] for name in "ab"}
 
@@ -206,7 +207,7 @@ def read_archive(data: bytes, folder: Path) -> None:
     path.write_bytes(data)
     try:
         archive.is_archive(path)
-        for _place, events in archive.read(path):
+        for _place, events in archive.read_archive(path):
             for event in events:
                 assert event in ARCHIVED[event.session_id], event
     except TurnlogError as error:
@@ -214,8 +215,10 @@ def read_archive(data: bytes, folder: Path) -> None:
 
 
 def _digests() -> bytes:
-    lines = [digests.line(digests.heading(VIDEOSDK_1_0))]
-    lines += [digests.line(digests.session(name, events, VIDEOSDK_1_0)) for name, events in ARCHIVED.items()]
+    lines = [digests.digest_line(digests.digest_heading(VIDEOSDK_1_0))]
+    lines += [
+        digests.digest_line(digests.session_digest(name, events, VIDEOSDK_1_0)) for name, events in ARCHIVED.items()
+    ]
     return b"".join(lines)
 
 
@@ -223,7 +226,7 @@ def read_digests(data: bytes, folder: Path) -> None:
     path = folder / "digests.jsonl"
     path.write_bytes(data)
     try:
-        _heading, sessions = digests.load(path)
+        _heading, sessions = digests.load_digests(path)
         for session in sessions:
             digests.up_to(ARCHIVED["a"], session)
     except TurnlogError as error:
@@ -234,33 +237,33 @@ def read_budget(data: bytes, folder: Path) -> None:
     path = folder / "budget.toml"
     path.write_bytes(data)
     with contextlib.suppress(TurnlogError):
-        budget.load(path)
+        budget.load_budget(path)
 
 
 def _seal() -> bytes:
     store = MemoryStore()
     store.append(ARCHIVED["a"])
-    return seals.make(store, "a").model_dump_json().encode() + b"\n"
+    return seals.seal_session(store, "a").model_dump_json().encode() + b"\n"
 
 
 def _log_seal() -> bytes:
     store, file = MemoryStore(), io.BytesIO()
     store.append(event for events in ARCHIVED.values() for event in events)
     store.ledger.remove(_removal(store, "b"))
-    log_seals.write(log_seals.make(store), file)
+    log_seals.write_log_seal(log_seals.seal_log(store), file)
     return b" ".join(file.getvalue().splitlines()) + b"\n"
 
 
-def _removal(store: MemoryStore, name: str) -> Removal:
-    head = heading(store, name)
-    return Removal(name, head.events, 1, 2, head.seal, "", 3)
+def _removal(store: MemoryStore, name: str) -> Tombstone:
+    head = session_heading(store, name)
+    return Tombstone(name, head.events, 1, 2, head.seal, "", 3)
 
 
 def read_seal(data: bytes, folder: Path) -> None:
     """Of a session or of a log."""
     (folder / "seal").write_bytes(data)
     try:
-        log_seals.load(folder / "seal")
+        log_seals.load_seal(folder / "seal")
     except TurnlogError as error:
         assert "\n" not in str(error)
 

@@ -218,7 +218,7 @@ class Retention(Operation):
             elif name in acknowledged and name not in removed:
                 self.figures.lose(1, f"the tombstone of {name}")
             elif name in removed:
-                ((_place, events),) = archive.read(Path(removed[name].archive))
+                ((_place, events),) = archive.read_archive(Path(removed[name].archive))
                 if len(events) != self.EVENTS:
                     self.figures.lose(1, f"the archive of {name}")
 

@@ -8,14 +8,14 @@ from eventstore import Store
 from projections.measures import TurnMeasures
 from turnlog.stats.collect import between, collect
 from turnlog.stats.figures import Figure, figure
-from turnlog.stats.metrics import find
+from turnlog.stats.metrics import find_metric
 from turnlog.stats.table import TurnTable
 
 RULES = "videosdk-1.0"
 
 
 def of(table: TurnTable, name: str) -> Figure:
-    return figure(table, find(name))
+    return figure(table, find_metric(name))
 
 
 def tabled(store: Store, by: str | None = None) -> TurnTable:

@@ -12,7 +12,7 @@ import pytest
 
 from projections.reference.replay import replay
 from support.program import FIXTURES
-from turnlog.conformance import differences, run
+from turnlog.conformance import check_conformance, mismatches
 from turnlog.recordings import Recording, events_of, read_recordings
 
 FILES = [FIXTURES / "recordings.jsonl.gz", FIXTURES / "conformance.jsonl.gz"]
@@ -21,7 +21,7 @@ FILES = [FIXTURES / "recordings.jsonl.gz", FIXTURES / "conformance.jsonl.gz"]
 @pytest.mark.parametrize("fast", [True, False], ids=["folded", "through recorder, journal and SQLite"])
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_replay_is_what_the_reference_made(path: Path, fast: bool) -> None:
-    results = list(run(read_recordings(path), fast=fast))
+    results = list(check_conformance(read_recordings(path), fast=fast))
     assert [line for result in results for line in result.mismatches] == []
     assert len(results) >= 53
 
@@ -56,16 +56,16 @@ def test_a_difference_anywhere_is_seen(output: str, path: tuple[str | int, ...],
     for step in path[:-1]:
         at = at[step]
     at[path[-1]] = value
-    (result,) = run([(place, changed)], fast=True)
+    (result,) = check_conformance([(place, changed)], fast=True)
     assert len(result.mismatches) == 1
     assert f" {output}" in result.mismatches[0]
 
 
 def test_numbers_are_compared_as_numbers_and_truth_is_none() -> None:
-    assert list(differences({"a": [1, 2.0]}, {"a": [1.0, 2]})) == []
-    assert [path for path, *_ in differences({"a": 1}, {"a": True})] == [".a"]
-    assert [path for path, *_ in differences([1], [1, None])] == ["[1]"]
-    assert [path for path, *_ in differences({"a": None}, {})] == [".a"]
+    assert list(mismatches({"a": [1, 2.0]}, {"a": [1.0, 2]})) == []
+    assert [path for path, *_ in mismatches({"a": 1}, {"a": True})] == [".a"]
+    assert [path for path, *_ in mismatches([1], [1, None])] == ["[1]"]
+    assert [path for path, *_ in mismatches({"a": None}, {})] == [".a"]
 
 
 def test_the_calls_of_the_fixture_keep_the_scores_they_were_made_with() -> None:

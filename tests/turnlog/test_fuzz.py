@@ -103,7 +103,7 @@ def test_what_is_nested_too_deeply_or_no_text_is_refused_in_a_line(tmp_path: Pat
     """Break: let RecursionError escape from turnlog/compare/digest_files.py, ``_decoded``, or archive/log_seals.py."""
     path = tmp_path / "file"
     path.write_bytes(text.encode(errors="surrogateescape"))
-    for load in (digests.load, log_seals.load):
+    for load in (digests.load_digests, log_seals.load_seal):
         with pytest.raises(TurnlogError) as refusal:
             load(path)
         assert str(path) in str(refusal.value)
@@ -111,13 +111,13 @@ def test_what_is_nested_too_deeply_or_no_text_is_refused_in_a_line(tmp_path: Pat
 
 
 def test_a_log_seal_with_numbers_of_any_size_is_refused(tmp_path: Path) -> None:
-    """Break: in turnlog/archive/log_seals.py, ``load``, let OverflowError escape."""
+    """Break: in turnlog/archive/log_seals.py, ``load_seal``, let OverflowError escape."""
     head = {"session_id": "s", "key": "none", "origins": [("o", 10**400, "0" * 64)]}
     about = {"turnlog_log_seal": 1, "sessions": 1, "events": 10**400, "seal": "0" * 64}
     path = tmp_path / "log.seal"
     path.write_text(json.dumps(about | {"heads": [head], "tombstones": []}))
     with pytest.raises(TurnlogError, match="is not a seal that this turnlog knows"):
-        log_seals.load(path)
+        log_seals.load_seal(path)
 
 
 @pytest.mark.parametrize("payload", DEEP)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from eventstore.hooks.arguments import config_reader, pipeline, scrubbed, text_message
-from eventstore.hooks.declare import Record, given, later, records
+from eventstore.hooks.declare import Record, optional_since, payload_fields, without_defaults
 
 eou_config_read = config_reader("mode", "min_max_speech_wait_timeout")
 interrupt_config_read = config_reader(
@@ -62,12 +62,12 @@ class CollectorHooks:
             scrubbed,
         )
 
-    @records(config=...)
+    @payload_fields(config=...)
     def set_eou_config(self, eou_config: Any) -> None:
         """The end-of-utterance settings, as an object whose attributes are read, or None."""
         self._record("set_eou_config", {"config": eou_config}, eou_config_read)
 
-    @records(config=...)
+    @payload_fields(config=...)
     def set_interrupt_config(self, interrupt_config: Any) -> None:
         """The interruption settings, as an object whose attributes are read, or None."""
         self._record("set_interrupt_config", {"config": interrupt_config}, interrupt_config_read)
@@ -92,12 +92,12 @@ class CollectorHooks:
             },
         )
 
-    @records(attached=...)
+    @payload_fields(attached=...)
     def set_traces_flow_manager(self, manager: Any) -> None:
         """Turns are traced while a manager is attached; None detaches it."""
         self._record("set_traces_flow_manager", {"attached": manager is not None})
 
-    @records(attached=...)
+    @payload_fields(attached=...)
     def set_playground_manager(self, manager: Any) -> None:
         """Metrics go to the playground while a manager is attached; None detaches it."""
         self._record("set_playground_manager", {"attached": manager is not None})
@@ -125,15 +125,15 @@ class CollectorHooks:
 
     # voice activity --------------------------------------------------------------------------------------------
 
-    @later(local_vad=False)
+    @optional_since(local_vad=False)
     def on_user_speech_start(self, local_vad: bool = False) -> None:
         """The user is heard from now on; ``local_vad`` (1.0.27): a detector of the agent's own says so."""
         self._record("on_user_speech_start", None if local_vad is False else {"local_vad": local_vad})
 
-    @later(**_SPEECH_END)
+    @optional_since(**_SPEECH_END)
     def on_user_speech_end(self, local_vad: bool = False, at: float | None = None) -> None:
         """``at`` (1.0.27): when the speech ended, for a detector that is sure only after a silence."""
-        self._record("on_user_speech_end", given({"local_vad": local_vad, "at": at}, _SPEECH_END) or None)
+        self._record("on_user_speech_end", without_defaults({"local_vad": local_vad, "at": at}, _SPEECH_END) or None)
 
     def set_vad_config(self, vad_config: dict[str, Any]) -> None:
         """``threshold``, ``min_speech_duration`` and ``min_silence_duration`` (seconds) of the detector."""
@@ -278,24 +278,24 @@ class CollectorHooks:
     def on_knowledge_base_start(self, kb_id: str | None = None) -> None:
         self._record("on_knowledge_base_start", {"kb_id": kb_id})
 
-    @later(**_KB_COMPLETE)
+    @optional_since(**_KB_COMPLETE)
     def on_knowledge_base_complete(
         self, documents: list[str], scores: list[float], retrievals: list[dict[str, Any]] | None = None
     ) -> None:
         """What was found; ``retrievals`` since 1.0.30."""
         args = {"documents": documents, "scores": scores, "retrievals": retrievals}
-        self._record("on_knowledge_base_complete", given(args, _KB_COMPLETE))
+        self._record("on_knowledge_base_complete", without_defaults(args, _KB_COMPLETE))
 
     # what was said ---------------------------------------------------------------------------------------------
 
     def set_user_transcript(self, transcript: str) -> None:
         self._record("set_user_transcript", {"transcript": transcript})
 
-    @later(**_AGENT_RESPONSE)
+    @optional_since(**_AGENT_RESPONSE)
     def set_agent_response(self, response: str, emit_transport: bool = True) -> None:
         """The whole answer; ``emit_transport`` (1.0.11): whether clients are told by this."""
         args = {"response": response, "emit_transport": emit_transport}
-        self._record("set_agent_response", given(args, _AGENT_RESPONSE))
+        self._record("set_agent_response", without_defaults(args, _AGENT_RESPONSE))
 
     # trouble ---------------------------------------------------------------------------------------------------
 

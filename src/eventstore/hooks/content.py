@@ -36,7 +36,7 @@ def number(value: Any) -> Any:
     return value if value is None or isinstance(value, (bool, int, float)) else whole(value)
 
 
-def some(show: Show) -> Show:
+def presence(show: Show) -> Show:
     """A list, each of its items shown so."""
     return lambda value: list(map(show, value)) if isinstance(value, list) else show(value)
 
@@ -113,13 +113,13 @@ _STATUS = state("done", "cancelled", "superseded", "failed")
 _HEARD = {"type": state("interim", "final")}
 
 READABLE: Mapping[str, Mapping[str, Show]] = {
-    "configure_pipeline": {"pipeline_mode": _MODES, "realtime_mode": _MODES, "active_components": some(component)},
+    "configure_pipeline": {"pipeline_mode": _MODES, "realtime_mode": _MODES, "active_components": presence(component)},
     "set_provider_info": {"component_type": component, "provider_class": provider, "model_name": model},
     "update_provider_class": {"component_type": component, "provider_class": provider, "model_name": model},
     "set_eou_config": {
         "config": entries(
             mode=state("default", "adaptive", "vad", "stt", "realtime_llm", "manual"),
-            min_max_speech_wait_timeout=some(number),
+            min_max_speech_wait_timeout=presence(number),
         )
     },
     "set_interrupt_config": {
@@ -154,7 +154,7 @@ READABLE: Mapping[str, Mapping[str, Show]] = {
     "on_false_interrupt_escalated": {"word_count": number},
     "add_function_tool_call": _TIMES,
     "add_mcp_tool_call": {"tool_type": tool_type, **_TIMES},
-    "on_knowledge_base_complete": {"scores": some(number)},
+    "on_knowledge_base_complete": {"scores": presence(number)},
     "set_agent_response": {"emit_transport": number},
     "emit_user_transcript_transport": {**_HEARD, "utterance_ts": number},
     "emit_agent_transcript_transport": _HEARD,

@@ -17,7 +17,7 @@ class Record(Protocol):
     def __call__(self, hook: str, args: Args | None = None, adapt: Callable[[Args], Args] | None = None, /) -> None: ...
 
 
-def records(**arguments: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def payload_fields(**arguments: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Mark a hook whose event carries other arguments than the method takes (an object becomes what is read of it).
 
     ``arguments`` maps each name in the event to its default, or to ``...`` where there is none.
@@ -30,8 +30,8 @@ def records(**arguments: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
     return mark
 
 
-def later(**arguments: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Mark the arguments that a hook got after version 1, each with its default; see `given`."""
+def optional_since(**arguments: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Mark the arguments that a hook got after version 1, each with its default; see `without_defaults`."""
 
     def mark(method: Callable[P, R]) -> Callable[P, R]:
         vars(method)["later"] = arguments
@@ -40,7 +40,7 @@ def later(**arguments: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
     return mark
 
 
-def given(args: Args, later: Mapping[str, Any]) -> Args:
+def without_defaults(args: Args, later: Mapping[str, Any]) -> Args:
     """``args`` without those of ``later`` that are the default.
 
     An event has a later argument only where it says something: so a call that knows nothing of it is recorded, and a

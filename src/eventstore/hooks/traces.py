@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from eventstore.hooks.arguments import scrubbed, span_attributes
-from eventstore.hooks.declare import Record, records
+from eventstore.hooks.declare import Record, payload_fields
 
 Attributes = dict[str, Any]
 
@@ -25,7 +25,7 @@ class TracesHooks:
     _record: Record
     _a2a_created: int = 0
 
-    @records()
+    @payload_fields()
     def set_session_metrics(self, session_metrics: Any) -> None:
         """Hands over the collector's session; the log has it already, so the event carries nothing."""
         self._record("traces.set_session_metrics")
@@ -105,7 +105,7 @@ class TracesHooks:
         self._record("traces.create_a2a_trace", {"name": name, "attributes": attributes}, span_attributes)
         return span
 
-    @records(index=..., message="")
+    @payload_fields(index=..., message="")
     def end_a2a_trace(self, span: A2ASpan | None, message: str = "") -> None:
         index = span.number if type(span) is A2ASpan else self._a2a_created
         self._record("traces.end_a2a_trace", {"index": index, "message": message})

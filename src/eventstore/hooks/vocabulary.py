@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from eventstore.errors import BadArguments, UnknownHook
 from eventstore.hooks.arguments import Args
 from eventstore.hooks.collector import CollectorHooks
-from eventstore.hooks.declare import given
+from eventstore.hooks.declare import without_defaults
 from eventstore.hooks.later import LaterHooks
 from eventstore.hooks.own import OwnHooks
 from eventstore.hooks.traces import TracesHooks
@@ -43,7 +43,7 @@ class Hook(NamedTuple):
         missing = [name for name, default in self.arguments.items() if default is ... and name not in args]
         if missing:
             raise BadArguments(f"{self.name} lacks its argument {missing[0]!r}")
-        return given({name: args.get(name, default) for name, default in self.arguments.items()}, self.later)
+        return without_defaults({name: args.get(name, default) for name, default in self.arguments.items()}, self.later)
 
 
 def _hooks(of: type, prefix: str) -> dict[str, Hook]:
@@ -67,7 +67,7 @@ HOOKS: Mapping[str, Hook] = MappingProxyType(
 )
 
 
-def find(target: str, hook: str) -> Hook:
+def find_hook(target: str, hook: str) -> Hook:
     """The hook ``hook`` of ``target`` (``collector`` or ``traces``). Raises `UnknownHook`, naming the nearest."""
     if target not in ("collector", "traces"):
         raise UnknownHook(f"unknown target {target!r}; there are 'collector' and 'traces'")

@@ -60,7 +60,7 @@ def comparable(audit: Audit) -> bool:
     return bool(found)
 
 
-def differences(audit: Audit) -> Iterator[str]:
+def catalog_differences(audit: Audit) -> Iterator[str]:
     """A line for each part of the log's schema that is missing, altered, or not turnlog's."""
     found, expected = (_sqlite if audit.sqlite else _postgres)(audit)
     tables = {name for kind, name in expected if kind == "table"}

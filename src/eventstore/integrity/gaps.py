@@ -72,7 +72,7 @@ class Seqs:
             before = last
 
 
-def missing(events: Iterable[Event]) -> list[Gap]:
+def gaps_in(events: Iterable[Event]) -> list[Gap]:
     """The gaps of a session's events, given in any order: by origin, then ``seq``."""
     seen: dict[tuple[str, str], Seqs] = {}
     for event in events:

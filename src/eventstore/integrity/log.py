@@ -68,7 +68,7 @@ def definitions(log: Audit) -> Iterator[Fault]:
     """Tables, triggers, indexes, views and functions are those of the migrations."""
     if not catalog.comparable(log):
         raise _Unchecked("comparing it takes a role with CREATE on the database, on a server that is no replica")
-    for line in catalog.differences(log):
+    for line in catalog.catalog_differences(log):
         yield _fault("schema", line)
 
 

@@ -18,7 +18,7 @@ from eventstore.hooks.own import OwnHooks
 from eventstore.hooks.traces import TracesHooks
 
 
-class Happened(CollectorHooks, LaterHooks, OwnHooks):
+class BackdatedHooks(CollectorHooks, LaterHooks, OwnHooks):
     """All hooks, for one moment. Like the recorder's, they never raise; `schedule_turn_complete` sets no timer."""
 
     def __init__(self, record: Record, happened_ns: int, raw: Any) -> None:

@@ -136,11 +136,11 @@ class Backlog:
             try:
                 self._activate(self._next_segment(OVERHEAD))  # now, so that no hook call has to
             except OSError as error:
-                self.complain(f"journal in {folder}: {error.strerror or error}; calls are kept in memory")
+                self.report_error(f"journal in {folder}: {error.strerror or error}; calls are kept in memory")
 
     # adding ----------------------------------------------------------------------------------------------------
 
-    def add_slowly(self, frame: bytes) -> None:
+    def append_slow(self, frame: bytes) -> None:
         """Add when the active segment has no room, or there is none.
 
         A signal handler may come in between any two steps, and do the same.
@@ -158,7 +158,7 @@ class Backlog:
                     self._activate(self._next_segment(OVERHEAD + len(frame)))
                 except OSError as error:
                     self.unjournaled += 1
-                    self.complain(f"journal in {self.folder}: {error.strerror or error}; calls are kept in memory")
+                    self.report_error(f"journal in {self.folder}: {error.strerror or error}; calls are kept in memory")
                     if len(self.memory) == self.limit_events:
                         self._drop(1, self.memory[0])
                     self.memory.append(frames.event(frames.body(frame)))
@@ -173,12 +173,12 @@ class Backlog:
     def drop_after_close(self, source: Source) -> None:
         self.dropped += 1
         self.lost[source] += 1
-        self.complain("a hook was called after the recorder was closed; such calls are not kept")
+        self.report_error("a hook was called after the recorder was closed; such calls are not kept")
 
     def _drop(self, calls: int, of: Pending | Event) -> None:
         self.dropped += calls
         self.lost[_source(of)] += calls
-        self.complain(f"the backlog in memory is at its bound of {self.limit_events} calls; the oldest are dropped")
+        self.report_error(f"the backlog in memory is at its bound of {self.limit_events} calls; the oldest are dropped")
 
     def _count_gap(self, call: Pending) -> None:
         """Once the memory was full, a gap in a recorder's ``seq`` is what the bound has dropped.
@@ -237,7 +237,9 @@ class Backlog:
             calls = lost.total()
             self.dropped += calls
             self.lost.update(lost)
-            self.complain(f"the journal is at its bound of {self._limit_bytes} bytes: dropped the {calls} oldest calls")
+            self.report_error(
+                f"the journal is at its bound of {self._limit_bytes} bytes: dropped the {calls} oldest calls"
+            )
 
     def _rest(self, segment: Segment) -> Iterator[Event]:
         """What the writer has not taken of it: what it has is safe with it."""
@@ -251,9 +253,9 @@ class Backlog:
         finally:
             if segment.damaged > before:
                 self.damaged += segment.damaged - before
-                self.complain(f"{segment.path} is damaged; what cannot be read of it is kept beside it")
+                self.report_error(f"{segment.path} is damaged; what cannot be read of it is kept beside it")
 
-    def complain(self, message: str) -> None:
+    def report_error(self, message: str) -> None:
         """Say it in the log, once, and keep it for `Recorder.health`."""
         if message != self.last_error:
             self.last_error = message
@@ -306,7 +308,7 @@ class Backlog:
                 size = min(RESERVE_BYTES, self._segment_bytes)
                 self._keep_reserve(Segment(self.folder, size, durable=self._sync))
         except OSError:
-            return  # `add_slowly` will meet the same error, and say so
+            return  # `append_slow` will meet the same error, and say so
 
     def _keep_spare(self, made: Segment) -> None:
         with self.lock:
@@ -371,7 +373,7 @@ class Backlog:
                 segment.close(remove=True)
             self._forget()
 
-    def abandon(self) -> None:
+    def detach_after_fork(self) -> None:
         """In a forked child: let go of the parent's files without touching them."""
         self.lock = threading.RLock()
         self.progress = threading.Condition(self.lock)

@@ -22,7 +22,7 @@ from eventstore.hooks.vocabulary import HOOKS
 from eventstore.recording import frames
 from eventstore.recording.journal import ASIDE, DAMAGED, EMPTY, OVERHEAD, OWN, SUFFIX, begin, discard, sync_folder
 from eventstore.recording.resync import pieces
-from eventstore.recording.set_aside import append_what_fits
+from eventstore.recording.set_aside import append_skipping_refused
 from eventstore.stores.base import Store
 
 _POLL_SECONDS = 0.05
@@ -243,7 +243,7 @@ def _clean(store: Store, path: Path, fd: int, session_id: str, known: Container[
 
 
 def _refused(store: Store, events: list[Event]) -> int:
-    return sum(len(part.events) for part in append_what_fits(store, events))
+    return sum(len(part.events) for part in append_skipping_refused(store, events))
 
 
 def _may_hold(path: Path, unread: list[Range]) -> Iterator[str]:

@@ -28,11 +28,11 @@ from eventstore.hooks.redaction import Redact, redacting
 from eventstore.hooks.traces import TracesHooks
 from eventstore.hooks.vocabulary import HOOKS
 from eventstore.recording import frames
-from eventstore.recording.backdating import Happened
+from eventstore.recording.backdating import BackdatedHooks
 from eventstore.recording.backlog import Backlog, Pending, Source
 from eventstore.recording.health import Health
 from eventstore.recording.recovery import LIMIT_BYTES
-from eventstore.recording.writer import Durability, Writer, abandon, hold, release
+from eventstore.recording.writer import Durability, Writer, acquire_writer, detach_after_fork, release_writer
 from eventstore.stores.base import Store
 
 
@@ -102,10 +102,10 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
         _recorders.add(self)
 
     def _open(self) -> None:
-        self._writer: Writer = hold(self.store, self._journal, self._durability, self._limit_bytes)
+        self._writer: Writer = acquire_writer(self.store, self._journal, self._durability, self._limit_bytes)
         self._trouble.backlog = self._writer.backlog
         self._next_seq = count().__next__
-        self._collected = weakref.finalize(self, abandon, self._writer, self._source)
+        self._collected = weakref.finalize(self, detach_after_fork, self._writer, self._source)
         self._collected.atexit = False  # the writers are closed then
         self._use(self._records())
 
@@ -130,7 +130,7 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
     def _use(self, record: Record) -> None:
         self._record = self.traces._record = record
 
-    def happened(self, wall_ns: int, raw: Any = None) -> Happened:
+    def happened(self, wall_ns: int, raw: Any = None) -> BackdatedHooks:
         """The hooks, for something that happened at another moment: nanoseconds since the epoch.
 
         ``recorder.happened(t).on_user_speech_end()`` is recorded now; projections take it as of ``t``. ``raw`` is what
@@ -141,7 +141,7 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
         except Exception as error:  # noqa: BLE001 - law 6
             self._fail(error)
             happened_ns = self._clock.perf_ns()
-        return Happened(self._record_now, happened_ns, raw)
+        return BackdatedHooks(self._record_now, happened_ns, raw)
 
     def _now_on_both_clocks(self) -> int:
         """The monotonic clock less the wall clock; read again if another thread ran between the two."""
@@ -220,7 +220,7 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
         self._use(self._too_late)
         with contextlib.suppress(Exception):  # a guest's timer
             self._timer.cancel()
-        stored = release(self._writer, self._source, timeout)
+        stored = release_writer(self._writer, self._source, timeout)
         self._all_stored = stored and not self._writer.backlog.lost[self._source] and not self._trouble.failed
         return self._all_stored
 
@@ -264,12 +264,12 @@ class _Trouble:
 
     def fail(self, error: BaseException) -> None:
         self.failed += 1
-        self.backlog.complain(f"a hook call could not be recorded: {type(error).__name__}: {as_text(error)}")
+        self.backlog.report_error(f"a hook call could not be recorded: {type(error).__name__}: {as_text(error)}")
 
     def fail_to_redact(self, error: BaseException) -> None:
         self.unredacted += 1
         kind = type(error).__name__
-        self.backlog.complain(f"redact failed, so a call is recorded without its arguments: {kind}")
+        self.backlog.report_error(f"redact failed, so a call is recorded without its arguments: {kind}")
 
 
 def _weakly(method: Callable[[], None]) -> Callable[[], None]:
@@ -314,7 +314,7 @@ def _journaling(
             try:
                 backlog.write(frame)
             except ValueError:
-                backlog.add_slowly(frame)
+                backlog.append_slow(frame)
             if tap is not None:
                 tap(frame)
             if sync:

@@ -14,7 +14,7 @@ import msgspec
 
 from eventstore.event import Event
 from eventstore.recording.journal import ASIDE, SUFFIX, Contents, discard, keep_damaged, left_behind
-from eventstore.recording.set_aside import Refused, append_what_fits
+from eventstore.recording.set_aside import RefusedEvents, append_skipping_refused
 from eventstore.recording.set_aside import set_aside as keep_aside
 from eventstore.stores.base import Store
 
@@ -30,7 +30,7 @@ class Recovered(msgspec.Struct):
 
     moved: int = 0
     """Calls that are in the store now."""
-    refused: list[Refused] = []
+    refused: list[RefusedEvents] = []
     """What the store does not take; it is set aside."""
     dropped: int = 0
     """Calls that could not be set aside, as what is there has reached the bound."""
@@ -98,7 +98,7 @@ def steps(store: Store, journal: Path, found: Recovered, *, aside_before: float 
 
 def _move(store: Store, path: Path, contents: Contents, found: Recovered) -> Iterator[None]:
     for batch in _batches(contents.events):
-        refused = append_what_fits(store, batch)
+        refused = append_skipping_refused(store, batch)
         for part in refused:
             kept = keep_aside(path.parent, part.events, LIMIT_BYTES)
             if kept < len(part.events):
@@ -112,10 +112,10 @@ def _move(store: Store, path: Path, contents: Contents, found: Recovered) -> Ite
 
 
 def _try_again(store: Store, path: Path, contents: Contents, found: Recovered) -> Iterator[None]:
-    refused: list[Refused] = []
+    refused: list[RefusedEvents] = []
     events = list(dict.fromkeys(contents.events))  # a process killed between setting aside and acknowledging repeats
     for batch in _batches(events):
-        refused += append_what_fits(store, batch)
+        refused += append_skipping_refused(store, batch)
         yield
     found.moved += len(events) - sum(len(part.events) for part in refused)
     for part in refused:
@@ -141,7 +141,7 @@ def _keep(path: Path, contents: Contents, found: Recovered) -> None:
         log.error("%s", found.damaged[-1])
 
 
-def _say(found: Recovered, part: Refused) -> None:
+def _say(found: Recovered, part: RefusedEvents) -> None:
     found.refused.append(part)
     log.error("%d call(s) of session %r are set aside: %s", len(part.events), part.events[0].session_id, part.error)
 

@@ -26,14 +26,14 @@ _PASSES = (StoreUnavailable, StoreReadOnly, StoreDamaged, NewerDatabase)
 """Refusals that are about the database, not about what is appended; trying again may help."""
 
 
-class Refused(NamedTuple):
+class RefusedEvents(NamedTuple):
     """Events of one session that the store does not take, and why."""
 
     events: list[Event]
     error: StoreError
 
 
-def append_what_fits(store: Store, events: list[Event]) -> list[Refused]:
+def append_skipping_refused(store: Store, events: list[Event]) -> list[RefusedEvents]:
     """Append; what the store refuses for good is left out, and returned.
 
     The first attempt is at all of them, then at fewer and fewer sessions, then, where the refusal is of an event and
@@ -44,8 +44,8 @@ def append_what_fits(store: Store, events: list[Event]) -> list[Refused]:
     except _PASSES:
         raise
     except StoreError as error:
-        return [refused for part in _parts(events, error) for refused in append_what_fits(store, part)] or [
-            Refused(events, error)
+        return [refused for part in _parts(events, error) for refused in append_skipping_refused(store, part)] or [
+            RefusedEvents(events, error)
         ]
     return []
 

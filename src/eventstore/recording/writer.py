@@ -24,7 +24,7 @@ from eventstore.event import Event
 from eventstore.recording.backlog import Backlog, Source
 from eventstore.recording.journal import tighten
 from eventstore.recording.recovery import Recovered, steps
-from eventstore.recording.set_aside import Refused, append_what_fits, set_aside
+from eventstore.recording.set_aside import RefusedEvents, append_skipping_refused, set_aside
 from eventstore.stores.base import Store
 
 log = logging.getLogger("turnlog")
@@ -44,7 +44,7 @@ ORPHAN_SECONDS = 10.0
 
 
 class Writer:
-    """Owns the thread. ``users`` recorders hold it; the last one's `release` stops it."""
+    """Owns the thread. ``users`` recorders hold it; the last one's `release_writer` stops it."""
 
     def __init__(self, store: Store, journal: Path | None, durability: Durability, limit_bytes: int) -> None:
         self.store = store
@@ -106,7 +106,7 @@ class Writer:
         left = self.backlog.size_bytes()
         if left:
             where = f"the journal in {self.backlog.folder} keeps them" if self.backlog.folder else "they are lost"
-            self.backlog.complain(f"closed with {left} bytes of calls not in the store; {where}")
+            self.backlog.report_error(f"closed with {left} bytes of calls not in the store; {where}")
         return left
 
     # the thread ------------------------------------------------------------------------------------------------
@@ -144,12 +144,12 @@ class Writer:
                 return
 
     def _move(self, events: list[Event]) -> None:
-        refused = append_what_fits(self.store, events)
+        refused = append_skipping_refused(self.store, events)
         self._set_aside(refused)
         self.backlog.acknowledge()
         self._settle()
 
-    def _set_aside(self, refused: list[Refused]) -> None:
+    def _set_aside(self, refused: list[RefusedEvents]) -> None:
         """Keep what the store refused, or, with durability ``memory``, count it as lost."""
         in_memory = self.backlog.folder is None or self._journal is None
         kept = 0
@@ -159,13 +159,13 @@ class Writer:
             kept = set_aside(self._journal, events, self._limit_bytes) if events else 0
             if kept < len(events):
                 self.backlog.dropped += len(events) - kept
-                self.backlog.complain(f"what is set aside in {self._journal} is at its bound; calls are dropped")
+                self.backlog.report_error(f"what is set aside in {self._journal} is at its bound; calls are dropped")
         for part in refused:
             self.rejected += len(part.events)
             sources = Counter((event.session_id, event.origin) for event in part.events)
             self.refused.update(sources)
             self.backlog.lost.update(sources)
-            self.backlog.complain(str(part.error))
+            self.backlog.report_error(str(part.error))
         self.set_aside += kept
 
     def _settle(self) -> None:
@@ -192,7 +192,7 @@ class Writer:
             self._note_failure(error)
         for part in self._recovered.refused:
             self.set_aside += len(part.events)
-            self.backlog.complain(str(part.error))
+            self.backlog.report_error(str(part.error))
         self._recovered.refused.clear()
         return self._recovery is not None
 
@@ -244,7 +244,7 @@ class Writer:
         try:
             attempts(work)
         except Exception as error:  # noqa: BLE001 - whatever the database does, the host goes on; the journal keeps
-            self.backlog.complain(f"gave up writing to the store: {error}")
+            self.backlog.report_error(f"gave up writing to the store: {error}")
             return False
         return True
 
@@ -252,9 +252,9 @@ class Writer:
         if isinstance(error, StoreReplaced):
             self.replaced += 1
             self.backlog.lost.update(error.missing)
-            self.backlog.complain(str(error))
+            self.backlog.report_error(str(error))
         else:
-            self.backlog.complain(f"cannot write to the store, will try again: {error}")
+            self.backlog.report_error(f"cannot write to the store, will try again: {error}")
 
     def _sleep(self, seconds: float) -> None:
         if self._closing.is_set():
@@ -269,8 +269,8 @@ _lock = threading.RLock()
 _writers: weakref.WeakKeyDictionary[Store, dict[tuple[str, str], Writer]] = weakref.WeakKeyDictionary()
 
 
-def hold(store: Store, journal: Path | None, durability: Durability, limit_bytes: int) -> Writer:
-    """The writer for this store, journal and durability; each `hold` needs a `release`."""
+def acquire_writer(store: Store, journal: Path | None, durability: Durability, limit_bytes: int) -> Writer:
+    """The writer for this store, journal and durability; each `acquire_writer` needs a `release_writer`."""
     with _lock:
         writers = _writers.setdefault(store, {})
         key = durability, str(journal)
@@ -280,12 +280,12 @@ def hold(store: Store, journal: Path | None, durability: Durability, limit_bytes
         return writers[key]
 
 
-def release(writer: Writer, source: Source, timeout: float) -> bool:
+def release_writer(writer: Writer, source: Source, timeout: float) -> bool:
     """Give a writer back: the last user's release closes it, any other's flushes it. True if all is in the store."""
     return writer.close(timeout) if _let_go(writer, source) else writer.flush(timeout)
 
 
-def abandon(writer: Writer, source: Source) -> None:
+def detach_after_fork(writer: Writer, source: Source) -> None:
     """Give a writer back from a finalizer, which may wait for nothing: its thread does the rest."""
     writer.orphans.append(source)
     if writer.backlog.idle:
@@ -321,7 +321,7 @@ def _forget_in_child() -> None:
     _lock = threading.RLock()
     for writers in list(_writers.values()):
         for writer in writers.values():
-            writer.backlog.abandon()
+            writer.backlog.detach_after_fork()
     _writers.clear()
 
 

@@ -43,7 +43,7 @@ class Linked(NamedTuple):
     link: bytes
 
 
-class Tail(msgspec.Struct):
+class ChainHead(msgspec.Struct):
     """Where the next event of an origin is linked on. ``id`` is the origin's in its database."""
 
     id: int
@@ -60,14 +60,14 @@ def link(previous: bytes, event: Event) -> bytes:
     return sha256(previous + _pack(_as_tuple(event)[2:])).digest()
 
 
-def extend(events: Iterable[Event], tail_of: Callable[[str, str], Tail]) -> Iterator[Row]:
+def extend(events: Iterable[Event], tail_of: Callable[[str, str], ChainHead]) -> Iterator[Row]:
     """Link the events on to their origins' tails, which have moved along when all rows are taken.
 
     One row at a time, so that a database can be at work on the first while the next are made.
     """
     pack, digest = _pack, sha256
     session_id = name = None
-    tail, number, last, count = Tail(0, 0, b""), 0, b"", 0
+    tail, number, last, count = ChainHead(0, 0, b""), 0, b"", 0
     for event in events:
         session, origin, seq, hook, version, perf_ns, wall_ns, payload = _as_tuple(event)
         if origin != name or session != session_id:

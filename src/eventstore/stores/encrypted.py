@@ -127,7 +127,7 @@ def _sealed(sealed: str, visible: bytes) -> str:
     return SEALED + sealed + '"' + ("}" if visible == b"{}" else "," + visible[1:].decode())
 
 
-class Forgotten(NamedTuple):
+class ForgottenCipher(NamedTuple):
     """In the place of a cipher: the session's key is destroyed, and no content of it is kept any more."""
 
     def seal(self, _event: Event, visible: bytes) -> str:
@@ -146,7 +146,7 @@ def readable(event: Event) -> bool:
     return without_content(event.hook, orjson.dumps(beside).decode()) is not None
 
 
-class PrivateStore:
+class EncryptedStore:
     """Another store, with its content sealed. Reading without the master key shows what is not content."""
 
     encrypts = True
@@ -154,7 +154,7 @@ class PrivateStore:
     def __init__(self, store: Store, masters: Sequence[MasterKey] = ()) -> None:
         """``masters``: the first wraps the keys of new sessions, all unwrap."""
         self._store, self._masters = store, masters
-        self._ciphers: dict[str, Cipher | Forgotten | None] = {}
+        self._ciphers: dict[str, Cipher | ForgottenCipher | None] = {}
         """Without a lock, which a fork could leave locked for ever; two that make a key at once keep the same one."""
 
     def __repr__(self) -> str:
@@ -173,7 +173,7 @@ class PrivateStore:
         batch = list(events)
         sessions = {event.session_id for event in batch}
         for session_id in self.ledger.forgotten(sessions & self._ciphers.keys()):
-            self._ciphers[session_id] = Forgotten()
+            self._ciphers[session_id] = ForgottenCipher()
         sealed = list(map(self._seal, batch))
         try:
             return self._store.append(sealed)
@@ -241,7 +241,7 @@ class PrivateStore:
             return event
         return msgspec.structs.replace(event, payload=cipher.open(event))
 
-    def _cipher(self, session_id: str, *, make: bool = False) -> Cipher | Forgotten | None:
+    def _cipher(self, session_id: str, *, make: bool = False) -> Cipher | ForgottenCipher | None:
         cipher = self._ciphers.get(session_id)
         if cipher is None:
             cipher = self._find(session_id, make)
@@ -250,10 +250,10 @@ class PrivateStore:
             self._ciphers[session_id] = cipher
         return cipher
 
-    def _find(self, session_id: str, make: bool) -> Cipher | Forgotten | None:
+    def _find(self, session_id: str, make: bool) -> Cipher | ForgottenCipher | None:
         key = self.ledger.key(session_id)
         if key is not None and key.wrapped is None:
-            return Forgotten()
+            return ForgottenCipher()
         if not self._masters:
             raise NotSealable(f"this log keeps content encrypted: set {MASTER_KEY} to record into it")
         if key is None:
@@ -263,7 +263,7 @@ class PrivateStore:
             wrapped = master.wrap(session_id, os.urandom(32))
             key = self.ledger.add_key(Key(session_id, master.fingerprint, wrapped))
             if key.wrapped is None:
-                return Forgotten()
+                return ForgottenCipher()
         for master in self._masters:
             if master.fingerprint == key.master:
                 assert key.wrapped is not None
@@ -275,11 +275,11 @@ class PrivateStore:
         )
 
 
-def private(store: Store, master_key: str | None) -> Store:
+def encrypted(store: Store, master_key: str | None) -> Store:
     """The store as it is, or, with a master key or where sessions are encrypted already, one that seals content."""
     if master_key is None and not store.ledger.has_keys():
         return store
-    return PrivateStore(store, () if master_key is None else master_keys(master_key))
+    return EncryptedStore(store, () if master_key is None else master_keys(master_key))
 
 
 def forget(store: Store, session_id: str) -> Key:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, bindparam, text
 
 from eventstore.errors import StoreError
 from eventstore.stores.chain import Origin, seal
-from eventstore.stores.records import Cursor, Key, Removal
+from eventstore.stores.records import Cursor, Key, Tombstone
 
 
 class SqlLedger:
@@ -117,7 +117,7 @@ class SqlLedger:
 
     # removals --------------------------------------------------------------------------------------------------
 
-    def remove(self, removal: Removal) -> None:
+    def remove(self, removal: Tombstone) -> None:
         """Remove a session, leaving the tombstone.
 
         Raises `StoreError`, with nothing done, if the session is no longer what the tombstone's seal says.
@@ -135,8 +135,8 @@ class SqlLedger:
             connection.execute(text("DELETE FROM origins WHERE session_id = :id"), one)
             connection.execute(text("DELETE FROM unlocked WHERE session_id = :id"), one)
             connection.execute(text(_HUSH), one | {"empty": b""})
-            columns = ", ".join(Removal._fields)
-            values = ", ".join(f":{name}" for name in Removal._fields)
+            columns = ", ".join(Tombstone._fields)
+            values = ", ".join(f":{name}" for name in Tombstone._fields)
             connection.execute(text(f"INSERT INTO removals ({columns}) VALUES ({values})"), removal._asdict())
 
     def scrub(self) -> None:
@@ -146,11 +146,11 @@ class SqlLedger:
         """
         self._scrub()
 
-    def removals(self) -> list[Removal]:
+    def removals(self) -> list[Tombstone]:
         """All tombstones, the oldest first."""
-        select = f"SELECT {', '.join(Removal._fields)} FROM removals ORDER BY id"
+        select = f"SELECT {', '.join(Tombstone._fields)} FROM removals ORDER BY id"
         with self._errors(), self._engine.connect() as connection:
-            return [Removal(*row) for row in connection.execute(text(select))]
+            return [Tombstone(*row) for row in connection.execute(text(select))]
 
     # deliveries ------------------------------------------------------------------------------------------------
 

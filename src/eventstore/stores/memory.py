@@ -15,8 +15,8 @@ from pathlib import Path
 from eventstore.errors import IdentityConflict, StoreError, StoreUnavailable
 from eventstore.event import Event, canonical, conflict
 from eventstore.stores.base import Followed, Session
-from eventstore.stores.chain import Linked, Origin, Tail, extend, genesis, seal
-from eventstore.stores.records import Cursor, Key, Removal
+from eventstore.stores.chain import ChainHead, Linked, Origin, extend, genesis, seal
+from eventstore.stores.records import Cursor, Key, Tombstone
 
 
 class MemoryStore:
@@ -28,7 +28,7 @@ class MemoryStore:
         self._log: list[Linked | None] = []
         """By position, from 1; None where an event was removed."""
         self._positions: dict[tuple[str, str, int], int] = {}
-        self._tails: dict[tuple[str, str], Tail] = {}
+        self._tails: dict[tuple[str, str], ChainHead] = {}
         self.ledger = MemoryLedger(self)
 
     @cached_property
@@ -49,7 +49,7 @@ class MemoryStore:
                 stored = linked.event if linked is not None else new.setdefault(event.identity, event)
                 if stored != event:
                     raise IdentityConflict(conflict(stored, event))
-            rows = extend(new.values(), lambda *key: self._tails.setdefault(key, Tail(0, 0, genesis(*key))))
+            rows = extend(new.values(), lambda *key: self._tails.setdefault(key, ChainHead(0, 0, genesis(*key))))
             for event, row in zip(new.values(), rows, strict=True):
                 self._log.append(Linked(event, row[-1]))
                 self._positions[event.identity] = len(self._log)
@@ -102,7 +102,7 @@ class MemoryStore:
                 if linked is not None and session_id in (None, linked.event.session_id):
                     yield Followed(str(at), linked.event)
 
-    def remove(self, removal: Removal) -> None:
+    def remove(self, removal: Tombstone) -> None:
         """See `eventstore.stores.base.Ledger.remove`."""
         with self._lock:
             theirs = [key for key in self._tails if key[0] == removal.session_id]
@@ -124,7 +124,7 @@ class MemoryLedger:
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
         self._keys: dict[str, Key] = {}
-        self._removals: list[Removal] = []
+        self._removals: list[Tombstone] = []
         self._cursors: dict[tuple[str, str], Cursor] = {}
         self._delivering: set[str] = set()
 
@@ -159,7 +159,7 @@ class MemoryLedger:
         self._keys.update((new.session_id, new) for _old, new in held)
         return len(held)
 
-    def remove(self, removal: Removal) -> None:
+    def remove(self, removal: Tombstone) -> None:
         self._store.remove(removal)
         self._removals.append(removal)
         self._hush(removal.session_id)
@@ -167,7 +167,7 @@ class MemoryLedger:
     def scrub(self) -> None:
         """There is no file."""
 
-    def removals(self) -> list[Removal]:
+    def removals(self) -> list[Tombstone]:
         return list(self._removals)
 
     def cursors(self, exporter: str | None = None) -> list[Cursor]:

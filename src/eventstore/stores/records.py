@@ -17,7 +17,7 @@ class Key(NamedTuple):
     """When, since the epoch."""
 
 
-class Removal(NamedTuple):
+class Tombstone(NamedTuple):
     """The tombstone of a session that retention has removed."""
 
     session_id: str

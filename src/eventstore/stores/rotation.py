@@ -18,7 +18,7 @@ BATCH = 200
 """How many keys are wrapped anew in one transaction."""
 
 
-class Left(NamedTuple):
+class SkippedSession(NamedTuple):
     """A session whose key is still not under the new master key."""
 
     session_id: str
@@ -29,7 +29,7 @@ class Rotation(NamedTuple):
     rewrapped: int
     kept: int
     """Were under the new master key already."""
-    left: list[Left]
+    left: list[SkippedSession]
 
 
 def rotate(
@@ -46,7 +46,7 @@ def rotate(
     """
     by_fingerprint = {master.fingerprint: master for master in old}
     rewrapped = kept = 0
-    left: list[Left] = []
+    left: list[SkippedSession] = []
     after = ""
     while keys := ledger.keys(after, batch):
         pairs = []
@@ -54,12 +54,12 @@ def rotate(
             if key.master == new.fingerprint:
                 kept += 1
             elif key.master not in by_fingerprint:
-                left.append(Left(key.session_id, f"under another master key ({key.master})"))
+                left.append(SkippedSession(key.session_id, f"under another master key ({key.master})"))
             else:
                 try:
                     pairs.append((key, _rewrapped(key, by_fingerprint[key.master], new)))
                 except StoreError as error:
-                    left.append(Left(key.session_id, str(error)))
+                    left.append(SkippedSession(key.session_id, str(error)))
         rewrapped += ledger.rewrap(pairs)
         after = keys[-1].session_id
         advance(len(keys))
@@ -72,7 +72,7 @@ def _rewrapped(key: Key, old: MasterKey, new: MasterKey) -> Key:
     return Key(key.session_id, new.fingerprint, new.wrap(key.session_id, old.unwrap(key.session_id, key.wrapped)))
 
 
-def _late(ledger: Ledger, old: set[str], left: list[Left]) -> list[Left]:
+def _late(ledger: Ledger, old: set[str], left: list[SkippedSession]) -> list[SkippedSession]:
     """Sessions that recorders have begun under an old key while this went on."""
     masters = ledger.masters()
     if old.isdisjoint(masters):
@@ -82,4 +82,4 @@ def _late(ledger: Ledger, old: set[str], left: list[Left]) -> list[Left]:
     while keys := ledger.keys(after):
         late += [key for key in keys if key.master in old and key.session_id not in known]
         after = keys[-1].session_id
-    return [Left(key.session_id, "begun meanwhile under the old master key: rotate again") for key in late]
+    return [SkippedSession(key.session_id, "begun meanwhile under the old master key: rotate again") for key in late]

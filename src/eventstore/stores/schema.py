@@ -87,7 +87,7 @@ def migrate(connection: Connection) -> None:
     command.upgrade(config, "head")
 
 
-def check(connection: Connection, remedy: str) -> None:
+def check_revision(connection: Connection, remedy: str) -> None:
     """Raises `StoreError` naming the ``remedy`` if the database is not at `HEAD`, `NewerDatabase` if it is beyond."""
     found = revision(connection)
     if found is None:

@@ -18,7 +18,7 @@ from urllib.parse import quote
 import orjson
 
 from exporters.delivery.destination import NotConfigured, Refused
-from exporters.delivery.http import TIMEOUT_SECONDS, Client, check, client, post, shown
+from exporters.delivery.http import TIMEOUT_SECONDS, Client, check_sendable, client, post, shown
 from projections.caller import Reading
 from projections.readings import DROP_IN
 from projections.reference.replay import Call
@@ -109,7 +109,7 @@ def routing(
         )
     headers = dict(export_headers or {})
     for url in [base_url] * needs_token + [export_url or ""] * own:
-        check(url, headers | {"authorization": token or ""})
+        check_sendable(url, headers | {"authorization": token or ""})
     return Routing(token, enabled, export_url, headers, vendor_first_turn, base_url.rstrip("/"))
 
 

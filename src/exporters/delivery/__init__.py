@@ -2,14 +2,14 @@
 
 from exporters.delivery.destination import Busy, Destination, NotConfigured, Refused
 from exporters.delivery.live import Attached, attach, follow
-from exporters.delivery.outbox import Outcome, deliver, due
+from exporters.delivery.outbox import DeliveryOutcome, deliver, due
 
 __all__ = [
     "Attached",
     "Busy",
+    "DeliveryOutcome",
     "Destination",
     "NotConfigured",
-    "Outcome",
     "Refused",
     "attach",
     "deliver",

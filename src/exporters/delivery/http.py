@@ -50,16 +50,18 @@ class Client:
         self.timeout_seconds = timeout_seconds
         self._lock = threading.Lock()
         self._pid, self._http = os.getpid(), _http()
-        io_loop.run(anyio.sleep(0))  # what is imported lazily is imported now: a fork must find no import half done
+        io_loop.run_in_loop(
+            anyio.sleep(0)
+        )  # what is imported lazily is imported now: a fork must find no import half done
 
     def exchange(self, url: str, content: bytes, headers: Mapping[str, str]) -> Answer:
         """The answer to a POST. Raises `TimeoutError` at the deadline, or what httpx raises."""
-        return io_loop.run(self._exchange(self._own(), url, content, headers))
+        return io_loop.run_in_loop(self._exchange(self._own(), url, content, headers))
 
     def close(self) -> None:
         """Close the connections, unless they are the parent's."""
         if self._pid == os.getpid():
-            io_loop.run(self._http.aclose())
+            io_loop.run_in_loop(self._http.aclose())
 
     def __enter__(self) -> Self:
         return self
@@ -120,7 +122,7 @@ def post(to: Client, url: str, content: bytes, headers: Mapping[str, str]) -> An
     raise Refused(reason)
 
 
-def check(url: str, headers: Mapping[str, str]) -> None:
+def check_sendable(url: str, headers: Mapping[str, str]) -> None:
     """Raises `NotConfigured` if nothing can be posted to that address, or one of the headers not be sent."""
     try:
         parsed = httpx.URL(url)

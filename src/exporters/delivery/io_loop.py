@@ -47,7 +47,7 @@ class _Loop(asyncio.SelectorEventLoop):
         return await found
 
 
-def run(work: Coroutine[Any, Any, Result]) -> Result:
+def run_in_loop(work: Coroutine[Any, Any, Result]) -> Result:
     """The result of a coroutine, run on the loop while this thread waits. Call it from any thread but the loop's."""
     future = asyncio.run_coroutine_threadsafe(work, _running())
     try:

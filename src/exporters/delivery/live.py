@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Self
 from eventstore.errors import TurnlogError
 from eventstore.stores.base import Store
 from exporters.delivery.destination import Destination
-from exporters.delivery.outbox import WORKERS, Outcome, deliver, due
+from exporters.delivery.outbox import WORKERS, DeliveryOutcome, deliver, due
 from exporters.delivery.retry import Patience
 from projections.reference.rules import Rules
 
@@ -37,7 +37,7 @@ def follow(
     patience: Patience = Patience(),  # noqa: B008 - an immutable tuple
     workers: int = WORKERS,
     stop: threading.Event,
-    seen: Callable[[Outcome], None] = lambda _outcome: None,
+    seen: Callable[[DeliveryOutcome], None] = lambda _outcome: None,
 ) -> None:
     """Deliver what is due, and again as calls go on, until ``stop`` is set. What fails is logged and tried again.
 
@@ -67,7 +67,7 @@ def follow(
         stop.wait(max(rest, work * (1 / WORK_SHARE - 1)))
 
 
-class Health(NamedTuple):
+class DeliveryHealth(NamedTuple):
     """How delivery goes."""
 
     sent: int
@@ -96,8 +96,8 @@ class Attached:
             thread.start()
 
     @property
-    def health(self) -> Health:
-        return Health(self._sent, self._parked, self._last_error)
+    def health(self) -> DeliveryHealth:
+        return DeliveryHealth(self._sent, self._parked, self._last_error)
 
     def close(self, timeout: float = 10.0) -> bool:
         """Deliver what is in the store by now, and close the destinations; True if nothing is left.
@@ -143,7 +143,7 @@ class Attached:
             self._see(outcome)
         return not any(outcome.left for outcome in outcomes)
 
-    def _see(self, outcome: Outcome) -> None:
+    def _see(self, outcome: DeliveryOutcome) -> None:
         with self._lock:
             self._sent += outcome.sent
             self._parked += outcome.parked is not None

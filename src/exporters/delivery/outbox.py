@@ -39,7 +39,7 @@ IN_A_ROW = 3
 """After so many sessions that failed, no other is tried in the same round."""
 
 
-class Outcome(NamedTuple):
+class DeliveryOutcome(NamedTuple):
     """What became of a session that was due."""
 
     session_id: str
@@ -82,7 +82,7 @@ def deliver(
     patience: Patience = Patience(),  # noqa: B008 - an immutable tuple
     workers: int = WORKERS,
     stop: threading.Event | None = None,
-) -> Iterator[Outcome]:
+) -> Iterator[DeliveryOutcome]:
     """Deliver the sessions, each outcome as it comes; without ``rules``, under those of the destination.
 
     Hold `Ledger.alone` meanwhile, or order is not kept.
@@ -92,9 +92,9 @@ def deliver(
     stop = stop or threading.Event()
     failures = _Failures()
 
-    def one(cursor: Cursor) -> Outcome:
+    def one(cursor: Cursor) -> DeliveryOutcome:
         if failures.given_up or stop.is_set():
-            return Outcome(cursor.session_id, left=failures.given_up or "stopped")
+            return DeliveryOutcome(cursor.session_id, left=failures.given_up or "stopped")
         outcome = _session(store, to, cursor, to.rules if rules is None else rules, patience, stop)
         failures.count(outcome)
         return outcome
@@ -118,7 +118,7 @@ class _Failures:
         self._in_a_row = 0
         self._lock = threading.Lock()
 
-    def count(self, outcome: Outcome) -> None:
+    def count(self, outcome: DeliveryOutcome) -> None:
         with self._lock:
             if outcome.unreadable:
                 return
@@ -130,7 +130,7 @@ class _Failures:
 
 def _session(
     store: Store, to: Destination[Any], cursor: Cursor, rules: str | Rules, patience: Patience, stop: threading.Event
-) -> Outcome:
+) -> DeliveryOutcome:
     began, sent, parked, left, unreadable, asked = time.thread_time(), 0, None, None, False, None
     try:
         for cursor, more in _advance(store, to, cursor, rules, retrying(patience, stop)):  # noqa: B020, PLR1704
@@ -148,7 +148,7 @@ def _session(
     except Exception as error:
         left = f"{type(error).__name__}: {error}"
         log.exception("session %s cannot be delivered", cursor.session_id)
-    return Outcome(cursor.session_id, sent, parked, left, unreadable, asked, time.thread_time() - began)
+    return DeliveryOutcome(cursor.session_id, sent, parked, left, unreadable, asked, time.thread_time() - began)
 
 
 def _advance(

@@ -21,7 +21,7 @@ TRACKS = (
 """From top to bottom: the caller's way through the components to the agent's voice."""
 
 
-class Work(NamedTuple):
+class FrameworkActivity(NamedTuple):
     """Something that ran, or a moment in it."""
 
     track: str
@@ -40,12 +40,14 @@ _TIMELINE = {
 }
 
 
-def work_of(turn: Turn) -> Iterator[Work]:
+def activities_of(turn: Turn) -> Iterator[FrameworkActivity]:
     """What ran in the turn."""
     for track, name, start, end, entry in _entries(turn):
-        if is_time(start):
+        if is_timestamp(start):
             # An end before its start comes from a clock that is not the recorder's: no end is known.
-            yield Work(track, name, start, end if is_time(end) and end >= start else None, _args(entry))
+            yield FrameworkActivity(
+                track, name, start, end if is_timestamp(end) and end >= start else None, _args(entry)
+            )
 
 
 def _entries(turn: Turn) -> Iterator[tuple[str, str, Any, Any, Any]]:
@@ -95,11 +97,11 @@ def extent(turn: Turn, interrupted_at: float | None = None) -> tuple[float, floa
     ]  # fmt: skip
     for _track, _name, start, end, _entry in _entries(turn):
         times += [start, end]
-    found = [time for time in times if is_time(time)]
+    found = [time for time in times if is_timestamp(time)]
     return (min(found), max(found)) if found else None
 
 
-def is_time(value: Any) -> TypeGuard[float]:
+def is_timestamp(value: Any) -> TypeGuard[float]:
     """Agents hand over some of the times, so they may be anything."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 

@@ -21,7 +21,7 @@ class BrokenChain(TurnlogError):
     """A session's chain does not hold, so what would be written is not what was recorded."""
 
 
-class Heading(msgspec.Struct):
+class SessionHeading(msgspec.Struct):
     """The first line of a session."""
 
     turnlog: Literal["session"]
@@ -31,13 +31,13 @@ class Heading(msgspec.Struct):
     seal: str
 
 
-def heading(store: Store, session_id: str) -> Heading:
+def session_heading(store: Store, session_id: str) -> SessionHeading:
     """Of the session as it is stored now."""
     origins = [origin for origin, _stored in store.chains(session_id)]
-    return Heading("session", 1, session_id, sum(origin.events for origin in origins), seal(origins))
+    return SessionHeading("session", 1, session_id, sum(origin.events for origin in origins), seal(origins))
 
 
-def lines(store: Store, of: Heading) -> Iterator[bytes]:
+def lines(store: Store, of: SessionHeading) -> Iterator[bytes]:
     """The session's lines. Raises `BrokenChain` if it is no longer what the heading says, or does not verify."""
     yield msgspec.json.encode(of) + b"\n"
     origins = []

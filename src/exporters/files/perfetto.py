@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from exporters.files.framework_activities import TRACKS, Work, extent, work_of
+from exporters.files.framework_activities import TRACKS, FrameworkActivity, activities_of, extent
 from exporters.files.reading_shapes import read_arrows, read_shapes
 from exporters.files.shapes import Arrow, Shape, lay_out
 from projections.caller import Reading
@@ -128,13 +128,13 @@ def _works(call: Call, zero_ns: int) -> Iterator[Shape]:
     named += [("discarded", discarded.turn) for discarded in call.discarded]
     named += [("open", call.current_turn)] if call.current_turn is not None else []
     for name, turn in named:
-        yield from (_work(work, name, zero_ns) for work in work_of(turn))
+        yield from (_work(work, name, zero_ns) for work in activities_of(turn))
     for found in call.interruptions:
         args = {"turn": found.turn, "carried_over": found.carried_over}
         yield Shape("interruptions", "interruption", "interrupted", _ns(found.time, zero_ns), None, args)
 
 
-def _work(work: Work, turn: int | str, zero_ns: int) -> Shape:
+def _work(work: FrameworkActivity, turn: int | str, zero_ns: int) -> Shape:
     end = None if work.end is None else _ns(work.end, zero_ns)
     return Shape(work.track, work.track, work.name, _ns(work.start, zero_ns), end, {"turn": turn} | work.args)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from exporters.delivery.http import check, client, post, shown
+from exporters.delivery.http import check_sendable, client, post, shown
 from exporters.logs.body import Line, body, headers, identity
 from projections.caller import RULES as TURNLOG
 from projections.caller import Reading
@@ -42,7 +42,7 @@ class HttpLogs:
         self._endpoint, self._arrays = endpoint, arrays
         self._room_id, self._peer_id = room_id, peer_id
         self._headers = headers(jwt_key, custom_headers)
-        check(endpoint, self._headers)
+        check_sendable(endpoint, self._headers)
         self._client = client()
 
     def items(self, call: Call | Reading) -> list[SentLine]:

@@ -17,7 +17,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceS
 
 from exporters.delivery.destination import Busy, NotConfigured, Refused
 from exporters.delivery.http import ANSWER_BYTES, excerpt, shown
-from exporters.otlp.partial_success import check
+from exporters.otlp.partial_success import check_partial_success
 
 BUSY = frozenset(
     {
@@ -61,7 +61,7 @@ class GrpcSender:
             answer = export(request, timeout=self._timeout, metadata=tuple(self._headers.items()))
         except grpc.RpcError as error:
             raise self._told_apart(error) from None  # never its chain: a call in it has the headers
-        check(answer, self.address, self._headers)
+        check_partial_success(answer, self.address, self._headers)
 
     def close(self) -> None:
         with self._lock:

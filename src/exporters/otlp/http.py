@@ -12,9 +12,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from exporters.delivery.destination import Busy
-from exporters.delivery.http import check as check_address
+from exporters.delivery.http import check_sendable as check_address
 from exporters.delivery.http import client, post, shown
-from exporters.otlp.partial_success import check
+from exporters.otlp.partial_success import check_partial_success
 
 PROTOBUF = "application/x-protobuf"
 
@@ -41,7 +41,7 @@ class HttpSender:
             said = ExportTraceServiceResponse.FromString(answer.content)
         except DecodeError:
             raise Busy(f"{self.address}: {answer.status}, but what it answers is not OTLP") from None
-        check(said, self.address, self._headers)
+        check_partial_success(said, self.address, self._headers)
 
     def close(self) -> None:
         self._client.close()

@@ -21,7 +21,7 @@ from opentelemetry.proto.common.v1.common_pb2 import (
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs, SeverityNumber
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-from exporters.delivery.http import check, client, post, shown
+from exporters.delivery.http import check_sendable, client, post, shown
 from exporters.logs.body import identity
 from exporters.otlp.spans import REFERENCE_RESOURCE, Profile
 from projections.caller import RULES as TURNLOG
@@ -68,7 +68,7 @@ class OtelLogs:
         self, endpoint: str, headers: Mapping[str, str] | None = None, *, profile: Profile = "reference"
     ) -> None:
         """``profile``: that of the spans, which have others traces in each. Raises `NotConfigured`."""
-        check(endpoint, headers or {})
+        check_sendable(endpoint, headers or {})
         self.name = f"logs-otlp {shown(endpoint)}"
         self._endpoint = endpoint
         self._profile = profile
@@ -76,7 +76,7 @@ class OtelLogs:
         self._client = client()
 
     def items(self, call: Call | Reading) -> list[SessionLine]:
-        spans = turn_spans(call, self._profile)
+        spans = span_ids_of_turns(call, self._profile)
         return [
             SessionLine(line, call.session_name, None if line.turn is None else spans.get(line.turn))
             for line in call.logs
@@ -92,7 +92,7 @@ class OtelLogs:
         self._client.close()
 
 
-def turn_spans(call: Call | Reading, profile: Profile = "reference") -> dict[int, tuple[str, str]]:
+def span_ids_of_turns(call: Call | Reading, profile: Profile = "reference") -> dict[int, tuple[str, str]]:
     """Trace and span ids of the turns' own spans, by the number of the turn; only of traced turns."""
     if not call.logs:
         return {}

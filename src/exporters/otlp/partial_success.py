@@ -13,7 +13,7 @@ from exporters.delivery.http import excerpt
 log = logging.getLogger("turnlog")
 
 
-def check(answer: ExportTraceServiceResponse, address: str, headers: Mapping[str, str]) -> None:
+def check_partial_success(answer: ExportTraceServiceResponse, address: str, headers: Mapping[str, str]) -> None:
     """Raises `Refused` if spans were rejected, as they would be again (OTLP: partial success is never retried)."""
     rejected = answer.partial_success.rejected_spans
     reason = excerpt(headers, answer.partial_success.error_message)

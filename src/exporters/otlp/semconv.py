@@ -72,7 +72,7 @@ PROVIDERS = (
 """How a provider's class begins, and what the two conventions call the provider. Others are called as their class."""
 
 
-class Part(NamedTuple):
+class TurnPart(NamedTuple):
     """What a kind of span is in the conventions."""
 
     kind: str = "CHAIN"
@@ -147,13 +147,13 @@ def turns_alone(spans: Iterable[ReadSpan]) -> list[ReadSpan]:
     return found
 
 
-def event(name: str, values: Mapping[str, Any]) -> tuple[str, Attributes]:
+def span_event(name: str, values: Mapping[str, Any]) -> tuple[str, Attributes]:
     """A span's event: an error is an exception there; its time is ``turnlog.timestamp``, in monotonic seconds."""
     rest = {f"turnlog.{key}": _typed(TYPES.get(key), value) for key, value in values.items() if key != "message"}
     return "exception", {"exception.type": name, "exception.message": str(values.get("message")), **_given(rest)}
 
 
-def _own(session: str, part: Part, attributes: Mapping[str, Any]) -> Attributes:
+def _own(session: str, part: TurnPart, attributes: Mapping[str, Any]) -> Attributes:
     """What the span says by itself, under all of its names."""
     own: Attributes = {"session.id": session, "openinference.span.kind": part.kind}
     if part.operation:
@@ -310,8 +310,8 @@ def _call(name: str, arguments: Any, result: Any) -> Attributes:
 # the table ----------------------------------------------------------------------------------------------------------
 
 _IN, _OUT = ("input.value",), ("output.value",)
-_CHAIN = Part()
-_SESSION = Part("AGENT", names={"agent_name": ("gen_ai.agent.name", "agent.name")})
+_CHAIN = TurnPart()
+_SESSION = TurnPart("AGENT", names={"agent_name": ("gen_ai.agent.name", "agent.name")})
 _MODEL = {"model_name": ("gen_ai.request.model", "llm.model_name")}
 _LLM_NAMES = _MODEL | {
     "input": _IN,
@@ -326,10 +326,10 @@ _KB_NAMES = {"input": (*_IN, "gen_ai.retrieval.query.text")}
 BEGINS = {  # first, as what follows is up to the agent
     "Agent Session Closed": _CHAIN,
     "Agent Session": _SESSION,
-    "Turn #": Part("AGENT", "invoke_agent", more=_turn, latencies=True),
-    "Invoked Tool: ": Part("TOOL", "execute_tool", more=_tool),
-    "Invoked MCP Tool: ": Part("TOOL", "execute_tool"),
-    "A2A ": Part("AGENT"),
+    "Turn #": TurnPart("AGENT", "invoke_agent", more=_turn, latencies=True),
+    "Invoked Tool: ": TurnPart("TOOL", "execute_tool", more=_tool),
+    "Invoked MCP Tool: ": TurnPart("TOOL", "execute_tool"),
+    "A2A ": TurnPart("AGENT"),
     "Fallback: ": _CHAIN,
     "Recovery: ": _CHAIN,
     "Connection: ": _CHAIN,
@@ -337,21 +337,21 @@ BEGINS = {  # first, as what follows is up to the agent
 ENDS = {
     "Session Started": _SESSION,
     "User & Agent Turns": _SESSION,
-    "LLM Processing": Part("LLM", "chat", _LLM_NAMES, _llm),
-    "Realtime Processing": Part("LLM", "generate_content", _MODEL, _realtime),
-    "Speech to Text Processing": Part(names={"output": _OUT}, more=_stt),
-    "End-Of-Utterance Detection": Part(names={"input": _IN}, more=_eou),
-    "Text to Speech Processing": Part(names={"input": _IN}, more=_tts),
-    "Knowledge Base: Retrieval": Part("RETRIEVER", "retrieval", _KB_NAMES, _kb),
-    "User Input Speech": Part(names={"Transcript": _IN}),
-    "Agent Output Speech": Part(names={"Transcript": _OUT}),
-    "Agent Say": Part(names={"Agent Say Message": _OUT}),
-    "Agent Reply": Part(names={"Agent Reply Instructions": _IN}),
+    "LLM Processing": TurnPart("LLM", "chat", _LLM_NAMES, _llm),
+    "Realtime Processing": TurnPart("LLM", "generate_content", _MODEL, _realtime),
+    "Speech to Text Processing": TurnPart(names={"output": _OUT}, more=_stt),
+    "End-Of-Utterance Detection": TurnPart(names={"input": _IN}, more=_eou),
+    "Text to Speech Processing": TurnPart(names={"input": _IN}, more=_tts),
+    "Knowledge Base: Retrieval": TurnPart("RETRIEVER", "retrieval", _KB_NAMES, _kb),
+    "User Input Speech": TurnPart(names={"Transcript": _IN}),
+    "Agent Output Speech": TurnPart(names={"Transcript": _OUT}),
+    "Agent Say": TurnPart(names={"Agent Say Message": _OUT}),
+    "Agent Reply": TurnPart(names={"Agent Reply Instructions": _IN}),
 }
 """By how a span's name begins or ends; any other is a link in a chain."""
 
 
-def _part(name: str) -> Part:
+def _part(name: str) -> TurnPart:
     begun = (part for start, part in BEGINS.items() if name.startswith(start))
     ended = (part for end, part in ENDS.items() if name.endswith(end))
     return next(begun, None) or next(ended, _CHAIN)

@@ -212,7 +212,7 @@ def _event(event: dict[str, Any], end_ns: int, describe: Describe) -> SpanEvent:
 def _describe(span: Span | ReadSpan, described: semconv.Attributes | None) -> Describe:
     if isinstance(span, ReadSpan):
         return lambda name, values: (name, typed(values))
-    return semconv.event if described is not None else lambda name, values: (name, _attributes(values))
+    return semconv.span_event if described is not None else lambda name, values: (name, _attributes(values))
 
 
 def _attributes(values: dict[str, Any]) -> dict[str, str | bool | int | float]:

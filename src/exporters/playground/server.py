@@ -10,7 +10,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from eventstore.stores.base import Store
-from exporters.playground.stream import Attachment, Published, attach, sse
+from exporters.playground.stream import Attachment, Published, attach_playground, sse
 from exporters.web import Server
 
 IDLE_SECONDS = 5.0
@@ -44,7 +44,7 @@ class PlaygroundServer:
         routes = [Route("/", self._answer)]
         self._server = Server(routes, host, port, allow_origin=allow_origin, allow_hosts=allow_hosts)
         self.url, self.port = self._server.url, self._server.port
-        self._attachment = attach(store, session_id, self._publish)
+        self._attachment = attach_playground(store, session_id, self._publish)
 
     def close(self) -> None:
         """End all streams."""

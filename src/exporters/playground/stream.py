@@ -101,7 +101,7 @@ class _Stream:
     """A fold of a session that goes on, and what it has told."""
 
     def __init__(self, rules: str | Rules) -> None:
-        self._rules = rule_sets.find(rules)
+        self._rules = rule_sets.find_rules(rules)
         self._begin()
         self._told: set[str] = set()
 
@@ -180,7 +180,7 @@ class Attachment:
             log.error("playground: the stream has ended: %s", self.last_error)
 
 
-def attach(
+def attach_playground(
     store: Store,
     session_id: str,
     callback: Callback,
@@ -192,7 +192,7 @@ def attach(
 
     It reads the log, so a recorder neither knows of it nor waits for it. `Attachment.close` ends it.
     """
-    found = rule_sets.find(rules)
+    found = rule_sets.find_rules(rules)
     return Attachment(lambda stop: messages(store, session_id, after=after, rules=found, stop=stop), callback)
 
 

@@ -29,7 +29,7 @@ LIMIT = 1000
 """Posts that may wait; beyond, the oldest is dropped."""
 
 
-class Health(NamedTuple):
+class AnalyticsHealth(NamedTuple):
     """How it goes, in posts; a turn may be two of them (`Routing.vendor_first_turn`)."""
 
     waiting: int
@@ -113,9 +113,11 @@ class AnalyticsClient:
     # life ------------------------------------------------------------------------------------------------------
 
     @property
-    def health(self) -> Health:
+    def health(self) -> AnalyticsHealth:
         with self._changed:
-            return Health(len(self._queue) + self._sending, self._sent, self._refused, self._dropped, self._last_error)
+            return AnalyticsHealth(
+                len(self._queue) + self._sending, self._sent, self._refused, self._dropped, self._last_error
+            )
 
     def flush(self, timeout: float = 10.0) -> bool:
         """Wait until nothing waits any more; False if ``timeout`` seconds were not enough."""

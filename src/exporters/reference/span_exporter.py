@@ -21,7 +21,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.util.re import parse_env_headers
 
 from exporters.delivery.destination import Busy, Refused
-from exporters.delivery.http import TIMEOUT_SECONDS, check, client, post
+from exporters.delivery.http import TIMEOUT_SECONDS, check_sendable, client, post
 from exporters.delivery.retry import Patience, retrying
 
 log = logging.getLogger("turnlog")
@@ -42,7 +42,7 @@ class BoundedSpanExporter(SpanExporter):
         known = _environment(OTEL_EXPORTER_OTLP_TRACES_HEADERS, OTEL_EXPORTER_OTLP_HEADERS)
         given = {name.lower(): value for name, value in (headers or {}).items()}
         self._headers = {**parse_env_headers(known, liberal=True), **given, "content-type": "application/x-protobuf"}
-        check(self._url, self._headers)
+        check_sendable(self._url, self._headers)
         seconds = float(_environment(OTEL_EXPORTER_OTLP_TRACES_TIMEOUT, OTEL_EXPORTER_OTLP_TIMEOUT) or TIMEOUT_SECONDS)
         self._patience = Patience(in_all=seconds)
         self._client, self._stop = client(seconds), threading.Event()

@@ -17,7 +17,7 @@ import msgspec
 from eventstore.codec import clocks, read_payload
 from eventstore.event import Event
 from eventstore.hooks.arguments import HAPPENED
-from projections.compare.turns import MISSING, Change, differ, differences, words
+from projections.compare.turns import MISSING, Change, differ, differences, speech_label
 from projections.model import is_number
 from projections.reference.metrics import Turn
 
@@ -34,7 +34,7 @@ _TIME = re.compile(r"(^|_)(time|start|end|timestamp|timestamp_perf|created|at)$"
 _ID = re.compile(r"(^|_)id$|Id$|^readable_time$")
 
 
-def on_one_clock(events: Iterable[Event]) -> list[Event]:
+def on_common_clock(events: Iterable[Event]) -> list[Event]:
     """The events as they would be, had both clocks shown `START_NS` when the call began, and run alike.
 
     Several origins are laid beside each other as in `eventstore.event.merge`. Times in arguments move along.
@@ -75,7 +75,7 @@ def _clock(event: Event, name: str, value: Any) -> int | None:
     return None
 
 
-class Parting(NamedTuple):
+class Divergence(NamedTuple):
     """From where on two recordings are not the same."""
 
     what: Literal["hook", "arguments", "time"]
@@ -86,22 +86,22 @@ class Parting(NamedTuple):
     """How much more time had passed, in the second, since the event before."""
 
 
-def partings(one: list[Event], two: list[Event]) -> list[Parting]:
+def first_divergences(one: list[Event], two: list[Event]) -> list[Divergence]:
     """The first event with another hook or other arguments, and before it the first that comes at another time.
 
-    Both recordings are as `on_one_clock` gives them. Neither ids nor times among the arguments are compared.
+    Both recordings are as `on_common_clock` gives them. Neither ids nor times among the arguments are compared.
     """
-    found: list[Parting] = []
+    found: list[Divergence] = []
     before_ns = [START_NS, START_NS]
     for a, b in zip_longest(one, two):
         if a is None or b is None or a.hook != b.hook:
-            return [*found, Parting("hook", a, b)]
+            return [*found, Divergence("hook", a, b)]
         if a.payload != b.payload and differ(_content(a), _content(b)):
-            return [*found, Parting("arguments", a, b)]
+            return [*found, Divergence("arguments", a, b)]
         now_ns = [clocks(a)[0], clocks(b)[0]]
         late_ns = now_ns[1] - before_ns[1] - (now_ns[0] - before_ns[0])
         if not found and abs(late_ns) >= LATE_NS:
-            found.append(Parting("time", a, b, late_ns / 1e6))
+            found.append(Divergence("time", a, b, late_ns / 1e6))
         before_ns = now_ns
     return found
 
@@ -120,15 +120,15 @@ def _without(value: Any, event: Event, name: str = "") -> Any:
 
 
 def changes_between(one: list[Turn], two: list[Turn]) -> list[Change]:
-    """Every field in which the completed turns of two recordings, each `on_one_clock`, differ, in their order.
+    """Every field in which the completed turns of two recordings, each `on_common_clock`, differ, in their order.
 
     A time is in seconds since the opening of its turn.
     """
     found = []
     for number, other in aligned(one, two):
         if number is None or other is None:
-            before = words(one[number - 1]) if number is not None else MISSING
-            after = words(two[other - 1]) if other is not None else MISSING
+            before = speech_label(one[number - 1]) if number is not None else MISSING
+            after = speech_label(two[other - 1]) if other is not None else MISSING
             found.append(Change(number, other, "", before, after))
             continue
         for path, before, after in differences(_relative(one[number - 1]), _relative(two[other - 1])):

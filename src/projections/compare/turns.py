@@ -52,8 +52,8 @@ def changes(one: list[Turn], two: list[Turn], completed: tuple[list[int], list[i
     pairs = same_moments([turn.timestamp for turn in one], [turn.timestamp for turn in two])
     for number, other in pairs if completed is None else _joined(pairs, *completed):
         if number is None or other is None:
-            before = words(one[number - 1]) if number is not None else MISSING
-            after = words(two[other - 1]) if other is not None else MISSING
+            before = speech_label(one[number - 1]) if number is not None else MISSING
+            after = speech_label(two[other - 1]) if other is not None else MISSING
             found.append(Change(number, other, "", before, after))
         else:
             pair = one[number - 1], two[other - 1]
@@ -94,7 +94,7 @@ def first_divergence(events: Iterable[Event], one: str | Rules, two: str | Rules
 
     "Another" as in `changes`. Raises as `projections.reference.replay`.
     """
-    a, b = (begin(rule_sets.find(rules), spans=False, signals=False) for rules in (one, two))
+    a, b = (begin(rule_sets.find_rules(rules), spans=False, signals=False) for rules in (one, two))
     for event in events:
         fold(a, [event])
         fold(b, [event])
@@ -131,6 +131,6 @@ def _under(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-def words(turn: Turn) -> str:
+def speech_label(turn: Turn) -> str:
     """What tells a turn from others, for a person."""
     return str(turn.user_speech or turn.agent_speech or "(nobody spoke)")

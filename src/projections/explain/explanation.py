@@ -9,7 +9,7 @@ from eventstore.codec import clocks
 from eventstore.event import Event
 from projections.caller import Reading
 from projections.explain.paths import Path
-from projections.explain.provenance import find
+from projections.explain.provenance import find_value
 from projections.explain.sourced import Source, plain
 from projections.reference.replay import Call
 from projections.turns.decisions import DECISIONS
@@ -85,7 +85,7 @@ def explain_call(call: Call, path: Path, value: Any, events: Sequence[Event]) ->
 
 def explain_reading(r: Reading, path: Path, events: Sequence[Event]) -> Explanation:
     """Explain the value at the path; ``events`` are those that the reading was made of. Raises `UnknownPath`."""
-    found = find(r, path, events)
+    found = find_value(r, path, events)
     name = namer(events, r.timeline.offsets)
     numbers = {id(x): number for number, x in enumerate(r.exchanges, 1)}
     homes = r.assembly.homes

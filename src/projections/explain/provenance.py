@@ -19,12 +19,12 @@ from projections.explain.sourced import Source, plain, sourced, sources_of, with
 from projections.latency.response import Response
 from projections.outputs.turn import Turn, turn_of
 from projections.timeline import Activity, Timeline
-from projections.turns.assembly import Left
+from projections.turns.assembly import Unassigned
 from projections.turns.exchange import Exchange
 from projections.turns.ledger import BargeIn, ledger
 
 
-class Found(NamedTuple):
+class FoundValue(NamedTuple):
     """A value with what it was made of, before events have names."""
 
     value: Any
@@ -38,7 +38,7 @@ class Found(NamedTuple):
 # where paths lead --------------------------------------------------------------------------------------------------
 
 
-def find(r: Reading, path: Path, events: Sequence[Event]) -> Found:
+def find_value(r: Reading, path: Path, events: Sequence[Event]) -> FoundValue:
     """The value at the path, and its sources. Raises `UnknownPath`."""
     if path.root == "turns":
         return _in_turn(r, path, events)
@@ -67,7 +67,7 @@ def turn_at(
     return turn_of(t or r.timeline, x, number, answered, records, last=number == len(r.exchanges))
 
 
-def _in_turn(r: Reading, path: Path, events: Sequence[Event]) -> Found:
+def _in_turn(r: Reading, path: Path, events: Sequence[Event]) -> FoundValue:
     x: Exchange = item(path, r.exchanges, "turns")
     field, copies = path.steps[0], _Copies()
     copy = copies.exchange(x)
@@ -90,7 +90,7 @@ def _in_turn(r: Reading, path: Path, events: Sequence[Event]) -> Found:
         note = "what the framework itself reported; --rules framework explains it"
     whole = answered is not None and path.steps in (("e2e_latency",), ("response", "ms"))
     decisions = tuple((d.name, d.at) for d in x.decisions)
-    return Found(plain(value), _once(sources), x, answered if whole else None, decisions, note)
+    return FoundValue(plain(value), _once(sources), x, answered if whole else None, decisions, note)
 
 
 def _with_sourced_last(t: Timeline, events: Sequence[Event]) -> Timeline:
@@ -241,27 +241,27 @@ OF_TURN = {
 # what is no turn's -------------------------------------------------------------------------------------------------
 
 
-def _left(r: Reading, path: Path, there: list[Left], what: str = "discarded voices") -> Found:
-    left: Left = item(path, there, what)
+def _left(r: Reading, path: Path, there: list[Unassigned], what: str = "discarded voices") -> FoundValue:
+    left: Unassigned = item(path, there, what)
     copy = with_sources(left.activity)
-    value, _around = walk(left_dict(r.timeline, Left(copy, left.reason)), path)
+    value, _around = walk(left_dict(r.timeline, Unassigned(copy, left.reason)), path)
     says = left.activity.says
     sources = list(sources_of(value)) or [
         Source(left.activity, field, tuple(dict.fromkeys(said)), getattr(copy, field, copy.data.get(field)))
         for field, said in says.items()
     ]
     voice = left.activity.kind == "voice"
-    return Found(plain(value), sources, decisions=(("of_no_question", None),) if voice else (), note=left.reason)
+    return FoundValue(plain(value), sources, decisions=(("of_no_question", None),) if voice else (), note=left.reason)
 
 
-def _outside(r: Reading, path: Path) -> Found:
+def _outside(r: Reading, path: Path) -> FoundValue:
     """In the order of `Reading.outside`: activities, events, barge-ins."""
     lefts = [left for left in r.assembly.left if left.activity.kind != "voice"]
     entry = item(path, r.outside, "things outside of its turns")
     if path.index is not None and path.index < len(lefts):
         return _left(r, path, lefts, "things outside of its turns")
     value, _around = walk(entry, path)
-    return Found(value, _event_at(entry), note=str(entry.get("reason", "")))
+    return FoundValue(value, _event_at(entry), note=str(entry.get("reason", "")))
 
 
 _HOOKS = {
@@ -275,7 +275,7 @@ _HOOKS = {
 """By field of the session: the hook that says it."""
 
 
-def _of_session(r: Reading, path: Path, events: Sequence[Event]) -> Found:
+def _of_session(r: Reading, path: Path, events: Sequence[Event]) -> FoundValue:
     value, _around = walk(session_dict(r.timeline), path)
     field = str(path.steps[0])
     said: Iterable[int] = (at for at, event in enumerate(events) if event.hook == _HOOKS.get(field, ""))
@@ -285,4 +285,4 @@ def _of_session(r: Reading, path: Path, events: Sequence[Event]) -> Found:
         said = (at for at, event in enumerate(events) if event.payload.startswith('{"$sealed"'))
     note = "how many events were read" if field == "events" else ""
     sources = [Source(None, field, tuple(said), value)]
-    return Found(value, [source for source in sources if source.events], note=note)
+    return FoundValue(value, [source for source in sources if source.events], note=note)

@@ -132,13 +132,13 @@ def _same_item(here: Reading, r: Reading, path: Path) -> Iterator[Path]:
 def of_call(call: Call, path: Path, events: Sequence[Event]) -> Stretch:
     """The stretch around the path's value. Raises `UnknownPath`."""
     value = value_of(call, path)
-    start, rules = begin(rule_sets.find(call.rules), spans=False, signals=False), call.rules
+    start, rules = begin(rule_sets.find_rules(call.rules), spans=False, signals=False), call.rules
     done, index = call.payloads_at, path.index
     if len(events) > WHOLE and path.root in ("turns", "discarded") and index is not None:
         middle = index if path.root == "turns" else bisect_left(done, call.discarded[index].at)
         first = done[middle - AROUND - 1] + 1 if middle > AROUND else 0
         last = done[middle + AROUND] + 1 if middle + AROUND < len(done) else len(events)
-        before = fold(begin(rule_sets.find(rules), spans=False, signals=False), events[:first])
+        before = fold(begin(rule_sets.find_rules(rules), spans=False, signals=False), events[:first])
         found = _stretch_of_call(before, path, first, events[first:last])
         if found.value(found.events) == value:
             return found

@@ -22,7 +22,7 @@ SLIVER_NS = 1_000_000
 _RANK = {name: rank for rank, name in enumerate(NAMES)}
 
 
-class Part(msgspec.Struct, frozen=True, gc=False):
+class ResponsePart(msgspec.Struct, frozen=True, gc=False):
     """Something that was waited for. Times are nanoseconds on the session's clock."""
 
     name: str
@@ -42,7 +42,7 @@ class Response(msgspec.Struct, frozen=True, gc=False):
     """The user had said their last word."""
     end: int
     """The agent was first heard."""
-    parts: list[Part]
+    parts: list[ResponsePart]
     answered: int | None
     """When the answer was heard that a tool's result was waited for, where the agent spoke before it."""
 
@@ -74,7 +74,7 @@ def response(x: Exchange, *, realtime: bool, eou: str = "EOU inference") -> Resp
         return None
     heard = speeches[0].start
     start = min(stopped, heard)
-    parts = tiled(start, heard, waits(x, start, heard, realtime=realtime, eou=eou))
+    parts = partitioned(start, heard, waits(x, start, heard, realtime=realtime, eou=eou))
     return Response(start, heard, parts, _answered(x, heard))
 
 
@@ -87,31 +87,31 @@ def _answered(x: Exchange, heard: int) -> int | None:
     return next((s.start for s in x.speeches() if s.start is not None and s.start >= min(results)), None)
 
 
-def waits(x: Exchange, start: int, heard: int, *, realtime: bool, eou: str) -> Iterator[Part]:
+def waits(x: Exchange, start: int, heard: int, *, realtime: bool, eou: str) -> Iterator[ResponsePart]:
     """What was at work between the user's last word and the agent's first sound, and fed it.
 
     Work that ended after the agent was heard was not waited for.
     """
     voice = x.voices[-1] if x.voices else None
     if voice is not None and voice.end is not None and voice.data.get("reported", 0) > voice.end:
-        yield Part("VAD hangover", voice.end, voice.data["reported"], voice)
+        yield ResponsePart("VAD hangover", voice.end, voice.data["reported"], voice)
     for part in x.of("stt"):
         began = part.data.get("finalising", part.start)
         if began is not None and part.end is not None and part.end <= heard:
-            yield Part("STT finalisation", max(began, start), part.end, part)
+            yield ResponsePart("STT finalisation", max(began, start), part.end, part)
     for begin, end, part in _over(x, "eou", heard):
-        yield Part(eou, begin, end, part)
+        yield ResponsePart(eou, begin, end, part)
     for part in x.of("eou_wait"):
         if part.start is not None and part.end is not None:
             limit = heard if x.asked is None or x.asked < part.start else x.asked
-            yield Part("EOU wait", part.start, min(part.end, limit), part)
+            yield ResponsePart("EOU wait", part.start, min(part.end, limit), part)
     for begin, end, part in _over(x, "knowledge_base", heard):
-        yield Part("knowledge base", begin, end, part)
+        yield ResponsePart("knowledge base", begin, end, part)
     for begin, end, part in _over(x, "tool", heard):
-        yield Part("tools", begin, end, part)
+        yield ResponsePart("tools", begin, end, part)
     for part in x.of("fallback"):
         if part.start is not None and part.end is not None and part.data.get("is_recovery") is not True:
-            yield Part("failed provider", part.start, part.end, part)
+            yield ResponsePart("failed provider", part.start, part.end, part)
     llms = [run for run in x.of("llm") if (run.start or run.first or heard) < heard]
     tts = _feeding(x, heard)
     for run in llms:
@@ -119,11 +119,11 @@ def waits(x: Exchange, start: int, heard: int, *, realtime: bool, eou: str) -> I
     if tts is not None:
         asked, first = tts.start, tts.first
         if asked is not None:
-            yield Part("TTS to first byte", asked, heard if first is None or first > heard else first, tts)
+            yield ResponsePart("TTS to first byte", asked, heard if first is None or first > heard else first, tts)
         if first is not None and first <= heard:
-            yield Part("playout", first, heard, tts)
+            yield ResponsePart("playout", first, heard, tts)
     if realtime and not llms:
-        yield Part("realtime model", start, heard)
+        yield ResponsePart("realtime model", start, heard)
 
 
 def _over(x: Exchange, kind: str, heard: int) -> Iterator[tuple[int, int, Activity]]:
@@ -134,22 +134,22 @@ def _over(x: Exchange, kind: str, heard: int) -> Iterator[tuple[int, int, Activi
             yield begin, end, part
 
 
-def _llm_waits(x: Exchange, run: Activity, heard: int, tts: Activity | None) -> Iterator[Part]:
+def _llm_waits(x: Exchange, run: Activity, heard: int, tts: Activity | None) -> Iterator[ResponsePart]:
     begin = run.data.get("failed_until", run.start)
     if begin is None:
         return
     if run.first is None or run.first > heard:
         if run.end is not None and run.end <= heard and (run.status == "failed" or "error" in run.data):
-            yield Part("failed provider", begin, run.data.get("error", run.end), run)
+            yield ResponsePart("failed provider", begin, run.data.get("error", run.end), run)
         return
     if run.status in ("cancelled", "superseded") and (run.end or heard) <= heard and not _fed(run, tts):
         return
-    yield Part("LLM to first token", begin, run.first, run)
+    yield ResponsePart("LLM to first token", begin, run.first, run)
     called = any(_within(run.first, tool, heard) for tool in x.of("tool"))
     if called and run.end is not None and run.end <= heard and not _fed(run, tts):
-        yield Part("LLM writing a tool call", run.first, run.end, run)
+        yield ResponsePart("LLM writing a tool call", run.first, run.end, run)
     elif tts is not None and tts.start is not None and run.first < tts.start:
-        yield Part("text aggregation", run.first, tts.start, run)
+        yield ResponsePart("text aggregation", run.first, tts.start, run)
 
 
 def _within(start: int, tool: Activity, end: int) -> bool:
@@ -170,7 +170,7 @@ def _feeding(x: Exchange, heard: int) -> Activity | None:
     return found[-1] if found else None
 
 
-def tiled(start: int, end: int, worked: Iterable[Part]) -> list[Part]:
+def partitioned(start: int, end: int, worked: Iterable[ResponsePart]) -> list[ResponsePart]:
     """The parts from ``start`` to ``end``, each where the one before it ends: at each moment the first of `NAMES`."""
     clipped = sorted(
         (
@@ -180,7 +180,7 @@ def tiled(start: int, end: int, worked: Iterable[Part]) -> list[Part]:
         ),
         key=itemgetter(0, 1),
     )
-    found: list[Part] = []
+    found: list[ResponsePart] = []
     left = start
     while left < end:
         right, name, activity = end, UNACCOUNTED, None
@@ -192,20 +192,20 @@ def tiled(start: int, end: int, worked: Iterable[Part]) -> list[Part]:
                 right = begin
             if left < finish < right:
                 right = finish
-        _add(found, Part(name, left, right, activity))
+        _add(found, ResponsePart(name, left, right, activity))
         left = right
     return found
 
 
-def _add(found: list[Part], part: Part) -> None:
+def _add(found: list[ResponsePart], part: ResponsePart) -> None:
     """Append the part; slivers, and what goes on, are one with the part beside them."""
     last = found[-1] if found else None
     sliver = part.name == UNACCOUNTED and part.end - part.start < SLIVER_NS
     if last is None:
         found.append(part)
     elif sliver or (last.name == part.name and last.activity is part.activity):
-        found[-1] = Part(last.name, last.start, part.end, last.activity)
+        found[-1] = ResponsePart(last.name, last.start, part.end, last.activity)
     elif last.name == UNACCOUNTED and last.end - last.start < SLIVER_NS:
-        found[-1] = Part(part.name, last.start, part.end, part.activity)
+        found[-1] = ResponsePart(part.name, last.start, part.end, part.activity)
     else:
         found.append(part)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from projections.latency.missing import no_response
 from projections.latency.response import user_stopped
 from projections.measures.turn import COMPONENTS, TurnMeasures, label_of
-from projections.outputs.payload import answering
+from projections.outputs.payload import counted_run
 from projections.timeline import Activity
 from projections.turns.ledger import BargeIn
 
@@ -86,24 +86,24 @@ def _latencies(runs: Runs, heard: int | None, answered: Response | None) -> dict
         waits = _waited(answered, "EOU wait"), _waited(answered, "realtime model")
         found["eou_wait_ms"], found["realtime_ms"] = waits[0], waits[1] or None
     if "stt" in runs:
-        stt = answering(runs["stt"], heard)
+        stt = counted_run(runs["stt"], heard)
         found["stt_ms"] = _ms(stt.data.get("finalising"), stt.end)
         found["stt_interim_ms"] = _ms(stt.start, stt.first)
         found["stt_preflight_ms"] = _ms(stt.start, stt.data.get("preflight"))
     if "eou" in runs:
-        eou = answering(runs["eou"], heard)
+        eou = counted_run(runs["eou"], heard)
         found["eou_ms"] = _ms(eou.start, eou.end)
     if "knowledge_base" in runs:
-        kb = answering(runs["knowledge_base"], heard)
+        kb = counted_run(runs["knowledge_base"], heard)
         found["kb_ms"] = _ms(kb.start, kb.end)
     if "llm" in runs:
-        llm = answering(runs["llm"], heard)
+        llm = counted_run(runs["llm"], heard)
         found["llm_ttft_ms"] = _ms(llm.data.get("failed_until", llm.start), llm.first)
         found["llm_ms"] = took = _ms(llm.start, llm.end)
         made = llm.data.get("tokens", _NONE).get("output")
         found["tokens_per_second"] = round(made / (took / 1000), 2) if made and took else None
     if "tts" in runs:
-        tts = answering(runs["tts"], heard)
+        tts = counted_run(runs["tts"], heard)
         found["tts_first_byte_ms"] = _ms(tts.start, tts.first)
         found["tts_ms"] = _ms(tts.start, heard if heard is not None and tts.first is not None else tts.first)
     return found
@@ -188,7 +188,7 @@ def _providers(r: Reading, runs: Runs, heard: int | None, labels: dict[int, str]
     found: dict[str, Any] = {}
     served = r.session.provider_per_component
     for component in COMPONENTS:
-        own = answering(runs[component], heard).data.get("provider") if component in runs else None
+        own = counted_run(runs[component], heard).data.get("provider") if component in runs else None
         provider = own or served.get(component)
         if provider is None:
             found[component] = ""

@@ -17,7 +17,7 @@ from projections.caller import RULES as TURNLOG
 from projections.caller import Reading, read
 from projections.measures.reading import measures_of_reading
 from projections.measures.turn import COMPONENTS, TurnMeasures, label_of
-from projections.model import Session
+from projections.model import SessionDetails
 from projections.reference import rules as rule_sets
 from projections.reference.fold import begin, fold
 from projections.reference.metrics import Turn
@@ -47,7 +47,7 @@ def measured(events: Iterable[Event], rules: str | Rules = TURNLOG) -> Measured:
     if rules == TURNLOG:
         found = read(events)
         return Measured(measures_of(found), sum(left.activity.kind == "voice" for left in found.assembly.left))
-    call = call_of(fold(begin(rule_sets.find(rules), spans=False, signals=False), events))
+    call = call_of(fold(begin(rule_sets.find_rules(rules), spans=False, signals=False), events))
     return Measured(measures_of_call(call), 0)
 
 
@@ -128,12 +128,12 @@ def _sent(payload: dict[str, Any]) -> dict[str, Any]:
     return {c: label_of(payload.get(f"{c}ProviderClass"), payload.get(f"{c}ModelName")) for c in COMPONENTS}
 
 
-def _set(session: Session) -> dict[str, Any]:
+def _set(session: SessionDetails) -> dict[str, Any]:
     found = {c: session.provider_per_component.get(c, {}) for c in COMPONENTS}
     return {c: label_of(provider.get("provider_class"), provider.get("model_name")) for c, provider in found.items()}
 
 
-def _version(session: Session) -> str:
+def _version(session: SessionDetails) -> str:
     for participant in session.participant_metrics:
         if participant.kind == "agent" and type(participant.meta) is dict:
             version = participant.meta.get("version")

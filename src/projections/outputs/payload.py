@@ -85,7 +85,7 @@ def _ms(start: int | None, end: int | None) -> float | None:
     return None if start is None or end is None or end < start else (end - start) / 1e6
 
 
-def answering(runs: Sequence[Activity], heard: int | None) -> Activity:
+def counted_run(runs: Sequence[Activity], heard: int | None) -> Activity:
     """The run that counts: the last that had a result when the agent was first heard, else the last that had one."""
     if len(runs) == 1:
         return runs[0]
@@ -101,18 +101,18 @@ def _add_components(
     data: dict[str, Any], runs: dict[str, list[Activity]], heard: int | None, answered: Response | None
 ) -> None:
     if "stt" in runs:
-        stt = answering(runs["stt"], heard)
+        stt = counted_run(runs["stt"], heard)
         data["sttLatency"] = _ms(stt.data.get("finalising"), stt.end)
         data["sttPreflightLatency"] = _ms(stt.start, stt.data.get("preflight"))
         data["sttInterimLatency"] = _ms(stt.start, stt.first)
         data["sttConfidence"], data["sttDuration"] = (_number(stt.data.get(key)) for key in ("confidence", "duration"))
     if "eou" in runs:
-        eou = answering(runs["eou"], heard)
+        eou = counted_run(runs["eou"], heard)
         data["eouLatency"] = _ms(eou.start, eou.end)
         data["eouWaitMs"] = sum(p.ms for p in answered.parts if p.name == "EOU wait") if answered is not None else None
         data["eouProbability"] = _number(eou.data.get("probability"))
     if "llm" in runs:
-        llm = answering(runs["llm"], heard)
+        llm = counted_run(runs["llm"], heard)
         data["ttft"] = _ms(llm.data.get("failed_until", llm.start), llm.first)
         data["llmDuration"] = duration = _ms(llm.start, llm.end)
         tokens = [run.data["tokens"] for run in runs["llm"] if "tokens" in run.data]
@@ -131,7 +131,7 @@ def _add_components(
         if kb.data.get("retrievals") is not None:
             data["kbRetrievals"] = _list(kb.data["retrievals"])
     if "tts" in runs:
-        tts = answering(runs["tts"], heard)
+        tts = counted_run(runs["tts"], heard)
         data["ttfb"] = _ms(tts.start, tts.first)
         data["ttsLatency"] = _ms(tts.start, heard if heard is not None and tts.first is not None else tts.first)
         data["ttsDuration"] = _ms(tts.start, tts.end)

@@ -19,7 +19,7 @@ from projections.reference.replay import (
     span_tree,
     turns,
 )
-from projections.reference.rules import RULE_SETS, SWITCHES, VIDEOSDK_1_0, Rules, UnknownRules, find
+from projections.reference.rules import RULE_SETS, SWITCHES, VIDEOSDK_1_0, Rules, UnknownRules, find_rules
 from projections.reference.state import Span, State
 
 __all__ = [
@@ -37,7 +37,7 @@ __all__ = [
     "begin",
     "call_dict",
     "call_of",
-    "find",
+    "find_rules",
     "fold",
     "interruptions",
     "latency",

@@ -7,7 +7,7 @@ from projections.reference.state import Carried, State
 from projections.reference.timing import milliseconds
 
 
-def set_aside(s: State, turn: Turn) -> list[str]:
+def extract_carry_over(s: State, turn: Turn) -> list[str]:
     """Take out of an interrupted turn what is the next one's; returns of ``stt``, ``eou`` and ``vad`` what there was.
 
     Source: ``complete_turn``.
@@ -29,7 +29,7 @@ def _speech_of(vad: Vad) -> TimelineEvent:
     return TimelineEvent("user_speech", start, end, duration, None)
 
 
-def take_over(s: State, turn: Turn) -> None:
+def apply_carry_over(s: State, turn: Turn) -> None:
     """Give a new turn what was set aside for it."""
     carried = s.carried
     if carried.timeline is not None:

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from projections.model import Session
+from projections.model import SessionDetails
 
 
 class Component(msgspec.Struct, gc=False):
@@ -252,11 +252,11 @@ def snapshot(value: Any) -> Any:
     return value if type(value) in _ATOMS else msgspec.to_builtins(value)
 
 
-def turn_dict(turn: Turn, session: Session | None) -> dict[str, Any]:
+def turn_dict(turn: Turn, session: SessionDetails | None) -> dict[str, Any]:
     """The turn as the reference's ``TurnMetrics`` looks, with its own copy of everything.
 
     Until its completion is attempted (``session`` None), a turn shows a session of its own, as new as the turn.
     """
     fields: dict[str, Any] = msgspec.to_builtins(turn)
-    fields["session_metrics"] = msgspec.to_builtins(session or Session(session_start_time=turn.timestamp))
+    fields["session_metrics"] = msgspec.to_builtins(session or SessionDetails(session_start_time=turn.timestamp))
     return fields

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from projections.model import Session
+from projections.model import SessionDetails
 from projections.reference.metrics import Llm, Realtime, Stt, Turn, snapshot
 from projections.reference.rules import Rules
 from projections.reference.timing import answering
@@ -28,7 +28,7 @@ _PROVIDER = {c: (c + "ProviderClass", c + "ModelName") for c in ("realtime", "ll
 
 
 def analytics_payload(
-    turn: Turn, session: Session, rules: Rules, *, turns_opened: int, turns_completed: int
+    turn: Turn, session: SessionDetails, rules: Rules, *, turns_opened: int, turns_completed: int
 ) -> dict[str, Any]:
     """What is sent for a turn. ``turns_completed`` includes it; ``turns_opened`` also the discarded ones.
 

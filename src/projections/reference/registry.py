@@ -19,7 +19,7 @@ HANDLERS: dict[str, tuple[Bare | None, WithArgs | None, int]] = {}
 """One of the two kinds, and the version of the arguments it is written for."""
 
 
-def bare(handler: Bare) -> Bare:
+def without_args(handler: Bare) -> Bare:
     _add(handler.__name__, handler, None)
     return handler
 
@@ -29,7 +29,7 @@ def with_args(handler: WithArgs) -> WithArgs:
     return handler
 
 
-def traces_bare(handler: Bare) -> Bare:
+def traces_without_args(handler: Bare) -> Bare:
     _add(TRACES + handler.__name__, handler, None)
     return handler
 

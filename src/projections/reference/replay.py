@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from eventstore.event import Event
-from projections.model import LogLine, Session
+from projections.model import LogLine, SessionDetails
 from projections.reference import rules as rule_sets
 from projections.reference.fold import begin, fold
 from projections.reference.metrics import Turn, turn_dict
@@ -21,7 +21,7 @@ from projections.reference.spans.lifecycle import identities
 from projections.reference.state import (
     Discarded,
     Emit,
-    Forgotten,
+    ForgottenTurn,
     Interrupted,
     PlaygroundMessage,
     Raised,
@@ -39,12 +39,12 @@ class Call(NamedTuple):
     """The session in the log; `Session.session_id` is what the framework calls it."""
     rules: str
     events: int
-    session: Session
+    session: SessionDetails
     turns: list[Turn]
     """Completed turns."""
     current_turn: Turn | None
     """The turn that is still open."""
-    current_turn_session: Session | None
+    current_turn_session: SessionDetails | None
     """The session, where the open turn has it already (see `State.turn_has_session`)."""
     discarded: list[Discarded]
     interruptions: list[Interrupted]
@@ -62,7 +62,7 @@ class Call(NamedTuple):
     total_turns: int
     """Turns opened, discarded ones included."""
     total_interruptions: int
-    forgotten: Forgotten
+    forgotten: ForgottenTurn
     raised: list[Raised]
 
 
@@ -96,11 +96,11 @@ def call_of(s: State) -> Call:
 
 def replay(events: Iterable[Event], rules: str | Rules = VIDEOSDK_1_0) -> Call:
     """Everything, in one pass."""
-    return call_of(fold(begin(rule_sets.find(rules)), events))
+    return call_of(fold(begin(rule_sets.find_rules(rules)), events))
 
 
 def _lean(events: Iterable[Event], rules: str | Rules, *, spans: bool = False, signals: bool = False) -> State:
-    return fold(begin(rule_sets.find(rules), spans=spans, signals=signals), events)
+    return fold(begin(rule_sets.find_rules(rules), spans=spans, signals=signals), events)
 
 
 def turns(events: Iterable[Event], rules: str | Rules = VIDEOSDK_1_0) -> list[Turn]:

@@ -99,7 +99,7 @@ RULE_SETS: Mapping[str, Rules] = MappingProxyType(
 )
 
 
-def find(rules: str | Rules) -> Rules:
+def find_rules(rules: str | Rules) -> Rules:
     """The rule set of that name; ``"videosdk-1.0+stt_final_opens_turn"`` is one with a switch, or more, put on.
 
     Raises `UnknownRules`, naming those there are.

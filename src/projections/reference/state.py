@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from projections.model import LogLine, Participant, Session
+from projections.model import LogLine, Participant, SessionDetails
 from projections.reference.metrics import Eou, Stt, TimelineEvent, Turn, Vad
 from projections.reference.rules import VIDEOSDK_1_0, Rules
 
@@ -41,7 +41,7 @@ class Discarded(NamedTuple):
     at: int
 
 
-class Forgotten(NamedTuple):
+class ForgottenTurn(NamedTuple):
     """What came before the collector was last reset (switch ``finalize_resets``); the fold keeps it."""
 
     turns: int = 0
@@ -50,7 +50,7 @@ class Forgotten(NamedTuple):
     total_interruptions: int = 0
 
 
-_NOTHING_FORGOTTEN = Forgotten()
+_NOTHING_FORGOTTEN = ForgottenTurn()
 
 
 class Interrupted(NamedTuple):
@@ -149,13 +149,13 @@ class State:
     wall_ns: int = 0
 
     # the reference's MetricsCollector
-    session: Session = field(default_factory=Session)
+    session: SessionDetails = field(default_factory=SessionDetails)
     turn: Turn | None = None
     turn_has_session: bool = False
     """The open turn was nearly completed: the reference had given it the session when it raised."""
     total_turns: int = 0
     total_interruptions: int = 0
-    forgotten: Forgotten = _NOTHING_FORGOTTEN
+    forgotten: ForgottenTurn = _NOTHING_FORGOTTEN
     playground_attached: bool = False
     preemptive_generation: Any = False
     stt_start: float | None = None

@@ -22,7 +22,7 @@ HANDLERS: dict[str, tuple[Bare | None, WithArgs | None, int]] = {}
 """One of the two kinds, and the version of the arguments that it reads."""
 
 
-def bare(handler: Bare) -> Bare:
+def without_args(handler: Bare) -> Bare:
     HANDLERS[handler.__name__] = handler, None, HOOKS[handler.__name__].version
     return handler
 

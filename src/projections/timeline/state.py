@@ -8,7 +8,7 @@ import msgspec
 
 from eventstore.codec import clocks
 from eventstore.event import Event
-from projections.model import Session
+from projections.model import SessionDetails
 from projections.timeline.activity import Activity, Kind
 
 
@@ -27,7 +27,7 @@ class Timeline(msgspec.Struct):
     """What ran when in one session, and, below, where the fold stands."""
 
     session_id: str = ""
-    session: Session = msgspec.field(default_factory=Session)
+    session: SessionDetails = msgspec.field(default_factory=SessionDetails)
     framework: str = ""
     framework_version: str = ""
     agent: str = ""

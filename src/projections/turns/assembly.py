@@ -11,9 +11,9 @@ from operator import attrgetter
 
 from projections.timeline import Step, Timeline
 from projections.turns import answering, ending, listening
-from projections.turns.state import Assembly, Left
+from projections.turns.state import Assembly, Unassigned
 
-__all__ = ["Assembly", "Left", "assemble"]
+__all__ = ["Assembly", "Unassigned", "assemble"]
 
 
 def assemble(t: Timeline) -> Assembly:

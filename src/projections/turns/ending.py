@@ -7,7 +7,7 @@ from operator import attrgetter
 from projections.timeline import Activity, Step
 from projections.turns import barge_in, question
 from projections.turns.decisions import decision
-from projections.turns.state import Assembly, Left
+from projections.turns.state import Assembly, Unassigned
 
 
 def interrupted(a: Assembly, step: Step) -> None:
@@ -18,7 +18,7 @@ def interrupted(a: Assembly, step: Step) -> None:
     if x is not None:
         a.add(x, cut)
     else:
-        a.left.append(Left(cut, "there was nothing that it could interrupt"))
+        a.left.append(Unassigned(cut, "there was nothing that it could interrupt"))
     if x is None or x.over(step.time - 1):
         return
     a.fed_by = None
@@ -70,7 +70,7 @@ def finish(a: Assembly) -> None:
         if voice not in asked:
             x = a.into.get(voice.at)
             reason = barge_in.of_no_question(voice, cut=False, into_answer=x is not None)
-            a.left.append(Left(voice, reason or "no words were understood of it"))
+            a.left.append(Unassigned(voice, reason or "no words were understood of it"))
     a.pending = []
     if asked:
         step = Step(t.last, t.at, "", None)
@@ -89,9 +89,9 @@ def finish(a: Assembly) -> None:
         if home is not None:
             a.add(home, part)
         elif part.kind == "stt" or (part.kind in ("eou", "eou_wait") and ("voice" in part.data or not asked)):
-            a.left.append(Left(part, "it heard nothing that was answered"))
+            a.left.append(Unassigned(part, "it heard nothing that was answered"))
         elif last is None:
-            a.left.append(Left(part, "there was no turn that it could belong to"))
+            a.left.append(Unassigned(part, "there was no turn that it could belong to"))
         else:
             a.add(last, part)
     a.ahead, a.aside = [], []

@@ -19,7 +19,7 @@ STAND_IN_NS = 5_000_000
 _WORD = re.compile(r"\w+")
 
 
-def plain(text: str) -> str:
+def normalized(text: str) -> str:
     """The words alone, as different reports of one text agree on them."""
     return " ".join(_WORD.findall(text.casefold()))
 
@@ -30,7 +30,7 @@ def _within(text: str, given: str) -> bool:
 
 def _says(text: str, words: str, given: str) -> bool:
     """Whether one of the two is in the other; ``given`` are the plain `words`."""
-    return bool(given) and (text == words or _within(plain(text), given))
+    return bool(given) and (text == words or _within(normalized(text), given))
 
 
 def words_of(voice: Activity) -> str:
@@ -44,7 +44,7 @@ def voices_of_words(
     pending: list[Activity], words: str, now: int, *, worded: set[int], interims: bool
 ) -> list[Activity]:
     """The question is what its words say: an utterance whose own words are not among them is not part of it."""
-    given = plain(words)
+    given = normalized(words)
     matched = [v for v in pending if any(_says(text, words, given) for text in v.data.get("finals", ()))]
     if matched:
         return [voice for voice in matched if voice.at in worded] or matched[:1]
@@ -98,7 +98,7 @@ def same_question(x: Exchange | None, pending: list[Activity], words: str, now: 
     """Words that come without a new voice, while nothing was heard yet, are the question's that is being answered."""
     if x is None or not x.question or x.heard:
         return False
-    new, old = plain(words), plain(x.words)
+    new, old = normalized(words), normalized(x.words)
     if new == old and (not x.words_at or (x.asked is not None and now - x.asked < AGAIN_NS)):
         return True
     if pending or not x.voices:
@@ -120,15 +120,15 @@ def continues_question(x: Exchange | None, words: str) -> bool:
     """A question of which nothing was answered yet goes on where the new words begin with its own."""
     if x is None or x.heard or not x.words or not x.question:
         return False
-    new, old = plain(words), plain(x.words)
+    new, old = normalized(words), normalized(x.words)
     return bool(old) and new != old and new.startswith(old + " ")
 
 
 @decision
 def late_words(exchanges: list[Exchange], words: str, now: int) -> Exchange | None:
     """Words that come late go to the oldest utterance that ended and was answered without any, or on STT's alone."""
-    given = plain(words)
-    without = [x for x in exchanges if x.voices and (not x.words or (not x.words_at and plain(x.words) == given))]
+    given = normalized(words)
+    without = [x for x in exchanges if x.voices and (not x.words or (not x.words_at and normalized(x.words) == given))]
     for x in without:
         end = x.voices[-1].end
         cut_short = x.cut_off and any(other.heard for other in without if other.at > x.at)
@@ -140,9 +140,9 @@ def late_words(exchanges: list[Exchange], words: str, now: int) -> Exchange | No
 @decision
 def end_of_missed(finals: list[tuple[int, str, Activity | None, int]], words: str, step: Step) -> tuple[int, int]:
     """A question that the detector missed ends when STT had its words, or with the voice that went on to say them."""
-    given = plain(words)
+    given = normalized(words)
     for time, text, voice, at in reversed(finals):
-        if step.time - time < RECENT_NS and _within(plain(text), given):
+        if step.time - time < RECENT_NS and _within(normalized(text), given):
             if voice is not None and voice.end is not None and voice.end <= time:
                 return voice.end, voice.says["end"][-1]
             return time, at

@@ -20,38 +20,38 @@ PLAUSIBLE = 2
 """No one speaks that many times as fast as ever: then the framework kept the whole text."""
 
 
-class Said(NamedTuple):
+class SpokenText(NamedTuple):
     said: str | None = None
     unsaid: str | None = None
     """None, too, where the framework did not keep it."""
     estimated: bool = False
 
 
-def said(a: Assembly, records: Sequence[BargeIn]) -> list[Said]:
+def spoken_text(a: Assembly, records: Sequence[BargeIn]) -> list[SpokenText]:
     """By record: what was said of the answer; nothing where the agent was not cut off, or its words are not known."""
     rate = _rate(a)
     return [_split(a, record, rate) for record in records]
 
 
-def _split(a: Assembly, record: BargeIn, rate: float | None) -> Said:
+def _split(a: Assembly, record: BargeIn, rate: float | None) -> SpokenText:
     x, speech = record.exchange, record.speech
     if record.kind in ("overlap", "false") or x is None or speech is None or record.agent_heard_ms is None:
-        return Said()
+        return SpokenText()
     text = x.answer
     if not text:
-        return Said()
+        return SpokenText()
     before = sum(_lasted(other) for other in x.speeches() if (other.start or 0) < (speech.start or 0))
     length = None if rate is None else int(rate * (before / 1e9 + record.agent_heard_ms / 1000))
     if a.timeline.framework in KEEP_WHAT_WAS_HEARD and (length is None or len(text) <= PLAUSIBLE * length):
-        return Said(text)
+        return SpokenText(text)
     if length is None:
-        return Said()
+        return SpokenText()
     synthesised = sum(run.data.get("characters", 0) for run in x.of("tts"))
     length = min(length, synthesised) if synthesised > 0 else length
     if length >= len(text):
-        return Said(text, "", estimated=True)
+        return SpokenText(text, "", estimated=True)
     end = max(0, text.rfind(" ", 0, length + 1))
-    return Said(text[:end], text[end:].lstrip(), estimated=True)
+    return SpokenText(text[:end], text[end:].lstrip(), estimated=True)
 
 
 def _rate(a: Assembly) -> float | None:

@@ -11,7 +11,7 @@ from projections.turns.exchange import Exchange
 OF_A_VOICE = ("stt", "eou", "eou_wait")
 
 
-class Left(msgspec.Struct, frozen=True, gc=False):
+class Unassigned(msgspec.Struct, frozen=True, gc=False):
     """An activity that is no turn's, and why."""
 
     activity: Activity
@@ -23,7 +23,7 @@ class Assembly(msgspec.Struct):
 
     timeline: Timeline
     exchanges: list[Exchange] = []
-    left: list[Left] = []
+    left: list[Unassigned] = []
     current: Exchange | None = None
     pending: list[Activity] = []
     ahead: list[Step] = []
@@ -163,7 +163,7 @@ class Assembly(msgspec.Struct):
             cut, x = voice.at in self.cutting, self.into.get(voice.at)
             reason = barge_in.of_no_question(voice, cut=cut, into_answer=x is not None)
             if reason:
-                self.left.append(Left(voice, reason))
+                self.left.append(Unassigned(voice, reason))
                 self.dropped.add(voice.at)
             else:
                 asked.append(voice)

@@ -15,7 +15,7 @@ from eventstore.event import Event
 from eventstore.recording.journal import sync_folder
 from eventstore.stores.base import Store
 from eventstore.stores.chain import Origin, genesis, link, seal
-from exporters.files.jsonl import BrokenChain, Heading, lines
+from exporters.files.jsonl import BrokenChain, SessionHeading, lines
 from turnlog.files import replacing
 from turnlog.recordings import MAX_LINE_BYTES, BadRecording, Opener, file_lines
 
@@ -40,7 +40,9 @@ class _Line(msgspec.Struct):
         return Event(*names, self.seq, self.hook, self.version, self.perf_ns, self.wall_ns, payload)
 
 
-def write(store: Store, head: Heading, folder: Path, wrote: Callable[[int], object] = lambda events: None) -> Path:
+def write_archive(
+    store: Store, head: SessionHeading, folder: Path, wrote: Callable[[int], object] = lambda events: None
+) -> Path:
     """Archive the heading's session into the folder; the file is there whole, and on the disk, or not at all.
 
     Its name has the session's and its seal's, so that a file is only ever replaced by itself. ``wrote`` is told how
@@ -69,13 +71,13 @@ def _first(of: Iterator[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
     return [] if found is None else [found]
 
 
-def read(
+def read_archive(
     path: Path, open_file: Opener = lambda path: path.open("rb"), seals: Collection[str] = ()
 ) -> Iterator[tuple[str, list[Event]]]:
-    """The sessions of an archive by name, each whole. Raises what `stream` does."""
+    """The sessions of an archive by name, each whole. Raises what `stream_archive` does."""
     name: str | None = None
     events: list[Event] = []
-    for found in stream(path, open_file, seals):
+    for found in stream_archive(path, open_file, seals):
         if isinstance(found, Event):
             events.append(found)
             continue
@@ -86,7 +88,7 @@ def read(
         yield name, events
 
 
-def stream(
+def stream_archive(
     path: Path, open_file: Opener = lambda path: path.open("rb"), seals: Collection[str] = ()
 ) -> Iterator[str | Event]:
     """An archive's events as they stand in it; the name of a session comes before its first event.
@@ -102,7 +104,7 @@ def stream(
                 yield chain.add(msgspec.json.decode(line, type=_Line), where)
                 continue
             chain.end(place)
-            place, head = where, msgspec.json.decode(line, type=Heading)
+            place, head = where, msgspec.json.decode(line, type=SessionHeading)
             chain = _Chain(head, admitted=head.seal in seals)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise BadRecording(f"{where}: not a line of an archive: {error}") from error
@@ -113,7 +115,7 @@ def stream(
 class _Chain:
     """Links a session's events anew while they are read."""
 
-    def __init__(self, head: Heading | None, *, admitted: bool) -> None:
+    def __init__(self, head: SessionHeading | None, *, admitted: bool) -> None:
         """``admitted``: the log has had these events before."""
         self.head, self.admitted = head, admitted
         self.tails: dict[tuple[str, str], tuple[int, bytes]] = {}

@@ -103,7 +103,7 @@ def _archived(store: Store, session_id: str) -> Iterator[str]:
         if not path.is_file():
             continue
         try:
-            events = [e for _place, found in archive.read(path, seals={r.seal for r in of}) for e in found]
+            events = [e for _place, found in archive.read_archive(path, seals={r.seal for r in of}) for e in found]
         except TurnlogError as error:
             yield f"the archive {path} may hold content of it, as it cannot be read: {error}"
             continue

@@ -27,7 +27,11 @@ def batches(path: Path, open_file: Opener, seals: Collection[str] = ()) -> Itera
 
     ``seals``: see `archive.stream`. Raises `BadRecording`.
     """
-    found = archive.stream(path, open_file, seals) if archive.is_archive(path) else recordings.stream(path, open_file)
+    found = (
+        archive.stream_archive(path, open_file, seals)
+        if archive.is_archive(path)
+        else recordings.stream_recordings(path, open_file)
+    )
     batch, size = Batch(0, []), 0
     for one in found:
         if isinstance(one, str):

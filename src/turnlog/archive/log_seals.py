@@ -30,7 +30,7 @@ from eventstore.integrity.audit import audit, valid_text
 from eventstore.integrity.session import Fault
 from eventstore.stores import chain
 from eventstore.stores.base import Store
-from eventstore.stores.records import Removal
+from eventstore.stores.records import Tombstone
 from turnlog.archive import seals
 from turnlog.archive.seals import BadSeal, Seal
 
@@ -63,7 +63,7 @@ class LogSeal(msgspec.Struct, frozen=True, omit_defaults=True):
     events: int
     seal: str
     heads: list[SealedSession]
-    tombstones: list[Removal]
+    tombstones: list[Tombstone]
     signature: str | None = None
 
 
@@ -73,12 +73,12 @@ class Since(NamedTuple):
     new: list[str]
     """Sessions that the seal does not have."""
     grown: list[str]
-    removed: list[Removal]
+    removed: list[Tombstone]
     """With a tombstone."""
     forgotten: list[str]
 
 
-def make(store: Store, private_key: Path | None = None) -> LogSeal:
+def seal_log(store: Store, private_key: Path | None = None) -> LogSeal:
     """Seal the log as it is stored now. Raises `BadSeal` if the key cannot be used, or the log not be sealed."""
     heads = list(_heads(store))
     tombstones = store.ledger.removals()
@@ -87,7 +87,7 @@ def make(store: Store, private_key: Path | None = None) -> LogSeal:
     return LogSeal(1, len(heads), sum(head.events for head in heads), digest, heads, tombstones, signature)
 
 
-def write(sealed: LogSeal, file: IO[bytes]) -> None:
+def write_log_seal(sealed: LogSeal, file: IO[bytes]) -> None:
     """The document, a session a line."""
     about = {"turnlog_log_seal": 1, "sessions": sealed.sessions, "events": sealed.events, "seal": sealed.seal}
     if sealed.signature is not None:
@@ -99,14 +99,14 @@ def write(sealed: LogSeal, file: IO[bytes]) -> None:
     file.write(b"}\n")
 
 
-def load(path: Path, public_key: Path | None = None) -> LogSeal | Seal:
+def load_seal(path: Path, public_key: Path | None = None) -> LogSeal | Seal:
     """A seal of a log or of a session; with a public key only one signed with its other half. Raises `BadSeal`."""
     data = seals.content(path)
     if not data.lstrip().startswith(b'{"turnlog_log_seal"'):
-        return seals.parse(path, data, public_key)
+        return seals.parse_seal(path, data, public_key)
     try:
         raw = msgspec.json.decode(data)
-        raw["tombstones"] = [list(map(tombstone.__getitem__, Removal._fields)) for tombstone in raw["tombstones"]]
+        raw["tombstones"] = [list(map(tombstone.__getitem__, Tombstone._fields)) for tombstone in raw["tombstones"]]
         found = msgspec.convert(raw, LogSeal)
         digest = _digest(found.heads, found.tombstones)
     except _NOT_A_SEAL as error:
@@ -125,7 +125,7 @@ def sessions_of(sealed: LogSeal | Seal) -> list[SealedSession]:
     return [SealedSession(sealed.session_id, "none", [(o.origin, o.events, o.link) for o in sealed.origins])]
 
 
-def check(store: Store, sealed: LogSeal | Seal) -> tuple[list[Fault], Since]:
+def check_log_seal(store: Store, sealed: LogSeal | Seal) -> tuple[list[Fault], Since]:
     """Where the log is no longer what was sealed, and what it has besides.
 
     Its chains must have been verified too. Raises `StoreError`.
@@ -157,7 +157,7 @@ def check(store: Store, sealed: LogSeal | Seal) -> tuple[list[Fault], Since]:
     return faults, since
 
 
-def _removed(sealed: SealedSession, tombstones: list[Removal], since: Since) -> Iterator[Fault]:
+def _removed(sealed: SealedSession, tombstones: list[Tombstone], since: Since) -> Iterator[Fault]:
     """Nothing of what was sealed is there; that is in order if retention has removed it."""
     removals = [t for t in tombstones if t.session_id == sealed.session_id]
     fitting = [t for t in removals if _covers(t, sealed)]
@@ -171,7 +171,7 @@ def _removed(sealed: SealedSession, tombstones: list[Removal], since: Since) -> 
     yield Fault(sealed.session_id, None, None, kind, f"session {sealed.session_id!r}: {what}")
 
 
-def _covers(tombstone: Removal, sealed: SealedSession) -> bool:
+def _covers(tombstone: Tombstone, sealed: SealedSession) -> bool:
     """Whether it is of what was sealed, or of a session that had grown since (whose seal says no more about it)."""
     grown = type(tombstone.events) is int and tombstone.events > sealed.events
     return grown or tombstone.seal == sealed.digest()
@@ -188,7 +188,7 @@ def _check_key(store: Store, sealed: SealedSession, since: Since) -> Iterator[Fa
     yield Fault(sealed.session_id, None, None, "key", f"session {sealed.session_id!r}: {what}")
 
 
-def _check_tombstones(sealed: list[Removal], now: list[Removal]) -> Iterator[Fault]:
+def _check_tombstones(sealed: list[Tombstone], now: list[Tombstone]) -> Iterator[Fault]:
     kept = set(now)
     for tombstone in sealed:
         if tombstone not in kept:
@@ -229,7 +229,7 @@ def _key_state(store: Store, session_id: str) -> KeyState:
     return "none" if key is None else "forgotten" if key.wrapped is None else "kept"
 
 
-def _digest(heads: list[SealedSession], tombstones: list[Removal]) -> str:
+def _digest(heads: list[SealedSession], tombstones: list[Tombstone]) -> str:
     shaped = [(head.session_id, head.key, head.origins) for head in heads]
     return sha256(msgspec.msgpack.encode(("turnlog log seal", 1, shaped, tombstones))).hexdigest()
 

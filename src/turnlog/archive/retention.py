@@ -9,8 +9,8 @@ from pathlib import Path
 
 from eventstore.errors import TurnlogError
 from eventstore.stores.base import Session, Store
-from eventstore.stores.records import Removal
-from exporters.files.jsonl import heading
+from eventstore.stores.records import Tombstone
+from exporters.files.jsonl import session_heading
 from turnlog.archive import files as archive
 
 _SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -36,7 +36,7 @@ def expired(store: Store, older_than_ns: int) -> list[Session]:
 
 def retire(
     store: Store, sessions: list[Session], folder: Path | None, wrote: Callable[[int], object] = lambda events: None
-) -> Iterator[Removal]:
+) -> Iterator[Tombstone]:
     """Archive each session into ``folder``, then remove it from the log; one that has grown in the meantime stays.
 
     Without a folder no copy is kept, and the tombstone names no archive. A crash between the two leaves both; doing it
@@ -44,11 +44,11 @@ def retire(
     `StoreError`, `OSError`; the session at hand is then still in the log.
     """
     for session in sessions:
-        head = heading(store, session.session_id)
+        head = session_heading(store, session.session_id)
         if head.events != session.events:
             continue  # its last event is newer than the one that it was chosen for
-        path = "" if folder is None else str(archive.write(store, head, folder, wrote))
+        path = "" if folder is None else str(archive.write_archive(store, head, folder, wrote))
         times = session.started_ns, session.ended_ns
-        removal = Removal(session.session_id, head.events, *times, head.seal, path, time.time_ns())
+        removal = Tombstone(session.session_id, head.events, *times, head.seal, path, time.time_ns())
         store.ledger.remove(removal)
         yield removal

@@ -51,7 +51,7 @@ class Seal(BaseModel):
         )
 
 
-def make(store: Store, session_id: str, private_key: Path | None = None) -> Seal:
+def seal_session(store: Store, session_id: str, private_key: Path | None = None) -> Seal:
     """Seal a session as it is stored now. Raises `BadSeal` if the key cannot be used."""
     origins = [origin for origin, _stored in store.chains(session_id)]
     digest = chain.seal(origins)
@@ -64,7 +64,7 @@ def make(store: Store, session_id: str, private_key: Path | None = None) -> Seal
     )
 
 
-def parse(path: Path, data: bytes, public_key: Path | None = None) -> Seal:
+def parse_seal(path: Path, data: bytes, public_key: Path | None = None) -> Seal:
     """A seal from its file's content; with a public key only one signed with its other half. Raises `BadSeal`."""
     try:
         found = Seal.model_validate_json(data)
@@ -77,9 +77,9 @@ def parse(path: Path, data: bytes, public_key: Path | None = None) -> Seal:
     return found
 
 
-def load(path: Path, public_key: Path | None = None) -> Seal:
-    """A session's seal from its file; see `parse`."""
-    return parse(path, content(path), public_key)
+def load_session_seal(path: Path, public_key: Path | None = None) -> Seal:
+    """A session's seal from its file; see `parse_seal`."""
+    return parse_seal(path, content(path), public_key)
 
 
 def content(path: Path) -> bytes:
@@ -90,7 +90,7 @@ def content(path: Path) -> bytes:
         raise BadSeal(f"{path} is not a seal: {error.strerror}") from error
 
 
-def check(store: Store, sealed: Seal) -> list[Fault]:
+def check_session_seal(store: Store, sealed: Seal) -> list[Fault]:
     """Where a session is no longer what was sealed. Its chains must have been verified besides."""
     now = {origin.origin: origin for origin, _stored in store.chains(sealed.session_id)}
     ends = ((o.origin, o.events, o.link) for o in sealed.origins)

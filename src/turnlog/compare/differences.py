@@ -104,7 +104,7 @@ class Differences:
 COLUMNS = ("field", "turns", "least", "p5", "median", "p95", "most")
 
 
-def rows(found: Differences) -> list[tuple[Any, ...]]:
+def summary_rows(found: Differences) -> list[tuple[Any, ...]]:
     """A row of `COLUMNS` for each field, that which changed in most turns first."""
     made = []
     for name, each in found.fields.items():
@@ -114,14 +114,14 @@ def rows(found: Differences) -> list[tuple[Any, ...]]:
     return sorted(made, key=lambda row: (-row[1], row[0]))
 
 
-def report(found: Differences) -> dict[str, Any]:
+def summary(found: Differences) -> dict[str, Any]:
     """As JSON carries it."""
     return {
         "sessions": found.sessions,
         "changed_sessions": found.changed_sessions,
         "turns": found.turns,
         "changed_turns": found.changed_turns,
-        "fields": [dict(zip(COLUMNS, row, strict=True)) for row in rows(found)],
+        "fields": [dict(zip(COLUMNS, row, strict=True)) for row in summary_rows(found)],
         "changes_found": found.changes,
         "changes": [{"session_id": session, **change._asdict()} for session, change in found.listed],
         "first": found.first,

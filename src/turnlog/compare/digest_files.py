@@ -27,7 +27,7 @@ class BadDigests(TurnlogError):
     """A digest file that cannot be read, or not be compared with."""
 
 
-class Heading(msgspec.Struct, frozen=True, kw_only=True):
+class DigestHeading(msgspec.Struct, frozen=True, kw_only=True):
     format: Literal["turnlog-digests"] = "turnlog-digests"
     version: Literal[1] = 1
     engine: str
@@ -37,7 +37,7 @@ class Heading(msgspec.Struct, frozen=True, kw_only=True):
     """Hash of the switches that are on: what the rule set's name meant."""
 
 
-class Session(msgspec.Struct, frozen=True):
+class SessionDigest(msgspec.Struct, frozen=True):
     session: str
     events: int
     ends: dict[str, int]
@@ -46,37 +46,41 @@ class Session(msgspec.Struct, frozen=True):
     """The completed ones."""
 
 
-def heading(rules: Rules) -> Heading:
+def digest_heading(rules: Rules) -> DigestHeading:
     """That of a file which this engine writes under these rules."""
     on = ",".join(switch for switch in SWITCHES if getattr(rules, switch))
     switches = hashlib.blake2b(on.encode(), digest_size=8).hexdigest()
-    return Heading(engine=version("turnlog"), rules=rules.name, switches=switches)
+    return DigestHeading(engine=version("turnlog"), rules=rules.name, switches=switches)
 
 
-def session(name: str, events: Iterable[Event], rules: Rules) -> Session:
+def session_digest(name: str, events: Iterable[Event], rules: Rules) -> SessionDigest:
     """What this engine makes of a session. Raises as `projections.reference.replay`."""
     kept = list(events)
     ends = {event.origin: event.seq for event in kept}
-    return Session(name, len(kept), ends, [digest(turn) for turn in turns(kept, rules)])
+    return SessionDigest(name, len(kept), ends, [digest(turn) for turn in turns(kept, rules)])
 
 
-def line(item: Heading | Session) -> bytes:
+def digest_line(item: DigestHeading | SessionDigest) -> bytes:
     return msgspec.json.encode(item) + b"\n"
 
 
-def load(path: Path, open_file: Opener = lambda path: path.open("rb")) -> tuple[Heading, Iterator[Session]]:
+def load_digests(
+    path: Path, open_file: Opener = lambda path: path.open("rb")
+) -> tuple[DigestHeading, Iterator[SessionDigest]]:
     """Read a file, session by session. Raises `BadDigests`, also while the sessions are read.
 
     ``open_file`` lets a caller watch the progress.
     """
     lines = _lines(path, open_file)
     first = next(lines, (str(path), b""))
-    return _decoded(*first, Heading, "is no digest file of this version; `turnlog digest` makes one"), _sessions(lines)
+    return _decoded(*first, DigestHeading, "is no digest file of this version; `turnlog digest` makes one"), _sessions(
+        lines
+    )
 
 
-def _sessions(lines: Iterator[tuple[str, bytes]]) -> Iterator[Session]:
+def _sessions(lines: Iterator[tuple[str, bytes]]) -> Iterator[SessionDigest]:
     for place, text in lines:
-        yield _decoded(place, text, Session, "is no session of a digest file; it is damaged")
+        yield _decoded(place, text, SessionDigest, "is no session of a digest file; it is damaged")
 
 
 def _lines(path: Path, open_file: Opener) -> Iterator[tuple[str, bytes]]:
@@ -93,7 +97,7 @@ def _decoded(place: str, text: bytes, kind: type[Any], said: str) -> Any:
         raise BadDigests(f"{place} {said}") from error
 
 
-def up_to(events: Iterable[Event], stored: Session) -> list[Event] | None:
+def up_to(events: Iterable[Event], stored: SessionDigest) -> list[Event] | None:
     """The events of which the digest was made; None if it was made of others, as one has come late since."""
     found = [event for event in events if event.seq <= stored.ends.get(event.origin, -1)]
     counts = Counter(event.origin for event in found)

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 from rich.console import Console
 from rich.table import Table
 
-from turnlog.stats.figures import shown
+from turnlog.stats.figures import format_value
 from turnlog.stats.verdict import Verdict, Worst
 from turnlog.terminal import in_line, safe
 
@@ -24,7 +24,7 @@ def tally(verdicts: list[Verdict]) -> str:
     return ", ".join(f"{counts[outcome]} {outcome}" for outcome in STYLES if counts[outcome])
 
 
-def show(console: Console, verdicts: list[Verdict]) -> None:
+def show_verdict(console: Console, verdicts: list[Verdict]) -> None:
     """Print the verdicts, and of each broken budget the worst turns."""
     table = Table("budget", "", "found", "")
     for verdict in verdicts:
@@ -55,8 +55,8 @@ def _columns(parts: list[str]) -> tuple[str, ...]:
 
 
 def _cells(turn: Worst, unit: str, parts: list[str]) -> list[str]:
-    value = shown(turn.value, unit) if turn.value is not None else ""
-    return [turn.session, turn.turn, value, *(shown(turn.parts.get(part), "") for part in parts)]
+    value = format_value(turn.value, unit) if turn.value is not None else ""
+    return [turn.session, turn.turn, value, *(format_value(turn.parts.get(part), "") for part in parts)]
 
 
 def junit(verdicts: list[Verdict]) -> bytes:
@@ -83,8 +83,8 @@ def junit(verdicts: list[Verdict]) -> bytes:
 
 
 def _lines(turn: Worst, unit: str) -> list[str]:
-    parts = ", ".join(f"{part} {shown(value, 'ms')}" for part, value in turn.parts.items())
-    value = f" {shown(turn.value, unit)}" if turn.value is not None else ""
+    parts = ", ".join(f"{part} {format_value(value, 'ms')}" for part, value in turn.parts.items())
+    value = f" {format_value(turn.value, unit)}" if turn.value is not None else ""
     return [f"{turn.session} turn {turn.turn}:{value} ({parts})", *(f"  {line}" for line in turn.why)]
 
 

@@ -42,7 +42,7 @@ class Baseline(BaseModel):
     """By rate: the turns that have it, and all turns."""
 
 
-def make(table: TurnTable, rules: str) -> Baseline:
+def make_baseline(table: TurnTable, rules: str) -> Baseline:
     """The baseline that these turns are."""
     completed = table.completed(table.everything())
     samples = {measure: _kept(sorted(values_of(table, measure, completed).tolist())) for measure in MEASURES}
@@ -58,7 +58,7 @@ def _kept(values: list[float]) -> list[float]:
     return [values[round(n * (len(values) - 1) / (KEPT - 1))] for n in range(KEPT)]
 
 
-def load(path: Path, rules: str) -> Baseline:
+def load_baseline(path: Path, rules: str) -> Baseline:
     """Read a baseline, which must be of the same rules. Raises `BadBaseline`."""
     try:
         found = Baseline.model_validate_json(path.read_bytes())

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from eventstore.errors import TurnlogError
-from turnlog.stats.metrics import Metric, Unit, UnknownMetric, find, find_comparable
+from turnlog.stats.metrics import Metric, Unit, UnknownMetric, find_comparable, find_metric
 
 UNITS: dict[Unit, dict[str, float]] = {"ms": {"ms": 1, "s": 1000}, "%": {"%": 1}, "": {"": 1}}
 """How a limit may be written, and how many of the metric's unit that is."""
@@ -70,7 +70,7 @@ class _File(BaseModel):
     regression: _Regression | None = None
 
 
-def load(path: Path) -> Budget:
+def load_budget(path: Path) -> Budget:
     """Read a budget file. Raises `BadBudget`, saying where and what."""
     try:
         found = _File.model_validate(tomllib.loads(path.read_text("utf-8")))
@@ -93,7 +93,7 @@ def limit(text: str) -> Limit:
         raise BadBudget(f"budget {text!r} is not of the form METRIC < NUMBER UNIT, as in 'response.p95 < 1200 ms'")
     name, comparison, number, unit = match.groups()
     try:
-        metric = find(name)
+        metric = find_metric(name)
     except UnknownMetric as error:
         raise BadBudget(f"budget {text!r}: {error}") from None
     units = UNITS[metric.unit]

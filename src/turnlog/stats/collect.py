@@ -9,7 +9,7 @@ from eventstore.errors import TurnlogError
 from eventstore.stores.base import Session, Store
 from projections.caller import RULES as TURNLOG
 from projections.measures import measured
-from projections.reference.rules import find
+from projections.reference.rules import find_rules
 from turnlog.stats.table import TurnTable
 from turnlog.survey import Survey
 
@@ -55,7 +55,7 @@ def collect(
     Never more than one session is in memory beside the table. Sessions that cannot be replayed are left out, and in the
     ``survey``. Raises `UnknownRules`.
     """
-    chosen = rules if rules == TURNLOG else find(rules)
+    chosen = rules if rules == TURNLOG else find_rules(rules)
     table = TurnTable(by, rules)
     survey = survey or Survey()
     events = {session.session_id: session.events for session in sessions}

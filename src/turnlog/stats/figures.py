@@ -103,7 +103,7 @@ def exact(value: float, unit: str) -> str:
     return f"{round(value, 3) + 0.0:,.10g} {unit}".rstrip()
 
 
-def shown(value: float | None, unit: str) -> str:
+def format_value(value: float | None, unit: str) -> str:
     """For people: whole milliseconds from 10 on, and else three digits."""
     if value is None:
         return "–"

@@ -74,7 +74,7 @@ def _every() -> dict[str, Metric]:
 METRICS = _every()
 
 
-def find(name: str) -> Metric:
+def find_metric(name: str) -> Metric:
     """The metric of that name. Raises `UnknownMetric`, naming the nearest."""
     return _among(METRICS, name)
 

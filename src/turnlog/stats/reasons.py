@@ -46,7 +46,7 @@ def _words(store: Store, session: str, places: set[Place], rules: str | Rules) -
     if rules == TURNLOG:
         reading = read(store.read(session))
         return {(number, at): list(_read(reading, number)) for number, at in places if number is not None}
-    state = fold(begin(rule_sets.find(rules), spans=False, signals=False), store.read(session))
+    state = fold(begin(rule_sets.find_rules(rules), spans=False, signals=False), store.read(session))
     found: dict[Place, list[str]] = {}
     for number, at in places:
         if number is not None:

@@ -26,7 +26,7 @@ FEWEST_BEYOND = 5
 LESS_IS_WORSE = frozenset({"tokens_per_second"})
 
 
-class Change(NamedTuple):
+class MetricChange(NamedTuple):
     """What the test found."""
 
     before: float
@@ -51,7 +51,7 @@ class TooFew(NamedTuple):
     why: str
 
 
-def compare(table: TurnTable, metric: Metric, baseline: Baseline) -> Change | TooFew:
+def compare(table: TurnTable, metric: Metric, baseline: Baseline) -> MetricChange | TooFew:
     """The metric over the completed turns (of ``discarded``, over all), against the baseline."""
     if metric.statistic == "rate":
         return _rates(table, metric.measure, baseline)
@@ -67,7 +67,7 @@ def compare(table: TurnTable, metric: Metric, baseline: Baseline) -> Change | To
     return _distributions(before, after, sign) if share is None else _percentiles(before, after, share, sign)
 
 
-def is_worse(metric: Metric, change: Change, significance: float, minimum_change: float) -> bool:
+def is_worse(metric: Metric, change: MetricChange, significance: float, minimum_change: float) -> bool:
     """Whether the change is for the worse, significant, and no smaller than what is worth an alarm."""
     relative = -change.relative if metric.measure in LESS_IS_WORSE else change.relative
     return change.p < significance and relative >= minimum_change
@@ -79,15 +79,17 @@ def _too_few(before: int, after: int, needed: int) -> TooFew | None:
     return TooFew(f"needs {needed} turns on each side; the baseline has {before}, and there are {after} now")
 
 
-def _distributions(before: Numbers, after: Numbers, sign: int) -> Change:
+def _distributions(before: Numbers, after: Numbers, sign: int) -> MetricChange:
     import numpy as np
     from scipy import stats
 
     found = stats.mannwhitneyu(after * sign, before * sign, alternative="greater", method="asymptotic")
-    return Change(float(np.median(before)), float(np.median(after)), float(found.pvalue), min(len(before), len(after)))
+    return MetricChange(
+        float(np.median(before)), float(np.median(after)), float(found.pvalue), min(len(before), len(after))
+    )
 
 
-def _percentiles(before: Numbers, after: Numbers, share: float, sign: int) -> Change:
+def _percentiles(before: Numbers, after: Numbers, share: float, sign: int) -> MetricChange:
     """Of a measure of which less is worse, the percentile counts from the other end, as its tail is there."""
     import numpy as np
 
@@ -95,10 +97,10 @@ def _percentiles(before: Numbers, after: Numbers, share: float, sign: int) -> Ch
     cut = np.quantile(np.concatenate([before, after]), share)
     beyond = [int((side * sign > cut * sign).sum()) for side in (after, before)]
     figures = float(np.quantile(before, share)), float(np.quantile(after, share))
-    return Change(*figures, _fisher(beyond[0], len(after), beyond[1], len(before)), min(len(before), len(after)))
+    return MetricChange(*figures, _fisher(beyond[0], len(after), beyond[1], len(before)), min(len(before), len(after)))
 
 
-def _rates(table: TurnTable, name: str, baseline: Baseline) -> Change | TooFew:
+def _rates(table: TurnTable, name: str, baseline: Baseline) -> MetricChange | TooFew:
     chosen = table.everything()
     completed = table.completed(chosen)
     if name == "discarded":
@@ -109,7 +111,7 @@ def _rates(table: TurnTable, name: str, baseline: Baseline) -> Change | TooFew:
     if found := _too_few(turns_before, turns, FEWEST):
         return found
     p = _fisher(hits, turns, hits_before, turns_before)
-    return Change(100 * hits_before / turns_before, 100 * hits / turns, p, min(turns, turns_before))
+    return MetricChange(100 * hits_before / turns_before, 100 * hits / turns, p, min(turns, turns_before))
 
 
 def _fisher(hits: int, turns: int, hits_before: int, turns_before: int) -> float:

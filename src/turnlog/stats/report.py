@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from projections.caller import RULES as TURNLOG
-from turnlog.stats.figures import Figure, figure, interval, shown, statistic, values_of
+from turnlog.stats.figures import Figure, figure, format_value, interval, statistic, values_of
 from turnlog.stats.metrics import LEAD, MEASURES, METRICS, PERCENTILES, RATES, STATISTICS
 from turnlog.stats.table import TurnTable
 from turnlog.terminal import safe
@@ -61,7 +61,7 @@ def _spreads(table: TurnTable, completed: Choice) -> dict[str, Any]:
     return found
 
 
-def show(console: Console, found: list[dict[str, Any]], rules: str, by: str | None) -> None:
+def show_report(console: Console, found: list[dict[str, Any]], rules: str, by: str | None) -> None:
     """Print a report; of groups, a line each with what is asked for most, and all of it only as data."""
     if by is not None:
         console.print(_by_group(found, by, rules))
@@ -93,9 +93,11 @@ def _lead(measures: dict[str, dict[str, Any]]) -> Table:
     for column in table.columns[1:]:
         column.justify = "right"
     for name, spread in measures.items():
-        cells = [shown(spread[statistic], "") for statistic in names]
+        cells = [format_value(spread[statistic], "") for statistic in names]
         between = bounds(spread["p95_low"], spread["p95_high"])
-        table.add_row(_TITLES[name], *cells, between, shown(spread["max"], ""), shown(spread["count"], ""))
+        table.add_row(
+            _TITLES[name], *cells, between, format_value(spread["max"], ""), format_value(spread["count"], "")
+        )
     return table
 
 
@@ -108,9 +110,9 @@ _TITLES = {
 
 def _unanswered(rate: dict[str, Any], reasons: dict[str, int]) -> str:
     """The rate of unanswered turns, and why there was no response; what was no question apart."""
-    share = f"unanswered: {shown(rate['rate'], '%')}, {rate['count']:,} of {rate['turns']:,} questions"
+    share = f"unanswered: {format_value(rate['rate'], '%')}, {rate['count']:,} of {rate['turns']:,} questions"
     if rate["low"] is not None:
-        share += f" (95 % interval {shown(rate['low'], '%')} … {shown(rate['high'], '%')})"
+        share += f" (95 % interval {format_value(rate['low'], '%')} … {format_value(rate['high'], '%')})"
     others = {"no question": "turns without a question", "still open": "turns still open"}
     why = ", ".join(f"{reason} {count:,}" for reason, count in reasons.items() if reason not in others)
     beside = ", ".join(f"{count:,} {others[reason]}" for reason, count in reasons.items() if reason in others)
@@ -122,9 +124,9 @@ def _measures(measures: dict[str, dict[str, Any]]) -> Table:
     for name in (*STATISTICS, "p95, 95 % interval", "sum"):
         table.add_column(name, justify="right", no_wrap=True)
     for name, spread in measures.items():
-        cells = [shown(spread[statistic], "") for statistic in STATISTICS]
+        cells = [format_value(spread[statistic], "") for statistic in STATISTICS]
         between = bounds(spread["p95_low"], spread["p95_high"])
-        table.add_row(name, spread["unit"], *cells, between, shown(spread.get("sum"), ""))
+        table.add_row(name, spread["unit"], *cells, between, format_value(spread.get("sum"), ""))
     table.caption = "percentiles are linear between the nearest values; – where the turns are too few"
     return table
 
@@ -135,7 +137,7 @@ def _rates(rates: dict[str, dict[str, Any]]) -> Table:
         column.justify = "right"
     for name, rate in rates.items():
         between = bounds(rate["low"], rate["high"])
-        table.add_row(name, shown(rate["rate"], ""), between, f"{rate['count']:,}", f"{rate['turns']:,}")
+        table.add_row(name, format_value(rate["rate"], ""), between, f"{rate['count']:,}", f"{rate['turns']:,}")
     return table
 
 
@@ -157,16 +159,18 @@ def _by_group(found: list[dict[str, Any]], by: str, rules: str) -> Table:
         table.add_column(name, justify="right")
     for group in found:
         waited, tokens = (group["measures"].get(name, {}) for name in (lead, "total_tokens"))
-        cells = [shown(waited.get(name), "") for name in names]
+        cells = [format_value(waited.get(name), "") for name in names]
         cells.append(bounds(waited.get("p95_low"), waited.get("p95_high")))
-        cells += [shown(group["rates"][name]["rate"], "%") for name in (*rates, "interruption", "false_interruption")]
-        cells.append(shown(tokens.get("sum"), ""))
+        cells += [
+            format_value(group["rates"][name]["rate"], "%") for name in (*rates, "interruption", "false_interruption")
+        ]
+        cells.append(format_value(tokens.get("sum"), ""))
         table.add_row(safe(group["group"]) or "(none)", f"{group['turns']['completed']:,}", *cells)
     return table
 
 
 def bounds(low: float | None, high: float | None) -> str:
-    return "–" if low is None or high is None else f"{shown(low, '')} … {shown(high, '')}"
+    return "–" if low is None or high is None else f"{format_value(low, '')} … {format_value(high, '')}"
 
 
 def plot(table: TurnTable, measure: str, width: int) -> str:

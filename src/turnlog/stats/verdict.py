@@ -8,9 +8,9 @@ from typing import Literal, NamedTuple
 from projections.caller import RULES as TURNLOG
 from turnlog.stats.baseline import Baseline
 from turnlog.stats.budget import Budget, Limit, NoRegression
-from turnlog.stats.figures import exact, figure, shown
+from turnlog.stats.figures import exact, figure, format_value
 from turnlog.stats.metrics import FRAMEWORK_PARTS, MEASURES, PARTS, Metric
-from turnlog.stats.regression import LESS_IS_WORSE, Change, TooFew, compare, is_worse
+from turnlog.stats.regression import LESS_IS_WORSE, MetricChange, TooFew, compare, is_worse
 from turnlog.stats.table import TurnTable
 
 WORST = 5
@@ -73,7 +73,7 @@ def _limit(table: TurnTable, limit: Limit) -> Verdict:
         return Verdict(limit.text, "not decided", "–", f"no turn has {limit.metric.measure}", unit)
     why = f"{samples:,} {'sessions' if limit.metric.measure == 'sessions' else 'turns'}"
     if low is not None and high is not None:
-        why += f", 95 % interval {shown(low, unit)} … {shown(high, unit)}"
+        why += f", 95 % interval {format_value(low, unit)} … {format_value(high, unit)}"
         if limit.holds(low) != limit.holds(high):
             why += ", which the limit lies in"
     if limit.holds(value):
@@ -97,7 +97,7 @@ def _regression(table: TurnTable, metric: Metric, rule: NoRegression, baseline: 
     return Verdict(text, "broken" if worse else "held", found, _test(metric, change, rule), unit, worst)
 
 
-def _test(metric: Metric, change: Change, rule: NoRegression) -> str:
+def _test(metric: Metric, change: MetricChange, rule: NoRegression) -> str:
     what = "median " if metric.statistic == "all" else ""
     moved = "from 0" if math.isinf(change.relative) else f"{change.relative:+.1%}"
     needs = f"an alarm needs p < {rule.significance:g} and {rule.minimum_change * 100:g} %"

@@ -13,7 +13,7 @@ import pytest
 from eventstore import HOOKS, Event, Recorder, codec
 from eventstore.errors import BadArguments, NewerEvent, UnknownHook
 from eventstore.hooks.traces import TracesHooks
-from eventstore.hooks.vocabulary import find
+from eventstore.hooks.vocabulary import find_hook
 from eventstore.stores.memory import MemoryStore
 from projections.reference.handlers import HANDLERS
 from support.program import FIXTURES
@@ -60,11 +60,11 @@ def test_what_came_later_changes_no_event_that_does_without_it() -> None:
         recorder.on_knowledge_base_complete([], [])
     payloads = [event.payload for event in store.read("s")]
     assert payloads == ["{}", '{"local_vad":true}', '{"response":"a"}', '{"documents":[],"scores":[]}']
-    assert find("collector", "on_user_speech_end").complete({"local_vad": False, "at": 1.5}) == {"at": 1.5}
+    assert find_hook("collector", "on_user_speech_end").complete({"local_vad": False, "at": 1.5}) == {"at": 1.5}
 
 
 def test_there_are_no_other_hooks() -> None:
-    assert {find(*pair).name for pair in ALL} | LATER_HOOKS | OWN == set(HOOKS)
+    assert {find_hook(*pair).name for pair in ALL} | LATER_HOOKS | OWN == set(HOOKS)
 
 
 def test_every_hook_has_a_handler() -> None:
@@ -73,21 +73,21 @@ def test_every_hook_has_a_handler() -> None:
 
 def test_an_unknown_hook_is_named_with_its_nearest() -> None:
     with pytest.raises(UnknownHook, match="did you mean 'on_stt_start'"):
-        find("collector", "on_stt_strat")
+        find_hook("collector", "on_stt_strat")
     with pytest.raises(UnknownHook, match="unknown target 'tracer'"):
-        find("tracer", "on_stt_start")
+        find_hook("tracer", "on_stt_start")
     with pytest.raises(UnknownHook):
-        find("collector", "traces.set_session_id")
+        find_hook("collector", "traces.set_session_id")
 
 
 def test_arguments_are_completed_and_checked() -> None:
-    assert find("collector", "on_stt_complete").complete({"transcript": "a"}) == {
+    assert find_hook("collector", "on_stt_complete").complete({"transcript": "a"}) == {
         "transcript": "a", "duration": 0.0, "confidence": 0.0,
     }  # fmt: skip
     with pytest.raises(BadArguments, match="lacks its argument 'message'"):
-        find("collector", "add_error").complete({"source": "STT"})
+        find_hook("collector", "add_error").complete({"source": "STT"})
     with pytest.raises(BadArguments, match="takes no argument 'nope'"):
-        find("collector", "on_eou_start").complete({"nope": 1})
+        find_hook("collector", "on_eou_start").complete({"nope": 1})
 
 
 def test_events_of_a_newer_turnlog_are_refused_with_a_word() -> None:

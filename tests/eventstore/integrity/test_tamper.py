@@ -24,12 +24,12 @@ from hypothesis import strategies as st
 from sqlalchemy import make_url
 
 from eventstore import Event, Store, open_store
-from eventstore.integrity.gaps import Gap, missing
+from eventstore.integrity.gaps import Gap, gaps_in
 from eventstore.integrity.log import verify_log
 from eventstore.integrity.session import Fault, check_session, verify
 from eventstore.stores.chain import genesis, link, seal
 from eventstore.stores.memory import MemoryStore
-from eventstore.stores.records import Key, Removal
+from eventstore.stores.records import Key, Tombstone
 from support.events import event
 from support.program import Program
 from turnlog.archive import log_seals
@@ -53,7 +53,7 @@ def fill(store: Store) -> None:
     store.ledger.add_key(Key("s-3", "fingerprint", b"k" * 60))
     store.append([event(n, session="s-4") for n in range(3)])
     heads = [origin for origin, _stored in store.chains("s-4")]
-    store.ledger.remove(Removal("s-4", 3, 10**18, 10**18 + 2, seal(heads), "archive/s-4.jsonl.gz", 2 * 10**18))
+    store.ledger.remove(Tombstone("s-4", 3, 10**18, 10**18 + 2, seal(heads), "archive/s-4.jsonl.gz", 2 * 10**18))
 
 
 def rebuild(owner: SqliteOwner | PostgresOwner) -> None:
@@ -206,7 +206,7 @@ def sqlite_log(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, log_seal
     path = tmp_path_factory.mktemp("log") / "base.db"
     store = open_store(path)
     fill(store)
-    sealed = log_seals.make(store)
+    sealed = log_seals.seal_log(store)
     store.close()
     with sqlite3.connect(path) as connection:  # one file, to be copied
         connection.execute("PRAGMA journal_mode = DELETE")
@@ -223,7 +223,7 @@ def postgres_log(postgres_server: str) -> Iterator[tuple[str, log_seals.LogSeal]
     url = make_url(postgres_server).set(drivername="postgresql+psycopg", database=name)
     store = open_store(url.render_as_string(hide_password=False), migrate=True)
     fill(store)
-    sealed = log_seals.make(store)
+    sealed = log_seals.seal_log(store)
     store.close()
     yield name, sealed
     with psycopg.connect(postgres_server, autocommit=True) as admin:
@@ -236,7 +236,7 @@ def found_in(store: Store, sealed: log_seals.LogSeal | None = None) -> list[Faul
     faults += verify_log(store).faults
     if sealed is not None:
         try:
-            faults += log_seals.check(store, sealed)[0]
+            faults += log_seals.check_log_seal(store, sealed)[0]
         except Exception as error:
             assert "removals" in str(error)  # the table is gone; the command names it as unreadable
     return faults
@@ -290,7 +290,7 @@ def test_the_docs_have_this_list() -> None:
 
 def test_an_untouched_log_has_no_faults(store: Store) -> None:
     fill(store)
-    sealed = log_seals.make(store)
+    sealed = log_seals.seal_log(store)
     assert found_in(store, sealed) == []
     assert verify_log(store).unchecked == []
 
@@ -412,7 +412,7 @@ def test_the_command_names_them_all(sqlite_log: tuple[Path, log_seals.LogSeal], 
 
 @given(st.lists(st.integers(0, 40), max_size=40))
 def test_gaps_are_what_is_missing(seqs: list[int]) -> None:
-    gaps = missing(event(seq) for seq in seqs)
+    gaps = gaps_in(event(seq) for seq in seqs)
     lost = [seq for gap in gaps for seq in range(gap.first, gap.last + 1)]
     assert lost == [seq for seq in range(max(seqs, default=0)) if seq not in seqs]
     assert all(a.last + 1 < b.first for a, b in pairwise(gaps))

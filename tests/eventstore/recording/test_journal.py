@@ -116,8 +116,8 @@ def test_rotation_keeps_everything_in_order(tmp_path: Path) -> None:
         try:
             backlog.write(frame(seq))
         except ValueError:
-            backlog.add_slowly(frame(seq))
-    backlog.add_slowly(frame(100, '{"text":"' + "m" * 3000 + '"}'))  # larger than a segment
+            backlog.append_slow(frame(seq))
+    backlog.append_slow(frame(100, '{"text":"' + "m" * 3000 + '"}'))  # larger than a segment
     taken = []
     while batch := backlog.take():
         taken += [event.seq for event in batch]
@@ -132,7 +132,7 @@ def test_at_its_bound_the_journal_keeps_the_newest_and_counts(tmp_path: Path) ->
     """Break: in eventstore/recording/backlog.py, ``_activate``, drop nothing; or count nothing."""
     backlog = Backlog(tmp_path, segment_bytes=512, limit_bytes=2048)
     for seq in range(200):
-        backlog.add_slowly(frame(seq))
+        backlog.append_slow(frame(seq))
     kept = [event.seq for event in backlog.waiting(("s", "o"))]
     assert kept == list(range(200 - len(kept), 200))
     assert backlog.dropped == 200 - len(kept) > 0

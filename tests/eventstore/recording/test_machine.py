@@ -110,7 +110,7 @@ class Recording(RuleBasedStateMachine):
         from eventstore.recording import writer as module
 
         module._writers.pop(self.store, None)  # type: ignore[call-overload]
-        writer.backlog.abandon()
+        writer.backlog.detach_after_fork()
         for recorder in self.recorders:
             recorder._closed = True
         self.recorders.clear()

@@ -19,7 +19,15 @@ from eventstore.hooks.arguments import ALTERED, RAW
 from eventstore.hooks.content import HIDDEN, READABLE, whole, without_content
 from eventstore.hooks.vocabulary import HOOKS
 from eventstore.integrity.session import verify
-from eventstore.stores.encrypted import SEALED, MasterKey, NotSealable, PrivateStore, WrongMasterKey, forget, private
+from eventstore.stores.encrypted import (
+    SEALED,
+    EncryptedStore,
+    MasterKey,
+    NotSealable,
+    WrongMasterKey,
+    encrypted,
+    forget,
+)
 from eventstore.stores.memory import MemoryStore
 from projections.reference.replay import replay
 from support.events import event
@@ -51,7 +59,7 @@ def bytes_of(folder: Path) -> bytes:
 @pytest.fixture
 def sealed(store: Store) -> Store:
     """Every backend, with a master key."""
-    return private(store, MASTER)
+    return encrypted(store, MASTER)
 
 
 def test_every_hook_was_thought_about() -> None:
@@ -94,7 +102,7 @@ def test_nothing_said_stays_readable(hook: str, data: st.DataObject) -> None:
     names = [*HOOKS[hook].arguments, RAW, ALTERED, "an argument of a newer turnlog", PLANTED]
     args = data.draw(st.dictionaries(st.sampled_from(names), ANYWHERE, min_size=1))
     inner = MemoryStore()
-    sealed = private(inner, MASTER)
+    sealed = encrypted(inner, MASTER)
     given = Event("s", "o", 0, hook, HOOKS[hook].version, 1, 1, orjson.dumps(args).decode())
     sealed.append([given])
     (stored,) = inner.read("s")
@@ -200,7 +208,7 @@ def test_without_the_key_metrics_are_the_same_and_content_is_not_there(tmp_path:
     plain = {r.name: events_of("", r) for r in recordings}
     for events in plain.values():
         store.append(events)
-    bare = PrivateStore(store._store)  # type: ignore[attr-defined]
+    bare = EncryptedStore(store._store)  # type: ignore[attr-defined]
     heard = 0
     for name, events in plain.items():
         full, hidden, again = replay(events), replay(bare.read(name)), replay(store.read(name))
@@ -238,7 +246,7 @@ def test_forget(sealed: Store) -> None:
     assert [origin for origin, _chain in sealed.chains("s")] == before
     assert verify(sealed, "s") == []
     assert list(sealed.read("t")) == [said(0, session="t")], "another session has a key of its own"
-    fresh = private(sealed._store, MASTER)  # type: ignore[attr-defined]
+    fresh = encrypted(sealed._store, MASTER)  # type: ignore[attr-defined]
     fresh.append([said(2)])  # somebody still records: its time and place are kept, and no content
     assert SECRET not in str(list(fresh.read("s")))
     assert [e.seq for e in fresh.read("s")] == [0, 1, 2]
@@ -277,7 +285,7 @@ def test_a_key_can_only_be_destroyed(tmp_path: Path, statement: str) -> None:
 
 
 def test_what_was_sealed_cannot_be_moved_or_changed_unseen(store: Store) -> None:
-    sealed = private(store, MASTER)
+    sealed = encrypted(store, MASTER)
     sealed.append([said(0)])
     (stolen,) = store.read("s")
     store.append([Event("s", "o", 1, "set_user_transcript", 1, 1, 1, stolen.payload)])
@@ -286,10 +294,10 @@ def test_what_was_sealed_cannot_be_moved_or_changed_unseen(store: Store) -> None
 
 
 def test_the_wrong_key_and_no_key(store: Store) -> None:
-    private(store, MASTER).append([said(0)])
+    encrypted(store, MASTER).append([said(0)])
     with pytest.raises(WrongMasterKey, match="another master key"):
-        list(private(store, OTHER).read("s"))
-    keyless = private(store, None)
+        list(encrypted(store, OTHER).read("s"))
+    keyless = encrypted(store, None)
     assert HIDDEN in next(iter(keyless.read("s"))).payload
     assert keyless.append([event(1)]), "there is nothing to hide in it"
     with pytest.raises(NotSealable, match="set TURNLOG_MASTER_KEY"):
@@ -320,7 +328,7 @@ def test_a_recorder_without_the_key_loses_nothing(tmp_path: Path) -> None:
 @given(sessions())
 def test_any_session_comes_back_as_it_was(events: list[Event]) -> None:
     inner = MemoryStore()
-    sealed = private(inner, MASTER)
+    sealed = encrypted(inner, MASTER)
     sealed.append(events)
     plain = MemoryStore()
     plain.append(events)
@@ -335,7 +343,7 @@ def test_any_session_comes_back_as_it_was(events: list[Event]) -> None:
 @pytest.mark.parametrize("payload", ["not json", "[1]", '"text"', "", '{"number":4111}', '{"a":{"b":["c"]}}'])
 def test_what_is_not_known_is_hidden_whole(store: Store, payload: str) -> None:
     """A hook of a newer turnlog, or what no turnlog wrote."""
-    sealed = private(store, MASTER)
+    sealed = encrypted(store, MASTER)
     odd = Event("s", "o", 0, "on_something_new", 1, 1, 1, payload)
     sealed.append([odd])
     assert list(sealed.read("s")) == [odd]
@@ -350,7 +358,7 @@ def test_what_is_not_known_is_hidden_whole(store: Store, payload: str) -> None:
     "payload", ['{"$sealed":"', '{"$sealed":"%%%"}', '{"$sealed":"AAAA"}', '{"$sealed":"AAAA', "{}"]
 )
 def test_a_damaged_ciphertext_is_an_error_in_one_line(store: Store, payload: str) -> None:
-    sealed = private(store, MASTER)
+    sealed = encrypted(store, MASTER)
     sealed.append([said(0)])
     store.append([Event("s", "o", 1, "set_user_transcript", 1, 1, 1, payload)])
     if payload == "{}":
@@ -401,14 +409,14 @@ def test_the_environment_names_the_key(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_what_was_forgotten_is_gone_from_archives_too(store: Store, tmp_path: Path) -> None:
     """An archive brings back order, times and chain, into this log or another one, and no content."""
-    sealed = private(store, MASTER)
+    sealed = encrypted(store, MASTER)
     sealed.append([said(0), event(1), said(2, "again")])
     chain = [origin for origin, _stored in sealed.chains("s")]
     (removal,) = retire(sealed, sealed.sessions(), tmp_path)
     forget(sealed, "s")
-    elsewhere = private(MemoryStore(), MASTER)
+    elsewhere = encrypted(MemoryStore(), MASTER)
     for log in (sealed, elsewhere):
-        for _place, events in archive.read(Path(removal.archive)):
+        for _place, events in archive.read_archive(Path(removal.archive)):
             log.append(events)
         assert [origin for origin, _stored in log.chains("s")] == chain
         assert verify(log, "s") == []
@@ -417,11 +425,11 @@ def test_what_was_forgotten_is_gone_from_archives_too(store: Store, tmp_path: Pa
 
 
 def test_an_archive_of_an_encrypted_session_comes_back_with_its_content(store: Store, tmp_path: Path) -> None:
-    sealed = private(store, MASTER)
+    sealed = encrypted(store, MASTER)
     events = [said(0), event(1)]
     sealed.append(events)
     (removal,) = retire(sealed, sealed.sessions(), tmp_path)
     assert SECRET.encode() not in gzip.decompress(Path(removal.archive).read_bytes())
-    for _place, archived in archive.read(Path(removal.archive)):
+    for _place, archived in archive.read_archive(Path(removal.archive)):
         sealed.append(archived)
     assert list(sealed.read("s")) == events

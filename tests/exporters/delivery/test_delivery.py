@@ -17,15 +17,15 @@ import pytest
 
 from eventstore import Event, Store, open_store
 from eventstore.errors import StoreUnavailable
-from eventstore.stores.records import Cursor, Removal
+from eventstore.stores.records import Cursor, Tombstone
 from exporters.delivery import live
 from exporters.delivery import outbox as delivery
 from exporters.delivery.destination import Busy, Refused
 from exporters.delivery.http import client, post
 from exporters.delivery.live import attach, follow
-from exporters.delivery.outbox import Outcome, deliver, due
+from exporters.delivery.outbox import DeliveryOutcome, deliver, due
 from exporters.delivery.retry import Patience, retrying
-from exporters.files.jsonl import heading
+from exporters.files.jsonl import session_heading
 from support.deliveries import QUICK, Turns, arrived, in_order, speak, turns, wait_for
 from support.http_receiver import Answer, Receiver, Request
 from support.program import TESTS
@@ -58,7 +58,7 @@ def to(endpoint: Receiver) -> Iterator[Turns]:
 
 def run(
     store: Store, to: Turns, *, patience: Patience = QUICK, parked: bool = False, workers: int = 4
-) -> list[Outcome]:
+) -> list[DeliveryOutcome]:
     with store.ledger.alone(to.name):
         return sorted(deliver(store, to, due(store, to.name, parked=parked), patience=patience, workers=workers))
 
@@ -140,7 +140,7 @@ def test_what_is_forgotten_or_removed_leaves_no_reason_and_no_digest(store: Stor
     hushed = [Cursor("x", "s", 1, b"", 5, "refused", 7), Cursor("y", "s", 1, b"", 5, None, 7)]
     assert store.ledger.cursors() == hushed
     store.ledger.move(Cursor("x", "s", 1, b"digest", 5, "422 'my name is Ada'", 7))
-    store.ledger.remove(Removal("s", 5, 1, 2, heading(store, "s").seal, "/archive", 3))
+    store.ledger.remove(Tombstone("s", 5, 1, 2, session_heading(store, "s").seal, "/archive", 3))
     assert store.ledger.cursors() == hushed
 
 

@@ -325,7 +325,7 @@ def test_so_is_any_other_wait_that_is_asked_for(asked: float | None) -> None:
 def test_posts_of_several_threads_do_not_wait_for_each_other() -> None:
     """A sender at a silent endpoint holds up no other.
 
-    Break: in exporters/delivery/io_loop.py, ``run``, hold the lock.
+    Break: in exporters/delivery/io_loop.py, ``run_in_loop``, hold the lock.
     """
     with Evil(silent) as evil, Receiver() as endpoint, client(60) as to, ThreadPoolExecutor(8) as pool:
         held = pool.submit(post, to, evil.url, b"", {})

@@ -25,7 +25,7 @@ from eventstore.stores.memory import MemoryStore
 from exporters import web as served
 from exporters.playground import stream as playground
 from exporters.playground.server import PlaygroundServer
-from exporters.playground.stream import Published, attach, message, messages, published, sse
+from exporters.playground.stream import Published, attach_playground, message, messages, published, sse
 from exporters.web import CannotServe
 from projections.reference.replay import replay
 from support.program import FIXTURES, Program
@@ -78,7 +78,7 @@ def test_live_is_replay(store: Store) -> None:
     sessions.
     """
     live, late = Seen(), Seen()
-    first = attach(store, NAME, live)
+    first = attach_playground(store, NAME, live)
     clock = RecordedClock()
     with (
         Recorder(store, "another", durability="memory") as other,
@@ -92,7 +92,7 @@ def test_live_is_replay(store: Store) -> None:
         other.set_playground_manager(object())
         other.on_user_speech_start()
         other.on_user_speech_end()
-        second = attach(store, NAME, late)
+        second = attach_playground(store, NAME, late)
         drive(recorder, clock, RECORDING.calls[half:])
     expected = published(store.read(NAME))
     assert [one.message for one in expected] == [one.message for one in ALL]
@@ -151,12 +151,12 @@ def test_going_on_behind_a_message(sqlite: Store) -> None:
     sqlite.append(EVENTS[:-30])
     for at in (0, 7, len(published(EVENTS[:-30])) - 1):
         seen = Seen()
-        attachment = attach(sqlite, NAME, seen, after=ALL[at].id)
+        attachment = attach_playground(sqlite, NAME, seen, after=ALL[at].id)
         sqlite.append(EVENTS)
         assert seen.wait_for(len(ALL) - at - 1) == ALL[at + 1 :]
         attachment.close()
     seen = Seen()
-    attachment = attach(sqlite, NAME, seen, after="nobody:7:0")
+    attachment = attach_playground(sqlite, NAME, seen, after="nobody:7:0")
     assert seen.wait_for(len(ALL)) == ALL
     attachment.close()
 
@@ -169,7 +169,7 @@ def test_a_callback_that_raises(sqlite: Store, caplog: pytest.LogCaptureFixture)
         seen(one)
         raise RuntimeError("the room is gone")
 
-    attachment = attach(sqlite, NAME, callback)
+    attachment = attach_playground(sqlite, NAME, callback)
     with Recorder(sqlite, NAME) as recorder:
         recorder.set_playground_manager(object())
         for _ in range(3):
@@ -196,7 +196,7 @@ def test_a_callback_may_close_its_own(sqlite: Store) -> None:
         attachment.close()
         closed.set()
 
-    attachment = attach(sqlite, NAME, callback)
+    attachment = attach_playground(sqlite, NAME, callback)
     ready.set()
     assert closed.wait(60)
     assert attachment.close()
@@ -206,7 +206,7 @@ def test_a_callback_may_close_its_own(sqlite: Store) -> None:
 def test_what_only_a_newer_turnlog_reads_ends_the_stream(sqlite: Store, caplog: pytest.LogCaptureFixture) -> None:
     """Break: in exporters/playground/stream.py, ``Attachment._run``, leave out the log line."""
     sqlite.append([Event(NAME, "o", 0, "on_telepathy", 1, 1, 1, "{}")])
-    attachment = attach(sqlite, NAME, print)
+    attachment = attach_playground(sqlite, NAME, print)
     attachment._thread.join(60)
     assert not attachment.running
     assert "on_telepathy" in (attachment.last_error or "")
@@ -234,7 +234,7 @@ def test_a_database_that_goes_away(sqlite: Store, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sqlite, "follow", failing)
     monkeypatch.setattr(sqlite, "read", unreadable)
     seen = Seen()
-    attachment = attach(sqlite, NAME, seen)
+    attachment = attach_playground(sqlite, NAME, seen)
     seen.wait_for(len(published(EVENTS[:half])))
     sqlite.append(EVENTS[half:])
     assert seen.wait_for(len(ALL)) == ALL

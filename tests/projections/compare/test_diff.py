@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from eventstore import Event, open_store
 from projections.compare.digest import changes_since, digest
-from projections.compare.recordings import aligned, changes_between, on_one_clock, partings
+from projections.compare.recordings import aligned, changes_between, first_divergences, on_common_clock
 from projections.compare.turns import Change, changes, first_divergence
 from projections.reference import rules as rule_sets
 from projections.reference.metrics import Turn
@@ -25,7 +25,7 @@ from support.known_calls import call, recording, turn
 from support.program import FIXTURES, Program
 from support.strategies import streams
 from turnlog.compare import digest_files as digests
-from turnlog.compare.differences import KEPT, LISTED, Compared, Differences, Spread, report
+from turnlog.compare.differences import KEPT, LISTED, Compared, Differences, Spread, summary
 from turnlog.recordings import events_of, read_recordings
 
 OLD, NEW = "videosdk-1.0", "videosdk-1.0.30"
@@ -90,8 +90,8 @@ def test_the_command(program: Program) -> None:
     program.run("import", FIXTURES / "recordings.jsonl.gz")
     same = "--rules", OLD, "--rules", OLD
     assert "0 of 247 turns in 53 sessions differ" in program.run("diff", "--all", *same).stdout
-    report = json.loads(program.run("diff", "barge_in_vad", *same, "--json").stdout)
-    assert report == {
+    summary = json.loads(program.run("diff", "barge_in_vad", *same, "--json").stdout)
+    assert summary == {
         "sessions": 1, "changed_sessions": 0, "turns": 4, "changed_turns": 0, "fields": [], "changes_found": 0,
         "changes": [], "first": {},
     }  # fmt: skip
@@ -120,14 +120,14 @@ def test_a_wrong_comparison_is_one_line(program: Program, arguments: tuple[str, 
 def test_another_rule_set_shows_where_it_differs(program: Program) -> None:
     program.run("import", FIXTURES / "recordings.jsonl.gz")
     rules = "--rules", OLD, "--rules", NEW
-    report = json.loads(program.run("diff", "--all", *rules, "--json").stdout)
-    assert report["sessions"] == 53
-    assert report["changed_turns"] > 20
-    fields = {row["field"]: row for row in report["fields"]}
+    summary = json.loads(program.run("diff", "--all", *rules, "--json").stdout)
+    assert summary["sessions"] == 53
+    assert summary["changed_turns"] > 20
+    fields = {row["field"]: row for row in summary["fields"]}
     assert fields["stt_metrics.stt_latency"]["turns"] > 5
     figures = [fields["e2e_latency"][name] for name in ("least", "p5", "median", "p95", "most")]
     assert figures == sorted(figures)
-    assert set(report["first"]) == {change["session_id"] for change in report["changes"]}
+    assert set(summary["first"]) == {change["session_id"] for change in summary["changes"]}
     shown = program.run("diff", "normal_cascading", *rules).stdout
     assert "turns in 1 sessions differ: videosdk-1.0 → videosdk-1.0.30" in shown
     assert "normal_cascading: first at event" in shown
@@ -149,7 +149,7 @@ def test_memory_is_bounded_and_the_figures_stay_near() -> None:
         found.add(Compared(f"s-{n}", 2, [Change(1, 1, "a[0].b", 1, 2), Change(1, 1, "a[1].b", 1, 4)], {"seq": n}))
     assert (found.changes, found.changed_turns, found.turns) == (6 * LISTED, 3 * LISTED, 6 * LISTED)
     assert len(found.listed) == len(found.first) == LISTED
-    (row,) = report(found)["fields"]
+    (row,) = summary(found)["fields"]
     assert (row["field"], row["turns"], row["least"], row["most"]) == ("a.b", 3 * LISTED, 1, 3)
     values = [value for _key, value in found.fields["a.b"].spread.kept]
     assert values.count(1) == pytest.approx(values.count(3), rel=0.01)  # two entries a turn: neither is left out
@@ -196,20 +196,20 @@ RECORDINGS = [events_of(*each) for each in read_recordings(FIXTURES / "recording
 @pytest.mark.parametrize("events", RECORDINGS, ids=lambda events: events[0].session_id)
 def test_other_clocks_and_ids_are_no_difference(events: list[Event]) -> None:
     """Break: in projections/compare/recordings.py, ``_moved``, leave times in arguments; ``_ID``, compare ids."""
-    one, two = on_one_clock(events), on_one_clock(again(events))
+    one, two = on_common_clock(events), on_common_clock(again(events))
     assert changes_between(turns(one), turns(two)) == []
-    assert partings(one, two) == []
+    assert first_divergences(one, two) == []
 
 
 @given(streams(max_size=60), st.integers(10**15, 10**16), st.integers(-(10**17), 10**17))
 def test_on_one_clock_nothing_is_left_of_the_clocks(events: list[Event], perf_ns: int, wall_ns: int) -> None:
-    """Break: in ``on_one_clock``, keep ``wall_ns``."""
+    """Break: in ``on_common_clock``, keep ``wall_ns``."""
 
     def moved_by(perf_ns: int, wall_ns: int) -> list[Event]:
         both = [(event.perf_ns + perf_ns, event.wall_ns + wall_ns) for event in events]
         return [msgspec.structs.replace(e, perf_ns=p, wall_ns=w) for e, (p, w) in zip(events, both, strict=True)]
 
-    one, two = on_one_clock(moved_by(10**15, 0)), on_one_clock(moved_by(perf_ns, wall_ns))
+    one, two = on_common_clock(moved_by(10**15, 0)), on_common_clock(moved_by(perf_ns, wall_ns))
     assert one == two
     assert changes_between(turns(one), turns(two)) == []
 
@@ -223,14 +223,14 @@ def later_from(nth: int, by_ns: int) -> list[Event]:
 def test_a_slower_llm_changes_its_turn_and_not_those_after_it() -> None:
     """Break: in projections/compare/recordings.py, ``_since``, keep times as they are."""
     (_first, second, *_rest) = [n for n, event in enumerate(DEMO) if event.hook == "on_llm_first_token"]
-    one, two = on_one_clock(DEMO), on_one_clock(again(later_from(second, 300_000_000)))
+    one, two = on_common_clock(DEMO), on_common_clock(again(later_from(second, 300_000_000)))
     found = changes_between(turns(one), turns(two))
     assert {change.turn for change in found} == {3}
     by_path = {change.path: change.after - change.before for change in found}
     assert by_path["llm_metrics[0].llm_ttft"] == pytest.approx(300)
     assert by_path["llm_metrics[0].llm_first_token_time"] == pytest.approx(0.3)
     assert "agent_speech_duration" not in by_path
-    (late,) = partings(one, two)
+    (late,) = first_divergences(one, two)
     assert late.what == "time"
     assert late.one is not None
     assert (late.one.seq, late.late_ms) == (second, 300)
@@ -244,19 +244,19 @@ def test_what_another_clock_rounds_otherwise_is_no_difference() -> None:
 
 
 def test_where_two_recordings_part() -> None:
-    """Break: in ``partings``, compare payloads alone, or hooks alone."""
+    """Break: in ``first_divergences``, compare payloads alone, or hooks alone."""
     said = [event.hook for event in DEMO].index("set_user_transcript")
     other = msgspec.structs.replace(DEMO[said], payload='{"transcript":"something else"}')
-    one = on_one_clock(DEMO)
-    (parting,) = partings(one, on_one_clock([*DEMO[:said], other, *DEMO[said + 1 :]]))
+    one = on_common_clock(DEMO)
+    (parting,) = first_divergences(one, on_common_clock([*DEMO[:said], other, *DEMO[said + 1 :]]))
     assert (parting.what, parting.one, parting.late_ms) == ("arguments", one[said], None)
     bare = next(n for n, event in enumerate(DEMO) if event.payload == "{}")
     renamed = msgspec.structs.replace(DEMO[bare], hook="start_turn")
-    (parting,) = partings(one, on_one_clock([*DEMO[:bare], renamed, *DEMO[bare + 1 :]]))
+    (parting,) = first_divergences(one, on_common_clock([*DEMO[:bare], renamed, *DEMO[bare + 1 :]]))
     assert (parting.what, parting.one) == ("hook", one[bare])
-    (parting,) = partings(one, on_one_clock(DEMO[:-1]))
+    (parting,) = first_divergences(one, on_common_clock(DEMO[:-1]))
     assert (parting.what, parting.one, parting.other) == ("hook", one[-1], None)
-    (parting,) = partings(on_one_clock(DEMO[:-1]), one)
+    (parting,) = first_divergences(on_common_clock(DEMO[:-1]), one)
     assert (parting.what, parting.one, parting.other) == ("hook", None, one[-1])
 
 
@@ -284,14 +284,14 @@ def test_two_logs(program: Program, tmp_path: Path) -> None:
             call(other, name, [50, new])
         call(store, "old", [1])
         call(other, "new", [1])
-    report = json.loads(program.run("diff", "--all", "--against", "other.db", "--json").stdout)
-    assert (report["sessions"], report["turns"], report["changed_turns"]) == (2, 4, 1)
-    assert (report["only_in_one"], report["only_in_other"]) == (["old"], ["new"])
-    assert {(c["session_id"], c["turn"]) for c in report["changes"]} == {("s-2", 2)}
-    ttft_row = next(row for row in report["fields"] if row["field"] == "llm_metrics.llm_ttft")
+    summary = json.loads(program.run("diff", "--all", "--against", "other.db", "--json").stdout)
+    assert (summary["sessions"], summary["turns"], summary["changed_turns"]) == (2, 4, 1)
+    assert (summary["only_in_one"], summary["only_in_other"]) == (["old"], ["new"])
+    assert {(c["session_id"], c["turn"]) for c in summary["changes"]} == {("s-2", 2)}
+    ttft_row = next(row for row in summary["fields"] if row["field"] == "llm_metrics.llm_ttft")
     assert [ttft_row[name] for name in ("turns", "least", "median", "most")] == [1, 300, 300, 300]
-    (late,) = report["first"].pop("s-2")
-    assert report["first"] == {}
+    (late,) = summary["first"].pop("s-2")
+    assert summary["first"] == {}
     assert (late["what"], late["one"]["hook"], late["late_ms"]) == ("time", "on_llm_first_token", 300)
     shown = program.run("diff", "--all", "--against", "other.db").stdout
     assert "1 of 4 turns in 2 sessions differ: the log → the other, under videosdk-1.0\n" in shown
@@ -304,18 +304,21 @@ def test_two_logs(program: Program, tmp_path: Path) -> None:
 # two engines ----------------------------------------------------------------------------------------------------
 
 
-def stored(events: list[Event], path: Path, rules: str = OLD) -> digests.Session:
+def stored(events: list[Event], path: Path, rules: str = OLD) -> digests.SessionDigest:
     """What the file has of the session after it was written and read."""
-    found = rule_sets.find(rules)
-    path.write_bytes(digests.line(digests.heading(found)) + digests.line(digests.session("s", events, found)))
-    _heading, sessions = digests.load(path)
+    found = rule_sets.find_rules(rules)
+    path.write_bytes(
+        digests.digest_line(digests.digest_heading(found))
+        + digests.digest_line(digests.session_digest("s", events, found))
+    )
+    _heading, sessions = digests.load_digests(path)
     (session,) = sessions
     return session
 
 
 @given(streams(max_size=60), st.sampled_from([OLD, NEW]))
 def test_a_log_is_what_its_digest_says(tmp_path: Path, events: list[Event], rules: str) -> None:
-    """Break: in turnlog/compare/digest_files.py, ``session``, leave out the last turn; or read numbers as text."""
+    """Break: in turnlog/compare/digest_files.py, ``session_digest``, leave out the last turn; or read numbers as text."""
     session = stored(events, tmp_path / "d", rules)
     assert digests.up_to(events, session) == events
     assert changes_since(session.turns, [digest(turn) for turn in turns(events, rules)]) == []
@@ -382,13 +385,13 @@ def test_digests_are_held_against_the_log(program: Program) -> None:
 
 
 def test_what_is_no_digest_file_is_one_line(tmp_path: Path) -> None:
-    path, good = tmp_path / "d.jsonl", digests.line(digests.heading(rule_sets.find(OLD)))
+    path, good = tmp_path / "d.jsonl", digests.digest_line(digests.digest_heading(rule_sets.find_rules(OLD)))
     for bad in (b"", b"{}", b"\xff", good.replace(b'"version":1', b'"version":2'), good[:-5]):
         path.write_bytes(bad)
         with pytest.raises(digests.BadDigests, match=r"d.jsonl\S* is no digest file of this version; `turnlog digest`"):
-            digests.load(path)
+            digests.load_digests(path)
     path.write_bytes(good + b'{"session":1}\n')
-    _heading, sessions = digests.load(path)
+    _heading, sessions = digests.load_digests(path)
     with pytest.raises(digests.BadDigests, match="d.jsonl:2 is no session of a digest file; it is damaged"):
         next(sessions)
 

@@ -21,7 +21,7 @@ from turnlog.recordings import events_of, read_recordings
 from turnlog.stats.budget import Budget, NoRegression, limit
 from turnlog.stats.collect import between, collect
 from turnlog.stats.figures import figure
-from turnlog.stats.metrics import find, find_comparable
+from turnlog.stats.metrics import find_comparable, find_metric
 from turnlog.stats.reasons import explained
 from turnlog.stats.report import report
 from turnlog.stats.table import TurnTable
@@ -227,10 +227,10 @@ def test_the_rate_of_unanswered_turns_and_its_reasons(memory: MemoryStore) -> No
     with recording(memory, "open") as (recorder, clock):
         question(recorder, clock)  # its time for an answer is not over
     table = tabled(memory)
-    found = figure(table, find("unanswered.rate"))
+    found = figure(table, find_metric("unanswered.rate"))
     assert (found.value, found.samples) == (pytest.approx(100 / 3), 3)
-    assert figure(table, find("unanswered.count")).value == 1
-    assert figure(table, find("turns.completed")).value == 5
+    assert figure(table, find_metric("unanswered.count")).value == 1
+    assert figure(table, find_metric("turns.completed")).value == 5
     (group,) = report(table)
     assert group["no_response"] == {"hang-up": 1, "no question": 1, "still open": 1}
     assert [m.unanswered for m in measures(memory.read("mixed"))] == [False, False, False, True]

@@ -19,7 +19,7 @@ from eventstore.stores.memory import MemoryStore
 from projections import replay
 from support.program import FIXTURES
 from turnlog import Clock, Recorder, open_store
-from turnlog.conformance import as_expected, differences, never
+from turnlog.conformance import as_expected, mismatches, never
 from turnlog.recordings import RecordedClock, Recording, drive, read_recordings
 
 HOUR = 3_600_000_000_000
@@ -61,7 +61,7 @@ def test_a_wall_clock_that_steps_an_hour_in_mid_call(store: Store, demo: Recordi
         assert [event.seq for event in events] == list(range(len(demo.calls)))
         replays.append(as_expected(replay(events)))
     plain, stepped = replays
-    differing = [path for path, _one, _other in differences(plain, stepped)]
+    differing = [path for path, _one, _other in mismatches(plain, stepped)]
     assert [path for path in differing if path.rpartition(".")[2] not in OF_THE_WALL] == []
     assert len(plain["turns"]) == len(stepped["turns"]) > 0
     lengths = [[span["end_ns"] - span["start_ns"] for span in spans] for spans in (plain["spans"], stepped["spans"])]
@@ -220,7 +220,7 @@ def test_two_processes_record_one_session_as_two_origins(shared: tuple[Store, tu
 def test_an_origin_used_twice_keeps_what_came_first(store: Store) -> None:
     """A misuse. What is refused is counted and named, and what is new is kept.
 
-    Break: in eventstore/recording/writer.py, ``append_what_fits``, leave out the whole batch.
+    Break: in eventstore/recording/writer.py, ``append_skipping_refused``, leave out the whole batch.
     """
     with Recorder(store, "s", origin="o") as first, Recorder(store, "s", origin="o") as second:
         for n in range(100):

@@ -23,7 +23,7 @@ from eventstore.hooks.later import LaterHooks
 from projections import State, UnknownRules, begin, call_dict, fold, replay
 from projections.readings import RELEASES
 from projections.reference.replay import Call
-from projections.reference.rules import RULE_SETS, SWITCHES, find
+from projections.reference.rules import RULE_SETS, SWITCHES, find_rules
 from projections.turns.decisions import DECISIONS
 from support.program import FIXTURES, Program
 from support.strategies import streams
@@ -220,21 +220,21 @@ def test_in_the_default_rules_every_switch_is_off_and_every_later_set_has_more()
 
 def test_switches_are_put_on_by_name() -> None:
     """Break: in projections/reference/rules.py, `find`, name the rule set as it was asked for."""
-    both = find("videosdk-1.0+turn_holds+stt_final_opens_turn")
+    both = find_rules("videosdk-1.0+turn_holds+stt_final_opens_turn")
     assert both.name == "videosdk-1.0+stt_final_opens_turn+turn_holds"
-    assert both == find("videosdk-1.0+stt_final_opens_turn+turn_holds+turn_holds") == find(both)
+    assert both == find_rules("videosdk-1.0+stt_final_opens_turn+turn_holds+turn_holds") == find_rules(both)
     assert both.turn_holds
     assert not both.eou_wait_in_ms
-    assert find("videosdk-1.0.30+turn_holds") == RULE_SETS["videosdk-1.0.30"]
+    assert find_rules("videosdk-1.0.30+turn_holds") == RULE_SETS["videosdk-1.0.30"]
     assert replay([], both).rules == both.name
     with pytest.raises(UnknownRules, match="unknown rule set 'best'; there are: videosdk-1.0, "):
-        find("best+turn_holds")
+        find_rules("best+turn_holds")
     with pytest.raises(UnknownRules, match="did you mean 'turn_holds'"):
-        find("videosdk-1.0+turn_hold")
+        find_rules("videosdk-1.0+turn_hold")
     with pytest.raises(UnknownRules, match="`turnlog rules` lists"):
-        find("videosdk-1.0+")
+        find_rules("videosdk-1.0+")
     with pytest.raises(UnknownRules, match="'corrected' is gone: 'turnlog', the default, replaced it"):
-        find("corrected+turn_holds")
+        find_rules("corrected+turn_holds")
 
 
 LATER = [name for name in vars(LaterHooks) if not name.startswith("_")]
@@ -266,11 +266,11 @@ def test_under_the_default_rules_the_later_hooks_change_nothing(made: list[Event
 @given(mixed(), st.sampled_from([*RULE_SETS, "videosdk-1.0+eou_wait_in_ms+kb_retrievals"]), st.data())
 def test_law_3_holds_under_every_rule_set(made: list[Event], rules: str, data: st.DataObject) -> None:
     """Break: in projections/reference/fold.py, ``fold``, begin with ``s.local_vad = False``."""
-    whole = fold(begin(find(rules)), made)
+    whole = fold(begin(find_rules(rules)), made)
     cut = data.draw(st.integers(0, len(made)))
-    head = fold(begin(find(rules)), made[:cut])
+    head = fold(begin(find_rules(rules)), made[:cut])
     read_back = msgspec.json.decode(msgspec.json.encode(head), type=State)
-    assert read_back.rules == find(rules)
+    assert read_back.rules == find_rules(rules)
     assert msgspec.json.encode(fold(read_back, made[cut:])) == msgspec.json.encode(whole)
     assert msgspec.json.encode(fold(copy.deepcopy(head), made[cut:])) == msgspec.json.encode(whole)
 

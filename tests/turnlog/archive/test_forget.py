@@ -21,7 +21,7 @@ from eventstore.recording import frames
 from eventstore.recording.forget_files import erase, holds, ranges
 from eventstore.recording.journal import EMPTY, Segment, files
 from eventstore.recording.set_aside import set_aside
-from eventstore.stores.encrypted import SEALED, private
+from eventstore.stores.encrypted import SEALED, encrypted
 from eventstore.stores.encrypted import forget as destroy_key
 from eventstore.stores.memory import MemoryStore
 from support.journals import leave_behind
@@ -394,7 +394,7 @@ def test_a_session_without_a_key(program: Program, with_key: bool) -> None:
     assert store.journal is not None
     record(store, "SECRETWORD")
     if with_key:
-        private(open_store(program.db), MASTER).append([said(0, "t", "others")])
+        encrypted(open_store(program.db), MASTER).append([said(0, "t", "others")])
     path = leave_behind(store.journal, frame(7))
     before, rows = path.read_bytes(), program.run("events", "s", "--json").stdout
     keys = {"TURNLOG_MASTER_KEY": MASTER} if with_key else {}

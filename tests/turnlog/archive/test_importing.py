@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from eventstore import open_store
 from eventstore.integrity.session import verify
 from eventstore.stores.memory import MemoryStore
-from exporters.files.jsonl import heading
+from exporters.files.jsonl import session_heading
 from support.program import Program
 from turnlog.archive import files as archive
 from turnlog.archive import importing
@@ -39,7 +39,7 @@ def archived(folder: Path, calls: Path) -> Path:
     store = MemoryStore()
     for batch in batches(calls, lambda path: path.open("rb")):
         store.append(batch.events)
-    return archive.write(store, heading(store, "long"), folder)
+    return archive.write_archive(store, session_heading(store, "long"), folder)
 
 
 PEAK = """

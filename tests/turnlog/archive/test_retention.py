@@ -17,7 +17,7 @@ from eventstore.errors import StoreError
 from eventstore.integrity.session import verify
 from eventstore.stores.chain import seal
 from eventstore.stores.memory import MemoryStore
-from exporters.files.jsonl import BrokenChain, heading
+from exporters.files.jsonl import BrokenChain, session_heading
 from support.events import event
 from support.program import FIXTURES, Program
 from support.strategies import sessions as any_session
@@ -49,8 +49,8 @@ def test_a_retired_session_comes_back_to_the_byte(store: Store, tmp_path: Path) 
     assert len(list(store.read("new"))) == 5
     assert verify(store, "new") == []
     with pytest.raises(BadRecording):  # no recorder wrote such payloads, so another log does not take them
-        list(archive.read(Path(removal.archive)))
-    ((_place, events),) = archive.read(Path(removal.archive), seals={r.seal for r in store.ledger.removals()})
+        list(archive.read_archive(Path(removal.archive)))
+    ((_place, events),) = archive.read_archive(Path(removal.archive), seals={r.seal for r in store.ledger.removals()})
     store.append(events)
     assert [(origin, list(chain)) for origin, chain in store.chains("old/1")] == before
     assert next(retire(store, [old], tmp_path / "archive")).archive == removal.archive
@@ -61,7 +61,7 @@ def test_a_session_that_grew_is_not_removed(store: Store, tmp_path: Path, monkey
     """Break: in eventstore/stores/ledger.py, ``remove``, do not compare the seal."""
     two_sessions(store)
     (old,) = expired(store, 30 * DAY)
-    written = archive.write
+    written = archive.write_archive
 
     def slow(*args: object) -> Path:
         path = written(*args)  # type: ignore[arg-type]
@@ -142,7 +142,7 @@ def test_a_damaged_archive_is_refused_and_never_crashes(
     folder = tmp_path_factory.mktemp("archive")
     store = MemoryStore()
     store.append(events)
-    plain = gzip.decompress(archive.write(store, heading(store, "s"), folder).read_bytes())
+    plain = gzip.decompress(archive.write_archive(store, session_heading(store, "s"), folder).read_bytes())
     at = data.draw(st.integers(0, len(plain) - 1))
     kind = data.draw(st.sampled_from(["overwrite", "cut", "drop a line"]))
     if kind == "overwrite":
@@ -156,7 +156,7 @@ def test_a_damaged_archive_is_refused_and_never_crashes(
     path = folder / "damaged.jsonl"
     path.write_bytes(damaged)
     try:
-        found = [e for _place, whole in archive.read(path) for e in whole]
+        found = [e for _place, whole in archive.read_archive(path) for e in whole]
     except BadRecording as error:
         assert "damaged.jsonl" in str(error)
     else:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from eventstore import Store
 from eventstore.stores.memory import MemoryStore
-from eventstore.stores.records import Removal
+from eventstore.stores.records import Tombstone
 from support.events import event
 from support.program import FIXTURES, Program
 from turnlog.archive import log_seals, seals
@@ -32,42 +32,42 @@ def key_pair(folder: Path, kind: type = Ed25519PrivateKey) -> tuple[Path, Path]:
 
 def test_a_session_may_grow_but_not_change_after_it_was_sealed(store: Store, tmp_path: Path) -> None:
     store.append([event(n) for n in range(5)] + [event(0, origin="p")])
-    sealed = seals.make(store, "s")
+    sealed = seals.seal_session(store, "s")
     (tmp_path / "seal").write_text(sealed.model_dump_json())
-    assert seals.load(tmp_path / "seal") == sealed
+    assert seals.load_session_seal(tmp_path / "seal") == sealed
     store.append([event(5), event(1, origin="p"), event(0, origin="q")])
-    assert seals.check(store, sealed) == []
-    assert seals.make(store, "s").seal != sealed.seal
+    assert seals.check_session_seal(store, sealed) == []
+    assert seals.seal_session(store, "s").seal != sealed.seal
 
 
 def test_a_chain_that_was_built_anew_is_found_by_its_seal(store: Store) -> None:
     """The forger has redone every link; only what was kept elsewhere shows it."""
     store.append([event(n) for n in range(5)])
-    sealed = seals.make(store, "s")
+    sealed = seals.seal_session(store, "s")
     forged = MemoryStore()
     forged.append([event(n, payload='{"a":1}' if n == 2 else "{}") for n in range(5)])
-    (fault,) = seals.check(forged, sealed)
+    (fault,) = seals.check_session_seal(forged, sealed)
     assert (fault.kind, fault.message) == ("changed", "session 's', origin 'o': was rebuilt since it was sealed")
     shorter = MemoryStore()
     shorter.append([event(n) for n in range(4)])
-    (fault,) = seals.check(shorter, sealed)
+    (fault,) = seals.check_session_seal(shorter, sealed)
     assert fault.kind == "removed"
 
 
 def test_signatures(store: Store, tmp_path: Path) -> None:
     store.append([event(0)])
     private, public = key_pair(tmp_path)
-    signed = seals.make(store, "s", private)
+    signed = seals.seal_session(store, "s", private)
     file = tmp_path / "seal"
     file.write_text(signed.model_dump_json())
-    assert seals.load(file, public) == signed
+    assert seals.load_session_seal(file, public) == signed
     (tmp_path / "other").mkdir()
     _private, stranger = key_pair(tmp_path / "other")
     with pytest.raises(seals.BadSeal, match="not signed with the key"):
-        seals.load(file, stranger)
-    file.write_text(seals.make(store, "s").model_dump_json())
+        seals.load_session_seal(file, stranger)
+    file.write_text(seals.seal_session(store, "s").model_dump_json())
     with pytest.raises(seals.BadSeal, match="is not signed"):
-        seals.load(file, public)
+        seals.load_session_seal(file, public)
     wrong, _public = key_pair(tmp_path, X25519PrivateKey)
     for path, message in (
         (wrong, "not an Ed25519 key"),
@@ -75,7 +75,7 @@ def test_signatures(store: Store, tmp_path: Path) -> None:
         (tmp_path / "no", "No such file"),
     ):
         with pytest.raises(seals.BadSeal, match=message):
-            seals.make(store, "s", path)
+            seals.seal_session(store, "s", path)
 
 
 def test_openssl_accepts_our_signature(store: Store, tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_openssl_accepts_our_signature(store: Store, tmp_path: Path) -> None:
 
     store.append([event(0)])
     private, public = key_pair(tmp_path)
-    signed = seals.make(store, "s", private)
+    signed = seals.seal_session(store, "s", private)
     assert signed.signature is not None
     (tmp_path / "text").write_text(f"turnlog seal 1:{signed.seal}")
     (tmp_path / "signature").write_bytes(base64.b64decode(signed.signature))
@@ -101,7 +101,7 @@ def test_openssl_accepts_our_signature(store: Store, tmp_path: Path) -> None:
 
 def test_a_seal_that_was_edited(store: Store, tmp_path: Path) -> None:
     store.append([event(0)])
-    sealed = seals.make(store, "s")
+    sealed = seals.seal_session(store, "s")
     file = tmp_path / "seal"
     for content in (
         sealed.model_copy(update={"session_id": "t"}).model_dump_json(),
@@ -112,9 +112,9 @@ def test_a_seal_that_was_edited(store: Store, tmp_path: Path) -> None:
     ):
         file.write_text(content)
         with pytest.raises(seals.BadSeal):
-            seals.load(file)
+            seals.load_session_seal(file)
     with pytest.raises(seals.BadSeal, match="No such file"):
-        seals.load(tmp_path / "nothing")
+        seals.load_session_seal(tmp_path / "nothing")
 
 
 def test_the_commands(program: Program) -> None:
@@ -151,39 +151,39 @@ def retire(store: Store, session_id: str) -> None:
 
     origins = [origin for origin, _stored in store.chains(session_id)]
     events = sum(origin.events for origin in origins)
-    store.ledger.remove(Removal(session_id, events, 1, 2, seal(origins), "archive/it", 3))
+    store.ledger.remove(Tombstone(session_id, events, 1, 2, seal(origins), "archive/it", 3))
 
 
 def kept(sealed: log_seals.LogSeal, path: Path, public: Path | None = None) -> log_seals.LogSeal | seals.Seal:
     with path.open("wb") as file:
-        log_seals.write(sealed, file)
-    return log_seals.load(path, public)
+        log_seals.write_log_seal(sealed, file)
+    return log_seals.load_seal(path, public)
 
 
 def test_a_log_may_grow_but_not_shrink_after_it_was_sealed(store: Store, tmp_path: Path) -> None:
     for name in ("s-1", "s-2", "s-3", "s-4"):
         store.append([event(n, session=name) for n in range(5)])
     retire(store, "s-4")
-    sealed = log_seals.make(store)
+    sealed = log_seals.seal_log(store)
     assert kept(sealed, tmp_path / "seal") == sealed
     assert (sealed.sessions, sealed.events, [t.session_id for t in sealed.tombstones]) == (3, 15, ["s-4"])
     store.append([event(5, session="s-1"), event(0, session="s-5")])
     retire(store, "s-2")
     store.append([event(5, session="s-3")])
     retire(store, "s-3")
-    faults, since = log_seals.check(store, sealed)
+    faults, since = log_seals.check_log_seal(store, sealed)
     assert faults == []
     assert (since.new, since.grown, [t.session_id for t in since.removed]) == (["s-5"], ["s-1"], ["s-2", "s-3"])
-    assert log_seals.make(store).seal != sealed.seal
+    assert log_seals.seal_log(store).seal != sealed.seal
 
 
 def test_a_session_that_came_back_and_was_rebuilt_is_not_excused_by_its_tombstone(store: Store) -> None:
     """Break: in turnlog/archive/log_seals.py, ``_check_session``, let a fitting tombstone excuse any fault."""
     store.append([event(n) for n in range(5)])
-    sealed = log_seals.make(store)
+    sealed = log_seals.seal_log(store)
     retire(store, "s")
     store.append([event(n, payload='{"forged":1}') for n in range(5)])
-    ((fault,), since) = log_seals.check(store, sealed)
+    ((fault,), since) = log_seals.check_log_seal(store, sealed)
     assert (fault.kind, since.removed) == ("changed", [])
 
 
@@ -192,15 +192,15 @@ def test_a_key_that_was_forgotten_stays_forgotten(store: Store) -> None:
 
     store.append([event(0)])
     store.ledger.add_key(Key("s", "m", b"k" * 60))
-    sealed = log_seals.make(store)
+    sealed = log_seals.seal_log(store)
     store.ledger.destroy_key("s", 5)
-    forgotten = log_seals.make(store)
-    faults, since = log_seals.check(store, sealed)
+    forgotten = log_seals.seal_log(store)
+    faults, since = log_seals.check_log_seal(store, sealed)
     assert (faults, since.forgotten) == ([], ["s"])
-    assert log_seals.check(store, forgotten)[1].forgotten == []
+    assert log_seals.check_log_seal(store, forgotten)[1].forgotten == []
     other = MemoryStore()
     other.append([event(0)])
-    assert [fault.kind for fault in log_seals.check(other, sealed)[0]] == ["key"]
+    assert [fault.kind for fault in log_seals.check_log_seal(other, sealed)[0]] == ["key"]
 
 
 def test_a_log_s_seal_is_signed_and_not_edited(store: Store, tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_a_log_s_seal_is_signed_and_not_edited(store: Store, tmp_path: Path) -> 
     store.append([event(0, session="t")])
     private, public = key_pair(tmp_path)
     file = tmp_path / "seal"
-    signed = log_seals.make(store, private)
+    signed = log_seals.seal_log(store, private)
     assert kept(signed, file, public) == signed
     whole = file.read_text()
     for old, new in (
@@ -221,9 +221,9 @@ def test_a_log_s_seal_is_signed_and_not_edited(store: Store, tmp_path: Path) -> 
         assert old in whole
         file.write_text(whole.replace(old, new))
         with pytest.raises(seals.BadSeal):
-            log_seals.load(file)
+            log_seals.load_seal(file)
     with pytest.raises(seals.BadSeal, match="is not signed"):
-        kept(log_seals.make(store), file, public)
+        kept(log_seals.seal_log(store), file, public)
 
 
 def test_a_seal_of_ten_thousand_sessions_is_a_line_a_session(tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ def test_a_seal_of_ten_thousand_sessions_is_a_line_a_session(tmp_path: Path) -> 
 def test_the_links_of_a_log_s_seal_are_as_documented() -> None:
     """Of all time: an old seal must be readable with any later turnlog."""
     heads = [log_seals.SealedSession("s-1", "kept", [("o", 1, "ab" * 32)])]
-    assert log_seals._digest(heads, [Removal("s-2", 1, 2, 3, "cd" * 32, "a", 4)]) == DIGEST
+    assert log_seals._digest(heads, [Tombstone("s-2", 1, 2, 3, "cd" * 32, "a", 4)]) == DIGEST
 
 
 def test_the_commands_of_a_whole_log(program: Program) -> None:

@@ -273,7 +273,7 @@ def test_the_library_reads_as_the_caller_by_default() -> None:
 
 
 def test_corrected_says_what_replaced_it(imported: Program) -> None:
-    """Break: in projections/readings.py, ``check``, leave it out."""
+    """Break: in projections/readings.py, ``check_rules``, leave it out."""
     for command in ("replay", "payloads", "spans"):
         said = imported.fails(command, "barge_in_vad", "--rules", "corrected")
         assert "'corrected' is gone: 'turnlog', the default, replaced it" in said

@@ -23,13 +23,12 @@ from support.known_calls import StillClock, call, recording, turn
 from support.program import FIXTURES, Program
 from support.tables import made, tabled
 from turnlog.stats import announce
-from turnlog.stats.baseline import KEPT, BadBaseline, Baseline
-from turnlog.stats.baseline import load as load_baseline
-from turnlog.stats.baseline import make as baseline_of
-from turnlog.stats.budget import BadBudget, Budget, NoRegression, limit, load
+from turnlog.stats.baseline import KEPT, BadBaseline, Baseline, load_baseline
+from turnlog.stats.baseline import make_baseline as baseline_of
+from turnlog.stats.budget import BadBudget, Budget, NoRegression, limit, load_budget
 from turnlog.stats.metrics import find_comparable
 from turnlog.stats.reasons import explained
-from turnlog.stats.regression import Change, TooFew, compare, is_worse
+from turnlog.stats.regression import MetricChange, TooFew, compare, is_worse
 from turnlog.stats.table import TurnTable
 from turnlog.stats.verdict import Verdict, judge
 
@@ -95,7 +94,7 @@ def test_a_bad_file_is_one_line(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "b.toml"
     path.write_text(text)
     with pytest.raises(BadBudget) as raised:
-        load(path)
+        load_budget(path)
     assert said in str(raised.value)
     assert "\n" not in str(raised.value)
 
@@ -221,7 +220,7 @@ def test_explanations_are_in_every_report() -> None:
     markdown = announce.markdown(verdicts)
     assert "\n\n- slow turn 1: E2E by the rules 1,000 ms: EOU 20, LLM" in markdown
     console = Console(file=io.StringIO(), width=200)
-    announce.show(console, verdicts)
+    announce.show_verdict(console, verdicts)
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "\nslow turn 1: E2E by the rules 1,000 ms: EOU 20, LLM" in shown
     assert "discarded: no latency" in shown
@@ -263,7 +262,7 @@ def test_a_fifth_slower_is_seen_and_noise_is_not() -> None:
     assert noise.count("broken") <= 1  # at 1 %, two of twenty would be one chance in sixty
     assert quicker == ["held"] * 5
     gain = compare(sample(2, 0.8), find_comparable("e2e"), baseline_of(sample(1), RULES))
-    assert isinstance(gain, Change)
+    assert isinstance(gain, MetricChange)
     assert gain.p > 0.99
 
 
@@ -274,7 +273,7 @@ def test_alarms_over_nothing_are_as_rare_as_stated() -> None:
         alarms = 0
         for seed in range(400):
             found = compare(sample(2000 + seed, count=120), metric, baseline_of(sample(seed, count=120), RULES))
-            assert isinstance(found, Change)
+            assert isinstance(found, MetricChange)
             alarms += is_worse(metric, found, 0.05, 0)
         assert alarms <= 36, metric.name
 
@@ -289,7 +288,7 @@ def test_a_tail_is_seen_by_its_percentile_alone() -> None:
 def test_a_small_change_is_no_alarm_however_sure() -> None:
     metric = find_comparable("e2e")
     found = compare(sample(2, 1.03, 20_000), metric, baseline_of(sample(1, 1.0, 20_000), RULES))
-    assert isinstance(found, Change)
+    assert isinstance(found, MetricChange)
     assert found.p < 0.001
     assert not is_worse(metric, found, 0.01, 0.05)
     assert is_worse(metric, found, 0.01, 0.02)
@@ -298,9 +297,11 @@ def test_a_small_change_is_no_alarm_however_sure() -> None:
 def test_too_few_turns_decide_nothing() -> None:
     few = compare(sample(2, 3, 19), find_comparable("e2e"), baseline_of(sample(1), RULES))
     assert few == TooFew("needs 20 turns on each side; the baseline has 300, and there are 19 now")
-    assert isinstance(compare(sample(2, 3, 20), find_comparable("e2e"), baseline_of(sample(1), RULES)), Change)
+    assert isinstance(compare(sample(2, 3, 20), find_comparable("e2e"), baseline_of(sample(1), RULES)), MetricChange)
     assert isinstance(compare(sample(2, 3, 99), find_comparable("e2e.p95"), baseline_of(sample(1), RULES)), TooFew)
-    assert isinstance(compare(sample(2, 3, 100), find_comparable("e2e.p95"), baseline_of(sample(1), RULES)), Change)
+    assert isinstance(
+        compare(sample(2, 3, 100), find_comparable("e2e.p95"), baseline_of(sample(1), RULES)), MetricChange
+    )
     assert verdict_on("kb", sample(1), sample(2)) == "not decided"
     (without,) = judged(sample(1), metrics=("e2e",))
     assert (without.outcome, without.why) == ("not decided", "no --baseline to compare with")
@@ -330,7 +331,7 @@ def test_values_that_are_all_the_same_have_not_changed() -> None:
     same = made([5.0] * 100)
     for name in ("e2e", "e2e.p50", "interruption.rate"):
         found = compare(same, find_comparable(name), baseline_of(same, RULES))
-        assert isinstance(found, Change)
+        assert isinstance(found, MetricChange)
         assert found.p >= 0.5
 
 

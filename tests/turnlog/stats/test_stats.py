@@ -24,8 +24,8 @@ from support.strategies import streams
 from support.tables import RULES, made, of, tabled
 from turnlog.recordings import events_of, read_recordings
 from turnlog.stats.collect import BadMoment, between, collect, moment_ns
-from turnlog.stats.figures import Figure, exact, shown
-from turnlog.stats.metrics import MEASURES, METRICS, RATES, STATISTICS, UnknownMetric, find
+from turnlog.stats.figures import Figure, exact, format_value
+from turnlog.stats.metrics import MEASURES, METRICS, RATES, STATISTICS, UnknownMetric, find_metric
 from turnlog.stats.report import report
 from turnlog.stats.table import GROUPS, MissingExtra, TurnTable, need_libraries
 
@@ -217,11 +217,16 @@ def test_every_metric_has_a_figure() -> None:
     table = made([1.0, 2.0])
     assert {name: type(of(table, name)) for name in METRICS} == dict.fromkeys(METRICS, Figure)
     with pytest.raises(UnknownMetric, match=r"unknown metric 'e2e.p9'; did you mean 'e2e.p9\d'\?"):
-        find("e2e.p9")
+        find_metric("e2e.p9")
 
 
 def test_figures_as_people_read_them() -> None:
-    assert [shown(value, "ms") for value in (None, 0.0422, 17.26, 1234.5)] == ["–", "0.0422 ms", "17.3 ms", "1,234 ms"]
+    assert [format_value(value, "ms") for value in (None, 0.0422, 17.26, 1234.5)] == [
+        "–",
+        "0.0422 ms",
+        "17.3 ms",
+        "1,234 ms",
+    ]
     assert exact(1200.004, "ms") == "1,200.004 ms"
     assert exact(12.0, "") == "12"
 

@@ -28,7 +28,7 @@ from eventstore.errors import IdentityConflict, StoreError, StoreUnavailable
 from eventstore.event import Event, conflict, merge
 from eventstore.stores import schema
 from eventstore.stores.base import Followed, Session
-from eventstore.stores.chain import Linked, Origin, Tail, extend, genesis
+from eventstore.stores.chain import ChainHead, Linked, Origin, extend, genesis
 from eventstore.stores.ledger import SqlLedger
 from eventstore.stores.postgres import follow as postgres_follow
 from eventstore.stores.postgres.connection import check_server, make_engine, translated
@@ -95,7 +95,7 @@ class PostgresStore:
         self.journal = user_state_path("turnlog") / "journal" / blake2b(place.encode(), digest_size=8).hexdigest()
         self._engine = make_engine(url)
         self.ledger = SqlLedger(self._engine, self._errors, self._scrub, self._alone)
-        self._ends: dict[Key, Tail] = {}
+        self._ends: dict[Key, ChainHead] = {}
         schema.dispose_in_child(self._engine)
         try:
             with self._errors(), self._engine.begin() as connection:
@@ -104,7 +104,7 @@ class PostgresStore:
                     connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7404701)")  # one at a time
                     schema.migrate(connection)
                 else:
-                    schema.check(connection, f"turnlog init --db '{self._name}'")
+                    schema.check_revision(connection, f"turnlog init --db '{self._name}'")
         except BaseException:
             self._engine.dispose()
             raise
@@ -139,7 +139,7 @@ class PostgresStore:
     def _write(self, driver: psycopg.Connection[Any], events: list[Event]) -> None:
         """Link and insert, in one transaction, and wake followers after it."""
         keys = {(event.session_id, event.origin): None for event in events}  # in order, each once
-        ends = _Ends({key: self._ends[key] for key in keys if key in self._ends})
+        ends = _ChainHeads({key: self._ends[key] for key in keys if key in self._ends})
         missing = [key for key in keys if key not in ends.seen]
         try:
             (_insert if _is_small(events) else _copy)(driver, events, ends, missing)
@@ -263,14 +263,14 @@ class _Positions(Sequence[int]):
         return self._found[index]
 
 
-class _Ends:
+class _ChainHeads:
     """Where the chains end that a batch goes on with: as they were seen, and as they are with the batch."""
 
-    def __init__(self, seen: dict[Key, Tail]) -> None:
+    def __init__(self, seen: dict[Key, ChainHead]) -> None:
         self.seen = seen
-        self.now: dict[Key, Tail] = {}
+        self.now: dict[Key, ChainHead] = {}
 
-    def tail_of(self, session_id: str, origin: str) -> Tail:
+    def tail_of(self, session_id: str, origin: str) -> ChainHead:
         key = session_id, origin
         if key not in self.now:
             self.now[key] = msgspec.structs.replace(self.seen[key])
@@ -279,12 +279,12 @@ class _Ends:
     def add(self, rows: Iterable[tuple[Any, ...]], missing: list[Key]) -> None:
         """What `_TAILS` has found. Raises `SerializationFailure` if another begins one at this moment."""
         for session_id, origin, *tail in rows:
-            self.seen[session_id, origin] = Tail(*tail)
+            self.seen[session_id, origin] = ChainHead(*tail)
         if not self.seen.keys() >= set(missing):
             raise errors.SerializationFailure("an origin was begun by somebody else")
 
 
-def _copy(driver: psycopg.Connection[Any], events: list[Event], ends: _Ends, missing: list[Key]) -> None:
+def _copy(driver: psycopg.Connection[Any], events: list[Event], ends: _ChainHeads, missing: list[Key]) -> None:
     """A transaction by itself, but for the first of an origin."""
     if not missing:
         _copy_rows(driver, events, ends)
@@ -306,7 +306,7 @@ def _copy(driver: psycopg.Connection[Any], events: list[Event], ends: _Ends, mis
         raise
 
 
-def _copy_rows(driver: psycopg.Connection[Any], events: list[Event], ends: _Ends) -> None:
+def _copy_rows(driver: psycopg.Connection[Any], events: list[Event], ends: _ChainHeads) -> None:
     with driver.cursor() as cursor, cursor.copy(_COPY) as copy:
         copy.set_types(_TYPES)
         for row in extend(events, ends.tail_of):
@@ -317,7 +317,7 @@ def _is_small(events: list[Event]) -> bool:
     return len(events) < COPY_FROM and sum(len(event.payload) for event in events) < PIPELINED
 
 
-def _insert(driver: psycopg.Connection[Any], events: list[Event], ends: _Ends, missing: list[Key]) -> None:
+def _insert(driver: psycopg.Connection[Any], events: list[Event], ends: _ChainHeads, missing: list[Key]) -> None:
     """One statement, and one round trip, but for the first of an origin."""
     if missing:
         ends.add(driver.execute(_TAILS, _wanted(missing)), missing)

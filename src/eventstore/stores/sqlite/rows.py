@@ -10,7 +10,7 @@ from itertools import chain, islice
 from eventstore.errors import IdentityConflict
 from eventstore.event import Event, conflict
 from eventstore.stores import schema
-from eventstore.stores.chain import Tail, extend, genesis
+from eventstore.stores.chain import ChainHead, extend, genesis
 
 _FIELDS = ", ".join(schema.FIELDS)
 _VALUES = "(?, ?, ?, ?, ?, ?, ?, ?)"
@@ -38,7 +38,7 @@ def name_log(driver: sqlite3.Connection) -> None:
     driver.execute("PRAGMA wal_checkpoint")  # into the file itself, where it shows whose content that is
 
 
-def _reaches(driver: sqlite3.Connection, tail: Tail, found: tuple[int, int, bytes] | None) -> bool:
+def _reaches(driver: sqlite3.Connection, tail: ChainHead, found: tuple[int, int, bytes] | None) -> bool:
     """Whether the chain that was found goes at least as far as the one that was left there."""
     if found is None or found[1] < tail.events:
         return False
@@ -49,7 +49,7 @@ def _reaches(driver: sqlite3.Connection, tail: Tail, found: tuple[int, int, byte
     return row is not None and row[0] == tail.link
 
 
-def missing(driver: sqlite3.Connection, tails: dict[tuple[str, str], Tail]) -> dict[tuple[str, str], int]:
+def missing_events(driver: sqlite3.Connection, tails: dict[tuple[str, str], ChainHead]) -> dict[tuple[str, str], int]:
     """The chains that are shorter than they were, but for those that retention has removed, and by how many events."""
     found_missing = {}
     for key, tail in tails.items():
@@ -64,14 +64,16 @@ def _removed(driver: sqlite3.Connection, session_id: str) -> bool:
     return driver.execute("SELECT 1 FROM removals WHERE session_id = ?", (session_id,)).fetchone() is not None
 
 
-def append(driver: sqlite3.Connection, events: list[Event], tails: dict[tuple[str, str], Tail]) -> Sequence[int]:
+def append_rows(
+    driver: sqlite3.Connection, events: list[Event], tails: dict[tuple[str, str], ChainHead]
+) -> Sequence[int]:
     """Link and insert. Raises `sqlite3.IntegrityError` if one is there already."""
 
-    def tail_of(session_id: str, origin: str) -> Tail:
+    def tail_of(session_id: str, origin: str) -> ChainHead:
         key = session_id, origin
         if key not in tails:
             found = driver.execute(_TAIL, key).fetchone()
-            tails[key] = Tail(*(found or driver.execute(_BEGIN, (*key, genesis(*key))).fetchone()))
+            tails[key] = ChainHead(*(found or driver.execute(_BEGIN, (*key, genesis(*key))).fetchone()))
         return tails[key]
 
     rows = extend(events, tail_of)
@@ -84,7 +86,9 @@ def append(driver: sqlite3.Connection, events: list[Event], tails: dict[tuple[st
     return range(last - len(events) + 1, last + 1)
 
 
-def append_new(driver: sqlite3.Connection, events: list[Event], tails: dict[tuple[str, str], Tail]) -> Sequence[int]:
+def append_new_rows(
+    driver: sqlite3.Connection, events: list[Event], tails: dict[tuple[str, str], ChainHead]
+) -> Sequence[int]:
     """Insert what is not there yet. Raises `IdentityConflict` if an identity has other content."""
     found: dict[tuple[str, str, int], int] = {}
     new: dict[tuple[str, str, int], Event] = {}
@@ -98,5 +102,5 @@ def append_new(driver: sqlite3.Connection, events: list[Event], tails: dict[tupl
         if stored != event:
             raise IdentityConflict(conflict(stored, event))
     if new:
-        found |= zip(new, append(driver, list(new.values()), tails), strict=True)
+        found |= zip(new, append_rows(driver, list(new.values()), tails), strict=True)
     return [found[event.identity] for event in events]

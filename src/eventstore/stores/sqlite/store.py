@@ -28,11 +28,11 @@ from eventstore.errors import StoreDamaged, StoreError, StoreReadOnly, StoreUnav
 from eventstore.event import Event, merge
 from eventstore.stores import schema
 from eventstore.stores.base import Followed, Session
-from eventstore.stores.chain import Linked, Origin, Tail
+from eventstore.stores.chain import ChainHead, Linked, Origin
 from eventstore.stores.ledger import SqlLedger
 from eventstore.stores.sqlite.engine import is_read_only, make_engine
 from eventstore.stores.sqlite.file import DatabaseFile
-from eventstore.stores.sqlite.rows import append, append_new, name_log
+from eventstore.stores.sqlite.rows import append_new_rows, append_rows, name_log
 from eventstore.stores.sqlite.watch import BUSY_SECONDS, Watch
 
 _FIELDS = ", ".join(schema.FIELDS)
@@ -124,16 +124,16 @@ class SqliteStore:
         batch = list(events)
         if not batch:
             return []
-        tails: dict[tuple[str, str], Tail] = {}
+        tails: dict[tuple[str, str], ChainHead] = {}
         with self._guarded():
             with self._connection() as driver:
                 try:
                     with self._transaction(driver):
-                        positions = append(driver, batch, tails)
+                        positions = append_rows(driver, batch, tails)
                 except sqlite3.IntegrityError:  # something of it is stored already
                     tails.clear()
                     with self._transaction(driver):
-                        positions = append_new(driver, batch, tails)
+                        positions = append_new_rows(driver, batch, tails)
             if self._watch is not None:
                 there = self._watch.committed()
                 self._watch.say_replaced()

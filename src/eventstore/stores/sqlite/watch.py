@@ -15,16 +15,16 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from eventstore.errors import StoreError, StoreReplaced
-from eventstore.stores.chain import Tail
+from eventstore.stores.chain import ChainHead
 from eventstore.stores.sqlite.file import DatabaseFile
-from eventstore.stores.sqlite.rows import missing
+from eventstore.stores.sqlite.rows import missing_events
 
 BUSY_SECONDS = 5.0
 """How long a transaction waits for another process's."""
 _REMEMBERED = 4096
 """Of how many origins the end of the chain is remembered."""
 _COUNTS = "SELECT (SELECT COUNT(*) FROM events), (SELECT COALESCE(SUM(events), 0) FROM origins)"
-Tails = dict[tuple[str, str], Tail]
+Tails = dict[tuple[str, str], ChainHead]
 
 
 class Watch:
@@ -70,7 +70,7 @@ class Watch:
     def check_tails(self, driver: sqlite3.Connection) -> None:
         """Is what this store has appended last still there? It is not after a restore, even into the same file."""
         key = next(reversed(self._tails), None)
-        if key is not None and not self._replaced and missing(driver, {key: self._tails[key]}):
+        if key is not None and not self._replaced and missing_events(driver, {key: self._tails[key]}):
             self._replaced = f"{self._file.path} no longer has what was stored in it: an older state was restored"
             self._find_missing(driver)
 
@@ -105,7 +105,7 @@ class Watch:
 
     def _find_missing(self, driver: sqlite3.Connection) -> None:
         """What this store has appended and the database that is there now does not have."""
-        self._missing, self._tails = missing(driver, self._tails), {}
+        self._missing, self._tails = missing_events(driver, self._tails), {}
         if self._missing:
             self._replaced += f"; {sum(self._missing.values())} calls that were stored are not in it any more"
 

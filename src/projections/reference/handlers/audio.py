@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 
 from eventstore.hooks.arguments import Args
-from projections.reference.registry import bare, with_args
+from projections.reference.registry import with_args, without_args
 from projections.reference.spans.session import background_audio_span
 from projections.reference.state import State
 from projections.reference.timing import end_timeline, start_timeline
@@ -23,7 +23,7 @@ def on_background_audio_start(s: State, now: float, args: Args) -> None:
         background_audio_span(s, now, "start", name, looping, now)
 
 
-@bare
+@without_args
 def on_background_audio_stop(s: State, now: float) -> None:
     if s.turn is not None:
         end_timeline(s.turn, "background_audio", now)
@@ -41,7 +41,7 @@ def on_thinking_audio_start(s: State, now: float, args: Args) -> None:
         start_timeline(s.turn, "thinking_audio", now)
 
 
-@bare
+@without_args
 def on_thinking_audio_stop(s: State, now: float) -> None:
     if s.turn is not None:
         end_timeline(s.turn, "thinking_audio", now)

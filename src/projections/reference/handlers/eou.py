@@ -7,7 +7,7 @@ from typing import Any
 from eventstore.hooks.arguments import Args
 from projections.reference.handlers.turn import current_turn
 from projections.reference.metrics import Eou, Turn
-from projections.reference.registry import bare, with_args
+from projections.reference.registry import with_args, without_args
 from projections.reference.rules import Rules
 from projections.reference.signals import component_metric, play
 from projections.reference.state import State
@@ -32,7 +32,7 @@ def _set_wait(eou: Eou, seconds: Any, rules: Rules) -> None:
         eou.wait_for_additional_speech_duration = seconds
 
 
-@bare
+@without_args
 def on_eou_start(s: State, now: float) -> None:
     turn = current_turn(s, now)
     s.eou_start = now
@@ -41,7 +41,7 @@ def on_eou_start(s: State, now: float) -> None:
     turn.eou_metrics[-1].eou_start_time = now
 
 
-@bare
+@without_args
 def on_eou_complete(s: State, now: float) -> None:
     if not s.eou_start:
         return

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from eventstore.hooks.arguments import Args
 from projections.reference.metrics import Interruption
-from projections.reference.registry import bare, with_args
+from projections.reference.registry import with_args, without_args
 from projections.reference.signals import play
 from projections.reference.state import State
 from projections.reference.timing import milliseconds
 
 
-@bare
+@without_args
 def on_interrupted(s: State, now: float) -> None:
     """Counts only while the agent speaks, or is thought to: an interrupted agent never reports its end."""
     if not s.agent_speaking:
@@ -35,7 +35,7 @@ def on_false_interrupt_start(s: State, now: float, args: Args) -> None:
         interruption.false_interrupt_pause_duration = args["pause_duration"]
 
 
-@bare
+@without_args
 def on_false_interrupt_resume(s: State, now: float) -> None:
     interruption = s.turn.interruption_metrics if s.turn is not None else None
     if interruption is None:

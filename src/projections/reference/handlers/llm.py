@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from eventstore.hooks.arguments import Args
 from projections.reference.metrics import Llm, Turn
-from projections.reference.registry import bare, with_args
+from projections.reference.registry import with_args, without_args
 from projections.reference.signals import component_metric, play, play_all
 from projections.reference.state import State
 from projections.reference.timing import milliseconds
@@ -16,14 +16,14 @@ def _last(turn: Turn) -> Llm:
     return turn.llm_metrics[-1]
 
 
-@bare
+@without_args
 def on_llm_start(s: State, now: float) -> None:
     s.llm_start = now
     if s.turn is not None:
         _last(s.turn).llm_start_time = now
 
 
-@bare
+@without_args
 def on_llm_first_token(s: State, now: float) -> None:
     if s.turn is None or not s.turn.llm_metrics:
         return
@@ -34,7 +34,7 @@ def on_llm_first_token(s: State, now: float) -> None:
         play(s, "llm_ttft", llm.llm_ttft)
 
 
-@bare
+@without_args
 def on_llm_complete(s: State, now: float) -> None:
     if not s.llm_start:
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from eventstore.hooks.arguments import Args
 from projections.reference.metrics import Realtime, Turn
-from projections.reference.registry import bare, with_args
+from projections.reference.registry import with_args, without_args
 from projections.reference.state import State
 from projections.reference.timing import milliseconds
 
@@ -43,11 +43,11 @@ def set_local_vad_user_speech(s: State, now: float, args: Args) -> None:
     s.local_vad = args["owns"]
 
 
-@bare
+@without_args
 def hold_turn(s: State, now: float) -> None:
     s.holds += 1
 
 
-@bare
+@without_args
 def release_turn(s: State, now: float) -> None:
     s.holds = max(0, s.holds - 1)

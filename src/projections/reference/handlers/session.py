@@ -7,8 +7,8 @@ from typing import Any
 from eventstore.hooks.arguments import Args
 from projections.model import Participant
 from projections.reference.handlers.turn import complete_turn
-from projections.reference.registry import bare, with_args
-from projections.reference.state import Carried, Forgotten, State
+from projections.reference.registry import with_args, without_args
+from projections.reference.state import Carried, ForgottenTurn, State
 
 
 @with_args
@@ -92,7 +92,7 @@ def set_playground_manager(s: State, now: float, args: Args) -> None:
     s.playground_attached = bool(args["attached"]) and not s.rules.playground_gone
 
 
-@bare
+@without_args
 def finalize_session(s: State, now: float) -> None:
     complete_turn(s, now)
     s.session.session_end_time = s.wall_ns / 1e9
@@ -108,4 +108,4 @@ def _reset(s: State) -> None:
     s.user_input_start = s.user_speech_end = s.pending_user_start = None
     s.carried = Carried()
     s.holds = 0
-    s.forgotten = Forgotten(len(s.turns), s.total_turns, s.total_interruptions)
+    s.forgotten = ForgottenTurn(len(s.turns), s.total_turns, s.total_interruptions)

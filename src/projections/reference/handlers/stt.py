@@ -8,7 +8,7 @@ from __future__ import annotations
 from eventstore.hooks.arguments import Args
 from projections.reference.handlers.turn import current_turn
 from projections.reference.metrics import Stt, Turn
-from projections.reference.registry import bare, with_args
+from projections.reference.registry import with_args, without_args
 from projections.reference.signals import component_metric, play
 from projections.reference.state import State
 from projections.reference.timing import milliseconds
@@ -25,7 +25,7 @@ def _last(s: State, turn: Turn) -> Stt:
     return turn.stt_metrics[-1]
 
 
-@bare
+@without_args
 def on_stt_start(s: State, now: float) -> None:
     s.stt_start = now
     turn = s.turn
@@ -75,7 +75,7 @@ def on_stt_preflight_end(s: State, now: float, args: Args) -> None:
         play(s, "stt_preflight_latency", stt.stt_preflight_latency)
 
 
-@bare
+@without_args
 def on_stt_interim_end(s: State, now: float) -> None:
     if s.turn is None or not s.turn.stt_metrics:
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from eventstore.hooks.arguments import Args
 from projections.reference.metrics import FunctionTool, McpTool
-from projections.reference.registry import bare, with_args
+from projections.reference.registry import with_args, without_args
 from projections.reference.signals import play
 from projections.reference.state import State
 from projections.reference.timing import milliseconds
@@ -53,7 +53,7 @@ def add_mcp_tool_call(s: State, now: float, args: Args) -> None:
     s.turn.mcp_tool_metrics.append(tool)
 
 
-@bare
+@without_args
 def set_a2a_handoff(s: State, now: float) -> None:
     if s.turn is not None:
         s.turn.is_a2a_enabled = s.turn.handoff_occurred = True

@@ -7,13 +7,13 @@ from typing import Any
 import msgspec
 
 from eventstore.hooks.arguments import Args
-from projections.reference.registry import traces_bare, traces_with_args
+from projections.reference.registry import traces_with_args, traces_without_args
 from projections.reference.spans.lifecycle import end_span, point_span, start_span
 from projections.reference.spans.session import background_audio_span, thinking_audio_span
 from projections.reference.state import State
 
 
-@traces_bare
+@traces_without_args
 def set_session_metrics(s: State, now: float) -> None:
     """Nothing: there is one session, and the fold has it."""
 
@@ -46,7 +46,7 @@ def start_agent_session_config(s: State, now: float, args: Args) -> None:
     end_agent_session_config(s, now)
 
 
-@traces_bare
+@traces_without_args
 def end_agent_session_config(s: State, now: float) -> None:
     end_span(s, now, s.traces.config_span, now)
     s.traces.config_span = None
@@ -58,7 +58,7 @@ def start_agent_session_closed(s: State, now: float, args: Args) -> None:
         s.traces.closed_span = _in_root(s, now, "Agent Session Closed", args["attributes"])
 
 
-@traces_bare
+@traces_without_args
 def end_agent_session_closed(s: State, now: float) -> None:
     end_span(s, now, s.traces.closed_span, now)
     s.traces.closed_span = None
@@ -76,13 +76,13 @@ def start_agent_session(s: State, now: float, args: Args) -> None:
     start_main_turn(s, now)
 
 
-@traces_bare
+@traces_without_args
 def start_main_turn(s: State, now: float) -> None:
     if s.traces.session_span is not None and s.traces.main_turn is None:
         s.traces.main_turn = start_span(s, now, "User & Agent Turns", None, s.traces.session_span, now)
 
 
-@traces_bare
+@traces_without_args
 def end_main_turn(s: State, now: float) -> None:
     end_span(s, now, s.traces.main_turn, now)
     s.traces.main_turn = None
@@ -156,7 +156,7 @@ def end_a2a_trace(s: State, now: float, args: Args) -> None:
         end_span(s, now, created[index], now)
 
 
-@traces_bare
+@traces_without_args
 def end_a2a_communication(s: State, now: float) -> None:
     end_span(s, now, s.traces.a2a_span, now)
     s.traces.a2a_span = None
@@ -189,7 +189,7 @@ def create_background_audio_stop_span(s: State, now: float, args: Args) -> None:
     )
 
 
-@traces_bare
+@traces_without_args
 def end_agent_session(s: State, now: float) -> None:
     if s.traces.main_turn is not None:
         end_main_turn(s, now)
@@ -197,7 +197,7 @@ def end_agent_session(s: State, now: float) -> None:
     s.traces.session_span = None
 
 
-@traces_bare
+@traces_without_args
 def agent_meeting_end(s: State, now: float) -> None:
     if s.traces.session_span is not None:
         end_agent_session(s, now)

@@ -6,7 +6,7 @@ from eventstore.hooks.arguments import Args
 from projections.reference.handlers.realtime import freeze_ttfb
 from projections.reference.handlers.turn import current_turn
 from projections.reference.metrics import Tts, Turn
-from projections.reference.registry import bare, with_args
+from projections.reference.registry import with_args, without_args
 from projections.reference.signals import component_metric, play
 from projections.reference.state import State
 from projections.reference.timing import end_timeline, ensure_open_timeline, milliseconds
@@ -18,7 +18,7 @@ def _last(turn: Turn) -> Tts:
     return turn.tts_metrics[-1]
 
 
-@bare
+@without_args
 def on_tts_start(s: State, now: float) -> None:
     turn = current_turn(s, now)
     s.tts_start = now
@@ -26,7 +26,7 @@ def on_tts_start(s: State, now: float) -> None:
     _last(turn).tts_start_time = now
 
 
-@bare
+@without_args
 def on_tts_first_byte(s: State, now: float) -> None:
     if not s.tts_start:
         return
@@ -38,7 +38,7 @@ def on_tts_first_byte(s: State, now: float) -> None:
     s.tts_first_byte = now
 
 
-@bare
+@without_args
 def on_agent_speech_start(s: State, now: float) -> None:
     turn = current_turn(s, now)
     s.agent_speaking = True
@@ -51,7 +51,7 @@ def on_agent_speech_start(s: State, now: float) -> None:
     ensure_open_timeline(turn, "agent_speech", now)
 
 
-@bare
+@without_args
 def on_agent_speech_end(s: State, now: float) -> None:
     """The agent stopped; only now is the TTS latency set, so an interrupted turn has none."""
     s.agent_speaking = False

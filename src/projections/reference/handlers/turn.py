@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 
-from projections.reference.carry_over import set_aside, take_over
+from projections.reference.carry_over import apply_carry_over, extract_carry_over
 from projections.reference.handlers.logs import disown
 from projections.reference.metrics import Turn, turn_dict
 from projections.reference.payload import analytics_payload
-from projections.reference.registry import bare
+from projections.reference.registry import without_args
 from projections.reference.rules import Rules
 from projections.reference.signals import component_metric, emit
 from projections.reference.spans.turn import trace_turn
@@ -26,7 +26,7 @@ def current_turn(s: State, now: float) -> Turn:
     return s.turn
 
 
-@bare
+@without_args
 def start_turn(s: State, now: float) -> None:
     if s.turn is not None:
         complete_turn(s, now)
@@ -39,7 +39,7 @@ def start_turn(s: State, now: float) -> None:
     if s.pending_user_start is not None:
         turn.user_speech_start_time = s.pending_user_start
         start_timeline(turn, "user_speech", s.pending_user_start)
-    take_over(s, turn)
+    apply_carry_over(s, turn)
     if s.user_speaking and s.user_input_start and turn.user_speech_start_time is None:
         turn.user_speech_start_time = s.user_input_start
         ensure_timeline(turn, "user_speech", s.user_input_start)
@@ -51,7 +51,7 @@ def _turn_id(opened_at: float, session_id: object, count: int) -> str:
     ]
 
 
-@bare
+@without_args
 def complete_turn(s: State, now: float) -> None:
     """Complete the open turn, if there is one, or discard it."""
     turn, rules = s.turn, s.rules
@@ -66,7 +66,7 @@ def complete_turn(s: State, now: float) -> None:
         _discard(s, turn)
         return
     if turn.is_interrupted:
-        s.interruptions.append(Interrupted(len(s.turns) + 1, s.interrupted_at, set_aside(s, turn), s.at))
+        s.interruptions.append(Interrupted(len(s.turns) + 1, s.interrupted_at, extract_carry_over(s, turn), s.at))
     if s.traces.attached:
         trace_turn(s, now, turn)
     s.turns.append(turn)
@@ -103,12 +103,12 @@ def _discard(s: State, turn: Turn) -> None:
     s.turn = None
 
 
-@bare
+@without_args
 def schedule_turn_complete(s: State, now: float) -> None:
     """Nothing yet: the timer's firing is an event of its own."""
 
 
-@bare
+@without_args
 def finalize_realtime_turn(s: State, now: float) -> None:
     """The turn's timer fired: close what is open, set the realtime latencies, complete it."""
     turn = s.turn

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from eventstore.hooks.arguments import Args
-from projections.timeline.registry import bare, text, with_args
+from projections.timeline.registry import text, with_args, without_args
 from projections.timeline.state import Timeline
 
 
-@bare
+@without_args
 def on_agent_speech_start(t: Timeline, now: int) -> None:
     """A second start is the same speech, reported twice, unless more was synthesised for it."""
     if t.speech is not None and not t.resynthesised:
@@ -22,7 +22,7 @@ def on_agent_speech_start(t: Timeline, now: int) -> None:
     t.step("agent started", t.speech)
 
 
-@bare
+@without_args
 def on_agent_speech_end(t: Timeline, now: int) -> None:
     """Of the speech that is heard, or of one that was cut off: some frameworks report that end late, some never."""
     speech = t.speech or t.awaited
@@ -47,6 +47,6 @@ def agent_active(t: Timeline, now: int, args: Args) -> None:
     t.agent = text(args.get("name"))
 
 
-@bare
+@without_args
 def set_a2a_handoff(t: Timeline, now: int) -> None:
     t.step("hand-off")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from eventstore.hooks.arguments import Args
 from projections.timeline.activity import Activity
 from projections.timeline.handlers.voice import latest
-from projections.timeline.registry import bare, ns, with_args
+from projections.timeline.registry import ns, with_args, without_args
 from projections.timeline.state import Timeline
 
 
-@bare
+@without_args
 def on_eou_start(t: Timeline, now: int) -> None:
     if t.eou is None or t.eou.end is not None:
         t.eou = t.begin("eou", now)
@@ -28,7 +28,7 @@ def _judge(t: Timeline, run: Activity) -> None:
         run.data["voice"] = at
 
 
-@bare
+@without_args
 def on_eou_complete(t: Timeline, now: int) -> None:
     if t.eou is None or t.eou.end is not None:
         t.ignore("no end-of-utterance inference was running")

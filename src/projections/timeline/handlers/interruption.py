@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from eventstore.hooks.arguments import Args
-from projections.timeline.registry import bare, ns, with_args
+from projections.timeline.registry import ns, with_args, without_args
 from projections.timeline.state import Timeline
 
 
-@bare
+@without_args
 def on_interrupted(t: Timeline, now: int) -> None:
     interrupt(t, now)
 
@@ -34,7 +34,7 @@ def on_false_interrupt_start(t: Timeline, now: int, args: Args) -> None:
     t.step("doubted", t.doubt)
 
 
-@bare
+@without_args
 def on_false_interrupt_resume(t: Timeline, now: int) -> None:
     if t.doubt is None or t.doubt.end is not None:
         t.ignore("no doubt was open")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from eventstore.hooks.arguments import Args
 from projections.timeline.activity import Activity
 from projections.timeline.handlers.usage import add_tokens, run_of_usage
-from projections.timeline.registry import bare, with_args
+from projections.timeline.registry import with_args, without_args
 from projections.timeline.state import Timeline
 
 HUNG_NS = 10_000_000_000
 """A run of which nothing was heard for that long has hung: it ends nowhere, and no other supersedes it."""
 
 
-@bare
+@without_args
 def on_llm_start(t: Timeline, now: int) -> None:
     before = t.llm_before = t.llm
     t.llm = t.begin("llm", now)
@@ -33,12 +33,12 @@ def _running(t: Timeline) -> Activity:
     return t.llm
 
 
-@bare
+@without_args
 def on_llm_first_token(t: Timeline, now: int) -> None:
     _running(t).put_out(now, t.at)
 
 
-@bare
+@without_args
 def on_llm_complete(t: Timeline, now: int) -> None:
     """Also of a run that was cancelled: its end is then known, and it stays cancelled."""
     run = _running(t)

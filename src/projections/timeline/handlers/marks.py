@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from eventstore.hooks.arguments import Args
-from projections.timeline.registry import bare, text, with_args
+from projections.timeline.registry import text, with_args, without_args
 from projections.timeline.state import Timeline
 
 
@@ -19,17 +19,17 @@ def set_user_transcript(t: Timeline, now: int, args: Args) -> None:
     t.step("words", text=words)
 
 
-@bare
+@without_args
 def complete_turn(t: Timeline, now: int) -> None:
     t.step("turn closed")
 
 
-@bare
+@without_args
 def finalize_realtime_turn(t: Timeline, now: int) -> None:
     t.step("turn closed")
 
 
-@bare
+@without_args
 def finalize_session(t: Timeline, now: int) -> None:
     t.session.session_end_time = t.wall_ns / 1e9
     t.ended = True
@@ -42,13 +42,13 @@ def session_ended(t: Timeline, now: int, args: Args) -> None:
     t.step("session ended")
 
 
-@bare
+@without_args
 def hold_turn(t: Timeline, now: int) -> None:
     t.hold.append(t.begin("hold", now))
     t.step("hold", t.hold[-1])
 
 
-@bare
+@without_args
 def release_turn(t: Timeline, now: int) -> None:
     if not t.hold:
         t.ignore("nothing was held")

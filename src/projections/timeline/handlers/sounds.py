@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from eventstore.hooks.arguments import Args
-from projections.timeline.registry import bare, moment, with_args
+from projections.timeline.registry import moment, with_args, without_args
 from projections.timeline.state import Timeline
 
 
@@ -12,7 +12,7 @@ def on_background_audio_start(t: Timeline, now: int, args: Args) -> None:
     _start(t, now, "background", args)
 
 
-@bare
+@without_args
 def on_background_audio_stop(t: Timeline, now: int) -> None:
     _stop(t, now, "background")
 
@@ -22,7 +22,7 @@ def on_thinking_audio_start(t: Timeline, now: int, args: Args) -> None:
     _start(t, now, "thinking", args)
 
 
-@bare
+@without_args
 def on_thinking_audio_stop(t: Timeline, now: int) -> None:
     _stop(t, now, "thinking")
 

@@ -6,7 +6,7 @@ from eventstore.hooks.arguments import Args
 from projections.timeline.activity import Activity
 from projections.timeline.handlers.usage import add_tokens, run_of_usage
 from projections.timeline.handlers.voice import latest
-from projections.timeline.registry import bare, text, with_args
+from projections.timeline.registry import text, with_args, without_args
 from projections.timeline.state import Timeline
 
 SAME_NS = 5_000_000
@@ -16,7 +16,7 @@ JUST_NS = 1_000_000_000
 """STT goes on hearing a voice for that long after its end."""
 
 
-@bare
+@without_args
 def on_stt_start(t: Timeline, now: int) -> None:
     """Called when the first words show, and again when the voice ended: then it counts how long the final takes."""
     run = _going_on(t)
@@ -64,7 +64,7 @@ def _is_given_up(t: Timeline) -> bool:
     return voice is not None and voice.end is not None and t.now - voice.data["reported"] > LATE_NS
 
 
-@bare
+@without_args
 def on_stt_interim_end(t: Timeline, now: int) -> None:
     interim(t, now, "")
 

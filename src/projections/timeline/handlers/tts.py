@@ -5,11 +5,11 @@ from __future__ import annotations
 from eventstore.hooks.arguments import Args
 from projections.timeline.activity import Activity
 from projections.timeline.handlers.usage import run_of_usage
-from projections.timeline.registry import bare, count, text, with_args
+from projections.timeline.registry import count, text, with_args, without_args
 from projections.timeline.state import Timeline
 
 
-@bare
+@without_args
 def on_tts_start(t: Timeline, now: int) -> None:
     t.resynthesised, t.awaited = True, None
     run = t.tts
@@ -31,7 +31,7 @@ def _running(t: Timeline) -> Activity:
     return t.tts
 
 
-@bare
+@without_args
 def on_tts_first_byte(t: Timeline, now: int) -> None:
     _running(t).put_out(now, t.at)
 

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 from turnlog import lazy
 
 if TYPE_CHECKING:
-    from turnlog.adapters.livekit.adapter import Adapter, attach
+    from turnlog.adapters.livekit.adapter import LiveKitAdapter, attach
 
-__all__ = ["Adapter", "attach"]
+__all__ = ["LiveKitAdapter", "attach"]
 __getattr__ = lazy.names(
-    __name__, {"Adapter": "turnlog.adapters.livekit.adapter", "attach": "turnlog.adapters.livekit.adapter"}
+    __name__, {"LiveKitAdapter": "turnlog.adapters.livekit.adapter", "attach": "turnlog.adapters.livekit.adapter"}
 )

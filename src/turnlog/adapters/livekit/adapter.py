@@ -29,17 +29,17 @@ _SOURCES = {"stt_error": "STT", "llm_error": "LLM", "tts_error": "TTS", "realtim
 _FALLBACKS = {"stt": stt.FallbackAdapter, "llm": llm.FallbackAdapter, "tts": tts.FallbackAdapter}
 
 
-def attach(session: Any, store: Store, *, session_id: str | None = None, **recorder: Any) -> Adapter:
+def attach(session: Any, store: Store, *, session_id: str | None = None, **recorder: Any) -> LiveKitAdapter:
     """Record an ``AgentSession`` in ``store``, from now until it closes. Call it before ``session.start()``.
 
     ``session_id`` names the call in the log: take it from the job or the room; None is a random one. ``recorder`` goes
     to `turnlog.Recorder`: ``durability``, ``journal``, … What that may raise while it is made (a store that was closed,
     a bad session id) is raised; after that, nothing is.
     """
-    return Adapter(session, Recorder(store, session_id, **recorder))
+    return LiveKitAdapter(session, Recorder(store, session_id, **recorder))
 
 
-class Adapter(Guarded):
+class LiveKitAdapter(Guarded):
     """Listens to one session. ``failed`` counts the events it could not translate, ``last_error`` says why."""
 
     def __init__(self, session: Any, recorder: Recorder) -> None:

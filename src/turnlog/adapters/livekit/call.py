@@ -11,7 +11,7 @@ import json
 import time
 from typing import Any, Literal, NamedTuple
 
-from eventstore.recording.backdating import Happened
+from eventstore.recording.backdating import BackdatedHooks
 from eventstore.recording.recorder import Recorder
 
 SAME_SECONDS = 0.001
@@ -55,7 +55,7 @@ class LiveKitCall:
         self._superseded: set[str] = set()
         """Speeches that were made ahead on words that were not all, and discarded."""
 
-    def _at(self, seconds: float, **raw: Any) -> Happened:
+    def _at(self, seconds: float, **raw: Any) -> BackdatedHooks:
         return self.recorder.happened(round(seconds * 1e9), raw or None)
 
     # the user --------------------------------------------------------------------------------------------------
@@ -233,7 +233,7 @@ class LiveKitCall:
         if not self._cut_short(ended, component, metrics):
             ended.on_llm_complete() if component == "llm" else ended.on_tts_complete(run)
 
-    def _cut_short(self, ended: Happened, component: Component, metrics: Any) -> bool:
+    def _cut_short(self, ended: BackdatedHooks, component: Component, metrics: Any) -> bool:
         superseded = metrics.speech_id in self._superseded
         if superseded or metrics.cancelled:
             ended.run_ended(component, "superseded" if superseded else "cancelled", _run_id(metrics))

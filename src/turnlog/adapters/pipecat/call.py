@@ -17,9 +17,9 @@ from pipecat.services.llm_service import LLMService
 from pipecat.services.stt_service import STTService
 from pipecat.services.tts_service import TTSService
 
-from eventstore.recording.backdating import Happened
+from eventstore.recording.backdating import BackdatedHooks
 from eventstore.recording.recorder import Recorder
-from turnlog.adapters.pipecat.values import json_of, plain, realtime_tokens, tokens
+from turnlog.adapters.pipecat.values import frame_fields, json_of, realtime_tokens, tokens
 
 SERVICES: dict[str, type[FrameProcessor]] = {"stt": STTService, "llm": LLMService, "tts": TTSService}
 
@@ -59,7 +59,7 @@ class Run:
     audio_seconds: float = 0.0
 
 
-class Call:
+class PipecatCall:
     """Records the hooks of one call."""
 
     def __init__(self, recorder: Recorder, perf_seconds: Callable[[int], float]) -> None:
@@ -95,12 +95,12 @@ class Call:
         self._errors: dict[str, str] = {}
         """The last one of each component, as a reason to switch."""
 
-    def at(self, at: At) -> Happened:
+    def at(self, at: At) -> BackdatedHooks:
         return self.recorder.happened(at.wall_ns, at.raw)
 
     def note(self, frame: f.Frame, at: At, _source: FrameProcessor) -> None:
         """What no hook is for."""
-        self.at(at).framework_event(type(frame).__name__, plain(frame))
+        self.at(at).framework_event(type(frame).__name__, frame_fields(frame))
 
     # the user --------------------------------------------------------------------------------------------------
 

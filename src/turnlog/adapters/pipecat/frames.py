@@ -10,9 +10,9 @@ from pipecat.pipeline.service_switcher import ServiceSwitcher
 from pipecat.processors.aggregators.llm_response_universal import LLMAssistantAggregator
 from pipecat.processors.frame_processor import FrameProcessor
 
-from turnlog.adapters.pipecat.call import At, Call
+from turnlog.adapters.pipecat.call import At, PipecatCall
 
-Handler = Callable[[Call, Any, At, FrameProcessor], None]
+Handler = Callable[[PipecatCall, Any, At, FrameProcessor], None]
 PASSED_OVER: tuple[type[f.Frame], ...] = (
     *(f.InputAudioRawFrame, f.OutputAudioRawFrame, f.InputImageRawFrame, f.OutputImageRawFrame, f.SpriteFrame),
     *(f.UserSpeakingFrame, f.BotSpeakingFrame, f.HeartbeatFrame),  # they repeat, as long as someone speaks
@@ -22,34 +22,34 @@ PASSED_OVER: tuple[type[f.Frame], ...] = (
 """Too many, or said by another frame. All others that no hook is for are kept as framework events."""
 
 HANDLERS: dict[type[f.Frame], Handler] = {
-    f.VADUserStartedSpeakingFrame: Call.voice_started,
-    f.VADUserStoppedSpeakingFrame: Call.voice_stopped,
-    f.UserStartedSpeakingFrame: Call.user_turn_started,
-    f.UserStoppedSpeakingFrame: Call.user_turn_stopped,
-    f.InterimTranscriptionFrame: Call.interim,
-    f.TranscriptionFrame: Call.transcript,
-    f.LLMContextUserTurnFrame: Call.user_message,
-    f.LLMContextFrame: Call.llm_asked,
-    f.EagerEndOfTurnCancelFrame: Call.guess_withdrawn,
-    f.LLMFullResponseStartFrame: Call.llm_started,
-    f.LLMTextFrame: Call.llm_gave,
-    f.FunctionCallsStartedFrame: Call.llm_gave,
-    f.LLMFullResponseEndFrame: Call.llm_ended,
-    f.TTSStartedFrame: Call.tts_started,
-    f.TTSAudioRawFrame: Call.tts_audio,
-    f.TTSTextFrame: Call.tts_text,
-    f.TTSStoppedFrame: Call.tts_stopped,
-    f.BotStartedSpeakingFrame: Call.agent_started,
-    f.BotStoppedSpeakingFrame: Call.agent_stopped,
-    f.LLMContextAssistantTurnFrame: Call.agent_message,
-    f.InterruptionFrame: Call.interrupted,
-    f.FunctionCallInProgressFrame: Call.tool_started,
-    f.FunctionCallResultFrame: Call.tool_result,
-    f.FunctionCallCancelFrame: Call.tool_cancelled,
-    f.MetricsFrame: Call.metrics,
-    f.ErrorFrame: Call.error,
-    f.EndFrame: Call.ended,
-    f.CancelFrame: Call.ended,
+    f.VADUserStartedSpeakingFrame: PipecatCall.voice_started,
+    f.VADUserStoppedSpeakingFrame: PipecatCall.voice_stopped,
+    f.UserStartedSpeakingFrame: PipecatCall.user_turn_started,
+    f.UserStoppedSpeakingFrame: PipecatCall.user_turn_stopped,
+    f.InterimTranscriptionFrame: PipecatCall.interim,
+    f.TranscriptionFrame: PipecatCall.transcript,
+    f.LLMContextUserTurnFrame: PipecatCall.user_message,
+    f.LLMContextFrame: PipecatCall.llm_asked,
+    f.EagerEndOfTurnCancelFrame: PipecatCall.guess_withdrawn,
+    f.LLMFullResponseStartFrame: PipecatCall.llm_started,
+    f.LLMTextFrame: PipecatCall.llm_gave,
+    f.FunctionCallsStartedFrame: PipecatCall.llm_gave,
+    f.LLMFullResponseEndFrame: PipecatCall.llm_ended,
+    f.TTSStartedFrame: PipecatCall.tts_started,
+    f.TTSAudioRawFrame: PipecatCall.tts_audio,
+    f.TTSTextFrame: PipecatCall.tts_text,
+    f.TTSStoppedFrame: PipecatCall.tts_stopped,
+    f.BotStartedSpeakingFrame: PipecatCall.agent_started,
+    f.BotStoppedSpeakingFrame: PipecatCall.agent_stopped,
+    f.LLMContextAssistantTurnFrame: PipecatCall.agent_message,
+    f.InterruptionFrame: PipecatCall.interrupted,
+    f.FunctionCallInProgressFrame: PipecatCall.tool_started,
+    f.FunctionCallResultFrame: PipecatCall.tool_result,
+    f.FunctionCallCancelFrame: PipecatCall.tool_cancelled,
+    f.MetricsFrame: PipecatCall.metrics,
+    f.ErrorFrame: PipecatCall.error,
+    f.EndFrame: PipecatCall.ended,
+    f.CancelFrame: PipecatCall.ended,
 }
 
 
@@ -60,7 +60,7 @@ def handler_of(kind: type) -> Handler | None:
             return HANDLERS[base]
         if base in PASSED_OVER:
             return None
-    return Call.note
+    return PipecatCall.note
 
 
 def services(processor: FrameProcessor) -> Iterator[FrameProcessor]:

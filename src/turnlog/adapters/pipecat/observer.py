@@ -23,7 +23,7 @@ from pipecat.services.llm_service import LLMService
 
 from eventstore.stores.base import Store
 from turnlog.adapters.guard import Guard, Guarded
-from turnlog.adapters.pipecat.call import At, Call, component_of
+from turnlog.adapters.pipecat.call import At, PipecatCall, component_of
 from turnlog.adapters.pipecat.frames import Handler, handler_of, keeps_words, model_of, services
 from turnlog.recorder import Recorder
 
@@ -76,7 +76,7 @@ class TurnlogObserver(Guarded, BaseObserver):
         self.guard = Guard(log, "a Pipecat frame")
         self.recorder = Recorder(store, session_id, **recorder)
         self.agent_name = agent_name
-        self._call = Call(self.recorder, _perf_seconds)
+        self._call = PipecatCall(self.recorder, _perf_seconds)
         self._handlers: dict[type, Handler | None] = {}
         self._siblings: set[int] = set()
         self._clock: Callable[[], int] | None = None

@@ -13,7 +13,7 @@ def json_of(value: Any) -> Any:
     return dict(value) if isinstance(value, Mapping) else value
 
 
-def plain(frame: f.Frame) -> dict[str, Any]:
+def frame_fields(frame: f.Frame) -> dict[str, Any]:
     """The fields that are plain values; objects of the pipeline are none."""
     if isinstance(frame, f.ServiceUpdateSettingsFrame):  # settings may hold keys
         return {}

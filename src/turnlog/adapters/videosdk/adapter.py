@@ -47,10 +47,10 @@ class AdapterInstalled(TurnlogError):
     """The adapter is installed already."""
 
 
-INSTALLED: list[Adapter] = []
+INSTALLED: list[VideoSDKAdapter] = []
 
 
-class Adapter(Guarded):
+class VideoSDKAdapter(Guarded):
     """What `install` returns: how recording goes, and the way to end it."""
 
     def __init__(self, store: Store, mode: Mode, lend_clock: bool, session_id: Callable[[], str] | None) -> None:

@@ -13,7 +13,7 @@ from eventstore import Store
 from eventstore.hooks.vocabulary import HOOKS, TRACES
 from eventstore.recording.recorder import event_loop
 from turnlog.adapters.videosdk.clock import NOTED
-from turnlog.adapters.videosdk.payload_check import SENT, Difference, differences, rules_of
+from turnlog.adapters.videosdk.payload_check import SENT, Difference, payload_differences, rules_of
 from turnlog.recorder import Recorder
 
 RENAMED = {"_finalize_realtime_turn": "finalize_realtime_turn"}
@@ -71,7 +71,7 @@ class CallLog:
         if not recorder.close(timeout) or not compare:
             return None
         events = list(recorder.store.read(recorder.session_id))
-        return differences(events, rules_of(self.version), jitter_ms=jitter_ms, reused=self.reused)
+        return payload_differences(events, rules_of(self.version), jitter_ms=jitter_ms, reused=self.reused)
 
     def payload(self, payload: dict[str, Any]) -> None:
         self.recorder.framework_event(SENT, {"payload": payload})

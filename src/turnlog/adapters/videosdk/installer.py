@@ -9,13 +9,13 @@ import atexit
 from collections.abc import Callable
 
 from eventstore import Store
-from turnlog.adapters.videosdk.adapter import INSTALLED, Adapter, AdapterInstalled, Mode
+from turnlog.adapters.videosdk.adapter import INSTALLED, AdapterInstalled, Mode, VideoSDKAdapter
 from turnlog.adapters.videosdk.patching import wrap
 
 
 def install(
     store: Store, *, mode: Mode = "shadow", lend_clock: bool = True, session_id: Callable[[], str] | None = None
-) -> Adapter:
+) -> VideoSDKAdapter:
     """Record all calls of this process in ``store``, until `Adapter.uninstall`.
 
     ``shadow``: the framework's metrics go on as they are; ``replace``: they are recorded instead of made.
@@ -27,7 +27,7 @@ def install(
         raise ValueError(f"mode is 'shadow' or 'replace', not {mode!r}")
     if INSTALLED:
         raise AdapterInstalled("the videosdk adapter is installed already; uninstall that one first")
-    adapter = Adapter(store, mode, lend_clock, session_id)
+    adapter = VideoSDKAdapter(store, mode, lend_clock, session_id)
     INSTALLED.append(adapter)
     adapter._undo = wrap(adapter)
     atexit.register(adapter.close)

@@ -18,7 +18,7 @@ from videosdk.agents.metrics.analytics import AnalyticsClient
 from videosdk.agents.pipeline import Pipeline
 from videosdk.agents.room.room import VideoSDKHandler
 
-from turnlog.adapters.videosdk.adapter import Adapter
+from turnlog.adapters.videosdk.adapter import VideoSDKAdapter
 from turnlog.adapters.videosdk.call_log import RENAMED, CallLog, collector_write, traces_write
 from turnlog.adapters.videosdk.clock import HERE, LentTime, enter, leave
 
@@ -29,7 +29,7 @@ CLOCKED = ("metrics_collector", "telemetry", "traces_flow")
 """Modules of ``videosdk.agents.metrics`` that read the clock."""
 
 
-def wrap(adapter: Adapter) -> list[Callable[[], None]]:
+def wrap(adapter: VideoSDKAdapter) -> list[Callable[[], None]]:
     """Put the adapter into the framework's classes; returns what undoes it, to be called from the last to the first."""
     undo: list[Callable[[], None]] = []
 
@@ -64,7 +64,7 @@ def _methods(of: type) -> list[tuple[str, Method]]:
 # the collector -------------------------------------------------------------------------------------------------------
 
 
-def _collector_method(adapter: Adapter, name: str, original: Method) -> Method:
+def _collector_method(adapter: VideoSDKAdapter, name: str, original: Method) -> Method:
     write, is_hook = collector_write(name, original)
     instead = HELD.get(name, _nothing) if adapter.replaces and is_hook else None
     record, lends, completes_later = adapter.record, adapter.lends, name == COMPLETES_LATER
@@ -118,7 +118,7 @@ LIVE_READS: dict[str, Callable[[CallLog], Any]] = {
 """In replace mode: what the framework reads of the collector while a call goes on, from the fold of the log."""
 
 
-def _live_read(adapter: Adapter, name: str, read: Callable[[CallLog], Any]) -> property:
+def _live_read(adapter: VideoSDKAdapter, name: str, read: Callable[[CallLog], Any]) -> property:
     def get(collector: Any) -> Any:
         with adapter.guard:
             call = adapter.live(collector)
@@ -135,7 +135,7 @@ def _live_read(adapter: Adapter, name: str, read: Callable[[CallLog], Any]) -> p
 # the traces manager --------------------------------------------------------------------------------------------------
 
 
-def _traces_method(adapter: Adapter, name: str, original: Method) -> Method:
+def _traces_method(adapter: VideoSDKAdapter, name: str, original: Method) -> Method:
     write, is_hook = traces_write(name, original)
     replaced = adapter.replaces and is_hook
 
@@ -158,7 +158,7 @@ def _traces_method(adapter: Adapter, name: str, original: Method) -> Method:
     return recorded
 
 
-def _traces_coroutine(adapter: Adapter, name: str, original: Method) -> Method:
+def _traces_coroutine(adapter: VideoSDKAdapter, name: str, original: Method) -> Method:
     write, is_hook = traces_write(name, original)
     replaced = adapter.replaces and is_hook
 
@@ -198,7 +198,7 @@ def _in_steps(coroutine: Any, call: CallLog | None, lend: bool) -> Generator[Any
 SENDS = "send_interaction_analytics_safe"
 
 
-def _sending(adapter: Adapter, original: Method) -> Method:
+def _sending(adapter: VideoSDKAdapter, original: Method) -> Method:
     @functools.wraps(original)
     def sent(client: Any, interaction_data: Any) -> Any:
         with adapter.guard:
@@ -213,7 +213,7 @@ ENDS = "_end_session"
 """The room's one way to end a session, with the reason."""
 
 
-def _ending(adapter: Adapter, original: Method) -> Method:
+def _ending(adapter: VideoSDKAdapter, original: Method) -> Method:
     @functools.wraps(original)
     async def ending(room: Any, reason: str = "session_ended") -> None:
         if not getattr(room, "_session_ended", False):  # the first reason is the reason
@@ -223,7 +223,7 @@ def _ending(adapter: Adapter, original: Method) -> Method:
     return ending
 
 
-def _setting_agent(adapter: Adapter, original: Method) -> Method:
+def _setting_agent(adapter: VideoSDKAdapter, original: Method) -> Method:
     @functools.wraps(original)
     def set_agent(pipeline: Any, agent: Any) -> Any:
         made = original(pipeline, agent)
@@ -233,7 +233,7 @@ def _setting_agent(adapter: Adapter, original: Method) -> Method:
     return set_agent
 
 
-def _shutdown(adapter: Adapter, original: Method) -> Method:
+def _shutdown(adapter: VideoSDKAdapter, original: Method) -> Method:
     @functools.wraps(original)
     async def shutdown(job: Any) -> None:
         if getattr(job, "_is_shutting_down", False):  # the first one does the work

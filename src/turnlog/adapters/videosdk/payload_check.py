@@ -56,7 +56,7 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d+", version))) if re.fullmatch(r"[\d.]+", version) else ()
 
 
-def differences(
+def payload_differences(
     events: list[Event], rules: Rules = VIDEOSDK_1_0, *, jitter_ms: float = 0.0, reused: bool = False
 ) -> list[Difference]:
     """Where the payloads sent in a session (canonical order) and the replayed ones differ by more than ``jitter_ms``.

@@ -12,7 +12,7 @@ import typer
 from rich.highlighter import JSONHighlighter
 
 from eventstore.event import Event
-from eventstore.integrity.gaps import Gap, missing
+from eventstore.integrity.gaps import Gap, gaps_in
 from projections.boundary import replaying
 from projections.caller import RULES as TURNLOG
 from projections.caller import Reading, reading_dict
@@ -42,7 +42,7 @@ def replay(
     """Replay a session: what the caller waited and for what, by turn, and a waterfall of each."""
     with closing(existing(context, db)) as store, replaying(session):
         listed = _Listed(at)
-        gaps = missing(listed.each(store.read(session)))
+        gaps = gaps_in(listed.each(store.read(session)))
         if not listed.count:
             known(store, session)
         count = listed.until()

@@ -12,7 +12,7 @@ from projections.caller import RULES as TURNLOG
 from turnlog.cli.choice import choose
 from turnlog.cli.common import existing, output, progress, whole_file
 from turnlog.cli.options import DbOption, RulesOption, SinceOption, SomeSessions, UntilOption
-from turnlog.files import append
+from turnlog.files import append_to_file
 from turnlog.survey import Survey
 from turnlog.terminal import say
 
@@ -56,8 +56,8 @@ def check(
     from turnlog.stats.verdict import judge
 
     need_libraries()
-    wanted = budgets.load(budget)
-    before = baselines.load(baseline, rules) if baseline is not None else None
+    wanted = budgets.load_budget(budget)
+    before = baselines.load_baseline(baseline, rules) if baseline is not None else None
     store = existing(context, db)
     chosen = choose(store, sessions, since, until)
     with progress() as bar:
@@ -66,12 +66,12 @@ def check(
         table = collect(store, chosen, rules, read=lambda events: bar.advance(task, events), survey=survey)
     verdicts = explained(judge(table, wanted, before), store, rules, survey)
     store.close()
-    announce.show(output(), verdicts)
+    announce.show_verdict(output(), verdicts)
     if junit is not None:
         with whole_file(junit) as file:
             file.write(announce.junit(verdicts))
     if summary is not None:
-        append(summary, announce.markdown(verdicts))
+        append_to_file(summary, announce.markdown(verdicts))
     if not len(table.completed(table.everything())):
         survey.finish()
         raise NothingToCheck(f"nothing to check: no turn in {table.sessions:,} sessions; see `turnlog sessions`")
@@ -80,5 +80,5 @@ def check(
     survey.finish()  # a session of which nothing is known keeps to no budget
     if save_baseline is not None:
         with whole_file(save_baseline) as file:
-            file.write(baselines.make(table, rules).model_dump_json().encode() + b"\n")
+            file.write(baselines.make_baseline(table, rules).model_dump_json().encode() + b"\n")
     say(announce.tally(verdicts))

@@ -15,7 +15,7 @@ from eventstore.errors import TurnlogError
 from eventstore.stores.base import Store
 from eventstore.stores.records import Cursor
 from exporters.delivery.destination import Destination, NotConfigured
-from exporters.delivery.outbox import WORKERS, Outcome, due
+from exporters.delivery.outbox import WORKERS, DeliveryOutcome, due
 from exporters.delivery.outbox import deliver as deliver_due
 from turnlog.cli.common import BadChoice, existing, headers_of, output, print_json, progress
 from turnlog.cli.options import (
@@ -225,7 +225,7 @@ def _follow(store: Store, to: Destination[Any], how: _How) -> None:
     if how.parked:
         raise BadChoice("--parked is tried once; leave out --follow")
 
-    def show(outcome: Outcome) -> None:
+    def show(outcome: DeliveryOutcome) -> None:
         if how.as_json:
             print_json(outcome._asdict(), indent=False)
         elif outcome.sent:

@@ -10,7 +10,7 @@ import typer
 
 from eventstore.errors import TurnlogError
 from eventstore.stores.base import Store
-from projections.compare.recordings import Parting, changes_between, on_one_clock, partings
+from projections.compare.recordings import Divergence, changes_between, first_divergences, on_common_clock
 from projections.compare.turns import changes, first_divergence
 from projections.reference import rules as rule_sets
 from projections.reference.fold import begin, fold
@@ -23,7 +23,7 @@ from turnlog.cli.common import BadChoice, existing, output, print_json, progress
 from turnlog.cli.common import url as url_of
 from turnlog.cli.options import AllOption, DbOption, JsonOption, SessionsArgument
 from turnlog.cli.render import differences
-from turnlog.compare.differences import Compared, Differences, report
+from turnlog.compare.differences import Compared, Differences, summary
 from turnlog.sessions import known, open_existing, read
 from turnlog.survey import Survey
 
@@ -66,17 +66,17 @@ def diff(
             one = named[0] if named else VIDEOSDK_1_0.name
             title = f"the log → the other, under {one}"
             other = _other(url_of(context, db), against)
-            notes, found = _two_logs(store, other, sessions, every, rule_sets.find(one), survey)
+            notes, found = _two_logs(store, other, sessions, every, rule_sets.find_rules(one), survey)
         elif digest_file is not None:
             title, notes, found = since(store, digest_file, sessions, every, named, survey)
         else:
             title, notes = f"{named[0]} → {named[1]}", {}
-            one_set, two_set = (rule_sets.find(name) for name in named)
+            one_set, two_set = (rule_sets.find_rules(name) for name in named)
             found = _two_rules(store, chosen(store, sessions, every), one_set, two_set, survey)
     finally:
         store.close()
     if as_json:
-        print_json(report(found) | notes)
+        print_json(summary(found) | notes)
     else:
         differences.show(output(), title, found, notes)
     if digest_file is not None and found.changes:
@@ -129,11 +129,11 @@ def _two_logs(
     store: Store, other: Store, sessions: list[str] | None, every: bool, rules: Rules, survey: Survey
 ) -> tuple[Notes, Differences]:
     def compare(name: str) -> Compared:
-        one, two = on_one_clock(read(store, name)), on_one_clock(read(other, name))
+        one, two = on_common_clock(read(store, name)), on_common_clock(read(other, name))
         before, after = turns(one, rules), turns(two, rules)
         changed = changes_between(before, after)
         count = len(before) + sum(change.turn is None for change in changed)
-        return Compared(name, count, changed, [_parting(each) for each in partings(one, two)] or None)
+        return Compared(name, count, changed, [_parting(each) for each in first_divergences(one, two)] or None)
 
     try:
         names = chosen(store, sessions, every)
@@ -151,6 +151,6 @@ def _two_logs(
         other.close()
 
 
-def _parting(parting: Parting) -> dict[str, Any]:
+def _parting(parting: Divergence) -> dict[str, Any]:
     one, two = (None if event is None else differences.named(event) for event in (parting.one, parting.other))
     return {"what": parting.what, "one": one, "other": two, "late_ms": parting.late_ms}

@@ -36,12 +36,12 @@ def digest(
     db: DbOption = None,
 ) -> None:
     """Store what this engine makes of sessions: numbers, and hashes of text; `turnlog diff --digests` compares."""
-    wanted = rule_sets.find(rules)
+    wanted = rule_sets.find_rules(rules)
 
     def made(store: Store, name: str, _number: int) -> Iterable[bytes]:
-        return [digests.line(digests.session(name, read(store, name), wanted))]
+        return [digests.digest_line(digests.session_digest(name, read(store, name), wanted))]
 
-    form = Form(made, digests.line(digests.heading(wanted)))
+    form = Form(made, digests.digest_line(digests.digest_heading(wanted)))
     write_sessions(existing(context, db), sessions, every, out, form)
 
 
@@ -58,12 +58,12 @@ def since(
     found = Differences()
     left = set(sessions or ())
     with progress(DownloadColumn()) as bar:
-        heading, stored = digests.load(path, lambda path: bar.open(path, "rb", description="comparing"))
+        heading, stored = digests.load_digests(path, lambda path: bar.open(path, "rb", description="comparing"))
         if named and named[0] != heading.rules:
             raise digests.BadDigests(
                 f"{path} was made under the rules {heading.rules!r}, so it says nothing about {named[0]!r}"
             )
-        rules = rule_sets.find(heading.rules)
+        rules = rule_sets.find_rules(heading.rules)
         wanted = (each for each in stored if not sessions or each.session in sessions)
         for each in wanted:
             left.discard(each.session)
@@ -72,12 +72,12 @@ def since(
                     found.add(compared)
     if left:
         raise digests.BadDigests(f"{path} has no session {min(left)!r}; `turnlog digest` makes a file that has")
-    now = digests.heading(rules)
+    now = digests.digest_heading(rules)
     meaning = "" if now.switches == heading.switches else ", which has other switches now"
     return f"turnlog {heading.engine} → {now.engine}, under {rules.name}{meaning}", notes, found
 
 
-def _compared(store: Store, rules: Rules, notes: Notes, stored: digests.Session, _name: str) -> Compared | None:
+def _compared(store: Store, rules: Rules, notes: Notes, stored: digests.SessionDigest, _name: str) -> Compared | None:
     """None if the session cannot be compared, which is in the ``notes`` then."""
     events = list(store.read(stored.session))
     then = digests.up_to(events, stored)

@@ -112,10 +112,10 @@ def jsonl(
     db: DbOption = None,
 ) -> None:
     """The log itself, event by event and to the byte; `turnlog import` takes it."""
-    from exporters.files.jsonl import heading, lines
+    from exporters.files.jsonl import lines, session_heading
 
     def made(store: Store, name: str, _number: int) -> Iterable[bytes]:
-        return lines(store, heading(store, name))
+        return lines(store, session_heading(store, name))
 
     write_sessions(existing(context, db), sessions, every, out, Form(made))
 

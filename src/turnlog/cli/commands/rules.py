@@ -76,13 +76,13 @@ def conformance(
     fast: Annotated[bool, typer.Option("--fast", help="Fold in memory, without recorder, journal and SQLite.")] = False,
 ) -> None:
     """Replay recorded calls and compare with what the reference made of them; exit 1 if anything differs."""
-    from turnlog.conformance import run
+    from turnlog.conformance import check_conformance
     from turnlog.recordings import read_recordings
 
     sessions = calls = mismatches = 0
     with progress(DownloadColumn()) as bar, whole_file(dump) if dump is not None else nullcontext() as out:
         recordings = chain.from_iterable(read_recordings(file, lambda path: opener(bar, path)) for file in files)
-        for result in run(recordings, fast=fast, rules=rules):
+        for result in check_conformance(recordings, fast=fast, rules=rules):
             sessions += 1
             calls += result.calls
             for line in result.mismatches[: max(0, SHOWN - mismatches)]:

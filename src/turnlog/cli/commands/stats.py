@@ -36,7 +36,7 @@ def stats(
     from turnlog.stats.collect import collect
     from turnlog.stats.metrics import find_measure
     from turnlog.stats.report import plot as histogram
-    from turnlog.stats.report import report, show
+    from turnlog.stats.report import report, show_report
     from turnlog.stats.table import need_libraries
 
     need_libraries()
@@ -53,7 +53,7 @@ def stats(
         print_json({"rules": rules, "by": by, "groups": found})
     else:
         console = output()
-        show(console, found, rules, by)
+        show_report(console, found, rules, by)
         if measure is not None:
             drawn = histogram(table, measure, min(console.width, 100))
             say_text(drawn or f"nothing to draw: no turn has {measure}")

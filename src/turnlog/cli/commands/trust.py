@@ -12,7 +12,7 @@ from rich.table import Table
 
 from eventstore.errors import StoreError, StoreUnavailable
 from eventstore.stores.base import Session, Store
-from eventstore.stores.records import Removal
+from eventstore.stores.records import Tombstone
 from turnlog.archive.retention import age_ns, expired, retire
 from turnlog.cli.common import BadChoice, confirm_destructive, existing, output, print_json, progress, url
 from turnlog.cli.options import DbOption, JsonOption, SessionArgument, YesOption
@@ -103,7 +103,7 @@ def retention(
 
 
 def _retire(store: Store, found: list[Session], folder: Path | None, as_json: bool) -> None:
-    removed: list[Removal] = []
+    removed: list[Tombstone] = []
     with progress() as bar:
         task = bar.add_task("archiving", total=sum(session.events for session in found))
         try:
@@ -130,9 +130,9 @@ def _scrub(store: Store, session: str) -> None:
         ) from error
 
 
-def _show(table: Table, entries: Sequence[Session | Removal], what: str) -> None:
+def _show(table: Table, entries: Sequence[Session | Tombstone], what: str) -> None:
     for entry in entries:
-        archive = [safe(entry.archive or "–")] if isinstance(entry, Removal) else []
+        archive = [safe(entry.archive or "–")] if isinstance(entry, Tombstone) else []
         table.add_row(safe(entry.session_id), moment(entry.ended_ns), str(entry.events), *archive)
     if entries:
         output().print(table)

@@ -59,7 +59,7 @@ def verify(
     """
     from turnlog.archive import log_seals, seals
 
-    sealed = log_seals.load(seal, public_key) if seal is not None else None
+    sealed = log_seals.load_seal(seal, public_key) if seal is not None else None
     store = existing(context, db)
     name = session
     if isinstance(sealed, seals.Seal):
@@ -132,7 +132,7 @@ def _compare(store: Store, sealed: LogSeal | Seal, found: Found) -> None:
     from turnlog.archive import log_seals
 
     try:
-        faults, found.since = log_seals.check(store, sealed)
+        faults, found.since = log_seals.check_log_seal(store, sealed)
         found.faults += faults
     except StoreUnavailable:
         raise
@@ -209,8 +209,8 @@ def _sealed(store: Store, session: str | None, key: Path | None) -> bytes:
 
     if session is None:
         document = io.BytesIO()
-        log_seals.write(log_seals.make(store, key), document)
+        log_seals.write_log_seal(log_seals.seal_log(store, key), document)
         return document.getvalue()
     known(store, session)
-    made = seals.make(store, session, key).model_dump(exclude_none=True)
+    made = seals.seal_session(store, session, key).model_dump(exclude_none=True)
     return orjson.dumps(made, option=orjson.OPT_INDENT_2) + b"\n"

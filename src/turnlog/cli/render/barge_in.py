@@ -9,7 +9,7 @@ from eventstore.event import Event
 from projections.caller import Reading
 from projections.outputs.turn import barge_in_dict
 from projections.turns.ledger import BargeIn
-from projections.turns.said import Said, said
+from projections.turns.said import SpokenText, spoken_text
 
 QUOTED = 40
 """Characters of what was said that are shown, unless there is --json."""
@@ -19,7 +19,7 @@ class Entry(NamedTuple):
     """A record of the ledger as it is listed."""
 
     record: BargeIn
-    said: Said
+    said: SpokenText
     turn: int | None
     """The number of the turn whose answer it was said into."""
     into_call: float
@@ -30,7 +30,7 @@ def entries(r: Reading) -> list[Entry]:
     """The session's ledger, in the order of its events."""
     numbers = {id(x): number for number, x in enumerate(r.exchanges, 1)}
     found = []
-    for record, heard in zip(r.barge_ins, said(r.assembly, r.barge_ins), strict=True):
+    for record, heard in zip(r.barge_ins, spoken_text(r.assembly, r.barge_ins), strict=True):
         starts = [start for start in (record.user_start, record.agent_start) if start is not None]
         began = max(starts) if record.user_start is not None else record.stopped
         into_call = 0.0 if began is None else (began - r.timeline.began) / 1e9
@@ -84,7 +84,7 @@ def _took(what: str, ms: float | None) -> str:
     return "" if ms is None else f"{what} {ms:,.0f} ms"
 
 
-def _texts(heard: Said) -> str:
+def _texts(heard: SpokenText) -> str:
     """What was heard is shown by its end, what was not by its beginning: between them the agent was cut off."""
     about = "about " if heard.estimated else ""
     had = f"had said {about}“{_quote(heard.said, end=True)}”" if heard.said else ""

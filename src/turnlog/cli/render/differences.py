@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from eventstore.event import Event
-from turnlog.compare.differences import COLUMNS, Differences, rows
+from turnlog.compare.differences import COLUMNS, Differences, summary_rows
 from turnlog.terminal import in_line, safe
 
 SHOWN = 20
@@ -55,7 +55,7 @@ def _table(found: Differences) -> Table:
     table = Table()
     for column in COLUMNS:
         table.add_column(column, justify="left" if column == "field" else "right", no_wrap=column != "field")
-    for field, count, *spread in rows(found):
+    for field, count, *spread in summary_rows(found):
         table.add_row(safe(field), str(count), *map(_figure, spread))
     return table
 
