@@ -6,12 +6,17 @@ BIN := $(VENV)/bin
 LATER := 1.0.11 1.0.24 1.0.27 1.0.30
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint types unit differential wheel frameworks test-phoenix mutants soak bench bench-adapters clean
+.PHONY: demo test test-all lint types unit slow differential wheel frameworks test-phoenix mutants soak bench \
+	bench-adapters clean
 
 demo: $(VENV)/installed
 	@$(BIN)/turnlog demo
 
-test: lint types unit differential wheel
+# Under five minutes on two idle cores
+test: lint types unit
+
+# The rest: what kills processes, stops servers, searches long, and needs the releases of the reference
+test-all: slow differential wheel
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
@@ -21,7 +26,11 @@ types: $(VENV)/ready
 	$(BIN)/mypy
 
 unit: $(VENV)/ready
-	$(BIN)/pytest -n 4
+	TURNLOG_EXAMPLES=$(or $(EXAMPLES),10) $(BIN)/pytest -n 4 -m 'not slow'
+
+# All tests marked slow, and all properties with ten times the examples
+slow: $(VENV)/ready
+	TURNLOG_EXAMPLES=$(or $(EXAMPLES),100) $(BIN)/pytest -n 4 -m 'slow or hypothesis'
 
 # Against the published reference itself, on fresh calls: make differential SESSIONS=5000 SEED=any
 differential: $(VENV)/ready

@@ -14,12 +14,13 @@ from hypothesis import HealthCheck, settings
 from sqlalchemy import make_url
 
 from eventstore import Store, open_store
+from support.examples import examples
 from support.program import Program
 
 settings.register_profile(
     "default",
     deadline=None,  # timing never decides a test
-    max_examples=int(os.environ.get("TURNLOG_EXAMPLES", "100")),
+    max_examples=examples(),
     print_blob=True,
     # how long it takes to make an example, or how many are thrown away, says nothing about the code
     suppress_health_check=[

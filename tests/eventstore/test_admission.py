@@ -21,6 +21,7 @@ from eventstore.stores.chain import Origin, genesis, link, seal
 from eventstore.stores.memory import MemoryStore
 from exporters.files.jsonl import session_heading
 from projections import replay
+from support.examples import examples
 from support.program import FIXTURES, Program
 from turnlog import recordings
 from turnlog.archive import files as archive
@@ -180,7 +181,7 @@ def archived(folder: Path) -> bytes:
     return gzip.decompress(archive.write_archive(store, session_heading(store, "barge_in_vad"), folder).read_bytes())
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.data())
 def test_a_mutated_file_is_taken_whole_or_refused(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

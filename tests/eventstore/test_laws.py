@@ -23,6 +23,7 @@ from eventstore.stores.memory import MemoryStore
 from eventstore.stores.sqlite.store import SqliteStore
 from projections import begin, call_dict, fold, replay
 from projections.reference.state import State
+from support.examples import examples
 from support.strategies import HOSTILE, NAMES, calls, sessions, streams
 from turnlog import Recorder as LiveRecorder
 from turnlog.conformance import never
@@ -38,7 +39,7 @@ def state_bytes(state: State) -> bytes:
     return msgspec.json.encode(state)
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(streams(max_size=8), st.data())
 def test_law_1_no_statement_changes_an_event(
     tmp_path_factory: pytest.TempPathFactory, events: list[Event], data: st.DataObject
@@ -126,7 +127,7 @@ def test_law_3_where_a_turn_holds_a_list_twice() -> None:
         assert state_bytes(fold(read_back, events[cut:])) == state_bytes(whole)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(calls(), st.data())
 def test_law_3_live_reads_are_a_replay_of_the_log_so_far(
     made: list[tuple[str, dict[str, Any]]], data: st.DataObject
@@ -167,7 +168,7 @@ def test_law_4_arrival_order_does_not_matter(events: list[Event], others: list[E
     store.close()
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(sessions(), sessions("other"), st.randoms(use_true_random=False))
 def test_law_4_in_sqlite(
     tmp_path_factory: pytest.TempPathFactory, events: list[Event], others: list[Event], chance: random.Random
@@ -200,7 +201,7 @@ def test_several_origins_are_merged_by_time_not_by_a_stepped_wall_clock() -> Non
     ]  # fmt: skip
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.sampled_from(NAMES), st.data())
 def test_law_6_a_hook_call_never_raises_and_is_never_lost(hook: str, data: st.DataObject) -> None:
     """Whatever a hook is handed, it returns, and the log gains an event that can be read and replayed.

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from eventstore import Event, canonical
 from projections.caller import Reading, read, reading_dict
 from projections.timeline import Timeline, extend, timeline
+from support.examples import examples
 from support.recorded import RECORDED, recorded, renumbered
 from support.strategies import sessions, streams
 
@@ -87,13 +88,13 @@ def check(made: list[Event]) -> None:
     check_durations(r)
 
 
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 @given(streams(max_size=60))
 def test_laws_of_generated_calls(made: list[Event]) -> None:
     check(made)
 
 
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 @given(sessions())
 def test_laws_of_several_origins(made: list[Event]) -> None:
     check(canonical(made))

@@ -16,6 +16,7 @@ from eventstore.recording import frames
 from eventstore.recording.journal import SUFFIX
 from eventstore.stores.memory import MemoryStore
 from soak.fuzz import read_import
+from support.examples import examples
 from support.journals import frame, leave_behind
 from support.program import FIXTURES
 from turnlog.archive import log_seals
@@ -42,7 +43,7 @@ def test_frames_of_any_bytes(data: bytes) -> None:
         assert frames.frame(body) in data
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.binary(max_size=300) | damaged(frame(0) + frame(1) + frame(2)))
 def test_a_journal_of_any_bytes_is_recovered_up_to_the_damage(
     tmp_path_factory: pytest.TempPathFactory, data: bytes
@@ -57,7 +58,7 @@ def test_a_journal_of_any_bytes_is_recovered_up_to_the_damage(
     assert all(event in whole for event in found)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.binary(max_size=300))
 def test_a_journal_file_of_any_bytes_harms_nobody(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     folder = tmp_path_factory.mktemp("fuzz")
@@ -81,7 +82,7 @@ def test_the_codec_reads_or_refuses(hook: str, version: int, payload: str) -> No
         assert payload not in ("{}", '{"count":1}') or version < 1
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(st.binary(max_size=200) | damaged(DEMO) | damaged(ZIPPED))
 def test_an_import_is_whole_or_an_error(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     read_import(data, tmp_path_factory.mktemp("fuzz"))

@@ -32,7 +32,7 @@ if isinstance(call, Reading):
     assert_type(call.turns[0].e2e_latency, float | None)
 assert_type(call.payloads, list[dict[str, Any]])
 replay(events, rules=7)  # type: ignore[arg-type]
-turnlog.no_such_name  # type: ignore[attr-defined]
+print(turnlog.no_such_name)  # type: ignore[attr-defined]
 open_store()  # type: ignore[call-arg]
 verify(store, "call-1")
 

@@ -17,6 +17,7 @@ from eventstore.hooks.arguments import HAPPENED, RAW, encode_args
 from eventstore.hooks.secret_names import REDACTED, is_secret, scrub
 from eventstore.stores.memory import MemoryStore
 from projections.reference.replay import replay
+from support.examples import examples
 from support.program import FIXTURES
 from support.strategies import HOSTILE
 from turnlog.conformance import never
@@ -228,7 +229,7 @@ def test_redact_that_fails_neither_loses_nor_leaks(broken: Any, durability: Any,
     store.close()
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.lists(st.tuples(st.sampled_from(sorted(HOOKS)), HOSTILE), max_size=6), st.booleans())
 def test_nothing_that_a_hook_is_handed_gets_past_redact(calls: list[tuple[str, Any]], hide: bool) -> None:
     """Law 6 holds with it, whatever it returns."""

@@ -31,6 +31,7 @@ from eventstore.stores.chain import genesis, link, seal
 from eventstore.stores.memory import MemoryStore
 from eventstore.stores.records import Key, Tombstone
 from support.events import event
+from support.examples import examples
 from support.program import Program
 from turnlog.archive import log_seals
 from turnlog.cli.commands.verify import _sessions
@@ -323,7 +324,7 @@ def contents(connection: sqlite3.Connection) -> list[Any]:
     ]
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.data())
 def test_any_single_mutation_is_named(
     sqlite_log: tuple[Path, log_seals.LogSeal], tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -18,6 +18,7 @@ from eventstore import Recorder, codec, open_store, recover
 from eventstore.errors import StoreUnavailable
 from eventstore.stores.base import Store
 from eventstore.stores.sqlite.store import SqliteStore
+from support.examples import examples
 
 
 class Switchable:
@@ -147,4 +148,4 @@ class Recording(RuleBasedStateMachine):
 
 
 TestRecording = Recording.TestCase
-TestRecording.settings = settings(max_examples=120, stateful_step_count=30, deadline=None)
+TestRecording.settings = settings(max_examples=examples(120), stateful_step_count=30, deadline=None)

@@ -26,6 +26,7 @@ from eventstore.recording.recovery import recover_all
 from eventstore.recording.resync import pieces
 from eventstore.recording.set_aside import set_aside
 from eventstore.stores.memory import MemoryStore
+from support.examples import examples
 from support.journals import frame, leave_behind
 from support.program import TESTS, Program
 from turnlog import Recorder, open_store
@@ -44,7 +45,7 @@ def damaged(folder: Path) -> bytes:
 # damage -------------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.lists(st.tuples(st.integers(0, 40 * 60), st.integers(0, 7)), min_size=1, max_size=6))
 def test_any_flipped_bits_cost_only_the_frames_they_are_in(flips: list[tuple[int, int]]) -> None:
     """Break: in eventstore/recording/resync.py, ``_follower``, return None:

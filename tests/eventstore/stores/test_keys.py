@@ -22,6 +22,7 @@ from eventstore.stores.encrypted import MasterKey, WrongMasterKey, encrypted, fo
 from eventstore.stores.memory import MemoryStore
 from eventstore.stores.records import Key
 from eventstore.stores.rotation import rotate
+from support.examples import examples
 from support.program import Program
 
 OLD, NEW, THIRD = (base64.b64encode(bytes([n]) * 32).decode() for n in (1, 2, 3))
@@ -237,7 +238,7 @@ def _killed_after(process: subprocess.Popen[str], output: IO[str], batches: int)
     return "done\n" in output.read()
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from(["old", "new", "forget", "rotate", "back"]))))
 def test_in_any_order(steps: list[tuple[str, str]]) -> None:
     """A session that has content opens with exactly one key, unless it was forgotten; then with none, for good."""

@@ -31,6 +31,7 @@ from eventstore.stores.encrypted import (
 from eventstore.stores.memory import MemoryStore
 from projections.reference.replay import replay
 from support.events import event
+from support.examples import examples
 from support.program import FIXTURES, Program
 from support.strategies import sessions
 from turnlog.archive import files as archive
@@ -91,7 +92,7 @@ ANYWHERE = st.recursive(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(st.data())
 @pytest.mark.parametrize("hook", sorted(name for name, hook in HOOKS.items() if hook.arguments))
 def test_nothing_said_stays_readable(hook: str, data: st.DataObject) -> None:

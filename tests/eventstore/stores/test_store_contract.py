@@ -13,6 +13,7 @@ from eventstore import Event, Store, canonical
 from eventstore.errors import IdentityConflict
 from eventstore.stores.memory import MemoryStore
 from support.events import event
+from support.examples import examples
 from support.strategies import sessions
 
 
@@ -93,7 +94,7 @@ def test_many_threads_append_at_once(store: Store) -> None:
     assert store.sessions()[0].events == 800
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(sessions(), st.integers(1, 9))
 def test_reading_is_canonical(events: list[Event], batch: int) -> None:
     store = MemoryStore()

@@ -18,6 +18,7 @@ from exporters.delivery.retry import pause
 from exporters.reference import analytics_client
 from exporters.reference.analytics_client import AnalyticsClient
 from projections.reference.replay import Call, replay
+from support.examples import examples
 from support.http_receiver import Answer, Receiver
 from support.program import FIXTURES
 from turnlog.recordings import events_of, read_recordings
@@ -245,7 +246,7 @@ def test_no_repr_shows_a_secret() -> None:
 FAILURES = st.sampled_from([500, 503, 429, (429, {"retry-after": "0"}), "reset", "garbage", 200, "taken and cut"])
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(st.lists(FAILURES, max_size=12))
 def test_every_payload_once_and_in_order(script: list[Answer]) -> None:
     """Whatever fails, until the server recovers. A payload whose answer was lost comes again with the same key.

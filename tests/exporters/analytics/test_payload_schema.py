@@ -13,6 +13,7 @@ from projections.caller import read
 from projections.reference.metrics import Realtime
 from projections.reference.payload import _PROVIDER, _camel
 from projections.reference.replay import replay
+from support.examples import examples
 from support.program import FIXTURES, Program
 from support.strategies import streams
 from turnlog.recordings import events_of, read_recordings
@@ -49,7 +50,7 @@ def test_payloads_of_the_callers_reading_fit(mutated: bool) -> None:
                 AnalyticsPayload.model_validate(payload)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(streams(max_size=60))
 def test_payloads_of_whatever_an_agent_hands_over_fit(events: list[Event]) -> None:
     """Break: in outputs/payload.py, ``_text``, return what it is given."""

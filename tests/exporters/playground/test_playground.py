@@ -28,6 +28,7 @@ from exporters.playground.server import PlaygroundServer
 from exporters.playground.stream import Published, attach_playground, message, messages, published, sse
 from exporters.web import CannotServe
 from projections.reference.replay import replay
+from support.examples import examples
 from support.program import FIXTURES, Program
 from turnlog.conformance import never
 from turnlog.recordings import RecordedClock, drive, events_of, read_recordings
@@ -119,7 +120,7 @@ def split(seed: int, origins: int) -> list[Event]:
     return found
 
 
-@settings(max_examples=15)
+@settings(max_examples=examples(15))
 @given(st.integers(0, 2**16), st.integers(1, 3), st.integers(1, 200))
 def test_whatever_the_order_of_arrival_each_message_comes_once(seed: int, origins: int, batch: int) -> None:
     """All of those of the replay, by their ids.

@@ -21,6 +21,7 @@ from exporters.reference import log_manager
 from exporters.reference.job_logger import JobLogger, LogManager
 from exporters.reference.log_queue import LogQueue
 from projections import replay
+from support.examples import examples
 from support.http_receiver import Answer, Receiver
 from support.log_bodies import bodies, texts
 from support.strategies import Evil
@@ -85,7 +86,7 @@ def test_the_body_is_the_reference_s(manager: LogManager, logger: logging.Logger
     assert request.headers["content-type"] == "application/json"
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(
     st.lists(
         st.sampled_from([200, 200, (400, AT_ONCE), (429, AT_ONCE), (500, AT_ONCE), (503, AT_ONCE), "cut"]), max_size=12

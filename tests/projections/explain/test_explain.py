@@ -21,6 +21,7 @@ from projections.explain.paths import leaves, parse
 from projections.explain.stretch import WHOLE
 from projections.explain.what_if import HOW, How, changed
 from projections.reference.replay import replay
+from support.examples import examples
 from support.program import FIXTURES, Program
 from support.script import answered, log
 from support.strategies import streams
@@ -61,7 +62,7 @@ def test_every_value_of_the_contract_is_explained(session: str) -> None:
     check_explained(made, [(path, value) for path, value in there if ".barge_ins[" in path or "interrupted" in path])
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(streams(max_size=60).filter(bool), st.randoms(use_true_random=False))
 def test_so_is_every_value_of_a_generated_call(made: list[Event], chance: Random) -> None:
     """Break: in projections/explain/provenance.py, ``barge_ins_at``, leave out doubts."""

@@ -25,6 +25,7 @@ from projections.readings import RELEASES
 from projections.reference.replay import Call
 from projections.reference.rules import RULE_SETS, SWITCHES, find_rules
 from projections.turns.decisions import DECISIONS
+from support.examples import examples
 from support.program import FIXTURES, Program
 from support.strategies import streams
 from turnlog.cli.commands.rules import decisions_markdown, markdown
@@ -253,7 +254,7 @@ def mixed(draw: st.DrawFn) -> list[Event]:
     return made
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(mixed())
 def test_under_the_default_rules_the_later_hooks_change_nothing(made: list[Event]) -> None:
     """Break: in projections/reference/handlers/realtime.py, `hold_turn`, count a turn."""
@@ -262,7 +263,7 @@ def test_under_the_default_rules_the_later_hooks_change_nothing(made: list[Event
     assert as_expected(replay(made)) == as_expected(replay(without))
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(mixed(), st.sampled_from([*RULE_SETS, "videosdk-1.0+eou_wait_in_ms+kb_retrievals"]), st.data())
 def test_law_3_holds_under_every_rule_set(made: list[Event], rules: str, data: st.DataObject) -> None:
     """Break: in projections/reference/fold.py, ``fold``, begin with ``s.local_vad = False``."""

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from eventstore import Event, canonical
 from projections.caller import Reading, read
 from projections.spans import Span, identities
+from support.examples import examples
 from support.logs import QUESTION, RECORDED, Log, events
 from support.strategies import sessions, streams
 
@@ -86,7 +87,7 @@ def check(made: list[Event]) -> None:
     check_cut_off(r)
 
 
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 @given(streams(max_size=60))
 def test_laws_of_generated_calls(made: list[Event]) -> None:
     """Break: in spans/tree.py, end a turn with the agent's last speech."""

@@ -19,6 +19,7 @@ from eventstore.stores.chain import seal
 from eventstore.stores.memory import MemoryStore
 from exporters.files.jsonl import BrokenChain, session_heading
 from support.events import event
+from support.examples import examples
 from support.program import FIXTURES, Program
 from support.strategies import sessions as any_session
 from turnlog.archive import files as archive
@@ -134,7 +135,7 @@ def test_after_its_removal_a_session_may_begin_again(store: Store, tmp_path: Pat
     assert verify(store, "old/1") == []
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(any_session(), st.binary(min_size=1, max_size=3), st.data())
 def test_a_damaged_archive_is_refused_and_never_crashes(
     tmp_path_factory: pytest.TempPathFactory, events: list[Event], noise: bytes, data: st.DataObject

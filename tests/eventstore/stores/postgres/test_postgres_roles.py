@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -28,6 +27,7 @@ from eventstore.stores.records import Cursor
 from exporters.delivery.outbox import due
 from projections.reference.replay import replay
 from support.events import event
+from support.examples import examples
 from support.follower import Follower
 from support.program import Program
 from turnlog.cli.app import app
@@ -306,7 +306,7 @@ def test_init_with_roles_is_for_a_server(program: Program) -> None:
     assert not program.db.exists()
 
 
-@settings(max_examples=int(os.environ.get("TURNLOG_EXAMPLES", "100")))
+@settings(max_examples=examples())
 @given(
     st.lists(
         st.tuples(
