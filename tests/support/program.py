@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from support import zygote
+
 TESTS = Path(__file__).resolve().parents[1]
 FIXTURES = TESTS.parent / "fixtures"
 
@@ -20,14 +22,12 @@ class Program:
 
     def run(self, *arguments: object, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
         clean = {k: v for k, v in os.environ.items() if k not in ("TURNLOG_DB", "TURNLOG_MASTER_KEY", "COLUMNS")}
-        done = subprocess.run(
-            [sys.executable, "-m", "turnlog", *map(str, arguments)],
-            env=clean | {"TURNLOG_DB": str(self.db), "XDG_DATA_HOME": str(self.folder / "data")} | environment,
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        at_start = environment.keys() & zygote.AT_START
+        environment = clean | {"TURNLOG_DB": str(self.db), "XDG_DATA_HOME": str(self.folder / "data")} | environment
+        if at_start or sys.platform != "linux":
+            done = _started([sys.executable, "-m", "turnlog", *map(str, arguments)], environment, self.folder)
+        else:
+            done = zygote.run(list(map(str, arguments)), environment, self.folder)
         assert done.returncode == code, done.stdout + done.stderr
         return done
 
@@ -37,3 +37,7 @@ class Program:
         assert done.stderr.startswith("turnlog: ")
         assert done.stderr.count("\n") == 1, done.stderr
         return done.stderr
+
+
+def _started(command: list[str], environment: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)

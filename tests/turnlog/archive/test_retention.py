@@ -69,7 +69,7 @@ def test_a_session_that_grew_is_not_removed(store: Store, tmp_path: Path, monkey
         store.append([event(100, session="old/1")])  # a late event comes between the archive and the removal
         return path
 
-    monkeypatch.setattr(archive, "write", slow)
+    monkeypatch.setattr(archive, "write_archive", slow)
     with pytest.raises(StoreError, match="has changed since it was archived"):
         list(retire(store, [old], tmp_path))
     assert len(list(store.read("old/1"))) == len(ODD) + 4
