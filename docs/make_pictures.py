@@ -72,7 +72,7 @@ def text_of(output: str) -> Text:
 
 def picture(file: str, output: str) -> str:
     """The output as SVG, under the command that prints it."""
-    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
         console = Console(record=True, width=WIDTH, file=nowhere, force_terminal=True, color_system="truecolor")
         console.print(text_of(output), no_wrap=True, crop=True)
         name = file.removesuffix(".svg")

@@ -1,4 +1,4 @@
-"""What the site has beside the pages in docs/: pages from the top of the repository, and the command line's own help."""
+"""What the site has beside the pages in docs/: pages from the top of the repository, and the program's own help."""
 
 from __future__ import annotations
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 import ast
 import base64
 import gzip
+import html
 import importlib
+import importlib.util
 import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import orjson
 import pytest
 
+import turnlog
 from eventstore import Recorder, open_store
 from support.documents import SHOWN, TOP, blocks, environment, pages, runs, script
 from support.http_receiver import Receiver
@@ -73,7 +76,7 @@ def run(page: Path, folder: Path, log: Path, replace: dict[str, str], **more: st
     return done.stdout
 
 
-OWN = ("docs/delivery.md", "docs/trust.md")
+OWN = ("docs/delivery.md", "docs/postgres.md", "docs/trust.md")
 """Pages that need more than a log; each has a test below."""
 
 
@@ -92,6 +95,12 @@ def test_the_blocks_of_delivery_run(tmp_path: Path, log: Path, receiver: Receive
         {"http://localhost:4318": receiver.url, "https://example.com": receiver.url},
     )
     assert {request.path for request in receiver.taken} == {"/v1/traces", "/turns", "/logs"}
+
+
+def test_the_blocks_of_postgres_run(tmp_path: Path, log: Path, postgres_url: str) -> None:
+    """On a real server, as its owner. Break: in docs/postgres.md, misspell ``--roles``."""
+    assert postgres_url.startswith("postgresql+psycopg://")
+    run(TOP / "docs" / "postgres.md", tmp_path, log, {"postgresql+psycopg://owner@host/calls": f"'{postgres_url}'"})
 
 
 def test_the_blocks_of_trust_run(tmp_path: Path, log: Path) -> None:
@@ -139,13 +148,17 @@ def test_python_that_is_not_run_names_what_there_is(block: object) -> None:
     for node in ast.walk(ast.parse(block.text)):  # type: ignore[attr-defined]
         if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "turnlog":
             module = importlib.import_module(node.module or "")
-            assert {alias.name for alias in node.names} <= set(vars(module).get("__all__", dir(module)))
+            for alias in node.names:
+                if alias.name not in vars(module).get("__all__", ()):
+                    importlib.import_module(f"{module.__name__}.{alias.name}")
 
 
 # what the pages say of the repository --------------------------------------------------------------------------------
 
 LINK = re.compile(r"\]\(([^)#\s]*)(?:#([\w-]+))?\)")
-PATH = re.compile(r"`((?:src/|tests/|docs/|migrations/|benchmarks/|fixtures/|eventstore/|projections/|exporters/|turnlog/)[\w./-]+)")
+PATH = re.compile(
+    r"`((?:src|tests|docs|migrations|benchmarks|fixtures|eventstore|projections|exporters|turnlog)/[\w./-]+)"
+)
 
 
 def anchors(page: Path) -> set[str]:
@@ -169,6 +182,63 @@ def test_files_that_are_named_are_there(page: Path) -> None:
         return  # a record of what was
     for path in PATH.findall(page.read_text()):
         assert (TOP / path).exists() or (TOP / "src" / path).exists(), f"{name_of(page)}: {path}"
+
+
+def load(name: str) -> ModuleType:
+    """A program of docs/, as a module."""
+    spec = importlib.util.spec_from_file_location(name, TOP / "docs" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def words_of(svg: str) -> list[str]:
+    """What a picture says, but for its title."""
+    texts = re.findall(r"<text [^>]*>(.*?)</text>", svg)[1:]
+    return " ".join(html.unescape(text) for text in texts).replace("\xa0", " ").split()
+
+
+def test_the_pictures_show_what_is_printed_now() -> None:
+    """`make pictures` makes them anew. Break: in docs/pictures/replay.svg, change a number."""
+    make_pictures = load("make_pictures")
+    for file, output in make_pictures.printed().items():
+        shown = (TOP / "docs" / "pictures" / file).read_text()
+        assert words_of(shown) == words_of(make_pictures.picture(file, output)), f"{file}: run `make pictures`"
+        assert "http" not in shown.replace("http://www.w3.org/2000/svg", ""), "a picture loads nothing from elsewhere"
+
+
+def test_the_api_page_has_every_public_name() -> None:
+    """Break: in docs/api.md, take out a name."""
+    listed = re.findall(r"^::: turnlog\.(\w+)$", (TOP / "docs" / "api.md").read_text(), re.MULTILINE)
+    assert sorted(listed) == sorted(turnlog.__all__)
+
+
+def test_every_page_is_on_the_site() -> None:
+    """Break: in mkdocs.yml, take a page out of ``nav``."""
+    nav = (TOP / "mkdocs.yml").read_text().partition("\nnav:")[2]
+    listed = set(re.findall(r": ([\w/]+\.md)$", nav, re.MULTILINE))
+    inside = {str(page.relative_to(TOP / "docs")) for page in PAGES if page.is_relative_to(TOP / "docs")}
+    records = {page for page in inside if re.match(r"decisions/\d", page)}  # the index of decisions links them
+    made = {"index.md", "cli.md", "changelog.md", "contributing.md", "security.md"}
+    assert listed == (inside - records) | made
+
+
+BANNED = re.compile(
+    r"\b(told|tell|tells|noted|heard of|asked for|what comes of it|somebody|nobody|whoever|hangs on|reckon(?:ed|s)?"
+    r"|by the wall|the house|is no number|may be anything|who calls)\b",
+    re.IGNORECASE,
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_pages_are_plain_english(page: Path) -> None:
+    """Code aside. Break: in any page, write ``somebody``."""
+    generated = r"^\| `.*$" if page.name == "rules.md" else "(?!)"  # rows are made from docstrings
+    text = re.sub(generated, "", page.read_text(), flags=re.MULTILINE)
+    prose = re.sub(r"```.*?```|`[^`]*`|<!--.*?-->", "", text, flags=re.DOTALL)
+    assert [found[0] for found in BANNED.finditer(prose)] == []
 
 
 def test_readme_is_short_and_begins_with_the_two_commands() -> None:

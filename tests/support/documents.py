@@ -11,7 +11,9 @@ from typing import NamedTuple
 TOP = Path(__file__).resolve().parents[2]
 SHOWN = ("text", "json")
 """Languages of output; blocks in any other are code, and run."""
-_BLOCK = re.compile(r"^(?:<!-- (?P<marker>[^>]*) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(
+    r"^(?:<!-- (?P<marker>[^>]*) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
+)
 CHECK = TOP / "tests" / "support" / "check_command.py"
 SHELL = """set -eu
 turnlog() { "$PYTHON" -m turnlog "$@"; }
