@@ -7,7 +7,7 @@ LATER := 1.0.11 1.0.24 1.0.27 1.0.30
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: demo test test-all lint types unit slow differential wheel frameworks test-phoenix mutants soak bench \
-	bench-adapters clean
+	bench-adapters docs clean
 
 demo: $(VENV)/installed
 	@$(BIN)/turnlog demo
@@ -69,6 +69,15 @@ soak: $(VENV)/ready
 bench: $(VENV)/ready-bench
 	$(BIN)/python benchmarks/run.py --only '$(ONLY)'
 
+# The documentation as a site, in site/
+docs: .venv-docs/ready
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+	@echo "open site/index.html"
+
+# The pictures of the documentation, as the program prints them now
+pictures: $(VENV)/ready
+	$(BIN)/python docs/make_pictures.py
+
 # What an adapter costs, beside the framework's own cost
 bench-adapters: .venv-videosdk/ready .venv-livekit/ready .venv-pipecat/ready
 	for name in videosdk livekit pipecat; do .venv-$$name/bin/python benchmarks/adapters_$$name.py || exit 1; done
@@ -93,6 +102,11 @@ $(VENV)/ready-bench: pyproject.toml | $(VENV)/bin/python
 	.venv-phoenix/bin/python -m pip --disable-pip-version-check --quiet install --editable '.[dev]' arize-phoenix
 	@touch $@
 
+.venv-docs/ready: pyproject.toml
+	test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip --disable-pip-version-check --quiet install --editable '.[docs]'
+	@touch $@
+
 .venv-%/ready: pyproject.toml tests/adapters/requirements-%.txt
 	test -x .venv-$*/bin/python || $(PYTHON) -m venv .venv-$*
 	.venv-$*/bin/python -m pip --disable-pip-version-check --quiet install --editable '.[postgres]' \
@@ -102,4 +116,4 @@ $(VENV)/ready-bench: pyproject.toml | $(VENV)/bin/python
 .PRECIOUS: .venv-%/ready
 
 clean:
-	rm -rf .venv .venv-* dist build
+	rm -rf .venv .venv-* dist build site
