@@ -7,7 +7,7 @@ LATER := 1.0.11 1.0.24 1.0.27 1.0.30
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: demo test test-all lint types unit slow differential wheel frameworks test-phoenix mutants soak bench \
-	bench-adapters docs clean
+	bench-adapters docs pictures clean
 
 demo: $(VENV)/installed
 	@$(BIN)/turnlog demo
