@@ -11,7 +11,7 @@ import soak.disk
 import soak.many
 import soak.million
 import soak.operations  # noqa: F401
-import test_delivery  # noqa: F401
+import support.deliveries  # noqa: F401
 from eventstore import open_store, recover
 from eventstore.stores.encrypted import forget
 from soak.places import KEY
