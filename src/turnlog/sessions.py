@@ -6,14 +6,10 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
 
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
-
 from eventstore.errors import StoreError, TurnlogError
 from eventstore.event import Event
 from eventstore.stores.base import Session, Store
 from eventstore.stores.factory import open_store
-from eventstore.stores.url import without_passwords
 
 
 class UnknownSession(TurnlogError):
@@ -24,6 +20,11 @@ def place(where: str) -> str:
     """The database at a URL or path as people are shown it: a whole path, or a URL without its passwords."""
     if "://" not in where:
         return where if where == "memory:" else str(Path(where).expanduser().absolute())
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    from eventstore.stores.url import without_passwords
+
     try:
         parsed = make_url(where)
     except (ArgumentError, ValueError):
@@ -43,6 +44,8 @@ def open_existing(where: str) -> Store:
 
 
 def _opened(where: str, *, migrate: bool = False) -> Store:
+    from sqlalchemy.exc import ArgumentError
+
     try:
         return open_store(where, migrate=migrate)
     except (ArgumentError, ValueError):  # neither shown nor chained: it may have the password in it

@@ -20,13 +20,10 @@ from rich.progress import (
 
 from eventstore.errors import TurnlogError
 from eventstore.stores.base import Store
-from turnlog import files, terminal
 from turnlog.cli.options import HEADERS, TURNLOG_DB
+from turnlog.console import errors_to
 from turnlog.sessions import _opened, open_existing, place
-from turnlog.terminal import errors_to, in_line, say
-
-# What commands take from here
-output, print_json, whole_file = terminal.output, terminal.print_json, files.whole_file
+from turnlog.terminal import in_line, say
 
 
 class BadHeader(TurnlogError):

@@ -10,9 +10,10 @@ from xml.etree import ElementTree
 from rich.console import Console
 from rich.table import Table
 
+from turnlog.console import safe
 from turnlog.stats.figures import shown
 from turnlog.stats.verdict import Verdict, Worst
-from turnlog.terminal import in_line, safe
+from turnlog.terminal import in_line
 
 STYLES = {"held": "green", "broken": "bold red", "not decided": "yellow"}
 MARKS = {"held": "✅", "broken": "❌", "not decided": "⚪"}

@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.table import Table
 
 from projections.caller import RULES as TURNLOG
+from turnlog.console import safe
 from turnlog.stats.figures import Figure, figure, interval, shown, statistic, values_of
 from turnlog.stats.metrics import LEAD, MEASURES, METRICS, PERCENTILES, RATES, STATISTICS
 from turnlog.stats.table import TurnTable
-from turnlog.terminal import safe
 
 if TYPE_CHECKING:
     from turnlog.stats.table import Choice

@@ -89,7 +89,7 @@ def test_the_first_divergence_is_one_of_fields_that_both_have() -> None:
 def test_the_command(program: Program) -> None:
     program.run("import", FIXTURES / "recordings.jsonl.gz")
     same = "--rules", OLD, "--rules", OLD
-    assert "0 of 247 turns in 53 sessions differ" in program.run("diff", "--all", *same).stdout
+    assert "0 of 247 turns differ in 53 sessions" in program.run("diff", "--all", *same).stdout
     report = json.loads(program.run("diff", "barge_in_vad", *same, "--json").stdout)
     assert report == {
         "sessions": 1, "changed_sessions": 0, "turns": 4, "changed_turns": 0, "fields": [], "changes_found": 0,
@@ -102,10 +102,10 @@ def test_the_command(program: Program) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--rules", OLD), "say --rules twice"),
-        (("--against", "x.db", "--digests", "d"), "are two comparisons"),
+        (("--rules", OLD), "pass --rules twice"),
+        (("--against", "x.db", "--digests", "d"), "either --against or --digests"),
         (("--against", "x.db", "--rules", OLD, "--rules", NEW), "compare under one rule set"),
-        (("--against", "sqlite:///calls.db"), "are the same log"),
+        (("--against", "sqlite:///calls.db"), "name the same log"),
         (("--against", "absent.db"), "no database at absent.db"),
         (("--digests", "absent"), "cannot read absent: No such file"),
         (("--digests", "calls.db"), "is no digest file"),
@@ -129,7 +129,7 @@ def test_another_rule_set_shows_where_it_differs(program: Program) -> None:
     assert figures == sorted(figures)
     assert set(report["first"]) == {change["session_id"] for change in report["changes"]}
     shown = program.run("diff", "normal_cascading", *rules).stdout
-    assert "turns in 1 sessions differ: videosdk-1.0 → videosdk-1.0.30" in shown
+    assert "turns differ in 1 session: videosdk-1.0 → videosdk-1.0.30" in shown
     assert "normal_cascading: first at event" in shown
 
 
@@ -294,9 +294,9 @@ def test_two_logs(program: Program, tmp_path: Path) -> None:
     assert report["first"] == {}
     assert (late["what"], late["one"]["hook"], late["late_ms"]) == ("time", "on_llm_first_token", 300)
     shown = program.run("diff", "--all", "--against", "other.db").stdout
-    assert "1 of 4 turns in 2 sessions differ: the log → the other, under videosdk-1.0\n" in shown
-    assert "1 sessions only in the log of --db: old\n" in shown
-    assert "1 sessions only in the log of --against: new\n" in shown
+    assert "1 of 4 turns differ in 2 sessions: " in shown
+    assert "1 session only in the log of --db: old\n" in shown
+    assert "1 session only in the log of --against: new\n" in shown
     assert "s-2: first at another time: event 13, on_llm_first_token, +300.0 ms since the event before" in shown
     assert "unknown session 'old'" in program.fails("diff", "old", "--against", "other.db")
 
@@ -366,15 +366,17 @@ def test_digests_are_held_against_the_log(program: Program) -> None:
             call(store, name, [100, 200])
     program.run("digest", "--all", "--out", "d.jsonl")
     same = program.run("diff", "--digests", "d.jsonl").stdout
-    assert same == "0 of 4 turns in 2 sessions differ: turnlog 0.1.0 → 0.1.0, under videosdk-1.0\n"
-    assert "0 of 2 turns in 1 sessions" in program.run("diff", "s-2", "--digests", "d.jsonl", "--rules", OLD).stdout
+    assert same == "0 of 4 turns differ in 2 sessions: turnlog 0.1.0 → 0.1.0, under videosdk-1.0\n"
+    assert (
+        "0 of 2 turns differ in 1 session" in program.run("diff", "s-2", "--digests", "d.jsonl", "--rules", OLD).stdout
+    )
 
     path = program.folder / "d.jsonl"
     text = path.read_text()
     path.write_text(text.replace('"llm_metrics[0].llm_ttft":200.0', '"llm_metrics[0].llm_ttft":150.0', 1))
     done = program.run("diff", "--digests", "d.jsonl", code=1)
     assert "s-1 turn 2  llm_metrics[0].llm_ttft: 150.0 → 200.0\n" in done.stdout.replace("s-2", "s-1")
-    assert done.stderr == "turnlog: 1 of 4 turns, in 1 sessions, differ from d.jsonl\n"
+    assert done.stderr == "turnlog: 1 of 4 turns differ from d.jsonl\n"
 
     said = program.fails("diff", "--digests", "d.jsonl", "--rules", NEW)
     assert "was made under the rules 'videosdk-1.0', so it says nothing about 'videosdk-1.0.30'" in said
@@ -405,12 +407,11 @@ def test_a_log_that_grew_is_compared_up_to_there(program: Program) -> None:
         store.append(kept)
         store.append(msgspec.structs.replace(event, session_id="late") for event in DEMO)
     shown = program.run("diff", "--digests", "d.jsonl").stdout
-    assert "in 1 sessions differ" in shown
-    assert "1 sessions have grown since, and are compared up to where they ended then: demo\n" in shown
-    assert "1 sessions have other events than then, and are not compared: late\n" in shown
+    assert "differ in 1 session:" in shown
+    assert "1 session grown since; compared up to the former end: demo\n" in shown
+    assert "1 session recorded with different events; not compared: late\n" in shown
     assert (
-        "1 sessions not in the log any more, and not compared: left\n"
-        in program.run("diff", "--digests", "gone.jsonl").stdout
+        "1 session no longer in the log; not compared: left\n" in program.run("diff", "--digests", "gone.jsonl").stdout
     )
 
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from turnlog import lazy
+from eventstore import lazy
 
 if TYPE_CHECKING:
     from turnlog.adapters.videosdk.adapter import Adapter, AdapterInstalled

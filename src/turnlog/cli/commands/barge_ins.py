@@ -11,12 +11,13 @@ from rich.table import Table
 from eventstore.event import Event
 from projections.caller import read as read_events
 from turnlog.cli.choice import chosen
-from turnlog.cli.common import existing, output, print_json, progress
+from turnlog.cli.common import existing, progress
 from turnlog.cli.options import AllOption, DbOption, JsonOption, SessionsArgument
 from turnlog.cli.render.barge_in import Entry, _quote, entries, entry_dict
+from turnlog.console import output, safe
 from turnlog.sessions import read
 from turnlog.survey import Survey
-from turnlog.terminal import safe
+from turnlog.terminal import print_json
 
 
 def barge_ins(
@@ -26,7 +27,10 @@ def barge_ins(
     db: DbOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the barge-ins of sessions, true, false and phantom: how soon the agent yielded, and what it had said."""
+    """List barge-ins: how soon the agent yielded, what was cut.
+
+    True, false and phantom ones alike.
+    """
     store = existing(context, db)
     with progress() as bar:
         names = chosen(store, sessions, every)

@@ -10,13 +10,16 @@ import typer
 from eventstore.errors import TurnlogError
 from projections.caller import RULES as TURNLOG
 from turnlog.cli.choice import choose
-from turnlog.cli.common import existing, output, progress, whole_file
+from turnlog.cli.common import existing, progress
 from turnlog.cli.options import DbOption, RulesOption, SinceOption, SomeSessions, UntilOption
-from turnlog.files import append
+from turnlog.console import output
+from turnlog.files import append, whole_file
 from turnlog.survey import Survey
 from turnlog.terminal import say
 
-BudgetArgument = Annotated[Path, typer.Argument(metavar="BUDGET.toml", help="What they have to keep to.")]
+BudgetArgument = Annotated[
+    Path, typer.Argument(metavar="BUDGET.toml", help="Budget file; docs/stats.md has its format.")
+]
 
 
 class BudgetBroken(TurnlogError):
@@ -32,21 +35,24 @@ def check(
     budget: BudgetArgument,
     sessions: SomeSessions = None,
     baseline: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="What must not become worse, as --save-baseline wrote it.")
+        Path | None, typer.Option(metavar="FILE", help="Compare with this baseline file, written by --save-baseline.")
     ] = None,
     save_baseline: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Keep these turns as a baseline, if no budget is broken.")
+        Path | None, typer.Option(metavar="FILE", help="Write these turns as a baseline, if no limit fails.")
     ] = None,
-    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write JUnit XML.")] = None,
+    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the verdicts as JUnit XML.")] = None,
     summary: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Append Markdown, as to $GITHUB_STEP_SUMMARY.")
+        Path | None, typer.Option(metavar="FILE", help="Append a Markdown summary, for $GITHUB_STEP_SUMMARY.")
     ] = None,
     since: SinceOption = None,
     until: UntilOption = None,
     rules: RulesOption = TURNLOG,
     db: DbOption = None,
 ) -> None:
-    """Hold latencies, rates and counts to a budget, for CI; exit code 1 if broken, with the worst turns and why."""
+    """Check latencies and rates against a budget; exit 1 on failure.
+
+    Prints the verdict on each limit, then the worst turns of each that fails.
+    """
     from turnlog.stats import announce
     from turnlog.stats import baseline as baselines
     from turnlog.stats import budget as budgets

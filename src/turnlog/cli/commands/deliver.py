@@ -17,7 +17,7 @@ from eventstore.stores.records import Cursor
 from exporters.delivery.destination import Destination, NotConfigured
 from exporters.delivery.outbox import WORKERS, Outcome, due
 from exporters.delivery.outbox import deliver as deliver_due
-from turnlog.cli.common import BadChoice, existing, headers_of, output, print_json, progress
+from turnlog.cli.common import BadChoice, existing, headers_of, progress
 from turnlog.cli.options import (
     CollectorOption,
     DbOption,
@@ -29,28 +29,32 @@ from turnlog.cli.options import (
     ServiceOption,
     wire_of,
 )
+from turnlog.console import output, safe
 from turnlog.sessions import moment
-from turnlog.terminal import safe, say, say_text
+from turnlog.terminal import print_json, say, say_text
 
-app = typer.Typer(
-    help="Deliver calls to other systems: each at least once and in order, from where it was left.",
-    invoke_without_command=True,
-)
+app = typer.Typer(invoke_without_command=True)
 
-FollowOption = Annotated[bool, typer.Option("--follow", help="Stay, and deliver calls while they go on.")]
-ParkedOption = Annotated[bool, typer.Option("--parked", help="Try again what was refused, and nothing else.")]
+FollowOption = Annotated[bool, typer.Option("--follow", help="Keep running and deliver calls while they are recorded.")]
+ParkedOption = Annotated[bool, typer.Option("--parked", help="Retry only the sessions that were refused.")]
 NameOption = Annotated[
-    str | None, typer.Option(help="Of the cursors.", show_default="the endpoint; name it where one has several tenants")
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Cursor name; set it if one endpoint serves several tenants.  [default: the endpoint]",
+        show_default=False,
+    ),
 ]
-WorkersOption = Annotated[int, typer.Option(min=1, max=64, help="So many sessions at the same time.")]
+WorkersOption = Annotated[int, typer.Option(metavar="NUMBER", min=1, max=64, help="Sessions to deliver in parallel.")]
 
 DeliveredRulesOption = Annotated[
     str | None,
     typer.Option(
         "--rules",
-        metavar="SET[+SWITCH…]",
-        help="The rule set; see `turnlog rules`.",
-        show_default="turnlog; analytics: the release that the session names",
+        metavar="RULES",
+        help="Rule set to replay under; see `turnlog rules`.  [default: turnlog; for analytics the session's framework "
+        "release]",
+        show_default=False,
     ),
 ]
 
@@ -71,7 +75,7 @@ class _How(NamedTuple):
 @app.callback()
 def deliver(
     context: typer.Context,
-    parked: Annotated[bool, typer.Option("--parked", help="List what was refused, with the reason.")] = False,
+    parked: Annotated[bool, typer.Option("--parked", help="List refused sessions with the reasons.")] = False,
     db: DbOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -101,7 +105,7 @@ def otlp(
     db: DbOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Span trees, to an OpenTelemetry collector."""
+    """Deliver span trees to an OpenTelemetry collector."""
     from exporters.otlp.spans import destination
 
     wire, headers = wire_of(grpc), headers_of(header)
@@ -113,12 +117,15 @@ def otlp(
 def analytics(
     context: typer.Context,
     endpoint: Annotated[
-        str | None, typer.Option(metavar="URL", help="An endpoint of your own.", show_default="the vendor's")
+        str | None, typer.Option(metavar="URL", help="Your own endpoint.  [default: VideoSDK's]", show_default=False)
     ] = None,
     vendor_first_turn: Annotated[
-        bool, typer.Option("--vendor-first-turn", help="A call's first turn to the vendor as well, as the reference.")
+        bool,
+        typer.Option(
+            "--vendor-first-turn", help="Also send each call's first turn to VideoSDK, as videosdk-agents does."
+        ),
     ] = False,
-    base_url: Annotated[str | None, typer.Option(metavar="URL", help="The vendor's API.")] = None,
+    base_url: Annotated[str | None, typer.Option(metavar="URL", help="Base URL of VideoSDK's API.")] = None,
     header: HeaderOption = None,
     follow: FollowOption = False,
     parked: ParkedOption = False,
@@ -128,7 +135,10 @@ def analytics(
     db: DbOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Analytics payloads, to the vendor (with the token in VIDEOSDK_AUTH_TOKEN) or an endpoint of your own."""
+    """Deliver analytics payloads to VideoSDK or your own endpoint.
+
+    VideoSDK needs its token in VIDEOSDK_AUTH_TOKEN.
+    """
     from exporters.analytics.destination import BASE_URL, Analytics, routing
 
     if header and not endpoint:
@@ -145,11 +155,13 @@ def analytics(
 @app.command()
 def logs(
     context: typer.Context,
-    endpoint: Annotated[str, typer.Option(metavar="URL", help="With --otlp, http://localhost:4318/v1/logs.")],
+    endpoint: Annotated[
+        str, typer.Option(metavar="URL", help="Log endpoint; with --otlp a collector: http://localhost:4318/v1/logs.")
+    ],
     otlp: Annotated[
-        bool, typer.Option("--otlp", help="As OpenTelemetry log records; else as the reference does.")
+        bool, typer.Option("--otlp", help="Send OpenTelemetry log records instead of videosdk-agents' format.")
     ] = False,
-    arrays: Annotated[bool, typer.Option("--arrays", help="The endpoint takes many lines in one request.")] = False,
+    arrays: Annotated[bool, typer.Option("--arrays", help="Send many lines per request, as a JSON array.")] = False,
     profile: ProfileOption = "reference",
     header: HeaderOption = None,
     follow: FollowOption = False,
@@ -160,7 +172,7 @@ def logs(
     db: DbOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Log lines (`log_record` events), to an OpenTelemetry collector or a log endpoint."""
+    """Deliver log lines to a log endpoint or an OpenTelemetry collector."""
     to: Destination[Any]
     if otlp:
         if arrays:

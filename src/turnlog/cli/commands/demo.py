@@ -12,8 +12,9 @@ import typer
 from eventstore.errors import TurnlogError
 from projections.caller import read as read_events
 from projections.framework_figures import add_figures
-from turnlog.cli.common import output, writable
+from turnlog.cli.common import writable
 from turnlog.cli.options import DbOption
+from turnlog.console import output
 from turnlog.terminal import say
 
 
@@ -24,14 +25,19 @@ class NoFramework(TurnlogError):
 def record(
     context: typer.Context,
     demo_agent: Annotated[
-        Literal["videosdk", "livekit", "pipecat"], typer.Option(help="Whose agent; it needs the extra of that name.")
+        Literal["videosdk", "livekit", "pipecat"],
+        typer.Option(metavar="FRAMEWORK", help="videosdk, livekit or pipecat; needs the extra of that name."),
     ],
     session: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Record under this name.", show_default="demo-FRAMEWORK")
+        str | None,
+        typer.Option(metavar="NAME", help="Session id to record under.  [default: demo-FRAMEWORK]", show_default=False),
     ] = None,
     db: DbOption = None,
 ) -> None:
-    """Run a small scripted agent of a framework, with made-up providers, and record its call."""
+    """Run a framework's demo agent offline and record its call.
+
+    The agent is scripted and its providers are mocks; the framework is real.
+    """
     try:
         run = import_module(f"turnlog.adapters.{demo_agent}.demo.agent").run
     except ModuleNotFoundError as error:
@@ -50,7 +56,7 @@ def record(
 
 
 def demo() -> None:
-    """Record a real call with an interruption into a log, and replay it."""
+    """Record a sample call into a temporary log and replay it."""
     import tempfile
 
     from eventstore.recording.recorder import Clock, Recorder

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
@@ -14,23 +13,27 @@ from rich.table import Table
 from eventstore.errors import StoreError
 from eventstore.event import Event
 from eventstore.stores.encrypted import SEALED
-from turnlog.cli.common import existing, opener, output, print_json, progress, url, writable
-from turnlog.cli.options import DbOption, FilesArgument, JsonOption, SessionArgument
+from turnlog.cli.common import existing, opener, progress, url, writable
+from turnlog.cli.options import DbOption, FilesArgument, JournalOption, JsonOption, SessionArgument
+from turnlog.console import output, safe
 from turnlog.sessions import moment, place, read
-from turnlog.terminal import in_line, json_text, safe, say
+from turnlog.terminal import in_line, json_text, print_json, say
 
 RolesOption = Annotated[
     str | None,
     typer.Option(
         "--roles",
         metavar="PREFIX",
-        help="On Postgres, make the roles PREFIX_agent, …_delivery and …_reader, and grant each what it needs.",
+        help="On Postgres, create the roles PREFIX_agent, PREFIX_delivery and PREFIX_reader with their privileges.",
     ),
 ]
 
 
 def init(context: typer.Context, db: DbOption = None, roles: RolesOption = None) -> None:
-    """Make the database, or bring it up to date; the only command that migrates a Postgres server."""
+    """Create or migrate the database.
+
+    SQLite databases are also created and migrated when they are opened; a Postgres server is migrated only by this.
+    """
     if roles is not None and not url(context, db).startswith("postgres"):
         raise StoreError("only a Postgres server has roles; leave out --roles")
     store = writable(context, db, migrate=True)
@@ -44,10 +47,10 @@ def init(context: typer.Context, db: DbOption = None, roles: RolesOption = None)
 
 
 def import_(context: typer.Context, files: FilesArgument, db: DbOption = None) -> None:
-    """Import recorded calls, or archived sessions.
+    """Import recorded calls or archived sessions.
 
-    A file is checked as a whole before anything of it is imported; importing again changes nothing, and goes on with
-    what was interrupted.
+    Each file is checked completely before any of it is imported. Importing a file again is harmless and resumes an
+    interrupted import.
     """
     from turnlog.archive.importing import batches
 
@@ -69,26 +72,8 @@ def import_(context: typer.Context, files: FilesArgument, db: DbOption = None) -
             store.close()
 
 
-def sessions(context: typer.Context, db: DbOption = None, as_json: JsonOption = False) -> None:
-    """List the recorded sessions, the latest first."""
-    store = existing(context, db)
-    found = store.sessions()
-    store.close()
-    if as_json:
-        print_json([session._asdict() for session in found])
-        return
-    table = Table("session", "started (UTC)", "length", "events", "origins")
-    for column in table.columns[2:]:
-        column.justify = "right"
-    for session in found:
-        length = (session.ended_ns - session.started_ns) / 1e9
-        row = safe(session.session_id), moment(session.started_ns), f"{length:.1f} s"
-        table.add_row(*row, str(session.events), str(session.origins))
-    output().print(table if found else "no sessions yet; `turnlog import FILE` or a Recorder brings some")
-
-
 def events(context: typer.Context, session: SessionArgument, db: DbOption = None, as_json: JsonOption = False) -> None:
-    """Show a session's events in canonical order, as they were recorded."""
+    """List a session's events in canonical order."""
     store = existing(context, db)
     found = read(store, session)
     store.close()
@@ -148,14 +133,14 @@ def _event(event: Event) -> dict[str, object]:
 
 def tail(
     context: typer.Context,
-    session: Annotated[str | None, typer.Argument(metavar="[SESSION]", help="Only this one.")] = None,
+    session: Annotated[str | None, typer.Argument(metavar="SESSION", help="Only this session.")] = None,
     after: Annotated[
-        str | None, typer.Option(metavar="POSITION", help="Go on from a position that --json printed.")
+        str | None, typer.Option(metavar="POSITION", help="Resume after a position printed by --json.")
     ] = None,
     db: DbOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Follow the log: print its events, then new ones as they are stored, until interrupted."""
+    """Print events as they are stored, until interrupted."""
     store = existing(context, db)
     console = output()
     try:
@@ -174,11 +159,12 @@ def tail(
 def recover(
     context: typer.Context,
     db: DbOption = None,
-    journal: Annotated[Path | None, typer.Option(help="The journal's folder.", show_default="the database's")] = None,
+    journal: JournalOption = None,
 ) -> None:
-    """Move what a crashed process left in its journal into the database, and try again what was set aside there.
+    """Move events from the journals of crashed processes to the log.
 
-    Exits with 1 if something could not be read, or is still refused; it stays in the journal's folder.
+    Events that the log refused earlier are tried again. Exits with 1 if anything is unreadable or still refused; it
+    stays in the journal folder.
     """
     from eventstore.recording.recovery import recover_all
 

@@ -17,13 +17,15 @@ from projections.caller import RULES as TURNLOG
 from projections.readings import FRAMEWORK, RELEASES
 from projections.reference.rules import RULE_SETS, SWITCHES, VIDEOSDK_1_0
 from projections.turns.decisions import DECISIONS
-from turnlog.cli.common import opener, output, print_json, progress, whole_file
+from turnlog.cli.common import opener, progress
 from turnlog.cli.options import FilesArgument, JsonOption, RulesOption
-from turnlog.terminal import safe, say
+from turnlog.console import output, safe
+from turnlog.files import whole_file
+from turnlog.terminal import print_json, say
 
 
 def rules(as_json: JsonOption = False) -> None:
-    """List the rule sets: the caller's reading with its decisions, and the releases with the switches between them."""
+    """List the rule sets with their decisions and switches."""
     if as_json:
         switches = [{"switch": s, "reason": why, "rules": _sets(s)} for s, why in SWITCHES.items()]
         decisions = [{"decision": name, "reason": why} for name, why in DECISIONS.items()]
@@ -71,11 +73,18 @@ SHOWN = 20
 
 def conformance(
     files: FilesArgument,
-    dump: Annotated[Path | None, typer.Option(metavar="OUT", help="Write the lines with our own output.")] = None,
+    dump: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the input lines with the output of this engine.")
+    ] = None,
     rules: RulesOption = VIDEOSDK_1_0.name,
-    fast: Annotated[bool, typer.Option("--fast", help="Fold in memory, without recorder, journal and SQLite.")] = False,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Replay in memory, without recorder, journal and SQLite.")
+    ] = False,
 ) -> None:
-    """Replay recorded calls and compare with what the reference made of them; exit 1 if anything differs."""
+    """Compare replays with recorded output of videosdk-agents.
+
+    Exits with 1 if anything differs.
+    """
     from turnlog.conformance import run
     from turnlog.recordings import read_recordings
 

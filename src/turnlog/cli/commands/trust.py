@@ -14,22 +14,24 @@ from eventstore.errors import StoreError, StoreUnavailable
 from eventstore.stores.base import Session, Store
 from eventstore.stores.records import Removal
 from turnlog.archive.retention import age_ns, expired, retire
-from turnlog.cli.common import BadChoice, confirm_destructive, existing, output, print_json, progress, url
-from turnlog.cli.options import DbOption, JsonOption, SessionArgument, YesOption
+from turnlog.cli.common import BadChoice, confirm_destructive, existing, progress, url
+from turnlog.cli.options import DbOption, JournalOption, JsonOption, SessionArgument, YesOption
+from turnlog.console import output, safe
 from turnlog.sessions import known, moment
-from turnlog.terminal import safe, say
+from turnlog.terminal import print_json, say
 
 
 def forget(
     context: typer.Context,
     session: SessionArgument,
-    journal: Annotated[Path | None, typer.Option(help="The journal's folder.", show_default="the database's")] = None,
+    journal: JournalOption = None,
     yes: YesOption = False,
     db: DbOption = None,
 ) -> None:
-    """Destroy the key of an encrypted session: its content is gone, here, in journals and in every archive.
+    """Destroy the content of an encrypted session for good.
 
-    Exits with 1 if any of it remains, and says where.
+    Destroys the session's key, which makes its content unreadable in the log, in journals and in every archive. Exits
+    with 1 if any content remains, and prints where.
     """
     from turnlog.archive.forgetting import forget as destroy
     from turnlog.archive.forgetting import is_known
@@ -61,21 +63,24 @@ def forget(
 def retention(
     context: typer.Context,
     older_than: Annotated[
-        str | None, typer.Option(metavar="AGE", help="Sessions whose last event is older: 90d, 12h, 8w.")
+        str | None,
+        typer.Option(metavar="AGE", help="Remove sessions whose last event is older, such as 90d, 12h or 8w."),
     ] = None,
-    session: Annotated[str | None, typer.Option(metavar="NAME", help="This session, whatever its age.")] = None,
-    archive: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the sessions go.")] = Path("archive"),
+    session: Annotated[
+        str | None, typer.Option(metavar="SESSION", help="Remove this session, whatever its age.")
+    ] = None,
+    archive: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder to archive to.")] = Path("archive"),
     no_archive: Annotated[
-        bool, typer.Option("--no-archive", help="With --session: keep no copy; only the tombstone stays.")
+        bool, typer.Option("--no-archive", help="With --session: archive nothing; only the tombstone stays.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which sessions these are.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the sessions, change nothing.")] = False,
     yes: YesOption = False,
     db: DbOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Archive old sessions, or one, then remove them from the log, leaving a tombstone.
+    """Archive old sessions and remove them from the log.
 
-    `turnlog import` brings an archived one back.
+    Each leaves a tombstone. `turnlog import` restores an archived session.
     """
     if (older_than is None) == (session is None):
         raise BadChoice("say which sessions: --older-than AGE, or --session NAME")

@@ -11,7 +11,7 @@ from eventstore.integrity.gaps import Gap
 from projections.reference.metrics import Turn
 from projections.reference.replay import Call, latency_of
 from turnlog.cli.render.drawing import quote, show_bars, show_gaps, show_logs
-from turnlog.terminal import safe
+from turnlog.console import safe
 from turnlog.waterfall import waterfall
 
 

@@ -9,7 +9,7 @@ from projections.reference.replay import Call
 from projections.reference.state import Span
 from projections.spans import ROOT
 from projections.spans import Span as ReadSpan
-from turnlog.terminal import safe
+from turnlog.console import safe
 
 
 def span_tree(call: Reading | Call) -> Tree:
