@@ -6,6 +6,7 @@ escapes, like ``\\x1b``. JSON is printed with the same characters as ``\\u`` esc
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 import logging
@@ -27,9 +28,9 @@ def in_line(text: object) -> str:
     return CONTROL.sub(lambda found: _escape(found[0]), str(text))
 
 
-def plural(count: int, noun: str) -> str:
-    """``1 session``, ``2,000 sessions``."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+def plural(count: int, one: str, many: str = "") -> str:
+    """``1 session``, ``2,000 sessions``; ``many`` where the plural is not made with an s."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def _escape(character: str) -> str:
@@ -49,8 +50,26 @@ def say_text(text: str, *, err: bool = False) -> None:
 def _write(text: str, *, err: bool = False) -> None:
     stream = sys.stderr if err else sys.stdout
     encoding = stream.encoding or "utf-8"
-    stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    stream.write(text.encode(encoding, "turnlog").decode(encoding))
     stream.flush()
+
+
+_ASCII = {
+    "–": "-", "—": "-", "−": "-", "…": "...", "→": "->", "×": "x", "·": ".", "≥": ">=", "≤": "<=", "“": '"', "”": '"',
+    "‘": "'", "’": "'", "━": "=", "╺": "=", "┄": ".", "█": "#", "▌": "#", "✅": "pass", "❌": "fail", "⚪": "?",
+}  # fmt: skip
+"""What stands for our own typography where the output's encoding does not have it."""
+
+
+def _spelled_out(error: UnicodeError) -> tuple[str | bytes, int]:
+    """An error handler of codecs: our typography in ASCII, everything else as an escape."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    bad = error.object[error.start : error.end]
+    return "".join(_ASCII.get(c) or c.encode("ascii", "backslashreplace").decode() for c in bad), error.end
+
+
+codecs.register_error("turnlog", _spelled_out)
 
 
 def print_json(value: Any, *, indent: bool = True) -> None:
@@ -101,10 +120,10 @@ def _excepthook(kind: type[BaseException], error: BaseException, trace: Tracebac
 
 
 def prepare() -> None:
-    """Make this process's outputs safe: any encoding, log lines, and errors that no one has foreseen."""
+    """Make this process's outputs safe: any encoding, log lines, and unexpected errors."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors="turnlog")
     if not logging.root.handlers:
         handler = _Log(logging.WARNING)
         logging.root.addHandler(handler)

@@ -24,7 +24,7 @@ from turnlog.cli.common import BadChoice, existing
 from turnlog.cli.options import DbOption, JsonOption, RulesOption, SessionArgument
 from turnlog.console import output
 from turnlog.sessions import known, read
-from turnlog.terminal import json_text, print_json
+from turnlog.terminal import json_text, plural, print_json
 
 
 def replay(
@@ -58,7 +58,7 @@ def replay(
         call = reading(islice(store.read(session), count), rules)
         turns = len(call.exchanges if isinstance(call, Reading) else call.turns)
         if turn is not None and turn > turns:
-            raise BadChoice(f"there is no turn {turn}; session {session!r} has {turns} turns")
+            raise BadChoice(f"there is no turn {turn}; session {session!r} has {plural(turns, 'turn')}")
         if isinstance(call, Reading):
             add_figures(call, islice(store.read(session), count))
         if not as_json:
@@ -92,7 +92,7 @@ class _Listed:
         self.at, self.count, self.last_seq = at, 0, -1
         self.origin, _colon, number = ("", "", "-1") if at is None else at.rpartition(":")
         if at is not None and not number.isdigit():
-            raise BadChoice(f"--at takes the seq of an event, as `turnlog events` lists them, not {at!r}")
+            raise BadChoice(f"--at takes the seq of an event, as listed by `turnlog events`, not {at!r}")
         self.seq, self.found = int(number), list[tuple[int, str]]()
 
     def each(self, events: Iterable[Event]) -> Iterator[Event]:
@@ -111,7 +111,7 @@ class _Listed:
             raise BadChoice(f"there is no event {self.at}; the last one is {self.last_seq}")
         if len(self.found) > 1:
             origins = ", ".join(f"{origin}:{self.seq}" for _count, origin in self.found)
-            raise BadChoice(f"several origins have an event {self.seq}; say which: {origins}")
+            raise BadChoice(f"several origins have an event {self.seq}; pick one: {origins}")
         return self.found[0][0]
 
 
@@ -142,7 +142,7 @@ def payloads(
         console.print(f"[bold]turn {number}[/]")
         console.print(JSONHighlighter()(json_text(payload)), soft_wrap=True)
     if not found:
-        console.print("there is no turn, so there is no payload")
+        console.print("no turns, so no payloads")
 
 
 def spans(

@@ -1,4 +1,4 @@
-"""``turnlog deliver``: calls to the systems that want them; from where it was left, as often as needed."""
+"""``turnlog deliver``: calls to other systems, resuming at the last cursor."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from turnlog.cli.options import (
 )
 from turnlog.console import output, safe
 from turnlog.sessions import moment
-from turnlog.terminal import print_json, say, say_text
+from turnlog.terminal import plural, print_json, say, say_text
 
 app = typer.Typer(invoke_without_command=True)
 
@@ -60,10 +60,10 @@ DeliveredRulesOption = Annotated[
 
 
 class NotDelivered(TurnlogError):
-    """Something was refused, or is left for the next time."""
+    """Some sessions were refused, or not delivered in this run."""
 
 
-class _How(NamedTuple):
+class DeliveryOptions(NamedTuple):
     follow: bool
     parked: bool
     name: str | None
@@ -81,7 +81,7 @@ def deliver(
 ) -> None:
     if context.invoked_subcommand is not None:
         if parked or as_json:
-            raise BadChoice(f"options of {context.invoked_subcommand} go behind it")
+            raise BadChoice(f"options of {context.invoked_subcommand} go after its name")
     elif parked:
         _list_parked(existing(context, db), as_json)
     else:
@@ -110,7 +110,7 @@ def otlp(
 
     wire, headers = wire_of(grpc), headers_of(header)
     to = destination(endpoint, wire, headers, profile=profile, service_name=service_name, project=project)
-    _run(context, db, to, _How(follow, parked, name, workers, rules, as_json))
+    _run(context, db, to, DeliveryOptions(follow, parked, name, workers, rules, as_json))
 
 
 @app.command()
@@ -142,14 +142,14 @@ def analytics(
     from exporters.analytics.destination import BASE_URL, Analytics, routing
 
     if header and not endpoint:
-        raise BadChoice("--header goes with an endpoint of your own; the vendor's gets the token")
+        raise BadChoice("--header needs --endpoint; VideoSDK gets the token instead")
     route = routing(
         export_url=endpoint,
         export_headers=headers_of(header),
         vendor_first_turn=vendor_first_turn,
         base_url=base_url or BASE_URL,
     )
-    _run(context, db, Analytics(route), _How(follow, parked, name, workers, rules, as_json))
+    _run(context, db, Analytics(route), DeliveryOptions(follow, parked, name, workers, rules, as_json))
 
 
 @app.command()
@@ -176,7 +176,7 @@ def logs(
     to: Destination[Any]
     if otlp:
         if arrays:
-            raise BadChoice("--otlp always sends many lines in one request; leave out --arrays")
+            raise BadChoice("--otlp always sends many lines per request; leave out --arrays")
         try:
             from exporters.otlp.logs import OtelLogs
         except ModuleNotFoundError as error:
@@ -186,10 +186,10 @@ def logs(
         from exporters.logs.destination import HttpLogs
 
         to = HttpLogs(endpoint, custom_headers=headers_of(header), arrays=arrays)
-    _run(context, db, to, _How(follow, parked, name, workers, rules, as_json))
+    _run(context, db, to, DeliveryOptions(follow, parked, name, workers, rules, as_json))
 
 
-def _run(context: typer.Context, db: list[str] | None, to: Destination[Any], how: _How) -> None:
+def _run(context: typer.Context, db: list[str] | None, to: Destination[Any], how: DeliveryOptions) -> None:
     to.name = how.name or to.name
     try:
         store = existing(context, db)
@@ -201,7 +201,7 @@ def _run(context: typer.Context, db: list[str] | None, to: Destination[Any], how
         to.close()
 
 
-def _once(store: Store, to: Destination[Any], how: _How) -> None:
+def _once(store: Store, to: Destination[Any], how: DeliveryOptions) -> None:
     with store.ledger.alone(to.name), progress() as bar:
         cursors = due(store, to.name, parked=how.parked)
         found = deliver_due(store, to, cursors, rules=how.rules, workers=how.workers)
@@ -212,9 +212,15 @@ def _once(store: Store, to: Destination[Any], how: _How) -> None:
     if how.as_json:
         print_json({"exporter": to.name, "sessions": len(outcomes), "sent": sent, "parked": parked, "left": left})
     elif outcomes:
-        say(f"{len(outcomes) - len(parked) - len(left)} sessions delivered, {sent} items sent to {to.name}")
+        delivered = plural(len(outcomes) - len(parked) - len(left), "session")
+        items = plural(sent, "item") if sent else "nothing to send"
+        say(
+            f"{delivered} delivered, {items} sent to {to.name}"
+            if sent
+            else f"{delivered} up to date, {items} to {to.name}"
+        )
     else:
-        say(f"nothing is {'parked' if how.parked else 'due'} for {to.name}")
+        say(f"nothing {'parked' if how.parked else 'new'} for {to.name}")
     for outcome in outcomes:
         if outcome.unreadable:
             say(outcome.left or "", err=True)
@@ -225,17 +231,17 @@ def _once(store: Store, to: Destination[Any], how: _How) -> None:
 def _trouble(sessions: int, parked: list[str | None], left: list[str | None]) -> str:
     parts = []
     if parked:
-        parts.append(f"{len(parked)} of {sessions} sessions are parked (turnlog deliver --parked): {parked[0]}")
+        parts.append(f"{len(parked)} of {plural(sessions, 'session')} parked (turnlog deliver --parked): {parked[0]}")
     if left:
-        parts.append(f"{len(left)} of {sessions} sessions are left for the next time: {left[0]}")
+        parts.append(f"{len(left)} of {plural(sessions, 'session')} not delivered, will be retried next run: {left[0]}")
     return "; ".join(parts)
 
 
-def _follow(store: Store, to: Destination[Any], how: _How) -> None:
+def _follow(store: Store, to: Destination[Any], how: DeliveryOptions) -> None:
     from exporters.delivery.live import follow
 
     if how.parked:
-        raise BadChoice("--parked is tried once; leave out --follow")
+        raise BadChoice("--parked runs once; leave out --follow")
 
     def show(outcome: Outcome) -> None:
         if how.as_json:
@@ -266,7 +272,7 @@ def _list_parked(store: Store, as_json: bool) -> None:
         print_json([{k: v for k, v in cursor._asdict().items() if k != "digest"} for cursor in parked])
         return
     if not parked:
-        say("nothing is parked")
+        say("nothing parked")
         return
     table = Table()
     for title in ("exporter", "session", "delivered", "parked", "reason"):

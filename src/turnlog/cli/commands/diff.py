@@ -133,7 +133,7 @@ def _other(here: str, there: str) -> Store:
     """The log to compare with. Raises `BadChoice` if it is the same one."""
     if _place(here) == _place(there):
         raise BadChoice("--db and --against name the same log")
-    return open_existing(there)
+    return open_existing(there, "--against")
 
 
 def _place(where: str) -> str:

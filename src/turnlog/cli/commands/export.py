@@ -31,7 +31,7 @@ from turnlog.cli.options import (
 from turnlog.cli.writing import Form, write_sessions
 from turnlog.sessions import read
 from turnlog.survey import Survey
-from turnlog.terminal import say
+from turnlog.terminal import plural, say
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -158,5 +158,5 @@ def otlp(
     finally:
         to.close()
         store.close()
-    say(f"{len(names) - len(survey.failed)} sessions, {count} spans sent")
+    say(f"{plural(len(names) - len(survey.failed), 'session')}, {plural(count, 'span')} sent")
     survey.finish()

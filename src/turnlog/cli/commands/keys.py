@@ -10,7 +10,7 @@ import typer
 
 from turnlog.cli.common import existing, progress
 from turnlog.cli.options import DbOption
-from turnlog.terminal import say
+from turnlog.terminal import plural, say
 
 if TYPE_CHECKING:
     from eventstore.stores.encrypted import MasterKey
@@ -61,13 +61,13 @@ def rotate(
             done = rotated(store.ledger, old, new, lambda keys: bar.advance(task, keys))
     finally:
         store.close()
-    sessions = "session" if done.rewrapped == 1 else "sessions"
-    say(f"{done.rewrapped} {sessions} now under the new master key ({new.fingerprint}), {done.kept} were already")
+    rewrapped = plural(done.rewrapped, "session")
+    say(f"{rewrapped} rewrapped under the new master key ({new.fingerprint}), {done.kept:,} already were")
     for each in done.left[:SHOWN]:
         say(f"{each.session_id}: {each.why}", err=True)
     if done.left:
         more = f", the first {SHOWN} named above" if len(done.left) > SHOWN else ""
-        say(f"{len(done.left)} sessions are left as they were{more}", err=True)
+        say(f"{plural(len(done.left), 'session')} left unchanged{more}", err=True)
         raise typer.Exit(1)
 
 
@@ -78,7 +78,7 @@ def _keys(file: Path | None, variable: str, option: str) -> list[MasterKey]:
     if file is None:
         text, where = os.environ.get(variable, ""), variable
         if not text:
-            raise StoreError(f"no key: set {variable}, or name a file with {option}")
+            raise StoreError(f"no key: set {variable} or pass {option} FILE")
     else:
         where = str(file)
         try:

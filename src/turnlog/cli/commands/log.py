@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from typing import Annotated, Any
 
 import orjson
@@ -12,12 +13,13 @@ from rich.table import Table
 
 from eventstore.errors import StoreError
 from eventstore.event import Event
+from eventstore.stores.base import Store
 from eventstore.stores.encrypted import SEALED
 from turnlog.cli.common import existing, opener, progress, url, writable
 from turnlog.cli.options import DbOption, FilesArgument, JournalOption, JsonOption, SessionArgument
 from turnlog.console import output, safe
-from turnlog.sessions import moment, place, read
-from turnlog.terminal import in_line, json_text, print_json, say
+from turnlog.sessions import UnknownSession, known, moment, place, read
+from turnlog.terminal import in_line, json_text, plural, print_json, say
 
 RolesOption = Annotated[
     str | None,
@@ -35,7 +37,7 @@ def init(context: typer.Context, db: DbOption = None, roles: RolesOption = None)
     SQLite databases are also created and migrated when they are opened; a Postgres server is migrated only by this.
     """
     if roles is not None and not url(context, db).startswith("postgres"):
-        raise StoreError("only a Postgres server has roles; leave out --roles")
+        raise StoreError("--roles needs a Postgres database")
     store = writable(context, db, migrate=True)
     kind = str(store).partition(" ")[0]
     say(f"ready: {kind} database {place(url(context, db))}")
@@ -46,7 +48,7 @@ def init(context: typer.Context, db: DbOption = None, roles: RolesOption = None)
     store.close()
 
 
-def import_(context: typer.Context, files: FilesArgument, db: DbOption = None) -> None:
+def import_(context: typer.Context, files: FilesArgument, db: DbOption = None, as_json: JsonOption = False) -> None:
     """Import recorded calls or archived sessions.
 
     Each file is checked completely before any of it is imported. Importing a file again is harmless and resumes an
@@ -57,8 +59,8 @@ def import_(context: typer.Context, files: FilesArgument, db: DbOption = None) -
     store = writable(context, db)
     seals = {removal.seal for removal in store.ledger.removals()}
     sessions = events = 0
-    with progress(DownloadColumn()) as bar:
-        try:
+    try:
+        with progress(DownloadColumn()) as bar:
             for file in files:
                 for _checked in batches(file, lambda path: opener(bar, path), seals):
                     pass
@@ -66,10 +68,20 @@ def import_(context: typer.Context, files: FilesArgument, db: DbOption = None) -
                     store.append(batch.events)
                     sessions += batch.sessions
                     events += len(batch.events)
-        finally:
-            bar.stop()
-            say(f"imported {sessions} sessions, {events} events")
-            store.close()
+    except BaseException:
+        if events:  # of files before, or of a file that was interrupted
+            say(_imported(sessions, events), err=as_json)
+        raise
+    finally:
+        store.close()
+    if as_json:
+        print_json({"sessions": sessions, "events": events})
+    else:
+        say(_imported(sessions, events))
+
+
+def _imported(sessions: int, events: int) -> str:
+    return f"imported {plural(sessions, 'session')}, {plural(events, 'event')}"
 
 
 def events(context: typer.Context, session: SessionArgument, db: DbOption = None, as_json: JsonOption = False) -> None:
@@ -143,6 +155,8 @@ def tail(
     """Print events as they are stored, until interrupted."""
     store = existing(context, db)
     console = output()
+    if sys.stderr.isatty() or session is not None:
+        say(_followed(store, session), err=True)
     try:
         for position, event in store.follow(after, session_id=session):
             if as_json:
@@ -156,10 +170,22 @@ def tail(
         store.close()
 
 
+def _followed(store: Store, session: str | None) -> str:
+    """What the command waits for."""
+    if session is None:
+        return "following the log; Ctrl-C ends"
+    try:
+        known(store, session)
+    except UnknownSession as error:
+        return f"waiting for session {session!r}, which is not in the log yet; Ctrl-C ends ({error})"
+    return f"following session {session!r}; Ctrl-C ends"
+
+
 def recover(
     context: typer.Context,
     db: DbOption = None,
     journal: JournalOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Move events from the journals of crashed processes to the log.
 
@@ -171,7 +197,7 @@ def recover(
     store = writable(context, db)
     folder = journal or store.journal
     if folder is None:
-        raise StoreError("this database has no journal folder of its own; name one with --journal")
+        raise StoreError("this database has no journal folder; pass --journal FOLDER")
     if journal is not None and not journal.is_dir():
         raise StoreError(f"there is no folder {journal}")
     logging.getLogger("turnlog").propagate = False  # all of it is printed below
@@ -179,7 +205,14 @@ def recover(
         found = recover_all(store, folder)
     finally:
         store.close()
-    say(f"recovered {found.moved} events from {folder}" if found.moved else f"nothing to recover in {folder}")
+    if as_json:
+        print_json(
+            {"journal": str(folder), "recovered": found.moved, "complete": found.complete, "notes": [*found.lines()]}
+        )
+    elif found.moved:
+        say(f"recovered {plural(found.moved, 'event')} from {folder}")
+    else:
+        say(f"nothing to recover in {folder}")
     for line in found.lines():
         say(f"turnlog: {line}", err=True)
     if not found.complete:

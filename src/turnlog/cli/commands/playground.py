@@ -10,6 +10,7 @@ import typer
 
 from eventstore.stores.base import Store
 from exporters.delivery.destination import NotConfigured
+from projections.readings import DROP_IN, reading
 from turnlog.cli.common import existing
 from turnlog.cli.options import DbOption, SessionArgument
 from turnlog.sessions import known
@@ -53,6 +54,7 @@ def playground(
     store = existing(context, db)
     try:
         known(store, session)
+        say(_waiting(store, session), err=True)
         if port is not None:
             _serve(store, session, host, port, allow_origin, allow_host or [])
             return
@@ -62,6 +64,16 @@ def playground(
         raise typer.Exit(0) from None
     finally:
         store.close()
+
+
+def _waiting(store: Store, session: str) -> str:
+    """What the command waits for, and whether it may ever come."""
+    if reading(store.read(session), DROP_IN).playground:
+        return f"following the playground messages of {session}; Ctrl-C ends"
+    return (
+        f"session {session!r} has no playground messages (only videosdk-agents 1.0.10 and older send them); "
+        "waiting for new ones; Ctrl-C ends"
+    )
 
 
 def _serve(store: Store, session: str, host: str, port: int, allow_origin: str | None, allow_hosts: list[str]) -> None:

@@ -32,10 +32,10 @@ def rules(as_json: JsonOption = False) -> None:
         print_json({"rules": [TURNLOG, *RELEASES], "decisions": decisions, "switches": switches})
         return
     console = output()
-    console.print(f"[bold]{TURNLOG}[/], the default: what the people on the call experienced. Turns are assembled by:")
+    console.print(f"[bold]{TURNLOG}[/] (default): what the people on the call experienced. Its decisions:")
     console.print(_table(("decision", "why"), [(name, why) for name, why in DECISIONS.items()]))
-    console.print(f"\n[bold]{', '.join(RELEASES)}[/]: what those releases of videosdk-agents make of the calls.")
-    console.print(f"--rules {FRAMEWORK} picks the one that the session names; --rules SET+SWITCH puts a switch on.")
+    console.print(f"\n[bold]{', '.join(RELEASES)}[/]: the output of those releases of videosdk-agents. Their switches:")
+    console.print(f"--rules {FRAMEWORK} picks the release that the session names; --rules SET+SWITCH enables a switch.")
     rows = [(switch, _sets(switch)[0], why) for switch, why in SWITCHES.items()]
     console.print(_table(("switch", "on since", "why"), rows))
 
@@ -80,6 +80,7 @@ def conformance(
     fast: Annotated[
         bool, typer.Option("--fast", help="Replay in memory, without recorder, journal and SQLite.")
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Compare replays with recorded output of videosdk-agents.
 
@@ -89,16 +90,22 @@ def conformance(
     from turnlog.recordings import read_recordings
 
     sessions = calls = mismatches = 0
+    first: list[str] = []
     with progress(DownloadColumn()) as bar, whole_file(dump) if dump is not None else nullcontext() as out:
         recordings = chain.from_iterable(read_recordings(file, lambda path: opener(bar, path)) for file in files)
         for result in run(recordings, fast=fast, rules=rules):
             sessions += 1
             calls += result.calls
-            for line in result.mismatches[: max(0, SHOWN - mismatches)]:
+            new = result.mismatches[: max(0, SHOWN - mismatches)]
+            first += new
+            for line in [] if as_json else new:
                 say(line)
             mismatches += len(result.mismatches)
             if out is not None:
                 out.write(orjson.dumps(result.line) + b"\n")
-    say(f"{sessions} sessions, {calls} calls, {mismatches} mismatches")
+    if as_json:
+        print_json({"sessions": sessions, "calls": calls, "mismatches": mismatches, "first": first})
+    else:  # programs read this line, so its plurals do not agree
+        say(f"{sessions} sessions, {calls} calls, {mismatches} mismatches")
     if mismatches:
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""``turnlog stats``: how the calls of a log went."""
+"""``turnlog stats``: figures over many calls."""
 
 from __future__ import annotations
 
@@ -61,5 +61,5 @@ def stats(
         show(console, found, rules, by)
         if measure is not None:
             drawn = histogram(table, measure, min(console.width, 100))
-            say_text(drawn or f"nothing to draw: no turn has {measure}")
+            say_text(drawn or f"nothing to draw: no turn has a {measure}")
     survey.finish()

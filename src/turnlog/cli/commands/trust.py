@@ -1,4 +1,4 @@
-"""Commands that let go of what is in a log: forget, retention."""
+"""Commands that delete content: forget, retention."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from turnlog.cli.common import BadChoice, confirm_destructive, existing, progres
 from turnlog.cli.options import DbOption, JournalOption, JsonOption, SessionArgument, YesOption
 from turnlog.console import output, safe
 from turnlog.sessions import known, moment
-from turnlog.terminal import print_json, say
+from turnlog.terminal import plural, print_json, say
 
 
 def forget(
@@ -47,13 +47,13 @@ def forget(
     finally:
         store.close()
     if done.forgotten_ns is not None:
-        say(f"{session}: content forgotten at {moment(done.forgotten_ns)} UTC; events, times and chain stay")
+        say(f"{session}: content forgotten at {moment(done.forgotten_ns)} UTC; events, times and hash chain remain")
         if done.moved or done.dropped:
-            say(f"journals: {done.moved} calls stored without content, {done.dropped} erased")
+            say(f"journals: {plural(done.moved, 'call')} stored without content, {done.dropped:,} erased")
     elif done.remains:
-        say(f"turnlog: session {session!r} is not encrypted, so nothing was done", err=True)
+        say(f"turnlog: session {session!r} is not encrypted; nothing was done", err=True)
     else:
-        say(f"{session}: there is no content to forget")
+        say(f"{session}: no content to forget")
     for line in done.remains:
         say(f"turnlog: session {session!r}: {line}", err=True)
     if done.remains:
@@ -83,9 +83,9 @@ def retention(
     Each leaves a tombstone. `turnlog import` restores an archived session.
     """
     if (older_than is None) == (session is None):
-        raise BadChoice("say which sessions: --older-than AGE, or --session NAME")
+        raise BadChoice("name the sessions: --older-than AGE or --session SESSION")
     if no_archive and session is None:
-        raise BadChoice("--no-archive goes with --session NAME; old sessions are archived")
+        raise BadChoice("--no-archive needs --session; old sessions are always archived")
     store = existing(context, db)
     found = [known(store, session)] if session is not None else expired(store, age_ns(older_than or ""))
     if dry_run:
@@ -96,7 +96,9 @@ def retention(
             _show(Table("session", "last event (UTC)", "events"), found, "would be removed")
         return
     folder = None if no_archive else archive
-    what = f"remove {len(found)} sessions" + (" without a copy" if folder is None else f", archived in {folder},")
+    what = f"remove {plural(len(found), 'session')}" + (
+        " without a copy" if folder is None else f", archived in {folder},"
+    )
     if found or not sys.stdin.isatty():
         confirm_destructive(url(context, db), f"{what}", yes)
     try:
@@ -114,7 +116,7 @@ def _retire(store: Store, found: list[Session], folder: Path | None, as_json: bo
         try:
             removed.extend(retire(store, found, folder, lambda events: bar.advance(task, events)))
         except OSError as error:
-            raise StoreError(f"cannot archive into {folder}: {error.strerror}; nothing more is removed") from error
+            raise StoreError(f"cannot archive to {folder}: {error.strerror}; no further session was removed") from error
         finally:  # what is gone is said, whatever came after it
             bar.stop()
             if as_json:
@@ -141,4 +143,5 @@ def _show(table: Table, entries: Sequence[Session | Removal], what: str) -> None
         table.add_row(safe(entry.session_id), moment(entry.ended_ns), str(entry.events), *archive)
     if entries:
         output().print(table)
-    say(f"{len(entries)} sessions, {sum(entry.events for entry in entries)} events {what}")
+    events = sum(entry.events for entry in entries)
+    say(f"{plural(len(entries), 'session')}, {plural(events, 'event')} {what}")

@@ -19,7 +19,7 @@ from turnlog.cli.common import existing, progress
 from turnlog.cli.options import DbOption, JsonOption
 from turnlog.files import whole_file
 from turnlog.sessions import known
-from turnlog.terminal import json_escaped, print_json, say, stdout_file
+from turnlog.terminal import json_escaped, plural, print_json, say, stdout_file
 
 if TYPE_CHECKING:
     from turnlog.archive.log_seals import LogSeal, Since
@@ -67,9 +67,9 @@ def verify(
     if isinstance(sealed, seals.Seal):
         name = session or sealed.session_id
         if name != sealed.session_id:
-            raise seals.BadSeal(f"{seal} is of session {sealed.session_id!r}, not of {name!r}")
+            raise seals.BadSeal(f"{seal} is a seal of session {sealed.session_id!r}, not of {name!r}")
     elif sealed is not None and session is not None:
-        raise seals.BadSeal(f"{seal} is of a whole log; leave out the session")
+        raise seals.BadSeal(f"{seal} is a seal of the whole log; leave out the session")
     found = Found()
     try:
         _follow(store, name, sealed, found)
@@ -165,13 +165,13 @@ def _show(found: Found) -> None:
     if found.since is not None:
         for line in _since(found.since):
             say(f"since the seal: {line}")
-    counted = f"{found.sessions} sessions, {found.events} events"
+    counted = f"{plural(found.sessions, 'session')}, {plural(found.events, 'event')}"
     lost = sum(gap.calls for gap in found.gaps)
-    after = f", {lost} calls missing" if lost else ""
+    after = f", {plural(lost, 'call')} missing" if lost else ""
     if found.faults:
-        say(f"{counted}{after}, {len(found.faults)} faults")
+        say(f"{counted}{after}, {plural(len(found.faults), 'fault')}")
     else:
-        say(f"{counted}: every chain holds{after}")
+        say(f"{counted}: all hash chains valid{after}")
 
 
 def _since(since: Since) -> Iterable[str]:
@@ -180,7 +180,7 @@ def _since(since: Since) -> Iterable[str]:
     for session_id in since.forgotten:
         yield f"the content of session {session_id!r} was forgotten"
     if since.new or since.grown:
-        yield f"{len(since.new)} sessions are new, {len(since.grown)} have grown"
+        yield f"{plural(len(since.new), 'new session')}, {len(since.grown):,} grown"
 
 
 def seal(
@@ -200,7 +200,7 @@ def seal(
     The digest is JSON. Keep it outside of the log, for `turnlog verify --seal`.
     """
     if (session is None) is not whole_log:
-        raise BadScope("name a SESSION, or seal the whole log with --all")
+        raise BadScope("name a SESSION, or pass --all to seal the whole log")
     store = existing(context, db)
     try:
         text = json_escaped(_sealed(store, session, key).decode()).encode()

@@ -11,7 +11,7 @@ from rich.text import Text
 from eventstore.event import Event
 from projections.compare.turns import Change
 from turnlog.compare.differences import COLUMNS, Differences, rows
-from turnlog.console import safe
+from turnlog.console import Column, fitted, safe
 from turnlog.terminal import in_line, plural
 
 SHOWN = 20
@@ -47,7 +47,7 @@ def show(
             more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
             say(f"{plural(len(names), 'session')} {NOTES[why]}: {', '.join(names[:SHOWN])}{more}")
     if found.changes:
-        console.print(_table(found))
+        console.print(_table(console, found))
     for name, first in list(found.first.items())[:SHOWN]:
         for each in first if isinstance(first, list) else [first]:
             say(f"{name}: {_first(each)}")
@@ -88,13 +88,19 @@ def _change(change: Change) -> str:
     return f"{change.path or 'the whole turn'}: {_short(change.before)} → {_short(change.after)}"
 
 
-def _table(found: Differences) -> Table:
-    table = Table()
-    for column in COLUMNS:
-        table.add_column(column, justify="left" if column == "field" else "right", no_wrap=column != "field")
-    for field, count, *spread in rows(found):
-        table.add_row(safe(field), str(count), *map(_figure, spread))
-    return table
+_RANKS = {"least": 3, "p5": 1, "p95": 2, "most": 4}
+"""Which figures are left out first on a narrow terminal."""
+
+
+def _table(console: Console, found: Differences) -> Table:
+    columns = []
+    for title, cells in zip(COLUMNS, zip(*rows(found), strict=True), strict=True):
+        if title == "field":
+            columns.append(Column(title, [safe(cell) for cell in cells]))
+        else:
+            shown = [f"{cell:,}" if title == "turns" else _figure(cell) for cell in cells]
+            columns.append(Column(title, shown, right=True, rank=_RANKS.get(title, 0)))
+    return fitted(console, columns)
 
 
 def _figure(value: float | None) -> str:
