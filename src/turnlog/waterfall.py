@@ -12,8 +12,10 @@ from projections.spans import Span
 
 
 class Bar(NamedTuple):
-    """One bar of a waterfall. Times are seconds: since the session's first event, or of a framework's turn on the monotonic
-    clock. ``end`` None: nothing says when it ended.
+    """One bar of a waterfall.
+
+    Times are seconds: since the session's first event, or of a framework's turn on the monotonic clock. ``end`` is None
+    where the log does not say when it ended.
     """
 
     label: str
