@@ -107,7 +107,7 @@ def test_a_dead_endpoint_is_one_line_and_nothing_is_lost(program: Program, endpo
         (("analytics", "--header", "a=b"), "--header needs --endpoint"),
         (("analytics", "--endpoint", "http://127.0.0.1:1", "--rules", "nobody's"), "nobody's"),
         (("analytics", "--endpoint", "http://127.0.0.1:1", "--follow", "--parked"), "--follow"),
-        (("--parked", "analytics", "--endpoint", "http://127.0.0.1:1"), "go behind it"),
+        (("--parked", "analytics", "--endpoint", "http://127.0.0.1:1"), "go after its name"),
     ],
 )
 def test_bad_input_is_one_clear_line(program: Program, arguments: tuple[str, ...], says: str) -> None:
