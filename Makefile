@@ -109,7 +109,7 @@ $(VENV)/ready-bench: pyproject.toml | $(VENV)/bin/python
 
 .venv-%/ready: pyproject.toml tests/adapters/requirements-%.txt
 	test -x .venv-$*/bin/python || $(PYTHON) -m venv .venv-$*
-	.venv-$*/bin/python -m pip --disable-pip-version-check --quiet install --editable '.[postgres]' \
+	.venv-$*/bin/python -m pip --disable-pip-version-check --quiet install --editable '.[deliver,postgres]' \
 		hypothesis pytest -r tests/adapters/requirements-$*.txt
 	@touch $@
 

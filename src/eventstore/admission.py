@@ -5,13 +5,13 @@ A recorder makes its events itself; a file may hold anything. Recordings and arc
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import msgspec
 import orjson
 
 from eventstore.codec import read_payload
+from eventstore.control import CONTROL
 from eventstore.errors import TurnlogError
 from eventstore.event import Event
 from eventstore.hooks.arguments import ALTERED, HAPPENED, RAW
@@ -19,9 +19,6 @@ from eventstore.hooks.vocabulary import HOOKS, Hook
 
 ID_BYTES = 255
 """How long the id of a session or an origin may be, in UTF-8."""
-CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ud800-\udfff]")
-"""What moves a terminal's cursor or turns the direction of text (C0, DEL, C1, line separators, bidirectional controls),
-and lone surrogates."""
 SEALED = "$sealed"
 _INT64 = range(-(2**63), 2**63)
 _SEQ = range(2**63)

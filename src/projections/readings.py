@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 
 from eventstore.codec import read_payload
 from eventstore.event import Event
@@ -42,7 +43,9 @@ def check_rules(rules: str) -> None:
         find_rules(name)  # says by what
     if rules not in (TURNLOG, FRAMEWORK, DROP_IN) and name not in RELEASES:
         there = ", ".join((TURNLOG, FRAMEWORK, *RELEASES))
-        raise UnknownRules(f"unknown rule set {rules!r}; there are: {there}")
+        near = get_close_matches(name, (TURNLOG, FRAMEWORK, *RELEASES), 1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise UnknownRules(f"unknown rule set {rules!r}; {hint}there are: {there}")
 
 
 def framework_of(events: Sequence[Event]) -> tuple[str, str]:

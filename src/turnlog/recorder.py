@@ -8,10 +8,10 @@ from collections import deque
 from collections.abc import Iterable
 from typing import cast
 
-from eventstore import Event
-from eventstore import Recorder as PlainRecorder
 from eventstore.errors import StoreError
+from eventstore.event import Event
 from eventstore.recording.backlog import Backlog, Pending, as_event
+from eventstore.recording.recorder import Recorder as PlainRecorder
 from eventstore.stores.base import Store
 from projections.model import SessionDetails
 from projections.reference.fold import begin, fold

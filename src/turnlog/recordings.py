@@ -86,6 +86,9 @@ def _of_line(path: Path, line: Any) -> Recording | _LooseCall:
     return Recording.model_validate(line)
 
 
+FORMATS = "import takes recordings of calls, archives, and what `turnlog export jsonl` writes"
+
+
 @contextmanager
 def _place_of_error(place: str) -> Iterator[None]:
     """Errors of what stands there as `BadRecording`."""
@@ -94,7 +97,7 @@ def _place_of_error(place: str) -> Iterator[None]:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise BadRecording(f"{place}: {where + ': ' if where else ''}{first['msg']}") from error
+        raise BadRecording(f"{place}: {where + ': ' if where else ''}{first['msg']}; {FORMATS}") from error
 
 
 def _parsed(path: Path, open_file: Opener) -> Iterator[tuple[str, Any]]:
@@ -102,6 +105,8 @@ def _parsed(path: Path, open_file: Opener) -> Iterator[tuple[str, Any]]:
         try:
             yield place, orjson.loads(line)
         except orjson.JSONDecodeError as error:
+            if line.startswith(b"SQLite format 3"):
+                raise BadRecording(f"{path} is an SQLite database, not a file to import; open it with --db") from error
             raise BadRecording(f"{place}: not JSON: {error}") from error
 
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
-
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
 
 from eventstore.errors import StoreError, TurnlogError
 from eventstore.event import Event
 from eventstore.stores.base import Session, Store
 from eventstore.stores.factory import open_store
-from eventstore.stores.url import without_passwords
 
 
 class UnknownSession(TurnlogError):
@@ -24,6 +21,11 @@ def place(where: str) -> str:
     """The database at a URL or path as people are shown it: a whole path, or a URL without its passwords."""
     if "://" not in where:
         return where if where == "memory:" else str(Path(where).expanduser().absolute())
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    from eventstore.stores.url import without_passwords
+
     try:
         parsed = make_url(where)
     except (ArgumentError, ValueError):
@@ -34,15 +36,19 @@ def place(where: str) -> str:
     return without_passwords(parsed)
 
 
-def open_existing(where: str) -> Store:
-    """The store at a URL or path, which is not made if it is not there. Raises `StoreError`."""
+def open_existing(where: str, option: str = "--db") -> Store:
+    """The existing store at a URL or path. Raises `StoreError`, naming the ``option`` that picks a log."""
     path = where.removeprefix("sqlite:///") if where.startswith("sqlite:///") else where
     if "://" not in path and not path.startswith("file:") and not Path(path).expanduser().exists():
-        raise StoreError(f"no database at {path}; `turnlog import FILE` or a Recorder makes one, or name one with --db")
+        raise StoreError(
+            f"no database at {path}; pass {option} URL, or create one with `turnlog import FILE` or a Recorder"
+        )
     return _opened(where)
 
 
 def _opened(where: str, *, migrate: bool = False) -> Store:
+    from sqlalchemy.exc import ArgumentError
+
     try:
         return open_store(where, migrate=migrate)
     except (ArgumentError, ValueError):  # neither shown nor chained: it may have the password in it
@@ -56,7 +62,7 @@ def known(store: Store, session: str) -> Session:
         return sessions[session]
     removal = next((r for r in reversed(store.ledger.removals()) if r.session_id == session), None)
     near = get_close_matches(session, sessions, 1)
-    hint = f"did you mean {near[0]!r}?" if near else "`turnlog sessions` lists those there are"
+    hint = f"did you mean {near[0]!r}?" if near else "`turnlog sessions` lists the sessions"
     if removal is not None:
         back = f"; bring it back with: turnlog import {removal.archive}" if removal.archive else ", without an archive"
         hint = f"it was removed on {moment(removal.removed_ns)} UTC{back}"
@@ -73,3 +79,31 @@ def read(store: Store, session: str) -> list[Event]:
 
 def moment(wall_ns: int) -> str:
     return datetime.fromtimestamp(wall_ns // 1_000_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+class BadMoment(TurnlogError):
+    """A date or time that cannot be understood."""
+
+
+def moment_ns(text: str) -> int:
+    """``2026-03-01`` or ``2026-03-01T12:30+01:00`` in nanoseconds since the epoch; UTC unless it says otherwise.
+
+    Raises `BadMoment`.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise BadMoment(f"{text!r} is not a date; write 2026-03-01 or 2026-03-01T12:30+01:00") from None
+    moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    return (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1000
+
+
+def between(sessions: Sequence[Session], since_ns: int | None, until_ns: int | None) -> list[Session]:
+    """The sessions that began at or after ``since_ns`` and before ``until_ns``, the oldest first."""
+    chosen = [
+        s
+        for s in sessions
+        if (since_ns is None or s.started_ns >= since_ns) and (until_ns is None or s.started_ns < until_ns)
+    ]
+    return sorted(chosen, key=lambda s: (s.started_ns, s.session_id))

@@ -1,4 +1,4 @@
-"""Commands over many sessions: one that cannot be replayed is named, and does not keep the others from it."""
+"""Commands over many sessions: one that cannot be replayed is reported, and the others go on."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from typing import TypeVar
 from eventstore.errors import StoreUnavailable, TurnlogError
 from projections.boundary import replaying
 from projections.reference.rules import UnknownRules
-from turnlog.terminal import say
+from turnlog.terminal import plural, say
 
 T = TypeVar("T")
 
 
 class NotReplayed(TurnlogError):
-    """Of some of the sessions nothing could be made."""
+    """Some of the sessions could not be replayed."""
 
 
 class Survey:
-    """What goes over sessions one by one, and keeps those that failed."""
+    """Goes through sessions one by one and collects those that fail."""
 
     def __init__(self, *, alone: bool = False) -> None:
-        """``alone``: there is but one session, and its error is raised as it is."""
+        """``alone``: there is only one session, and its error is raised unchanged."""
         self.alone = alone
         self.seen: set[str] = set()
         self.failed: set[str] = set()
 
     def each(self, names: Iterable[str], make: Callable[[str], T]) -> Iterator[tuple[str, T]]:
-        """Each session with what ``make`` makes of it; those that fail are named on standard error, and left out.
+        """Each session with the result of ``make``; those that fail are reported on standard error and left out.
 
-        What is no session's fault (a database that has gone away, rules there are not) is raised.
+        An error that is not the session's (a lost database, unknown rules) is raised.
         """
         for name in names:
             self.seen.add(name)
@@ -46,7 +46,7 @@ class Survey:
             yield name, made
 
     def fail(self, name: str, error: TurnlogError) -> None:
-        """Name a session and what is wrong with it."""
+        """Report a session and its error."""
         text = str(error)
         say(text if repr(name) in text else f"session {name!r}: {text}", err=True)
         self.failed.add(name)
@@ -54,5 +54,5 @@ class Survey:
     def finish(self) -> None:
         """Raises `NotReplayed` if any session failed; to be called once the rest is done."""
         if self.failed:
-            counted = f"{len(self.failed)} of {len(self.seen)} sessions"
-            raise NotReplayed(f"{counted} failed, as named above; the others are done")
+            counted = f"{len(self.failed)} of {plural(len(self.seen), 'session')}"
+            raise NotReplayed(f"{counted} failed; see the lines above")

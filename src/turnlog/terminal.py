@@ -1,30 +1,21 @@
-"""What is printed for people: the one way to the terminal, on which nothing of a log can speak to it.
+"""Plain output: with `turnlog.console`, the only way to the terminal. No text of a log can control the terminal.
 
-Transcripts, ids, log lines and servers' answers are data of strangers. Control characters in them (`CONTROL`) are shown
-as escapes, like ``\\x1b``, and markup in them is text. JSON is printed with the same characters as ``\\u`` escapes,
-which every reader of JSON undoes.
+Transcripts, ids, log lines and servers' answers are untrusted. Control characters in them (`CONTROL`) are shown as
+escapes, like ``\\x1b``. JSON is printed with the same characters as ``\\u`` escapes, which every JSON parser decodes.
 """
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 import logging
-import os
-import re
 import sys
 import traceback
-from collections.abc import Iterable
 from types import TracebackType
-from typing import IO, Any, cast
+from typing import IO, Any
 
-import orjson
-from rich.console import Console, ConsoleOptions, RenderableType
-from rich.markup import escape
-from rich.segment import Segment
-from rich.text import Text
-
-from eventstore.admission import CONTROL
+from eventstore.control import CONTROL
 
 
 def escaped(text: str) -> str:
@@ -37,53 +28,13 @@ def in_line(text: object) -> str:
     return CONTROL.sub(lambda found: _escape(found[0]), str(text))
 
 
-def safe(text: object) -> str:
-    """The text as a part of a line of rich's markup, in which it marks nothing up."""
-    return escape(in_line(text))
+def plural(count: int, one: str, many: str = "") -> str:
+    """``1 session``, ``2,000 sessions``; ``many`` where the plural is not made with an s."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode()
-
-
-class SafeConsole(Console):
-    """A console that shows control characters of what it prints; only its own styles speak to the terminal."""
-
-    def render_str(self, text: str, **how: Any) -> Text:
-        return super().render_str(escaped(text), **how)  # before the layout, which counts columns
-
-    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        for segment in super().render(renderable, options):
-            yield segment if segment.control else Segment(escaped(segment.text), segment.style)
-
-
-class _Trimmed:
-    """A file of text without the blanks with which tables fill up their last column."""
-
-    def __init__(self, file: IO[str]) -> None:
-        self._file = file
-
-    def write(self, text: str) -> int:
-        return self._file.write(_FILLING.sub("\n", text))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
-
-
-_FILLING = re.compile(r" +\n")
-
-
-def output() -> Console:
-    """Standard output; wide and without trailing blanks when it is not a terminal, so that tables are not cut there."""
-    terminal = sys.stdout.isatty()
-    width = None if terminal or "COLUMNS" in os.environ else 160
-    file = None if terminal else cast("IO[str]", _Trimmed(sys.stdout))
-    return SafeConsole(file=file, width=width, highlight=False, emoji=False)
-
-
-def errors_to() -> Console:
-    """Standard error."""
-    return SafeConsole(stderr=True, highlight=False, emoji=False)
 
 
 def say(line: str, *, err: bool = False) -> None:
@@ -99,8 +50,26 @@ def say_text(text: str, *, err: bool = False) -> None:
 def _write(text: str, *, err: bool = False) -> None:
     stream = sys.stderr if err else sys.stdout
     encoding = stream.encoding or "utf-8"
-    stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    stream.write(text.encode(encoding, "turnlog").decode(encoding))
     stream.flush()
+
+
+_ASCII = {
+    "–": "-", "—": "-", "−": "-", "…": "...", "→": "->", "×": "x", "·": ".", "≥": ">=", "≤": "<=", "“": '"', "”": '"',
+    "‘": "'", "’": "'", "━": "=", "╺": "=", "┄": ".", "█": "#", "▌": "#", "✅": "pass", "❌": "fail", "⚪": "?",
+}  # fmt: skip
+"""What stands for our own typography where the output's encoding does not have it."""
+
+
+def _spelled_out(error: UnicodeError) -> tuple[str | bytes, int]:
+    """An error handler of codecs: our typography in ASCII, everything else as an escape."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    bad = error.object[error.start : error.end]
+    return "".join(_ASCII.get(c) or c.encode("ascii", "backslashreplace").decode() for c in bad), error.end
+
+
+codecs.register_error("turnlog", _spelled_out)
 
 
 def print_json(value: Any, *, indent: bool = True) -> None:
@@ -111,6 +80,8 @@ def print_json(value: Any, *, indent: bool = True) -> None:
 
 def json_text(value: Any, *, indent: bool = True) -> str:
     """The value as JSON, with the control characters that JSON lets stand in strings as escapes too."""
+    import orjson
+
     option = orjson.OPT_NON_STR_KEYS | (orjson.OPT_INDENT_2 if indent else 0)
     try:
         text = orjson.dumps(value, option=option).decode()
@@ -149,10 +120,10 @@ def _excepthook(kind: type[BaseException], error: BaseException, trace: Tracebac
 
 
 def prepare() -> None:
-    """Make this process's outputs safe: any encoding, log lines, and errors that no one has foreseen."""
+    """Make this process's outputs safe: any encoding, log lines, and unexpected errors."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors="turnlog")
     if not logging.root.handlers:
         handler = _Log(logging.WARNING)
         logging.root.addHandler(handler)

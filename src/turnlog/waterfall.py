@@ -1,4 +1,4 @@
-"""A turn as a waterfall: what ran when, as plain data for the terminal and for others who draw."""
+"""A turn as a waterfall: what ran when, as plain data to draw."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from projections.spans import Span
 
 
 class Bar(NamedTuple):
-    """Something that ran. Times are seconds: since the session's first event, or of a framework's turn on the monotonic
-    clock. ``end`` None: nothing says when it ended.
+    """One bar of a waterfall.
+
+    Times are seconds: since the session's first event, or of a framework's turn on the monotonic clock. ``end`` is None
+    where the log does not say when it ended.
     """
 
     label: str
@@ -38,7 +40,7 @@ _KINDS = {
     "agent": ("agent speaks", "agent"),
     "stt": ("STT", "wait"),
     "eou": ("EOU", "wait"),
-    "eou_wait": ("  waits for more", "wait"),
+    "eou_wait": ("endpointing delay", "wait"),
     "knowledge_base": ("knowledge base", "tool"),
     "realtime": ("realtime", "wait"),
     "sound": ("sound", "audio"),
@@ -47,8 +49,8 @@ _KINDS = {
     "doubt": ("false interruption", "error"),
 }
 _FIRST = {
-    "llm": ("LLM first token", "LLM goes on", "first token"),
-    "tts": ("TTS first byte", "TTS goes on", "first byte"),
+    "llm": ("LLM first token", "LLM (rest)", "first token"),
+    "tts": ("TTS first byte", "TTS (rest)", "first byte"),
 }
 
 
@@ -104,7 +106,7 @@ def _bars(turn: Turn) -> Iterator[Bar]:
             yield Bar("EOU", eou.eou_start_time, eou.eou_end_time, _ms(eou.eou_latency), "wait")
             wait = wait_seconds(eou)
             if eou.eou_end_time is not None and wait > 0:
-                yield Bar("  waits for more", eou.eou_end_time, eou.eou_end_time + wait, _ms(wait * 1000), "wait")
+                yield Bar("endpointing delay", eou.eou_end_time, eou.eou_end_time + wait, _ms(wait * 1000), "wait")
     for kb in turn.kb_metrics:
         if kb.kb_start_time is not None:
             yield Bar("knowledge base", kb.kb_start_time, kb.kb_end_time, _ms(kb.kb_retrieval_latency), "tool")
@@ -113,7 +115,7 @@ def _bars(turn: Turn) -> Iterator[Bar]:
             first = llm.llm_first_token_time
             yield Bar("LLM first token", llm.llm_start_time, first, _ms(llm.llm_ttft), "wait")
             if first is not None and llm.llm_end_time is not None:
-                yield Bar("LLM goes on", first, llm.llm_end_time, f"{_ms(llm.llm_duration)} in all", "tool")
+                yield Bar("LLM (rest)", first, llm.llm_end_time, f"{_ms(llm.llm_duration)} in all", "tool")
     for tts in turn.tts_metrics:
         if tts.tts_start_time is not None:
             yield Bar("TTS first byte", tts.tts_start_time, tts.tts_first_byte_time, _ms(tts.ttfb), "wait")

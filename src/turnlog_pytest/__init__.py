@@ -1,7 +1,7 @@
 """pytest: the turns of a recorded session, as a fixture.
 
-A package of its own, because pytest imports it at every start, and importing a part of `turnlog` imports all of it;
-what it needs is imported when a test asks for it.
+pytest imports this package at every start, so it is separate from `turnlog`; what it needs is imported when a test uses
+the fixture.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ from typing import Any
 
 from eventstore import Store
 from projections.measures import TurnMeasures
-from turnlog.stats.collect import between, collect
+from turnlog.sessions import between
+from turnlog.stats.collect import collect
 from turnlog.stats.figures import Figure, figure
 from turnlog.stats.metrics import find_metric
 from turnlog.stats.table import TurnTable

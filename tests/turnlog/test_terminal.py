@@ -20,7 +20,8 @@ from rich.text import Text
 from support.http_receiver import Receiver
 from support.program import FIXTURES, Program
 from turnlog import Recorder, open_store
-from turnlog.terminal import SafeConsole, escaped, in_line, json_text, safe
+from turnlog.console import SafeConsole, safe
+from turnlog.terminal import escaped, in_line, json_text
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "turnlog"
 EVIL = "\x1b]0;PWNED\x07\x1b[2J\x1b[31mRED\x9b1m\u202etxt\u2028x\x7f"

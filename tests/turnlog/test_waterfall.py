@@ -25,7 +25,7 @@ def test_the_bars_of_an_answer_that_is_interrupted() -> None:
     assert times(found["user speaks"]) == (1.0, 2.0, False)
     assert times(found["STT"]) == (2.0, 2.2, False)
     assert times(found["LLM first token"]) == (2.5, 2.8, False)
-    assert times(found["LLM goes on"]) == (2.8, 2.9, False)
+    assert times(found["LLM (rest)"]) == (2.8, 2.9, False)
     assert times(found["TTS first byte"]) == (2.8, 3.0, False)
     assert times(found["agent speaks"]) == (3.0, 4.5, True)
     assert times(found["interrupted"]) == (4.0, 4.5, False)

@@ -105,7 +105,7 @@ def routing(
     token = (token or os.environ.get(TOKEN) or "").strip() or None
     if needs_token and token is None:
         raise NotConfigured(
-            f"no token for {shown(base_url)}: set {TOKEN}, or name an endpoint of your own (export_url)"
+            f"no token for {shown(base_url)}: set {TOKEN}, or name your own endpoint (--endpoint, export_url=)"
         )
     headers = dict(export_headers or {})
     for url in [base_url] * needs_token + [export_url or ""] * own:

@@ -16,11 +16,14 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
 from typing import NamedTuple, Self
 
-import anyio
-import httpx
-
 from exporters.delivery import io_loop
 from exporters.delivery.destination import Busy, NotConfigured, Refused
+
+try:
+    import anyio
+    import httpx
+except ModuleNotFoundError as error:
+    raise NotConfigured(f"delivery over HTTP needs the extra: pip install 'turnlog[deliver]' ({error})") from error
 
 TIMEOUT_SECONDS = 10.0
 """For a whole request: name, connection, sending, and all of the answer."""

@@ -110,12 +110,14 @@ def find_rules(rules: str | Rules) -> Rules:
     if name in REPLACED:
         raise UnknownRules(f"the rule set {name!r} is gone: {REPLACED[name]!r}, the default, replaced it")
     if name not in RULE_SETS:
-        raise UnknownRules(f"unknown rule set {name!r}; there are: {', '.join(RULE_SETS)}")
+        near = get_close_matches(name, RULE_SETS, 1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise UnknownRules(f"unknown rule set {name!r}; {hint}there are: {', '.join(RULE_SETS)}")
     for switch in added:
         if switch not in SWITCHES:
             near = get_close_matches(switch, SWITCHES, 1)
-            hint = f"did you mean {near[0]!r}?" if near else "`turnlog rules` lists those there are"
-            raise UnknownRules(f"unknown switch {switch!r} of a rule set; {hint}")
+            hint = f"did you mean {near[0]!r}?" if near else "`turnlog rules` lists the switches"
+            raise UnknownRules(f"unknown switch {switch!r}; {hint}")
     base = RULE_SETS[name]
     new = [switch for switch in SWITCHES if switch in added and not getattr(base, switch)]
     return _from(base, "+".join([name, *new]), *new)

@@ -87,7 +87,7 @@ def content(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise BadSeal(f"{path} is not a seal: {error.strerror}") from error
+        raise BadSeal(f"cannot read {path}: {error.strerror}") from error
 
 
 def check_session_seal(store: Store, sealed: Seal) -> list[Fault]:

@@ -4,58 +4,71 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
-from importlib.metadata import version
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 
 from eventstore.errors import TurnlogError
-from turnlog.cli.commands import (  # fmt: skip
-    barge_ins,
-    calls,
-    check,
-    deliver,
-    demo,
-    diff,
-    digest,
-    explain,
-    export,
-    keys,
-    log,
-    playground,
-    rules,
-    stats,
-    trust,
-    verify,
-)
+from turnlog.cli.commands import COMMANDS
+from turnlog.cli.help import Command, Group
 from turnlog.cli.options import DbOption
-from turnlog.terminal import errors_to, prepare, safe, say
+from turnlog.terminal import prepare, say
+
+_STYLE: dict[str, Any] = {
+    "pretty_exceptions_enable": False,
+    "rich_markup_mode": None,  # plain help: it can be grepped, and importing rich would double the start-up time
+}
+
+
+class Commands(Group):
+    """The commands of `COMMANDS`: the module of one is imported when it is run, not to list it."""
+
+    def __init__(self, **how: Any) -> None:
+        super().__init__(**how)
+        for section in COMMANDS.values():
+            self.commands.update((name, Command(name, help=row.summary)) for name, row in section.items())
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] in self.commands:
+            self.commands[args[0]] = load(args[0])
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        for heading, section in COMMANDS.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name, row.summary) for name, row in section.items()])
+
+
+def load(name: str) -> Any:
+    """The command of that name, with its module imported."""
+    row = next(section[name] for section in COMMANDS.values() if name in section)
+    found = getattr(import_module(f"turnlog.cli.commands.{row.module}"), row.function)
+    one = typer.Typer(**_STYLE)
+    one.callback()(lambda: None)  # makes it a group, from which the command can be taken
+    if isinstance(found, typer.Typer):
+        for each in found.registered_commands:
+            each.cls = Command
+        one.add_typer(found, name=name, help=row.summary, cls=Group)
+    else:
+        one.command(name, cls=Command)(found)
+    group: Any = typer.main.get_command(one)
+    return group.commands[name]
+
 
 app = typer.Typer(
+    cls=Commands,
     help="What happened in that call, and why did it take two seconds? Replays recorded calls of voice agents.",
     no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
+    **_STYLE,
 )
-COMMANDS: list[Callable[..., None]] = [
-    demo.demo, log.init, log.sessions, calls.replay, log.events, calls.payloads, calls.schema, calls.spans,
-    barge_ins.barge_ins, stats.stats, check.check, diff.diff, digest.digest, explain.explain, rules.rules, log.tail,
-    demo.record, log.recover,
-    playground.playground, verify.verify, verify.seal, trust.forget, trust.retention,
-]  # fmt: skip
-for command in COMMANDS:
-    app.command()(command)
-app.command("import")(log.import_)
-app.command()(rules.conformance)
-app.add_typer(export.app, name="export")
-app.add_typer(deliver.app, name="deliver")
-app.add_typer(keys.app, name="keys")
 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version
+
         say(version("turnlog"))
         raise typer.Exit
 
@@ -67,7 +80,7 @@ def options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Nothing but options; what becomes of the database: see `turnlog.cli.common.url`."""
+    """Accept the options of the program; `turnlog.cli.common.url` resolves the database."""
 
 
 def main() -> None:
@@ -95,6 +108,8 @@ _UsageError: Any = typer.BadParameter.__mro__[1]  # typer does not export it
 
 
 def _complain(line: str) -> int:
+    from turnlog.console import errors_to, safe
+
     errors_to().print(f"[bold red]turnlog:[/] {safe(line)}", soft_wrap=True)
     return 1
 
@@ -104,5 +119,6 @@ def _misused(error: Any) -> int:
     if not error.ctx or type(error).__name__ == "NoArgsIsHelpError":
         error.show()
     else:
-        _complain(f"{error.format_message()}; see: {error.ctx.command_path} --help")
+        message = error.format_message().replace("Value error, ", "").rstrip(".")
+        _complain(f"{message}; see: {error.ctx.command_path} --help")
     return int(error.exit_code)

@@ -1,16 +1,16 @@
-"""Which sessions a command is about."""
+"""The sessions that a command works on."""
 
 from __future__ import annotations
 
 from eventstore.stores.base import Session, Store
 from turnlog.cli.common import BadChoice
-from turnlog.sessions import known
+from turnlog.sessions import between, known, moment_ns
 
 
 def chosen(store: Store, sessions: list[str] | None, every: bool) -> list[str]:
     """The sessions to write, once each; all are looked up before the first is written. Raises `UnknownSession`."""
     if every == bool(sessions):
-        raise BadChoice("name the sessions, or take --all of them")
+        raise BadChoice("name at least one session, or pass --all")
     recorded = [session.session_id for session in store.sessions()]
     if every:
         return recorded[::-1]
@@ -23,8 +23,6 @@ def chosen(store: Store, sessions: list[str] | None, every: bool) -> list[str]:
 
 def choose(store: Store, names: list[str] | None, since: str | None, until: str | None) -> list[Session]:
     """The sessions that are meant, each once, the oldest first. Raises `UnknownSession` and `BadMoment`."""
-    from turnlog.stats.collect import between, moment_ns
-
     begin, end = (moment_ns(text) if text is not None else None for text in (since, until))
     recorded = store.sessions()
     if names:

@@ -1,4 +1,4 @@
-"""What the commands share: the database option, where output goes, and looking up a session."""
+"""Shared by the commands: the database option, progress bars, headers, confirmations."""
 
 from __future__ import annotations
 
@@ -20,13 +20,10 @@ from rich.progress import (
 
 from eventstore.errors import TurnlogError
 from eventstore.stores.base import Store
-from turnlog import files, terminal
 from turnlog.cli.options import HEADERS, TURNLOG_DB
+from turnlog.console import errors_to
 from turnlog.sessions import _opened, open_existing, place
-from turnlog.terminal import errors_to, in_line, say
-
-# What commands take from here
-output, print_json, whole_file = terminal.output, terminal.print_json, files.whole_file
+from turnlog.terminal import in_line, say
 
 
 class BadHeader(TurnlogError):
@@ -34,7 +31,7 @@ class BadHeader(TurnlogError):
 
 
 class BadDatabase(TurnlogError):
-    """Which database is meant is not clear."""
+    """--db is empty or ambiguous."""
 
 
 class NotConfirmed(TurnlogError):
@@ -71,9 +68,9 @@ def url(context: typer.Context, db: list[str] | None) -> str:
         given += above.params.get("db") or ()
         above = above.parent
     if "" in given:
-        raise BadDatabase("--db is empty; name a database, or leave it out")
+        raise BadDatabase("--db is empty; pass a URL or path, or leave it out")
     if len(several := list(dict.fromkeys(given))) > 1:
-        raise BadDatabase(f"--db is given twice: {' and '.join(map(place, several))}; name one database")
+        raise BadDatabase(f"--db is given twice: {' and '.join(map(place, several))}; pass it once")
     return (given and given[0]) or os.environ.get(TURNLOG_DB) or str(user_data_path("turnlog") / "calls.db")
 
 
@@ -94,7 +91,7 @@ def confirm_destructive(where: str, what: str, yes: bool) -> None:
     user is asked; without one, ``yes`` (--yes) is needed. Raises `NotConfirmed`; nothing may have been done by then.
     """
     if not yes and not sys.stdin.isatty():
-        raise NotConfirmed(f"nothing was done: there is no terminal to ask on; give --yes to {what} of {place(where)}")
+        raise NotConfirmed(f"nothing was done: no terminal to ask on; pass --yes to {what} of {place(where)}")
     say(f"database: {place(where)}", err=True)
     if yes:
         return
@@ -103,7 +100,7 @@ def confirm_destructive(where: str, what: str, yes: bool) -> None:
 
 
 class BadChoice(TurnlogError):
-    """An option names something that the session does not have."""
+    """Options that contradict each other, or name something that is not there."""
 
 
 def opener(bar: Progress, path: Path) -> IO[bytes]:

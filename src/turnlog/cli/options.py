@@ -8,95 +8,87 @@ from typing import Annotated, Literal
 import typer
 
 TURNLOG_DB = "TURNLOG_DB"
+HEADERS = "TURNLOG_HEADERS"
+"""The environment variable for headers, which keeps tokens out of process lists."""
+
 DbOption = Annotated[
     list[str] | None,
     typer.Option(
         "--db",
         metavar="URL",
-        help="The event log: sqlite:///calls.db, a path, or postgresql+psycopg://…; before or after the command. Else "
-        f"that of {TURNLOG_DB} in the environment.",
-        show_default="a file in your data folder",
+        help=f"Event log: a path, sqlite:///calls.db or postgresql+psycopg://…  [default: ${TURNLOG_DB}, "
+        "else calls.db in your data folder]",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Print the details of each turn.")]
+YesOption = Annotated[
+    bool, typer.Option("--yes", help="Skip the confirmation; required where there is no terminal to ask on.")
+]
+RulesOption = Annotated[
+    str,
+    typer.Option(metavar="RULES", help="Rule set to replay under, with switches as SET+SWITCH; see `turnlog rules`."),
+]
+
+SessionArgument = Annotated[str, typer.Argument(metavar="SESSION", help="Session id, as listed by `turnlog sessions`.")]
+SessionsArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="SESSION", help="Session ids, as listed by `turnlog sessions`.")
+]
+SomeSessions = Annotated[
+    list[str] | None, typer.Argument(metavar="SESSION", help="Only these sessions; by default all of them.")
+]
+AllOption = Annotated[bool, typer.Option("--all", help="Take every session of the log, oldest first.")]
+SinceOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DATETIME", help="Only sessions that started then or later: 2026-03-01 or 2026-03-01T12:30, UTC."
+    ),
+]
+UntilOption = Annotated[str | None, typer.Option(metavar="DATETIME", help="Only sessions that started earlier.")]
+
+FilesArgument = Annotated[list[Path], typer.Argument(metavar="FILE", help="JSON lines, plain or gzipped.")]
+OutOption = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="FILE", help="Write to this file instead of standard output."),
+]
+JournalOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--journal", metavar="FOLDER", help="Journal folder.  [default: the database's own]", show_default=False
     ),
 ]
 
-
-YesOption = Annotated[bool, typer.Option("--yes", help="Do it without asking; needed where there is no terminal.")]
-
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-SessionArgument = Annotated[str, typer.Argument(metavar="SESSION", help="As `turnlog sessions` lists it.")]
-
-
-HEADERS = "TURNLOG_HEADERS"
-"""The environment variable that has headers, so that no token stands in a list of processes."""
-
-
-RulesOption = Annotated[
-    str, typer.Option(metavar="SET[+SWITCH…]", help="The rule set to replay under; see `turnlog rules`.")
-]
-
-
-SessionsArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="SESSION…", help="As `turnlog sessions` lists them.", show_default=False)
-]
-
-
-OutOption = Annotated[
-    Path | None, typer.Option("--out", metavar="FILE", help="Write here.", show_default="standard output")
-]
-
-
 CollectorOption = Annotated[
-    str, typer.Option("--endpoint", metavar="URL", help="http://localhost:4318/v1/traces, or :4317 for gRPC.")
+    str,
+    typer.Option(
+        "--endpoint", metavar="URL", help="Collector: http://localhost:4318/v1/traces, or port 4317 with --grpc."
+    ),
 ]
-
-
-GrpcOption = Annotated[bool, typer.Option("--grpc", help="gRPC instead of HTTP.")]
-
-
+GrpcOption = Annotated[bool, typer.Option("--grpc", help="Use gRPC instead of HTTP.")]
 ProfileOption = Annotated[
     Literal["reference", "semconv"],
-    typer.Option(help="Attributes: the reference's, or those of OpenTelemetry GenAI and OpenInference."),
+    typer.Option(
+        metavar="PROFILE",
+        help="Attribute names: `reference` as videosdk-agents writes them, `semconv` of OpenTelemetry GenAI and "
+        "OpenInference.",
+    ),
 ]
-
-
 ServiceOption = Annotated[
-    str | None, typer.Option(envvar="OTEL_SERVICE_NAME", metavar="NAME", show_default="the reference's")
+    str | None,
+    typer.Option(envvar="OTEL_SERVICE_NAME", metavar="NAME", help="Service name of the spans.", show_default=False),
 ]
-
-
-ProjectOption = Annotated[str | None, typer.Option(metavar="NAME", help="For Arize Phoenix.")]
-
-
+ProjectOption = Annotated[str | None, typer.Option(metavar="NAME", help="Project name in Arize Phoenix.")]
 HeaderOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--header", metavar="NAME=VALUE", help=f"Sent with every request; else those in {HEADERS}, between commas."
+        "--header",
+        metavar="NAME=VALUE",
+        help=f"Send this header with every request; repeatable.  [default: ${HEADERS}, comma-separated]",
+        show_default=False,
     ),
 ]
-
-
-AllOption = Annotated[bool, typer.Option("--all", help="Every session of the log, the oldest first.")]
 
 
 def wire_of(grpc: bool) -> Literal["grpc", "http/protobuf"]:
     return "grpc" if grpc else "http/protobuf"
-
-
-SomeSessions = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[SESSION…]", help="Only these; as `turnlog sessions` lists them.", show_default="all"),
-]
-
-
-SinceOption = Annotated[
-    str | None, typer.Option(metavar="MOMENT", help="Only sessions that began then or later: 2026-03-01, UTC.")
-]
-
-
-UntilOption = Annotated[str | None, typer.Option(metavar="MOMENT", help="Only sessions that began before.")]
-
-
-FilesArgument = Annotated[list[Path], typer.Argument(metavar="FILE…", help="JSON lines of calls; may be gzipped.")]

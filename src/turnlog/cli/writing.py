@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from eventstore.stores.base import Store
 from turnlog.cli.choice import chosen
-from turnlog.cli.common import progress, whole_file
+from turnlog.cli.common import progress
+from turnlog.files import whole_file
 from turnlog.survey import Survey
 from turnlog.terminal import stdout_file
 

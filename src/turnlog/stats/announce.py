@@ -1,48 +1,81 @@
-"""Verdicts for people and for CI: on the terminal, as JUnit XML, as the Markdown of a job summary."""
+"""Verdicts on the terminal, as JSON, as JUnit XML, and as the Markdown of a job summary."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 from xml.etree import ElementTree
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
+from turnlog.console import safe
 from turnlog.stats.figures import format_value
 from turnlog.stats.verdict import Verdict, Worst
-from turnlog.terminal import in_line, safe
+from turnlog.terminal import in_line
 
-STYLES = {"held": "green", "broken": "bold red", "not decided": "yellow"}
-MARKS = {"held": "✅", "broken": "❌", "not decided": "⚪"}
+STYLES = {"pass": "green", "fail": "bold red", "inconclusive": "yellow"}
+MARKS = {"pass": "✅", "fail": "❌", "inconclusive": "⚪"}
 
 
 def tally(verdicts: list[Verdict]) -> str:
-    """``2 held, 1 broken``; what there is none of is left out."""
+    """``2 pass, 1 fail``; outcomes without a verdict are left out."""
     counts = Counter[str](verdict.outcome for verdict in verdicts)
     return ", ".join(f"{counts[outcome]} {outcome}" for outcome in STYLES if counts[outcome])
 
 
-def show_verdict(console: Console, verdicts: list[Verdict]) -> None:
-    """Print the verdicts, and of each broken budget the worst turns."""
-    table = Table("budget", "", "found", "")
+def overall(verdicts: list[Verdict]) -> str:
+    """The worst outcome: ``fail``, else ``inconclusive``, else ``pass``."""
+    return max((verdict.outcome for verdict in verdicts), key=["pass", "inconclusive", "fail"].index)
+
+
+def show_verdict(console: Console, verdicts: list[Verdict], *, verbose: bool = False) -> None:
+    """The verdict, a line for each limit, then one for each of the worst turns; ``verbose`` adds their parts."""
+    outcome = overall(verdicts)
+    console.print(f"[{STYLES[outcome]}]{outcome.upper()}[/]  {tally(verdicts)}")
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for column in ("outcome", "limit", "found"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("why")
     for verdict in verdicts:
         outcome = f"[{STYLES[verdict.outcome]}]{verdict.outcome}[/]"
-        table.add_row(safe(verdict.budget), outcome, verdict.found, safe(verdict.why))
+        table.add_row(outcome, safe(verdict.budget), verdict.found, safe(verdict.why))
     console.print(table)
     for verdict in verdicts:
         if verdict.worst:
-            parts = _parts(verdict)
-            worst = Table(*_columns(parts), title=f"{safe(verdict.budget)}: turns to look at", title_justify="left")
-            for column in worst.columns[2:]:
-                column.justify = "right"
-            for turn in verdict.worst:
-                worst.add_row(*(safe(cell) for cell in _cells(turn, verdict.unit, parts)))
-            console.print(worst)
-            for turn in verdict.worst:
-                for line in turn.why:
-                    console.print(in_line(f"{turn.session} turn {turn.turn}: {line}"), markup=False)
+            console.print(f"\n[bold]worst turns for {safe(verdict.budget)}[/]")
+            (_show_parts if verbose else _show_worst)(console, verdict)
+    if not verbose and any(turn.why for verdict in verdicts for turn in verdict.worst):
+        console.print("[dim]details: --verbose[/]")
+
+
+def _show_worst(console: Console, verdict: Verdict) -> None:
+    """A line for each turn, cut at the console's width."""
+    for turn in verdict.worst:
+        value = "" if turn.value is None else f"{format_value(turn.value, verdict.unit)}  "
+        line = Text(in_line(f"{turn.session} turn {turn.turn}  {value}{'; '.join(turn.why[:1])}".rstrip()))
+        line.truncate(console.width, overflow="ellipsis")
+        console.print(line)
+
+
+def _show_parts(console: Console, verdict: Verdict) -> None:
+    """The latencies of each turn, and why."""
+    for turn in verdict.worst:
+        parts = ", ".join(f"{part} {format_value(value, 'ms')}" for part, value in turn.parts.items())
+        value = "" if turn.value is None else f"  {format_value(turn.value, verdict.unit)}"
+        console.print(in_line(f"{turn.session} turn {turn.turn}{value}"), markup=False)
+        for line in filter(None, (parts, *turn.why)):
+            console.print(Padding(Text(in_line(line)), (0, 0, 0, 4)))
+
+
+def data(verdicts: list[Verdict]) -> dict[str, Any]:
+    """As JSON carries it."""
+    plain = [v._asdict() | {"worst": [turn._asdict() for turn in v.worst]} for v in verdicts]
+    return {"outcome": overall(verdicts), "verdicts": plain}
 
 
 def _parts(verdict: Verdict) -> list[str]:
@@ -60,18 +93,18 @@ def _cells(turn: Worst, unit: str, parts: list[str]) -> list[str]:
 
 
 def junit(verdicts: list[Verdict]) -> bytes:
-    """A test case for each budget; what is not decided counts as skipped."""
+    """A test case for each limit; an inconclusive one counts as skipped."""
     counts = Counter[str](verdict.outcome for verdict in verdicts)
-    numbers = {"tests": len(verdicts), "failures": counts["broken"], "skipped": counts["not decided"], "errors": 0}
+    numbers = {"tests": len(verdicts), "failures": counts["fail"], "skipped": counts["inconclusive"], "errors": 0}
     attributes = {"name": "turnlog check"} | {name: str(number) for name, number in numbers.items()}
     suite = ElementTree.Element("testsuite", attributes)
     for verdict in verdicts:
         case = ElementTree.SubElement(suite, "testcase", classname="turnlog.check", name=_legal(verdict.budget))
         said = _legal(f"{verdict.found} ({verdict.why})")
-        if verdict.outcome == "broken":
-            failure = ElementTree.SubElement(case, "failure", type="broken", message=said)
+        if verdict.outcome == "fail":
+            failure = ElementTree.SubElement(case, "failure", type="fail", message=said)
             failure.text = _legal("\n".join(line for turn in verdict.worst for line in _lines(turn, verdict.unit)))
-        elif verdict.outcome == "not decided":
+        elif verdict.outcome == "inconclusive":
             ElementTree.SubElement(case, "skipped", message=said)
         else:
             ElementTree.SubElement(case, "system-out").text = said
@@ -89,7 +122,7 @@ def _lines(turn: Worst, unit: str) -> list[str]:
 
 
 def _legal(text: str) -> str:
-    """XML has no control characters, and a session may be named by anything."""
+    """The text without control characters, which XML cannot carry; a session id may have any."""
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
@@ -100,7 +133,7 @@ def markdown(verdicts: list[Verdict]) -> str:
     for verdict in verdicts:
         if verdict.worst:
             parts = _parts(verdict)
-            lines += ["", f"**`{verdict.budget}`**: turns to look at", "", *_heading(_columns(parts))]
+            lines += ["", f"**`{verdict.budget}`**: worst turns", "", *_heading(_columns(parts))]
             lines += [_row(_plain(cell) for cell in _cells(turn, verdict.unit, parts)) for turn in verdict.worst]
             said = [f"{turn.session} turn {turn.turn}: {line}" for turn in verdict.worst for line in turn.why]
             lines += ["", *(f"- {_plain(line)}" for line in said)] if said else []

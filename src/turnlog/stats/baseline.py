@@ -63,9 +63,13 @@ def load_baseline(path: Path, rules: str) -> Baseline:
     try:
         found = Baseline.model_validate_json(path.read_bytes())
     except OSError as error:
-        raise BadBaseline(f"cannot read {path}: {error.strerror}; --save-baseline {path} makes one") from error
+        raise BadBaseline(
+            f"cannot read {path}: {error.strerror}; `turnlog check --save-baseline {path}` writes one"
+        ) from error
     except ValidationError as error:
-        raise BadBaseline(f"{path} is no baseline of this version; --save-baseline {path} makes one") from error
+        raise BadBaseline(
+            f"{path} is not a baseline of this version; `turnlog check --save-baseline {path}` writes one"
+        ) from error
     if found.rules != rules:
-        raise BadBaseline(f"{path} was made under the rules {found.rules!r}, so it says nothing about {rules!r}")
+        raise BadBaseline(f"{path} was made under the rules {found.rules!r}, so it cannot be compared under {rules!r}")
     return found

@@ -1,10 +1,11 @@
-"""The budget file: what calls have to keep to, as TOML (``docs/stats.md`` has the grammar and an example)."""
+"""The budget file: limits on metrics, as TOML (``docs/stats.md`` has the grammar and an example)."""
 
 from __future__ import annotations
 
 import re
 import tomllib
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -98,9 +99,15 @@ def limit(text: str) -> Limit:
         raise BadBudget(f"budget {text!r}: {error}") from None
     units = UNITS[metric.unit]
     if unit not in units:
-        wanted = " or ".join(units) or "no unit"
-        raise BadBudget(f"budget {text!r}: {name} takes {wanted}, not {unit or 'a bare number'!r}")
+        raise BadBudget(f"budget {text!r}: {_unit_error(name, unit, list(units), f'{name} {comparison} {number}')}")
     return Limit(text.strip(), metric, comparison, float(number) * units[unit])
+
+
+def _unit_error(name: str, unit: str, units: list[str], bare: str) -> str:
+    if not unit:
+        return f"{name} needs a unit, {' or '.join(units)}: '{bare} {units[0]}'"
+    wanted = " or ".join(filter(None, units))
+    return f"{name} takes {wanted or 'no unit'}, not {unit!r}"
 
 
 def _no_regression(found: _Regression | None) -> NoRegression:
@@ -108,7 +115,7 @@ def _no_regression(found: _Regression | None) -> NoRegression:
         return NoRegression()
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", found.minimum_change)
     if match is None:
-        raise BadBudget(f"regression.minimum_change is a share such as '5 %', not {found.minimum_change!r}")
+        raise BadBudget(f"regression.minimum_change must be a percentage such as '5 %', not {found.minimum_change!r}")
     metrics = tuple(find_comparable(name) for name in dict.fromkeys(found.metrics))
     return NoRegression(metrics, found.significance, float(match[1]) / 100)
 
@@ -116,4 +123,7 @@ def _no_regression(found: _Regression | None) -> NoRegression:
 def _first(error: ValidationError) -> str:
     found: Any = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in found["loc"])
-    return f"{where}: {found['msg']}" if found["type"] != "extra_forbidden" else f"there is no setting {where!r}"
+    if found["type"] != "extra_forbidden":
+        return f"{where}: {found['msg']}"
+    near = get_close_matches(str(found["loc"][-1]), [*_File.model_fields, *_Regression.model_fields], 1)
+    return f"unknown setting {where!r}; " + (f"did you mean {near[0]!r}?" if near else "see docs/stats.md")

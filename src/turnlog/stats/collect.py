@@ -3,43 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 
-from eventstore.errors import TurnlogError
 from eventstore.stores.base import Session, Store
 from projections.caller import RULES as TURNLOG
 from projections.measures import measured
 from projections.reference.rules import find_rules
 from turnlog.stats.table import TurnTable
 from turnlog.survey import Survey
-
-
-class BadMoment(TurnlogError):
-    """A moment that cannot be understood."""
-
-
-def moment_ns(text: str) -> int:
-    """``2026-03-01`` or ``2026-03-01T12:30+01:00`` in nanoseconds since the epoch; UTC unless it says otherwise.
-
-    Raises `BadMoment`.
-    """
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise BadMoment(f"{text!r} is not a moment; say 2026-03-01 or 2026-03-01T12:30+01:00") from None
-    moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    return (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1000
-
-
-def between(sessions: Sequence[Session], since_ns: int | None, until_ns: int | None) -> list[Session]:
-    """The sessions that began at or after ``since_ns`` and before ``until_ns``, the oldest first."""
-    chosen = [
-        s
-        for s in sessions
-        if (since_ns is None or s.started_ns >= since_ns) and (until_ns is None or s.started_ns < until_ns)
-    ]
-    return sorted(chosen, key=lambda s: (s.started_ns, s.session_id))
 
 
 def collect(

@@ -8,10 +8,11 @@ from rich.console import Console
 from rich.table import Table
 
 from projections.caller import RULES as TURNLOG
+from turnlog.console import Column, fitted, safe
 from turnlog.stats.figures import Figure, figure, format_value, interval, statistic, values_of
 from turnlog.stats.metrics import LEAD, MEASURES, METRICS, PERCENTILES, RATES, STATISTICS
 from turnlog.stats.table import TurnTable
-from turnlog.terminal import safe
+from turnlog.terminal import plural
 
 if TYPE_CHECKING:
     from turnlog.stats.table import Choice
@@ -62,43 +63,46 @@ def _spreads(table: TurnTable, completed: Choice) -> dict[str, Any]:
 
 
 def show_report(console: Console, found: list[dict[str, Any]], rules: str, by: str | None) -> None:
-    """Print a report; of groups, a line each with what is asked for most, and all of it only as data."""
+    """Print a report; of groups, a line each with the main figures."""
     if by is not None:
-        console.print(_by_group(found, by, rules))
+        console.print(_by_group(console, found, by, rules))
         return
     (group,) = found
     turns, measures, rates = group["turns"], group["measures"], group["rates"]
-    counts = f"{group['sessions']:,} sessions, {turns['completed']:,} turns, "
+    counts = f"{plural(group['sessions'], 'session')}, {plural(turns['completed'], 'turn')}, "
     if rules != TURNLOG:
         counts += f"{turns['discarded']:,} discarded"
     else:
-        counts += f"{group['voices_of_no_question']:,} voices of no question"
+        counts += plural(group["voices_of_no_question"], "back-channel or noise", "back-channels and noises")
     console.print(f"{counts}  [dim]rules {safe(rules)}[/]")
     if rules == TURNLOG and turns["completed"]:
-        console.print(_lead({name: measures[name] for name in LEAD if name in measures}))
+        console.print(_lead(console, {name: measures[name] for name in LEAD if name in measures}))
         console.print(_unanswered(rates["unanswered"], group["no_response"]))
         # e2e is the response; a turn is never discarded
         measures = {name: spread for name, spread in measures.items() if name not in (*LEAD, "e2e")}
         rates = {name: rate for name, rate in rates.items() if name not in ("unanswered", "discarded")}
     if measures:
-        console.print(_measures(measures))
+        console.print(_measures(console, measures))
     if turns["completed"] or turns["discarded"]:
-        console.print(_rates({name: rate for name, rate in rates.items() if rate["turns"]}))
+        console.print(_rates(console, {name: rate for name, rate in rates.items() if rate["turns"]}))
 
 
-def _lead(measures: dict[str, dict[str, Any]]) -> Table:
+def _lead(console: Console, measures: dict[str, dict[str, Any]]) -> Table:
     """What the caller waited for."""
-    names = ("p50", "p95", "p99")
-    table = Table("in ms", *names, "p95, 95 % interval", "max", "turns")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for name, spread in measures.items():
-        cells = [format_value(spread[statistic], "") for statistic in names]
-        between = bounds(spread["p95_low"], spread["p95_high"])
-        table.add_row(
-            _TITLES[name], *cells, between, format_value(spread["max"], ""), format_value(spread["count"], "")
-        )
-    return table
+    spreads = list(measures.values())
+    columns = [Column("in ms", [_TITLES[name] for name in measures])]
+    columns += [_statistic(name, spreads, rank) for name, rank in (("p50", 0), ("p95", 0), ("p99", 2))]
+    columns += [_interval(spreads, 1), _statistic("max", spreads, 3), _statistic("count", spreads, 4, "turns")]
+    return fitted(console, columns)
+
+
+def _statistic(name: str, spreads: list[dict[str, Any]], rank: int, title: str = "") -> Column:
+    return Column(title or name, [format_value(spread.get(name), "") for spread in spreads], right=True, rank=rank)
+
+
+def _interval(spreads: list[dict[str, Any]], rank: int) -> Column:
+    between = [bounds(spread.get("p95_low"), spread.get("p95_high")) for spread in spreads]
+    return Column("p95, 95 % interval", between, right=True, rank=rank)
 
 
 _TITLES = {
@@ -109,64 +113,60 @@ _TITLES = {
 
 
 def _unanswered(rate: dict[str, Any], reasons: dict[str, int]) -> str:
-    """The rate of unanswered turns, and why there was no response; what was no question apart."""
-    share = f"unanswered: {format_value(rate['rate'], '%')}, {rate['count']:,} of {rate['turns']:,} questions"
+    """The rate of unanswered questions with the reasons; turns that are no question are counted apart."""
+    share = f"unanswered: {format_value(rate['rate'], '%')}, {rate['count']:,} of {plural(rate['turns'], 'question')}"
     if rate["low"] is not None:
         share += f" (95 % interval {format_value(rate['low'], '%')} … {format_value(rate['high'], '%')})"
     others = {"no question": "turns without a question", "still open": "turns still open"}
     why = ", ".join(f"{reason} {count:,}" for reason, count in reasons.items() if reason not in others)
     beside = ", ".join(f"{count:,} {others[reason]}" for reason, count in reasons.items() if reason in others)
-    return share + (f": {why}" if why else "") + (f"; beside them {beside}" if beside else "")
+    return share + (f": {why}" if why else "") + (f"; not counted: {beside}" if beside else "")
 
 
-def _measures(measures: dict[str, dict[str, Any]]) -> Table:
-    table = Table("measure", "unit")
-    for name in (*STATISTICS, "p95, 95 % interval", "sum"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name, spread in measures.items():
-        cells = [format_value(spread[statistic], "") for statistic in STATISTICS]
-        between = bounds(spread["p95_low"], spread["p95_high"])
-        table.add_row(name, spread["unit"], *cells, between, format_value(spread.get("sum"), ""))
-    table.caption = "percentiles are linear between the nearest values; – where the turns are too few"
-    return table
+_RANKS = {"count": 6, "min": 3, "mean": 1, "p50": 0, "p90": 4, "p95": 0, "p99": 5, "max": 0}
+"""Which statistics are left out first on a narrow terminal; 0 stays."""
 
 
-def _rates(rates: dict[str, dict[str, Any]]) -> Table:
-    table = Table("rate", "%", "95 % interval", "turns", "of")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for name, rate in rates.items():
-        between = bounds(rate["low"], rate["high"])
-        table.add_row(name, format_value(rate["rate"], ""), between, f"{rate['count']:,}", f"{rate['turns']:,}")
-    return table
+def _measures(console: Console, measures: dict[str, dict[str, Any]]) -> Table:
+    spreads = list(measures.values())
+    columns = [Column("measure", list(measures)), Column("unit", [spread["unit"] for spread in spreads])]
+    columns += [_statistic(name, spreads, _RANKS[name]) for name in STATISTICS]
+    columns += [_interval(spreads, 1), _statistic("sum", spreads, 2)]
+    return fitted(console, columns, "percentiles are interpolated linearly; –: too few turns")
 
 
-def _by_group(found: list[dict[str, Any]], by: str, rules: str) -> Table:
-    lead = "response" if rules == TURNLOG else "e2e"
-    table = Table(by, caption=f"{lead} in ms; everything of each group: --json; rules {safe(rules)}")
-    rates = ("unanswered",) if rules == TURNLOG else ()
-    names = ("p50", "p95", "p99") if rules == TURNLOG else tuple(PERCENTILES)
-    columns = (
-        "turns",
-        *(f"{lead} {name}" for name in names),
-        "p95, 95 % interval",
-        *rates,
-        "interruptions",
-        "false",
-        "tokens",
-    )
-    for name in columns:
-        table.add_column(name, justify="right")
-    for group in found:
-        waited, tokens = (group["measures"].get(name, {}) for name in (lead, "total_tokens"))
-        cells = [format_value(waited.get(name), "") for name in names]
-        cells.append(bounds(waited.get("p95_low"), waited.get("p95_high")))
-        cells += [
-            format_value(group["rates"][name]["rate"], "%") for name in (*rates, "interruption", "false_interruption")
-        ]
-        cells.append(format_value(tokens.get("sum"), ""))
-        table.add_row(safe(group["group"]) or "(none)", f"{group['turns']['completed']:,}", *cells)
-    return table
+def _rates(console: Console, rates: dict[str, dict[str, Any]]) -> Table:
+    each = list(rates.values())
+    columns = [
+        Column("rate", list(rates)),
+        Column("%", [format_value(rate["rate"], "") for rate in each], right=True),
+        Column("95 % interval", [bounds(rate["low"], rate["high"]) for rate in each], right=True),
+        Column("turns", [f"{rate['count']:,}" for rate in each], right=True),
+        Column("of", [f"{rate['turns']:,}" for rate in each], right=True),
+    ]
+    return fitted(console, columns)
+
+
+def _by_group(console: Console, found: list[dict[str, Any]], by: str, rules: str) -> Table:
+    ours = rules == TURNLOG
+    lead = "response" if ours else "e2e"
+    spreads = [group["measures"].get(lead, {}) for group in found]
+    names = {"p50": 0, "p95": 0, "p99": 7} if ours else {"p50": 0, "p90": 6, "p95": 0, "p99": 7}
+    rates = {"unanswered": (8, "unanswered")} if ours else {}
+    rates |= {"interruption": (5, "interruptions"), "false_interruption": (3, "false")}
+    sums = [group["measures"].get("total_tokens", {}).get("sum") for group in found]
+    columns = [
+        Column(by, [safe(group["group"]) or "(none)" for group in found]),
+        Column("turns", [f"{group['turns']['completed']:,}" for group in found], right=True),
+        *(_statistic(name, spreads, rank, f"{lead} {name}") for name, rank in names.items()),
+        _interval(spreads, 1),
+        *(
+            Column(title, [format_value(group["rates"][rate]["rate"], "%") for group in found], right=True, rank=rank)
+            for rate, (rank, title) in rates.items()
+        ),
+        Column("tokens", [format_value(tokens, "") for tokens in sums], right=True, rank=2),
+    ]
+    return fitted(console, columns, f"{lead} in ms; rules {safe(rules)}; all figures of each group: --json")
 
 
 def bounds(low: float | None, high: float | None) -> str:

@@ -1,4 +1,4 @@
-"""The verdict on each line of a budget, and the turns to look at where it is broken."""
+"""The verdict on each limit of a budget, and the worst turns where it fails."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from turnlog.stats.figures import exact, figure, format_value
 from turnlog.stats.metrics import FRAMEWORK_PARTS, MEASURES, PARTS, Metric
 from turnlog.stats.regression import LESS_IS_WORSE, MetricChange, TooFew, compare, is_worse
 from turnlog.stats.table import TurnTable
+from turnlog.terminal import plural
 
 WORST = 5
 """Turns shown for a broken budget."""
 
 
 class Worst(NamedTuple):
-    """A turn to look at."""
+    """One of the worst turns."""
 
     session: str
     number: int | None
@@ -38,11 +39,11 @@ class Worst(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What became of a budget."""
+    """The outcome of one limit."""
 
     budget: str
     """As written."""
-    outcome: Literal["held", "broken", "not decided"]
+    outcome: Literal["pass", "fail", "inconclusive"]
     found: str
     """The figure, with its unit."""
     why: str
@@ -54,7 +55,7 @@ class Verdict(NamedTuple):
 def judge(table: TurnTable, budget: Budget, baseline: Baseline | None) -> list[Verdict]:
     """A verdict for each limit, then for each metric that must not regress.
 
-    Without any turn the first one says so, and is broken: a budget that nothing was held to was not kept.
+    Without any turn there is a failed one in front: a check of nothing must not pass.
     """
     found = [] if len(table.completed(table.everything())) else [_nothing(table)]
     found += [_limit(table, limit) for limit in budget.limits]
@@ -62,46 +63,46 @@ def judge(table: TurnTable, budget: Budget, baseline: Baseline | None) -> list[V
 
 
 def _nothing(table: TurnTable) -> Verdict:
-    return Verdict("turns to check", "broken", "0", f"no turn in {table.sessions:,} sessions", "")
+    return Verdict("turns to check", "fail", "0", f"no turn in {plural(table.sessions, 'session')}", "")
 
 
 def _limit(table: TurnTable, limit: Limit) -> Verdict:
     unit, (value, samples, low, high) = limit.metric.unit, figure(table, limit.metric)
     if table.rules == TURNLOG and limit.metric.name in ("turns.discarded", "discarded.rate", "discarded.count"):
-        return Verdict(limit.text, "not decided", "–", f"the rules {TURNLOG} discard no turn", unit)
+        return Verdict(limit.text, "inconclusive", "–", f"the rules {TURNLOG} discard no turn", unit)
     if value is None:
-        return Verdict(limit.text, "not decided", "–", f"no turn has {limit.metric.measure}", unit)
-    why = f"{samples:,} {'sessions' if limit.metric.measure == 'sessions' else 'turns'}"
+        return Verdict(limit.text, "inconclusive", "–", f"no turn has {limit.metric.measure}", unit)
+    why = plural(samples, "session" if limit.metric.measure == "sessions" else "turn")
     if low is not None and high is not None:
         why += f", 95 % interval {format_value(low, unit)} … {format_value(high, unit)}"
         if limit.holds(low) != limit.holds(high):
-            why += ", which the limit lies in"
+            why += ", which contains the limit"
     if limit.holds(value):
-        return Verdict(limit.text, "held", exact(value, unit), why, unit)
+        return Verdict(limit.text, "pass", exact(value, unit), why, unit)
     worst = _worst(table, limit.metric, least=limit.comparison.startswith(">"))
-    return Verdict(limit.text, "broken", exact(value, unit), why, unit, worst)
+    return Verdict(limit.text, "fail", exact(value, unit), why, unit, worst)
 
 
 def _regression(table: TurnTable, metric: Metric, rule: NoRegression, baseline: Baseline | None) -> Verdict:
     text, unit = f"no regression of {metric.name}", metric.unit
     if table.rules == TURNLOG and metric.measure == "discarded":
-        return Verdict(text, "not decided", "–", f"the rules {TURNLOG} discard no turn", unit)
+        return Verdict(text, "inconclusive", "–", f"the rules {TURNLOG} discard no turn", unit)
     if baseline is None:
-        return Verdict(text, "not decided", "–", "no --baseline to compare with", unit)
+        return Verdict(text, "inconclusive", "–", "no --baseline to compare with", unit)
     change = compare(table, metric, baseline)
     if isinstance(change, TooFew):
-        return Verdict(text, "not decided", "–", change.why, unit)
+        return Verdict(text, "inconclusive", "–", change.why, unit)
     found = f"{exact(change.before, unit)} → {exact(change.after, unit)}"
     worse = is_worse(metric, change, rule.significance, rule.minimum_change)
     worst = _worst(table, metric, least=metric.measure in LESS_IS_WORSE) if worse else []
-    return Verdict(text, "broken" if worse else "held", found, _test(metric, change, rule), unit, worst)
+    return Verdict(text, "fail" if worse else "pass", found, _test(metric, change, rule), unit, worst)
 
 
 def _test(metric: Metric, change: MetricChange, rule: NoRegression) -> str:
     what = "median " if metric.statistic == "all" else ""
     moved = "from 0" if math.isinf(change.relative) else f"{change.relative:+.1%}"
-    needs = f"an alarm needs p < {rule.significance:g} and {rule.minimum_change * 100:g} %"
-    return f"{what}{moved}, p = {change.p:.2g}, {change.samples:,} turns or more; {needs}"
+    needs = f"fails at p < {rule.significance:g} with a change of {rule.minimum_change * 100:g} %"
+    return f"{what}{moved}, p = {change.p:.2g}, at least {plural(change.samples, 'turn')} on each side; {needs}"
 
 
 def _worst(table: TurnTable, metric: Metric, *, least: bool) -> list[Worst]:

@@ -429,7 +429,7 @@ def test_a_gap_is_listed_and_is_no_fault(program: Program) -> None:
     shown = program.run("verify").stdout
     assert "missing: session 's-1', origin 'o': 3 calls missing (seq 5 to 7)" in shown
     assert "missing: session 's-1', origin 'p': 1 call missing (seq 0)" in shown
-    assert shown.endswith("1 sessions, 9 events: every chain holds, 4 calls missing\n")
+    assert shown.endswith("1 session, 9 events: all hash chains valid, 4 calls missing\n")
     found = orjson.loads(program.run("verify", "--json").stdout)
     lost = [
         {"session_id": "s-1", "origin": "o", "first": 5, "last": 7, "calls": 3},

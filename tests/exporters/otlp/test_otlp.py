@@ -423,7 +423,7 @@ def test_the_command(collector: Collector, program: Program) -> None:
     url = collector.url("http/protobuf")
     count = len(read(RECORDINGS["barge_in_vad"]).spans)
     sent = program.run("export", "otlp", "barge_in_vad", "--endpoint", url, "--header", f"Authorization=Bearer {TOKEN}")
-    assert sent.stdout == f"1 sessions, {count} spans sent\n"
+    assert sent.stdout == f"1 session, {count} spans sent\n"
     first = collector.request()
     program.run("export", "otlp", "--all", "--endpoint", collector.url("grpc"), "--grpc", "--profile", "semconv",
                 "--project", "calls", OTEL_SERVICE_NAME="phone")  # fmt: skip

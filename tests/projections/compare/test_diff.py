@@ -89,7 +89,7 @@ def test_the_first_divergence_is_one_of_fields_that_both_have() -> None:
 def test_the_command(program: Program) -> None:
     program.run("import", FIXTURES / "recordings.jsonl.gz")
     same = "--rules", OLD, "--rules", OLD
-    assert "0 of 247 turns in 53 sessions differ" in program.run("diff", "--all", *same).stdout
+    assert "0 of 247 turns differ in 53 sessions" in program.run("diff", "--all", *same).stdout
     summary = json.loads(program.run("diff", "barge_in_vad", *same, "--json").stdout)
     assert summary == {
         "sessions": 1, "changed_sessions": 0, "turns": 4, "changed_turns": 0, "fields": [], "changes_found": 0,
@@ -102,10 +102,10 @@ def test_the_command(program: Program) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--rules", OLD), "say --rules twice"),
-        (("--against", "x.db", "--digests", "d"), "are two comparisons"),
+        (("--rules", OLD), "pass --rules twice"),
+        (("--against", "x.db", "--digests", "d"), "either --against or --digests"),
         (("--against", "x.db", "--rules", OLD, "--rules", NEW), "compare under one rule set"),
-        (("--against", "sqlite:///calls.db"), "are the same log"),
+        (("--against", "sqlite:///calls.db"), "name the same log"),
         (("--against", "absent.db"), "no database at absent.db"),
         (("--digests", "absent"), "cannot read absent: No such file"),
         (("--digests", "calls.db"), "is no digest file"),
@@ -129,7 +129,7 @@ def test_another_rule_set_shows_where_it_differs(program: Program) -> None:
     assert figures == sorted(figures)
     assert set(summary["first"]) == {change["session_id"] for change in summary["changes"]}
     shown = program.run("diff", "normal_cascading", *rules).stdout
-    assert "turns in 1 sessions differ: videosdk-1.0 → videosdk-1.0.30" in shown
+    assert "turns differ in 1 session: videosdk-1.0 → videosdk-1.0.30" in shown
     assert "normal_cascading: first at event" in shown
 
 
@@ -203,7 +203,7 @@ def test_other_clocks_and_ids_are_no_difference(events: list[Event]) -> None:
 
 @given(streams(max_size=60), st.integers(10**15, 10**16), st.integers(-(10**17), 10**17))
 def test_on_one_clock_nothing_is_left_of_the_clocks(events: list[Event], perf_ns: int, wall_ns: int) -> None:
-    """Break: in ``on_common_clock``, keep ``wall_ns``."""
+    """Break: in ``on_one_clock``, keep ``wall_ns``."""
 
     def moved_by(perf_ns: int, wall_ns: int) -> list[Event]:
         both = [(event.perf_ns + perf_ns, event.wall_ns + wall_ns) for event in events]
@@ -244,7 +244,7 @@ def test_what_another_clock_rounds_otherwise_is_no_difference() -> None:
 
 
 def test_where_two_recordings_part() -> None:
-    """Break: in ``first_divergences``, compare payloads alone, or hooks alone."""
+    """Break: in ``partings``, compare payloads alone, or hooks alone."""
     said = [event.hook for event in DEMO].index("set_user_transcript")
     other = msgspec.structs.replace(DEMO[said], payload='{"transcript":"something else"}')
     one = on_common_clock(DEMO)
@@ -294,9 +294,9 @@ def test_two_logs(program: Program, tmp_path: Path) -> None:
     assert summary["first"] == {}
     assert (late["what"], late["one"]["hook"], late["late_ms"]) == ("time", "on_llm_first_token", 300)
     shown = program.run("diff", "--all", "--against", "other.db").stdout
-    assert "1 of 4 turns in 2 sessions differ: the log → the other, under videosdk-1.0\n" in shown
-    assert "1 sessions only in the log of --db: old\n" in shown
-    assert "1 sessions only in the log of --against: new\n" in shown
+    assert "1 of 4 turns differ in 2 sessions: " in shown
+    assert "1 session only in the log of --db: old\n" in shown
+    assert "1 session only in the log of --against: new\n" in shown
     assert "s-2: first at another time: event 13, on_llm_first_token, +300.0 ms since the event before" in shown
     assert "unknown session 'old'" in program.fails("diff", "old", "--against", "other.db")
 
@@ -318,7 +318,7 @@ def stored(events: list[Event], path: Path, rules: str = OLD) -> digests.Session
 
 @given(streams(max_size=60), st.sampled_from([OLD, NEW]))
 def test_a_log_is_what_its_digest_says(tmp_path: Path, events: list[Event], rules: str) -> None:
-    """Break: in turnlog/compare/digest_files.py, ``session_digest``, leave out the last turn, or make numbers text."""
+    """Break: in turnlog/compare/digest_files.py, ``session``, leave out the last turn; or read numbers as text."""
     session = stored(events, tmp_path / "d", rules)
     assert digests.up_to(events, session) == events
     assert changes_since(session.turns, [digest(turn) for turn in turns(events, rules)]) == []
@@ -369,15 +369,17 @@ def test_digests_are_held_against_the_log(program: Program) -> None:
             call(store, name, [100, 200])
     program.run("digest", "--all", "--out", "d.jsonl")
     same = program.run("diff", "--digests", "d.jsonl").stdout
-    assert same == "0 of 4 turns in 2 sessions differ: turnlog 0.1.0 → 0.1.0, under videosdk-1.0\n"
-    assert "0 of 2 turns in 1 sessions" in program.run("diff", "s-2", "--digests", "d.jsonl", "--rules", OLD).stdout
+    assert same == "0 of 4 turns differ in 2 sessions: turnlog 0.1.0 → 0.1.0, under videosdk-1.0\n"
+    assert (
+        "0 of 2 turns differ in 1 session" in program.run("diff", "s-2", "--digests", "d.jsonl", "--rules", OLD).stdout
+    )
 
     path = program.folder / "d.jsonl"
     text = path.read_text()
     path.write_text(text.replace('"llm_metrics[0].llm_ttft":200.0', '"llm_metrics[0].llm_ttft":150.0', 1))
     done = program.run("diff", "--digests", "d.jsonl", code=1)
     assert "s-1 turn 2  llm_metrics[0].llm_ttft: 150.0 → 200.0\n" in done.stdout.replace("s-2", "s-1")
-    assert done.stderr == "turnlog: 1 of 4 turns, in 1 sessions, differ from d.jsonl\n"
+    assert done.stderr == "turnlog: 1 of 4 turns differ from d.jsonl\n"
 
     said = program.fails("diff", "--digests", "d.jsonl", "--rules", NEW)
     assert "was made under the rules 'videosdk-1.0', so it says nothing about 'videosdk-1.0.30'" in said
@@ -408,12 +410,11 @@ def test_a_log_that_grew_is_compared_up_to_there(program: Program) -> None:
         store.append(kept)
         store.append(msgspec.structs.replace(event, session_id="late") for event in DEMO)
     shown = program.run("diff", "--digests", "d.jsonl").stdout
-    assert "in 1 sessions differ" in shown
-    assert "1 sessions have grown since, and are compared up to where they ended then: demo\n" in shown
-    assert "1 sessions have other events than then, and are not compared: late\n" in shown
+    assert "differ in 1 session:" in shown
+    assert "1 session grown since; compared up to the former end: demo\n" in shown
+    assert "1 session recorded with different events; not compared: late\n" in shown
     assert (
-        "1 sessions not in the log any more, and not compared: left\n"
-        in program.run("diff", "--digests", "gone.jsonl").stdout
+        "1 session no longer in the log; not compared: left\n" in program.run("diff", "--digests", "gone.jsonl").stdout
     )
 
 

@@ -465,7 +465,7 @@ def test_the_command_lists_them(imported: Program) -> None:
 
 def test_replay_shows_them_under_their_turn(imported: Program) -> None:
     """Break: in turnlog/cli/render/reading.py, ``show_reading``, show those of every turn."""
-    cut = f"+8.5 s: cut off after 2.2 s of speech: yielded in ≥ 501 ms, both spoke for 501 ms, had said about “{LETS}”"
+    cut = f"+8.5 s: cut off after 2.2 s of speech: yielded in ≥ 501 ms, overlap 501 ms, had said about “{LETS}”"
     shown = imported.run("replay", "barge_in_vad", COLUMNS="300").stdout
     assert shown.count(cut + " and not “You can return any item within thirty d…” (“Wait, stop, I meant") == 1
     assert shown.index("turn 2") < shown.index(cut) < shown.index("turn 3")
@@ -498,7 +498,7 @@ def test_replay_shows_them_under_their_turn(imported: Program) -> None:
                 (4.0, "on_interrupted"), (4.0, "on_agent_speech_end"),
             ],
             "cut off after 1.2 s of speech, first taken for a false interruption: yielded in 1,000 ms, "
-            "both spoke for 250 ms, had said about “We take” and not “everything back within thirty days.”",
+            "overlap 250 ms, had said about “We take” and not “everything back within thirty days.”",
         ),
         (
             [(1.0, "on_user_speech_start"), (2.0, "on_agent_speech_start"), (2.5, "on_user_speech_end"),

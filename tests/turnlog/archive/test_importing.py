@@ -93,7 +93,7 @@ def test_an_import_that_was_interrupted_is_finished_by_the_next(program: Program
     store = open_store(program.db)
     store.append(next(batches(path, lambda path: path.open("rb"))).events)
     store.close()
-    assert f"imported 1 sessions, {3 * BATCH_EVENTS} events" in program.run("import", path).stdout
+    assert f"imported 1 session, {3 * BATCH_EVENTS:,} events" in program.run("import", path).stdout
     store = open_store(program.db)
     assert verify(store, "long") == []
     assert [event.seq for event in store.read("long")] == list(range(3 * BATCH_EVENTS))

@@ -119,8 +119,8 @@ def test_a_seal_that_was_edited(store: Store, tmp_path: Path) -> None:
 
 def test_the_commands(program: Program) -> None:
     program.run("import", FIXTURES / "recordings.jsonl.gz")
-    assert "every chain holds" in program.run("verify").stdout
-    assert "1 sessions, 172 events: every chain holds" in program.run("verify", "barge_in_vad").stdout
+    assert "all hash chains valid" in program.run("verify").stdout
+    assert "1 session, 172 events: all hash chains valid" in program.run("verify", "barge_in_vad").stdout
     private, public = key_pair(program.folder)
     (program.folder / "s.seal").write_text(program.run("seal", "barge_in_vad", "--key", private).stdout)
     program.run("verify", "--seal", "s.seal", "--public-key", public)
@@ -246,7 +246,7 @@ def test_the_commands_of_a_whole_log(program: Program) -> None:
     private, public = key_pair(program.folder)
     program.run("seal", "--all", "--out", "log.seal", "--key", private)
     program.run("seal", "barge_in_vad", "--out", "one.seal")
-    assert "every chain holds" in program.run("verify", "--seal", "log.seal", "--public-key", public).stdout
+    assert "all hash chains valid" in program.run("verify", "--seal", "log.seal", "--public-key", public).stdout
     assert "name a SESSION, or" in program.fails("seal")
     assert "name a SESSION, or" in program.fails("seal", "barge_in_vad", "--all")
     assert "leave out the session" in program.fails("verify", "barge_in_vad", "--seal", "log.seal")

@@ -37,8 +37,8 @@ def test_demo_shows_a_call_with_an_interruption(program: Program) -> None:
 
 
 def test_import_says_what_it_did_and_importing_again_changes_nothing(program: Program) -> None:
-    assert program.run("import", DEMO).stdout == "imported 1 sessions, 172 events\n"
-    assert program.run("import", DEMO).stdout == "imported 1 sessions, 172 events\n"
+    assert program.run("import", DEMO).stdout == "imported 1 session, 172 events\n"
+    assert program.run("import", DEMO).stdout == "imported 1 session, 172 events\n"
     (session,) = orjson.loads(program.run("sessions", "--json").stdout)
     assert session["events"] == 172
 
@@ -103,7 +103,7 @@ def test_a_session_of_several_origins(program: Program) -> None:
             recorder.on_eou_complete()
     store.close()
     assert "a:0" in program.run("events", "s").stdout
-    assert "say which: a:1, b:1" in program.fails("replay", "s", "--at", "1")
+    assert "pick one: a:1, b:1" in program.fails("replay", "s", "--at", "1")
     assert orjson.loads(program.run("replay", "s", "--at", "b:0", "--json").stdout)["session"]["events"] == 3
 
 
@@ -253,7 +253,7 @@ def test_arguments_may_be_left_out(program: Program) -> None:
     call = {"target": "collector", "hook": "on_eou_start", "perf_ns": 1, "wall_ns": 1}
     recording = {"name": "s", "calls": [call, call | {"args": None}, call | {"args": {}}]}
     (program.folder / "bare.jsonl").write_bytes(orjson.dumps(recording))
-    assert program.run("import", "bare.jsonl").stdout == "imported 1 sessions, 3 events\n"
+    assert program.run("import", "bare.jsonl").stdout == "imported 1 session, 3 events\n"
     assert program.run("conformance", "bare.jsonl").stdout == "1 sessions, 3 calls, 0 mismatches\n"
 
 

@@ -74,7 +74,7 @@ def test_delivering_reads_the_one_that_is_named(program: Program, other: Path) -
     where = ("--db", other)
     for arguments in ((*where, "deliver", *to), ("deliver", *where, *to), ("deliver", *to, *where)):
         assert "no rules" in program.fails(*arguments, "--rules", "no rules")
-    assert program.run("--db", other, "deliver", "--parked").stdout == "nothing is parked\n"
+    assert program.run("--db", other, "deliver", "--parked").stdout == "nothing parked\n"
     missing = program.folder / "missing.db"
     for arguments in (("--db", missing, "deliver", "--parked"), ("deliver", "--db", missing, "--parked")):
         assert "missing.db" in program.fails(*arguments)
@@ -150,7 +150,7 @@ def test_on_a_terminal_it_is_asked(program: Program, answer: str, left: list[str
     os.close(ours)
     os.close(theirs)
     assert f"database: {program.db}" in err
-    assert "Remove 1 sessions" in err
+    assert "Remove 1 session" in err
     assert (process.returncode == 0) == (left == [])
     assert names(program.db) == left
 
@@ -160,11 +160,11 @@ def test_on_a_terminal_it_is_asked(program: Program, answer: str, left: list[str
 
 def test_one_session_is_archived_and_removed(program: Program) -> None:
     make(program.db, "a", "b")
-    assert "say which sessions" in program.fails("retention", "--yes")
-    assert "say which sessions" in program.fails("retention", "--yes", "--session", "a", "--older-than", "1d")
+    assert "name the sessions" in program.fails("retention", "--yes")
+    assert "name the sessions" in program.fails("retention", "--yes", "--session", "a", "--older-than", "1d")
     assert "goes with --session" in program.fails("retention", "--yes", "--older-than", "0m", "--no-archive")
     assert "unknown session" in program.fails("retention", "--yes", "--session", "c")
-    assert "1 sessions" in program.run("retention", "--yes", "--session", "a").stdout
+    assert "1 session," in program.run("retention", "--yes", "--session", "a").stdout
     assert names(program.db) == ["b"]
     (archive,) = (program.folder / "archive").iterdir()
     assert "turnlog import" in program.fails("replay", "a")

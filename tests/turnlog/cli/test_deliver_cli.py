@@ -39,11 +39,11 @@ def test_payloads_of_real_calls_arrive_once_and_again_under_another_name(program
     ]
     store.close()
     done = program.run("deliver", "analytics", "--endpoint", endpoint.url, "--header", "x-key=s3cr3t")
-    assert done.stdout == f"1 sessions delivered, {len(expected)} items sent to analytics {endpoint.url}\n"
+    assert done.stdout == f"1 session delivered, {len(expected)} items sent to analytics {endpoint.url}\n"
     assert done.stderr == ""
     assert bodies(endpoint) == expected
     assert {request.headers["x-key"] for request in endpoint.taken} == {"s3cr3t"}
-    assert "nothing is due" in program.run("deliver", "analytics", "--endpoint", endpoint.url).stdout
+    assert "nothing new" in program.run("deliver", "analytics", "--endpoint", endpoint.url).stdout
     program.run("deliver", "analytics", "--endpoint", endpoint.url, "--name", "env", TURNLOG_HEADERS="a=Bearer x, b=y")
     assert endpoint.taken[-1].headers["a"] == "Bearer x"
     assert endpoint.taken[-1].headers["b"] == "y"
@@ -68,11 +68,11 @@ def test_what_is_refused_is_listed_and_tried_again(program: Program, endpoint: R
     store.append([event for session in ("good", "bad") for event in turns(session, 2)])
     store.close()
     to = "deliver", "analytics", "--endpoint", endpoint.url
-    assert program.run("deliver", "--parked").stdout == "nothing is parked\n"
+    assert program.run("deliver", "--parked").stdout == "nothing parked\n"
     endpoint.text = b"no room for [this]"
     endpoint.script = [200, 422]
     line = program.fails(*to, "--workers", "1")
-    assert "1 of 2 sessions are parked (turnlog deliver --parked)" in line
+    assert "1 of 2 sessions parked (turnlog deliver --parked)" in line
     assert "422" in line
     assert "no room for [this]" in line
     (listed,) = json.loads(program.run("deliver", "--parked", "--json").stdout)
@@ -81,9 +81,9 @@ def test_what_is_refused_is_listed_and_tried_again(program: Program, endpoint: R
     assert "bad" in shown
     assert "no room for" in shown
     assert "[this]" in shown
-    assert "nothing is due" in program.run(*to).stdout
-    assert "1 sessions delivered, 1 items sent" in program.run(*to, "--parked").stdout
-    assert "nothing is parked" in program.run(*to, "--parked").stdout
+    assert "nothing new" in program.run(*to).stdout
+    assert "1 session delivered, 1 item sent" in program.run(*to, "--parked").stdout
+    assert "nothing parked" in program.run(*to, "--parked").stdout
 
 
 def test_a_dead_endpoint_is_one_line_and_nothing_is_lost(program: Program, endpoint: Receiver) -> None:
@@ -92,7 +92,7 @@ def test_a_dead_endpoint_is_one_line_and_nothing_is_lost(program: Program, endpo
     store.close()
     endpoint.behave = lambda _request: (503, {"retry-after": "3600"})  # longer than anybody waits
     line = program.fails("deliver", "analytics", "--endpoint", endpoint.url)
-    assert "1 of 1 sessions are left for the next time" in line
+    assert "1 of 1 session not delivered, will be retried next run" in line
     assert "503" in line
     endpoint.behave = lambda _request: 200
     assert "2 items sent" in program.run("deliver", "analytics", "--endpoint", endpoint.url).stdout
@@ -104,10 +104,10 @@ def test_a_dead_endpoint_is_one_line_and_nothing_is_lost(program: Program, endpo
         (("otlp", "--endpoint", "nowhere"), "nowhere"),
         (("analytics", "--endpoint", "nowhere"), "http(s)://"),
         (("analytics", "--endpoint", "http://h", "--header", "s3cr3t"), "NAME=VALUE"),
-        (("analytics", "--header", "a=b"), "endpoint of your own"),
+        (("analytics", "--header", "a=b"), "--header needs --endpoint"),
         (("analytics", "--endpoint", "http://127.0.0.1:1", "--rules", "nobody's"), "nobody's"),
         (("analytics", "--endpoint", "http://127.0.0.1:1", "--follow", "--parked"), "--follow"),
-        (("--parked", "analytics", "--endpoint", "http://127.0.0.1:1"), "go behind it"),
+        (("--parked", "analytics", "--endpoint", "http://127.0.0.1:1"), "go after its name"),
     ],
 )
 def test_bad_input_is_one_clear_line(program: Program, arguments: tuple[str, ...], says: str) -> None:

@@ -23,7 +23,8 @@ from support.program import FIXTURES, Program
 from support.strategies import streams
 from support.tables import RULES, made, of, tabled
 from turnlog.recordings import events_of, read_recordings
-from turnlog.stats.collect import BadMoment, between, collect, moment_ns
+from turnlog.sessions import BadMoment, between, moment_ns
+from turnlog.stats.collect import collect
 from turnlog.stats.figures import Figure, exact, format_value
 from turnlog.stats.metrics import MEASURES, METRICS, RATES, STATISTICS, UnknownMetric, find_metric
 from turnlog.stats.report import report

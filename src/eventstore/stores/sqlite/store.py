@@ -64,8 +64,12 @@ class SqliteStore:
         url = make_url(url)
         database = url.database
         self._name = database or "sqlite in memory"
+        if url.host:
+            raise StoreError(
+                f"a path takes three slashes: sqlite:///{url.host}{'/' if database else ''}{database or ''}"
+            )
         if not database or database == ":memory:":
-            raise StoreError("an SQLite database in memory is one per connection; use memory: instead")
+            raise StoreError("an in-memory SQLite database is private to one connection; use memory: instead")
         path = Path(unquote(database.removeprefix("file:"))).absolute()
         self.journal = path.with_name(path.name + ".journal")
         if not database.startswith("file:"):

@@ -2,10 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from turnlog import lazy
+from eventstore import lazy
 
 if TYPE_CHECKING:
     from turnlog.adapters.pipecat.observer import TurnlogObserver
 
 __all__ = ["TurnlogObserver"]
-__getattr__ = lazy.names(__name__, {"TurnlogObserver": "turnlog.adapters.pipecat.observer"})
+if not TYPE_CHECKING:  # a type checker shall know the names above, and no others
+    __getattr__ = lazy.names(__name__, {"TurnlogObserver": "turnlog.adapters.pipecat.observer"})

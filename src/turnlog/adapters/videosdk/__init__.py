@@ -2,18 +2,19 @@
 
 from typing import TYPE_CHECKING
 
-from turnlog import lazy
+from eventstore import lazy
 
 if TYPE_CHECKING:
     from turnlog.adapters.videosdk.adapter import AdapterInstalled, VideoSDKAdapter
     from turnlog.adapters.videosdk.installer import install
 
 __all__ = ["AdapterInstalled", "VideoSDKAdapter", "install"]
-__getattr__ = lazy.names(
-    __name__,
-    {
-        "VideoSDKAdapter": "turnlog.adapters.videosdk.adapter",
-        "AdapterInstalled": "turnlog.adapters.videosdk.adapter",
-        "install": "turnlog.adapters.videosdk.installer",
-    },
-)
+if not TYPE_CHECKING:  # a type checker shall know the names above, and no others
+    __getattr__ = lazy.names(
+        __name__,
+        {
+            "VideoSDKAdapter": "turnlog.adapters.videosdk.adapter",
+            "AdapterInstalled": "turnlog.adapters.videosdk.adapter",
+            "install": "turnlog.adapters.videosdk.installer",
+        },
+    )

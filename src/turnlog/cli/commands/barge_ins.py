@@ -1,4 +1,4 @@
-"""``turnlog barge-ins``: each time that the user and the agent got into each other's way."""
+"""``turnlog barge-ins``: each time the user and the agent talked over each other."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from typing import Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from eventstore.event import Event
 from projections.caller import read as read_events
+from projections.turns.ledger import BargeIn
 from turnlog.cli.choice import chosen
-from turnlog.cli.common import existing, output, print_json, progress
+from turnlog.cli.common import existing, progress
 from turnlog.cli.options import AllOption, DbOption, JsonOption, SessionsArgument
 from turnlog.cli.render.barge_in import Entry, _quote, entries, entry_dict
+from turnlog.console import Column, fitted, output, safe
 from turnlog.sessions import read
 from turnlog.survey import Survey
-from turnlog.terminal import safe
+from turnlog.terminal import plural, print_json
 
 
 def barge_ins(
@@ -26,13 +27,16 @@ def barge_ins(
     db: DbOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the barge-ins of sessions, true, false and phantom: how soon the agent yielded, and what it had said."""
+    """List barge-ins: how soon the agent yielded, what was cut.
+
+    True, false and phantom ones alike.
+    """
     store = existing(context, db)
     with progress() as bar:
         names = chosen(store, sessions, every)
         survey = Survey(alone=len(names) == 1)
         made = survey.each(names, lambda name: list(_listed(read(store, name), as_json)))
-        listened = bar.track(made, total=len(names), description="listening")
+        listened = bar.track(made, total=len(names), description="replaying")
         found = [(name, one) for name, listed in listened for one in listed]
     store.close()
     if as_json:
@@ -52,29 +56,30 @@ def _show(console: Console, sessions: int, found: list[tuple[str, Entry]]) -> No
     for _name, entry in found:
         kinds[entry.record.kind] = kinds.get(entry.record.kind, 0) + 1
     counts = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-    console.print(f"{len(found)} in {sessions} sessions{': ' + counts if counts else ''}")
+    listed = plural(len(found), "barge-in")
+    console.print(f"{listed} in {plural(sessions, 'session')}{': ' + counts if counts else ''}")
     if not found:
         return
-    table = Table()
-    for column in ("session", "kind", "at", "yield", "overlap", "had said", "not said"):
-        numeric = column in ("at", "yield", "overlap")
-        width = 8 if numeric else 9 if column == "kind" else None  # what was said gives way
-        table.add_column(column, justify="right" if numeric else "left", no_wrap=True, min_width=width)
-    table.caption = "milliseconds; ≥: the log does not say when the agent fell silent; ~: estimated"
-    for name, entry in found:
-        record, heard = entry.record, entry.said
-        least = "≥ " if record.yield_ms is not None and not record.silent_known else ""
-        about = "~ " if heard.estimated else ""
-        table.add_row(
-            safe(name),
-            record.kind,
-            f"+{entry.into_call:,.1f} s",
-            least + _number(record.yield_ms),
-            _number(record.overlap_ms),
-            "–" if heard.said is None else safe(f"{about}{_quote(heard.said, end=True)}"),
-            "–" if heard.unsaid is None else safe(f"{about}{_quote(heard.unsaid)}"),
-        )
-    console.print(table)
+    each = [entry for _name, entry in found]
+    columns = [
+        Column("session", [safe(name) for name, _entry in found]),
+        Column("kind", [entry.record.kind for entry in each]),
+        Column("at", [f"+{entry.into_call:,.1f} s" for entry in each], right=True),
+        Column("yield", [_yield(entry.record) for entry in each], right=True),
+        Column("overlap", [_number(entry.record.overlap_ms) for entry in each], right=True, rank=3),
+        Column("had said", [_text(entry, entry.said.said, end=True) for entry in each], rank=2, text=True),
+        Column("not said", [_text(entry, entry.said.unsaid) for entry in each], rank=1, text=True),
+    ]
+    caption = "milliseconds; ≥: end of agent audio not reported; ~: estimated"
+    console.print(fitted(console, columns, caption))
+
+
+def _yield(record: BargeIn) -> str:
+    return ("≥ " if record.yield_ms is not None and not record.silent_known else "") + _number(record.yield_ms)
+
+
+def _text(entry: Entry, text: str | None, *, end: bool = False) -> str:
+    return "–" if text is None else safe(f"{'~ ' if entry.said.estimated else ''}{_quote(text, end=end)}")
 
 
 def _number(ms: float | None) -> str:

@@ -20,26 +20,35 @@ from projections.framework_figures import add_figures
 from projections.readings import reading
 from projections.reference.replay import Call, call_dict
 from projections.spans import identities
-from turnlog.cli.common import BadChoice, existing, output, print_json
+from turnlog.cli.common import BadChoice, existing
 from turnlog.cli.options import DbOption, JsonOption, RulesOption, SessionArgument
+from turnlog.console import output
 from turnlog.sessions import known, read
-from turnlog.terminal import json_text
+from turnlog.terminal import json_text, plural, print_json
 
 
 def replay(
     context: typer.Context,
     session: SessionArgument,
-    turn: Annotated[int | None, typer.Option(min=1, help="Show this turn alone, counted from 1.")] = None,
+    turn: Annotated[
+        int | None, typer.Option(metavar="NUMBER", min=1, help="Show only this turn; the first is 1.")
+    ] = None,
     at: Annotated[
         str | None,
-        typer.Option(metavar="SEQ", help="The state just after that event; ORIGIN:SEQ if there are several."),
+        typer.Option(
+            metavar="SEQ",
+            help="Show the state just after this event; use ORIGIN:SEQ if the session has several origins.",
+        ),
     ] = None,
-    logs: Annotated[bool, typer.Option("--logs", help="Show every log line, not only the first of a turn.")] = False,
+    logs: Annotated[bool, typer.Option("--logs", help="Show every log line, not only the first of each turn.")] = False,
     rules: RulesOption = TURNLOG,
     db: DbOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Replay a session: what the caller waited and for what, by turn, and a waterfall of each."""
+    """Show a session's turns: what the caller waited for.
+
+    Each turn has its response time and the parts of it, what was said, barge-ins, and a waterfall of what ran.
+    """
     with closing(existing(context, db)) as store, replaying(session):
         listed = _Listed(at)
         gaps = gaps_in(listed.each(store.read(session)))
@@ -49,7 +58,7 @@ def replay(
         call = reading(islice(store.read(session), count), rules)
         turns = len(call.exchanges if isinstance(call, Reading) else call.turns)
         if turn is not None and turn > turns:
-            raise BadChoice(f"there is no turn {turn}; session {session!r} has {turns} turns")
+            raise BadChoice(f"there is no turn {turn}; session {session!r} has {plural(turns, 'turn')}")
         if isinstance(call, Reading):
             add_figures(call, islice(store.read(session), count))
         if not as_json:
@@ -83,7 +92,7 @@ class _Listed:
         self.at, self.count, self.last_seq = at, 0, -1
         self.origin, _colon, number = ("", "", "-1") if at is None else at.rpartition(":")
         if at is not None and not number.isdigit():
-            raise BadChoice(f"--at takes the seq of an event, as `turnlog events` lists them, not {at!r}")
+            raise BadChoice(f"--at takes the seq of an event, as listed by `turnlog events`, not {at!r}")
         self.seq, self.found = int(number), list[tuple[int, str]]()
 
     def each(self, events: Iterable[Event]) -> Iterator[Event]:
@@ -102,7 +111,7 @@ class _Listed:
             raise BadChoice(f"there is no event {self.at}; the last one is {self.last_seq}")
         if len(self.found) > 1:
             origins = ", ".join(f"{origin}:{self.seq}" for _count, origin in self.found)
-            raise BadChoice(f"several origins have an event {self.seq}; say which: {origins}")
+            raise BadChoice(f"several origins have an event {self.seq}; pick one: {origins}")
         return self.found[0][0]
 
 
@@ -120,7 +129,7 @@ def payloads(
     db: DbOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the analytics payloads of a session, one for each turn."""
+    """Show a session's analytics payloads, one per turn."""
     store = existing(context, db)
     with replaying(session):
         found = reading(read(store, session), rules).payloads
@@ -133,7 +142,7 @@ def payloads(
         console.print(f"[bold]turn {number}[/]")
         console.print(JSONHighlighter()(json_text(payload)), soft_wrap=True)
     if not found:
-        console.print("there is no turn, so there is no payload")
+        console.print("no turns, so no payloads")
 
 
 def spans(
@@ -143,7 +152,7 @@ def spans(
     db: DbOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the spans of a session as a tree."""
+    """Show a session's spans as a tree."""
     from turnlog.cli.render.spans import span_tree
 
     store = existing(context, db)

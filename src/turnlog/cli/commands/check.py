@@ -1,30 +1,37 @@
-"""``turnlog check``: hold the calls of a log to a budget."""
+"""``turnlog check``: the calls of a log against a budget."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from eventstore.errors import TurnlogError
+from eventstore.stores.base import Session, Store
 from projections.caller import RULES as TURNLOG
 from turnlog.cli.choice import choose
-from turnlog.cli.common import existing, output, progress, whole_file
-from turnlog.cli.options import DbOption, RulesOption, SinceOption, SomeSessions, UntilOption
-from turnlog.files import append_to_file
+from turnlog.cli.common import existing, progress
+from turnlog.cli.options import DbOption, JsonOption, RulesOption, SinceOption, SomeSessions, UntilOption, VerboseOption
+from turnlog.console import output
+from turnlog.files import append_to_file, whole_file
 from turnlog.survey import Survey
-from turnlog.terminal import say
+from turnlog.terminal import plural, print_json, say
 
-BudgetArgument = Annotated[Path, typer.Argument(metavar="BUDGET.toml", help="What they have to keep to.")]
+if TYPE_CHECKING:
+    from turnlog.stats.table import TurnTable
+
+BudgetArgument = Annotated[
+    Path, typer.Argument(metavar="BUDGET.toml", help="Budget file; docs/stats.md has its format.")
+]
 
 
-class BudgetBroken(TurnlogError):
-    """The calls do not keep to their budget."""
+class BudgetFailed(TurnlogError):
+    """A limit of the budget fails."""
 
 
 class NothingToCheck(TurnlogError):
-    """There is no turn that could be held to a budget."""
+    """There is no turn to check."""
 
 
 def check(
@@ -32,25 +39,29 @@ def check(
     budget: BudgetArgument,
     sessions: SomeSessions = None,
     baseline: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="What must not become worse, as --save-baseline wrote it.")
+        Path | None, typer.Option(metavar="FILE", help="Compare with this baseline file, written by --save-baseline.")
     ] = None,
     save_baseline: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Keep these turns as a baseline, if no budget is broken.")
+        Path | None, typer.Option(metavar="FILE", help="Write these turns as a baseline, if no limit fails.")
     ] = None,
-    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write JUnit XML.")] = None,
+    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the verdicts as JUnit XML.")] = None,
     summary: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Append Markdown, as to $GITHUB_STEP_SUMMARY.")
+        Path | None, typer.Option(metavar="FILE", help="Append a Markdown summary, for $GITHUB_STEP_SUMMARY.")
     ] = None,
     since: SinceOption = None,
     until: UntilOption = None,
     rules: RulesOption = TURNLOG,
     db: DbOption = None,
+    verbose: VerboseOption = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Hold latencies, rates and counts to a budget, for CI; exit code 1 if broken, with the worst turns and why."""
+    """Check latencies and rates against a budget; exit 1 on failure.
+
+    Prints the verdict on each limit, then the worst turns of each that fails.
+    """
     from turnlog.stats import announce
     from turnlog.stats import baseline as baselines
     from turnlog.stats import budget as budgets
-    from turnlog.stats.collect import collect
     from turnlog.stats.reasons import explained
     from turnlog.stats.table import need_libraries
     from turnlog.stats.verdict import judge
@@ -59,26 +70,46 @@ def check(
     wanted = budgets.load_budget(budget)
     before = baselines.load_baseline(baseline, rules) if baseline is not None else None
     store = existing(context, db)
-    chosen = choose(store, sessions, since, until)
-    with progress() as bar:
-        task = bar.add_task("replaying", total=sum(s.events for s in chosen))
-        survey = Survey(alone=len(chosen) == 1)
-        table = collect(store, chosen, rules, read=lambda events: bar.advance(task, events), survey=survey)
+    table, survey = _collected(store, choose(store, sessions, since, until), rules)
     verdicts = explained(judge(table, wanted, before), store, rules, survey)
     store.close()
-    announce.show_verdict(output(), verdicts)
+    turns = len(table.completed(table.everything()))
+    failed = [f"{v.budget} ({v.found})" for v in verdicts if v.outcome == "fail"]
+    saved = save_baseline if not failed and not survey.failed else None
+    if saved is not None:
+        with whole_file(saved) as file:
+            file.write(baselines.make_baseline(table, rules).model_dump_json().encode() + b"\n")
+    if as_json:
+        counts = {"rules": rules, "sessions": table.sessions, "turns": turns, "baseline_saved": saved and str(saved)}
+        print_json(announce.data(verdicts) | counts)
+    else:
+        announce.show_verdict(output(), verdicts, verbose=verbose)
     if junit is not None:
         with whole_file(junit) as file:
             file.write(announce.junit(verdicts))
     if summary is not None:
         append_to_file(summary, announce.markdown(verdicts))
-    if not len(table.completed(table.everything())):
-        survey.finish()
-        raise NothingToCheck(f"nothing to check: no turn in {table.sessions:,} sessions; see `turnlog sessions`")
-    if broken := [f"{v.budget} ({v.found})" for v in verdicts if v.outcome == "broken"]:
-        raise BudgetBroken(f"{len(broken)} of {len(verdicts)} budgets broken: {'; '.join(broken)}")
-    survey.finish()  # a session of which nothing is known keeps to no budget
     if save_baseline is not None:
-        with whole_file(save_baseline) as file:
-            file.write(baselines.make_baseline(table, rules).model_dump_json().encode() + b"\n")
-    say(announce.tally(verdicts))
+        why = "a limit fails" if failed else "a session failed"
+        say(
+            f"{save_baseline}: "
+            + (f"baseline of {plural(turns, 'turn')} written" if saved else f"not written, as {why}"),
+            err=True,
+        )
+    if not turns:
+        survey.finish()
+        raise NothingToCheck(
+            f"nothing to check: no turn in {plural(table.sessions, 'session')}; see `turnlog sessions`"
+        )
+    if failed:
+        raise BudgetFailed(f"{len(failed)} of {plural(len(verdicts), 'limit')} failed: {'; '.join(failed)}")
+    survey.finish()  # a session that cannot be replayed passes no check
+
+
+def _collected(store: Store, sessions: list[Session], rules: str) -> tuple[TurnTable, Survey]:
+    from turnlog.stats.collect import collect
+
+    survey = Survey(alone=len(sessions) == 1)
+    with progress() as bar:
+        task = bar.add_task("replaying", total=sum(s.events for s in sessions))
+        return collect(store, sessions, rules, read=lambda events: bar.advance(task, events), survey=survey), survey

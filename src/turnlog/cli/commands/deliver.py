@@ -1,4 +1,4 @@
-"""``turnlog deliver``: calls to the systems that want them; from where it was left, as often as needed."""
+"""``turnlog deliver``: calls to other systems, resuming at the last cursor."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from eventstore.stores.records import Cursor
 from exporters.delivery.destination import Destination, NotConfigured
 from exporters.delivery.outbox import WORKERS, DeliveryOutcome, due
 from exporters.delivery.outbox import deliver as deliver_due
-from turnlog.cli.common import BadChoice, existing, headers_of, output, print_json, progress
+from turnlog.cli.common import BadChoice, existing, headers_of, progress
 from turnlog.cli.options import (
     CollectorOption,
     DbOption,
@@ -29,37 +29,41 @@ from turnlog.cli.options import (
     ServiceOption,
     wire_of,
 )
+from turnlog.console import output, safe
 from turnlog.sessions import moment
-from turnlog.terminal import safe, say, say_text
+from turnlog.terminal import plural, print_json, say, say_text
 
-app = typer.Typer(
-    help="Deliver calls to other systems: each at least once and in order, from where it was left.",
-    invoke_without_command=True,
-)
+app = typer.Typer(invoke_without_command=True)
 
-FollowOption = Annotated[bool, typer.Option("--follow", help="Stay, and deliver calls while they go on.")]
-ParkedOption = Annotated[bool, typer.Option("--parked", help="Try again what was refused, and nothing else.")]
+FollowOption = Annotated[bool, typer.Option("--follow", help="Keep running and deliver calls while they are recorded.")]
+ParkedOption = Annotated[bool, typer.Option("--parked", help="Retry only the sessions that were refused.")]
 NameOption = Annotated[
-    str | None, typer.Option(help="Of the cursors.", show_default="the endpoint; name it where one has several tenants")
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Cursor name; set it if one endpoint serves several tenants.  [default: the endpoint]",
+        show_default=False,
+    ),
 ]
-WorkersOption = Annotated[int, typer.Option(min=1, max=64, help="So many sessions at the same time.")]
+WorkersOption = Annotated[int, typer.Option(metavar="NUMBER", min=1, max=64, help="Sessions to deliver in parallel.")]
 
 DeliveredRulesOption = Annotated[
     str | None,
     typer.Option(
         "--rules",
-        metavar="SET[+SWITCH…]",
-        help="The rule set; see `turnlog rules`.",
-        show_default="turnlog; analytics: the release that the session names",
+        metavar="RULES",
+        help="Rule set to replay under; see `turnlog rules`.  [default: turnlog; for analytics the session's framework "
+        "release]",
+        show_default=False,
     ),
 ]
 
 
 class NotDelivered(TurnlogError):
-    """Something was refused, or is left for the next time."""
+    """Some sessions were refused, or not delivered in this run."""
 
 
-class _How(NamedTuple):
+class DeliveryOptions(NamedTuple):
     follow: bool
     parked: bool
     name: str | None
@@ -71,13 +75,13 @@ class _How(NamedTuple):
 @app.callback()
 def deliver(
     context: typer.Context,
-    parked: Annotated[bool, typer.Option("--parked", help="List what was refused, with the reason.")] = False,
+    parked: Annotated[bool, typer.Option("--parked", help="List refused sessions with the reasons.")] = False,
     db: DbOption = None,
     as_json: JsonOption = False,
 ) -> None:
     if context.invoked_subcommand is not None:
         if parked or as_json:
-            raise BadChoice(f"options of {context.invoked_subcommand} go behind it")
+            raise BadChoice(f"options of {context.invoked_subcommand} go after its name")
     elif parked:
         _list_parked(existing(context, db), as_json)
     else:
@@ -101,24 +105,27 @@ def otlp(
     db: DbOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Span trees, to an OpenTelemetry collector."""
+    """Deliver span trees to an OpenTelemetry collector."""
     from exporters.otlp.spans import destination
 
     wire, headers = wire_of(grpc), headers_of(header)
     to = destination(endpoint, wire, headers, profile=profile, service_name=service_name, project=project)
-    _run(context, db, to, _How(follow, parked, name, workers, rules, as_json))
+    _run(context, db, to, DeliveryOptions(follow, parked, name, workers, rules, as_json))
 
 
 @app.command()
 def analytics(
     context: typer.Context,
     endpoint: Annotated[
-        str | None, typer.Option(metavar="URL", help="An endpoint of your own.", show_default="the vendor's")
+        str | None, typer.Option(metavar="URL", help="Your own endpoint.  [default: VideoSDK's]", show_default=False)
     ] = None,
     vendor_first_turn: Annotated[
-        bool, typer.Option("--vendor-first-turn", help="A call's first turn to the vendor as well, as the reference.")
+        bool,
+        typer.Option(
+            "--vendor-first-turn", help="Also send each call's first turn to VideoSDK, as videosdk-agents does."
+        ),
     ] = False,
-    base_url: Annotated[str | None, typer.Option(metavar="URL", help="The vendor's API.")] = None,
+    base_url: Annotated[str | None, typer.Option(metavar="URL", help="Base URL of VideoSDK's API.")] = None,
     header: HeaderOption = None,
     follow: FollowOption = False,
     parked: ParkedOption = False,
@@ -128,28 +135,33 @@ def analytics(
     db: DbOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Analytics payloads, to the vendor (with the token in VIDEOSDK_AUTH_TOKEN) or an endpoint of your own."""
+    """Deliver analytics payloads to VideoSDK or your own endpoint.
+
+    VideoSDK needs its token in VIDEOSDK_AUTH_TOKEN.
+    """
     from exporters.analytics.destination import BASE_URL, Analytics, routing
 
     if header and not endpoint:
-        raise BadChoice("--header goes with an endpoint of your own; the vendor's gets the token")
+        raise BadChoice("--header needs --endpoint; VideoSDK gets the token instead")
     route = routing(
         export_url=endpoint,
         export_headers=headers_of(header),
         vendor_first_turn=vendor_first_turn,
         base_url=base_url or BASE_URL,
     )
-    _run(context, db, Analytics(route), _How(follow, parked, name, workers, rules, as_json))
+    _run(context, db, Analytics(route), DeliveryOptions(follow, parked, name, workers, rules, as_json))
 
 
 @app.command()
 def logs(
     context: typer.Context,
-    endpoint: Annotated[str, typer.Option(metavar="URL", help="With --otlp, http://localhost:4318/v1/logs.")],
+    endpoint: Annotated[
+        str, typer.Option(metavar="URL", help="Log endpoint; with --otlp a collector: http://localhost:4318/v1/logs.")
+    ],
     otlp: Annotated[
-        bool, typer.Option("--otlp", help="As OpenTelemetry log records; else as the reference does.")
+        bool, typer.Option("--otlp", help="Send OpenTelemetry log records instead of videosdk-agents' format.")
     ] = False,
-    arrays: Annotated[bool, typer.Option("--arrays", help="The endpoint takes many lines in one request.")] = False,
+    arrays: Annotated[bool, typer.Option("--arrays", help="Send many lines per request, as a JSON array.")] = False,
     profile: ProfileOption = "reference",
     header: HeaderOption = None,
     follow: FollowOption = False,
@@ -160,11 +172,11 @@ def logs(
     db: DbOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Log lines (`log_record` events), to an OpenTelemetry collector or a log endpoint."""
+    """Deliver log lines to a log endpoint or an OpenTelemetry collector."""
     to: Destination[Any]
     if otlp:
         if arrays:
-            raise BadChoice("--otlp always sends many lines in one request; leave out --arrays")
+            raise BadChoice("--otlp always sends many lines per request; leave out --arrays")
         try:
             from exporters.otlp.logs import OtelLogs
         except ModuleNotFoundError as error:
@@ -174,10 +186,10 @@ def logs(
         from exporters.logs.destination import HttpLogs
 
         to = HttpLogs(endpoint, custom_headers=headers_of(header), arrays=arrays)
-    _run(context, db, to, _How(follow, parked, name, workers, rules, as_json))
+    _run(context, db, to, DeliveryOptions(follow, parked, name, workers, rules, as_json))
 
 
-def _run(context: typer.Context, db: list[str] | None, to: Destination[Any], how: _How) -> None:
+def _run(context: typer.Context, db: list[str] | None, to: Destination[Any], how: DeliveryOptions) -> None:
     to.name = how.name or to.name
     try:
         store = existing(context, db)
@@ -189,7 +201,7 @@ def _run(context: typer.Context, db: list[str] | None, to: Destination[Any], how
         to.close()
 
 
-def _once(store: Store, to: Destination[Any], how: _How) -> None:
+def _once(store: Store, to: Destination[Any], how: DeliveryOptions) -> None:
     with store.ledger.alone(to.name), progress() as bar:
         cursors = due(store, to.name, parked=how.parked)
         found = deliver_due(store, to, cursors, rules=how.rules, workers=how.workers)
@@ -200,9 +212,15 @@ def _once(store: Store, to: Destination[Any], how: _How) -> None:
     if how.as_json:
         print_json({"exporter": to.name, "sessions": len(outcomes), "sent": sent, "parked": parked, "left": left})
     elif outcomes:
-        say(f"{len(outcomes) - len(parked) - len(left)} sessions delivered, {sent} items sent to {to.name}")
+        delivered = plural(len(outcomes) - len(parked) - len(left), "session")
+        items = plural(sent, "item") if sent else "nothing to send"
+        say(
+            f"{delivered} delivered, {items} sent to {to.name}"
+            if sent
+            else f"{delivered} up to date, {items} to {to.name}"
+        )
     else:
-        say(f"nothing is {'parked' if how.parked else 'due'} for {to.name}")
+        say(f"nothing {'parked' if how.parked else 'new'} for {to.name}")
     for outcome in outcomes:
         if outcome.unreadable:
             say(outcome.left or "", err=True)
@@ -213,17 +231,17 @@ def _once(store: Store, to: Destination[Any], how: _How) -> None:
 def _trouble(sessions: int, parked: list[str | None], left: list[str | None]) -> str:
     parts = []
     if parked:
-        parts.append(f"{len(parked)} of {sessions} sessions are parked (turnlog deliver --parked): {parked[0]}")
+        parts.append(f"{len(parked)} of {plural(sessions, 'session')} parked (turnlog deliver --parked): {parked[0]}")
     if left:
-        parts.append(f"{len(left)} of {sessions} sessions are left for the next time: {left[0]}")
+        parts.append(f"{len(left)} of {plural(sessions, 'session')} not delivered, will be retried next run: {left[0]}")
     return "; ".join(parts)
 
 
-def _follow(store: Store, to: Destination[Any], how: _How) -> None:
+def _follow(store: Store, to: Destination[Any], how: DeliveryOptions) -> None:
     from exporters.delivery.live import follow
 
     if how.parked:
-        raise BadChoice("--parked is tried once; leave out --follow")
+        raise BadChoice("--parked runs once; leave out --follow")
 
     def show(outcome: DeliveryOutcome) -> None:
         if how.as_json:
@@ -254,7 +272,7 @@ def _list_parked(store: Store, as_json: bool) -> None:
         print_json([{k: v for k, v in cursor._asdict().items() if k != "digest"} for cursor in parked])
         return
     if not parked:
-        say("nothing is parked")
+        say("nothing parked")
         return
     table = Table()
     for title in ("exporter", "session", "delivered", "parked", "reason"):

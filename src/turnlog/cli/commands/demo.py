@@ -1,4 +1,4 @@
-"""``turnlog record``: a call to look at, made by a real framework without network, keys or sound card."""
+"""``turnlog demo`` and ``record``: sample calls, recorded and replayed offline."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import typer
 from eventstore.errors import TurnlogError
 from projections.caller import read as read_events
 from projections.framework_figures import add_figures
-from turnlog.cli.common import output, writable
+from turnlog.cli.common import writable
 from turnlog.cli.options import DbOption
-from turnlog.terminal import say
+from turnlog.console import output
+from turnlog.terminal import plural, say
 
 
 class NoFramework(TurnlogError):
@@ -24,20 +25,23 @@ class NoFramework(TurnlogError):
 def record(
     context: typer.Context,
     demo_agent: Annotated[
-        Literal["videosdk", "livekit", "pipecat"], typer.Option(help="Whose agent; it needs the extra of that name.")
+        Literal["videosdk", "livekit", "pipecat"],
+        typer.Option(metavar="FRAMEWORK", help="videosdk, livekit or pipecat; needs the extra of that name."),
     ],
     session: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Record under this name.", show_default="demo-FRAMEWORK")
+        str | None,
+        typer.Option(metavar="NAME", help="Session id to record under.  [default: demo-FRAMEWORK]", show_default=False),
     ] = None,
     db: DbOption = None,
 ) -> None:
-    """Run a small scripted agent of a framework, with made-up providers, and record its call."""
+    """Run a framework's demo agent offline and record its call.
+
+    The agent is scripted and its providers are mocks; the framework is real.
+    """
     try:
         run = import_module(f"turnlog.adapters.{demo_agent}.demo.agent").run
     except ModuleNotFoundError as error:
-        raise NoFramework(
-            f"{demo_agent} is not installed here: pip install 'turnlog[{demo_agent}]' ({error})"
-        ) from error
+        raise NoFramework(f"{demo_agent} is not installed: pip install 'turnlog[{demo_agent}]' ({error})") from error
     name = session or f"demo-{demo_agent}"
     store = writable(context, db)
     try:
@@ -46,11 +50,11 @@ def record(
         events = sum(found.events for found in store.sessions() if found.session_id == name) - before
     finally:
         store.close()
-    say(f"recorded {events} events as {name}; now: turnlog replay {name}")
+    say(f"recorded {plural(events, 'event')} as {name}; next: turnlog replay {name}")
 
 
 def demo() -> None:
-    """Record a real call with an interruption into a log, and replay it."""
+    """Record a sample call into a temporary log and replay it."""
     import tempfile
 
     from eventstore.recording.recorder import Clock, Recorder
@@ -63,7 +67,7 @@ def demo() -> None:
     console, clock = output(), RecordedClock()
     with tempfile.TemporaryDirectory(prefix="turnlog-") as folder:
         store = open_store(Path(folder) / "calls.db")
-        console.print("A real call, made with videosdk-agents 1.0.2: the caller interrupts a long answer.")
+        console.print("A call recorded with videosdk-agents 1.0.2: the caller interrupts a long answer.")
         console.print(
             f"Recording its {len(recording.calls)} hook calls into {folder}/calls.db, then replaying the log.\n"
         )
@@ -76,7 +80,9 @@ def demo() -> None:
         add_figures(call, events)
         show_reading(console, call)
         store.close()
-    console.print("\nYour own: `turnlog import FILE`, `turnlog sessions`, `turnlog replay SESSION`; see README.md.")
+    console.print(
+        "\nYour own calls: `turnlog import FILE`, `turnlog sessions`, `turnlog replay SESSION`; see README.md."
+    )
 
 
 def _demo_file() -> Path:

@@ -1,15 +1,19 @@
-"""``turnlog diff``: the same calls under two rule sets, in two logs, or as another engine saw them."""
+"""``turnlog diff`` and ``digest``: compare calls under two rule sets, in two logs, or across versions of turnlog."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.progress import DownloadColumn
 
 from eventstore.errors import TurnlogError
 from eventstore.stores.base import Store
+from projections.compare.digest import changes_since
+from projections.compare.digest import digest as digest_of
 from projections.compare.recordings import Divergence, changes_between, first_divergences, on_common_clock
 from projections.compare.turns import changes, first_divergence
 from projections.reference import rules as rule_sets
@@ -18,18 +22,24 @@ from projections.reference.replay import turns
 from projections.reference.rules import VIDEOSDK_1_0, Rules
 from projections.reference.state import State
 from turnlog.cli.choice import chosen
-from turnlog.cli.commands.digest import Notes, since
-from turnlog.cli.common import BadChoice, existing, output, print_json, progress
+from turnlog.cli.common import BadChoice, existing, progress
 from turnlog.cli.common import url as url_of
-from turnlog.cli.options import AllOption, DbOption, JsonOption, SessionsArgument
+from turnlog.cli.options import AllOption, DbOption, JsonOption, OutOption, RulesOption, SessionsArgument, VerboseOption
 from turnlog.cli.render import differences
+from turnlog.cli.writing import Form, write_sessions
+from turnlog.compare import digest_files as digests
 from turnlog.compare.differences import Compared, Differences, summary
-from turnlog.sessions import known, open_existing, read
+from turnlog.console import output
+from turnlog.sessions import known, open_existing, place, read
 from turnlog.survey import Survey
+from turnlog.terminal import plural, print_json
+
+Notes = dict[str, list[str]]
+"""Sessions to mention beside the differences, by reason (`turnlog.cli.render.differences.NOTES`)."""
 
 
-class Another(TurnlogError):
-    """An engine makes something else of a log than was stored."""
+class DigestMismatch(TurnlogError):
+    """The replay no longer matches the stored digests."""
 
 
 def diff(
@@ -37,34 +47,41 @@ def diff(
     sessions: SessionsArgument = None,
     every: AllOption = False,
     rules: Annotated[
-        list[str] | None, typer.Option("--rules", help="Two to compare; or one to compare under.", show_default=False)
+        list[str] | None,
+        typer.Option(
+            "--rules",
+            metavar="RULES",
+            help="Rule set; pass it twice to compare two, or once for the other comparisons.",
+        ),
     ] = None,
     against: Annotated[
-        str | None, typer.Option("--against", metavar="URL", help="Another log, of the same calls recorded again.")
+        str | None,
+        typer.Option(metavar="URL", help="Compare with this log, in which the same calls were recorded again."),
     ] = None,
     digest_file: Annotated[
-        Path | None, typer.Option("--digests", metavar="FILE", help="What `turnlog digest` wrote, with any engine.")
+        Path | None, typer.Option("--digests", metavar="FILE", help="Compare with a file that `turnlog digest` wrote.")
     ] = None,
     db: DbOption = None,
+    verbose: VerboseOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show in which fields of which turns sessions differ, by how much, and from which event on.
+    """Compare turns: two rule sets, two logs, or a digest file.
 
-    Between two rule sets (--rules A --rules B), between two logs (--against), or since an engine stored what it made of
-    them (--digests; then exit code 1 if anything is another).
+    Pass --rules twice, --against or --digests. Prints how many turns differ, in which fields and by how much, then the
+    first event at which each session differs. With --digests, exits with 1 if anything differs.
     """
     named = rules or []
     if against is None and digest_file is None and len(named) != 2:
-        raise BadChoice("say --rules twice, --against a log, or --digests FILE: what to compare with what")
+        raise BadChoice("nothing to compare; pass --rules twice, --against URL, or --digests FILE")
     if against is not None and digest_file is not None:
-        raise BadChoice("--against and --digests are two comparisons; take one of them")
+        raise BadChoice("pass either --against or --digests, not both")
     if (against is not None or digest_file is not None) and len(named) > 1:
-        raise BadChoice("--against and --digests compare under one rule set; say --rules once, or not at all")
+        raise BadChoice("--against and --digests compare under one rule set; pass --rules at most once")
     store, survey = existing(context, db), Survey(alone=len(set(sessions or ())) == 1)
     try:
         if against is not None:
             one = named[0] if named else VIDEOSDK_1_0.name
-            title = f"the log → the other, under {one}"
+            title = f"{place(url_of(context, db))} → {place(against)}, under {one}"
             other = _other(url_of(context, db), against)
             notes, found = _two_logs(store, other, sessions, every, rule_sets.find_rules(one), survey)
         elif digest_file is not None:
@@ -78,10 +95,10 @@ def diff(
     if as_json:
         print_json(summary(found) | notes)
     else:
-        differences.show(output(), title, found, notes)
+        differences.show(output(), title, found, notes, verbose=verbose)
     if digest_file is not None and found.changes:
-        turns_of = f"{found.changed_turns} of {found.turns} turns, in {found.changed_sessions} sessions"
-        raise Another(f"{turns_of}, differ from {digest_file}")
+        turns_of = f"{found.changed_turns:,} of {plural(found.turns, 'turn')}"
+        raise DigestMismatch(f"{turns_of} differ from {digest_file}")
     survey.finish()
 
 
@@ -115,8 +132,8 @@ def _completed(before: State, after: State) -> tuple[list[int], list[int]] | Non
 def _other(here: str, there: str) -> Store:
     """The log to compare with. Raises `BadChoice` if it is the same one."""
     if _place(here) == _place(there):
-        raise BadChoice("--db and --against are the same log; name two")
-    return open_existing(there)
+        raise BadChoice("--db and --against name the same log")
+    return open_existing(there, "--against")
 
 
 def _place(where: str) -> str:
@@ -154,3 +171,70 @@ def _two_logs(
 def _parting(parting: Divergence) -> dict[str, Any]:
     one, two = (None if event is None else differences.named(event) for event in (parting.one, parting.other))
     return {"what": parting.what, "one": one, "other": two, "late_ms": parting.late_ms}
+
+
+def digest(
+    context: typer.Context,
+    sessions: SessionsArgument = None,
+    out: OutOption = None,
+    every: AllOption = False,
+    rules: RulesOption = VIDEOSDK_1_0.name,
+    db: DbOption = None,
+) -> None:
+    """Write digests of sessions for `turnlog diff --digests`.
+
+    A digest has the numbers of each turn and hashes of its text, so that a later version of turnlog can be compared.
+    """
+    wanted = rule_sets.find_rules(rules)
+
+    def made(store: Store, name: str, _number: int) -> Iterable[bytes]:
+        return [digests.digest_line(digests.session_digest(name, read(store, name), wanted))]
+
+    form = Form(made, digests.digest_line(digests.digest_heading(wanted)))
+    write_sessions(existing(context, db), sessions, every, out, form)
+
+
+def since(
+    store: Store, path: Path, sessions: list[str] | None, every: bool, named: list[str], survey: Survey
+) -> tuple[str, Notes, Differences]:
+    """The differences from a digest file, with a title and the sessions to mention.
+
+    Raises `BadDigests`, also if the file is of other rules than ``named``, and `BadChoice`.
+    """
+    if every and sessions:
+        raise BadChoice("name the sessions to compare, or take --all of them")
+    notes: Notes = {"gone": [], "grown": [], "changed_log": []}
+    found = Differences()
+    left = set(sessions or ())
+    with progress(DownloadColumn()) as bar:
+        heading, stored = digests.load_digests(path, lambda path: bar.open(path, "rb", description="comparing"))
+        if named and named[0] != heading.rules:
+            raise digests.BadDigests(
+                f"{path} was made under the rules {heading.rules!r}, so it says nothing about {named[0]!r}"
+            )
+        rules = rule_sets.find_rules(heading.rules)
+        wanted = (each for each in stored if not sessions or each.session in sessions)
+        for each in wanted:
+            left.discard(each.session)
+            for _name, compared in survey.each([each.session], partial(_compared, store, rules, notes, each)):
+                if compared is not None:
+                    found.add(compared)
+    if left:
+        raise digests.BadDigests(f"{path} has no session {min(left)!r}; `turnlog digest` makes a file that has")
+    now = digests.digest_heading(rules)
+    meaning = "" if now.switches == heading.switches else ", which has other switches now"
+    return f"turnlog {heading.engine} → {now.engine}, under {rules.name}{meaning}", notes, found
+
+
+def _compared(store: Store, rules: Rules, notes: Notes, stored: digests.SessionDigest, _name: str) -> Compared | None:
+    """None if the session cannot be compared, which is in the ``notes`` then."""
+    events = list(store.read(stored.session))
+    then = digests.up_to(events, stored)
+    if then is None:
+        notes["changed_log" if events else "gone"].append(stored.session)
+        return None
+    changed = changes_since(stored.turns, [digest_of(turn) for turn in turns(then, rules)])
+    if len(then) < len(events):
+        notes["grown"].append(stored.session)
+    count = len(stored.turns) + sum(change.turn is None for change in changed)
+    return Compared(stored.session, count, changed, None)

@@ -18,16 +18,19 @@ from projections.explain import Explanation, MadeOf, Named, Outcome, WhatIf
 from projections.explain import explain as explain_value
 from projections.explain import what_if as what_if_of
 from projections.explain.what_if import BY_MS, HOW
-from turnlog.cli.common import existing, output, print_json, progress
+from turnlog.cli.common import existing, progress
 from turnlog.cli.options import DbOption, JsonOption, RulesOption, SessionArgument
+from turnlog.console import output, safe
 from turnlog.sessions import read
-from turnlog.terminal import in_line, safe
+from turnlog.terminal import in_line, print_json
 
 PATIENCE_SECONDS = 2.0
 """What takes longer has a progress bar."""
 PathArgument = Annotated[
     list[str],
-    typer.Argument(metavar="PATH", help="As in `turnlog replay --json`: turns[2].e2e_latency; or: turn 3 e2e_latency."),
+    typer.Argument(
+        metavar="PATH", help="Path in `turnlog replay --json`, such as turns[2].e2e_latency; or: turn 3 e2e_latency."
+    ),
 ]
 
 
@@ -36,14 +39,16 @@ def explain(
     session: SessionArgument,
     path: PathArgument,
     what_if: Annotated[
-        bool, typer.Option("--what-if", help="Find the events that change it when removed, or moved in time.")
+        bool, typer.Option("--what-if", help="Find the events that change the value if removed or moved in time.")
     ] = False,
-    by: Annotated[float, typer.Option(metavar="MS", min=0.001, help="How far --what-if moves events.")] = BY_MS,
+    by: Annotated[
+        float, typer.Option(metavar="MS", min=0.001, help="Milliseconds by which --what-if moves events.")
+    ] = BY_MS,
     rules: RulesOption = TURNLOG,
     db: DbOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what made a value of the call, which events say so, and which decisions put it there."""
+    """Show the events and decisions behind a value."""
     store = existing(context, db)
     events, where = read(store, session), " ".join(path)
     store.close()

@@ -31,9 +31,9 @@ from turnlog.cli.options import (
 from turnlog.cli.writing import Form, write_sessions
 from turnlog.sessions import read
 from turnlog.survey import Survey
-from turnlog.terminal import say
+from turnlog.terminal import plural, say
 
-app = typer.Typer(help="Write sessions as files for other programs.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 
 Replayed = Callable[[Store, str, str, int], Iterable[bytes]]
@@ -64,7 +64,10 @@ def _replayed(head: bytes = b"", between: bytes = b"", tail: bytes = b"") -> Cal
 
 @_replayed()
 def payloads(store: Store, name: str, rules: str, _number: int) -> Iterable[bytes]:
-    """Analytics payloads as JSON lines, one for each turn; with --rules framework, as the framework sends them."""
+    """Write analytics payloads as JSON lines, one per turn.
+
+    With --rules framework they are what the framework sends.
+    """
     from exporters.files.payloads import lines
 
     return lines(reading(store.read(name), rules).payloads)
@@ -77,14 +80,14 @@ def csv(
     out: OutOption = None,
     every: AllOption = False,
     exact: Annotated[
-        bool, typer.Option("--exact", help="Text as it is, also where a spreadsheet would run it as a formula.")
+        bool, typer.Option("--exact", help="Keep text as it is, even if a spreadsheet would run it as a formula.")
     ] = False,
     rules: RulesOption = TURNLOG,
     db: DbOption = None,
 ) -> None:
-    """Turns as CSV, one a row: texts, latencies in milliseconds, and what happened.
+    """Write turns as CSV, one per row, latencies in milliseconds.
 
-    A text that begins as a formula does (=, +, -, @) gets an apostrophe in front, unless --exact.
+    Text that starts like a formula (=, +, -, @) gets an apostrophe in front, unless --exact.
     """
     from exporters.files.turns_csv import header, rows_of
 
@@ -96,7 +99,7 @@ def csv(
 
 @_replayed(trace.HEAD, trace.BETWEEN, trace.TAIL)
 def perfetto(store: Store, name: str, rules: str, number: int) -> Iterable[bytes]:
-    """A timeline for ui.perfetto.dev or chrome://tracing: turns, components, speech and interruptions."""
+    """Write a timeline for ui.perfetto.dev or chrome://tracing."""
     events = read(store, name)
     # the earliest is the first, but for origins on several machines, of which each has a clock of its own
     zero_ns = min(clocks(event)[0] for event in events)
@@ -111,7 +114,7 @@ def jsonl(
     every: AllOption = False,
     db: DbOption = None,
 ) -> None:
-    """The log itself, event by event and to the byte; `turnlog import` takes it."""
+    """Write the events byte for byte, for `turnlog import`."""
     from exporters.files.jsonl import lines, session_heading
 
     def made(store: Store, name: str, _number: int) -> Iterable[bytes]:
@@ -134,7 +137,10 @@ def otlp(
     rules: RulesOption = TURNLOG,
     db: DbOption = None,
 ) -> None:
-    """Send the span trees to an OpenTelemetry collector; sending them again gives the same spans, not more."""
+    """Send span trees to an OpenTelemetry collector.
+
+    Span ids follow from the log, so sending a session again creates no duplicates.
+    """
     from exporters.otlp.spans import destination
 
     store = existing(context, db)
@@ -152,5 +158,5 @@ def otlp(
     finally:
         to.close()
         store.close()
-    say(f"{len(names) - len(survey.failed)} sessions, {count} spans sent")
+    say(f"{plural(len(names) - len(survey.failed), 'session')}, {plural(count, 'span')} sent")
     survey.finish()

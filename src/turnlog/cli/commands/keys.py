@@ -10,7 +10,7 @@ import typer
 
 from turnlog.cli.common import existing, progress
 from turnlog.cli.options import DbOption
-from turnlog.terminal import say
+from turnlog.terminal import plural, say
 
 if TYPE_CHECKING:
     from eventstore.stores.encrypted import MasterKey
@@ -19,29 +19,35 @@ NEW_MASTER_KEY = "TURNLOG_NEW_MASTER_KEY"
 SHOWN = 20
 """Of how many sessions that are left each is named."""
 
-app = typer.Typer(help="The keys of encrypted sessions.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.callback()
 def keys() -> None:
-    """The keys of encrypted sessions."""
+    """Group the commands on keys, of which there may be one."""
 
 
 @app.command()
 def rotate(
     context: typer.Context,
     old_key_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The master key so far.", show_default="TURNLOG_MASTER_KEY")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="File with the old master key.  [default: $TURNLOG_MASTER_KEY]", show_default=False
+        ),
     ] = None,
     new_key_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The new master key.", show_default=NEW_MASTER_KEY)
+        Path | None,
+        typer.Option(
+            metavar="FILE", help=f"File with the new master key.  [default: ${NEW_MASTER_KEY}]", show_default=False
+        ),
     ] = None,
     db: DbOption = None,
 ) -> None:
-    """Wrap the keys of all sessions under a new master key.
+    """Rewrap the keys of all sessions under a new master key.
 
-    Both come from the environment or a file, never from the command line. Interrupt it at any time: run it again to
-    finish. Exits with 1 if a session is left under another key.
+    Keys are read from the environment or files, never from the command line. If interrupted, run it again to finish.
+    Exits with 1 if a session's key cannot be rewrapped.
     """
     from eventstore.stores.encrypted import MASTER_KEY
     from eventstore.stores.rotation import rotate as rotated
@@ -55,13 +61,13 @@ def rotate(
             done = rotated(store.ledger, old, new, lambda keys: bar.advance(task, keys))
     finally:
         store.close()
-    sessions = "session" if done.rewrapped == 1 else "sessions"
-    say(f"{done.rewrapped} {sessions} now under the new master key ({new.fingerprint}), {done.kept} were already")
+    rewrapped = plural(done.rewrapped, "session")
+    say(f"{rewrapped} rewrapped under the new master key ({new.fingerprint}), {done.kept:,} already were")
     for each in done.left[:SHOWN]:
         say(f"{each.session_id}: {each.why}", err=True)
     if done.left:
         more = f", the first {SHOWN} named above" if len(done.left) > SHOWN else ""
-        say(f"{len(done.left)} sessions are left as they were{more}", err=True)
+        say(f"{plural(len(done.left), 'session')} left unchanged{more}", err=True)
         raise typer.Exit(1)
 
 
@@ -72,7 +78,7 @@ def _keys(file: Path | None, variable: str, option: str) -> list[MasterKey]:
     if file is None:
         text, where = os.environ.get(variable, ""), variable
         if not text:
-            raise StoreError(f"no key: set {variable}, or name a file with {option}")
+            raise StoreError(f"no key: set {variable} or pass {option} FILE")
     else:
         where = str(file)
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
+import sys
 from typing import Annotated, Any
 
 import orjson
@@ -13,26 +13,31 @@ from rich.table import Table
 
 from eventstore.errors import StoreError
 from eventstore.event import Event
+from eventstore.stores.base import Store
 from eventstore.stores.encrypted import SEALED
-from turnlog.cli.common import existing, opener, output, print_json, progress, url, writable
-from turnlog.cli.options import DbOption, FilesArgument, JsonOption, SessionArgument
-from turnlog.sessions import moment, place, read
-from turnlog.terminal import in_line, json_text, safe, say
+from turnlog.cli.common import existing, opener, progress, url, writable
+from turnlog.cli.options import DbOption, FilesArgument, JournalOption, JsonOption, SessionArgument
+from turnlog.console import output, safe
+from turnlog.sessions import UnknownSession, known, moment, place, read
+from turnlog.terminal import in_line, json_text, plural, print_json, say
 
 RolesOption = Annotated[
     str | None,
     typer.Option(
         "--roles",
         metavar="PREFIX",
-        help="On Postgres, make the roles PREFIX_agent, …_delivery and …_reader, and grant each what it needs.",
+        help="On Postgres, create the roles PREFIX_agent, PREFIX_delivery and PREFIX_reader with their privileges.",
     ),
 ]
 
 
 def init(context: typer.Context, db: DbOption = None, roles: RolesOption = None) -> None:
-    """Make the database, or bring it up to date; the only command that migrates a Postgres server."""
+    """Create or migrate the database.
+
+    SQLite databases are also created and migrated when they are opened; a Postgres server is migrated only by this.
+    """
     if roles is not None and not url(context, db).startswith("postgres"):
-        raise StoreError("only a Postgres server has roles; leave out --roles")
+        raise StoreError("--roles needs a Postgres database")
     store = writable(context, db, migrate=True)
     kind = str(store).partition(" ")[0]
     say(f"ready: {kind} database {place(url(context, db))}")
@@ -43,19 +48,19 @@ def init(context: typer.Context, db: DbOption = None, roles: RolesOption = None)
     store.close()
 
 
-def import_(context: typer.Context, files: FilesArgument, db: DbOption = None) -> None:
-    """Import recorded calls, or archived sessions.
+def import_(context: typer.Context, files: FilesArgument, db: DbOption = None, as_json: JsonOption = False) -> None:
+    """Import recorded calls or archived sessions.
 
-    A file is checked as a whole before anything of it is imported; importing again changes nothing, and goes on with
-    what was interrupted.
+    Each file is checked completely before any of it is imported. Importing a file again is harmless and resumes an
+    interrupted import.
     """
     from turnlog.archive.importing import batches
 
     store = writable(context, db)
     seals = {removal.seal for removal in store.ledger.removals()}
     sessions = events = 0
-    with progress(DownloadColumn()) as bar:
-        try:
+    try:
+        with progress(DownloadColumn()) as bar:
             for file in files:
                 for _checked in batches(file, lambda path: opener(bar, path), seals):
                     pass
@@ -63,32 +68,24 @@ def import_(context: typer.Context, files: FilesArgument, db: DbOption = None) -
                     store.append(batch.events)
                     sessions += batch.sessions
                     events += len(batch.events)
-        finally:
-            bar.stop()
-            say(f"imported {sessions} sessions, {events} events")
-            store.close()
-
-
-def sessions(context: typer.Context, db: DbOption = None, as_json: JsonOption = False) -> None:
-    """List the recorded sessions, the latest first."""
-    store = existing(context, db)
-    found = store.sessions()
-    store.close()
+    except BaseException:
+        if events:  # of files before, or of a file that was interrupted
+            say(_imported(sessions, events), err=as_json)
+        raise
+    finally:
+        store.close()
     if as_json:
-        print_json([session._asdict() for session in found])
-        return
-    table = Table("session", "started (UTC)", "length", "events", "origins")
-    for column in table.columns[2:]:
-        column.justify = "right"
-    for session in found:
-        length = (session.ended_ns - session.started_ns) / 1e9
-        row = safe(session.session_id), moment(session.started_ns), f"{length:.1f} s"
-        table.add_row(*row, str(session.events), str(session.origins))
-    output().print(table if found else "no sessions yet; `turnlog import FILE` or a Recorder brings some")
+        print_json({"sessions": sessions, "events": events})
+    else:
+        say(_imported(sessions, events))
+
+
+def _imported(sessions: int, events: int) -> str:
+    return f"imported {plural(sessions, 'session')}, {plural(events, 'event')}"
 
 
 def events(context: typer.Context, session: SessionArgument, db: DbOption = None, as_json: JsonOption = False) -> None:
-    """Show a session's events in canonical order, as they were recorded."""
+    """List a session's events in canonical order."""
     store = existing(context, db)
     found = read(store, session)
     store.close()
@@ -148,16 +145,18 @@ def _event(event: Event) -> dict[str, object]:
 
 def tail(
     context: typer.Context,
-    session: Annotated[str | None, typer.Argument(metavar="[SESSION]", help="Only this one.")] = None,
+    session: Annotated[str | None, typer.Argument(metavar="SESSION", help="Only this session.")] = None,
     after: Annotated[
-        str | None, typer.Option(metavar="POSITION", help="Go on from a position that --json printed.")
+        str | None, typer.Option(metavar="POSITION", help="Resume after a position printed by --json.")
     ] = None,
     db: DbOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Follow the log: print its events, then new ones as they are stored, until interrupted."""
+    """Print events as they are stored, until interrupted."""
     store = existing(context, db)
     console = output()
+    if sys.stderr.isatty() or session is not None:
+        say(_followed(store, session), err=True)
     try:
         for position, event in store.follow(after, session_id=session):
             if as_json:
@@ -171,21 +170,34 @@ def tail(
         store.close()
 
 
+def _followed(store: Store, session: str | None) -> str:
+    """What the command waits for."""
+    if session is None:
+        return "following the log; Ctrl-C ends"
+    try:
+        known(store, session)
+    except UnknownSession as error:
+        return f"waiting for session {session!r}, which is not in the log yet; Ctrl-C ends ({error})"
+    return f"following session {session!r}; Ctrl-C ends"
+
+
 def recover(
     context: typer.Context,
     db: DbOption = None,
-    journal: Annotated[Path | None, typer.Option(help="The journal's folder.", show_default="the database's")] = None,
+    journal: JournalOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Move what a crashed process left in its journal into the database, and try again what was set aside there.
+    """Move events from the journals of crashed processes to the log.
 
-    Exits with 1 if something could not be read, or is still refused; it stays in the journal's folder.
+    Events that the log refused earlier are tried again. Exits with 1 if anything is unreadable or still refused; it
+    stays in the journal folder.
     """
     from eventstore.recording.recovery import recover_all
 
     store = writable(context, db)
     folder = journal or store.journal
     if folder is None:
-        raise StoreError("this database has no journal folder of its own; name one with --journal")
+        raise StoreError("this database has no journal folder; pass --journal FOLDER")
     if journal is not None and not journal.is_dir():
         raise StoreError(f"there is no folder {journal}")
     logging.getLogger("turnlog").propagate = False  # all of it is printed below
@@ -193,7 +205,14 @@ def recover(
         found = recover_all(store, folder)
     finally:
         store.close()
-    say(f"recovered {found.moved} events from {folder}" if found.moved else f"nothing to recover in {folder}")
+    if as_json:
+        print_json(
+            {"journal": str(folder), "recovered": found.moved, "complete": found.complete, "notes": [*found.lines()]}
+        )
+    elif found.moved:
+        say(f"recovered {plural(found.moved, 'event')} from {folder}")
+    else:
+        say(f"nothing to recover in {folder}")
     for line in found.lines():
         say(f"turnlog: {line}", err=True)
     if not found.complete:

@@ -10,36 +10,51 @@ import typer
 
 from eventstore.stores.base import Store
 from exporters.delivery.destination import NotConfigured
-from turnlog.cli.common import existing, print_json
+from projections.readings import DROP_IN, reading
+from turnlog.cli.common import existing
 from turnlog.cli.options import DbOption, SessionArgument
 from turnlog.sessions import known
-from turnlog.terminal import say
+from turnlog.terminal import print_json, say
 
 
 def playground(
     context: typer.Context,
     session: SessionArgument,
     port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="Serve them as Server-Sent Events instead; 0: any free port.")
+        int | None,
+        typer.Option(
+            metavar="PORT", min=0, max=65535, help="Serve Server-Sent Events on this port; 0 picks a free one."
+        ),
     ] = None,
     host: Annotated[
-        str, typer.Option(help="Serve on this address; what can reach it can read the call.")
+        str,
+        typer.Option(metavar="ADDRESS", help="Address to serve on; any client that can reach it can read the call."),
     ] = "127.0.0.1",
     allow_origin: Annotated[
-        str | None, typer.Option(metavar="ORIGIN", help="A web page that may read the stream: http://localhost:3000")
+        str | None,
+        typer.Option(
+            metavar="ORIGIN", help="Origin of a web page that may read the stream, such as http://localhost:3000."
+        ),
     ] = None,
     allow_host: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="A further name of this server; needed if --host is not loopback."),
+        typer.Option(
+            metavar="NAME", help="Host name that clients use for this server; required if --host is not loopback."
+        ),
     ] = None,
     db: DbOption = None,
 ) -> None:
-    """Follow a session's playground messages: print them as JSON lines, or serve them, until interrupted."""
+    """Follow the playground messages of a VideoSDK session.
+
+    Prints them as JSON lines, or serves them with --port, until interrupted. Only videosdk-agents 1.0.10 and older
+    send such messages.
+    """
     from exporters.playground.stream import messages
 
     store = existing(context, db)
     try:
         known(store, session)
+        say(_waiting(store, session), err=True)
         if port is not None:
             _serve(store, session, host, port, allow_origin, allow_host or [])
             return
@@ -49,6 +64,16 @@ def playground(
         raise typer.Exit(0) from None
     finally:
         store.close()
+
+
+def _waiting(store: Store, session: str) -> str:
+    """What the command waits for, and whether it may ever come."""
+    if reading(store.read(session), DROP_IN).playground:
+        return f"following the playground messages of {session}; Ctrl-C ends"
+    return (
+        f"session {session!r} has no playground messages (only videosdk-agents 1.0.10 and older send them); "
+        "waiting for new ones; Ctrl-C ends"
+    )
 
 
 def _serve(store: Store, session: str, host: str, port: int, allow_origin: str | None, allow_hosts: list[str]) -> None:

@@ -17,23 +17,25 @@ from projections.caller import RULES as TURNLOG
 from projections.readings import FRAMEWORK, RELEASES
 from projections.reference.rules import RULE_SETS, SWITCHES, VIDEOSDK_1_0
 from projections.turns.decisions import DECISIONS
-from turnlog.cli.common import opener, output, print_json, progress, whole_file
+from turnlog.cli.common import opener, progress
 from turnlog.cli.options import FilesArgument, JsonOption, RulesOption
-from turnlog.terminal import safe, say
+from turnlog.console import output, safe
+from turnlog.files import whole_file
+from turnlog.terminal import print_json, say
 
 
 def rules(as_json: JsonOption = False) -> None:
-    """List the rule sets: the caller's reading with its decisions, and the releases with the switches between them."""
+    """List the rule sets with their decisions and switches."""
     if as_json:
         switches = [{"switch": s, "reason": why, "rules": _sets(s)} for s, why in SWITCHES.items()]
         decisions = [{"decision": name, "reason": why} for name, why in DECISIONS.items()]
         print_json({"rules": [TURNLOG, *RELEASES], "decisions": decisions, "switches": switches})
         return
     console = output()
-    console.print(f"[bold]{TURNLOG}[/], the default: what the people on the call experienced. Turns are assembled by:")
+    console.print(f"[bold]{TURNLOG}[/] (default): what the people on the call experienced. Its decisions:")
     console.print(_table(("decision", "why"), [(name, why) for name, why in DECISIONS.items()]))
-    console.print(f"\n[bold]{', '.join(RELEASES)}[/]: what those releases of videosdk-agents make of the calls.")
-    console.print(f"--rules {FRAMEWORK} picks the one that the session names; --rules SET+SWITCH puts a switch on.")
+    console.print(f"\n[bold]{', '.join(RELEASES)}[/]: the output of those releases of videosdk-agents. Their switches:")
+    console.print(f"--rules {FRAMEWORK} picks the release that the session names; --rules SET+SWITCH enables a switch.")
     rows = [(switch, _sets(switch)[0], why) for switch, why in SWITCHES.items()]
     console.print(_table(("switch", "on since", "why"), rows))
 
@@ -71,25 +73,39 @@ SHOWN = 20
 
 def conformance(
     files: FilesArgument,
-    dump: Annotated[Path | None, typer.Option(metavar="OUT", help="Write the lines with our own output.")] = None,
+    dump: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the input lines with the output of this engine.")
+    ] = None,
     rules: RulesOption = VIDEOSDK_1_0.name,
-    fast: Annotated[bool, typer.Option("--fast", help="Fold in memory, without recorder, journal and SQLite.")] = False,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Replay in memory, without recorder, journal and SQLite.")
+    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Replay recorded calls and compare with what the reference made of them; exit 1 if anything differs."""
+    """Compare replays with recorded output of videosdk-agents.
+
+    Exits with 1 if anything differs.
+    """
     from turnlog.conformance import check_conformance
     from turnlog.recordings import read_recordings
 
     sessions = calls = mismatches = 0
+    first: list[str] = []
     with progress(DownloadColumn()) as bar, whole_file(dump) if dump is not None else nullcontext() as out:
         recordings = chain.from_iterable(read_recordings(file, lambda path: opener(bar, path)) for file in files)
         for result in check_conformance(recordings, fast=fast, rules=rules):
             sessions += 1
             calls += result.calls
-            for line in result.mismatches[: max(0, SHOWN - mismatches)]:
+            new = result.mismatches[: max(0, SHOWN - mismatches)]
+            first += new
+            for line in [] if as_json else new:
                 say(line)
             mismatches += len(result.mismatches)
             if out is not None:
                 out.write(orjson.dumps(result.line) + b"\n")
-    say(f"{sessions} sessions, {calls} calls, {mismatches} mismatches")
+    if as_json:
+        print_json({"sessions": sessions, "calls": calls, "mismatches": mismatches, "first": first})
+    else:  # programs read this line, so its plurals do not agree
+        say(f"{sessions} sessions, {calls} calls, {mismatches} mismatches")
     if mismatches:
         raise typer.Exit(1)

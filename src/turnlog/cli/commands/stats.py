@@ -1,4 +1,4 @@
-"""``turnlog stats``: how the calls of a log went."""
+"""``turnlog stats``: figures over many calls."""
 
 from __future__ import annotations
 
@@ -8,14 +8,19 @@ import typer
 
 from projections.caller import RULES as TURNLOG
 from turnlog.cli.choice import choose
-from turnlog.cli.common import existing, output, print_json, progress
+from turnlog.cli.common import existing, progress
 from turnlog.cli.options import DbOption, JsonOption, RulesOption, SinceOption, SomeSessions, UntilOption
+from turnlog.console import output
 from turnlog.survey import Survey
-from turnlog.terminal import say_text
+from turnlog.terminal import print_json, say_text
 
 GroupOption = Annotated[
     Literal["session", "day", "version", "agent", "provider", "model", "stt", "llm", "tts", "realtime"] | None,
-    typer.Option(help="Group the turns; stt, llm, tts and realtime: by provider and model of that component."),
+    typer.Option(
+        metavar="GROUP",
+        help="Group the turns by session, day, version, agent, provider or model; or by stt, llm, tts or realtime: the "
+        "provider and model of that component.",
+    ),
 ]
 
 
@@ -24,7 +29,7 @@ def stats(
     sessions: SomeSessions = None,
     by: GroupOption = None,
     plot: Annotated[
-        str | None, typer.Option(metavar="MEASURE", help="Draw how this is distributed, such as response.")
+        str | None, typer.Option(metavar="MEASURE", help="Draw a histogram of this measure, such as response.")
     ] = None,
     since: SinceOption = None,
     until: UntilOption = None,
@@ -32,7 +37,7 @@ def stats(
     db: DbOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Percentiles of the response and every latency, rates of unanswered turns and more: of all turns, or by group."""
+    """Show percentiles of latencies, and rates, over sessions."""
     from turnlog.stats.collect import collect
     from turnlog.stats.metrics import find_measure
     from turnlog.stats.report import plot as histogram
@@ -56,5 +61,5 @@ def stats(
         show_report(console, found, rules, by)
         if measure is not None:
             drawn = histogram(table, measure, min(console.width, 100))
-            say_text(drawn or f"nothing to draw: no turn has {measure}")
+            say_text(drawn or f"nothing to draw: no turn has a {measure}")
     survey.finish()

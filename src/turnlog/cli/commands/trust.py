@@ -1,4 +1,4 @@
-"""Commands that let go of what is in a log: forget, retention."""
+"""Commands that delete content: forget, retention."""
 
 from __future__ import annotations
 
@@ -14,22 +14,24 @@ from eventstore.errors import StoreError, StoreUnavailable
 from eventstore.stores.base import Session, Store
 from eventstore.stores.records import Tombstone
 from turnlog.archive.retention import age_ns, expired, retire
-from turnlog.cli.common import BadChoice, confirm_destructive, existing, output, print_json, progress, url
-from turnlog.cli.options import DbOption, JsonOption, SessionArgument, YesOption
+from turnlog.cli.common import BadChoice, confirm_destructive, existing, progress, url
+from turnlog.cli.options import DbOption, JournalOption, JsonOption, SessionArgument, YesOption
+from turnlog.console import output, safe
 from turnlog.sessions import known, moment
-from turnlog.terminal import safe, say
+from turnlog.terminal import plural, print_json, say
 
 
 def forget(
     context: typer.Context,
     session: SessionArgument,
-    journal: Annotated[Path | None, typer.Option(help="The journal's folder.", show_default="the database's")] = None,
+    journal: JournalOption = None,
     yes: YesOption = False,
     db: DbOption = None,
 ) -> None:
-    """Destroy the key of an encrypted session: its content is gone, here, in journals and in every archive.
+    """Destroy the content of an encrypted session for good.
 
-    Exits with 1 if any of it remains, and says where.
+    Destroys the session's key, which makes its content unreadable in the log, in journals and in every archive. Exits
+    with 1 if any content remains, and prints where.
     """
     from turnlog.archive.forgetting import forget as destroy
     from turnlog.archive.forgetting import is_known
@@ -45,13 +47,13 @@ def forget(
     finally:
         store.close()
     if done.forgotten_ns is not None:
-        say(f"{session}: content forgotten at {moment(done.forgotten_ns)} UTC; events, times and chain stay")
+        say(f"{session}: content forgotten at {moment(done.forgotten_ns)} UTC; events, times and hash chain remain")
         if done.moved or done.dropped:
-            say(f"journals: {done.moved} calls stored without content, {done.dropped} erased")
+            say(f"journals: {plural(done.moved, 'call')} stored without content, {done.dropped:,} erased")
     elif done.remains:
-        say(f"turnlog: session {session!r} is not encrypted, so nothing was done", err=True)
+        say(f"turnlog: session {session!r} is not encrypted; nothing was done", err=True)
     else:
-        say(f"{session}: there is no content to forget")
+        say(f"{session}: no content to forget")
     for line in done.remains:
         say(f"turnlog: session {session!r}: {line}", err=True)
     if done.remains:
@@ -61,26 +63,29 @@ def forget(
 def retention(
     context: typer.Context,
     older_than: Annotated[
-        str | None, typer.Option(metavar="AGE", help="Sessions whose last event is older: 90d, 12h, 8w.")
+        str | None,
+        typer.Option(metavar="AGE", help="Remove sessions whose last event is older, such as 90d, 12h or 8w."),
     ] = None,
-    session: Annotated[str | None, typer.Option(metavar="NAME", help="This session, whatever its age.")] = None,
-    archive: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the sessions go.")] = Path("archive"),
+    session: Annotated[
+        str | None, typer.Option(metavar="SESSION", help="Remove this session, whatever its age.")
+    ] = None,
+    archive: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder to archive to.")] = Path("archive"),
     no_archive: Annotated[
-        bool, typer.Option("--no-archive", help="With --session: keep no copy; only the tombstone stays.")
+        bool, typer.Option("--no-archive", help="With --session: archive nothing; only the tombstone stays.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which sessions these are.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the sessions, change nothing.")] = False,
     yes: YesOption = False,
     db: DbOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Archive old sessions, or one, then remove them from the log, leaving a tombstone.
+    """Archive old sessions and remove them from the log.
 
-    `turnlog import` brings an archived one back.
+    Each leaves a tombstone. `turnlog import` restores an archived session.
     """
     if (older_than is None) == (session is None):
-        raise BadChoice("say which sessions: --older-than AGE, or --session NAME")
+        raise BadChoice("name the sessions: --older-than AGE or --session SESSION")
     if no_archive and session is None:
-        raise BadChoice("--no-archive goes with --session NAME; old sessions are archived")
+        raise BadChoice("--no-archive needs --session; old sessions are always archived")
     store = existing(context, db)
     found = [known(store, session)] if session is not None else expired(store, age_ns(older_than or ""))
     if dry_run:
@@ -91,7 +96,9 @@ def retention(
             _show(Table("session", "last event (UTC)", "events"), found, "would be removed")
         return
     folder = None if no_archive else archive
-    what = f"remove {len(found)} sessions" + (" without a copy" if folder is None else f", archived in {folder},")
+    what = f"remove {plural(len(found), 'session')}" + (
+        " without a copy" if folder is None else f", archived in {folder},"
+    )
     if found or not sys.stdin.isatty():
         confirm_destructive(url(context, db), f"{what}", yes)
     try:
@@ -109,7 +116,7 @@ def _retire(store: Store, found: list[Session], folder: Path | None, as_json: bo
         try:
             removed.extend(retire(store, found, folder, lambda events: bar.advance(task, events)))
         except OSError as error:
-            raise StoreError(f"cannot archive into {folder}: {error.strerror}; nothing more is removed") from error
+            raise StoreError(f"cannot archive to {folder}: {error.strerror}; no further session was removed") from error
         finally:  # what is gone is said, whatever came after it
             bar.stop()
             if as_json:
@@ -136,4 +143,5 @@ def _show(table: Table, entries: Sequence[Session | Tombstone], what: str) -> No
         table.add_row(safe(entry.session_id), moment(entry.ended_ns), str(entry.events), *archive)
     if entries:
         output().print(table)
-    say(f"{len(entries)} sessions, {sum(entry.events for entry in entries)} events {what}")
+    events = sum(entry.events for entry in entries)
+    say(f"{plural(len(entries), 'session')}, {plural(events, 'event')} {what}")

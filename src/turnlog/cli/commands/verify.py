@@ -15,10 +15,11 @@ from eventstore.errors import StoreError, StoreUnavailable, TurnlogError
 from eventstore.integrity.gaps import Gap
 from eventstore.integrity.session import Fault, check_session
 from eventstore.stores.base import Store
-from turnlog.cli.common import existing, print_json, progress, whole_file
+from turnlog.cli.common import existing, progress
 from turnlog.cli.options import DbOption, JsonOption
+from turnlog.files import whole_file
 from turnlog.sessions import known
-from turnlog.terminal import json_escaped, say, stdout_file
+from turnlog.terminal import json_escaped, plural, print_json, say, stdout_file
 
 if TYPE_CHECKING:
     from turnlog.archive.log_seals import LogSeal, Since
@@ -44,18 +45,19 @@ class Found:
 def verify(
     context: typer.Context,
     session: Annotated[
-        str | None, typer.Argument(metavar="[SESSION]", help="Only this one, without what is the whole log's.")
+        str | None, typer.Argument(metavar="SESSION", help="Verify only this session, without log-wide checks.")
     ] = None,
-    seal: Annotated[Path | None, typer.Option(metavar="FILE", help="Compare with a seal that was kept.")] = None,
+    seal: Annotated[Path | None, typer.Option(metavar="FILE", help="Compare with this saved seal.")] = None,
     public_key: Annotated[
-        Path | None, typer.Option(metavar="PEM", help="The seal must be signed with this key's other half.")
+        Path | None, typer.Option(metavar="PEM", help="Public key that must match the seal's signature.")
     ] = None,
     db: DbOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check the log: hash chains, heads, orphaned rows, types, tombstones, schema; name what was tampered with.
+    """Verify the log's hash chains and report tampering.
 
-    Calls that were lost before they were stored are listed as missing; they are no fault.
+    Covers chain heads, orphaned rows, types, tombstones and the schema as well. Calls lost before they were stored are
+    listed as missing; they are not faults.
     """
     from turnlog.archive import log_seals, seals
 
@@ -65,9 +67,9 @@ def verify(
     if isinstance(sealed, seals.Seal):
         name = session or sealed.session_id
         if name != sealed.session_id:
-            raise seals.BadSeal(f"{seal} is of session {sealed.session_id!r}, not of {name!r}")
+            raise seals.BadSeal(f"{seal} is a seal of session {sealed.session_id!r}, not of {name!r}")
     elif sealed is not None and session is not None:
-        raise seals.BadSeal(f"{seal} is of a whole log; leave out the session")
+        raise seals.BadSeal(f"{seal} is a seal of the whole log; leave out the session")
     found = Found()
     try:
         _follow(store, name, sealed, found)
@@ -163,13 +165,13 @@ def _show(found: Found) -> None:
     if found.since is not None:
         for line in _since(found.since):
             say(f"since the seal: {line}")
-    counted = f"{found.sessions} sessions, {found.events} events"
+    counted = f"{plural(found.sessions, 'session')}, {plural(found.events, 'event')}"
     lost = sum(gap.calls for gap in found.gaps)
-    after = f", {lost} calls missing" if lost else ""
+    after = f", {plural(lost, 'call')} missing" if lost else ""
     if found.faults:
-        say(f"{counted}{after}, {len(found.faults)} faults")
+        say(f"{counted}{after}, {plural(len(found.faults), 'fault')}")
     else:
-        say(f"{counted}: every chain holds{after}")
+        say(f"{counted}: all hash chains valid{after}")
 
 
 def _since(since: Since) -> Iterable[str]:
@@ -178,20 +180,27 @@ def _since(since: Since) -> Iterable[str]:
     for session_id in since.forgotten:
         yield f"the content of session {session_id!r} was forgotten"
     if since.new or since.grown:
-        yield f"{len(since.new)} sessions are new, {len(since.grown)} have grown"
+        yield f"{plural(len(since.new), 'new session')}, {len(since.grown):,} grown"
 
 
 def seal(
     context: typer.Context,
-    session: Annotated[str | None, typer.Argument(metavar="[SESSION]", help="As `turnlog sessions` lists it.")] = None,
-    whole_log: Annotated[bool, typer.Option("--all", help="Seal the whole log, tombstones included.")] = False,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write to this file.")] = None,
-    key: Annotated[Path | None, typer.Option(metavar="PEM", help="Sign it with this Ed25519 private key.")] = None,
+    session: Annotated[
+        str | None, typer.Argument(metavar="SESSION", help="Session id, as listed by `turnlog sessions`.")
+    ] = None,
+    whole_log: Annotated[bool, typer.Option("--all", help="Seal the whole log, including tombstones.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write to this file instead of standard output.")
+    ] = None,
+    key: Annotated[Path | None, typer.Option(metavar="PEM", help="Sign with this Ed25519 private key.")] = None,
     db: DbOption = None,
 ) -> None:
-    """Print a digest of a session or of the whole log, as JSON; keep it elsewhere, for `turnlog verify --seal`."""
+    """Print a digest of a session or the log as evidence.
+
+    The digest is JSON. Keep it outside of the log, for `turnlog verify --seal`.
+    """
     if (session is None) is not whole_log:
-        raise BadScope("name a SESSION, or seal the whole log with --all")
+        raise BadScope("name a SESSION, or pass --all to seal the whole log")
     store = existing(context, db)
     try:
         text = json_escaped(_sealed(store, session, key).decode()).encode()

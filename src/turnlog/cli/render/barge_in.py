@@ -1,4 +1,4 @@
-"""A barge-in in words, and as JSON."""
+"""A barge-in as a sentence, and as JSON."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def entry_dict(r: Reading, events: Sequence[Event], entry: Entry) -> dict[str, A
 
 
 def sentence(entry: Entry) -> str:
-    """The record as `turnlog replay` has it under its turn."""
+    """The record as `turnlog replay` shows it under its turn."""
     words = entry.record.words
     quoted = f" (“{_quote(words)}”)" if words else ""
     return (_undisturbed if entry.record.kind in ("overlap", "false") else _cut_off)(entry) + quoted
@@ -68,10 +68,10 @@ def _undisturbed(entry: Entry) -> str:
 def _cut_off(entry: Entry) -> str:
     record = entry.record
     if record.agent_start is None:
-        return "interrupted while it was not heard"
+        return "interrupted before it was heard"
     how = {"phantom": ", though no one spoke", "escalated": ", first taken for a false interruption"}
     least = "" if record.silent_known else " ≥"
-    times = [_took(f"yielded in{least}", record.yield_ms), _took("both spoke for", record.overlap_ms)]
+    times = [_took(f"yielded in{least}", record.yield_ms), _took("overlap", record.overlap_ms)]
     facts = ", ".join(filter(None, [*times, _texts(entry.said)]))
     return f"cut off{_after(record)}{how.get(record.kind, '')}{': ' if facts else ''}{facts}"
 

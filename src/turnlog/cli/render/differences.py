@@ -1,4 +1,4 @@
-"""What differs, on the terminal."""
+"""Differences between turns, on the terminal."""
 
 from __future__ import annotations
 
@@ -6,58 +6,101 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from eventstore.event import Event
+from projections.compare.turns import Change
 from turnlog.compare.differences import COLUMNS, Differences, summary_rows
-from turnlog.terminal import in_line, safe
+from turnlog.console import Column, fitted, safe
+from turnlog.terminal import in_line, plural
 
 SHOWN = 20
 """Changes and sessions that are listed one by one, unless there is --json."""
+FIELDS = 3
+"""Fields that are shown of a turn, unless --verbose."""
 NOTES = {
     "only_in_one": "only in the log of --db",
     "only_in_other": "only in the log of --against",
-    "gone": "not in the log any more, and not compared",
-    "grown": "have grown since, and are compared up to where they ended then",
-    "changed_log": "have other events than then, and are not compared",
+    "gone": "no longer in the log; not compared",
+    "grown": "grown since; compared up to the former end",
+    "changed_log": "recorded with different events; not compared",
 }
 
 
 def named(event: Event) -> dict[str, Any]:
-    """What tells an event from others, as plain data."""
+    """What identifies an event, as plain data."""
     return {"origin": event.origin, "seq": event.seq, "hook": event.hook}
 
 
-def show(console: Console, title: str, found: Differences, notes: dict[str, list[str]]) -> None:
-    """Print the figures, then the first changes one by one."""
+def show(
+    console: Console, title: str, found: Differences, notes: dict[str, list[str]], *, verbose: bool = False
+) -> None:
+    """The verdict, then the fields, then a line for each turn; ``verbose``: a line for each change."""
 
     def say(line: str) -> None:
         console.print(in_line(line), markup=False)
 
-    say(f"{found.changed_turns} of {found.turns} turns in {found.sessions} sessions differ: {title}")
+    sessions = plural(found.sessions, "session")
+    say(f"{found.changed_turns:,} of {plural(found.turns, 'turn')} differ in {sessions}: {title}")
     for why, names in notes.items():
         if names:
             more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-            say(f"{len(names)} sessions {NOTES[why]}: {', '.join(names[:SHOWN])}{more}")
+            say(f"{plural(len(names), 'session')} {NOTES[why]}: {', '.join(names[:SHOWN])}{more}")
     if found.changes:
-        console.print(_table(found))
+        console.print(_table(console, found))
     for name, first in list(found.first.items())[:SHOWN]:
         for each in first if isinstance(first, list) else [first]:
             say(f"{name}: {_first(each)}")
-    for name, change in found.listed[:SHOWN]:
-        turn = change.turn if change.turn is not None else f"({change.other_turn})"
-        what = change.path or "the whole turn"
-        say(f"{name} turn {turn}  {what}: {_short(change.before)} → {_short(change.after)}")
-    if found.changes > SHOWN:
-        console.print(f"[dim]… {found.changes - SHOWN} more changes: --json[/]")
+    lines = _changes(found) if verbose else _turns(found)
+    for line in lines[:SHOWN]:
+        text = Text(in_line(line))
+        if not verbose:
+            text.truncate(console.width, overflow="ellipsis")
+        console.print(text)
+    rest = (found.changes if verbose else found.changed_turns) - min(SHOWN, len(lines))
+    if rest or (lines and not verbose):
+        more = f"… {plural(rest, 'more change' if verbose else 'more turn')}; " if rest else ""
+        console.print(f"[dim]{more}{'' if verbose else 'each change: --verbose, '}all as data: --json[/]")
 
 
-def _table(found: Differences) -> Table:
-    table = Table()
-    for column in COLUMNS:
-        table.add_column(column, justify="left" if column == "field" else "right", no_wrap=column != "field")
-    for field, count, *spread in summary_rows(found):
-        table.add_row(safe(field), str(count), *map(_figure, spread))
-    return table
+def _changes(found: Differences) -> list[str]:
+    """A line for each change that is listed."""
+    return [f"{_place(name, change)}  {_change(change)}" for name, change in found.listed]
+
+
+def _turns(found: Differences) -> list[str]:
+    """A line for each turn that is listed, with its first changes."""
+    turns: dict[str, list[Change]] = {}
+    for name, change in found.listed:
+        turns.setdefault(_place(name, change), []).append(change)
+    lines = []
+    for place, changes in turns.items():
+        more = f", and {len(changes) - FIELDS} more" if len(changes) > FIELDS else ""
+        lines.append(f"{place}  {', '.join(map(_change, changes[:FIELDS]))}{more}")
+    return lines
+
+
+def _place(name: str, change: Change) -> str:
+    return f"{name} turn {change.turn if change.turn is not None else f'({change.other_turn})'}"
+
+
+def _change(change: Change) -> str:
+    return f"{change.path or 'the whole turn'}: {_short(change.before)} → {_short(change.after)}"
+
+
+_RANKS = {"least": 3, "p5": 1, "p95": 2, "most": 4}
+"""Which figures are left out first on a narrow terminal."""
+
+
+def _table(console: Console, found: Differences) -> Table:
+    columns = []
+    for title, cells in zip(COLUMNS, zip(*summary_rows(found), strict=True), strict=True):
+        if title == "field":
+            columns.append(Column(title, [safe(cell) for cell in cells]))
+        else:
+            shown = [f"{cell:,}" if title == "turns" else _figure(cell) for cell in cells]
+            columns.append(Column(title, shown, right=True, rank=_RANKS.get(title, 0)))
+    return fitted(console, columns)
 
 
 def _figure(value: float | None) -> str:
@@ -73,11 +116,11 @@ def _first(first: dict[str, Any]) -> str:
         late = f"{first['late_ms']:+,.1f} ms"
         return f"first at another time: event {_event(first['one'])}, {late} since the event before"
     both = f"event {_event(first['one'])} → event {_event(first['other'])}"
-    return f"first with {'another hook' if first['what'] == 'hook' else 'other arguments'}: {both}"
+    return f"first with {'a different hook' if first['what'] == 'hook' else 'different arguments'}: {both}"
 
 
 def _event(event: dict[str, Any] | None) -> str:
-    return "(none: it has ended)" if event is None else f"{event['seq']}, {event['hook']}"
+    return "(none: end of session)" if event is None else f"{event['seq']}, {event['hook']}"
 
 
 def _short(value: Any) -> str:

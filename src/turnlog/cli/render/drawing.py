@@ -1,4 +1,4 @@
-"""What the two readings of a call share on the terminal: bars of a waterfall, log lines, quotes."""
+"""Shared by the two readings of a call on the terminal: bars of a waterfall, log lines, quotes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from rich.text import Text
 
 from eventstore.integrity.gaps import Gap
 from projections.model import LogLine
-from turnlog.terminal import escaped, in_line
+from turnlog.terminal import escaped, in_line, plural
 from turnlog.waterfall import Bar
 
 STYLES = {"user": "cyan", "agent": "green", "wait": "yellow", "tool": "magenta", "audio": "dim", "error": "bold red"}
 LEVELS = {"DEBUG": "dim", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red"}
 LOG_LINES = 5
-"""How many of a turn are shown without ``--logs``."""
+"""Log lines of a turn that are shown without ``--logs``."""
 
 
 def show_gaps(console: Console, missing: Sequence[Gap]) -> None:
@@ -28,22 +28,23 @@ def show_gaps(console: Console, missing: Sequence[Gap]) -> None:
 
 def show_bars(console: Console, bars: Sequence[Bar], begin: float, end: float) -> None:
     """The bars under each other, from ``begin`` to ``end``, in seconds on their clock."""
-    width = max(20, min(72, console.width - 50))
+    room = max(17, min(28, max((len(in_line(bar.label)) for bar in bars), default=0)))
+    width = max(20, min(72, console.width - 33 - room))
     for bar in bars:
-        console.print(_line(bar, begin, max(end - begin, 1e-9), width), overflow="ellipsis", no_wrap=True)
+        console.print(_line(bar, begin, max(end - begin, 1e-9), width, room), overflow="ellipsis", no_wrap=True)
 
 
-def _line(bar: Bar, begin: float, length: float, width: int) -> Text:
+def _line(bar: Bar, begin: float, length: float, width: int, room: int) -> Text:
     left = min(width - 1, int((bar.start - begin) / length * width))
     if bar.end is None:
         drawn = "╺" + "┄" * (width - left - 1)
     else:
         drawn = "━" * max(1, round((bar.end - bar.start) / length * width))
-    line = Text(f"{in_line(bar.label)[:17]:>17} ")
+    line = Text(f"{in_line(bar.label)[:room]:>{room}} ")
     line.append(" " * left)
     line.append(drawn[: width - left].ljust(width - left), STYLES[bar.kind])
     line.append(f" +{(bar.start - begin) * 1000:,.0f} ms", "dim")
-    line.append(f"  {in_line(bar.detail)[:40]}" if bar.detail else ("  no end" if bar.end is None else ""))
+    line.append(f"  {in_line(bar.detail)[:40]}" if bar.detail else ("  end not reported" if bar.end is None else ""))
     return line
 
 
@@ -62,7 +63,7 @@ def show_logs(console: Console, lines: list[LogLine], begin: float | None, every
             shown.truncate(console.width, overflow="ellipsis")
         console.print(shown)
     if not every and len(lines) > LOG_LINES:
-        console.print(f"{'':>17} [dim]… {len(lines) - LOG_LINES} more log lines: --logs[/]")
+        console.print(f"{'':>17} [dim]… {plural(len(lines) - LOG_LINES, 'more log line')}: --logs[/]")
 
 
 def quote(text: object, width: int) -> str:

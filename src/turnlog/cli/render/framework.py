@@ -11,7 +11,8 @@ from eventstore.integrity.gaps import Gap
 from projections.reference.metrics import Turn
 from projections.reference.replay import Call, latency_of
 from turnlog.cli.render.drawing import quote, show_bars, show_gaps, show_logs
-from turnlog.terminal import safe
+from turnlog.console import safe
+from turnlog.terminal import plural
 from turnlog.waterfall import waterfall
 
 
@@ -42,14 +43,15 @@ def show_call(
     for discarded in call.discarded:
         console.print(f"[dim]discarded at event {discarded.at}: {safe(discarded.reason)}[/]")
     if outside := [line for line in call.logs if line.turn is None]:
-        console.print(f"\n[bold]outside of these turns[/]  {len(outside)} log lines")
+        console.print(f"\n[bold]outside of these turns[/]  {plural(len(outside), 'log line')}")
         show_logs(console, outside, None, all_logs)
 
 
 def _summary(call: Call) -> str:
-    counts = [f"{call.events} events", f"{len(call.turns)} turns", f"{call.total_interruptions} interruptions"]
+    counts = [plural(call.events, "event"), plural(len(call.turns), "turn")]
+    counts += [plural(call.total_interruptions, "interruption")]
     if call.discarded:
-        counts.append(f"{len(call.discarded)} discarded turns")
+        counts.append(plural(len(call.discarded), "discarded turn"))
     return f"[bold]{safe(call.session_name)}[/]  {', '.join(counts)}  [dim]rules {safe(call.rules)}[/]"
 
 
@@ -64,14 +66,14 @@ def _table(turns: list[tuple[str, Turn]], width: int) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     words = min(48, max(8, (width - 76) // 2))
-    table.caption = "milliseconds; wait: for more words, LLM: first token, TTS: first byte, E2E: as the rules add up"
+    table.caption = "milliseconds; E2E: sum of component latencies, wait: endpointing delay, LLM: TTFT, TTS: TTFB"
     for name, turn, found in rows:
         tts = found.tts if found.tts is not None else found.ttfb
         parts = [found.e2e, found.stt, found.eou, found.eou_wait, found.ttft, tts]
         parts += [found.realtime] if with_realtime else []
         numbers = ["–" if part is None else f"{part:,.0f}" for part in parts]
-        marks = ["[red]interrupted[/]"] if turn.is_interrupted else []
-        marks += [f"[red]{len(turn.errors)} errors[/]"] if turn.errors else []
+        marks = ["[red]cut off[/]"] if turn.is_interrupted else []
+        marks += [f"[red]{plural(len(turn.errors), 'error')}[/]"] if turn.errors else []
         table.add_row(name, quote(turn.user_speech, words), quote(turn.agent_speech, words), *numbers, " ".join(marks))
     return table
 
@@ -85,7 +87,7 @@ def _show_turn(console: Console, name: str, turn: Turn, carried: list[str] | Non
     end = max(bar.end if bar.end is not None else bar.start for bar in bars)
     note = ""
     if carried is not None:
-        took = f", the next turn takes over its last {', '.join(carried).upper()}" if carried else ""
+        took = f", last {', '.join(carried).upper()} segment carried over to the next turn" if carried else ""
         note = f"  [red]interrupted[/]{took}"
     console.print(f"\n[bold]turn {name}[/]  {end - begin:.2f} s{note}")
     show_bars(console, bars, begin, end)

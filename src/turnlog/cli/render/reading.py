@@ -17,7 +17,7 @@ from projections.readings import VIDEOSDK
 from projections.turns.question import words_of
 from turnlog.cli.render.barge_in import Entry, entries, sentence
 from turnlog.cli.render.drawing import show_bars, show_gaps, show_logs
-from turnlog.terminal import in_line
+from turnlog.terminal import in_line, plural
 from turnlog.waterfall import turn_waterfall
 
 SHORT = {"STT finalisation": "STT", "EOU inference": "EOU", "LLM to first token": "LLM"}
@@ -43,7 +43,9 @@ def show_reading(
     _line(console, _summary(r))
     show_gaps(console, missing)
     if sealed := r.timeline.sealed:
-        _line(console, Text(f"what was said in {sealed} events is sealed (set {MASTER_KEY}) or forgotten", "yellow"))
+        _line(
+            console, Text(f"the text of {plural(sealed, 'event')} is sealed (set {MASTER_KEY}) or forgotten", "yellow")
+        )
     if only is None and (heading := _waited(r.turns)):
         _line(console, Text(heading, "bold"))
     for turn in turns:
@@ -54,7 +56,7 @@ def show_reading(
         _show_rest(console, r, ledger.get(None, []))
         if logs := [line for line in r.logs if line.turn is None]:
             console.print()
-            _line(console, Text(f"log lines of no turn  {len(logs)}", "bold"))
+            _line(console, Text(f"{plural(len(logs), 'log line')} outside of any turn", "bold"))
             show_logs(console, logs, r.timeline.began / 1e9, all_logs)
 
 
@@ -67,7 +69,7 @@ def _line(console: Console, text: Text) -> None:
 def _summary(r: Reading) -> Text:
     text = Text(in_line(r.session_name), "bold")
     answered = sum(response is not None for response in r.responses)
-    counts = [f"{r.events} events", f"{len(r.exchanges)} turns", f"{answered} answered"]
+    counts = [plural(r.events, "event"), plural(len(r.exchanges), "turn"), f"{answered} answered"]
     cut = sum(interrupted(r.barge_ins_of(x)) for x in r.exchanges)
     counts += [f"{cut} interrupted"] if cut else []
     text.append(f"  {', '.join(counts)}", "not bold")
@@ -100,7 +102,7 @@ def _waited(turns: list[Turn]) -> str:
 
 
 def _show_answer(console: Console, r: Reading, turn: Turn, ledger: list[Entry]) -> None:
-    """What was waited, for what, what was said, and who got into whose way."""
+    """The response and its parts, what was said, and the barge-ins."""
     text = Text()
     if turn.e2e_latency is None:
         text.append(f"no response: {turn.no_response}", "yellow")
@@ -108,7 +110,7 @@ def _show_answer(console: Console, r: Reading, turn: Turn, ledger: list[Entry]) 
         text.append(f"{turn.e2e_latency:,.0f} ms", "bold")
         text.append("  " + ", ".join(f"{name} {ms:,.0f}" for name, ms in parts_of(turn)))
         if (later := (turn.response or {}).get("time_to_answer_ms")) is not None:
-            text.append(f"; the answer after {later:,.0f} ms")
+            text.append(f"; time to answer {later:,.0f} ms")
     if turn.interrupted:
         text.append("  interrupted", "red")
     if theirs := _framework(r, turn):
@@ -127,7 +129,7 @@ def _show_answer(console: Console, r: Reading, turn: Turn, ledger: list[Entry]) 
 
 
 def _framework(r: Reading, turn: Turn) -> str:
-    """The framework's own figure, where it is another."""
+    """The framework's own figure, where it differs."""
     theirs, ours = turn.framework_e2e, turn.e2e_latency
     if theirs is None or (ours is not None and abs(theirs - ours) <= SHOWN_MS):
         return ""
@@ -166,7 +168,7 @@ def _show_turn(console: Console, r: Reading, turn: Turn, lines: list[Any], all_l
 
 
 def _show_rest(console: Console, r: Reading, homeless: list[Entry]) -> None:
-    """What is no turn's, each kind with its reason, and why the session ended."""
+    """What belongs to no turn, with the reasons, and why the session ended."""
     t, found = r.timeline, dict[tuple[str, str], list[str]]()
     for left in r.assembly.left:
         said = words_of(left.activity) if left.activity.kind == "voice" else str(left.activity.data.get("message", ""))
@@ -180,7 +182,7 @@ def _show_rest(console: Console, r: Reading, homeless: list[Entry]) -> None:
         found.setdefault(("event", reason), []).append("")
     if found or homeless:
         console.print()
-        _line(console, Text("of no turn", "bold"))
+        _line(console, Text("outside of any turn", "bold"))
     for (kind, reason), each in found.items():
         times = ", ".join(filter(None, each[:3])) + (f" and {len(each) - 3} more" if len(each) > 3 else "")
         many = f"{len(each)} × " if len(each) > 1 else ""

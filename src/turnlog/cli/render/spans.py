@@ -9,13 +9,14 @@ from projections.reference.replay import Call
 from projections.reference.state import Span
 from projections.spans import ROOT
 from projections.spans import Span as ReadSpan
-from turnlog.terminal import safe
+from turnlog.console import safe
+from turnlog.terminal import plural
 
 
 def span_tree(call: Reading | Call) -> Tree:
     """The spans as a tree; those that never ended are marked."""
     ended = call.spans
-    tree = Tree(f"[bold]{safe(call.session_name)}[/]  {len(ended)} spans")
+    tree = Tree(f"[bold]{safe(call.session_name)}[/]  {plural(len(ended), 'span')}")
     if isinstance(call, Call):
         _grow(tree, sorted([*call.spans, *call.open_spans], key=lambda span: span.id))
         for failure in call.span_failures:

@@ -1,0 +1,168 @@
+"""``turnlog sessions``: what is in the log."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from enum import StrEnum
+from itertools import islice
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from eventstore.stores.base import Session, Store
+from turnlog.cli.common import BadChoice, existing, progress
+from turnlog.cli.options import DbOption, JsonOption, SinceOption, UntilOption
+from turnlog.console import Column, fitted, output, safe
+from turnlog.overview import Overview, Wanted, overview, overview_if_readable
+from turnlog.sessions import between, moment, moment_ns
+from turnlog.survey import Survey
+from turnlog.terminal import plural, print_json, say
+
+LIMIT = 50
+"""Sessions that the table shows: replaying them takes a second or three."""
+
+
+class Having(StrEnum):
+    """What the sessions have."""
+
+    ERRORS = "errors"
+    INTERRUPTIONS = "interruptions"
+    NO_RESPONSE = "no-response"
+
+
+Found = tuple[Session, Overview | None]
+
+LimitOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="NUMBER",
+        min=0,
+        help=f"Show at most this many; 0 shows all.  [default: {LIMIT}, with --json all]",
+        show_default=False,
+    ),
+]
+DetailsOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--details/--no-details",
+        help="Replay the sessions to show turns, response times, errors and framework.  [default: yes, with --json no]",
+        show_default=False,
+    ),
+]
+
+
+def sessions(
+    context: typer.Context,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    slower_than: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Only sessions with a slower response, such as 1500ms or 2s.")
+    ] = None,
+    having: Annotated[
+        list[Having] | None,
+        typer.Option(
+            "--with", metavar="WHAT", help="Only sessions with errors, interruptions or no-response; repeatable."
+        ),
+    ] = None,
+    grep: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Only sessions in which the user or the agent said this.")
+    ] = None,
+    limit: LimitOption = None,
+    details: DetailsOption = None,
+    db: DbOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the recorded sessions, newest first."""
+    limit = (0 if as_json else LIMIT) if limit is None else limit
+    slower = _milliseconds(slower_than) if slower_than is not None else None
+    wanted = Wanted(slower, tuple(dict.fromkeys(map(str, having or ()))), grep)
+    filtered = wanted != Wanted()
+    with_details = filtered or (not as_json if details is None else details)
+    begin, end = (moment_ns(text) if text is not None else None for text in (since, until))
+    store = existing(context, db)
+    recorded = store.sessions()
+    chosen = between(recorded, begin, end)[::-1]
+    survey = Survey()
+    with progress() as bar:
+        listed = _filtered(store, chosen, wanted, survey) if filtered else _listed(store, chosen, with_details)
+        first = islice(listed, limit or len(chosen))
+        total = min(limit or len(chosen), len(chosen))
+        found = list(bar.track(first, total=total, description="replaying") if with_details else first)
+    store.close()
+    if as_json:
+        print_json([_plain(session, seen, with_details) for session, seen in found])
+    elif not recorded:
+        say("no sessions yet; `turnlog import FILE` or a Recorder creates some")
+    else:
+        _show(output(), found, with_details)
+        say(_counted(len(found), len(chosen), limit, filtered=filtered))
+    survey.finish()
+
+
+def _listed(store: Store, chosen: list[Session], details: bool) -> Iterator[Found]:
+    for session in chosen:
+        yield session, overview_if_readable(store, session) if details else None
+
+
+def _filtered(store: Store, chosen: list[Session], wanted: Wanted, survey: Survey) -> Iterator[Found]:
+    by_name = {session.session_id: session for session in chosen}
+    for name, seen in survey.each(by_name, lambda name: overview(store, by_name[name], wanted)):
+        if seen is not None:
+            yield by_name[name], seen
+
+
+def _counted(shown: int, there: int, limit: int, *, filtered: bool) -> str:
+    if filtered:
+        more = "; there may be more: --limit" if limit and shown == limit else ""
+        return f"{shown:,} of {plural(there, 'session')} match{more}"
+    return plural(there, "session") if shown == there else f"{shown:,} of {plural(there, 'session')}; all: --limit 0"
+
+
+def _plain(session: Session, seen: Overview | None, details: bool) -> dict[str, Any]:
+    plain = session._asdict()
+    if details:
+        plain |= dict.fromkeys(Overview._fields) if seen is None else seen._asdict()
+    return plain
+
+
+def _show(console: Console, found: list[Found], details: bool) -> None:
+    if not found:
+        return
+    listed = [session for session, _seen in found]
+    columns = [
+        Column("session", [safe(session.session_id) for session in listed]),
+        Column("started (UTC)", [moment(session.started_ns)[:16] for session in listed], rank=4),
+        Column("length", [f"{(s.ended_ns - s.started_ns) / 1e9:,.1f} s" for s in listed], right=True, rank=2),
+        Column("events", [f"{session.events:,}" for session in listed], right=True, rank=1),
+    ]
+    seen = [each for _session, each in found]
+    columns += _details(seen) if details else []
+    unread = details and None in seen
+    console.print(fitted(console, columns, "?: cannot be replayed; see `turnlog replay`" if unread else None))
+
+
+def _details(seen: list[Overview | None]) -> list[Column]:
+    columns = [
+        Column("turns", ["?" if each is None else f"{each.turns:,}" for each in seen], right=True),
+        Column("p95 response", [_ms(each) for each in seen], right=True),
+        Column("errors", [_count(each and each.errors) for each in seen], right=True, rank=5),
+    ]
+    frameworks = [safe(each.framework) if each is not None and each.framework else "–" for each in seen]
+    return columns + ([Column("framework", frameworks, rank=3)] if set(frameworks) != {"–"} else [])
+
+
+def _ms(seen: Overview | None) -> str:
+    return "–" if seen is None or seen.response_p95_ms is None else f"{seen.response_p95_ms:,.0f} ms"
+
+
+def _count(value: int | None) -> str:
+    return "–" if value is None else f"[red]{value:,}[/]" if value else "0"
+
+
+def _milliseconds(text: str) -> float:
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s)\s*", text)
+    if match is None:
+        raise BadChoice(f"{text!r} is not a time; --slower-than takes ms or s, such as 1500ms or 2s")
+    return float(match[1]) * (1000 if match[2] == "s" else 1)

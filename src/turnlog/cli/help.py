@@ -1,0 +1,65 @@
+"""How help is laid out: plain text, without types that the names say already."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from typer.core import TyperCommand, TyperGroup
+
+
+def _usage(command: Any) -> list[str]:
+    """``[OPTIONS] SESSION [FILE…]``."""
+    found = ["[OPTIONS]"]
+    for param in command.params:
+        if param.param_type_name == "argument":
+            name = _name(param)
+            found.append(name if param.required else f"[{name}]")
+    return found
+
+
+def _name(argument: Any) -> str:
+    return f"{argument.metavar or argument.name.upper()}{'…' if argument.nargs == -1 else ''}"
+
+
+def _write_params(command: Any, ctx: Any, formatter: Any) -> None:
+    """The arguments, then the options, each with its help."""
+    arguments, options = [], []
+    for param in command.get_params(ctx):
+        record = param.get_help_record(ctx)
+        if record is None:
+            continue
+        if param.param_type_name == "argument":
+            arguments.append((_name(param), param.help or ""))
+        else:
+            options.append((record[0], record[1].replace("[required]", "(required)").rstrip()))
+    for heading, rows in (("Arguments", arguments), ("Options", options)):
+        if rows:
+            with formatter.section(heading):
+                formatter.write_dl(rows)
+
+
+class Command(TyperCommand):
+    """A command."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return _usage(self)
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        _write_params(self, ctx, formatter)
+
+
+class Group(TyperGroup):
+    """A group of commands, each listed with the whole first line of its help."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        _write_params(self, ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary(command)) for name, command in self.commands.items()])
+
+
+def summary(command: Any) -> str:
+    """The first paragraph of a command's help, in one line."""
+    return " ".join((command.help or "").split("\n\n")[0].split())
