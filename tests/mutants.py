@@ -32,7 +32,7 @@ class Mutant(NamedTuple):
 MIGRATION = "migrations/versions/0002_origins.py"
 WRITER = "src/eventstore/recording/writer.py"
 RECOVERY = "src/eventstore/recording/recovery.py"
-SET_ASIDE = "src/eventstore/recording/set_aside.py"
+SET_ASIDE = "src/eventstore/recording/refused_events.py"
 SQL = "src/eventstore/stores/sqlite/store.py"
 FILE = "src/eventstore/stores/sqlite/file.py"
 CARRY = "src/projections/reference/carry_over.py"

@@ -21,8 +21,8 @@ from eventstore.event import Event
 from eventstore.hooks.vocabulary import HOOKS
 from eventstore.recording import frames
 from eventstore.recording.journal import ASIDE, DAMAGED, EMPTY, OVERHEAD, OWN, SUFFIX, begin, discard, sync_folder
+from eventstore.recording.refused_events import append_skipping_refused
 from eventstore.recording.resync import pieces
-from eventstore.recording.set_aside import append_skipping_refused
 from eventstore.stores.base import Store
 
 _POLL_SECONDS = 0.05

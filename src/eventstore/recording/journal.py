@@ -45,7 +45,7 @@ EMPTY = _MAGIC + _OFFSET.pack(_START)
 """A file without frames."""
 OVERHEAD = _START
 ASIDE = ".aside"
-"""Files in the same format, with what the store refused for good: see `eventstore.recording.set_aside`."""
+"""Files in the same format, with what the store refused for good: see `eventstore.recording.refused_events`."""
 OWN = frozenset({SUFFIX, ASIDE, DAMAGED, _UNREADY})
 
 

@@ -14,8 +14,8 @@ import msgspec
 
 from eventstore.event import Event
 from eventstore.recording.journal import ASIDE, SUFFIX, Contents, discard, keep_damaged, left_behind
-from eventstore.recording.set_aside import RefusedEvents, append_skipping_refused
-from eventstore.recording.set_aside import set_aside as keep_aside
+from eventstore.recording.refused_events import RefusedEvents, append_skipping_refused
+from eventstore.recording.refused_events import set_aside as keep_aside
 from eventstore.stores.base import Store
 
 log = logging.getLogger("turnlog")

@@ -24,7 +24,7 @@ from eventstore.event import Event
 from eventstore.recording.backlog import Backlog, Source
 from eventstore.recording.journal import tighten
 from eventstore.recording.recovery import Recovered, steps
-from eventstore.recording.set_aside import RefusedEvents, append_skipping_refused, set_aside
+from eventstore.recording.refused_events import RefusedEvents, append_skipping_refused, set_aside
 from eventstore.stores.base import Store
 
 log = logging.getLogger("turnlog")

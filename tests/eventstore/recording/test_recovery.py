@@ -23,8 +23,8 @@ from eventstore.recording import frames, journal
 from eventstore.recording.backlog import Backlog
 from eventstore.recording.journal import Segment, files
 from eventstore.recording.recovery import recover_all
+from eventstore.recording.refused_events import set_aside
 from eventstore.recording.resync import pieces
-from eventstore.recording.set_aside import set_aside
 from eventstore.stores.memory import MemoryStore
 from support.journals import frame, leave_behind
 from support.program import TESTS, Program
@@ -270,7 +270,7 @@ class Picky(MemoryStore):
 def test_an_event_that_is_refused_is_set_aside_and_blocks_nothing(tmp_path: Path) -> None:
     """Break: in eventstore/recording/writer.py, ``_set_aside``, keep nothing;
 
-    or in set_aside.py, ``_parts``, return [].
+    or in refused_events.py, ``_parts``, return [].
     """
     store = Picky(("a", 3))
     bad, good = (Recorder(store, name, origin="o", journal=tmp_path) for name in "ab")

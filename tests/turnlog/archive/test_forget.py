@@ -20,7 +20,7 @@ from eventstore.integrity.session import verify
 from eventstore.recording import frames
 from eventstore.recording.forget_files import erase, holds, ranges
 from eventstore.recording.journal import EMPTY, Segment, files
-from eventstore.recording.set_aside import set_aside
+from eventstore.recording.refused_events import set_aside
 from eventstore.stores.encrypted import SEALED, encrypted
 from eventstore.stores.encrypted import forget as destroy_key
 from eventstore.stores.memory import MemoryStore
