@@ -37,9 +37,9 @@ def admit(event: Event) -> None:
     """Raises `Inadmissible`, saying what is wrong with the event."""
     for what, name in (("session id", event.session_id), ("origin", event.origin)):
         check_id(what, name)
-    _within("seq", event.seq, _SEQ)
-    _within("perf_ns", event.perf_ns, _INT64)
-    _within("wall_ns", event.wall_ns, _INT64)
+    _check_range("seq", event.seq, _SEQ)
+    _check_range("perf_ns", event.perf_ns, _INT64)
+    _check_range("wall_ns", event.wall_ns, _INT64)
     hook = HOOKS.get(event.hook)
     if hook is None:
         raise Inadmissible(f"unknown hook {event.hook[:ID_BYTES]!r}; a newer turnlog may know it")
@@ -60,13 +60,13 @@ def check_id(what: str, name: str) -> None:
         raise Inadmissible(f"the {what} is {size} bytes long; at most {ID_BYTES} are taken")
 
 
-def _within(what: str, number: int, allowed: range) -> None:
+def _check_range(what: str, number: int, allowed: range) -> None:
     if number not in allowed:
         raise Inadmissible(f"{what} is out of range: {number}")
 
 
 def _check_arguments(hook: Hook, event: Event) -> None:
-    args = _object(event.payload)
+    args = _load_object(event.payload)
     sealed = SEALED in args
     if sealed and not isinstance(args[SEALED], str):
         raise Inadmissible(f"{SEALED} is not text")
@@ -85,7 +85,7 @@ def _check_arguments(hook: Hook, event: Event) -> None:
             raise Inadmissible(f"created is not a time in seconds: {str(created)[:40]}")
 
 
-def _object(payload: str) -> dict[str, Any]:
+def _load_object(payload: str) -> dict[str, Any]:
     """The payload, if it is one that every reader of the log can decode and encode again."""
     try:
         args = read_payload(payload)

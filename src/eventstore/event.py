@@ -70,11 +70,11 @@ def canonical(events: Iterable[Event]) -> list[Event]:
     for event in events:
         kept = origins.setdefault(event.origin, {}).setdefault(event.seq, event)
         if kept != event:
-            raise IdentityConflict(conflict(kept, event))
+            raise IdentityConflict(conflict_message(kept, event))
     return list(merge([s[n] for n in sorted(s)] for _origin, s in sorted(origins.items())))
 
 
-def conflict(stored: Event, offered: Event) -> str:
+def conflict_message(stored: Event, offered: Event) -> str:
     """The line that names both events of an identity conflict."""
     return (
         f"event {offered.seq} of origin {offered.origin!r} in session {offered.session_id!r} is already stored with "

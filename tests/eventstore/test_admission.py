@@ -120,7 +120,7 @@ def test_what_this_log_has_removed_comes_back_whatever_it_is(tmp_path: Path) -> 
     (removal,) = retire(store, store.sessions(), tmp_path)
     with pytest.raises(BadRecording, match="control character"):
         list(archive.read_archive(Path(removal.archive)))
-    ((_place, events),) = archive.read_archive(Path(removal.archive), seals={r.seal for r in store.ledger.removals()})
+    ((_place, events),) = archive.read_archive(Path(removal.archive), seals={r.seal for r in store.ledger.tombstones()})
     assert events == [event]
 
 

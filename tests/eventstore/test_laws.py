@@ -205,7 +205,7 @@ def test_several_origins_are_merged_by_time_not_by_a_stepped_wall_clock() -> Non
 def test_law_6_a_hook_call_never_raises_and_is_never_lost(hook: str, data: st.DataObject) -> None:
     """Whatever a hook is handed, it returns, and the log gains an event that can be read and replayed.
 
-    Break: in eventstore/hooks/arguments.py, ``_plain``, remove the ``except``; or in ``encode_args``, the first one.
+    Break: in eventstore/hooks/arguments.py, ``_to_json``, remove the ``except``; or in ``encode_args``, the first one.
     """
     with Recorder(STORE, durability=data.draw(st.sampled_from(["process", "memory"]))) as recorder:
         target: Any = recorder.traces if hook.startswith("traces.") else recorder

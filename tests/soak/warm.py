@@ -6,12 +6,12 @@ import logging
 import tempfile
 
 import psycopg  # noqa: F401
-import test_delivery  # noqa: F401
 
 import soak.disk
 import soak.many
 import soak.million
 import soak.operations  # noqa: F401
+import test_delivery  # noqa: F401
 from eventstore import open_store, recover
 from eventstore.stores.encrypted import forget
 from soak.places import KEY

@@ -59,7 +59,7 @@ def _has_nonfinite(value: Any, depth: int) -> bool:
 
 def _encode_slowly(args: Args) -> bytes:
     marks: dict[str, str] = {}
-    plain = {str(name): _plain(value, str(name), marks, ()) for name, value in args.items()}
+    plain = {str(name): _to_json(value, str(name), marks, ()) for name, value in args.items()}
     if marks:
         plain[ALTERED] = marks
     return hide(orjson.dumps(plain))
@@ -70,24 +70,24 @@ def _mark(marks: dict[str, str], path: str, what: str) -> None:
         marks[_text(path)] = what
 
 
-def _plain(value: Any, path: str, marks: dict[str, str], above: tuple[int, ...]) -> Any:
-    """`value` in types that JSON has; ``above`` are the ids of the containers we are inside of."""
+def _to_json(value: Any, path: str, marks: dict[str, str], parents: tuple[int, ...]) -> Any:
+    """`value` in types that JSON has; ``parents`` are the ids of the containers we are inside of."""
     try:
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, enum.Enum):
-            return _plain(value.value, path, marks, above)
+            return _to_json(value.value, path, marks, parents)
         if isinstance(value, (str, int, float)):
             return _scalar(value, path, marks)
         if isinstance(value, (bytes, bytearray, memoryview)):
             return _bytes(bytes(value), path, marks)
-        if id(value) in above:
+        if id(value) in parents:
             _mark(marks, path, "a reference to something it is inside of")
             return None
-        if len(above) >= MAX_DEPTH:
+        if len(parents) >= MAX_DEPTH:
             _mark(marks, path, f"nested deeper than {MAX_DEPTH}")
             return None
-        return _container(value, path, marks, (*above, id(value)))
+        return _container(value, path, marks, (*parents, id(value)))
     except Exception as error:  # noqa: BLE001 - anything a guest's object may do; what is left of it is marked
         _mark(marks, path, f"{type(value).__name__}, which raised {type(error).__name__}")
         return scrub(as_text(value))
@@ -126,24 +126,24 @@ def _bytes(value: bytes, path: str, marks: dict[str, str]) -> str:
     return text
 
 
-def _container(value: Any, path: str, marks: dict[str, str], above: tuple[int, ...]) -> Any:
+def _container(value: Any, path: str, marks: dict[str, str], parents: tuple[int, ...]) -> Any:
     if isinstance(value, dict):
         plain = {}
         for key, item in list(dict.items(value)):
             name = _text(key) if isinstance(key, str) else as_text(key)
             if name != key:
                 _mark(marks, f"{path}.{name}", f"a key of type {type(key).__name__}")
-            plain[name] = _plain(item, f"{path}.{name}", marks, above)
+            plain[name] = _to_json(item, f"{path}.{name}", marks, parents)
         return plain
     if isinstance(value, (list, tuple)):
-        return [_plain(item, f"{path}[{n}]", marks, above) for n, item in enumerate(value)]
+        return [_to_json(item, f"{path}[{n}]", marks, parents) for n, item in enumerate(value)]
     if isinstance(value, (set, frozenset)):
         _mark(marks, path, type(value).__name__)
         # a set has no order of its own, and a log must not depend on the hash seed
-        return sorted((_plain(item, f"{path}[]", marks, above) for item in value), key=orjson.dumps)
+        return sorted((_to_json(item, f"{path}[]", marks, parents) for item in value), key=orjson.dumps)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = [f.name for f in dataclasses.fields(value)]
-        return {name: _plain(getattr(value, name, None), f"{path}.{name}", marks, above) for name in names}
+        return {name: _to_json(getattr(value, name, None), f"{path}.{name}", marks, parents) for name in names}
     try:
         return orjson.loads(orjson.dumps(value))  # dates, UUIDs and what else orjson knows
     except (TypeError, ValueError, RecursionError):
@@ -162,7 +162,7 @@ def as_text(value: Any) -> str:
         return f"<unprintable {type(value).__name__}>"
 
 
-def shown(value: Any) -> str:
+def scrubbed_text(value: Any) -> str:
     """``str(value)`` without the secrets in it."""
     if issubclass(type(value), (dict, list, tuple)):
         plain = encode_args({"value": value})
@@ -172,10 +172,10 @@ def shown(value: Any) -> str:
 
 
 def _mode(value: Any) -> str:
-    return shown(value.value if hasattr(value, "value") else value)
+    return scrubbed_text(value.value if hasattr(value, "value") else value)
 
 
-def pipeline(args: Args) -> Args:
+def pipeline_args(args: Args) -> Args:
     """Enums become their values and the components a sorted list (reference: ``configure_pipeline``)."""
     realtime, components = args["realtime_mode"], args["active_components"]
     return {
@@ -185,12 +185,12 @@ def pipeline(args: Args) -> Args:
     }
 
 
-def text_message(args: Args) -> Args:
+def message_as_text(args: Args) -> Args:
     """An error's message is kept as text: exceptions are what agents hand over (reference: ``add_error``)."""
-    return {**args, "message": shown(args["message"])}
+    return {**args, "message": scrubbed_text(args["message"])}
 
 
-def scrubbed(args: Args) -> Args:
+def scrub_args(args: Args) -> Args:
     """An adapter for hooks that take text which software wrote (a URL, a path, a log line): no secrets in it."""
     return {name: scrub(_text(value)) if issubclass(type(value), str) else value for name, value in args.items()}
 
@@ -214,7 +214,9 @@ def config_reader(*names: str) -> Callable[[Args], Args]:
 def span_attributes(args: Args) -> Args:
     """Span attributes that JSON cannot carry exactly become ``str(value)``, as the reference makes them anyway."""
     return {
-        name: {k: v if _is_json(v, 0) else shown(v) for k, v in value.items()} if isinstance(value, dict) else value
+        name: {k: v if _is_json(v, 0) else scrubbed_text(v) for k, v in value.items()}
+        if isinstance(value, dict)
+        else value
         for name, value in args.items()
     }
 

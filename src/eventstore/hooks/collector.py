@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from eventstore.hooks.arguments import config_reader, pipeline, scrubbed, text_message
+from eventstore.hooks.arguments import config_reader, message_as_text, pipeline_args, scrub_args
 from eventstore.hooks.declare import Record, optional_since, payload_fields, without_defaults
 
-eou_config_read = config_reader("mode", "min_max_speech_wait_timeout")
-interrupt_config_read = config_reader(
+eou_config_args = config_reader("mode", "min_max_speech_wait_timeout")
+interrupt_config_args = config_reader(
     "mode",
     "interrupt_min_duration",
     "interrupt_min_words",
@@ -36,7 +36,7 @@ class CollectorHooks:
         self._record(
             "configure_pipeline",
             {"pipeline_mode": pipeline_mode, "realtime_mode": realtime_mode, "active_components": active_components},
-            pipeline,
+            pipeline_args,
         )
 
     def set_session_id(self, session_id: str) -> None:
@@ -44,14 +44,14 @@ class CollectorHooks:
         self._record("set_session_id", {"session_id": session_id})
 
     def set_system_instructions(self, instructions: str) -> None:
-        self._record("set_system_instructions", {"instructions": instructions}, scrubbed)
+        self._record("set_system_instructions", {"instructions": instructions}, scrub_args)
 
     def set_provider_info(self, component_type: str, provider_class: str, model_name: str) -> None:
         """Who serves a component: ``stt``, ``llm``, ``tts``, ``vad``, ``eou`` or ``realtime``."""
         self._record(
             "set_provider_info",
             {"component_type": component_type, "provider_class": provider_class, "model_name": model_name},
-            scrubbed,
+            scrub_args,
         )
 
     def update_provider_class(self, component_type: str, provider_class: str, model_name: str = "") -> None:
@@ -59,18 +59,18 @@ class CollectorHooks:
         self._record(
             "update_provider_class",
             {"component_type": component_type, "provider_class": provider_class, "model_name": model_name},
-            scrubbed,
+            scrub_args,
         )
 
     @payload_fields(config=...)
     def set_eou_config(self, eou_config: Any) -> None:
         """The end-of-utterance settings, as an object whose attributes are read, or None."""
-        self._record("set_eou_config", {"config": eou_config}, eou_config_read)
+        self._record("set_eou_config", {"config": eou_config}, eou_config_args)
 
     @payload_fields(config=...)
     def set_interrupt_config(self, interrupt_config: Any) -> None:
         """The interruption settings, as an object whose attributes are read, or None."""
-        self._record("set_interrupt_config", {"config": interrupt_config}, interrupt_config_read)
+        self._record("set_interrupt_config", {"config": interrupt_config}, interrupt_config_args)
 
     def add_participant_metrics(
         self,
@@ -249,7 +249,7 @@ class CollectorHooks:
                 "start_time": start_time,
                 "end_time": end_time,
             },
-            scrubbed,
+            scrub_args,
         )
 
     def add_mcp_tool_call(
@@ -272,7 +272,7 @@ class CollectorHooks:
                 "start_time": start_time,
                 "end_time": end_time,
             },
-            scrubbed,
+            scrub_args,
         )
 
     def on_knowledge_base_start(self, kb_id: str | None = None) -> None:
@@ -305,7 +305,7 @@ class CollectorHooks:
 
     def add_error(self, source: str, message: str) -> None:
         """``source``: ``STT``, ``LLM``, ``TTS``, ``VAD``, ``TURN-D``, ``REALTIME``; ``message`` may be an exception."""
-        self._record("add_error", {"source": source, "message": message}, text_message)
+        self._record("add_error", {"source": source, "message": message}, message_as_text)
 
     def on_fallback_event(self, event_data: dict[str, Any]) -> None:
         """A provider failed, or recovered; the keys are the fields of `projections.model.Fallback`."""
@@ -314,13 +314,13 @@ class CollectorHooks:
     # audio besides speech --------------------------------------------------------------------------------------
 
     def on_background_audio_start(self, file_path: str | None = None, looping: bool = False) -> None:
-        self._record("on_background_audio_start", {"file_path": file_path, "looping": looping}, scrubbed)
+        self._record("on_background_audio_start", {"file_path": file_path, "looping": looping}, scrub_args)
 
     def on_background_audio_stop(self) -> None:
         self._record("on_background_audio_stop")
 
     def on_thinking_audio_start(self, file_path: str | None = None, looping: bool = False) -> None:
-        self._record("on_thinking_audio_start", {"file_path": file_path, "looping": looping}, scrubbed)
+        self._record("on_thinking_audio_start", {"file_path": file_path, "looping": looping}, scrub_args)
 
     def on_thinking_audio_stop(self) -> None:
         self._record("on_thinking_audio_stop")

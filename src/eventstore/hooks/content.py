@@ -22,7 +22,7 @@ Show = Callable[[Any], Any]
 """Returns of a value what may stay readable."""
 
 
-def whole(value: Any) -> Any:
+def presence(value: Any) -> Any:
     """Nothing but whether there is something, and how many."""
     if isinstance(value, dict):
         return {}
@@ -33,10 +33,10 @@ def whole(value: Any) -> Any:
 
 def number(value: Any) -> Any:
     """A number, a yes or no, or none."""
-    return value if value is None or isinstance(value, (bool, int, float)) else whole(value)
+    return value if value is None or isinstance(value, (bool, int, float)) else presence(value)
 
 
-def presence(show: Show) -> Show:
+def list_of(show: Show) -> Show:
     """A list, each of its items shown so."""
     return lambda value: list(map(show, value)) if isinstance(value, list) else show(value)
 
@@ -44,7 +44,7 @@ def presence(show: Show) -> Show:
 def state(*known: str) -> Show:
     """One of a closed set, in either case."""
     allowed = {*known, *(each.upper() for each in known), *(each.lower() for each in known), HIDDEN, REDACTED}
-    return lambda value: value if isinstance(value, str) and value in allowed else whole(value)
+    return lambda value: value if isinstance(value, str) and value in allowed else presence(value)
 
 
 def entries(**known: Show) -> Show:
@@ -52,7 +52,7 @@ def entries(**known: Show) -> Show:
 
     def show(value: Any) -> Any:
         if not isinstance(value, dict):
-            return whole(value)
+            return presence(value)
         return {name: known[name](item) for name, item in value.items() if name in known}
 
     return show
@@ -64,7 +64,7 @@ def numbers(*names: str) -> Show:
 
 def _matching(pattern: str) -> Show:
     matches = re.compile(rf"(?:{pattern})|{re.escape(HIDDEN)}|{re.escape(REDACTED)}").fullmatch
-    return lambda value: value if isinstance(value, str) and matches(value) else whole(value)
+    return lambda value: value if isinstance(value, str) and matches(value) else presence(value)
 
 
 _NO_KEY = r"(?!(?i:sk|pk|rk|xox[a-z]|gh[a-z]|glpat|hf|key|token|bearer|eyJ\w*|AKIA\w*)[-_.])"
@@ -110,16 +110,16 @@ _MODES = state(
 )  # fmt: skip
 _SPEAKING = state("speaking", "listening", "thinking", "initializing", "idle", "away")
 _STATUS = state("done", "cancelled", "superseded", "failed")
-_HEARD = {"type": state("interim", "final")}
+_TRANSCRIPT_TYPE = {"type": state("interim", "final")}
 
 READABLE: Mapping[str, Mapping[str, Show]] = {
-    "configure_pipeline": {"pipeline_mode": _MODES, "realtime_mode": _MODES, "active_components": presence(component)},
+    "configure_pipeline": {"pipeline_mode": _MODES, "realtime_mode": _MODES, "active_components": list_of(component)},
     "set_provider_info": {"component_type": component, "provider_class": provider, "model_name": model},
     "update_provider_class": {"component_type": component, "provider_class": provider, "model_name": model},
     "set_eou_config": {
         "config": entries(
             mode=state("default", "adaptive", "vad", "stt", "realtime_llm", "manual"),
-            min_max_speech_wait_timeout=presence(number),
+            min_max_speech_wait_timeout=list_of(number),
         )
     },
     "set_interrupt_config": {
@@ -154,10 +154,10 @@ READABLE: Mapping[str, Mapping[str, Show]] = {
     "on_false_interrupt_escalated": {"word_count": number},
     "add_function_tool_call": _TIMES,
     "add_mcp_tool_call": {"tool_type": tool_type, **_TIMES},
-    "on_knowledge_base_complete": {"scores": presence(number)},
+    "on_knowledge_base_complete": {"scores": list_of(number)},
     "set_agent_response": {"emit_transport": number},
-    "emit_user_transcript_transport": {**_HEARD, "utterance_ts": number},
-    "emit_agent_transcript_transport": _HEARD,
+    "emit_user_transcript_transport": {**_TRANSCRIPT_TYPE, "utterance_ts": number},
+    "emit_agent_transcript_transport": _TRANSCRIPT_TYPE,
     "add_error": {"source": state("STT", "LLM", "TTS", "VAD", "EOU", "TURN-D", "REALTIME")},
     "on_fallback_event": {"event_data": _FALLBACK},
     "on_background_audio_start": _LOOPING,
@@ -204,7 +204,7 @@ def without_content(hook: str, payload: str) -> bytes | None:
     """
     try:
         args: Args = orjson.loads(payload)
-        readable = dict.fromkeys([*HOOKS[hook].arguments, RAW, ALTERED], whole) | {HAPPENED: number}
+        readable = dict.fromkeys([*HOOKS[hook].arguments, RAW, ALTERED], presence) | {HAPPENED: number}
         readable |= READABLE.get(hook, {})
         shown = {name: readable[name](value) for name, value in args.items() if name in readable}
     except (KeyError, ValueError, AttributeError):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from eventstore.hooks.arguments import scrubbed
+from eventstore.hooks.arguments import scrub_args
 from eventstore.hooks.declare import Record
 
 
@@ -28,7 +28,7 @@ class OwnHooks:
         the traceback if there is one. A session begins with its first event, and that may be one of these.
         """
         args = {"level": level, "logger": logger, "message": message, "created": created, "attributes": attributes}
-        self._record("log_record", args, scrubbed)
+        self._record("log_record", args, scrub_args)
 
     def set_framework(self, name: str, version: str) -> None:
         """Which framework this session runs in; an adapter says so first."""
@@ -36,7 +36,7 @@ class OwnHooks:
 
     def framework_event(self, name: str, arguments: dict[str, Any]) -> None:
         """What a framework did that no hook is for, kept for rules to come."""
-        self._record("framework_event", {"name": name, "arguments": arguments}, scrubbed)
+        self._record("framework_event", {"name": name, "arguments": arguments}, scrub_args)
 
     # runs: one use of a component, from its start to its end ----------------------------------------------------
 

@@ -22,7 +22,7 @@ An argument that it leaves out is recorded as ``[redacted]``; one that was not t
 """
 
 
-def redacting(record: Record, redact: Redact, failed: Callable[[BaseException], None]) -> Record:
+def with_redaction(record: Record, redact: Redact, failed: Callable[[BaseException], None]) -> Record:
     """``record``, with every call's arguments through ``redact``; ``failed`` is called if that raises."""
 
     def redacted(hook: str, args: Args, adapt: Callable[[Args], Args] | None) -> Args:
@@ -33,10 +33,10 @@ def redacting(record: Record, redact: Redact, failed: Callable[[BaseException], 
             given.pop(HAPPENED, None)
             shown = redact(hook, given)
             kept = {name: dict.get(shown, name, REDACTED) for name in hidden}
-            return orjson.loads(encode_args(kept | _times(args)))  # type: ignore[no-any-return]
+            return orjson.loads(encode_args(kept | _happened(args)))  # type: ignore[no-any-return]
         except Exception as error:  # noqa: BLE001 - a guest's function; law 6
             failed(error)
-            return hidden | _times(args)
+            return hidden | _happened(args)
 
     def record_redacted(hook: str, args: Args | None = None, adapt: Callable[[Args], Args] | None = None) -> None:
         record(hook, args, None if args is None else lambda given: redacted(hook, given, adapt))
@@ -44,6 +44,6 @@ def redacting(record: Record, redact: Redact, failed: Callable[[BaseException], 
     return record_redacted
 
 
-def _times(args: Args) -> Args:
+def _happened(args: Args) -> Args:
     """Of a back-dated call, when it happened: no function may change that."""
     return {HAPPENED: args[HAPPENED]} if HAPPENED in args else {}

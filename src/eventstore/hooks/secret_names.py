@@ -20,7 +20,7 @@ _SECRET_WORDS = frozenset([
     "secret", "secrets", "jwt", "jwts", "credential", "credentials", "cred", "creds", "cookie", "cookies",
     "authorization", "bearer", "apikey", "apikeys", "pwd", "passwd",
 ])  # fmt: skip
-_AT_THE_END = frozenset(["auth", "authentication"])
+_SECRET_LAST_WORDS = frozenset(["auth", "authentication"])
 """Secrets only as the last word: ``basic_auth``, but not ``auth_mode``."""
 _COMPOUND = re.compile(
     r"password|passwd|passphrase|passcode|secrets?$|authorization"
@@ -37,9 +37,9 @@ _METRIC = frozenset([
     "seconds", "rate", "type", "index", "position", "length", "size",
 ])  # fmt: skip
 """A token beside one of these is a piece of text that a model reads or writes."""
-_IN_URLS = frozenset(["key", "sig", "signature", "pass"])
+_SECRET_PARAMETERS = frozenset(["key", "sig", "signature", "pass"])
 _HINT = "key|token|cre|pass|pwd|auth|jwt|cookie|beare|basic|://"
-_may_hold, _may_hold_bytes = re.compile(_HINT).search, re.compile(_HINT.encode()).search
+_may_contain_secret, _may_contain_secret_bytes = re.compile(_HINT).search, re.compile(_HINT.encode()).search
 """Whether there may be a secret at all in text in lower case and without its digits."""
 _ASSIGNED = re.compile(
     r"""(?P<name>[A-Za-z_][\w.-]{1,63})(?P<sign>["']\s*[:=,]\s*b?|\s*=\s*)"""
@@ -68,7 +68,7 @@ def is_secret(name: str) -> bool:
     words = [word.lower() for word in _WORD.findall(name.translate(_NO_DIGITS))]
     if not words:
         return False
-    if not _SECRET_WORDS.isdisjoint(words) or words[-1] in _AT_THE_END or _COMPOUND.search("".join(words)):
+    if not _SECRET_WORDS.isdisjoint(words) or words[-1] in _SECRET_LAST_WORDS or _COMPOUND.search("".join(words)):
         return True
     return "token" in words and _METRIC.isdisjoint(words)
 
@@ -78,7 +78,7 @@ def hide(data: bytes) -> bytes:
     shape = data.translate(None, b"0123456789")
     if shape in _shapes:
         return data
-    if not _may_hold_bytes(shape.lower()):
+    if not _may_contain_secret_bytes(shape.lower()):
         return data
     args = orjson.loads(data)
     try:
@@ -103,7 +103,7 @@ def _has_text(value: Any) -> bool:
 
 def scrub(text: str) -> str:
     """The text without secrets: in URLs, in headers, and behind a name and ``=`` or as in the text of a dict."""
-    if not _may_hold(text.translate(_NO_DIGITS).lower()):
+    if not _may_contain_secret(text.translate(_NO_DIGITS).lower()):
         return text
     text = _URL.sub(lambda url: _scrub_url(url[0]), text)
     text = _HEADER.sub(lambda found: found["name"] + found["sign"] + REDACTED, text)
@@ -114,11 +114,11 @@ def _hide(value: Any) -> Any:
     if isinstance(value, str):
         return scrub(value)
     if isinstance(value, dict):
-        hidden = {name: _redacted(item) if is_secret(name) else _hide(item) for name, item in value.items()}
+        hidden = {name: _redact(item) if is_secret(name) else _hide(item) for name, item in value.items()}
         return _hide_named(hidden)
     if isinstance(value, list):
         if len(value) == 2 and isinstance(value[0], str) and is_secret(value[0]):  # a header, as a pair
-            return [value[0], _redacted(value[1])]
+            return [value[0], _redact(value[1])]
         return [_hide(item) for item in value]
     return value
 
@@ -126,10 +126,10 @@ def _hide(value: Any) -> Any:
 def _hide_named(entry: dict[str, Any]) -> dict[str, Any]:
     """``{"name": "Authorization", "value": "…"}``, as some write headers."""
     name = next((entry[key] for key in ("name", "key", "header") if isinstance(entry.get(key), str)), "")
-    return {**entry, "value": _redacted(entry["value"])} if "value" in entry and is_secret(name) else entry
+    return {**entry, "value": _redact(entry["value"])} if "value" in entry and is_secret(name) else entry
 
 
-def _redacted(value: Any) -> Any:
+def _redact(value: Any) -> Any:
     """Nothing, and yes or no, are no secret."""
     return value if value is None or value is True or value is False or value == "" else REDACTED
 
@@ -137,7 +137,7 @@ def _redacted(value: Any) -> Any:
 def _scrub_url(url: str) -> str:
     def parameter(found: re.Match[str]) -> str:
         name = unquote(found["name"])
-        secret = is_secret(name) or name.lower() in _IN_URLS or name.lower().endswith("-signature")
+        secret = is_secret(name) or name.lower() in _SECRET_PARAMETERS or name.lower().endswith("-signature")
         return f"{found['before']}{found['name']}={REDACTED}" if secret else found[0]
 
     return _PARAMETER.sub(parameter, _USER.sub(f"://{REDACTED}@", url, count=1))

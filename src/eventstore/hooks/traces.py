@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from eventstore.hooks.arguments import scrubbed, span_attributes
+from eventstore.hooks.arguments import scrub_args, span_attributes
 from eventstore.hooks.declare import Record, payload_fields
 
 Attributes = dict[str, Any]
@@ -119,7 +119,7 @@ class TracesHooks:
         self._record(
             "traces.create_thinking_audio_start_span",
             {"file_path": file_path, "looping": looping, "start_time": start_time},
-            scrubbed,
+            scrub_args,
         )
 
     def create_thinking_audio_stop_span(self, end_time: float | None = None) -> None:
@@ -131,7 +131,7 @@ class TracesHooks:
         self._record(
             "traces.create_background_audio_start_span",
             {"file_path": file_path, "looping": looping, "start_time": start_time},
-            scrubbed,
+            scrub_args,
         )
 
     def create_background_audio_stop_span(
@@ -140,7 +140,7 @@ class TracesHooks:
         self._record(
             "traces.create_background_audio_stop_span",
             {"file_path": file_path, "looping": looping, "end_time": end_time},
-            scrubbed,
+            scrub_args,
         )
 
     def end_agent_session(self) -> None:

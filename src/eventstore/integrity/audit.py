@@ -86,7 +86,7 @@ def audit(store: Store) -> Audit | None:
     return Audit(store.ledger) if isinstance(store.ledger, SqlLedger) else None
 
 
-def valid_text(value: object) -> bool:
+def is_valid_text(value: object) -> bool:
     """Whether it is a string of valid UTF-8."""
     if not isinstance(value, str):
         return False

@@ -19,7 +19,7 @@ from eventstore.stores import schema
 
 Definitions = dict[tuple[str, str], str]
 """By kind and name; what belongs to a table is named ``TABLE.NAME``."""
-_OF_A_TABLE = ("trigger", "index", "column", "constraint", "rule")
+_TABLE_PARTS = ("trigger", "index", "column", "constraint", "rule")
 """Kinds of which the log's tables must have no others: a foreign trigger can change what is stored."""
 
 _SQLITE = "SELECT type, name, tbl_name, sql FROM sqlite_master"
@@ -51,7 +51,7 @@ UNION ALL SELECT 'function', p.proname || '(' || pg_get_function_identity_argume
 _OURS = "(SELECT relnamespace FROM pg_class WHERE oid = to_regclass('alembic_version'))"
 
 
-def comparable(audit: Audit) -> bool:
+def can_compare(audit: Audit) -> bool:
     """Whether the schema can be compared: on Postgres it takes the right to make a schema."""
     if audit.sqlite:
         return True
@@ -70,7 +70,7 @@ def catalog_differences(audit: Audit) -> Iterator[str]:
         elif found[kind, name] != definition:
             yield f"the {kind} {name} was altered"
     for kind, name in sorted(found.keys() - expected.keys()):
-        if kind in _OF_A_TABLE and name.partition(".")[0] in tables:
+        if kind in _TABLE_PARTS and name.partition(".")[0] in tables:
             yield f"the {kind} {printable(name)} is not turnlog's"
 
 
@@ -92,13 +92,13 @@ def _sqlite_expected() -> Definitions:
 def _sqlite_definitions(rows: Iterable[Any]) -> Definitions:
     """Without the tables of SQLite's own; the name of an index or trigger with its table's."""
     return {
-        (printable(kind), printable(name if kind in ("table", "view") else f"{table}.{name}")): _plain(sql)
+        (printable(kind), printable(name if kind in ("table", "view") else f"{table}.{name}")): _normalized(sql)
         for kind, name, table, sql in rows
         if not (kind == "table" and printable(name).startswith("sqlite_"))
     }
 
 
-def _plain(sql: object) -> str:
+def _normalized(sql: object) -> str:
     """A definition without what differs between versions of SQLite: white space, and quotes around a plain name."""
     text = re.sub(r'"(\w+)"', r"\1", printable("" if sql is None else sql))
     return re.sub(r"\s*([(),])\s*", r"\1", " ".join(text.split()))

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from eventstore.errors import StoreError, StoreReadOnly, StoreUnavailable
 from eventstore.integrity import catalog
-from eventstore.integrity.audit import Audit, audit, printable, valid_text
+from eventstore.integrity.audit import Audit, audit, is_valid_text, printable
 from eventstore.integrity.session import Fault, Kind
 from eventstore.stores import schema
 from eventstore.stores.base import Store
@@ -66,7 +66,7 @@ def schema_version(log: Audit) -> Iterator[Fault]:
 
 def definitions(log: Audit) -> Iterator[Fault]:
     """Tables, triggers, indexes, views and functions are those of the migrations."""
-    if not catalog.comparable(log):
+    if not catalog.can_compare(log):
         raise _Unchecked("comparing it takes a role with CREATE on the database, on a server that is no replica")
     for line in catalog.catalog_differences(log):
         yield _fault("schema", line)
@@ -80,7 +80,7 @@ def values(log: Audit) -> Iterator[Fault]:
                 if not expected(value):
                     named = dict(zip(columns, row, strict=True))
                     which = ", ".join(f"{key} {named[key]!r}" for key in list(columns)[:3])
-                    message = f"{table} ({which}): {column} is {_shown(value)}"
+                    message = f"{table} ({which}): {column} is {_abbreviate(value)}"
                     yield _fault("malformed", message, named.get("session_id"), named.get("origin"))
 
 
@@ -90,7 +90,7 @@ def orphaned_events(log: Audit) -> Iterator[Fault]:
     orphans = "WHERE NOT EXISTS (SELECT 1 FROM origins o WHERE o.id = e.origin_id) GROUP BY origin_id"
     for origin_id, count, first, last in log.rows(f"{select} {orphans}"):
         rows = f"{count} events (positions {first} to {last})" if count > 1 else f"1 event (position {first})"
-        yield _fault("orphaned", f"{rows} of an origin {_shown(origin_id)} that is not there")
+        yield _fault("orphaned", f"{rows} of an origin {_abbreviate(origin_id)} that is not there")
 
 
 def positions(log: Audit) -> Iterator[Fault]:
@@ -103,7 +103,9 @@ def positions(log: Audit) -> Iterator[Fault]:
         "(SELECT COALESCE(MAX(position), 0) FROM events), (SELECT COALESCE(MIN(position), 1) FROM events)"
     )
     if not (isinstance(given, int) and isinstance(removed, int)):
-        yield _fault("malformed", f"the count of positions is {_shown(given)}, that of tombstones {_shown(removed)}")
+        yield _fault(
+            "malformed", f"the count of positions is {_abbreviate(given)}, that of tombstones {_abbreviate(removed)}"
+        )
         return
     counted = f"{given} positions were given, {events} events are here, {removed} were removed with a tombstone"
     if last > given or first < 1:
@@ -122,10 +124,10 @@ def tombstones(log: Audit) -> Iterator[Fault]:
         wrong = [
             what
             for what, right in (
-                (f"seal {_shown(seal)}", isinstance(seal, str) and _DIGEST.fullmatch(seal)),
-                (f"events {_shown(events)}", _count(events) and events > 0),
-                (f"archive {_shown(archive)}", archive != ""),
-                (f"removed_ns {_shown(removed_ns)}", _count(removed_ns)),
+                (f"seal {_abbreviate(seal)}", isinstance(seal, str) and _DIGEST.fullmatch(seal)),
+                (f"events {_abbreviate(events)}", _is_count(events) and events > 0),
+                (f"archive {_abbreviate(archive)}", archive != ""),
+                (f"removed_ns {_abbreviate(removed_ns)}", _is_count(removed_ns)),
             )
             if not right
         ]
@@ -171,43 +173,47 @@ CHECKS: dict[str, Callable[[Audit], Iterator[Fault]]] = {
 }
 
 
-def _integer(value: object) -> bool:
+def _is_integer(value: object) -> bool:
     return type(value) is int
 
 
-def _count(value: object) -> bool:
+def _is_count(value: object) -> bool:
     return isinstance(value, int) and value >= 0
 
 
-def _link(value: object) -> bool:
+def _is_link(value: object) -> bool:
     return isinstance(value, bytes) and len(value) == 32
 
 
-def _bytes(value: object) -> bool:
+def _is_bytes(value: object) -> bool:
     return isinstance(value, bytes)
 
 
-def _maybe(kind: Callable[[object], bool]) -> Callable[[object], bool]:
+def _optional(kind: Callable[[object], bool]) -> Callable[[object], bool]:
     return lambda value: value is None or kind(value)
 
 
 COLUMNS: dict[str, dict[str, Callable[[Any], bool]]] = {
-    "origins": {"id": _integer, "session_id": valid_text, "origin": valid_text, "events": _integer, "link": _link},
+    "origins": {
+        "id": _is_integer, "session_id": is_valid_text, "origin": is_valid_text, "events": _is_integer,
+        "link": _is_link,
+    },
     "keys": {
-        "session_id": valid_text, "master": valid_text, "wrapped": _maybe(_bytes), "forgotten_ns": _maybe(_integer),
+        "session_id": is_valid_text, "master": is_valid_text,
+        "wrapped": _optional(_is_bytes), "forgotten_ns": _optional(_is_integer),
     },
     "removals": {
-        "id": _integer, "session_id": valid_text, "events": _integer, "started_ns": _integer, "ended_ns": _integer,
-        "seal": valid_text, "archive": valid_text, "removed_ns": _integer,
+        "id": _is_integer, "session_id": is_valid_text, "events": _is_integer, "started_ns": _is_integer,
+        "ended_ns": _is_integer, "seal": is_valid_text, "archive": is_valid_text, "removed_ns": _is_integer,
     },
     "deliveries": {
-        "exporter": valid_text, "session_id": valid_text, "done": _integer, "digest": _bytes, "events": _integer,
-        "parked": _maybe(valid_text), "updated_ns": _integer,
+        "exporter": is_valid_text, "session_id": is_valid_text, "done": _is_integer, "digest": _is_bytes,
+        "events": _is_integer, "parked": _optional(is_valid_text), "updated_ns": _is_integer,
     },
 }  # fmt: skip
 
 
-def _shown(value: object) -> str:
+def _abbreviate(value: object) -> str:
     text = printable(repr(value))
     return text if len(text) <= 80 else text[:77] + "…"
 

@@ -41,23 +41,23 @@ class SessionReport(NamedTuple):
     """Calls that were lost before they were stored; no faults."""
 
 
-def verify(store: Store, session_id: str, followed: Callable[[int], object] = lambda events: None) -> list[Fault]:
+def verify(store: Store, session_id: str, advance: Callable[[int], object] = lambda events: None) -> list[Fault]:
     """The first fault of each of the session's origins; none if every chain holds.
 
     ``followed`` gets the number of events that were followed since it was last called. Raises `StoreUnavailable`.
     """
-    return check_session(store, session_id, followed).faults
+    return check_session(store, session_id, advance).faults
 
 
 def check_session(
-    store: Store, session_id: str, followed: Callable[[int], object] = lambda events: None
+    store: Store, session_id: str, advance: Callable[[int], object] = lambda events: None
 ) -> SessionReport:
     """`verify`, with the gaps in ``seq`` beside the faults."""
     report = SessionReport([], [])
     try:
         for origin, stored in store.chains(session_id):
-            _check_origin(store, origin, stored, followed, report)
-        report.faults.extend(_hidden(store, session_id))
+            _check_origin(store, origin, stored, advance, report)
+        report.faults.extend(_check_empty_origins(store, session_id))
     except StoreUnavailable:
         raise
     except StoreError as error:
@@ -90,7 +90,7 @@ class _Break(NamedTuple):
 
 
 def _check_origin(
-    store: Store, origin: Origin, stored: Iterable[Linked], followed: Callable[[int], object], report: SessionReport
+    store: Store, origin: Origin, stored: Iterable[Linked], advance: Callable[[int], object], report: SessionReport
 ) -> None:
     last, count, before, seqs = genesis(origin.session_id, origin.origin), 0, None, Seqs()
     at_head = last if origin.events == 0 else None
@@ -100,36 +100,36 @@ def _check_origin(
             if link(last, event) != found:
                 fault = _explain(store, origin, _Break(count, event, found, last, before))
                 break
-            wrong = _wrong(origin, event, seqs)
+            wrong = _check_event(origin, event, seqs)
             fault = fault or wrong
             last, count, before = found, count + 1, event.seq
             if count == origin.events:
                 at_head = last
             if count % _STEP == 0:
-                followed(_STEP)
+                advance(_STEP)
         else:
-            fault = fault or _end(origin, count, before, last, at_head)
+            fault = fault or _check_end(origin, count, before, last, at_head)
             report.gaps.extend(Gap(origin.session_id, origin.origin, *gap) for gap in seqs.gaps())
     except StoreUnavailable:
         raise
     except StoreError as error:
         where = "from its first event on" if before is None else f"behind event {before}"
         fault = _fault(origin, None, "unreadable", f"cannot be read {where}: {error}")
-    followed(count % _STEP)
+    advance(count % _STEP)
     if fault is not None:
         report.faults.append(fault)
 
 
-def _wrong(origin: Origin, event: Event, seqs: Seqs) -> Fault | None:
+def _check_event(origin: Origin, event: Event, seqs: Seqs) -> Fault | None:
     """What no recorder writes, even if it is linked properly."""
-    if (types := _odd_types(event)) or event.seq < 0:
+    if (types := _unexpected_types(event)) or event.seq < 0:
         return _fault(origin, None, "malformed", f"event {event.seq!r} is none that a recorder writes{types}")
     if not seqs.add(event.seq):
         return _fault(origin, event.seq, "duplicated", f"event {event.seq} is there twice")
     return None
 
 
-def _end(origin: Origin, count: int, seq: int | None, last: bytes, at_head: bytes | None) -> Fault | None:
+def _check_end(origin: Origin, count: int, seq: int | None, last: bytes, at_head: bytes | None) -> Fault | None:
     """The chain holds; it must also end where the origin's row says."""
     if (count, last) == (origin.events, origin.link):
         return None
@@ -149,27 +149,27 @@ def _explain(store: Store, origin: Origin, broken: _Break) -> Fault:
     """What happened where the chain breaks; that takes another look at all of it."""
     for again, stored in store.chains(origin.session_id):
         if again.origin == origin.origin:
-            return _broken(again, stored, broken)
+            return _classify(again, stored, broken)
     return _fault(origin, None, "changed", f"event {broken.event.seq!r} did not follow {_place(broken)}")
 
 
-def _broken(origin: Origin, stored: Iterable[Linked], broken: _Break) -> Fault:
+def _classify(origin: Origin, stored: Iterable[Linked], broken: _Break) -> Fault:
     event, before = broken.event, _place(broken)
-    if types := _odd_types(event):
+    if types := _unexpected_types(event):
         return _fault(origin, None, "changed", f"event {event.seq!r} is not what was stored after {before}{types}")
-    around = _Around(origin, stored, broken)
-    if around.follows is not None and around.follows > broken.at:
-        place = f"it stands after {before}, and followed event {around.seq_followed}"
+    surroundings = _Surroundings(origin, stored, broken)
+    if surroundings.follows is not None and surroundings.follows > broken.at:
+        place = f"it stands after {before}, and followed event {surroundings.seq_followed}"
         return _fault(origin, event.seq, "reordered", f"event {event.seq} was moved: {place}")
-    if around.follows is not None:
-        first = around.seq_following
+    if surroundings.follows is not None:
+        first = surroundings.seq_following
         return _fault(origin, first, "inserted", f"event {first} was inserted before event {event.seq}")
     if broken.at == origin.events and broken.last == origin.link:
         return _fault(origin, event.seq, "inserted", f"event {event.seq} was inserted at the end")
-    if around.next_follows_last:
+    if surroundings.next_follows_last:
         return _fault(origin, event.seq, "inserted", f"event {event.seq} was inserted after {before}")
-    gone = list(around.missing(0 if broken.before is None else broken.before + 1, event.seq))
-    if gone and type(origin.events) is int and around.count < origin.events:
+    gone = list(surroundings.missing(0 if broken.before is None else broken.before + 1, event.seq))
+    if gone and type(origin.events) is int and surroundings.count < origin.events:
         first, last = gone[0][0], gone[-1][1]
         which = f"event {first} was" if first == last else f"events {first} to {last} were"
         return _fault(origin, first, "removed", f"{which} removed before event {event.seq}")
@@ -178,7 +178,7 @@ def _broken(origin: Origin, stored: Iterable[Linked], broken: _Break) -> Fault:
     )
 
 
-class _Around:
+class _Surroundings:
     """What the rest of a chain says about the event at which it breaks."""
 
     def __init__(self, origin: Origin, stored: Iterable[Linked], broken: _Break) -> None:
@@ -215,7 +215,7 @@ class _Around:
                 yield max(first, start), min(last, end - 1)
 
 
-def _hidden(store: Store, session_id: str) -> Iterator[Fault]:
+def _check_empty_origins(store: Store, session_id: str) -> Iterator[Fault]:
     """Origins whose row says that there is nothing, and so is passed over by every reader."""
     log = audit(store)
     for head, rows in log.empty_heads(session_id) if log is not None else ():
@@ -227,7 +227,7 @@ def _hidden(store: Store, session_id: str) -> Iterator[Fault]:
             yield _fault(origin, 0, "removed", "its row says 0 events, with the link of an event that is not there")
 
 
-def _odd_types(event: Event) -> str:
+def _unexpected_types(event: Event) -> str:
     """Which fields have a type that no recorder writes; empty if none has."""
     fields = msgspec.structs.astuple(event)[2:]
     if list(map(type, fields)) == _TYPES:

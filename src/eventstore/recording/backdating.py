@@ -23,10 +23,10 @@ class BackdatedHooks(CollectorHooks, LaterHooks, OwnHooks):
 
     def __init__(self, record: Record, happened_ns: int, raw: Any) -> None:
         self.traces = TracesHooks()
-        self._record = self.traces._record = _back_dated(record, happened_ns, raw)
+        self._record = self.traces._record = _backdating_record(record, happened_ns, raw)
 
 
-def _back_dated(record: Record, happened_ns: int, raw: Any) -> Record:
+def _backdating_record(record: Record, happened_ns: int, raw: Any) -> Record:
     times: Args = {HAPPENED: happened_ns}
     if raw is not None:
         times[RAW] = raw
@@ -35,8 +35,8 @@ def _back_dated(record: Record, happened_ns: int, raw: Any) -> Record:
         own = {name: value for name, value in args.items() if name not in times}
         return times | adapt(own)
 
-    def back_dated(hook: str, args: Args | None = None, adapt: Callable[[Args], Args] | None = None) -> None:
+    def record_backdated(hook: str, args: Args | None = None, adapt: Callable[[Args], Args] | None = None) -> None:
         # the times first: that a payload has them is seen at its beginning
         record(hook, times | (args or {}), None if adapt is None else lambda given: adapted(given, adapt))
 
-    return back_dated
+    return record_backdated

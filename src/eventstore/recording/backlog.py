@@ -54,7 +54,7 @@ class Pending(msgspec.Struct, gc=False):
 def as_event(call: Pending | Event | bytes) -> Event:
     """Of a frame, too."""
     if isinstance(call, bytes):
-        return frames.event(frames.body(call))
+        return frames.decode(frames.body_of(call))
     return call if isinstance(call, Event) else call.event()
 
 
@@ -124,13 +124,13 @@ class Backlog:
         self._spare: Segment | None = None
         self._reserve: Segment | None = None
         """A small segment for the calls of a signal handler that comes in while a segment is made."""
-        self._making = False
+        self._making_segment = False
         self._in_flight: list[Event] = []
         """Events from memory that the writer has taken."""
-        self._memory_out = 0
+        self._memory_stored = 0
         """How many events have gone from memory to the store. (For each that the bound drops, another comes.)"""
         self._retry_at = 0.0
-        self._refusal: tuple[int | None, str] = (None, "")
+        self._last_failure: tuple[int | None, str] = (None, "")
         """Why there was no segment the last time."""
         if folder is not None:
             try:
@@ -152,7 +152,7 @@ class Backlog:
                     return
                 except ValueError:
                     if self.closed:
-                        self.drop_after_close(frames.source(frames.body(frame)))
+                        self.drop_after_close(frames.source(frames.body_of(frame)))
                         return
                 try:
                     self._activate(self._next_segment(OVERHEAD + len(frame)))
@@ -161,7 +161,7 @@ class Backlog:
                     self.report_error(f"journal in {self.folder}: {error.strerror or error}; calls are kept in memory")
                     if len(self.memory) == self.limit_events:
                         self._drop(1, self.memory[0])
-                    self.memory.append(frames.event(frames.body(frame)))
+                    self.memory.append(frames.decode(frames.body_of(frame)))
                     return
 
     def sync(self) -> None:
@@ -175,9 +175,9 @@ class Backlog:
         self.lost[source] += 1
         self.report_error("a hook was called after the recorder was closed; such calls are not kept")
 
-    def _drop(self, calls: int, of: Pending | Event) -> None:
+    def _drop(self, calls: int, call: Pending | Event) -> None:
         self.dropped += calls
-        self.lost[_source(of)] += calls
+        self.lost[_source(call)] += calls
         self.report_error(f"the backlog in memory is at its bound of {self.limit_events} calls; the oldest are dropped")
 
     def _count_gap(self, call: Pending) -> None:
@@ -200,21 +200,21 @@ class Backlog:
             return segment
         if segment is not None:
             segment.close(remove=True)
-        if self._making:
+        if self._making_segment:
             segment, self._reserve = self._reserve, None
             if segment is not None and size <= segment.size:
                 return segment
         if time.monotonic() < self._retry_at:
-            raise OSError(*self._refusal)
-        making, self._making = self._making, True
+            raise OSError(*self._last_failure)
+        making, self._making_segment = self._making_segment, True
         try:
             return Segment(self.folder, max(self._segment_bytes, size), durable=self._sync)
         except OSError as error:
-            self._refusal = error.errno, error.strerror or str(error)
+            self._last_failure = error.errno, error.strerror or str(error)
             self._retry_at = time.monotonic() + RETRY_SECONDS
             raise
         finally:
-            self._making = making
+            self._making_segment = making
 
     def _activate(self, segment: Segment) -> None:
         self._segments.append(segment)
@@ -230,7 +230,7 @@ class Backlog:
 
     def _drop_oldest_segment(self) -> None:
         segment = self._segments.popleft()
-        lost = Counter((event.session_id, event.origin) for event in self._rest(segment))
+        lost = Counter((event.session_id, event.origin) for event in self._untaken(segment))
         segment.acknowledged = segment.size
         segment.close(remove=True)
         if lost:
@@ -241,7 +241,7 @@ class Backlog:
                 f"the journal is at its bound of {self._limit_bytes} bytes: dropped the {calls} oldest calls"
             )
 
-    def _rest(self, segment: Segment) -> Iterator[Event]:
+    def _untaken(self, segment: Segment) -> Iterator[Event]:
         """What the writer has not taken of it: what it has is safe with it."""
         while events := self._take(segment, segment.size):
             yield from events
@@ -287,7 +287,7 @@ class Backlog:
     def acknowledge(self) -> None:
         """All that was taken is in the store; segments that are done are removed."""
         with self.lock:
-            self._memory_out += len(self._in_flight)
+            self._memory_stored += len(self._in_flight)
             self._in_flight.clear()
             for segment in list(self._segments):
                 if segment.taken > segment.acknowledged:
@@ -330,17 +330,17 @@ class Backlog:
         """Wait until the store has all that was added before; False if ``timeout`` seconds were not enough."""
         with self.progress:
             marks = [(segment, segment.end) for segment in self._segments]
-            memory_mark = self._memory_out + len(self._in_flight) + len(self.memory)
+            memory_mark = self._memory_stored + len(self._in_flight) + len(self.memory)
             return self.progress.wait_for(
-                lambda: self._memory_out >= memory_mark and all(s.acknowledged >= end for s, end in marks), timeout
+                lambda: self._memory_stored >= memory_mark and all(s.acknowledged >= end for s, end in marks), timeout
             )
 
-    def waiting(self, of: Source) -> list[Event]:
+    def pending_events(self, source: Source) -> list[Event]:
         """What the store has not acknowledged of one recorder, taken or not; of others nothing is decoded."""
         with self.lock:
-            journaled = [segment.waiting() for segment in self._segments]
-            in_memory = [call for call in (*self._in_flight, *self.memory) if _source(call) == of]
-        found = [event for data in journaled for event in frames.events_of(data, *of)]  # decoded under no lock
+            journaled = [segment.unacknowledged() for segment in self._segments]
+            in_memory = [call for call in (*self._in_flight, *self.memory) if _source(call) == source]
+        found = [event for data in journaled for event in frames.events_of(data, *source)]  # decoded under no lock
         return found + list(map(as_event, in_memory))
 
     def oldest_perf_ns(self) -> int | None:
@@ -371,7 +371,7 @@ class Backlog:
                 segment.close(remove=segment.acknowledged == segment.end)
             for segment in self._prepared():
                 segment.close(remove=True)
-            self._forget()
+            self._reset()
 
     def detach_after_fork(self) -> None:
         """In a forked child: let go of the parent's files without touching them."""
@@ -380,12 +380,12 @@ class Backlog:
         self.closed = True
         for segment in [*self._segments, *self._prepared()]:
             segment.close(remove=False)
-        self._forget()
+        self._reset()
 
     def _prepared(self) -> list[Segment]:
         return [segment for segment in (self._spare, self._reserve) if segment is not None]
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._segments.clear()
         self._active = self._spare = self._reserve = None
         self.write = _no_segment

@@ -20,7 +20,7 @@ from eventstore.errors import StoreError
 from eventstore.event import Event
 from eventstore.hooks.vocabulary import HOOKS
 from eventstore.recording import frames
-from eventstore.recording.journal import ASIDE, DAMAGED, EMPTY, OVERHEAD, OWN, SUFFIX, begin, discard, sync_folder
+from eventstore.recording.journal import DAMAGED, EMPTY, OVERHEAD, OWN, SET_ASIDE, SUFFIX, begin, discard, sync_folder
 from eventstore.recording.refused_events import append_skipping_refused
 from eventstore.recording.resync import pieces
 from eventstore.stores.base import Store
@@ -67,7 +67,7 @@ def ranges(data: bytes, start: int, session_id: str, known: Container[str] = ())
         if piece.event is not None:
             found.append(Range(piece.start, piece.stop, piece.event.session_id, piece.event))
         else:
-            found += _of_damage(data, piece.start, piece.stop, session_id)
+            found += _split_damage(data, piece.start, piece.stop, session_id)
     sure = {session_id, *(each.session_id for each in found if each.event is not None)}
     return [
         each if each.session_id in sure or each.session_id in known else each._replace(session_id=None)
@@ -76,11 +76,11 @@ def ranges(data: bytes, start: int, session_id: str, known: Container[str] = ())
     ]
 
 
-def _of_damage(data: bytes, start: int, stop: int, session_id: str) -> Iterator[Range]:
+def _split_damage(data: bytes, start: int, stop: int, session_id: str) -> Iterator[Range]:
     """Cut at each head that can be read; a range ends where its own length says, if that is before the next head."""
     whole = list(_heads(data, start, stop))
     heads = {head: whose for head, whose, _end in whole}
-    for head in _heads_of(data, start, stop, session_id):
+    for head in _session_heads(data, start, stop, session_id):
         if not any(begins < head < ends for begins, _whose, ends in whole):
             heads.setdefault(head, session_id)
     at = start
@@ -108,7 +108,7 @@ def _heads(data: bytes, start: int, stop: int) -> Iterator[tuple[int, str, int]]
             yield begins, data[names : names + session].decode(errors="replace"), end
 
 
-def _heads_of(data: bytes, start: int, stop: int, session_id: str) -> Iterator[int]:
+def _session_heads(data: bytes, start: int, stop: int, session_id: str) -> Iterator[int]:
     """Where a frame of this session seems to begin, whatever is left of its other names."""
     name = session_id.encode()
     lengths = re.escape(struct.pack("<H", len(name))) + b"(?s:.{6})"
@@ -119,7 +119,7 @@ def _heads_of(data: bytes, start: int, stop: int, session_id: str) -> Iterator[i
 # a folder -----------------------------------------------------------------------------------------------------------
 
 
-def holds(folder: Path, session_id: str) -> dict[Path, int]:
+def count_calls(folder: Path, session_id: str) -> dict[Path, int]:
     """How many calls of the session each file of the folder holds; nothing is changed."""
     found = {}
     for path in _files(folder):
@@ -127,7 +127,7 @@ def holds(folder: Path, session_id: str) -> dict[Path, int]:
             data = path.read_bytes()
         except OSError:
             continue  # gone, or not ours to read; `erase` says so
-        if calls := sum(each.session_id == session_id for each in ranges(data, _first(data), session_id)):
+        if calls := sum(each.session_id == session_id for each in ranges(data, _frames_start(data), session_id)):
             found[path] = calls
     return found
 
@@ -142,7 +142,7 @@ def erase(store: Store, folder: Path, session_id: str, wait_seconds: float) -> E
     done, first = Erased(), dict[Path, set[int]]()
     look = 0
     while True:
-        step, living = _pass(store, folder, session_id)
+        step, living = _erase_once(store, folder, session_id)
         done += step._replace(remains=())
         first = living if look == 0 else first
         look += 1
@@ -150,11 +150,11 @@ def erase(store: Store, folder: Path, session_id: str, wait_seconds: float) -> E
         if not any(left.values()) or time.monotonic() >= deadline:
             break
         time.sleep(_POLL_SECONDS)
-    lines = [_living(path, len(starts)) for path, starts in sorted(left.items()) if starts]
+    lines = [_describe_open_file(path, len(starts)) for path, starts in sorted(left.items()) if starts]
     return done._replace(remains=(*step.remains, *lines))
 
 
-def _living(path: Path, calls: int) -> str:
+def _describe_open_file(path: Path, calls: int) -> str:
     match = _PID.match(path.name)
     process = f"process {match[1]}" if match else "a process"
     return (
@@ -169,11 +169,11 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix in OWN and path.is_file() and not path.is_symlink())
 
 
-def _first(data: bytes) -> int:
+def _frames_start(data: bytes) -> int:
     return OVERHEAD if data.startswith(EMPTY[:8]) else 0
 
 
-def _pass(store: Store, folder: Path, session_id: str) -> tuple[Erased, dict[Path, set[int]]]:
+def _erase_once(store: Store, folder: Path, session_id: str) -> tuple[Erased, dict[Path, set[int]]]:
     """Erase what is of no living process; returns, beside that, where the session's calls are in those that are."""
     done, living = Erased(), dict[Path, set[int]]()
     known = {session.session_id for session in store.sessions()}
@@ -188,10 +188,10 @@ def _pass(store: Store, folder: Path, session_id: str) -> tuple[Erased, dict[Pat
         try:
             if _lock(fd):
                 if os.fstat(fd).st_nlink:
-                    done += _clean(store, path, fd, session_id, known)
+                    done += _erase_from_file(store, path, fd, session_id, known)
             else:
                 data = _read(fd)
-                found = ranges(data, _first(data), session_id, known)
+                found = ranges(data, _frames_start(data), session_id, known)
                 living[path] = {each.start for each in found if each.session_id in (None, session_id)}
                 if not living[path]:
                     os.fsync(fd)  # what its process has wiped
@@ -218,20 +218,20 @@ def _read(fd: int) -> bytes:
         return file.read()
 
 
-def _clean(store: Store, path: Path, fd: int, session_id: str, known: Container[str]) -> Erased:
+def _erase_from_file(store: Store, path: Path, fd: int, session_id: str, known: Container[str]) -> Erased:
     data = _read(fd)
-    found = ranges(data, _first(data), session_id, known)
-    a_journal = path.suffix in (SUFFIX, ASIDE) and (_first(data) > 0 or any(each.event for each in found))
+    found = ranges(data, _frames_start(data), session_id, known)
+    a_journal = path.suffix in (SUFFIX, SET_ASIDE) and (_frames_start(data) > 0 or any(each.event for each in found))
     mark = begin(data)[0] if a_journal else 0
     ours = [each for each in found if each.session_id == session_id]
     unread = [each for each in found if each.session_id is None and each.stop > (OVERHEAD if a_journal else 0)]
     waiting = [each.event for each in ours if each.event is not None and each.start >= mark]
     dropped = sum(each.event is None for each in ours)
     if a_journal:
-        refused = sum(_refused(store, waiting[at : at + _BATCH]) for at in range(0, len(waiting), _BATCH))
+        refused = sum(_store(store, waiting[at : at + _BATCH]) for at in range(0, len(waiting), _BATCH))
         if ours or any(each.start < mark for each in unread):
             others = [each for each in found if each.start >= mark and each.session_id != session_id]
-            _write_anew(path, fd, data, [each for each in others if each.stop > OVERHEAD])
+            _rewrite(path, fd, data, [each for each in others if each.stop > OVERHEAD])
         unread = [each for each in unread if each.start >= mark]
         done = Erased(len(waiting) - refused, dropped + refused)
     else:
@@ -239,20 +239,20 @@ def _clean(store: Store, path: Path, fd: int, session_id: str, known: Container[
         if ours and path.suffix == DAMAGED and len(ours) == len(found):
             discard(path)
         done = Erased(0, len(ours))
-    return done + Erased(remains=tuple(_may_hold(path, unread)))
+    return done + Erased(remains=tuple(_describe_unread(path, unread)))
 
 
-def _refused(store: Store, events: list[Event]) -> int:
+def _store(store: Store, events: list[Event]) -> int:
     return sum(len(part.events) for part in append_skipping_refused(store, events))
 
 
-def _may_hold(path: Path, unread: list[Range]) -> Iterator[str]:
+def _describe_unread(path: Path, unread: list[Range]) -> Iterator[str]:
     if unread:
         size = sum(each.stop - each.start for each in unread)
         yield f"{path} may hold calls of it: of {size} damaged bytes it cannot be read whose they are; delete the file"
 
 
-def _write_anew(path: Path, fd: int, data: bytes, others: list[Range]) -> None:
+def _rewrite(path: Path, fd: int, data: bytes, others: list[Range]) -> None:
     """Put a file without the session's calls in the place of the one that is open as ``fd``, which is overwritten."""
     if others:
         kept = [data[o.start : o.stop] if o.event is None else frames.encode(o.event) for o in others]

@@ -29,7 +29,7 @@ def head(session_id: str, origin: str, hook: str) -> bytes:
     return NAMES.pack(*map(len, names), HOOKS[hook].version) + b"".join(names)
 
 
-def event(body: bytes) -> Event:
+def decode(body: bytes) -> Event:
     session_bytes, origin_bytes, hook_bytes, version = NAMES.unpack_from(body)
     at = NAMES.size
     session_id = body[at : (at := at + session_bytes)].decode()
@@ -48,31 +48,31 @@ def events_of(data: bytes, session_id: str, origin: str) -> Iterator[Event]:
         size, checksum = FRAME.unpack_from(data, start - FRAME.size) if start >= FRAME.size else (0, 0)
         body = data[start : start + size]
         whole = size >= MIN_BODY and len(body) == size and zlib.crc32(body) == checksum
-        if whole and (made := event(body)).session_id == session_id and made.origin == origin:
+        if whole and (made := decode(body)).session_id == session_id and made.origin == origin:
             yield made
         found = data.find(names, start + size if whole else found + 1)
 
 
 def source(body: bytes) -> tuple[str, str]:
     """The session and the origin of a body."""
-    found = event(body)
+    found = decode(body)
     return found.session_id, found.origin
 
 
-def encode(of: Event) -> bytes:
+def encode(event: Event) -> bytes:
     """The frame of an event."""
-    names = [name.encode() for name in (of.session_id, of.origin, of.hook)]
-    stamp = STAMP.pack(of.seq, of.perf_ns, of.wall_ns)
-    return frame(NAMES.pack(*map(len, names), of.version) + b"".join(names) + stamp + of.payload.encode())
+    names = [name.encode() for name in (event.session_id, event.origin, event.hook)]
+    stamp = STAMP.pack(event.seq, event.perf_ns, event.wall_ns)
+    return frame(NAMES.pack(*map(len, names), event.version) + b"".join(names) + stamp + event.payload.encode())
 
 
 def frame(body: bytes) -> bytes:
     return FRAME.pack(len(body), zlib.crc32(body)) + body
 
 
-def body(of: bytes) -> bytes:
+def body_of(frame: bytes) -> bytes:
     """The body of a frame."""
-    return of[FRAME.size :]
+    return frame[FRAME.size :]
 
 
 def bodies(data: bytes) -> Iterator[bytes]:

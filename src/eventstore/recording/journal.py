@@ -44,9 +44,9 @@ _START = len(_MAGIC) + _OFFSET.size
 EMPTY = _MAGIC + _OFFSET.pack(_START)
 """A file without frames."""
 OVERHEAD = _START
-ASIDE = ".aside"
+SET_ASIDE = ".aside"
 """Files in the same format, with what the store refused for good: see `eventstore.recording.refused_events`."""
-OWN = frozenset({SUFFIX, ASIDE, DAMAGED, _UNREADY})
+OWN = frozenset({SUFFIX, SET_ASIDE, DAMAGED, _UNREADY})
 
 
 class Segment:
@@ -107,7 +107,7 @@ class Segment:
         if not found and stop < end:  # the next one alone is larger than that
             found = list(frames.bodies(self._map[self.taken : end]))[:1]
         try:
-            events = list(map(frames.event, found))
+            events = list(map(frames.decode, found))
         except (struct.error, UnicodeDecodeError):
             found = []
         if not found:
@@ -145,10 +145,10 @@ class Segment:
         near = self._map[self.acknowledged : min(self.end, self.acknowledged + mmap.PAGESIZE)]
         if body := next(frames.bodies(near), None):
             with contextlib.suppress(struct.error, UnicodeDecodeError):
-                return frames.event(body).perf_ns
-        return next((event.perf_ns for event in events_in(self.waiting())), None)
+                return frames.decode(body).perf_ns
+        return next((event.perf_ns for event in events_in(self.unacknowledged())), None)
 
-    def waiting(self) -> bytes:
+    def unacknowledged(self) -> bytes:
         """What is not acknowledged, undecoded; see `events_in`."""
         return self._map[self.acknowledged : self.end]
 
@@ -193,7 +193,7 @@ def make_folder(folder: Path) -> None:
     folder.chmod(0o700)
 
 
-def tighten(folder: Path) -> None:
+def restrict_permissions(folder: Path) -> None:
     """Take from others what an older turnlog, or a lax umask, let them do with a journal folder and its files."""
     with contextlib.suppress(OSError):  # not there yet, or another user's
         for path in [folder, *(path for path in folder.iterdir() if path.suffix in OWN and not path.is_symlink())]:
@@ -273,9 +273,9 @@ def files(folder: Path) -> Iterator[JournalFile]:
 
     What is read of a living process's file is what it had written a moment ago.
     """
-    dead = {path for suffix in (SUFFIX, ASIDE) for path, _contents in left_behind(folder, suffix)}
-    for path in _files(folder, SUFFIX) + _files(folder, ASIDE):
-        kind = "set aside" if path.suffix == ASIDE else "crashed" if path in dead else "pending"
+    dead = {path for suffix in (SUFFIX, SET_ASIDE) for path, _contents in left_behind(folder, suffix)}
+    for path in _files(folder, SUFFIX) + _files(folder, SET_ASIDE):
+        kind = "set aside" if path.suffix == SET_ASIDE else "crashed" if path in dead else "pending"
         try:
             yield JournalFile(path, kind, contents(path, path.read_bytes()))
         except (OSError, JournalError) as error:

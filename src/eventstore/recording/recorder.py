@@ -24,7 +24,7 @@ from eventstore.hooks.collector import CollectorHooks
 from eventstore.hooks.declare import Record
 from eventstore.hooks.later import LaterHooks
 from eventstore.hooks.own import OwnHooks
-from eventstore.hooks.redaction import Redact, redacting
+from eventstore.hooks.redaction import Redact, with_redaction
 from eventstore.hooks.traces import TracesHooks
 from eventstore.hooks.vocabulary import HOOKS
 from eventstore.recording import frames
@@ -32,7 +32,7 @@ from eventstore.recording.backdating import BackdatedHooks
 from eventstore.recording.backlog import Backlog, Pending, Source
 from eventstore.recording.health import Health
 from eventstore.recording.recovery import LIMIT_BYTES
-from eventstore.recording.writer import Durability, Writer, acquire_writer, detach_after_fork, release_writer
+from eventstore.recording.writer import Durability, Writer, acquire_writer, release_from_finalizer, release_writer
 from eventstore.stores.base import Store
 
 
@@ -86,14 +86,14 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
         """
         if durability not in get_args(Durability):
             raise ValueError(f"durability is one of {', '.join(get_args(Durability))}, not {durability!r}")
-        self.session_id = _name(session_id or uuid.uuid4().hex)
-        self.origin = _name(origin or uuid.uuid4().hex[:12])
+        self.session_id = _clean_name(session_id or uuid.uuid4().hex)
+        self.origin = _clean_name(origin or uuid.uuid4().hex[:12])
         self.store = store
         self._clock, self._schedule, self._timer = clock, scheduler, _NO_TIMER
         self._durability, self._limit_bytes = durability, journal_limit_bytes
         self._journal = Path(journal) if journal is not None else store.journal
         self._redact = redact
-        self._trouble = _Trouble()
+        self._failures = _Failures()
         self._refused = 0
         """How many calls had been refused at the last flush."""
         self._closed = self._all_stored = False
@@ -103,31 +103,31 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
 
     def _open(self) -> None:
         self._writer: Writer = acquire_writer(self.store, self._journal, self._durability, self._limit_bytes)
-        self._trouble.backlog = self._writer.backlog
+        self._failures.backlog = self._writer.backlog
         self._next_seq = count().__next__
-        self._collected = weakref.finalize(self, detach_after_fork, self._writer, self._source)
-        self._collected.atexit = False  # the writers are closed then
-        self._use(self._records())
+        self._finalizer = weakref.finalize(self, release_from_finalizer, self._writer, self._source)
+        self._finalizer.atexit = False  # the writers are closed then
+        self._set_record(self._make_record())
 
     @property
     def _source(self) -> Source:
         return self.session_id, self.origin
 
-    def _records(self, tap: Tap | None = None) -> Record:
+    def _make_record(self, tap: Tap | None = None) -> Record:
         """How a call is recorded. ``tap`` gets what is recorded as well, undecoded."""
         backlog = self._writer.backlog
-        args = backlog, self._source, self._clock, self._next_seq, self._trouble.fail, tap
+        args = backlog, self._source, self._clock, self._next_seq, self._failures.fail, tap
         in_memory = backlog.folder is None
-        record = _remembering(*args) if in_memory else _journaling(*args, sync=self._durability == "disk")
-        return record if self._redact is None else redacting(record, self._redact, self._trouble.fail_to_redact)
+        record = _memory_record(*args) if in_memory else _journal_record(*args, sync=self._durability == "disk")
+        return record if self._redact is None else with_redaction(record, self._redact, self._failures.fail_to_redact)
 
-    def _listen(self, tap: Tap, settle: Callable[[], None]) -> None:
+    def _attach_tap(self, tap: Tap, settle: Callable[[], None]) -> None:
         """From now on let ``tap`` get every call, while there are any; the writer calls ``settle`` now and then."""
         if not self._closed:
-            self._writer.settlers[self._source] = settle
-            self._use(self._records(tap))
+            self._writer.progress_callbacks[self._source] = settle
+            self._set_record(self._make_record(tap))
 
-    def _use(self, record: Record) -> None:
+    def _set_record(self, record: Record) -> None:
         self._record = self.traces._record = record
 
     def happened(self, wall_ns: int, raw: Any = None) -> BackdatedHooks:
@@ -165,7 +165,7 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
         super().schedule_turn_complete(timeout)
         try:
             self._timer.cancel()
-            self._timer = self._schedule(timeout, _weakly(self._timer_fired))
+            self._timer = self._schedule(timeout, _weak_callback(self._timer_fired))
         except RuntimeError:
             self.complete_turn()
         except Exception as error:  # noqa: BLE001 - a guest's timeout or scheduler; the host goes on
@@ -187,9 +187,9 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
             backlog.dropped,
             backlog.unjournaled,
             self._writer.rejected,
-            self._trouble.failed,
+            self._failures.failed,
             backlog.last_error,
-            self._trouble.unredacted,
+            self._failures.unredacted,
             self._writer.set_aside,
             backlog.damaged,
             self._writer.replaced,
@@ -216,12 +216,12 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
         if self._closed:
             return self._all_stored
         self._closed = True
-        self._collected.detach()
-        self._use(self._too_late)
+        self._finalizer.detach()
+        self._set_record(self._record_after_close)
         with contextlib.suppress(Exception):  # a guest's timer
             self._timer.cancel()
         stored = release_writer(self._writer, self._source, timeout)
-        self._all_stored = stored and not self._writer.backlog.lost[self._source] and not self._trouble.failed
+        self._all_stored = stored and not self._writer.backlog.lost[self._source] and not self._failures.failed
         return self._all_stored
 
     def __enter__(self) -> Self:
@@ -233,9 +233,9 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
         self.close()
 
     def _fail(self, error: BaseException) -> None:
-        self._trouble.fail(error)
+        self._failures.fail(error)
 
-    def _too_late(self, _hook: str, _args: object = None, _adapt: object = None) -> None:
+    def _record_after_close(self, _hook: str, _args: object = None, _adapt: object = None) -> None:
         self._writer.backlog.drop_after_close(self._source)
 
     def _reopen_in_child(self) -> None:
@@ -244,7 +244,7 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
         def first(hook: str, args: Args | None = None, adapt: Callable[[Args], Args] | None = None) -> None:
             try:
                 self.origin = uuid.uuid4().hex[:12]
-                self._collected.detach()  # the writer is the parent's
+                self._finalizer.detach()  # the writer is the parent's
                 self._open()
             except Exception as error:  # noqa: BLE001 - the host goes on
                 self._fail(error)
@@ -252,10 +252,10 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
                 self._record(hook, args, adapt)
 
         if not self._closed:
-            self._use(first)
+            self._set_record(first)
 
 
-class _Trouble:
+class _Failures:
     """Counts the calls in which a recorder itself failed; not the recorder, as what records must not hold that."""
 
     def __init__(self) -> None:
@@ -272,7 +272,7 @@ class _Trouble:
         self.backlog.report_error(f"redact failed, so a call is recorded without its arguments: {kind}")
 
 
-def _weakly(method: Callable[[], None]) -> Callable[[], None]:
+def _weak_callback(method: Callable[[], None]) -> Callable[[], None]:
     """The method, of an object that may be collected before it is called."""
     reference = weakref.WeakMethod(method)
 
@@ -286,7 +286,7 @@ def _weakly(method: Callable[[], None]) -> Callable[[], None]:
 Tap = Callable[[bytes | Pending], object]
 
 
-def _journaling(
+def _journal_record(
     backlog: Backlog,
     source: Source,
     clock: Clock,
@@ -308,7 +308,7 @@ def _journaling(
         try:
             rest = stamp(next_seq(), perf_ns(), wall_ns())
             if args is not None:
-                rest += encode(args) if adapt is None else encode(_adapted(adapt, args))
+                rest += encode(args) if adapt is None else encode(_adapt(adapt, args))
             head, checksum, size = heads[hook]
             frame = measure(size + len(rest), crc32(rest, checksum)) + head + rest
             try:
@@ -328,7 +328,7 @@ def _journaling(
     return record
 
 
-def _remembering(
+def _memory_record(
     backlog: Backlog,
     source: Source,
     clock: Clock,
@@ -348,7 +348,7 @@ def _remembering(
                 seq, perf, wall = next_seq(), perf_ns(), wall_ns()
                 data: Args | bytes = args
                 if adapt is not None:
-                    data = encode_args(_adapted(adapt, args))
+                    data = encode_args(_adapt(adapt, args))
                 else:
                     for value in args.values():
                         if type(value) not in unchanging:
@@ -367,14 +367,14 @@ def _remembering(
     return record
 
 
-def _adapted(adapt: Callable[[Args], Args], args: Args) -> Args:
+def _adapt(adapt: Callable[[Args], Args], args: Args) -> Args:
     try:
         return adapt(args)
     except Exception:  # noqa: BLE001 - a guest's object; the slow encoder will keep what it can of it
         return args
 
 
-def _name(text: str) -> str:
+def _clean_name(text: str) -> str:
     """A session's or origin's name, in text that any database takes, and short enough for a frame."""
     clean = as_text(text).replace("\x00", "\ufffd")
     return clean.encode()[: frames.MAX_NAME_BYTES // 2].decode(errors="ignore")

@@ -13,9 +13,8 @@ from pathlib import Path
 import msgspec
 
 from eventstore.event import Event
-from eventstore.recording.journal import ASIDE, SUFFIX, Contents, discard, keep_damaged, left_behind
-from eventstore.recording.refused_events import RefusedEvents, append_skipping_refused
-from eventstore.recording.refused_events import set_aside as keep_aside
+from eventstore.recording.journal import SET_ASIDE, SUFFIX, Contents, discard, keep_damaged, left_behind
+from eventstore.recording.refused_events import RefusedEvents, append_skipping_refused, set_aside
 from eventstore.stores.base import Store
 
 log = logging.getLogger("turnlog")
@@ -77,20 +76,20 @@ def recover_all(store: Store, journal: Path) -> Recovered:
     return found
 
 
-def steps(store: Store, journal: Path, found: Recovered, *, aside_before: float | None = None) -> Iterator[None]:
+def steps(store: Store, journal: Path, found: Recovered, *, unchanged_since: float | None = None) -> Iterator[None]:
     """The recovery of a folder, one append at a time; what it did is added to ``found``.
 
-    ``aside_before``: of what was set aside, only what has not grown since (seconds since the epoch) is tried again.
+    ``unchanged_since``: of what was set aside, only what has not grown since (seconds since the epoch) is tried again.
     """
-    for suffix in (ASIDE, SUFFIX):  # what is refused now need not be tried twice
+    for suffix in (SET_ASIDE, SUFFIX):  # what is refused now need not be tried twice
         for path, contents in left_behind(journal, suffix, found.left):
-            if suffix == ASIDE and aside_before is not None and path.stat().st_mtime >= aside_before:
+            if suffix == SET_ASIDE and unchanged_since is not None and path.stat().st_mtime >= unchanged_since:
                 continue
             try:
                 if suffix == SUFFIX:
                     yield from _move(store, path, contents, found)
                 else:
-                    yield from _try_again(store, path, contents, found)
+                    yield from _retry_refused(store, path, contents, found)
             except OSError as error:
                 found.left.append(f"cannot keep what is left of {path}: {error.strerror or error}; it stays as it is")
                 log.error("%s", found.left[-1])
@@ -100,18 +99,18 @@ def _move(store: Store, path: Path, contents: Contents, found: Recovered) -> Ite
     for batch in _batches(contents.events):
         refused = append_skipping_refused(store, batch)
         for part in refused:
-            kept = keep_aside(path.parent, part.events, LIMIT_BYTES)
+            kept = set_aside(path.parent, part.events, LIMIT_BYTES)
             if kept < len(part.events):
                 found.dropped += len(part.events) - kept
                 log.error("what is set aside in %s is at its bound: %d calls dropped", path.parent, found.dropped)
-            _say(found, part)
+            _report_refused(found, part)
         found.moved += len(batch) - sum(len(part.events) for part in refused)
         yield
-    _keep(path, contents, found)
+    _keep_unreadable(path, contents, found)
     discard(path)
 
 
-def _try_again(store: Store, path: Path, contents: Contents, found: Recovered) -> Iterator[None]:
+def _retry_refused(store: Store, path: Path, contents: Contents, found: Recovered) -> Iterator[None]:
     refused: list[RefusedEvents] = []
     events = list(dict.fromkeys(contents.events))  # a process killed between setting aside and acknowledging repeats
     for batch in _batches(events):
@@ -119,13 +118,13 @@ def _try_again(store: Store, path: Path, contents: Contents, found: Recovered) -
         yield
     found.moved += len(events) - sum(len(part.events) for part in refused)
     for part in refused:
-        _say(found, part)
+        _report_refused(found, part)
     if not refused:
-        _keep(path, contents, found)
+        _keep_unreadable(path, contents, found)
         discard(path)
 
 
-def _keep(path: Path, contents: Contents, found: Recovered) -> None:
+def _keep_unreadable(path: Path, contents: Contents, found: Recovered) -> None:
     if contents.torn:
         beside = keep_damaged(path, [contents.torn])
         found.torn.append(
@@ -141,7 +140,7 @@ def _keep(path: Path, contents: Contents, found: Recovered) -> None:
         log.error("%s", found.damaged[-1])
 
 
-def _say(found: Recovered, part: RefusedEvents) -> None:
+def _report_refused(found: Recovered, part: RefusedEvents) -> None:
     found.refused.append(part)
     log.error("%d call(s) of session %r are set aside: %s", len(part.events), part.events[0].session_id, part.error)
 

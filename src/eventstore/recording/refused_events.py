@@ -19,7 +19,7 @@ from typing import NamedTuple
 from eventstore.errors import NewerDatabase, StoreDamaged, StoreError, StoreReadOnly, StoreUnavailable
 from eventstore.event import Event
 from eventstore.recording import frames
-from eventstore.recording.journal import ASIDE, EMPTY, make_folder
+from eventstore.recording.journal import EMPTY, SET_ASIDE, make_folder
 from eventstore.stores.base import Store
 
 _PASSES = (StoreUnavailable, StoreReadOnly, StoreDamaged, NewerDatabase)
@@ -70,7 +70,7 @@ def set_aside(folder: Path, events: Iterable[Event], limit_bytes: int) -> int:
     Those that would take the files beyond ``limit_bytes`` are not. Raises `OSError`.
     """
     make_folder(folder)
-    room = limit_bytes - sum(path.stat().st_size for path in folder.glob("*" + ASIDE))
+    room = limit_bytes - sum(path.stat().st_size for path in folder.glob("*" + SET_ASIDE))
     sessions: dict[str, list[bytes]] = {}
     kept = 0
     for event in events:
@@ -87,8 +87,8 @@ def set_aside(folder: Path, events: Iterable[Event], limit_bytes: int) -> int:
 
 def _append(folder: Path, session_id: str, data: bytes) -> None:
     name = blake2b(session_id.encode(), digest_size=8).hexdigest()
-    if not _append_to(folder / (name + ASIDE), data):  # a recovery is at work on it
-        _append_to(folder / f"{name}-{uuid.uuid4().hex[:8]}{ASIDE}", data)
+    if not _append_to(folder / (name + SET_ASIDE), data):  # a recovery is at work on it
+        _append_to(folder / f"{name}-{uuid.uuid4().hex[:8]}{SET_ASIDE}", data)
 
 
 def _append_to(path: Path, data: bytes) -> bool:

@@ -57,7 +57,7 @@ class _Reader:
         if not size:
             return None
         start, stop = at + frames.FRAME.size, at + frames.FRAME.size + size
-        if self._checksums.of(start, stop) != frames.FRAME.unpack_from(self._data, at)[1]:
+        if self._checksums.range(start, stop) != frames.FRAME.unpack_from(self._data, at)[1]:
             return None
         event = _event(self._data[start:stop])
         return None if event is None else Piece(at, stop, event)
@@ -107,7 +107,7 @@ class _Reader:
         start = at + frames.FRAME.size
         if stop - start < frames.MIN_BODY:
             return None
-        if self._checksums.of(start, stop) != frames.FRAME.unpack_from(self._data, at)[1]:
+        if self._checksums.range(start, stop) != frames.FRAME.unpack_from(self._data, at)[1]:
             return None
         return _event(self._data[start:stop])
 
@@ -124,7 +124,7 @@ class _Reader:
 
 def _event(body: bytes) -> Event | None:
     try:
-        return frames.event(body)
+        return frames.decode(body)
     except (struct.error, UnicodeDecodeError):  # whole by its checksum, and yet nothing that we wrote
         return None
 
@@ -137,12 +137,12 @@ class _Checksums:
         self._prefixes: list[int] = []
         """Of the data up to each multiple of `_STEP`; made when first needed."""
 
-    def of(self, start: int, stop: int) -> int:
+    def range(self, start: int, stop: int) -> int:
         if stop - start <= _LONG:
             return crc32(self._data[start:stop])
-        return self._up_to(stop) ^ _shifted(self._up_to(start), stop - start)
+        return self._prefix(stop) ^ _shift(self._prefix(start), stop - start)
 
-    def _up_to(self, stop: int) -> int:
+    def _prefix(self, stop: int) -> int:
         if not self._prefixes:
             self._prefixes.append(0)
             for at in range(0, len(self._data) - _STEP + 1, _STEP):
@@ -163,7 +163,7 @@ def _multiply(a: int, b: int) -> int:
     return product
 
 
-def _shifted(checksum: int, length: int) -> int:
+def _shift(checksum: int, length: int) -> int:
     """What a checksum becomes when ``length`` zero bytes come behind: it is multiplied by a power of x."""
     for number in range(length.bit_length()):
         if length >> number & 1:

@@ -22,7 +22,7 @@ from tenacity import RetryCallState, Retrying, retry_if_not_exception_type, wait
 from eventstore.errors import StoreReplaced
 from eventstore.event import Event
 from eventstore.recording.backlog import Backlog, Source
-from eventstore.recording.journal import tighten
+from eventstore.recording.journal import restrict_permissions
 from eventstore.recording.recovery import Recovered, steps
 from eventstore.recording.refused_events import RefusedEvents, append_skipping_refused, set_aside
 from eventstore.stores.base import Store
@@ -64,19 +64,19 @@ class Writer:
             sync=durability == "disk",
             wipe=store.encrypts,
         )
-        self.settlers: dict[Source, Callable[[], None]] = {}
+        self.progress_callbacks: dict[Source, Callable[[], None]] = {}
         """Of recorders that are read live: works off what has gathered, if that is much."""
         self.orphans: deque[Source] = deque()
         """Recorders that were garbage-collected; the thread releases them."""
         self._journal, self._limit_bytes = journal, limit_bytes
         if journal is not None and journal == store.journal:
-            tighten(journal)
+            restrict_permissions(journal)
         self._recovery: Iterator[None] | None = None
         self._recovered = Recovered()
         self._recover_at = 0.0
-        self._first_look, self._began = True, time.time() - CLOCK_TICK
+        self._first_recovery, self._started = True, time.time() - CLOCK_TICK
         self._closing = threading.Event()
-        self._hurry = threading.Event()
+        self._flush_requested = threading.Event()
         self._deadline = float("inf")
         self._orphaned = False
         self._thread = threading.Thread(target=self._run, name="turnlog-writer", daemon=True)
@@ -86,7 +86,7 @@ class Writer:
 
     def flush(self, timeout: float) -> bool:
         """Wait until all that was recorded before is in the store; False if ``timeout`` seconds were not enough."""
-        self._hurry.set()
+        self._flush_requested.set()
         self.backlog.wake.set()
         return self.backlog.wait_until_acknowledged(timeout)
 
@@ -94,15 +94,15 @@ class Writer:
         """Stop. What could not be stored in ``timeout`` seconds stays in the journal; True if nothing had to."""
         self._deadline = time.monotonic() + timeout
         self._closing.set()
-        self._hurry.set()
+        self._flush_requested.set()
         self.backlog.wake.set()
         self._thread.join(timeout + 1.0)
-        left = self._say_what_is_left()
+        left = self._report_unstored()
         if not self._thread.is_alive():
             self.backlog.close()
         return not left
 
-    def _say_what_is_left(self) -> int:
+    def _report_unstored(self) -> int:
         left = self.backlog.size_bytes()
         if left:
             where = f"the journal in {self.backlog.folder} keeps them" if self.backlog.folder else "they are lost"
@@ -114,7 +114,7 @@ class Writer:
     def _run(self) -> None:
         self._work()
         if self._orphaned:
-            self._say_what_is_left()
+            self._report_unstored()
             self.backlog.close()
 
     def _work(self) -> None:
@@ -132,14 +132,14 @@ class Writer:
                 backlog.idle = True
                 batch = backlog.take()  # what came before `idle` was seen
                 if not batch and not self.orphans:
-                    self._hurry.clear()
-                    backlog.wake.wait(self._seconds_to_next_look())
+                    self._flush_requested.clear()
+                    backlog.wake.wait(self._seconds_to_next_recovery())
                     backlog.idle = False
-                    if not self._hurry.is_set():
-                        self._hurry.wait(LINGER_SECONDS)
+                    if not self._flush_requested.is_set():
+                        self._flush_requested.wait(LINGER_SECONDS)
                     continue
                 backlog.idle = False
-            self._hurry.clear()
+            self._flush_requested.clear()
             if batch and not self._retry(partial(self._move, batch)):
                 return
 
@@ -147,7 +147,7 @@ class Writer:
         refused = append_skipping_refused(self.store, events)
         self._set_aside(refused)
         self.backlog.acknowledge()
-        self._settle()
+        self._notify_progress()
 
     def _set_aside(self, refused: list[RefusedEvents]) -> None:
         """Keep what the store refused, or, with durability ``memory``, count it as lost."""
@@ -168,8 +168,8 @@ class Writer:
             self.backlog.report_error(str(part.error))
         self.set_aside += kept
 
-    def _settle(self) -> None:
-        for settle in list(self.settlers.values()):
+    def _notify_progress(self) -> None:
+        for settle in list(self.progress_callbacks.values()):
             settle()
 
     # what dead processes left ----------------------------------------------------------------------------------
@@ -180,33 +180,36 @@ class Writer:
             return False
         if self._recovery is None:
             self._recovery = steps(
-                self.store, self._journal, self._recovered, aside_before=self._began if self._first_look else 0.0
+                self.store,
+                self._journal,
+                self._recovered,
+                unchanged_since=self._started if self._first_recovery else 0.0,
             )
         try:
             next(self._recovery)
         except StopIteration:
-            self._end_look()
-            self._first_look = False
+            self._schedule_next_recovery()
+            self._first_recovery = False
         except Exception as error:  # noqa: BLE001 - whatever the database does; the files stay, and we come again
-            self._end_look()
-            self._note_failure(error)
+            self._schedule_next_recovery()
+            self._report_failure(error)
         for part in self._recovered.refused:
             self.set_aside += len(part.events)
             self.backlog.report_error(str(part.error))
         self._recovered.refused.clear()
         return self._recovery is not None
 
-    def _end_look(self) -> None:
+    def _schedule_next_recovery(self) -> None:
         self._recovery = None
         self._recover_at = time.monotonic() + RECOVER_SECONDS
 
-    def _seconds_to_next_look(self) -> float | None:
+    def _seconds_to_next_recovery(self) -> float | None:
         return None if self._journal is None else max(0.0, self._recover_at - time.monotonic())
 
     def _finish_recovery(self) -> None:
         """Processes that live too short for a second look still bring in what others left."""
         end = min(self._deadline, time.monotonic() + CLOSING_RECOVERY_SECONDS)
-        while self._first_look and self._recover() and time.monotonic() < end:
+        while self._first_recovery and self._recover() and time.monotonic() < end:
             pass
         self._recovery = None  # lets go of the file it was at
 
@@ -214,7 +217,7 @@ class Writer:
 
     def _release_orphans(self) -> None:
         while self.orphans:
-            if _let_go(self, self.orphans.popleft()):
+            if _remove_user(self, self.orphans.popleft()):
                 self._orphaned = True
                 self._deadline = time.monotonic() + ORPHAN_SECONDS
                 self._closing.set()
@@ -228,17 +231,17 @@ class Writer:
             self._release_orphans()
             return self._closing.is_set() and time.monotonic() >= self._deadline
 
-        def note(state: RetryCallState) -> None:
+        def report_attempt(state: RetryCallState) -> None:
             if state.outcome is not None and (error := state.outcome.exception()) is not None:
-                self._note_failure(error)
-                self._settle()
+                self._report_failure(error)
+                self._notify_progress()
 
         attempts = Retrying(
             wait=wait_random_exponential(multiplier=0.05, max=5.0),
             retry=retry_if_not_exception_type((KeyboardInterrupt, SystemExit)),
             stop=give_up,
             sleep=self._sleep,
-            after=note,
+            after=report_attempt,
             reraise=True,
         )
         try:
@@ -248,7 +251,7 @@ class Writer:
             return False
         return True
 
-    def _note_failure(self, error: BaseException) -> None:
+    def _report_failure(self, error: BaseException) -> None:
         if isinstance(error, StoreReplaced):
             self.replaced += 1
             self.backlog.lost.update(error.missing)
@@ -282,10 +285,10 @@ def acquire_writer(store: Store, journal: Path | None, durability: Durability, l
 
 def release_writer(writer: Writer, source: Source, timeout: float) -> bool:
     """Give a writer back: the last user's release closes it, any other's flushes it. True if all is in the store."""
-    return writer.close(timeout) if _let_go(writer, source) else writer.flush(timeout)
+    return writer.close(timeout) if _remove_user(writer, source) else writer.flush(timeout)
 
 
-def detach_after_fork(writer: Writer, source: Source) -> None:
+def release_from_finalizer(writer: Writer, source: Source) -> None:
     """Give a writer back from a finalizer, which may wait for nothing: its thread does the rest."""
     writer.orphans.append(source)
     if writer.backlog.idle:
@@ -293,9 +296,9 @@ def detach_after_fork(writer: Writer, source: Source) -> None:
         writer.backlog.wake.set()
 
 
-def _let_go(writer: Writer, source: Source) -> bool:
+def _remove_user(writer: Writer, source: Source) -> bool:
     """Whether it was the last user."""
-    writer.settlers.pop(source, None)
+    writer.progress_callbacks.pop(source, None)
     with _lock:
         writer.users -= 1
         if writer.users:
@@ -315,7 +318,7 @@ def _close_all() -> None:
         writer.close(timeout=5.0)
 
 
-def _forget_in_child() -> None:
+def _detach_after_fork() -> None:
     """After a fork the parent's journal is the parent's, and so are its threads and locks."""
     global _lock  # noqa: PLW0603 - the old one may be held by a thread that does not exist here
     _lock = threading.RLock()
@@ -325,4 +328,4 @@ def _forget_in_child() -> None:
     _writers.clear()
 
 
-os.register_at_fork(after_in_child=_forget_in_child)
+os.register_at_fork(after_in_child=_detach_after_fork)

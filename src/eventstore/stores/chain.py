@@ -60,25 +60,25 @@ def link(previous: bytes, event: Event) -> bytes:
     return sha256(previous + _pack(_as_tuple(event)[2:])).digest()
 
 
-def extend(events: Iterable[Event], tail_of: Callable[[str, str], ChainHead]) -> Iterator[Row]:
-    """Link the events on to their origins' tails, which have moved along when all rows are taken.
+def extend(events: Iterable[Event], head_of: Callable[[str, str], ChainHead]) -> Iterator[Row]:
+    """Link the events on to their origins' heads, which have moved along when all rows are taken.
 
     One row at a time, so that a database can be at work on the first while the next are made.
     """
     pack, digest = _pack, sha256
     session_id = name = None
-    tail, number, last, count = ChainHead(0, 0, b""), 0, b"", 0
+    head, number, last, count = ChainHead(0, 0, b""), 0, b"", 0
     for event in events:
         session, origin, seq, hook, version, perf_ns, wall_ns, payload = _as_tuple(event)
         if origin != name or session != session_id:
-            tail.events, tail.link = count, last
+            head.events, head.link = count, last
             session_id, name = session, origin
-            tail = tail_of(session, origin)
-            number, last, count = tail.id, tail.link, tail.events
+            head = head_of(session, origin)
+            number, last, count = head.id, head.link, head.events
         last = digest(last + pack((seq, hook, version, perf_ns, wall_ns, payload))).digest()
         count += 1
         yield number, seq, hook, version, perf_ns, wall_ns, payload, last
-    tail.events, tail.link = count, last
+    head.events, head.link = count, last
 
 
 def seal(origins: Iterable[Origin]) -> str:

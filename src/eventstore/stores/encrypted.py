@@ -33,7 +33,7 @@ from eventstore.stores.records import Key
 
 MASTER_KEY = "TURNLOG_MASTER_KEY"
 SEALED = '{"$sealed":"'
-_CIPHERS = 1000
+_MAX_CIPHERS = 1000
 """Of how many sessions the keys are kept in memory."""
 
 
@@ -99,7 +99,7 @@ class Cipher:
 
     def seal(self, event: Event, visible: bytes) -> str:
         """The stored payload: the event's own as ciphertext, before the ``visible`` arguments."""
-        payload, bound = event.payload.encode(), _bound(event)
+        payload, bound = event.payload.encode(), _associated_data(event)
         nonce = blake2b(bound + payload, key=self._nonce_key, digest_size=12).digest()
         sealed = base64.b64encode(nonce + self._aead.encrypt(nonce, payload, bound)).decode()
         return _sealed(sealed, visible)
@@ -110,7 +110,7 @@ class Cipher:
 
         try:
             data = base64.b64decode(event.payload[len(SEALED) : event.payload.index('"', len(SEALED))], validate=True)
-            return self._aead.decrypt(data[:12], data[12:], _bound(event)).decode()
+            return self._aead.decrypt(data[:12], data[12:], _associated_data(event)).decode()
         except (InvalidTag, ValueError) as error:
             raise StoreError(
                 f"event {event.seq} of session {event.session_id!r} does not decrypt: it was changed after it was "
@@ -118,7 +118,7 @@ class Cipher:
             ) from error
 
 
-def _bound(event: Event) -> bytes:
+def _associated_data(event: Event) -> bytes:
     """What a ciphertext belongs to, and cannot be moved away from."""
     return msgspec.msgpack.encode(msgspec.structs.astuple(event)[:-1])
 
@@ -134,7 +134,7 @@ class ForgottenCipher(NamedTuple):
         return _sealed("", visible)
 
 
-def readable(event: Event) -> bool:
+def has_readable_content(event: Event) -> bool:
     """Whether an event, as it is stored, has content in the clear."""
     if not event.payload.startswith(SEALED):
         return event.payload != "{}" and without_content(event.hook, event.payload) is not None
@@ -172,7 +172,7 @@ class EncryptedStore:
         """See `Store.append`. Raises `NotSealable` if there is content and no master key."""
         batch = list(events)
         sessions = {event.session_id for event in batch}
-        for session_id in self.ledger.forgotten(sessions & self._ciphers.keys()):
+        for session_id in self.ledger.forgotten_sessions(sessions & self._ciphers.keys()):
             self._ciphers[session_id] = ForgottenCipher()
         sealed = list(map(self._seal, batch))
         try:
@@ -222,7 +222,7 @@ class EncryptedStore:
 
         Its ciphertext cannot be made again. What the stored one says beside it decides whether it is the same.
         """
-        forgotten = self.ledger.forgotten({event.session_id for event in batch})
+        forgotten = self.ledger.forgotten_sessions({event.session_id for event in batch})
         stored = {event.identity: event for session_id in forgotten for event in self._store.read(session_id)}
 
         def same(given: Event, ours: Event) -> Event:
@@ -244,13 +244,13 @@ class EncryptedStore:
     def _cipher(self, session_id: str, *, make: bool = False) -> Cipher | ForgottenCipher | None:
         cipher = self._ciphers.get(session_id)
         if cipher is None:
-            cipher = self._find(session_id, make)
-            if len(self._ciphers) >= _CIPHERS:
+            cipher = self._load_cipher(session_id, make)
+            if len(self._ciphers) >= _MAX_CIPHERS:
                 self._ciphers.clear()
             self._ciphers[session_id] = cipher
         return cipher
 
-    def _find(self, session_id: str, make: bool) -> Cipher | ForgottenCipher | None:
+    def _load_cipher(self, session_id: str, make: bool) -> Cipher | ForgottenCipher | None:
         key = self.ledger.key(session_id)
         if key is not None and key.wrapped is None:
             return ForgottenCipher()
@@ -268,14 +268,14 @@ class EncryptedStore:
             if master.fingerprint == key.master:
                 assert key.wrapped is not None
                 return Cipher(master.unwrap(session_id, key.wrapped))
-        held = ", ".join(master.fingerprint for master in self._masters)
+        fingerprints = ", ".join(master.fingerprint for master in self._masters)
         raise WrongMasterKey(
             f"session {session_id!r} was recorded under another master key ({key.master}) than {MASTER_KEY} holds "
-            f"({held}); without any, all but its content can be read"
+            f"({fingerprints}); without any, all but its content can be read"
         )
 
 
-def encrypted(store: Store, master_key: str | None) -> Store:
+def with_encryption(store: Store, master_key: str | None) -> Store:
     """The store as it is, or, with a master key or where sessions are encrypted already, one that seals content."""
     if master_key is None and not store.ledger.has_keys():
         return store

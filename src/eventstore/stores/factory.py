@@ -18,11 +18,11 @@ def open_store(url: str | Path, *, migrate: bool = False, master_key: str | None
     unwrap; by default ``TURNLOG_MASTER_KEY`` of the environment) content is kept encrypted, see
     `eventstore.stores.encrypted`. Raises `StoreError`, or one of its kinds, with what to do.
     """
-    from eventstore.stores.encrypted import MASTER_KEY, encrypted
+    from eventstore.stores.encrypted import MASTER_KEY, with_encryption
 
     store = _open(str(url), migrate)
     try:
-        return encrypted(store, master_key or os.environ.get(MASTER_KEY) or None)
+        return with_encryption(store, master_key or os.environ.get(MASTER_KEY) or None)
     except BaseException:
         store.close()
         raise

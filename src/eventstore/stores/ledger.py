@@ -24,10 +24,10 @@ class SqlLedger:
         engine: Engine,
         errors: Callable[[], AbstractContextManager[None]],
         scrub: Callable[[], None],
-        alone: Callable[[str], AbstractContextManager[None]],
+        exclusive_delivery: Callable[[str], AbstractContextManager[None]],
     ) -> None:
         """``scrub`` takes from the files what a transaction has overwritten; ``alone`` is what `alone` does."""
-        self._engine, self._errors, self._scrub, self._alone = engine, errors, scrub, alone
+        self._engine, self._errors, self._scrub, self._exclusive_delivery = engine, errors, scrub, exclusive_delivery
 
     @contextmanager
     def _begin(self) -> Iterator[Connection]:
@@ -59,7 +59,7 @@ class SqlLedger:
         with self._errors(), self._engine.connect() as connection:
             return _key(connection, session_id)
 
-    def forgotten(self, sessions: Collection[str]) -> set[str]:
+    def forgotten_sessions(self, sessions: Collection[str]) -> set[str]:
         """Those of the sessions whose key is destroyed."""
         if not sessions:
             return set()
@@ -82,7 +82,7 @@ class SqlLedger:
         update = "UPDATE keys SET wrapped = NULL, forgotten_ns = :now WHERE session_id = :id AND wrapped IS NOT NULL"
         with self._errors(), self._begin() as connection:
             connection.execute(text(update), {"now": forgotten_ns, "id": session_id})
-            connection.execute(text(_HUSH), {"id": session_id, "empty": b""})
+            connection.execute(text(_REDACT_DELIVERIES), {"id": session_id, "empty": b""})
         self._scrub()
 
     def masters(self) -> dict[str, int]:
@@ -117,27 +117,29 @@ class SqlLedger:
 
     # removals --------------------------------------------------------------------------------------------------
 
-    def remove(self, removal: Tombstone) -> None:
+    def remove(self, tombstone: Tombstone) -> None:
         """Remove a session, leaving the tombstone.
 
         Raises `StoreError`, with nothing done, if the session is no longer what the tombstone's seal says.
         """
-        one = {"id": removal.session_id}
+        one = {"id": tombstone.session_id}
         theirs = "WHERE origin_id IN (SELECT id FROM origins WHERE session_id = :id)"
         lock = "" if self._engine.dialect.name == "sqlite" else " FOR UPDATE"
         select = "SELECT session_id, origin, events, link FROM origins WHERE session_id = :id AND events > 0"
         with self._errors(), self._begin() as connection:
             origins = [Origin(*row) for row in connection.execute(text(select + lock), one)]
-            if seal(origins) != removal.seal:
-                raise StoreError(f"session {removal.session_id!r} has changed since it was archived; it is not removed")
+            if seal(origins) != tombstone.seal:
+                raise StoreError(
+                    f"session {tombstone.session_id!r} has changed since it was archived; it is not removed"
+                )
             connection.execute(text("INSERT INTO unlocked (session_id) VALUES (:id)"), one)
             connection.execute(text(f"DELETE FROM events {theirs}"), one)
             connection.execute(text("DELETE FROM origins WHERE session_id = :id"), one)
             connection.execute(text("DELETE FROM unlocked WHERE session_id = :id"), one)
-            connection.execute(text(_HUSH), one | {"empty": b""})
+            connection.execute(text(_REDACT_DELIVERIES), one | {"empty": b""})
             columns = ", ".join(Tombstone._fields)
             values = ", ".join(f":{name}" for name in Tombstone._fields)
-            connection.execute(text(f"INSERT INTO removals ({columns}) VALUES ({values})"), removal._asdict())
+            connection.execute(text(f"INSERT INTO removals ({columns}) VALUES ({values})"), tombstone._asdict())
 
     def scrub(self) -> None:
         """Take what was removed from the database's files too, as far as that can be done from here.
@@ -146,7 +148,7 @@ class SqlLedger:
         """
         self._scrub()
 
-    def removals(self) -> list[Tombstone]:
+    def tombstones(self) -> list[Tombstone]:
         """All tombstones, the oldest first."""
         select = f"SELECT {', '.join(Tombstone._fields)} FROM removals ORDER BY id"
         with self._errors(), self._engine.connect() as connection:
@@ -162,7 +164,7 @@ class SqlLedger:
             rows = connection.execute(text(select + where), {} if exporter is None else {"exporter": exporter})
             return sorted(Cursor(*row) for row in rows)
 
-    def move(self, cursor: Cursor) -> None:
+    def save_cursor(self, cursor: Cursor) -> None:
         """Keep the cursor in the place of the one that the exporter has on the session."""
         columns, values = ", ".join(Cursor._fields), ", ".join(f":{name}" for name in Cursor._fields)
         moved = ", ".join(f"{name} = excluded.{name}" for name in Cursor._fields[2:])
@@ -171,16 +173,16 @@ class SqlLedger:
         with self._errors(), self._engine.begin() as connection:
             connection.execute(text(upsert), cursor._asdict())
 
-    def alone(self, exporter: str) -> AbstractContextManager[None]:
+    def exclusive_delivery(self, exporter: str) -> AbstractContextManager[None]:
         """While it is held, no other delivers for that exporter; it ends with the process at the latest.
 
         Raises `StoreUnavailable` if another holds it.
         """
-        return self._alone(exporter)
+        return self._exclusive_delivery(exporter)
 
 
 # An endpoint's reason may tell content, and so may a digest to who can guess it.
-_HUSH = (
+_REDACT_DELIVERIES = (
     "UPDATE deliveries SET digest = :empty, parked = CASE WHEN parked IS NULL THEN NULL ELSE 'refused' END "
     "WHERE session_id = :id"
 )

@@ -57,22 +57,24 @@ def rotate(
                 left.append(SkippedSession(key.session_id, f"under another master key ({key.master})"))
             else:
                 try:
-                    pairs.append((key, _rewrapped(key, by_fingerprint[key.master], new)))
+                    pairs.append((key, _rewrap(key, by_fingerprint[key.master], new)))
                 except StoreError as error:
                     left.append(SkippedSession(key.session_id, str(error)))
         rewrapped += ledger.rewrap(pairs)
         after = keys[-1].session_id
         advance(len(keys))
     ledger.scrub()
-    return Rotation(rewrapped, kept, left + _late(ledger, by_fingerprint.keys() - {new.fingerprint}, left))
+    return Rotation(
+        rewrapped, kept, left + _begun_under_old_keys(ledger, by_fingerprint.keys() - {new.fingerprint}, left)
+    )
 
 
-def _rewrapped(key: Key, old: MasterKey, new: MasterKey) -> Key:
+def _rewrap(key: Key, old: MasterKey, new: MasterKey) -> Key:
     assert key.wrapped is not None, "destroyed keys are not among them"
     return Key(key.session_id, new.fingerprint, new.wrap(key.session_id, old.unwrap(key.session_id, key.wrapped)))
 
 
-def _late(ledger: Ledger, old: set[str], left: list[SkippedSession]) -> list[SkippedSession]:
+def _begun_under_old_keys(ledger: Ledger, old: set[str], left: list[SkippedSession]) -> list[SkippedSession]:
     """Sessions that recorders have begun under an old key while this went on."""
     masters = ledger.masters()
     if old.isdisjoint(masters):

@@ -47,12 +47,12 @@ def dispose_in_child(engine: Engine) -> None:
     _engines.add(engine)
 
 
-def _forget_in_child() -> None:
+def _detach_after_fork() -> None:
     for engine in _engines:
         engine.dispose(close=False)
 
 
-os.register_at_fork(after_in_child=_forget_in_child)
+os.register_at_fork(after_in_child=_detach_after_fork)
 
 
 def migrations_folder() -> Path:

@@ -328,7 +328,7 @@ def contents(connection: sqlite3.Connection) -> list[Any]:
 def test_any_single_mutation_is_named(
     sqlite_log: tuple[Path, log_seals.LogSeal], tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    """Break: in eventstore/integrity/session.py, ``_hidden``, find nothing; or in verify_log.py leave out ``orphaned_events``."""
+    """Break: in eventstore/integrity/session.py, ``_check_empty_origins``, find nothing; or in log.py leave out ``orphaned_events``."""
     path = Path(shutil.copy(sqlite_log[0], tmp_path_factory.mktemp("mutated") / "calls.db"))
     connection = sqlite3.connect(path, isolation_level=None)
     before = contents(connection)
@@ -445,7 +445,7 @@ def test_a_call_twice_in_a_rebuilt_chain_is_named() -> None:
     store.append([event(n) for n in range(3)])
     stored = store._log[1]
     assert stored is not None
-    tail = store._tails["s", "o"]
+    tail = store._heads["s", "o"]
     tail.link = link(tail.link, stored.event)
     tail.events += 1
     store._log.append(stored._replace(link=tail.link))

@@ -357,7 +357,7 @@ def test_many_threads_and_recorders_share_one_writer(sqlite: Store) -> None:
 
 
 def test_a_signal_handler_that_calls_hooks_in_the_middle_of_hooks(store: Store) -> None:
-    """Break: in eventstore/recording/recorder.py, ``_journaling``, take the place and write in two steps."""
+    """Break: in eventstore/recording/recorder.py, ``_journal_record``, take the place and write in two steps."""
     calls = 0
 
     with Recorder(store, "s") as recorder:

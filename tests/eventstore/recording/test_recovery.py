@@ -204,7 +204,7 @@ def test_a_living_writer_goes_on_behind_damage(tmp_path: Path) -> None:
 def test_work_grows_with_the_file_whatever_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of many places claims to begin a frame that is as long as all the rest.
 
-    Break: in eventstore/recording/resync.py, ``of``, read every range.
+    Break: in eventstore/recording/resync.py, ``_Checksums.range``, read every range.
     """
     chance, read = random.Random(1), 0
 

@@ -107,7 +107,7 @@ def test_a_restored_backup_gets_what_comes_then(tmp_path: Path) -> None:
 
 
 def test_a_restore_through_sqlite_itself_is_seen(tmp_path: Path) -> None:
-    """Into the same inode. Break: in eventstore/stores/sqlite/store.py, ``_check_tails``, return."""
+    """Into the same inode. Break: in eventstore/stores/sqlite/store.py, ``check_heads``, return."""
     path = tmp_path / "calls.db"
     store = open_store(path)
     store.append([event(0)])
@@ -297,7 +297,7 @@ def test_an_older_backup_that_is_copied_over_the_database(tmp_path: Path, size: 
 
 
 def test_vacuum_by_another_process_is_no_replacement(tmp_path: Path) -> None:
-    """Break: in eventstore/stores/sqlite/watch.py, ``_overwritten``, leave out ``has_our_id``."""
+    """Break: in eventstore/stores/sqlite/watch.py, ``_handle_overwrite``, leave out ``has_our_id``."""
     path = tmp_path / "calls.db"
     store = a_log(path, 2000, checkpointed=True)
     with closing(sqlite3.connect(path)) as driver:

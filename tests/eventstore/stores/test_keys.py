@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from eventstore import Event, Recorder, Store, open_store
 from eventstore.errors import StoreError
 from eventstore.integrity.session import verify
-from eventstore.stores.encrypted import MasterKey, WrongMasterKey, encrypted, forget
+from eventstore.stores.encrypted import MasterKey, WrongMasterKey, forget, with_encryption
 from eventstore.stores.memory import MemoryStore
 from eventstore.stores.records import Key
 from eventstore.stores.rotation import rotate
@@ -39,7 +39,7 @@ def rotated(store: Store, old: str = OLD, new: str = NEW, batch: int = 3):  # ty
 def opens(store: Store, session: str, key: str) -> bool:
     """Whether that master key, alone, opens the session."""
     try:
-        return SAID in next(encrypted(store, key).read(session)).payload
+        return SAID in next(with_encryption(store, key).read(session)).payload
     except WrongMasterKey:
         return False
 
@@ -47,7 +47,7 @@ def opens(store: Store, session: str, key: str) -> bool:
 def test_every_session_opens_with_the_new_key_and_not_the_old(store: Store) -> None:
     """Break: in eventstore/stores/rotation.py, wrap under the old key."""
     names = [f"session {n}" for n in range(10)]
-    encrypted(store, OLD).append(map(said, names))
+    with_encryption(store, OLD).append(map(said, names))
     chains = [[origin for origin, _stored in store.chains(name)] for name in names]
     done = rotated(store)
     assert (done.rewrapped, done.kept, done.left) == (10, 0, [])
@@ -60,8 +60,8 @@ def test_every_session_opens_with_the_new_key_and_not_the_old(store: Store) -> N
 
 def test_destroyed_keys_stay_destroyed_and_foreign_ones_are_left(store: Store) -> None:
     """Break: in eventstore/stores/rotation.py, take keys of any fingerprint."""
-    encrypted(store, OLD).append([said("mine"), said("forgotten")])
-    encrypted(store, THIRD).append([said("theirs")])
+    with_encryption(store, OLD).append([said("mine"), said("forgotten")])
+    with_encryption(store, THIRD).append([said("theirs")])
     before = forget(store, "forgotten")
     store.ledger.add_key(Key("damaged", MasterKey(OLD).fingerprint, bytes(60)))
     done = rotated(store)
@@ -75,7 +75,7 @@ def test_destroyed_keys_stay_destroyed_and_foreign_ones_are_left(store: Store) -
 
 def test_a_key_forgotten_meanwhile_does_not_come_back(store: Store) -> None:
     """Break: in eventstore/stores/ledger.py, ``rewrap``, leave out what the key was."""
-    encrypted(store, OLD).append([said("s")])
+    with_encryption(store, OLD).append([said("s")])
     (key,) = store.ledger.keys()
     forget(store, "s")
     assert store.ledger.rewrap([(key, key._replace(master=MasterKey(NEW).fingerprint))]) == 0
@@ -84,16 +84,16 @@ def test_a_key_forgotten_meanwhile_does_not_come_back(store: Store) -> None:
 
 def test_several_keys_at_once(store: Store) -> None:
     """The first wraps, all unwrap. Break: in eventstore/stores/encrypted.py, look at the first only."""
-    encrypted(store, OLD).append([said("old")])
-    encrypted(store, NEW).append([said("new")])
-    both = encrypted(store, f"{NEW}, {OLD}")
+    with_encryption(store, OLD).append([said("old")])
+    with_encryption(store, NEW).append([said("new")])
+    both = with_encryption(store, f"{NEW}, {OLD}")
     both.append([said("newest"), said("old", 1)])
     assert all(SAID in event.payload for name in ("old", "new", "newest") for event in both.read(name))
     assert opens(store, "newest", NEW)
     assert not opens(store, "newest", OLD)
     assert rotated(store, f"{NEW},{OLD}").rewrapped == 1
     with pytest.raises(StoreError, match="must be 32 bytes"):
-        encrypted(store, f"{NEW},")
+        with_encryption(store, f"{NEW},")
 
 
 def test_a_recorder_goes_on_through_a_rotation(tmp_path: Path) -> None:
@@ -112,9 +112,9 @@ def test_a_recorder_goes_on_through_a_rotation(tmp_path: Path) -> None:
 
 
 def test_a_session_begun_meanwhile_under_the_old_key_is_named(store: Store) -> None:
-    """Break: in eventstore/stores/rotation.py, leave out ``_late``."""
-    encrypted(store, OLD).append([said("b"), said("c")])
-    late = encrypted(store, OLD)
+    """Break: in eventstore/stores/rotation.py, leave out ``_begun_under_old_keys``."""
+    with_encryption(store, OLD).append([said("b"), said("c")])
+    late = with_encryption(store, OLD)
     done = rotate(
         store.ledger, [MasterKey(OLD)], MasterKey(NEW), lambda _keys: late.append([said("a")]) and None, batch=1
     )
@@ -206,7 +206,7 @@ def test_killed_at_any_point_and_run_again(
     url = postgres_url if backend == "postgres" else f"sqlite:///{tmp_path}/calls.db"
     store = open_store(url, migrate=True, master_key="")
     names = [f"session {n}" for n in range(SESSIONS)]
-    encrypted(store, OLD).append(map(said, names))
+    with_encryption(store, OLD).append(map(said, names))
     forget(store, "session 7")
     names.remove("session 7")
     under, other = OLD, NEW
@@ -242,7 +242,7 @@ def _killed_after(process: subprocess.Popen[str], output: IO[str], batches: int)
 def test_in_any_order(steps: list[tuple[str, str]]) -> None:
     """A session that has content opens with exactly one key, unless it was forgotten; then with none, for good."""
     store = MemoryStore()
-    both, forgotten, recorded = encrypted(store, f"{OLD},{NEW}"), set(), set()
+    both, forgotten, recorded = with_encryption(store, f"{OLD},{NEW}"), set(), set()
     for n, (session, step) in enumerate(steps):
         if step == "forget":
             if store.ledger.key(session):
@@ -251,7 +251,7 @@ def test_in_any_order(steps: list[tuple[str, str]]) -> None:
         elif step in ("rotate", "back"):
             assert not rotated(store, *((OLD, NEW) if step == "rotate" else (NEW, OLD))).left
         else:
-            (encrypted(store, f"{NEW},{OLD}") if step == "new" else both).append([said(session, n)])
+            (with_encryption(store, f"{NEW},{OLD}") if step == "new" else both).append([said(session, n)])
             recorded.add(session)
         for name in recorded - forgotten:
             assert opens(store, name, OLD) != opens(store, name, NEW)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from eventstore import Event, Recorder, Store, open_store
 from eventstore.errors import IdentityConflict, StoreError
 from eventstore.hooks.arguments import ALTERED, RAW
-from eventstore.hooks.content import HIDDEN, READABLE, whole, without_content
+from eventstore.hooks.content import HIDDEN, READABLE, presence, without_content
 from eventstore.hooks.vocabulary import HOOKS
 from eventstore.integrity.session import verify
 from eventstore.stores.encrypted import (
@@ -25,8 +25,8 @@ from eventstore.stores.encrypted import (
     MasterKey,
     NotSealable,
     WrongMasterKey,
-    encrypted,
     forget,
+    with_encryption,
 )
 from eventstore.stores.memory import MemoryStore
 from projections.reference.replay import replay
@@ -59,7 +59,7 @@ def bytes_of(folder: Path) -> bytes:
 @pytest.fixture
 def sealed(store: Store) -> Store:
     """Every backend, with a master key."""
-    return encrypted(store, MASTER)
+    return with_encryption(store, MASTER)
 
 
 def test_every_hook_was_thought_about() -> None:
@@ -102,7 +102,7 @@ def test_nothing_said_stays_readable(hook: str, data: st.DataObject) -> None:
     names = [*HOOKS[hook].arguments, RAW, ALTERED, "an argument of a newer turnlog", PLANTED]
     args = data.draw(st.dictionaries(st.sampled_from(names), ANYWHERE, min_size=1))
     inner = MemoryStore()
-    sealed = encrypted(inner, MASTER)
+    sealed = with_encryption(inner, MASTER)
     given = Event("s", "o", 0, hook, HOOKS[hook].version, 1, 1, orjson.dumps(args).decode())
     sealed.append([given])
     (stored,) = inner.read("s")
@@ -246,7 +246,7 @@ def test_forget(sealed: Store) -> None:
     assert [origin for origin, _chain in sealed.chains("s")] == before
     assert verify(sealed, "s") == []
     assert list(sealed.read("t")) == [said(0, session="t")], "another session has a key of its own"
-    fresh = encrypted(sealed._store, MASTER)  # type: ignore[attr-defined]
+    fresh = with_encryption(sealed._store, MASTER)  # type: ignore[attr-defined]
     fresh.append([said(2)])  # somebody still records: its time and place are kept, and no content
     assert SECRET not in str(list(fresh.read("s")))
     assert [e.seq for e in fresh.read("s")] == [0, 1, 2]
@@ -285,7 +285,7 @@ def test_a_key_can_only_be_destroyed(tmp_path: Path, statement: str) -> None:
 
 
 def test_what_was_sealed_cannot_be_moved_or_changed_unseen(store: Store) -> None:
-    sealed = encrypted(store, MASTER)
+    sealed = with_encryption(store, MASTER)
     sealed.append([said(0)])
     (stolen,) = store.read("s")
     store.append([Event("s", "o", 1, "set_user_transcript", 1, 1, 1, stolen.payload)])
@@ -294,10 +294,10 @@ def test_what_was_sealed_cannot_be_moved_or_changed_unseen(store: Store) -> None
 
 
 def test_the_wrong_key_and_no_key(store: Store) -> None:
-    encrypted(store, MASTER).append([said(0)])
+    with_encryption(store, MASTER).append([said(0)])
     with pytest.raises(WrongMasterKey, match="another master key"):
-        list(encrypted(store, OTHER).read("s"))
-    keyless = encrypted(store, None)
+        list(with_encryption(store, OTHER).read("s"))
+    keyless = with_encryption(store, None)
     assert HIDDEN in next(iter(keyless.read("s"))).payload
     assert keyless.append([event(1)]), "there is nothing to hide in it"
     with pytest.raises(NotSealable, match="set TURNLOG_MASTER_KEY"):
@@ -328,7 +328,7 @@ def test_a_recorder_without_the_key_loses_nothing(tmp_path: Path) -> None:
 @given(sessions())
 def test_any_session_comes_back_as_it_was(events: list[Event]) -> None:
     inner = MemoryStore()
-    sealed = encrypted(inner, MASTER)
+    sealed = with_encryption(inner, MASTER)
     sealed.append(events)
     plain = MemoryStore()
     plain.append(events)
@@ -343,7 +343,7 @@ def test_any_session_comes_back_as_it_was(events: list[Event]) -> None:
 @pytest.mark.parametrize("payload", ["not json", "[1]", '"text"', "", '{"number":4111}', '{"a":{"b":["c"]}}'])
 def test_what_is_not_known_is_hidden_whole(store: Store, payload: str) -> None:
     """A hook of a newer turnlog, or what no turnlog wrote."""
-    sealed = encrypted(store, MASTER)
+    sealed = with_encryption(store, MASTER)
     odd = Event("s", "o", 0, "on_something_new", 1, 1, 1, payload)
     sealed.append([odd])
     assert list(sealed.read("s")) == [odd]
@@ -358,7 +358,7 @@ def test_what_is_not_known_is_hidden_whole(store: Store, payload: str) -> None:
     "payload", ['{"$sealed":"', '{"$sealed":"%%%"}', '{"$sealed":"AAAA"}', '{"$sealed":"AAAA', "{}"]
 )
 def test_a_damaged_ciphertext_is_an_error_in_one_line(store: Store, payload: str) -> None:
-    sealed = encrypted(store, MASTER)
+    sealed = with_encryption(store, MASTER)
     sealed.append([said(0)])
     store.append([Event("s", "o", 1, "set_user_transcript", 1, 1, 1, payload)])
     if payload == "{}":
@@ -373,7 +373,7 @@ def test_a_damaged_ciphertext_is_an_error_in_one_line(store: Store, payload: str
     | st.dictionaries(st.text(), st.text())
 )
 def test_hiding_twice_changes_nothing(value: object) -> None:
-    assert whole(whole(value)) == whole(value)
+    assert presence(presence(value)) == presence(value)
 
 
 def test_the_commands(program: Program) -> None:
@@ -409,12 +409,12 @@ def test_the_environment_names_the_key(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_what_was_forgotten_is_gone_from_archives_too(store: Store, tmp_path: Path) -> None:
     """An archive brings back order, times and chain, into this log or another one, and no content."""
-    sealed = encrypted(store, MASTER)
+    sealed = with_encryption(store, MASTER)
     sealed.append([said(0), event(1), said(2, "again")])
     chain = [origin for origin, _stored in sealed.chains("s")]
     (removal,) = retire(sealed, sealed.sessions(), tmp_path)
     forget(sealed, "s")
-    elsewhere = encrypted(MemoryStore(), MASTER)
+    elsewhere = with_encryption(MemoryStore(), MASTER)
     for log in (sealed, elsewhere):
         for _place, events in archive.read_archive(Path(removal.archive)):
             log.append(events)
@@ -425,7 +425,7 @@ def test_what_was_forgotten_is_gone_from_archives_too(store: Store, tmp_path: Pa
 
 
 def test_an_archive_of_an_encrypted_session_comes_back_with_its_content(store: Store, tmp_path: Path) -> None:
-    sealed = encrypted(store, MASTER)
+    sealed = with_encryption(store, MASTER)
     events = [said(0), event(1)]
     sealed.append(events)
     (removal,) = retire(sealed, sealed.sessions(), tmp_path)

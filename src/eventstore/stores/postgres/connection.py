@@ -55,15 +55,15 @@ def parse_url(text: str) -> URL:
 
 def make_engine(url: URL) -> Engine:
     """An engine whose connections do without what a session keeps where a pooler stands between."""
-    given = {name: value for name, value in DEFAULTS.items() if name not in url.query}
-    engine = create_engine(url, pool_size=5, max_overflow=50, connect_args=given)
+    defaults = {name: value for name, value in DEFAULTS.items() if name not in url.query}
+    engine = create_engine(url, pool_size=5, max_overflow=50, connect_args=defaults)
     sqlalchemy_event.listen(engine, "connect", _prepare)
-    sqlalchemy_event.listen(engine, "checkin", _note_use)
+    sqlalchemy_event.listen(engine, "checkin", _stamp_use)
     sqlalchemy_event.listen(engine, "checkout", _check_idle)
     return engine
 
 
-def _note_use(_driver: psycopg.Connection[Any] | None, record: ConnectionPoolEntry) -> None:
+def _stamp_use(_driver: psycopg.Connection[Any] | None, record: ConnectionPoolEntry) -> None:
     record.info["used"] = time.monotonic()
 
 
@@ -105,17 +105,17 @@ def check_server(connection: Connection, name: str) -> None:
             f"{name} is encoded in {encoding}, and a log needs UTF8; make the database with: "
             "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
         )
-    asked = wanted_path(connection.engine.url)
-    if asked is not None and _names(asked) != _names(path):
+    wanted = url_search_path(connection.engine.url)
+    if wanted is not None and _names(wanted) != _names(path):
         raise StoreError(
-            f"{name} is reached with search_path {path}, not with {asked} as in its URL: a pooler drops it; set it on "
+            f"{name} is reached with search_path {path}, not with {wanted} as in its URL: a pooler drops it; set it on "
             "the role instead: ALTER ROLE … SET search_path = …"
         )
     if place is None:
         raise StoreError(f"{name} has no schema {path}; make it with: CREATE SCHEMA …")
 
 
-def wanted_path(url: URL) -> str | None:
+def url_search_path(url: URL) -> str | None:
     """The ``search_path`` that the URL's ``options`` set, if they do."""
     options = url.query.get("options", "")
     found = re.findall(
@@ -129,7 +129,7 @@ def _names(path: str) -> list[str]:
 
 
 @contextmanager
-def translated(name: str) -> Iterator[None]:
+def translate_errors(name: str) -> Iterator[None]:
     """psycopg's errors as ours; a password is in none of them.
 
     `StoreUnavailable` and `StoreReadOnly` are worth another try; any other `StoreError` means that the server will

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
-from eventstore.stores.postgres.connection import make_engine, parse_url, translated
+from eventstore.stores.postgres.connection import make_engine, parse_url, translate_errors
 from eventstore.stores.schema import migrations_folder
 
 ROLES = ("agent", "delivery", "reader")
@@ -19,7 +19,7 @@ def grant_roles(url: str, prefix: str) -> list[str]:
     engine = make_engine(place)
     script = (migrations_folder() / "roles.sql").read_text(encoding="utf-8")
     try:
-        with translated(place.render_as_string(hide_password=True)), engine.begin() as connection:
+        with translate_errors(place.render_as_string(hide_password=True)), engine.begin() as connection:
             connection.execute(text("SELECT set_config('turnlog.roles', :prefix, true)"), {"prefix": prefix})
             connection.exec_driver_sql(script.replace("%", "%%"))
     finally:

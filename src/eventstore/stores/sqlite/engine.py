@@ -24,15 +24,15 @@ def make_engine(url: URL, file: DatabaseFile | None, busy_seconds: float) -> Eng
 
         @sqlalchemy_event.listens_for(engine, "connect")
         def connected(driver: sqlite3.Connection, _record: object) -> None:
-            file.connected()
+            file.add_connection()
             if not file.is_there():
-                file.disconnected()
+                file.remove_connection()
                 driver.close()
                 raise StoreUnavailable(f"{file.path} is another file than a moment ago; try again")
 
         @sqlalchemy_event.listens_for(engine, "close")
         def closed(_driver: object, _record: object) -> None:
-            file.disconnected()
+            file.remove_connection()
 
     @sqlalchemy_event.listens_for(engine, "connect")
     def prepare(driver: sqlite3.Connection, _record: object) -> None:

@@ -24,7 +24,7 @@ from eventstore.errors import StoreUnavailable
 
 _making = threading.Lock()
 """Held while a file is made, so that no other thread opens it before this one has closed it."""
-_BESIDE = ("-wal", "-shm")
+_SIDECARS = ("-wal", "-shm")
 _HEADER = ("user_version", "page_count")
 
 
@@ -44,11 +44,11 @@ class DatabaseFile:
         self.connections = 0
         """Those that are open; when the last one is closed, SQLite removes the write-ahead log."""
         self._wal: Identity | None = None
-        self._beside, self._log = path, f"{path}-wal"
+        self._real_path, self._log = path, f"{path}-wal"
         self._found: tuple[int, int] | None = None
         self._written: tuple[int, int] | None = None
         self.log_id: int | None = None
-        """The log's number, once it stands in the file itself; see `learn`."""
+        """The log's number, once it stands in the file itself; see `remember_content`."""
         self._pages = 0
 
     def make(self) -> None:
@@ -56,19 +56,19 @@ class DatabaseFile:
         with _making, contextlib.suppress(OSError):
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
-    def tighten(self) -> None:
+    def restrict_permissions(self) -> None:
         """Take from others what they may do with it. (SQLite gives the files beside it the mode that it has.)"""
-        for name in (self.path, *self._names()):
+        for name in (self.path, *self._sidecars()):
             with contextlib.suppress(OSError):  # not there, or another user's
                 mode = name.stat().st_mode
                 if stat.S_ISREG(mode) and mode & 0o077:
                     name.chmod(mode & 0o700)
 
-    def connected(self) -> None:
+    def add_connection(self) -> None:
         """Count a connection, and remember what is at the path if nothing is open. Raises `OSError`."""
         if self.identity is None:
-            self._beside = Path(os.path.realpath(self.path))  # SQLite puts its files beside what a link leads to
-            self._log = f"{self._beside}-wal"
+            self._real_path = Path(os.path.realpath(self.path))  # SQLite puts its files beside what a link leads to
+            self._log = f"{self._real_path}-wal"
             self.identity = _identity(self._at)
             self.log_id = None
             self._written = None
@@ -76,7 +76,7 @@ class DatabaseFile:
             self._wal = None
         self.connections += 1
 
-    def disconnected(self) -> None:
+    def remove_connection(self) -> None:
         self.connections -= 1
         if not self.connections:
             self._wal = None
@@ -99,14 +99,14 @@ class DatabaseFile:
         """Whether any write-ahead log is beside it."""
         return Path(self._log).exists()
 
-    def committed(self) -> bool:
+    def is_there_after_commit(self) -> bool:
         """As `is_there`, behind a commit: from then on the write-ahead log is known, too."""
         if self._wal is None:
             self._wal = _identity_of(self._log)
             return self._wal is not None and self.is_there()
         return self.is_there()
 
-    def was_written(self) -> bool:
+    def has_changed(self) -> bool:
         """Whether the file itself has changed since this was last called: by a checkpoint, or by being overwritten.
 
         As `is_at_path` has just seen it.
@@ -116,17 +116,17 @@ class DatabaseFile:
 
     # content ---------------------------------------------------------------------------------------------------
 
-    def learn(self) -> bool:
+    def remember_content(self) -> bool:
         """Remember what is in the file itself, without its log, as this log's; False if there is nothing yet."""
         self.is_at_path()
-        self.was_written()
+        self.has_changed()
         self.log_id, self._pages = self._header()
         return self.log_id is not None
 
     def is_ours(self) -> bool:
         """Whether the file itself is what this log has written into it: it has its number, and never gets smaller."""
         if self.log_id is None:
-            self.learn()
+            self.remember_content()
             return True
         found, pages = self._header()
         if found != self.log_id or pages < self._pages:
@@ -161,24 +161,24 @@ class DatabaseFile:
             return None, 0
         return number or None, pages
 
-    def leave(self) -> None:
+    def abandon(self) -> None:
         """Remove the write-ahead log of a file that is at the path no more: to another file it would do harm."""
         if self._wal is not None and _identity_of(self._log) == self._wal:
-            for name in self._names():
+            for name in self._sidecars():
                 with contextlib.suppress(OSError):
                     name.unlink()
         self.identity = self._wal = None
 
     def check_foreign(self) -> None:
         """Raises `StoreUnavailable` if what is at the path now is anything but a turnlog's database, or nothing yet."""
-        problem = self._problem()
+        problem = self._describe_foreign()
         if problem:
             raise StoreUnavailable(
                 f"{self.path} was replaced by {problem}, which is not written to; calls stay in the journal until the "
                 "database is back, or nothing is there"
             )
 
-    def _problem(self) -> str | None:
+    def _describe_foreign(self) -> str | None:
         try:
             found = self.path.stat()
         except FileNotFoundError:
@@ -198,8 +198,8 @@ class DatabaseFile:
             return f"another file ({error})"
         return None if {"events", "origins", "alembic_version"} <= tables else "a database of something else"
 
-    def _names(self) -> list[Path]:
-        return [self._beside.with_name(self._beside.name + end) for end in _BESIDE]
+    def _sidecars(self) -> list[Path]:
+        return [self._real_path.with_name(self._real_path.name + end) for end in _SIDECARS]
 
 
 def _identity(path: str) -> Identity:

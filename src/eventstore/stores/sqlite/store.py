@@ -32,7 +32,7 @@ from eventstore.stores.chain import ChainHead, Linked, Origin
 from eventstore.stores.ledger import SqlLedger
 from eventstore.stores.sqlite.engine import is_read_only, make_engine
 from eventstore.stores.sqlite.file import DatabaseFile
-from eventstore.stores.sqlite.rows import append_new_rows, append_rows, name_log
+from eventstore.stores.sqlite.rows import append_new_rows, append_rows, assign_log_id
 from eventstore.stores.sqlite.watch import BUSY_SECONDS, Watch
 
 _FIELDS = ", ".join(schema.FIELDS)
@@ -43,7 +43,7 @@ _FOLLOW = f"""
 SELECT position, session_id, origin, {_FIELDS} FROM events CROSS JOIN origins ON id = origin_id
 WHERE position > ? AND (? IS NULL OR session_id = ?) ORDER BY position LIMIT {schema.FOLLOW_BATCH}
 """
-_OF_WHAT_IS_STORED = frozenset(
+_DATA_ERRORS = frozenset(
     {sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_RANGE}
 )
 """Errors that are about what is stored. (An error that the driver itself finds has no code.)"""
@@ -73,7 +73,7 @@ class SqliteStore:
         self._file = None if is_read_only(url) else DatabaseFile(path)
         self._engine = make_engine(url, self._file, BUSY_SECONDS)
         self._watch = None if self._file is None else Watch(self._file, self._engine, self._connection, self._open)
-        self.ledger = SqlLedger(self._engine, self._guarded, self._scrub, self._alone)
+        self.ledger = SqlLedger(self._engine, self._guarded, self._scrub, self._exclusive_delivery)
         self._appending = threading.RLock()
         """Held in a transaction: no process may fork in the middle of one, see `_before_fork`."""
         _stores.add(self)
@@ -93,10 +93,10 @@ class SqliteStore:
                 with connection.begin():
                     schema.migrate(connection)
         if self._file is not None:
-            self._file.tighten()
+            self._file.restrict_permissions()
             with self._connection() as driver:
-                name_log(driver)
-            self._file.learn()
+                assign_log_id(driver)
+            self._file.remember_content()
 
     def _make_openable(self, url: URL, path: Path) -> URL:
         if path.is_dir():
@@ -124,22 +124,22 @@ class SqliteStore:
         batch = list(events)
         if not batch:
             return []
-        tails: dict[tuple[str, str], ChainHead] = {}
+        heads: dict[tuple[str, str], ChainHead] = {}
         with self._guarded():
             with self._connection() as driver:
                 try:
                     with self._transaction(driver):
-                        positions = append_rows(driver, batch, tails)
+                        positions = append_rows(driver, batch, heads)
                 except sqlite3.IntegrityError:  # something of it is stored already
-                    tails.clear()
+                    heads.clear()
                     with self._transaction(driver):
-                        positions = append_new_rows(driver, batch, tails)
+                        positions = append_new_rows(driver, batch, heads)
             if self._watch is not None:
                 there = self._watch.committed()
-                self._watch.say_replaced()
+                self._watch.raise_if_replaced()
                 if not there:
                     raise StoreUnavailable(f"{self._name} was removed, moved or replaced during an append; try again")
-                self._watch.remember(tails)
+                self._watch.remember(heads)
         return positions
 
     # reading ---------------------------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ class SqliteStore:
         driver.execute("BEGIN IMMEDIATE")
         try:
             if self._watch is not None:
-                self._watch.check_tails(driver)
+                self._watch.check_heads(driver)
             yield
             driver.execute("COMMIT")
         except BaseException:
@@ -227,7 +227,7 @@ class SqliteStore:
             )
 
     @contextmanager
-    def _alone(self, exporter: str) -> Iterator[None]:
+    def _exclusive_delivery(self, exporter: str) -> Iterator[None]:
         """By a lock on a file, which goes with its process."""
         name = f"deliver-{blake2b(exporter.encode(), digest_size=8).hexdigest()}.lock"
         try:
@@ -275,7 +275,7 @@ class SqliteStore:
                 ) from error
             if code == sqlite3.SQLITE_NOTADB:
                 raise StoreUnavailable(f"{self._name} is not an SQLite database") from error
-            if code in _OF_WHAT_IS_STORED or not code:
+            if code in _DATA_ERRORS or not code:
                 raise StoreError(f"{self._name}: {cause}") from error
             if code in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT):
                 raise StoreDamaged(f"{self._name}: {cause}") from error

@@ -24,7 +24,7 @@ BUSY_SECONDS = 5.0
 _REMEMBERED = 4096
 """Of how many origins the end of the chain is remembered."""
 _COUNTS = "SELECT (SELECT COUNT(*) FROM events), (SELECT COALESCE(SUM(events), 0) FROM origins)"
-Tails = dict[tuple[str, str], ChainHead]
+ChainHeads = dict[tuple[str, str], ChainHead]
 
 
 class Watch:
@@ -38,7 +38,7 @@ class Watch:
         reopen: Callable[[], None],
     ) -> None:
         self._file, self._engine, self._connection, self._open = file, engine, connection, reopen
-        self._tails: Tails = {}
+        self._heads: ChainHeads = {}
         """Where the chains end that this store has appended to, as it left them."""
         self._replaced = ""
         """What has become of the database, until an append says so."""
@@ -48,33 +48,33 @@ class Watch:
         """Before anything is done with the database. Raises `StoreUnavailable` if it is no turnlog's."""
         if not self._file.is_there():
             self.reopen()
-        elif self._file.was_written():  # by a checkpoint, or from outside
+        elif self._file.has_changed():  # by a checkpoint, or from outside
             self._check_content()
 
     def committed(self) -> bool:
         """Whether what was just committed is in the file that the path leads to, as far as that can be known."""
-        if not self._file.committed():
+        if not self._file.is_there_after_commit():
             self.reopen()
             return False
-        if self._file.was_written():
+        if self._file.has_changed():
             self._check_content()
         return not self._replaced
 
-    def remember(self, tails: Tails) -> None:
-        for key, tail in tails.items():
-            self._tails.pop(key, None)
-            self._tails[key] = tail
-        while len(self._tails) > _REMEMBERED:
-            del self._tails[next(iter(self._tails))]
+    def remember(self, heads: ChainHeads) -> None:
+        for key, head in heads.items():
+            self._heads.pop(key, None)
+            self._heads[key] = head
+        while len(self._heads) > _REMEMBERED:
+            del self._heads[next(iter(self._heads))]
 
-    def check_tails(self, driver: sqlite3.Connection) -> None:
+    def check_heads(self, driver: sqlite3.Connection) -> None:
         """Is what this store has appended last still there? It is not after a restore, even into the same file."""
-        key = next(reversed(self._tails), None)
-        if key is not None and not self._replaced and missing_events(driver, {key: self._tails[key]}):
+        key = next(reversed(self._heads), None)
+        if key is not None and not self._replaced and missing_events(driver, {key: self._heads[key]}):
             self._replaced = f"{self._file.path} no longer has what was stored in it: an older state was restored"
             self._find_missing(driver)
 
-    def say_replaced(self) -> None:
+    def raise_if_replaced(self) -> None:
         """Raises `StoreReplaced`, once, if it is another database than before."""
         if self._replaced:
             message, self._replaced = self._replaced, ""
@@ -93,8 +93,8 @@ class Watch:
                     driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._engine.dispose()
             if not moved:
-                return  # only the log was removed; `check_tails` finds what is missing
-            file.leave()
+                return  # only the log was removed; `check_heads` finds what is missing
+            file.abandon()
             self._replaced = f"{file.path} was removed, moved or replaced while it was open"
         file.check_foreign()
         file.path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +105,7 @@ class Watch:
 
     def _find_missing(self, driver: sqlite3.Connection) -> None:
         """What this store has appended and the database that is there now does not have."""
-        self._missing, self._tails = missing_events(driver, self._tails), {}
+        self._missing, self._heads = missing_events(driver, self._heads), {}
         if self._missing:
             self._replaced += f"; {sum(self._missing.values())} calls that were stored are not in it any more"
 
@@ -113,18 +113,18 @@ class Watch:
 
     def _check_content(self) -> None:
         if not self._file.is_ours():
-            self._overwritten()
+            self._handle_overwrite()
             return
         with closing(sqlite3.connect(self._file.path, timeout=BUSY_SECONDS)) as driver:
             try:
-                self.check_tails(driver)  # connections that are open go on believing what they have read
+                self.check_heads(driver)  # connections that are open go on believing what they have read
             except sqlite3.DatabaseError:
                 self._engine.dispose()
                 raise
         if self._replaced:
             self._engine.dispose()
 
-    def _overwritten(self) -> None:
+    def _handle_overwrite(self) -> None:
         """The file itself has content that no checkpoint of ours has written.
 
         If both together are whole, it is ours, made smaller by VACUUM. Nothing of the log gets into a foreign file.
@@ -133,11 +133,11 @@ class Watch:
         file = self._file
         if file.has_our_id():
             with self._connection() as driver:
-                if self._is_whole(driver) and file.learn():
+                if self._is_whole(driver) and file.remember_content():
                     return
         file.empty_log()
         self._engine.dispose()
-        file.leave()
+        file.abandon()
         self._replaced = f"{file.path} was overwritten while it was open"
         self.reopen()
 

@@ -87,7 +87,7 @@ def test_an_agent_records_and_reads(user: As, tmp_path: Path) -> None:
         assert len(list(agent.read("s"))) == 300
         assert verify(agent, "s") == verify(agent, "t") == []
         with pytest.raises(StoreReadOnly):
-            agent.ledger.move(Cursor("x", "s", 1))
+            agent.ledger.save_cursor(Cursor("x", "s", 1))
 
 
 def test_an_agent_records_encrypted_sessions(user: As, tmp_path: Path) -> None:
@@ -104,11 +104,11 @@ def test_delivery_reads_and_keeps_cursors(user: As, postgres_url: str) -> None:
     with opened(user("agent", "a")) as agent:
         agent.append([event(0)])
     with opened(user("delivery")) as delivery:
-        with delivery.ledger.alone("x"):
+        with delivery.ledger.exclusive_delivery("x"):
             (cursor,) = due(delivery, "x")
             assert replay(delivery.read("s")).events == 1
-            delivery.ledger.move(cursor._replace(done=1))
-            delivery.ledger.move(cursor._replace(done=2, events=1, updated_ns=time.time_ns()))
+            delivery.ledger.save_cursor(cursor._replace(done=1))
+            delivery.ledger.save_cursor(cursor._replace(done=2, events=1, updated_ns=time.time_ns()))
         assert due(delivery, "x") == []
         follower = Follower(delivery)
         follower.wait_for(1)
@@ -130,7 +130,7 @@ def test_a_reader_reads(user: As, postgres_url: str) -> None:
         follower.close()
         for refused in (
             lambda: reader.append([event(1)]),
-            lambda: reader.ledger.move(Cursor("x", "s", 1)),
+            lambda: reader.ledger.save_cursor(Cursor("x", "s", 1)),
             lambda: reader.ledger.destroy_key("s", 1),
         ):
             with pytest.raises(StoreReadOnly):

@@ -45,7 +45,7 @@ def test_two_logs_in_two_schemas_of_one_database(postgres_url: str) -> None:
     assert len(list(one.read("s"))) == 100
     assert len(list(two.read("s"))) == 2
     assert verify(one, "s") == verify(two, "s") == []
-    with one.ledger.alone("x"), two.ledger.alone("x"):
+    with one.ledger.exclusive_delivery("x"), two.ledger.exclusive_delivery("x"):
         pass
     assert one.journal != two.journal
     with admin(postgres_url) as owner:
@@ -119,7 +119,7 @@ POISON = [
 def test_an_event_that_no_server_will_ever_take(postgres: Store, many: bool) -> None:
     """Is refused for good, not as an outage; and stores nothing of its batch, and harms nothing after it.
 
-    Break: in eventstore/stores/postgres/connection.py, ``translated``, call what is over a limit unavailable.
+    Break: in eventstore/stores/postgres/connection.py, ``translate_errors``, call what is over a limit unavailable.
     """
     good = [event(n, session="good") for n in range(100 if many else 1)]
     for poison in POISON:
