@@ -1,4 +1,4 @@
-"""What happened: the vocabulary of hooks, the `Event` record, the store, the journal and the recorder."""
+"""The event store: the vocabulary of hooks, the `Event` record, stores, the journal and the recorder."""
 
 from eventstore.errors import TurnlogError
 from eventstore.event import Event, canonical

@@ -1,8 +1,8 @@
-"""What of a hook's arguments stays readable under a master key, and what stands in the place of the rest.
+"""The allow-list of arguments that stay readable in an encrypted log, and redaction of the rest.
 
-An allow-list: numbers, times, yes and no, states of a known set, and the names of providers and models, each in the
-arguments listed here and nowhere else. All other text is hidden, and so is every name that user code may choose, as
-that of an attribute. A value that is not of the kind that its place is for is hidden as well.
+Readable are numbers, times, booleans, states of a known set, and names of providers and models, each only in the
+arguments listed here. All other text is hidden, and so is every name that user code chooses, such as that of an
+attribute. A value of an unexpected kind is hidden too.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from eventstore.hooks.vocabulary import HOOKS
 
 HIDDEN = "[sealed]"
 Show = Callable[[Any], Any]
-"""Returns of a value what may stay readable."""
+"""Maps a value to its readable part."""
 
 
 def presence(value: Any) -> Any:
-    """Nothing but whether there is something, and how many."""
+    """Redact everything except presence and length."""
     if isinstance(value, dict):
         return {}
     if isinstance(value, list):
@@ -32,23 +32,23 @@ def presence(value: Any) -> Any:
 
 
 def number(value: Any) -> Any:
-    """A number, a yes or no, or none."""
+    """Show a number, a boolean or None."""
     return value if value is None or isinstance(value, (bool, int, float)) else presence(value)
 
 
 def list_of(show: Show) -> Show:
-    """A list, each of its items shown so."""
+    """Show a list whose items ``show`` shows."""
     return lambda value: list(map(show, value)) if isinstance(value, list) else show(value)
 
 
 def state(*known: str) -> Show:
-    """One of a closed set, in either case."""
+    """Show a string of a closed set, in upper or lower case."""
     allowed = {*known, *(each.upper() for each in known), *(each.lower() for each in known), HIDDEN, REDACTED}
     return lambda value: value if isinstance(value, str) and value in allowed else presence(value)
 
 
 def entries(**known: Show) -> Show:
-    """A dict, with those of its entries that have a known name."""
+    """Show a dict's entries of known names."""
 
     def show(value: Any) -> Any:
         if not isinstance(value, dict):
@@ -79,7 +79,7 @@ model = _matching(
 version = _matching(r"\d{1,3}\.\d{1,3}(?:\.\d{1,3})?(?:[-.]?(?:a|b|rc|post|dev)\d{1,8})?")
 component = state("stt", "llm", "tts", "vad", "eou", "realtime", "turn_detector", "avatar", "denoise")
 run_id = _matching(rf"{_NO_KEY}(?=[A-Za-z_.:#-]+\d)[A-Za-z][A-Za-z0-9_.:#-]{{1,63}}")
-"""A framework's own id of a run or a tool call: letters, then a digit somewhere, and no space."""
+"""A framework's id of a run or tool call: starts with a letter, contains a digit, no spaces."""
 tool_type = state("local", "http", "sse", "stdio")
 
 _TIMES = {"start_time": number, "end_time": number}
@@ -194,13 +194,13 @@ READABLE: Mapping[str, Mapping[str, Show]] = {
     "traces.create_background_audio_start_span": {"looping": number, "start_time": number},
     "traces.create_background_audio_stop_span": {"looping": number, "end_time": number},
 }
-"""By hook and argument. Of all others it stays readable only that there is something, and how many."""
+"""Keyed by hook and argument. Of all other arguments only presence and length stay readable."""
 
 
 def without_content(hook: str, payload: str) -> bytes | None:
-    """The payload as it may stay readable; None if there is nothing in it to hide.
+    """The readable part of the payload; None if it has no content to hide.
 
-    Of a hook that this turnlog does not know everything is hidden, and of what is not a JSON object.
+    For an unknown hook, or a payload that is not a JSON object, everything is hidden.
     """
     try:
         args: Args = orjson.loads(payload)
@@ -210,5 +210,5 @@ def without_content(hook: str, payload: str) -> bytes | None:
     except (KeyError, ValueError, AttributeError):
         return b"{}"
     visible = orjson.dumps(shown)
-    # bytes are compared: a name that is there twice hides behind itself
+    # compare bytes: decoding would lose a duplicate name
     return None if visible == payload.encode() else visible

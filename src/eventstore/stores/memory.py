@@ -1,4 +1,4 @@
-"""A store in memory: the contract without a database, for tests and quick looks."""
+"""A store in memory, for tests and quick experiments."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class MemoryStore:
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._log: list[Linked | None] = []
-        """By position, from 1; None where an event was removed."""
+        """Indexed by position - 1; None where an event was removed."""
         self._positions: dict[tuple[str, str, int], int] = {}
         self._heads: dict[tuple[str, str], ChainHead] = {}
         self.ledger = MemoryLedger(self)
 
     @cached_property
     def journal(self) -> Path | None:
-        """A temporary folder, made when a recorder asks for it and gone with the store."""
+        """A temporary folder, created on first use and removed with the store."""
         folder = tempfile.mkdtemp(prefix="turnlog-")
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         return Path(folder)
@@ -41,7 +41,7 @@ class MemoryStore:
     def append(self, events: Iterable[Event]) -> Sequence[int]:
         events_list = list(events)
         with self._lock:
-            # all or nothing: nothing is kept before everything is checked
+            # all or nothing: check everything before storing anything
             new: dict[tuple[str, str, int], Event] = {}
             for event in events_list:
                 at = self._positions.get(event.identity)
@@ -109,7 +109,7 @@ class MemoryStore:
             heads = {key: self._heads[key] for key in theirs}
             if seal(Origin(*key, head.events, head.link) for key, head in heads.items()) != tombstone.seal:
                 raise StoreError(
-                    f"session {tombstone.session_id!r} has changed since it was archived; it is not removed"
+                    f"session {tombstone.session_id!r} has changed since it was archived; archive it again"
                 )
             for key in theirs:
                 del self._heads[key]
@@ -117,11 +117,11 @@ class MemoryStore:
                 self._log[self._positions.pop(identity) - 1] = None
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Nothing to release."""
 
 
 class MemoryLedger:
-    """See `eventstore.stores.ledger`; here a session's events are in memory, and a removal forgets them."""
+    """The ledger of a `MemoryStore`; documented in `eventstore.stores.ledger`."""
 
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
@@ -167,7 +167,7 @@ class MemoryLedger:
         self._redact_deliveries(tombstone.session_id)
 
     def scrub(self) -> None:
-        """There is no file."""
+        """Nothing to do: there are no files."""
 
     def tombstones(self) -> list[Tombstone]:
         return list(self._tombstones)
@@ -181,7 +181,7 @@ class MemoryLedger:
     @contextmanager
     def exclusive_delivery(self, exporter: str) -> Iterator[None]:
         if exporter in self._delivering:
-            raise StoreUnavailable(f"another delivers {exporter!r} already")
+            raise StoreUnavailable(f"another thread delivers {exporter!r} already")
         self._delivering.add(exporter)
         try:
             yield

@@ -67,7 +67,7 @@ def test_destroyed_keys_stay_destroyed_and_foreign_ones_are_left(store: Store) -
     done = rotated(store)
     assert (done.rewrapped, done.kept) == (1, 0)
     assert [left.session_id for left in done.left] == ["damaged", "theirs"]
-    assert "damaged" in done.left[0].why
+    assert "damaged" in done.left[0].reason
     assert MasterKey(THIRD).fingerprint in done.left[1].why
     assert store.ledger.key("forgotten") == before
     assert opens(store, "theirs", THIRD)

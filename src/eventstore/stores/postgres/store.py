@@ -1,9 +1,9 @@
-"""The Postgres store (psycopg 3): many hosts, one log.
+"""The Postgres store (psycopg 3): one log for many hosts.
 
-A large batch is copied straight into the table, in binary; a small one is one statement and one round trip. Its
-events are linked on to the ends of their origins' chains as this process last saw them. A trigger moves the ends on,
-and undoes it all if one is elsewhere by now; then the batch is linked anew, from there. If an event is there already,
-only the others go in.
+A large batch is copied into the table in binary; a small one is a single statement in one round trip. Events are linked
+to the chain heads as this process last saw them. A trigger advances the heads, and aborts the transaction if one has
+moved; the batch is then linked again, to the current heads. If some events are stored already, only the others are
+inserted.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from eventstore.stores.url import without_passwords
 _TYPES = ("int8", "int8", "text", "int4", "int8", "int8", "text", "bytea")
 _FIELDS = ", ".join(schema.FIELDS)
 _COLUMNS = f"origin_id, {_FIELDS}, link"
-_UNNEST = ", ".join(f"%b::{kind}[]" for kind in _TYPES)  # an array in text takes several times as long
+_UNNEST = ", ".join(f"%b::{kind}[]" for kind in _TYPES)  # arrays in text format take several times as long
 _INSERT = f"""
 INSERT INTO events ({_COLUMNS})
 SELECT {_COLUMNS} FROM unnest({_UNNEST}) WITH ORDINALITY AS o ({_COLUMNS}, n) ORDER BY n
@@ -59,7 +59,7 @@ SELECT session_id, origin, id, events, o.link FROM origins o JOIN wanted USING (
 _ORIGINS = (
     'SELECT id, origin, events, link FROM origins WHERE session_id = %s AND events > 0 ORDER BY origin COLLATE "C"'
 )
-# Of the schema: two logs in one database are delivered side by side.
+# Includes the schema: two logs in one database can be delivered at the same time.
 _TRY_LOCK = "SELECT pg_try_advisory_xact_lock(hashtextextended(current_schema() || ' deliver ' || %s::text, 0))"
 _READ = f"SELECT {_FIELDS} FROM events WHERE origin_id = %s ORDER BY seq"
 _CHAIN = f"SELECT {_FIELDS}, link FROM events WHERE origin_id = %s ORDER BY position"
@@ -67,14 +67,14 @@ _NOTIFY = f"NOTIFY {postgres_follow.CHANNEL}"
 COPY_FROM = 50
 """Batches of at least this many events are copied."""
 PIPELINE_CHARACTERS = 16_384
-"""Characters. A pipeline may wait for ever for the answer to what the socket did not take at once (psycopg 3.3)."""
+"""Size limit of a pipelined batch: a pipeline may hang on what the socket did not take at once (psycopg 3.3)."""
 FETCH_ALL_EVENTS = 10_000
-"""A session of one origin with so many events is fetched in one go; a longer one is streamed."""
+"""A session of one origin with at most this many events is fetched at once; a longer one is streamed."""
 MAX_VERSION = 2**31 - 1
 ATTEMPTS = 8
-"""How often an append is begun anew because somebody else appends to the same origin."""
+"""Number of attempts of an append while other processes append to the same origin."""
 REMEMBERED_HEADS = 10_000
-"""Of how many origins the ends of the chains are remembered."""
+"""Number of origins whose chain heads are cached."""
 
 
 _version = attrgetter("version")
@@ -86,9 +86,9 @@ class PostgresStore:
     encrypts = False
 
     def __init__(self, url: URL, *, migrate: bool) -> None:
-        """``url`` as `parse_url` gives it. Raises `StoreError` with what to do.
+        """``url`` as returned by `parse_url`. Raises `StoreError` with what to do.
 
-        Without ``migrate``, also if the schema is not there or too old.
+        Without ``migrate``, that includes a missing or outdated schema.
         """
         self._name = without_passwords(url)
         place = url.render_as_string(hide_password=True)
@@ -101,7 +101,7 @@ class PostgresStore:
             with self._errors(), self._engine.begin() as connection:
                 check_server(connection, self._name)
                 if migrate:
-                    connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7404701)")  # one at a time
+                    connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7404701)")  # one migration at a time
                     schema.migrate(connection)
                 else:
                     schema.check_revision(connection, f"turnlog init --db '{self._name}'")
@@ -119,8 +119,8 @@ class PostgresStore:
         batch = list(events)
         if not batch:
             return []
-        if max(map(abs, map(_version, batch))) > MAX_VERSION:  # in a binary copy it would be cut to its lower half
-            raise StoreError(f"{self._name} cannot keep an event of a version beyond {MAX_VERSION}")
+        if max(map(abs, map(_version, batch))) > MAX_VERSION:  # a binary copy would truncate it to its lower half
+            raise StoreError(f"{self._name} cannot store an event with a version above {MAX_VERSION}")
         new = batch
         with self._errors(), self._driver() as driver:
             for _attempt in range(ATTEMPTS):
@@ -129,22 +129,22 @@ class PostgresStore:
                         self._write(driver, new)
                     return _Positions(self, batch)
                 except (UnicodeError, OverflowError, struct.error) as error:
-                    raise StoreError(f"{self._name} cannot keep an event: {error}") from error
-                except errors.UniqueViolation:  # something of it is stored already, or in it twice
+                    raise StoreError(f"{self._name} cannot store an event: {error}") from error
+                except errors.UniqueViolation:  # some of it is stored already, or repeated in it
                     _positions, new = _find_stored(driver, batch)
-                except errors.SerializationFailure:  # somebody else has moved a chain on
+                except errors.SerializationFailure:  # another process has advanced a chain
                     continue
-        raise StoreUnavailable(f"{self._name}: others keep appending to the same origins; try again")
+        raise StoreUnavailable(f"{self._name}: other processes keep appending to the same origins; try again")
 
     def _write(self, driver: psycopg.Connection[Any], events: list[Event]) -> None:
-        """Link and insert, in one transaction, and wake followers after it."""
+        """Link and insert the events in one transaction, then wake followers."""
         keys = {(event.session_id, event.origin): None for event in events}  # in order, each once
         heads = _ChainHeads({key: self._heads[key] for key in keys if key in self._heads})
         missing = [key for key in keys if key not in heads.seen]
         try:
             (_insert if _is_small(events) else _copy)(driver, events, heads, missing)
         except BaseException:
-            for key in keys:  # whether it was committed is not known
+            for key in keys:  # it may or may not have been committed
                 self._heads.pop(key, None)
             raise
         if len(self._heads) > REMEMBERED_HEADS:
@@ -152,7 +152,7 @@ class PostgresStore:
         self._heads.update(heads.advanced)
 
     def positions_of(self, events: list[Event]) -> list[int]:
-        """Of events that are stored."""
+        """The positions of stored events."""
         with self._errors(), self._driver() as driver:
             found, _new = _find_stored(driver, events)
             return [found[event.identity] for event in events]
@@ -160,7 +160,7 @@ class PostgresStore:
     # reading ---------------------------------------------------------------------------------------------------
 
     def read(self, session_id: str) -> Iterator[Event]:
-        """See `Store.read`. Holds one connection, and one snapshot of the database, until it is exhausted or closed."""
+        """See `Store.read`. Holds a connection and a snapshot of the database until it is exhausted or closed."""
         with self._errors(), self._driver() as driver:
             origins = driver.execute(_ORIGINS, (session_id,)).fetchall()
             if len(origins) == 1 and origins[0][2] <= FETCH_ALL_EVENTS:
@@ -204,15 +204,15 @@ class PostgresStore:
     # inside ----------------------------------------------------------------------------------------------------
 
     def _scrub(self) -> None:
-        """Old versions of a destroyed key go now. (Of removed events, when the server vacuums.)"""
+        """Erase old versions of destroyed keys now; those of removed events go when the server vacuums."""
         with self._errors(), self._driver() as driver:
             driver.execute("VACUUM keys")
 
     @contextmanager
     def _exclusive_delivery(self, exporter: str) -> Iterator[None]:
-        """By an advisory lock of a transaction, which goes with its connection and which a pooler leaves alone.
+        """Hold a transaction-level advisory lock, which ends with its connection and works behind a pooler.
 
-        The transaction has no number and no snapshot: it keeps back neither followers nor vacuum.
+        The transaction has no id and no snapshot, so it blocks neither followers nor vacuum.
         """
         with self._errors(), self._driver() as driver:
             driver.execute("BEGIN")
@@ -234,7 +234,7 @@ class PostgresStore:
             try:
                 yield driver
             except errors.ReadOnlySqlTransaction:
-                driver.close()  # another one may find the server writable again, as after a failover
+                driver.close()  # a new connection may reach a writable server, as after a failover
                 raise
             finally:
                 if driver.closed:
@@ -247,7 +247,7 @@ class PostgresStore:
 
 
 class _Positions(Sequence[int]):
-    """Looked up when somebody asks: hardly anybody does, and every append would pay for it."""
+    """Positions, looked up on first access: they are rarely needed, and every append would pay for them."""
 
     def __init__(self, store: PostgresStore, events: list[Event]) -> None:
         self._store, self._events = store, events
@@ -264,7 +264,7 @@ class _Positions(Sequence[int]):
 
 
 class _ChainHeads:
-    """Where the chains end that a batch goes on with: as they were seen, and as they are with the batch."""
+    """The chain heads of a batch: as last seen, and advanced by the batch."""
 
     def __init__(self, seen: dict[Key, ChainHead]) -> None:
         self.seen = seen
@@ -277,15 +277,15 @@ class _ChainHeads:
         return self.advanced[key]
 
     def add(self, rows: Iterable[tuple[Any, ...]], missing: list[Key]) -> None:
-        """What `_FIND_OR_BEGIN` has found. Raises `SerializationFailure` if another begins one at this moment."""
+        """Add rows of `_FIND_OR_BEGIN`. Raises `SerializationFailure` if another process is beginning an origin."""
         for session_id, origin, *head in rows:
             self.seen[session_id, origin] = ChainHead(*head)
         if not self.seen.keys() >= set(missing):
-            raise errors.SerializationFailure("an origin was begun by somebody else")
+            raise errors.SerializationFailure("another process has begun an origin")
 
 
 def _copy(driver: psycopg.Connection[Any], events: list[Event], heads: _ChainHeads, missing: list[Key]) -> None:
-    """A transaction by itself, but for the first of an origin."""
+    """Copy the events; a single statement unless it begins an origin."""
     if not missing:
         _copy_rows(driver, events, heads)
         driver.execute(_NOTIFY)
@@ -318,13 +318,13 @@ def _is_small(events: list[Event]) -> bool:
 
 
 def _insert(driver: psycopg.Connection[Any], events: list[Event], heads: _ChainHeads, missing: list[Key]) -> None:
-    """One statement, and one round trip, but for the first of an origin."""
+    """Insert the events with one statement in one round trip, unless it begins an origin."""
     if missing:
         heads.add(driver.execute(_FIND_OR_BEGIN, _origin_columns(missing)), missing)
     columns = [list(column) for column in zip(*extend(events, heads.head_of), strict=True)]
     with driver.pipeline() as pipeline:
         driver.execute(_INSERT, columns)
-        pipeline.sync()  # a transaction of its own, as NOTIFY inside another makes commits queue up
+        pipeline.sync()  # NOTIFY gets its own transaction, as it serializes commits
         driver.execute(_NOTIFY)
 
 
@@ -333,7 +333,7 @@ def _origin_columns(keys: list[Key]) -> list[list[Any]]:
 
 
 def _find_stored(driver: psycopg.Connection[Any], events: list[Event]) -> tuple[dict[Identity, int], list[Event]]:
-    """The positions of those that are stored, and the others, each once. Raises `IdentityConflict`."""
+    """The positions of the stored events, and the other events without duplicates. Raises `IdentityConflict`."""
     positions: dict[Identity, int] = {}
     known: dict[Identity, Event] = {}
     columns = [list(column) for column in zip(*(event.identity for event in events), strict=True)]
@@ -349,7 +349,7 @@ def _find_stored(driver: psycopg.Connection[Any], events: list[Event]) -> tuple[
 
 @contextmanager
 def _snapshot(driver: psycopg.Connection[Any]) -> Iterator[Callable[[int, str], Iterable[Any]]]:
-    """A transaction that sees one state of the database, and in it a function that streams a query of an origin."""
+    """A read-only snapshot transaction; yields a function that streams a query on one origin."""
     with driver.transaction(), ExitStack() as cursors:
         driver.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 

@@ -1,4 +1,4 @@
-"""The rows of an SQLite log: how events are appended to their chains, and whether what was appended is still there."""
+"""Rows of an SQLite log: appending events to their chains, and finding appended events that are missing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _VALUES = "(?, ?, ?, ?, ?, ?, ?, ?)"
 _INSERT = f"INSERT INTO events (origin_id, {_FIELDS}, link) VALUES {_VALUES}"
 _CHUNK = 50
 _INSERT_CHUNK = _INSERT + f", {_VALUES}" * (_CHUNK - 1)
-"""Rows per INSERT: in batches of this size a row costs little more than half of what it costs alone."""
+"""Inserts `_CHUNK` rows at once, at little more than half the cost per row."""
 _FIND = f"""
 SELECT position, {_FIELDS} FROM events
 WHERE origin_id = (SELECT id FROM origins WHERE session_id = ? AND origin = ?) AND seq = ?
@@ -28,18 +28,18 @@ _UPDATE_HEAD = "UPDATE origins SET events = ?, link = ? WHERE id = ?"
 
 
 def assign_log_id(driver: sqlite3.Connection) -> None:
-    """Give the log a random number of its own if it has none, in the database's header (``user_version``)."""
+    """Give the log a random id if it has none, in the database's header (``user_version``)."""
     if driver.execute("PRAGMA user_version").fetchone()[0]:
         return
     driver.execute("BEGIN IMMEDIATE")
     if not driver.execute("PRAGMA user_version").fetchone()[0]:
         driver.execute(f"PRAGMA user_version = {secrets.randbelow(2**31 - 1) + 1}")
     driver.execute("COMMIT")
-    driver.execute("PRAGMA wal_checkpoint")  # into the file itself, where it shows whose content that is
+    driver.execute("PRAGMA wal_checkpoint")  # into the file itself, to identify its content
 
 
 def _reaches(driver: sqlite3.Connection, head: ChainHead, found: tuple[int, int, bytes] | None) -> bool:
-    """Whether the chain that was found goes at least as far as the one that was left there."""
+    """Whether the stored chain contains the remembered head."""
     if found is None or found[1] < head.events:
         return False
     if found[1] == head.events:
@@ -50,7 +50,7 @@ def _reaches(driver: sqlite3.Connection, head: ChainHead, found: tuple[int, int,
 
 
 def missing_events(driver: sqlite3.Connection, heads: dict[tuple[str, str], ChainHead]) -> dict[tuple[str, str], int]:
-    """The chains that are shorter than they were, but for those that retention has removed, and by how many events."""
+    """Number of missing events of each chain that lost some, except for sessions that retention removed."""
     missing = {}
     for key, head in heads.items():
         found = driver.execute(_HEAD, key).fetchone()
@@ -60,14 +60,14 @@ def missing_events(driver: sqlite3.Connection, heads: dict[tuple[str, str], Chai
 
 
 def _has_tombstone(driver: sqlite3.Connection, session_id: str) -> bool:
-    """Whether retention has removed it."""
+    """Whether retention removed the session."""
     return driver.execute("SELECT 1 FROM removals WHERE session_id = ?", (session_id,)).fetchone() is not None
 
 
 def append_rows(
     driver: sqlite3.Connection, events: list[Event], heads: dict[tuple[str, str], ChainHead]
 ) -> Sequence[int]:
-    """Link and insert. Raises `sqlite3.IntegrityError` if one is there already."""
+    """Link and insert the events; returns their positions. Raises `sqlite3.IntegrityError` if one is stored already."""
 
     def head_of(session_id: str, origin: str) -> ChainHead:
         key = session_id, origin
@@ -80,7 +80,7 @@ def append_rows(
     while len(some := list(islice(rows, _CHUNK))) == _CHUNK:
         driver.execute(_INSERT_CHUNK, list(chain.from_iterable(some)))
     driver.executemany(_INSERT, some)
-    # this transaction is the only writer, so AUTOINCREMENT has assigned consecutive ids
+    # this transaction is the only writer, so AUTOINCREMENT assigned consecutive ids
     last: int = driver.execute("SELECT last_insert_rowid()").fetchone()[0]
     driver.executemany(_UPDATE_HEAD, [(head.events, head.link, head.id) for head in heads.values()])
     return range(last - len(events) + 1, last + 1)
@@ -89,7 +89,7 @@ def append_rows(
 def append_new_rows(
     driver: sqlite3.Connection, events: list[Event], heads: dict[tuple[str, str], ChainHead]
 ) -> Sequence[int]:
-    """Insert what is not there yet. Raises `IdentityConflict` if an identity has other content."""
+    """Insert the events that are not stored yet; returns all positions. Raises `IdentityConflict`."""
     found: dict[tuple[str, str, int], int] = {}
     new: dict[tuple[str, str, int], Event] = {}
     for event in events:

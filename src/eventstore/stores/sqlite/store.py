@@ -1,7 +1,7 @@
-"""The SQLite store: one file, WAL, safe for many threads and processes at once.
+"""The SQLite store: one file in WAL mode, safe for concurrent threads and processes.
 
-SQLAlchemy keeps the connections and runs the migrations; the hot paths speak to the driver (an insert through Core
-costs more than twice the driver's ``executemany``).
+SQLAlchemy manages connections and migrations; the hot paths use the driver directly (an insert through Core costs more
+than twice as much as the driver's ``executemany``).
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ WHERE position > ? AND (? IS NULL OR session_id = ?) ORDER BY position LIMIT {sc
 _DATA_ERRORS = frozenset(
     {sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_RANGE}
 )
-"""Errors that are about what is stored. (An error that the driver itself finds has no code.)"""
+"""Errors that the appended data causes. (An error raised by the driver itself has no code.)"""
 POLL_SECONDS = 0.02
-"""How often a follower looks for new commits."""
+"""Polling interval of a follower."""
 
 
 class SqliteStore:
@@ -56,16 +56,16 @@ class SqliteStore:
 
     @classmethod
     def at(cls, path: Path) -> Self:
-        """The store in that file."""
+        """The store in the file at ``path``."""
         return cls(URL.create("sqlite", database=str(path)))
 
     def __init__(self, url: str | URL) -> None:
-        """``url`` as SQLAlchemy reads it: ``sqlite:///calls.db``. Raises `StoreError` with what to do."""
+        """``url``: an SQLAlchemy URL such as ``sqlite:///calls.db``. Raises `StoreError` with what to do."""
         url = make_url(url)
         database = url.database
         self._name = database or "sqlite in memory"
         if not database or database == ":memory:":
-            raise StoreError("an SQLite database in memory is one per connection; use memory: instead")
+            raise StoreError("SQLite in memory has one database per connection; use memory: instead")
         path = Path(unquote(database.removeprefix("file:"))).absolute()
         self.journal = path.with_name(path.name + ".journal")
         if not database.startswith("file:"):
@@ -75,7 +75,7 @@ class SqliteStore:
         self._watch = None if self._file is None else Watch(self._file, self._engine, self._connection, self._open)
         self.ledger = SqlLedger(self._engine, self._guarded, self._scrub, self._exclusive_delivery)
         self._appending = threading.RLock()
-        """Held in a transaction: no process may fork in the middle of one, see `_before_fork`."""
+        """Held during a transaction, in which the process must not fork; see `_before_fork`."""
         _stores.add(self)
         schema.dispose_in_child(self._engine)
         weakref.finalize(self, self._engine.dispose).atexit = False
@@ -102,13 +102,13 @@ class SqliteStore:
         if path.is_dir():
             raise StoreError(f"{path} is a folder, not a database file")
         if path.exists() and not os.access(path, os.W_OK) and not path.with_name(path.name + "-wal").exists():
-            # SQLite wants to write beside a database in WAL mode even to read it, unless told that nobody changes it
+            # to read a database in WAL mode SQLite creates sidecar files, unless it is declared immutable
             query = {"mode": "ro", "immutable": "1", "uri": "true"}
             return URL.create("sqlite", database=f"file:{quote(str(path))}", query=query)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(f"cannot make the folder {path.parent}: {error.strerror}") from error
+            raise StoreError(f"cannot create the folder {path.parent}: {error.strerror}") from error
         return url
 
     def __repr__(self) -> str:
@@ -117,9 +117,9 @@ class SqliteStore:
     # writing ---------------------------------------------------------------------------------------------------
 
     def append(self, events: Iterable[Event]) -> Sequence[int]:
-        """See `Store.append`. Raises `StoreReplaced`, too: append again, to the database that is at the path now.
+        """See `Store.append`. Also raises `StoreReplaced`: append again, to the database that is at the path now.
 
-        It returns only if what was committed is in the file that the path leads to.
+        Returns only if the committed events are in the file at the path.
         """
         batch = list(events)
         if not batch:
@@ -130,7 +130,7 @@ class SqliteStore:
                 try:
                     with self._transaction(driver):
                         positions = append_rows(driver, batch, heads)
-                except sqlite3.IntegrityError:  # something of it is stored already
+                except sqlite3.IntegrityError:  # some of it is stored already
                     heads.clear()
                     with self._transaction(driver):
                         positions = append_new_rows(driver, batch, heads)
@@ -145,7 +145,7 @@ class SqliteStore:
     # reading ---------------------------------------------------------------------------------------------------
 
     def read(self, session_id: str) -> Iterator[Event]:
-        """See `Store.read`. Holds one connection, and one snapshot of the database, until it is exhausted or closed."""
+        """See `Store.read`. Holds a connection and a snapshot of the database until it is exhausted or closed."""
         with self._errors(), self._driver() as driver, _snapshot(driver):
             streams = [
                 starmap(partial(Event, session_id, origin), _rows(driver.execute(_READ, (number,))))
@@ -173,14 +173,14 @@ class SqliteStore:
     def follow(
         self, after: str | None = None, *, session_id: str | None = None, stop: Flag | None = None
     ) -> Iterator[Followed]:
-        """See `Store.follow`. SQLite has one writer at a time, so positions grow in the order of commits."""
+        """See `Store.follow`. SQLite has one writer at a time, so positions grow in commit order."""
         (position,) = schema.parse_cursor(after, 1)
         stop, seen = stop or Flag(), None
         with self._errors(), self._driver() as driver:
             while not stop.is_set():
                 if self._file is not None and not self._file.is_at_path():
                     raise StoreUnavailable(f"{self._name} was removed, moved or replaced while it was followed")
-                # changes with every commit of another connection, and every append of ours is one
+                # changes with each commit of another connection; our appends use other ones
                 version = driver.execute("PRAGMA data_version").fetchone()
                 rows = driver.execute(_FOLLOW, (position, session_id, session_id)).fetchall() if version != seen else []
                 for row in rows:
@@ -197,7 +197,7 @@ class SqliteStore:
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
-        """A transaction; no process may fork in the middle of it."""
+        """A context for changes: no fork during it, the file is checked, errors are translated."""
         with self._appending, self._errors():
             if self._watch is not None:
                 self._watch.check()
@@ -217,24 +217,24 @@ class SqliteStore:
             raise
 
     def _scrub(self) -> None:
-        """Overwrite the write-ahead log, which has old pages still; `StoreUnavailable` if others keep it in use."""
+        """Truncate the write-ahead log, which still has old pages; `StoreUnavailable` if other processes read it."""
         with self._errors(), self._driver() as driver:
             busy, _pages, _moved = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy:
             raise StoreUnavailable(
-                f"{self._name}: it is done, but other processes still read the state before; do it again later, to "
-                "take that from the disk too"
+                f"{self._name}: done, but other processes still read the previous state; repeat it later to erase that "
+                "from the disk too"
             )
 
     @contextmanager
     def _exclusive_delivery(self, exporter: str) -> Iterator[None]:
-        """By a lock on a file, which goes with its process."""
+        """Hold a file lock, which ends with the process."""
         name = f"deliver-{blake2b(exporter.encode(), digest_size=8).hexdigest()}.lock"
         try:
             self.journal.mkdir(parents=True, exist_ok=True, mode=0o700)
             fd = os.open(self.journal / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise StoreReadOnly(f"cannot make {self.journal / name}: {error.strerror}") from error
+            raise StoreReadOnly(f"cannot create {self.journal / name}: {error.strerror}") from error
         try:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -261,7 +261,7 @@ class SqliteStore:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """SQLite's errors as ours."""
+        """Translate SQLite's errors into `StoreError`."""
         try:
             yield
         except (sqlite3.Error, DBAPIError) as error:
@@ -288,15 +288,15 @@ class SqliteStore:
 
 _stores: weakref.WeakSet[SqliteStore] = weakref.WeakSet()
 _forking = threading.RLock()
-"""One fork at a time: `_held` is of that one."""
+"""Held during a fork, which owns `_held`."""
 _held: list[SqliteStore] = []
 
 
 def _before_fork() -> None:
     """Wait until no store is in a transaction.
 
-    SQLite keeps its locks in the process's memory as well. A child that inherits one that another thread held would
-    find the database locked for ever.
+    SQLite also keeps its locks in process memory: a child that inherits a lock of another thread would find the
+    database locked forever.
     """
     _forking.acquire()
     _held[:] = sorted(_stores, key=id)
@@ -313,7 +313,7 @@ def _after_fork() -> None:
 def _after_fork_in_child() -> None:
     for store in _stores:
         if store._file is not None:
-            store._file.connections = 0  # those are the parent's
+            store._file.connections = 0  # they belong to the parent
     _after_fork()
 
 
@@ -321,7 +321,7 @@ os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_c
 
 
 def _rows(cursor: sqlite3.Cursor) -> Iterator[tuple[Any, ...]]:
-    """The cursor's rows, fetched some hundred at a time: a fifth faster than one at a time."""
+    """The cursor's rows, fetched in batches: a fifth faster than one at a time."""
     return chain.from_iterable(iter(partial(cursor.fetchmany, 256), []))
 
 

@@ -58,7 +58,7 @@ def rotate(
     sessions = "session" if done.rewrapped == 1 else "sessions"
     say(f"{done.rewrapped} {sessions} now under the new master key ({new.fingerprint}), {done.kept} were already")
     for each in done.left[:SHOWN]:
-        say(f"{each.session_id}: {each.why}", err=True)
+        say(f"{each.session_id}: {each.reason}", err=True)
     if done.left:
         more = f", the first {SHOWN} named above" if len(done.left) > SHOWN else ""
         say(f"{len(done.left)} sessions are left as they were{more}", err=True)
