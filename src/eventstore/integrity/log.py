@@ -1,4 +1,4 @@
-"""What can be wrong with a log beside the hash chains of its sessions: each check is a function that yields faults."""
+"""Integrity checks of a whole log, other than hash chains: each check is a function that yields faults."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from eventstore.stores.encrypted import SEALED
 
 _DIGEST = re.compile("[0-9a-f]{64}")
 _WRAPPED_BYTES = 44
-"""A wrapped key of 32 bytes has at least a nonce of 12 beside it."""
+"""Minimum length: a key of 32 bytes and a nonce of 12."""
 
 
 class LogReport(NamedTuple):
     faults: list[Fault]
     unchecked: list[str]
-    """Checks that this role may not make, a line each."""
+    """One line for each check that this role may not perform."""
 
 
 def verify_log(store: Store) -> LogReport:
-    """Everything that is not one session's: schema, database file, orphaned rows, values, tombstones, keys.
+    """Check everything beyond single sessions: schema, database file, orphaned rows, values, tombstones, keys.
 
-    Raises `StoreUnavailable`; what else the database refuses is a fault.
+    Raises `StoreUnavailable`; any other error of the database is reported as a fault.
     """
     found, report = audit(store), LogReport([], [])
     if found is None:
@@ -46,7 +46,7 @@ def verify_log(store: Store) -> LogReport:
 
 
 class _Unchecked(Exception):
-    """The check cannot be made here."""
+    """The check cannot be performed here."""
 
 
 def database_file(log: Audit) -> Iterator[Fault]:
@@ -61,19 +61,19 @@ def schema_version(log: Audit) -> Iterator[Fault]:
     found = [version for (version,) in log.rows("SELECT version_num FROM alembic_version")]
     if found != [schema.HEAD]:
         shown = ", ".join(map(printable, found)) or "nothing"
-        yield _fault("schema", f"alembic_version says {shown}, not {schema.HEAD}")
+        yield _fault("schema", f"alembic_version is {shown}, not {schema.HEAD}")
 
 
 def definitions(log: Audit) -> Iterator[Fault]:
-    """Tables, triggers, indexes, views and functions are those of the migrations."""
+    """Check that tables, triggers, indexes, views and functions are those of the migrations."""
     if not catalog.can_compare(log):
-        raise _Unchecked("comparing it takes a role with CREATE on the database, on a server that is no replica")
+        raise _Unchecked("comparing it requires a role with CREATE on the database, and a server that is not a replica")
     for line in catalog.catalog_differences(log):
         yield _fault("schema", line)
 
 
 def values(log: Audit) -> Iterator[Fault]:
-    """Types, and text that is UTF-8, in every table but ``events``, whose chains show it."""
+    """Check types and UTF-8 text in every table except ``events``, which its chains cover."""
     for table, columns in COLUMNS.items():
         for row in log.rows(f"SELECT {', '.join(columns)} FROM {table}"):
             for (column, expected), value in zip(columns.items(), row, strict=True):
@@ -85,16 +85,16 @@ def values(log: Audit) -> Iterator[Fault]:
 
 
 def orphaned_events(log: Audit) -> Iterator[Fault]:
-    """Rows that belong to no origin, and so to no session."""
+    """Find events that belong to no origin, and so to no session."""
     select = "SELECT origin_id, COUNT(*), MIN(position), MAX(position) FROM events e"
     orphans = "WHERE NOT EXISTS (SELECT 1 FROM origins o WHERE o.id = e.origin_id) GROUP BY origin_id"
     for origin_id, count, first, last in log.rows(f"{select} {orphans}"):
         rows = f"{count} events (positions {first} to {last})" if count > 1 else f"1 event (position {first})"
-        yield _fault("orphaned", f"{rows} of an origin {_abbreviate(origin_id)} that is not there")
+        yield _fault("orphaned", f"{rows} of an origin {_abbreviate(origin_id)} that does not exist")
 
 
 def positions(log: Audit) -> Iterator[Fault]:
-    """On SQLite every position that was ever given is an event, or one that a tombstone counts."""
+    """Check, on SQLite, that every assigned position has an event or is counted by a tombstone."""
     if not log.sqlite:
         return
     ((given, events, removed, last, first),) = log.rows(
@@ -107,17 +107,17 @@ def positions(log: Audit) -> Iterator[Fault]:
             "malformed", f"the count of positions is {_abbreviate(given)}, that of tombstones {_abbreviate(removed)}"
         )
         return
-    counted = f"{given} positions were given, {events} events are here, {removed} were removed with a tombstone"
+    counted = f"{given} positions were assigned, {events} events are stored, tombstones count {removed}"
     if last > given or first < 1:
-        yield _fault("inserted", f"there are events at positions {first} to {last}, and only {given} were given")
+        yield _fault("inserted", f"there are events at positions {first} to {last}, but only {given} were assigned")
     if given > events + removed:
-        yield _fault("removed", f"{given - events - removed} events are gone without a tombstone: {counted}")
+        yield _fault("removed", f"{given - events - removed} events are missing without a tombstone: {counted}")
     if given < events + removed:
-        yield _fault("inserted", f"{events + removed - given} events or tombstones are too many: {counted}")
+        yield _fault("inserted", f"{events + removed - given} surplus events or tombstones: {counted}")
 
 
 def tombstones(log: Audit) -> Iterator[Fault]:
-    """Of a session that was there, with a seal, and an archive where it went."""
+    """Check that each tombstone has a seal, an event count, an archive and a time."""
     for session_id, events, seal, archive, removed_ns in log.rows(
         "SELECT session_id, events, seal, archive, removed_ns FROM removals ORDER BY id"
     ):
@@ -132,12 +132,12 @@ def tombstones(log: Audit) -> Iterator[Fault]:
             if not right
         ]
         if wrong:
-            message = f"the tombstone of session {session_id!r} is none that retention writes: {', '.join(wrong)}"
+            message = f"the tombstone of session {session_id!r} was not written by retention: {', '.join(wrong)}"
             yield _fault("tombstone", message, session_id)
 
 
 def keys(log: Audit) -> Iterator[Fault]:
-    """A session with sealed content has a key, or the trace of one that was forgotten."""
+    """Check that each session with sealed content has a key, or the record of a forgotten one."""
     sealed = f"substr(payload, 1, {len(SEALED)}) = ? AND substr(payload, {len(SEALED) + 1}, 1) <> ?"
     for (session_id,) in log.rows(
         "SELECT DISTINCT session_id FROM origins o WHERE NOT EXISTS "
@@ -146,18 +146,18 @@ def keys(log: Audit) -> Iterator[Fault]:
         SEALED,
         '"',
     ):
-        yield _fault("key", f"session {session_id!r} has sealed content, and its key is not in this log", session_id)
+        yield _fault("key", f"session {session_id!r} has sealed content, but its key is not in this log", session_id)
     for session_id, wrapped, forgotten_ns in log.rows("SELECT session_id, wrapped, forgotten_ns FROM keys"):
         if (wrapped is None) != (forgotten_ns is not None):
-            yield _fault("key", f"session {session_id!r} has a key that is neither kept nor forgotten", session_id)
+            yield _fault("key", f"session {session_id!r} has a key that is neither present nor forgotten", session_id)
         elif isinstance(wrapped, bytes) and len(wrapped) < _WRAPPED_BYTES:
             yield _fault("key", f"the key of session {session_id!r} is damaged", session_id)
 
 
 def unlocked(log: Audit) -> Iterator[Fault]:
-    """Outside of a removal's transaction no session is open for removal."""
+    """Check that no session is left unlocked for removal."""
     for (session_id,) in log.rows("SELECT session_id FROM unlocked"):
-        yield _fault("unlocked", f"session {session_id!r} was left open for removal (table unlocked)", session_id)
+        yield _fault("unlocked", f"session {session_id!r} was left unlocked for removal (table unlocked)", session_id)
 
 
 CHECKS: dict[str, Callable[[Audit], Iterator[Fault]]] = {

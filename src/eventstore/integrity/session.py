@@ -1,4 +1,4 @@
-"""Following the hash chains of a session, and saying what happened where one breaks."""
+"""Verification of a session's hash chains, with a diagnosis where one breaks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from eventstore.stores.chain import Linked, Origin, genesis, link
 
 _STEP = 1000
 _TYPES = [int, str, int, int, int, str]
-"""Of an event's fields from ``seq`` on."""
+"""Types of an event's fields, from ``seq`` on."""
 Kind = Literal[
     "changed", "removed", "inserted", "reordered", "duplicated", "malformed", "head", "hidden", "orphaned",
     "unreadable", "schema", "damaged", "tombstone", "key", "unlocked",
@@ -24,13 +24,13 @@ Kind = Literal[
 
 
 class Fault(NamedTuple):
-    """Something in the log that no recorder, and no retention, has left there."""
+    """A violation of integrity: something that neither a recorder nor retention wrote."""
 
     session_id: str | None
-    """None if it is the whole log's."""
+    """None if the fault concerns the whole log."""
     origin: str | None
     seq: int | None
-    """Of the first event at which a chain does not hold; of the first missing one, if it was removed."""
+    """Seq of the first event at which a chain breaks, or of the first missing one."""
     kind: Kind
     message: str
 
@@ -38,13 +38,13 @@ class Fault(NamedTuple):
 class SessionReport(NamedTuple):
     faults: list[Fault]
     gaps: list[Gap]
-    """Calls that were lost before they were stored; no faults."""
+    """Calls that were lost before they were stored. These are not faults."""
 
 
 def verify(store: Store, session_id: str, advance: Callable[[int], object] = lambda events: None) -> list[Fault]:
-    """The first fault of each of the session's origins; none if every chain holds.
+    """The first fault of each of the session's origins; empty if all chains are valid.
 
-    ``followed`` gets the number of events that were followed since it was last called. Raises `StoreUnavailable`.
+    ``followed`` gets the number of events verified since its last call. Raises `StoreUnavailable`.
     """
     return check_session(store, session_id, advance).faults
 
@@ -52,7 +52,7 @@ def verify(store: Store, session_id: str, advance: Callable[[int], object] = lam
 def check_session(
     store: Store, session_id: str, advance: Callable[[int], object] = lambda events: None
 ) -> SessionReport:
-    """`verify`, with the gaps in ``seq`` beside the faults."""
+    """`verify`, which also reports gaps in ``seq``."""
     report = SessionReport([], [])
     try:
         for origin, stored in store.chains(session_id):
@@ -67,7 +67,7 @@ def check_session(
 
 
 def link_at(store: Store, session_id: str, origin: str, events: int) -> bytes | None:
-    """The link of an origin's n-th event, as the store has it; None if it has fewer."""
+    """The stored link of an origin's event number ``events`` (from 1); None if it has fewer events."""
     for found, stored in store.chains(session_id):
         if found.origin == origin:
             for number, (_event, at) in enumerate(stored, 1):
@@ -77,16 +77,16 @@ def link_at(store: Store, session_id: str, origin: str, events: int) -> bytes | 
 
 
 class _Break(NamedTuple):
-    """The first event that does not follow the one before it."""
+    """The first event whose link does not match its predecessor."""
 
     at: int
-    """Which it is, from 0."""
+    """Index of the event, from 0."""
     event: Event
     link: bytes
     last: bytes
-    """The link of the one before it."""
+    """Link of its predecessor."""
     before: int | None
-    """The seq of the one before it."""
+    """Seq of its predecessor."""
 
 
 def _check_origin(
@@ -121,16 +121,16 @@ def _check_origin(
 
 
 def _check_event(origin: Origin, event: Event, seqs: Seqs) -> Fault | None:
-    """What no recorder writes, even if it is linked properly."""
+    """A fault if no recorder writes such an event, even if its link is valid."""
     if (types := _unexpected_types(event)) or event.seq < 0:
-        return _fault(origin, None, "malformed", f"event {event.seq!r} is none that a recorder writes{types}")
+        return _fault(origin, None, "malformed", f"event {event.seq!r} was not written by a recorder{types}")
     if not seqs.add(event.seq):
-        return _fault(origin, event.seq, "duplicated", f"event {event.seq} is there twice")
+        return _fault(origin, event.seq, "duplicated", f"event {event.seq} is stored twice")
     return None
 
 
 def _check_end(origin: Origin, count: int, seq: int | None, last: bytes, at_head: bytes | None) -> Fault | None:
-    """The chain holds; it must also end where the origin's row says."""
+    """A fault if a valid chain does not end where the origin's row says."""
     if (count, last) == (origin.events, origin.link):
         return None
     if type(origin.events) is not int or not isinstance(origin.link, bytes):
@@ -146,7 +146,7 @@ def _check_end(origin: Origin, count: int, seq: int | None, last: bytes, at_head
 
 
 def _explain(store: Store, origin: Origin, broken: _Break) -> Fault:
-    """What happened where the chain breaks; that takes another look at all of it."""
+    """Diagnose a break, by reading the origin's chain again."""
     for again, stored in store.chains(origin.session_id):
         if again.origin == origin.origin:
             return _classify(again, stored, broken)
@@ -159,7 +159,7 @@ def _classify(origin: Origin, stored: Iterable[Linked], broken: _Break) -> Fault
         return _fault(origin, None, "changed", f"event {event.seq!r} is not what was stored after {before}{types}")
     surroundings = _Surroundings(origin, stored, broken)
     if surroundings.follows is not None and surroundings.follows > broken.at:
-        place = f"it stands after {before}, and followed event {surroundings.seq_followed}"
+        place = f"it is after {before}, and was after event {surroundings.seq_followed}"
         return _fault(origin, event.seq, "reordered", f"event {event.seq} was moved: {place}")
     if surroundings.follows is not None:
         first = surroundings.seq_following
@@ -179,12 +179,12 @@ def _classify(origin: Origin, stored: Iterable[Linked], broken: _Break) -> Fault
 
 
 class _Surroundings:
-    """What the rest of a chain says about the event at which it breaks."""
+    """Evidence from the rest of the chain about the event at which it breaks."""
 
     def __init__(self, origin: Origin, stored: Iterable[Linked], broken: _Break) -> None:
         self.count = 0
         self.follows: int | None = None
-        """The event would follow the one before this place."""
+        """Index at which the event's link would be valid, if any."""
         self.seq_followed: object = None
         self.seq_following: int | None = None
         self.next_follows_last = False
@@ -209,26 +209,26 @@ class _Surroundings:
         return free and isinstance(last, bytes) and link(last, broken.event) == broken.link
 
     def missing(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """The gaps in ``seq`` from ``start`` up to, without, ``end``."""
+        """The gaps in ``seq`` from ``start`` up to, excluding, ``end``."""
         for first, last in self._seqs.gaps():
             if last >= start and first < end:
                 yield max(first, start), min(last, end - 1)
 
 
 def _check_empty_origins(store: Store, session_id: str) -> Iterator[Fault]:
-    """Origins whose row says that there is nothing, and so is passed over by every reader."""
+    """Faults of origins whose row says 0 events, so that readers skip them."""
     log = audit(store)
     for head, rows in log.empty_heads(session_id) if log is not None else ():
         origin = Origin(session_id, head.origin, head.events, head.link)
         if head.events < 0 or rows:
-            message = f"its row says {head.events} events, so that readers pass over the {rows} that are there"
+            message = f"its row says {head.events} events, so that readers skip the {rows} that are stored"
             yield _fault(origin, None, "hidden", message)
         elif head.link != genesis(session_id, head.origin):
-            yield _fault(origin, 0, "removed", "its row says 0 events, with the link of an event that is not there")
+            yield _fault(origin, 0, "removed", "its row says 0 events, but has the link of an event that is missing")
 
 
 def _unexpected_types(event: Event) -> str:
-    """Which fields have a type that no recorder writes; empty if none has."""
+    """Describes fields whose type no recorder writes; empty if there are none."""
     fields = msgspec.structs.astuple(event)[2:]
     if list(map(type, fields)) == _TYPES:
         return ""

@@ -1,8 +1,8 @@
-"""Back-dating: hooks for what happened at another moment than that at which it is recorded (``docs/clocks.md``).
+"""Back-dating: hooks for something that happened earlier than it is recorded (``docs/clocks.md``).
 
-Frameworks report some things late, with a time of their own. Such an event keeps both: the recorder's clocks, as every
-event does, and in its payload ``$happened_ns``, the moment it happened on the recorder's monotonic clock, and ``$raw``,
-what the framework said. `eventstore.codec.clocks` tells which one counts.
+Frameworks report some things late, with their own timestamp. Such an event has both times: the recorder's clocks, as
+every event, and in its payload ``$happened_ns``, the time it happened on the recorder's monotonic clock, and ``$raw``,
+the framework's timestamp. `eventstore.codec.clocks` returns the effective one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from eventstore.hooks.traces import TracesHooks
 
 
 class BackdatedHooks(CollectorHooks, LaterHooks, OwnHooks):
-    """All hooks, for one moment. Like the recorder's, they never raise; `schedule_turn_complete` sets no timer."""
+    """All hooks, for one point in time. They never raise; `schedule_turn_complete` sets no timer."""
 
     def __init__(self, record: Record, happened_ns: int, raw: Any) -> None:
         self.traces = TracesHooks()
@@ -36,7 +36,7 @@ def _backdating_record(record: Record, happened_ns: int, raw: Any) -> Record:
         return times | adapt(own)
 
     def record_backdated(hook: str, args: Args | None = None, adapt: Callable[[Args], Args] | None = None) -> None:
-        # the times first: that a payload has them is seen at its beginning
+        # the times come first: readers check the beginning of a payload for them
         record(hook, times | (args or {}), None if adapt is None else lambda given: adapted(given, adapt))
 
     return record_backdated

@@ -1,8 +1,8 @@
-"""The bytes of a recorded call before any database has seen it, and how they become an `Event` again.
+"""The binary format of a recorded call in the journal.
 
-A body is the names (session, origin, hook, version), then ``seq, perf_ns, wall_ns``, then the payload, or nothing for a
-call without arguments. It is complete in itself, so journal files can be cut, dropped and recovered one by one. A frame
-is a body with its length and checksum in front. What is read of damaged bytes is in `eventstore.recording.resync`.
+A body consists of the names (session, origin, hook, version), ``seq, perf_ns, wall_ns``, and the payload, empty for a
+call without arguments. It is self-contained, so journal files can be cut, dropped and recovered one by one. A frame is
+a body preceded by its length and checksum. `eventstore.recording.resync` reads damaged bytes.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ FRAME = struct.Struct("<II")
 """Length of the body, CRC-32 of the body."""
 STAMP = struct.Struct("<qqq")
 NAMES = struct.Struct("<HHHH")
-"""Lengths of the session's, the origin's and the hook's name, and the hook's version."""
+"""Lengths of session, origin and hook name, and the hook's version."""
 MIN_BODY = NAMES.size + STAMP.size
 MAX_NAME_BYTES = 65_535
 
 
 def head(session_id: str, origin: str, hook: str) -> bytes:
-    """How every body of one hook by one recorder begins, up to the stamp."""
+    """The common beginning of all bodies of a recorder's hook, up to the stamp."""
     names = [name.encode() for name in (session_id, origin, hook)]
     return NAMES.pack(*map(len, names), HOOKS[hook].version) + b"".join(names)
 
@@ -40,7 +40,7 @@ def decode(body: bytes) -> Event:
 
 
 def events_of(data: bytes, session_id: str, origin: str) -> Iterator[Event]:
-    """The events of one recorder in whole frames; all others are passed over undecoded."""
+    """One recorder's events in whole frames; all others are skipped undecoded."""
     names = (session_id + origin).encode()
     found = data.find(names)
     while found >= 0:
@@ -76,7 +76,7 @@ def body_of(frame: bytes) -> bytes:
 
 
 def bodies(data: bytes) -> Iterator[bytes]:
-    """The bodies of the whole frames at the start of ``data``; stops, silently, at a torn or an empty one."""
+    """The bodies of the whole frames at the start of ``data``; stops silently at a torn or empty one."""
     at, end = 0, len(data)
     while at + FRAME.size <= end:
         size, checksum = FRAME.unpack_from(data, at)

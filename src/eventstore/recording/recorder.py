@@ -1,7 +1,7 @@
-"""The recorder: what an agent holds, and calls its hooks on.
+"""The `Recorder`, whose hooks an agent calls.
 
-A call reads both clocks, takes the next ``seq``, encodes the arguments, writes one frame to the journal and returns.
-It never raises, whatever it is handed, and waits for nobody but another hook call (laws 5 and 6).
+A hook call reads both clocks, takes the next ``seq``, encodes the arguments, writes one frame to the journal and
+returns. It never raises, whatever its arguments are, and blocks on nothing but another hook call (laws 5 and 6).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from eventstore.stores.base import Store
 
 
 class Clock(NamedTuple):
-    """Where a recorder reads the time: two functions that return nanoseconds."""
+    """A recorder's clocks: two functions that return nanoseconds."""
 
     perf_ns: Callable[[], int] = time.perf_counter_ns
     wall_ns: Callable[[], int] = time.time_ns
@@ -48,20 +48,21 @@ class Timer(Protocol):
 
 
 SAME_MOMENT_NS = 100_000
+"""Two clocks read within this time count as read at once."""
 Scheduler = Callable[[float, Callable[[], None]], Timer]
-"""Calls a function in so many seconds. Raises `RuntimeError` where there is nothing to schedule on."""
+"""Calls a function after a number of seconds. Raises `RuntimeError` if no scheduling is possible."""
 
 
 def event_loop(seconds: float, call: Callable[[], None]) -> Timer:
-    """The default scheduler: the event loop that the caller runs on."""
+    """The default scheduler: the running event loop."""
     return asyncio.get_running_loop().call_later(seconds, call)
 
 
 class Recorder(CollectorHooks, LaterHooks, OwnHooks):
-    """Records the hook calls of one session; ``traces`` has those of the traces manager.
+    """Records the hook calls of one session; ``traces`` has the hooks of the traces manager.
 
-    Signatures are the reference's, and a call that does not fit one raises `TypeError` as any function does; past
-    that, nothing raises. Use it as a context manager, or `close` it.
+    Signatures are the reference's; a call that does not match raises `TypeError`, as usual. Nothing else raises. Use it
+    as a context manager, or `close` it.
     """
 
     def __init__(
@@ -77,12 +78,12 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
         journal_limit_bytes: int = LIMIT_BYTES,
         redact: Redact | None = None,
     ) -> None:
-        """``origin`` names this recorder in the session and must be new to it; by default it is random.
+        """``origin`` identifies this recorder and must be new in the session; by default it is random.
 
         ``durability``: ``process`` (a call that has returned survives SIGKILL), ``disk`` (it survives a power cut),
         ``memory`` (it does not survive the process). ``journal`` is a folder, by default beside the database. At
-        ``journal_limit_bytes`` the oldest calls are dropped, and counted in `health`. ``redact`` takes out of every
-        call's arguments what must not be recorded, see `eventstore.hooks.redaction`.
+        ``journal_limit_bytes`` the oldest calls are dropped, and counted in `health`. ``redact`` removes private data
+        from every call's arguments, see `eventstore.hooks.redaction`.
         """
         if durability not in get_args(Durability):
             raise ValueError(f"durability is one of {', '.join(get_args(Durability))}, not {durability!r}")
@@ -95,7 +96,7 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
         self._redact = redact
         self._failures = _Failures()
         self._refused = 0
-        """How many calls had been refused at the last flush."""
+        """Number of refused calls at the last flush."""
         self._closed = self._all_stored = False
         self.traces = TracesHooks()
         self._open()
@@ -106,7 +107,7 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
         self._failures.backlog = self._writer.backlog
         self._next_seq = count().__next__
         self._finalizer = weakref.finalize(self, release_from_finalizer, self._writer, self._source)
-        self._finalizer.atexit = False  # the writers are closed then
+        self._finalizer.atexit = False  # writers are closed at exit anyway
         self._set_record(self._make_record())
 
     @property
@@ -114,27 +115,27 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
         return self.session_id, self.origin
 
     def _make_record(self, tap: Tap | None = None) -> Record:
-        """How a call is recorded. ``tap`` gets what is recorded as well, undecoded."""
+        """The function that records a call. ``tap`` also gets each recorded call, undecoded."""
         backlog = self._writer.backlog
         args = backlog, self._source, self._clock, self._next_seq, self._failures.fail, tap
         in_memory = backlog.folder is None
         record = _memory_record(*args) if in_memory else _journal_record(*args, sync=self._durability == "disk")
         return record if self._redact is None else with_redaction(record, self._redact, self._failures.fail_to_redact)
 
-    def _attach_tap(self, tap: Tap, settle: Callable[[], None]) -> None:
-        """From now on let ``tap`` get every call, while there are any; the writer calls ``settle`` now and then."""
+    def _attach_tap(self, tap: Tap, progress: Callable[[], None]) -> None:
+        """From now on pass every call to ``tap`` too; the writer calls ``progress`` after each batch."""
         if not self._closed:
-            self._writer.progress_callbacks[self._source] = settle
+            self._writer.progress_callbacks[self._source] = progress
             self._set_record(self._make_record(tap))
 
     def _set_record(self, record: Record) -> None:
         self._record = self.traces._record = record
 
     def happened(self, wall_ns: int, raw: Any = None) -> BackdatedHooks:
-        """The hooks, for something that happened at another moment: nanoseconds since the epoch.
+        """The hooks, for something that happened at a different time: nanoseconds since the epoch.
 
-        ``recorder.happened(t).on_user_speech_end()`` is recorded now; projections take it as of ``t``. ``raw`` is what
-        the framework said of the time, kept with it.
+        ``recorder.happened(t).on_user_speech_end()`` is recorded now; projections date it to ``t``. ``raw`` is the
+        framework's original timestamp, stored with it.
         """
         try:
             happened_ns = self._now_on_both_clocks() + int(wall_ns)
@@ -144,7 +145,7 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
         return BackdatedHooks(self._record_now, happened_ns, raw)
 
     def _now_on_both_clocks(self) -> int:
-        """The monotonic clock less the wall clock; read again if another thread ran between the two."""
+        """The monotonic clock minus the wall clock; retried if another thread ran between the two readings."""
         perf_ns, wall_ns = self._clock
         for _attempt in range(3):
             before, wall, after = perf_ns(), wall_ns(), perf_ns()
@@ -153,14 +154,14 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
         return before - wall
 
     def _record_now(self, hook: str, args: Args | None = None, adapt: Callable[[Args], Args] | None = None) -> None:
-        self._record(hook, args, adapt)  # what `_record` is may change, as with `close`
+        self._record(hook, args, adapt)  # looked up now, as `_record` may change
 
-    # the one hook that does more than record -------------------------------------------------------------------
+    # the only hook that does more than record -----------------------------------------------------------------
 
     def schedule_turn_complete(self, timeout: float = 1.0) -> None:
-        """Complete the turn in ``timeout`` seconds, unless called again before; at once if no event loop runs here.
+        """Complete the turn in ``timeout`` seconds, or at once if there is no event loop; each call restarts the timer.
 
-        The timer's firing is an event of its own, `finalize_realtime_turn`.
+        When the timer fires, this is recorded as `finalize_realtime_turn`.
         """
         super().schedule_turn_complete(timeout)
         try:
@@ -168,17 +169,18 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
             self._timer = self._schedule(timeout, _weak_callback(self._timer_fired))
         except RuntimeError:
             self.complete_turn()
-        except Exception as error:  # noqa: BLE001 - a guest's timeout or scheduler; the host goes on
+        except Exception as error:  # noqa: BLE001 - a timeout or scheduler of the user; law 6
             self._fail(error)
 
     def _timer_fired(self) -> None:
         self._timer = _NO_TIMER
         self.finalize_realtime_turn()
 
-    # life ------------------------------------------------------------------------------------------------------
+    # lifecycle -------------------------------------------------------------------------------------------------
 
     @property
     def health(self) -> Health:
+        """The current state of recording."""
         backlog = self._writer.backlog
         oldest = backlog.oldest_perf_ns()
         return Health(
@@ -197,9 +199,9 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
         )
 
     def flush(self, timeout: float = 10.0) -> bool:
-        """Wait until what was recorded before is in the store; False if ``timeout`` seconds were not enough.
+        """Wait until all calls recorded so far are in the store; False if ``timeout`` (seconds) expired.
 
-        Also if the store has refused some of it, since the last flush.
+        Also False if the store has refused some since the last flush.
         """
         if self._closed:
             return True
@@ -208,17 +210,17 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
         return stored and refused == before
 
     def close(self, timeout: float = 10.0) -> bool:
-        """Flush and stop; what did not reach the store in ``timeout`` seconds stays in the journal for `recover`.
+        """Flush and stop; calls not stored within ``timeout`` seconds stay in the journal for `recover`.
 
-        True only if every call since the recorder began is in the store: none was dropped, refused or failed. Called
-        again, it says the same. Calls made after it are counted as dropped.
+        True only if every call of the recorder is in the store: none was dropped, refused or failed. Calling it again
+        returns the same. Later hook calls are counted as dropped.
         """
         if self._closed:
             return self._all_stored
         self._closed = True
         self._finalizer.detach()
         self._set_record(self._record_after_close)
-        with contextlib.suppress(Exception):  # a guest's timer
+        with contextlib.suppress(Exception):  # a timer of the user
             self._timer.cancel()
         stored = release_writer(self._writer, self._source, timeout)
         self._all_stored = stored and not self._writer.backlog.lost[self._source] and not self._failures.failed
@@ -239,24 +241,24 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
         self._writer.backlog.drop_after_close(self._source)
 
     def _reopen_in_child(self) -> None:
-        """After a fork: a new process is a new origin, with a journal of its own; made when it first records."""
+        """After a fork: become a new origin with its own journal, at the first call in the child."""
 
-        def first(hook: str, args: Args | None = None, adapt: Callable[[Args], Args] | None = None) -> None:
+        def reopen(hook: str, args: Args | None = None, adapt: Callable[[Args], Args] | None = None) -> None:
             try:
                 self.origin = uuid.uuid4().hex[:12]
                 self._finalizer.detach()  # the writer is the parent's
                 self._open()
-            except Exception as error:  # noqa: BLE001 - the host goes on
+            except Exception as error:  # noqa: BLE001 - law 6
                 self._fail(error)
             else:
                 self._record(hook, args, adapt)
 
         if not self._closed:
-            self._set_record(first)
+            self._set_record(reopen)
 
 
 class _Failures:
-    """Counts the calls in which a recorder itself failed; not the recorder, as what records must not hold that."""
+    """Counts a recorder's own failures. Separate, so that the record function does not reference the recorder."""
 
     def __init__(self) -> None:
         self.failed = self.unredacted = 0
@@ -269,11 +271,11 @@ class _Failures:
     def fail_to_redact(self, error: BaseException) -> None:
         self.unredacted += 1
         kind = type(error).__name__
-        self.backlog.report_error(f"redact failed, so a call is recorded without its arguments: {kind}")
+        self.backlog.report_error(f"redact failed; a call is recorded without its arguments: {kind}")
 
 
 def _weak_callback(method: Callable[[], None]) -> Callable[[], None]:
-    """The method, of an object that may be collected before it is called."""
+    """A callback that does nothing once the method's object was collected."""
     reference = weakref.WeakMethod(method)
 
     def call() -> None:
@@ -296,7 +298,7 @@ def _journal_record(
     *,
     sync: bool,
 ) -> Record:
-    """The hot path: one closure per recorder, as local names are what Python reads fastest."""
+    """The hot path: a closure, as Python reads local names fastest."""
     heads = {}
     for hook in HOOKS:
         head = frames.head(*source, hook)
@@ -336,7 +338,7 @@ def _memory_record(
     fail: Callable[[BaseException], None],
     tap: Tap | None,
 ) -> Record:
-    """The hot path with durability ``memory``: arguments that cannot change any more are encoded by the writer."""
+    """The hot path with durability ``memory``: immutable arguments are encoded later, by the writer."""
     perf_ns, wall_ns = clock
     add, unchanging = backlog.memory.append, UNCHANGING
 
@@ -370,28 +372,28 @@ def _memory_record(
 def _adapt(adapt: Callable[[Args], Args], args: Args) -> Args:
     try:
         return adapt(args)
-    except Exception:  # noqa: BLE001 - a guest's object; the slow encoder will keep what it can of it
+    except Exception:  # noqa: BLE001 - an object of the user; the slow encoder keeps what it can
         return args
 
 
 def _clean_name(text: str) -> str:
-    """A session's or origin's name, in text that any database takes, and short enough for a frame."""
+    """A session id or origin, as text that every database accepts, and short enough for a frame."""
     clean = as_text(text).replace("\x00", "\ufffd")
     return clean.encode()[: frames.MAX_NAME_BYTES // 2].decode(errors="ignore")
 
 
 class _NoTimer:
     def cancel(self) -> None:
-        """There is nothing to cancel."""
+        """Do nothing."""
 
 
 _NO_TIMER: Timer = _NoTimer()
 _recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
 
 
-def _after_fork() -> None:
+def _reopen_after_fork() -> None:
     for recorder in list(_recorders):
         recorder._reopen_in_child()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(after_in_child=_reopen_after_fork)

@@ -404,7 +404,7 @@ def test_the_command_names_them_all(sqlite_log: tuple[Path, log_seals.LogSeal], 
     shown = program.run("verify", "--seal", "log.seal", code=1).stdout
     assert shown.count("\n") == len(kinds) + 1
     assert "removed: session 's-2': it is gone without a tombstone; 5 events were sealed" in shown
-    assert "hidden: session 's-1', origin 'o': its row says 0 events, so that readers pass over the 10" in shown
+    assert "hidden: session 's-1', origin 'o': its row says 0 events, so that readers skip the 10" in shown
 
 
 # gaps ----------------------------------------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ CASES = [
     (
         "reordered",
         8,
-        "event 8 was moved: it stands after event 1, and followed event 7",
+        "event 8 was moved: it is after event 1, and was after event 7",
         [
             f"UPDATE events SET position = 100 WHERE seq = 2 AND {MINE}",
             f"UPDATE events SET position = 3 WHERE seq = 8 AND {MINE}",

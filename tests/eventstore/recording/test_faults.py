@@ -154,7 +154,7 @@ assert recover(store, journal) == 0
 assert list(journal.iterdir()) == []
 store.close()
 """
-    assert run_unprivileged(anybodys, script).count("which is done with: Permission denied") >= 2
+    assert run_unprivileged(anybodys, script).count("which is no longer needed: Permission denied") >= 2
     assert stored(anybodys) == list(range(30_000))
 
 

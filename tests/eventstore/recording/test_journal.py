@@ -137,7 +137,7 @@ def test_at_its_bound_the_journal_keeps_the_newest_and_counts(tmp_path: Path) ->
     assert kept == list(range(200 - len(kept), 200))
     assert backlog.dropped == 200 - len(kept) > 0
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 2048
-    assert "at its bound" in str(backlog.last_error)
+    assert "at its limit" in str(backlog.last_error)
     backlog.close()
 
 
