@@ -1,4 +1,4 @@
-"""What a file may bring into the log: an archive is checked as a recording is, and never half imported."""
+"""Import of untrusted files: archives are checked like recordings, and imported entirely or not at all."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def deliver(
 ) -> Iterator[DeliveryOutcome]:
     """Deliver the sessions, each outcome as it comes; without ``rules``, under those of the destination.
 
-    Hold `Ledger.alone` meanwhile, or order is not kept.
+    Hold `Ledger.exclusive_delivery` meanwhile, or order is not kept.
 
     Setting ``stop``, or closing the iterator, ends it after the sends that are under way.
     """

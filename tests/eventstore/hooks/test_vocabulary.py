@@ -1,4 +1,4 @@
-"""The hooks are the reference's, to the parameter, those it got later, and ours.
+"""The hooks are those of the reference, parameter for parameter, its later ones, and turnlog's own.
 
 `fixtures/hooks.json` has the signatures of 1.0.2.
 """

@@ -1,6 +1,6 @@
-"""Faults from outside: folders and stores that turn read-only, and stores that somebody else holds.
+"""Faults from outside: folders and stores that turn read-only, and stores locked by other processes.
 
-Each test counts events in and out: none that was acknowledged is lost, none is there twice, and no hook call raises.
+Each test counts events in and out: none that was acknowledged is lost, none is stored twice, and no hook call raises.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from turnlog import Recorder, open_store
 
 
 def messages(store: Store, session: str = "s") -> list[int]:
-    """What `record` has recorded, as it reached the store."""
+    """The calls of `record` that reached the store."""
     return [int(codec.decode(event)["message"]) for event in store.read(session)]
 
 
@@ -36,7 +36,7 @@ def record(recorder: Recorder, *numbers: int) -> None:
 
 @pytest.fixture
 def heard() -> Iterator[Callable[[str], threading.Event]]:
-    """An event that is set as soon as the recorder complains of something."""
+    """An event that is set as soon as the recorder reports an error."""
     handlers = []
 
     def listen(words: str) -> threading.Event:
@@ -58,7 +58,7 @@ def heard() -> Iterator[Callable[[str], threading.Event]]:
 
 # read-only folders --------------------------------------------------------------------------------------------------
 
-# Root may write anywhere, so the agent gives up being root; by then all is imported, as nobody else may read root's
+# Root may write anywhere, so the agent gives up being root; by then all is imported, as other users may not read root's
 # interpreter.
 UNPRIVILEGED = """
 import os, sys, tempfile
@@ -86,7 +86,7 @@ def lost():
 
 @pytest.fixture
 def anybodys() -> Iterator[Path]:
-    """A folder in which an unprivileged process may do what it likes, and revoke it."""
+    """A folder that an unprivileged process owns, and can make read-only."""
     folder = Path(tempfile.mkdtemp(prefix="turnlog-faults-"))
     folder.chmod(0o777)
     yield folder
@@ -161,7 +161,7 @@ store.close()
 def test_what_was_left_behind_in_a_folder_that_is_read_only_now(anybodys: Path) -> None:
     """It is moved into the store, though the files cannot be removed, and what is recorded now does not wait for that.
 
-    Break: in eventstore/recording/writer.py, ``recover``, unlink where that may raise.
+    Break: in eventstore/recording/recovery.py, ``_move``, unlink where that may raise.
     """
     script = """
 if not os.fork():
@@ -186,7 +186,7 @@ store.close()
 
 
 def test_a_file_that_was_never_finished_is_removed_when_it_is_old(tmp_path: Path) -> None:
-    """A process killed while it makes a journal file leaves one that nobody would look at again."""
+    """A process killed while it creates a journal file leaves one that no recovery would read."""
     for name in ("old.new", "young.new"):
         (tmp_path / name).touch()
     os.utime(tmp_path / "old.new", (1, 1))
@@ -271,7 +271,7 @@ store.close()
 def test_a_postgres_database_that_turns_read_only_in_mid_call(
     postgres: Store, postgres_url: str, tmp_path: Path, heard: Callable[[str], threading.Event]
 ) -> None:
-    """As a server does that has failed over to a standby."""
+    """As after a failover to a standby."""
     url = make_url(postgres_url).set(drivername="postgresql")
     refused = heard("is read-only here")
     with (
@@ -332,7 +332,7 @@ def test_a_file_system_that_turns_read_only_in_mid_call(tmp_path: Path) -> None:
     subprocess.run(["mkfs.ext4", "-q", "-F", image], check=True)
 
     def run_mounted(*command: object) -> subprocess.CompletedProcess[str]:
-        """Run it, with the device behind its arguments, where nobody else sees the mount."""
+        """Run it, with the device as its last argument, in a private mount namespace."""
         script = (
             'M=$2; mount -o loop,errors=remount-ro "$1" "$M" || exit 99; D=$(findmnt -no SOURCE "$M")\n'
             'shift 2; S=0; "$@" "${D##*/}" || S=$?; umount "$M"; exit $S'

@@ -21,7 +21,7 @@ from eventstore import Store, codec, recover
 TIMES = int(os.environ.get("TURNLOG_KILLS", "200"))
 
 # Forks an agent for each request that comes through the socket: an interpreter that starts anew takes half a second.
-# An agent may be told to kill itself, for the only sure way to die in the middle of a function is to count in it.
+# An agent can be made to kill itself: counting inside a function is the only sure way to die in the middle of it.
 SERVER = """
 import json, os, signal, socket, sys, tempfile, threading
 from turnlog import Recorder, open_store, recover
@@ -131,7 +131,7 @@ class Agent:
 
     def kill(self) -> int:
         """SIGKILL; returns the last call that it has acknowledged."""
-        os.kill(self._pid, signal.SIGKILL)  # of this process: nobody has waited for it yet
+        os.kill(self._pid, signal.SIGKILL)  # a child that was not waited for yet
         return self.wait()
 
     def wait(self) -> int:
@@ -207,7 +207,7 @@ def test_law_5_whatever_the_writer_is_doing(sqlite: Store, server: Server, phase
 def test_law_5_recovery_killed_and_begun_again(sqlite: Store, server: Server, phase: str, steps: int) -> None:
     """Three journals are left behind, each longer than a transaction; several recoveries die, and the last does not.
 
-    Break: in eventstore/recording/writer.py, ``recover``, unlink the file before its events are stored.
+    Break: in eventstore/recording/recovery.py, ``_move``, unlink the file before its events are stored.
     """
     chance = random.Random(phase)
     assert sqlite.journal is not None

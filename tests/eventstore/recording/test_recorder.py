@@ -1,4 +1,4 @@
-"""The recorder as an agent meets it."""
+"""The recorder's interface for agents."""
 
 from __future__ import annotations
 
@@ -443,7 +443,7 @@ thread.start()
 for number in range(25):
     child = os.fork()
     if child == 0:
-        signal.alarm(20)  # a child that is locked out would wait for ever
+        signal.alarm(20)  # a child that is locked out would wait forever
         while True:
             try:
                 store.append([Event("s", str(number), 0, "on_eou_start", 1, 1, 1, "{}")])

@@ -1,4 +1,4 @@
-"""What recovery makes of damaged files and of refusals: each costs itself alone, and no byte is lost in silence."""
+"""Recovery of damaged files and refused events: each affects no other, and no byte is lost silently."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_a_damaged_head_costs_nothing(tmp_path: Path, at: int) -> None:
 
 
 def test_a_mark_that_points_beyond_what_is_stored_is_not_believed(tmp_path: Path) -> None:
-    """Break: in eventstore/recording/journal.py, ``_begin``, believe any mark inside the file."""
+    """Break: in eventstore/recording/journal.py, ``begin``, believe any mark inside the file."""
     path = leave_behind(tmp_path, frame(0) + frame(1) + frame(2))
     data = path.read_bytes()
     path.write_bytes(data[:8] + (60_000).to_bytes(8, "little") + data[16:])
@@ -268,7 +268,7 @@ class Picky(MemoryStore):
 
 
 def test_an_event_that_is_refused_is_set_aside_and_blocks_nothing(tmp_path: Path) -> None:
-    """Break: in eventstore/recording/writer.py, ``_set_aside``, keep nothing;
+    """Break: in eventstore/recording/writer.py, ``_set_aside``, write nothing;
 
     or in refused_events.py, ``_parts``, return [].
     """

@@ -1,4 +1,4 @@
-"""The database's file: still the one that was opened, and its owner's alone."""
+"""The database file: replacement is detected, and permissions are private."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_a_restored_backup_gets_what_comes_then(tmp_path: Path) -> None:
 
 
 def test_a_restore_through_sqlite_itself_is_seen(tmp_path: Path) -> None:
-    """Into the same inode. Break: in eventstore/stores/sqlite/store.py, ``check_heads``, return."""
+    """Into the same inode. Break: in eventstore/stores/sqlite/watch.py, ``check_heads``, return."""
     path = tmp_path / "calls.db"
     store = open_store(path)
     store.append([event(0)])
@@ -319,7 +319,7 @@ LONG = '{"text":"' + "x" * 2000 + '"}'
 
 
 def half_a_checkpoint(path: Path, pages: int) -> None:
-    """What a process that is killed in its checkpoint leaves: so many pages are in the file, and the log has all."""
+    """The state after a kill during a checkpoint: only ``pages`` pages are in the file, and the log has all."""
     whole = path.with_name("whole")
     for end in ("", "-wal"):
         shutil.copy(f"{path}{end}", f"{whole}{end}")
@@ -335,7 +335,7 @@ def test_a_checkpoint_that_is_half_done_is_no_replacement(tmp_path: Path, done: 
     path = tmp_path / "calls.db"
     store = a_log(path, 50, checkpointed=True)
     store.append([event(50)])
-    with closing(sqlite3.connect(path)) as other:  # a reader, so that nobody can checkpoint what comes
+    with closing(sqlite3.connect(path)) as other:  # a reader, so that later commits cannot be checkpointed
         other.execute("BEGIN")
         other.execute("SELECT * FROM events").fetchone()
         small = path.stat().st_size // 4096

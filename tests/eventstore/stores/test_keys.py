@@ -1,4 +1,4 @@
-"""A master key is rotated while the log is in use and whatever interrupts it; no session is ever without its key."""
+"""Rotation of the master key while the log is in use, with interruptions; no session is ever without its key."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def rotated(store: Store, old: str = OLD, new: str = NEW, batch: int = 3):  # ty
 
 
 def opens(store: Store, session: str, key: str) -> bool:
-    """Whether that master key, alone, opens the session."""
+    """Whether that master key alone opens the session."""
     try:
         return SAID in next(with_encryption(store, key).read(session)).payload
     except WrongMasterKey:
@@ -229,7 +229,7 @@ def test_killed_at_any_point_and_run_again(
 
 
 def _killed_after(process: subprocess.Popen[str], output: IO[str], batches: int) -> bool:
-    """SIGKILL behind so many batches, in the middle of the next; whether it had ended before."""
+    """SIGKILL in the middle of the batch after ``batches``; returns whether the rotation had ended before."""
     for _batch in range(batches):
         if output.readline() == "done\n":
             return True

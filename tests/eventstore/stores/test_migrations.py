@@ -1,4 +1,4 @@
-"""Every schema there ever was, with data in it, becomes today's, and back; on both databases."""
+"""Every earlier schema, with data, can be upgraded to the current one and downgraded, on both databases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Content is sealed, and can be forgotten; everything else stays as it was."""
+"""Content is encrypted, and can be forgotten; everything else stays as it was."""
 
 from __future__ import annotations
 
@@ -247,7 +247,7 @@ def test_forget(sealed: Store) -> None:
     assert verify(sealed, "s") == []
     assert list(sealed.read("t")) == [said(0, session="t")], "another session has a key of its own"
     fresh = with_encryption(sealed._store, MASTER)  # type: ignore[attr-defined]
-    fresh.append([said(2)])  # somebody still records: its time and place are kept, and no content
+    fresh.append([said(2)])  # a recorder is still active: its events are kept without content
     assert SECRET not in str(list(fresh.read("s")))
     assert [e.seq for e in fresh.read("s")] == [0, 1, 2]
     with pytest.raises(StoreError, match="not encrypted"):

@@ -1,4 +1,4 @@
-"""A primary is killed and its replica promoted, under a recorder and a follower that know both hosts."""
+"""Failover: the primary is killed and its replica promoted, under a recorder and a follower with both hosts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything through a real pgbouncer in transaction mode: each transaction on whichever server process is free."""
+"""All operations through a real pgbouncer in transaction mode."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each role of a log may do, through the code that uses it, and that everything else is refused."""
+"""Each role of a log can do its work, and everything else is refused."""
 
 from __future__ import annotations
 

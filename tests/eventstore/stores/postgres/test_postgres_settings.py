@@ -1,4 +1,4 @@
-"""What a server, a database, a role or an event may be like: it works, or one line says what to do."""
+"""Unusual servers, databases, roles and events: they work, or one line says what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What only a server can do: refuse, be unmigrated, be killed, come back."""
+"""Server-specific behaviour: refusals, missing migrations, crashes and restarts."""
 
 from __future__ import annotations
 
