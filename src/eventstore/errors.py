@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 
 class TurnlogError(Exception):
-    """Base of every error this project raises on purpose."""
+    """Base class of all errors of this project."""
 
 
 class UnknownHook(TurnlogError):
@@ -68,7 +68,7 @@ class StoreDamaged(StoreError):
 
 
 class NewerDatabase(StoreError):
-    """The database was migrated by a newer turnlog."""
+    """The database has the schema of a newer turnlog."""
 
 
 class IdentityConflict(StoreError):

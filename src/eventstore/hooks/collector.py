@@ -227,7 +227,7 @@ class CollectorHooks:
         self._record("on_false_interrupt_resume")
 
     def on_false_interrupt_escalated(self, word_count: int | None = None) -> None:
-        """It was a barge-in after all."""
+        """The pause turned out to be a real barge-in."""
         self._record("on_false_interrupt_escalated", {"word_count": word_count})
 
     # tools and knowledge ---------------------------------------------------------------------------------------
@@ -282,7 +282,7 @@ class CollectorHooks:
     def on_knowledge_base_complete(
         self, documents: list[str], scores: list[float], retrievals: list[dict[str, Any]] | None = None
     ) -> None:
-        """What was found; ``retrievals`` since 1.0.30."""
+        """The retrieved documents; ``retrievals`` since 1.0.30."""
         args = {"documents": documents, "scores": scores, "retrievals": retrievals}
         self._record("on_knowledge_base_complete", without_defaults(args, _KB_COMPLETE))
 

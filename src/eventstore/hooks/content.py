@@ -71,11 +71,11 @@ _NO_KEY = r"(?!(?i:sk|pk|rk|xox[a-z]|gh[a-z]|glpat|hf|key|token|bearer|eyJ\w*|AK
 provider = _matching(
     rf"{_NO_KEY}(?=.{{1,64}}\Z)[A-Za-z_][A-Za-z_0-9]{{0,40}}(?:\.[A-Za-z_][A-Za-z_0-9]{{0,40}})*(?:#\d{{1,3}})?"
 )
-"""A class, such as ``DeepgramSTT`` or ``livekit.plugins.openai.llm.LLM``."""
+"""Class name, such as ``DeepgramSTT`` or ``livekit.plugins.openai.llm.LLM``."""
 model = _matching(
     rf"{_NO_KEY}(?=.{{1,64}}\Z)(?=[A-Za-z])[A-Za-z0-9]{{1,24}}(?:[-._:/][A-Za-z0-9]{{1,24}})*(?:@\d{{1,8}})?"
 )
-"""Such as ``gpt-4o-mini`` or ``accounts/fireworks/models/llama-v3p1-70b``."""
+"""Model name, such as ``gpt-4o-mini`` or ``accounts/fireworks/models/llama-v3p1-70b``."""
 version = _matching(r"\d{1,3}\.\d{1,3}(?:\.\d{1,3})?(?:[-.]?(?:a|b|rc|post|dev)\d{1,8})?")
 component = state("stt", "llm", "tts", "vad", "eou", "realtime", "turn_detector", "avatar", "denoise")
 run_id = _matching(rf"{_NO_KEY}(?=[A-Za-z_.:#-]+\d)[A-Za-z][A-Za-z0-9_.:#-]{{1,63}}")

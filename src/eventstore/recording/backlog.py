@@ -263,7 +263,7 @@ class Backlog:
             with contextlib.suppress(Exception):  # a log handler is user code
                 log.error("%s", message)
 
-    # moving to the store ---------------------------------------------------------------------------------------
+    # used by the writer ----------------------------------------------------------------------------------------
 
     def take(self) -> list[Event]:
         """The next batch of events to store, oldest first; empty if there are none."""
@@ -357,7 +357,7 @@ class Backlog:
             in_memory = len(self._in_flight) + len(self.memory)
             return sum(s.end - s.acknowledged for s in self._segments) + in_memory * EVENT_BYTES
 
-    # ending ----------------------------------------------------------------------------------------------------
+    # closing ---------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Close the files; a segment is removed only if all of it is in the store.

@@ -116,7 +116,7 @@ def _session_heads(data: bytes, start: int, stop: int, session_id: str) -> Itera
         yield max(start, start + match.start() - frames.FRAME.size)
 
 
-# a folder -----------------------------------------------------------------------------------------------------------
+# whole folders ------------------------------------------------------------------------------------------------------
 
 
 def count_calls(folder: Path, session_id: str) -> dict[Path, int]:

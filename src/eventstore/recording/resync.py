@@ -49,7 +49,7 @@ class _Reader:
         self._data, self._checksums = data, _Checksums(data)
         self._end = start + len(data[start:end].rstrip(b"\0"))
         self._limit = end
-        """The last frame may end in zeros."""
+        """Bound for frames: the last one may end in zeros, beyond `_end`."""
 
     def frame(self, at: int) -> Piece | None:
         """The whole frame at an offset, or None."""

@@ -82,7 +82,7 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="turnlog-writer", daemon=True)
         self._thread.start()
 
-    # the recorders' side ---------------------------------------------------------------------------------------
+    # called by recorders ---------------------------------------------------------------------------------------
 
     def flush(self, timeout: float) -> bool:
         """Wait until all calls recorded so far are in the store; False if ``timeout`` (seconds) expired."""
@@ -169,10 +169,10 @@ class Writer:
         self.set_aside += kept
 
     def _notify_progress(self) -> None:
-        for settle in list(self.progress_callbacks.values()):
-            settle()
+        for callback in list(self.progress_callbacks.values()):
+            callback()
 
-    # what dead processes left ----------------------------------------------------------------------------------
+    # recovery --------------------------------------------------------------------------------------------------
 
     def _recover(self) -> bool:
         """Take one step of the folder's recovery, which runs when there are no own calls; False if none is due."""
@@ -222,7 +222,7 @@ class Writer:
                 self._deadline = time.monotonic() + ORPHAN_SECONDS
                 self._closing.set()
 
-    # trying again ----------------------------------------------------------------------------------------------
+    # retries ---------------------------------------------------------------------------------------------------
 
     def _retry(self, work: Callable[[], object]) -> bool:
         """Retry ``work`` until it succeeds; False if it did not before the deadline for closing."""
@@ -266,7 +266,7 @@ class Writer:
             self._closing.wait(seconds)
 
 
-# one writer for all recorders of a store --------------------------------------------------------------------------
+# one writer per store, journal and durability ---------------------------------------------------------------------
 
 _lock = threading.RLock()
 _writers: weakref.WeakKeyDictionary[Store, dict[tuple[str, str], Writer]] = weakref.WeakKeyDictionary()

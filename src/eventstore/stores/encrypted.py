@@ -205,7 +205,7 @@ class EncryptedStore:
     def close(self) -> None:
         self._store.close()
 
-    # inside ----------------------------------------------------------------------------------------------------
+    # internals -------------------------------------------------------------------------------------------------
 
     def _seal(self, event: Event) -> Event:
         if event.payload == "{}" or event.payload.startswith(SEALED):  # already sealed, as in an archive

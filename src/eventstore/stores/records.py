@@ -45,4 +45,4 @@ class Cursor(NamedTuple):
     parked: str | None = None
     """Why delivery is suspended, until it is requested explicitly; None if it is not."""
     updated_ns: int = 0
-    """Since the epoch."""
+    """When the cursor was last saved, since the epoch."""

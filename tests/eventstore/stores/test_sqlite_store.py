@@ -97,7 +97,7 @@ def test_what_is_not_a_database(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="is a folder"):
         open_store(tmp_path)
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match="cannot make the folder"):
+    with pytest.raises(StoreError, match="cannot create the folder"):
         open_store(tmp_path / "file" / "calls.db")
     with pytest.raises(StoreError, match="no store for 'mysql'"):
         open_store("mysql://localhost/x")

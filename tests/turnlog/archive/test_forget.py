@@ -220,7 +220,7 @@ def test_a_database_that_takes_nothing_now(embedded: Log) -> None:
 
     leave_behind(embedded.journal, frame(0))
     done = erase(Down(), embedded.journal, "s", 0.0)
-    assert "may hold calls" in done.remains[0]
+    assert "may contain calls" in done.remains[0]
     assert count(embedded.folder)
 
 
@@ -262,7 +262,7 @@ def test_a_living_recorder_that_is_stopped(embedded: Log) -> None:
         lines = embedded.forget(code=1)
         (name,) = count(embedded.folder)
         assert "content forgotten at" in lines
-        assert f"{name} still holds 2 call(s) of it, in the clear: process {process.pid} has it open" in lines
+        assert f"{name} still contains 2 call(s) of it, in the clear: process {process.pid} has it open" in lines
         process.send_signal(signal.SIGCONT)
         tell(process, "flush")
         embedded.forget()
@@ -324,7 +324,7 @@ def test_damaged_files(log: Log) -> None:
     (log.journal / "c.journal.damaged").write_bytes(frame(1)[:16] + b"?" + frame(1)[17:])
     lines = log.forget(code=1)
     assert lines.count("turnlog:") == 1
-    assert "c.journal.damaged may hold calls of it" in lines
+    assert "c.journal.damaged may contain calls of it" in lines
     assert "delete the file" in lines
     assert set(count(log.folder)) == {"c.journal.damaged"}
     left = (log.journal / "a.journal.damaged").read_bytes()
@@ -347,7 +347,7 @@ def test_a_head_that_is_damaged_is_erased_or_named(tmp_path: Path, at: int) -> N
 def test_a_file_of_no_journal(tmp_path: Path) -> None:
     (tmp_path / "x.journal").write_bytes(b"not a journal: " + MARKER)
     done = erase(MemoryStore(), tmp_path, "s", 0.0)
-    assert "x.journal may hold calls of it" in done.remains[0]
+    assert "x.journal may contain calls of it" in done.remains[0]
     assert count(tmp_path)
 
 

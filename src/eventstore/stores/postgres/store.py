@@ -201,7 +201,7 @@ class PostgresStore:
     def close(self) -> None:
         self._engine.dispose()
 
-    # inside ----------------------------------------------------------------------------------------------------
+    # internals -------------------------------------------------------------------------------------------------
 
     def _scrub(self) -> None:
         """Erase old versions of destroyed keys now; those of removed events go when the server vacuums."""

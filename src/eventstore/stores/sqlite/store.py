@@ -193,7 +193,7 @@ class SqliteStore:
     def close(self) -> None:
         self._engine.dispose()
 
-    # inside ----------------------------------------------------------------------------------------------------
+    # internals -------------------------------------------------------------------------------------------------
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
