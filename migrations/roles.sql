@@ -1,8 +1,8 @@
 -- Database roles of a log: …_agent records, …_delivery delivers, …_reader only reads.
 --
 -- Run it as the owner of the log's schema, with that schema first in the search_path, after every `turnlog init`;
--- `turnlog init --roles PREFIX` does both. It is idempotent: afterwards each role has exactly these privileges. Missing roles
--- are created without a login, for which the owner needs CREATEROLE.
+-- `turnlog init --roles PREFIX` does both. It is idempotent: afterwards each role has exactly these privileges. Missing
+-- roles are created without a login, for which the owner needs CREATEROLE.
 -- With psql: SET turnlog.roles = 'PREFIX'; \i roles.sql
 DO $$
 DECLARE

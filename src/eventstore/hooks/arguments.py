@@ -82,7 +82,7 @@ def _to_json(value: Any, path: str, marks: dict[str, str], parents: tuple[int, .
         if isinstance(value, (bytes, bytearray, memoryview)):
             return _bytes(bytes(value), path, marks)
         if id(value) in parents:
-            _mark(marks, path, "a circular reference")
+            _mark(marks, path, "a reference to something it is inside of")
             return None
         if len(parents) >= MAX_DEPTH:
             _mark(marks, path, f"nested deeper than {MAX_DEPTH}")

@@ -72,7 +72,7 @@ def test_a_database_that_is_gone_is_made_anew(tmp_path: Path, change: object) ->
     assert recorder.flush(30), recorder.health
     health = recorder.health
     assert (health.replaced, health.lost, health.backlog_bytes) == (1, 50, 0)
-    assert "50 stored calls are missing from it" in str(health.last_error)
+    assert "50 calls that were stored are missing from it" in str(health.last_error)
     assert not recorder.close(30), "what was stored before is not there"
     store.close()
     store = open_store(path)

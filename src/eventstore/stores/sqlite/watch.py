@@ -107,7 +107,7 @@ class Watch:
         """Find the events that this store appended and the current database lacks."""
         self._missing, self._heads = missing_events(driver, self._heads), {}
         if self._missing:
-            self._replaced += f"; {sum(self._missing.values())} stored calls are missing from it"
+            self._replaced += f"; {sum(self._missing.values())} calls that were stored are missing from it"
 
     # content ---------------------------------------------------------------------------------------------------
 
