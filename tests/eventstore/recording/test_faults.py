@@ -35,11 +35,11 @@ def record(recorder: Recorder, *numbers: int) -> None:
 
 
 @pytest.fixture
-def heard() -> Iterator[Callable[[str], threading.Event]]:
+def error_logged() -> Iterator[Callable[[str], threading.Event]]:
     """An event that is set as soon as the recorder reports an error."""
     handlers = []
 
-    def listen(words: str) -> threading.Event:
+    def expect(words: str) -> threading.Event:
         found = threading.Event()
 
         class Listener(logging.Handler):
@@ -51,7 +51,7 @@ def heard() -> Iterator[Callable[[str], threading.Event]]:
         logging.getLogger("turnlog").addHandler(handlers[-1])
         return found
 
-    yield listen
+    yield expect
     for handler in handlers:
         logging.getLogger("turnlog").removeHandler(handler)
 
@@ -135,7 +135,7 @@ store.close()
 
 
 def test_a_journal_folder_that_may_not_be_written_any_more(anybodys: Path) -> None:
-    """In mid-call: the files there are go on being used and cannot be removed; closing raises nothing.
+    """During a call: open files stay in use and cannot be removed; closing raises nothing.
 
     Break: in eventstore/recording/journal.py, ``discard``, let the error escape.
     """
@@ -159,7 +159,7 @@ store.close()
 
 
 def test_what_was_left_behind_in_a_folder_that_is_read_only_now(anybodys: Path) -> None:
-    """It is moved into the store, though the files cannot be removed, and what is recorded now does not wait for that.
+    """The calls are stored although the files cannot be removed, and new calls do not wait for that.
 
     Break: in eventstore/recording/recovery.py, ``_move``, unlink where that may raise.
     """
@@ -198,7 +198,7 @@ def test_a_file_that_was_never_finished_is_removed_when_it_is_old(tmp_path: Path
 
 
 def test_opening_a_database_in_a_read_only_folder_says_so_in_one_line(anybodys: Path) -> None:
-    """A database that is there, one that is not, and recording into one that may only be read."""
+    """An existing database, a missing one, and recording into a read-only one."""
     script = """
 recorder = Recorder(store, "s", journal=journal)
 record(10)
@@ -237,7 +237,7 @@ store.close()
 
 
 def test_an_sqlite_database_that_turns_read_only_in_mid_call(anybodys: Path) -> None:
-    """All of it stays in the journal, and arrives when it may be written again.
+    """All calls stay in the journal, and are stored once the database is writable again.
 
     Break: in eventstore/recording/writer.py, ``_retry``, try once.
     """
@@ -269,11 +269,11 @@ store.close()
 
 
 def test_a_postgres_database_that_turns_read_only_in_mid_call(
-    postgres: Store, postgres_url: str, tmp_path: Path, heard: Callable[[str], threading.Event]
+    postgres: Store, postgres_url: str, tmp_path: Path, error_logged: Callable[[str], threading.Event]
 ) -> None:
     """As after a failover to a standby."""
     url = make_url(postgres_url).set(drivername="postgresql")
-    refused = heard("is read-only here")
+    refused = error_logged("is read-only here")
     with (
         psycopg.connect(url.render_as_string(hide_password=False), autocommit=True) as admin,
         Recorder(postgres, "s", journal=tmp_path) as recorder,
@@ -322,7 +322,7 @@ assert (health.dropped, health.unjournaled, health.failed, health.rejected) == (
 
 
 def test_a_file_system_that_turns_read_only_in_mid_call(tmp_path: Path) -> None:
-    """A real one, on an image, that the kernel remounts read-only as it does after an I/O error; where we may mount."""
+    """A real file system on an image, remounted read-only as after an I/O error; needs permission to mount."""
     image, mounted, journal = tmp_path / "image", tmp_path / "mounted", tmp_path / "journal"
     mounted.mkdir()
     with image.open("wb") as file:
@@ -368,7 +368,7 @@ connection.close()
 
 
 def test_an_sqlite_database_that_another_process_holds_for_longer_than_we_wait(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heard: Callable[[str], threading.Event]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error_logged: Callable[[str], threading.Event]
 ) -> None:
     """Break: in eventstore/recording/writer.py, ``_move``, acknowledge before the store has it."""
     monkeypatch.setattr("eventstore.stores.sqlite.store.BUSY_SECONDS", 0.05)
@@ -376,7 +376,7 @@ def test_an_sqlite_database_that_another_process_holds_for_longer_than_we_wait(
     with Recorder(store, "s") as recorder:
         record(recorder, 500)
         assert recorder.flush()
-        refused = heard("locked by another process")
+        refused = error_logged("locked by another process")
         command = [sys.executable, "-c", HOLDER, tmp_path / "calls.db"]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
             assert holder.stdin is not None and holder.stdout is not None

@@ -86,7 +86,7 @@ def test_a_damaged_frame_costs_itself_alone(program: Program) -> None:
 
 
 def test_a_frame_in_a_payload_is_no_event(tmp_path: Path) -> None:
-    """Neither where the frame around it is whole, nor where it is damaged.
+    """Whether the surrounding frame is whole or damaged.
 
     Break: in eventstore/recording/resync.py, ``_trusted_stop``, return 0.
     """
@@ -202,7 +202,7 @@ def test_a_living_writer_goes_on_behind_damage(tmp_path: Path) -> None:
 
 
 def test_work_grows_with_the_file_whatever_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each of many places claims to begin a frame that is as long as all the rest.
+    """Many offsets look like the beginning of a frame that extends to the end.
 
     Break: in eventstore/recording/resync.py, ``_Checksums.range``, read every range.
     """
@@ -307,7 +307,7 @@ def test_at_the_bound_what_is_refused_is_dropped_and_counted(tmp_path: Path) -> 
 
 
 def test_a_session_under_another_master_key_blocks_no_other(program: Program) -> None:
-    """Of a crashed process and of a living one. With the right key, `recover` brings it in."""
+    """From a crashed process and a living one. With the right key, `recover` stores them."""
     store = open_store(program.db, master_key=OLD)
     assert store.journal is not None
     with Recorder(store, "lobby") as recorder:
@@ -359,7 +359,7 @@ def test_an_identity_conflict_is_set_aside_with_its_content(tmp_path: Path) -> N
 
 
 class Stuck(MemoryStore):
-    """A store that cannot take one session now."""
+    """A store that is temporarily unable to store one session."""
 
     def append(self, events: Iterable[Event]) -> Any:
         batch = list(events)

@@ -203,7 +203,7 @@ def test_a_link_that_leads_elsewhere_now(tmp_path: Path) -> None:
 
 
 def sh(command: str, *args: Path | str) -> None:
-    """Another process does it."""
+    """Done by another process."""
     subprocess.run(["sh", "-ec", command, "sh", *args], check=True)
 
 
@@ -425,7 +425,7 @@ def test_a_file_system_that_is_mounted_over_the_folder(tmp_path: Path) -> None:
 
 
 def test_parent_and_child_of_a_fork_record_into_a_database_that_is_replaced(tmp_path: Path) -> None:
-    """Both go on, each as an origin of its own; nothing that was said after the replacement is lost or doubled."""
+    """Both continue, each as its own origin; no call after the replacement is lost or duplicated."""
     script = """
 import os, sys
 from pathlib import Path

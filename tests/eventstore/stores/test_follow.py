@@ -57,7 +57,7 @@ def test_a_position_of_something_else_is_refused(sqlite: Store, postgres: Store)
 
 
 def many_writers(store: Store, writers: int, batches: int) -> int:
-    """Appends from many threads at once, in batches of many sizes; returns how many events that were."""
+    """Appends concurrently in batches of different sizes; returns the number of events."""
 
     def write(writer: int) -> None:
         seq = 0
@@ -84,7 +84,7 @@ def test_many_writers_and_a_live_follower(store: Store, followers: list[Follower
 
 
 def test_postgres_transactions_are_followed_by_number(postgres: PostgresStore, followers: list[Follower]) -> None:
-    """Not by text, in which 10 comes before 9.
+    """Not as text, in which 10 sorts before 9.
 
     Break: in eventstore/stores/postgres/follow.py, ``_FOLLOW``, order by ``xid`` without its table.
     """

@@ -28,7 +28,7 @@ OLD, NEW, THIRD = (base64.b64encode(bytes([n]) * 32).decode() for n in (1, 2, 3)
 SAID = "my card number is 4111"
 
 
-def said(session: str, seq: int = 0) -> Event:
+def transcript(session: str, seq: int = 0) -> Event:
     return Event(session, "o", seq, "set_user_transcript", 1, seq, seq, f'{{"transcript":"{SAID}"}}')
 
 
@@ -47,7 +47,7 @@ def opens(store: Store, session: str, key: str) -> bool:
 def test_every_session_opens_with_the_new_key_and_not_the_old(store: Store) -> None:
     """Break: in eventstore/stores/rotation.py, wrap under the old key."""
     names = [f"session {n}" for n in range(10)]
-    with_encryption(store, OLD).append(map(said, names))
+    with_encryption(store, OLD).append(map(transcript, names))
     chains = [[origin for origin, _stored in store.chains(name)] for name in names]
     done = rotated(store)
     assert (done.rewrapped, done.kept, done.left) == (10, 0, [])
@@ -60,8 +60,8 @@ def test_every_session_opens_with_the_new_key_and_not_the_old(store: Store) -> N
 
 def test_destroyed_keys_stay_destroyed_and_foreign_ones_are_left(store: Store) -> None:
     """Break: in eventstore/stores/rotation.py, take keys of any fingerprint."""
-    with_encryption(store, OLD).append([said("mine"), said("forgotten")])
-    with_encryption(store, THIRD).append([said("theirs")])
+    with_encryption(store, OLD).append([transcript("mine"), transcript("forgotten")])
+    with_encryption(store, THIRD).append([transcript("theirs")])
     before = forget(store, "forgotten")
     store.ledger.add_key(Key("damaged", MasterKey(OLD).fingerprint, bytes(60)))
     done = rotated(store)
@@ -75,7 +75,7 @@ def test_destroyed_keys_stay_destroyed_and_foreign_ones_are_left(store: Store) -
 
 def test_a_key_forgotten_meanwhile_does_not_come_back(store: Store) -> None:
     """Break: in eventstore/stores/ledger.py, ``rewrap``, leave out what the key was."""
-    with_encryption(store, OLD).append([said("s")])
+    with_encryption(store, OLD).append([transcript("s")])
     (key,) = store.ledger.keys()
     forget(store, "s")
     assert store.ledger.rewrap([(key, key._replace(master=MasterKey(NEW).fingerprint))]) == 0
@@ -84,10 +84,10 @@ def test_a_key_forgotten_meanwhile_does_not_come_back(store: Store) -> None:
 
 def test_several_keys_at_once(store: Store) -> None:
     """The first wraps, all unwrap. Break: in eventstore/stores/encrypted.py, look at the first only."""
-    with_encryption(store, OLD).append([said("old")])
-    with_encryption(store, NEW).append([said("new")])
+    with_encryption(store, OLD).append([transcript("old")])
+    with_encryption(store, NEW).append([transcript("new")])
     both = with_encryption(store, f"{NEW}, {OLD}")
-    both.append([said("newest"), said("old", 1)])
+    both.append([transcript("newest"), transcript("old", 1)])
     assert all(SAID in event.payload for name in ("old", "new", "newest") for event in both.read(name))
     assert opens(store, "newest", NEW)
     assert not opens(store, "newest", OLD)
@@ -97,7 +97,7 @@ def test_several_keys_at_once(store: Store) -> None:
 
 
 def test_a_recorder_goes_on_through_a_rotation(tmp_path: Path) -> None:
-    """It holds the old key, and the session's own key does not change."""
+    """It has the old key, and the session's key does not change."""
     store = open_store(tmp_path / "calls.db", master_key=OLD)
     with Recorder(store, "s") as recorder:
         recorder.set_user_transcript(SAID)
@@ -113,10 +113,10 @@ def test_a_recorder_goes_on_through_a_rotation(tmp_path: Path) -> None:
 
 def test_a_session_begun_meanwhile_under_the_old_key_is_named(store: Store) -> None:
     """Break: in eventstore/stores/rotation.py, leave out ``_begun_under_old_keys``."""
-    with_encryption(store, OLD).append([said("b"), said("c")])
+    with_encryption(store, OLD).append([transcript("b"), transcript("c")])
     late = with_encryption(store, OLD)
     done = rotate(
-        store.ledger, [MasterKey(OLD)], MasterKey(NEW), lambda _keys: late.append([said("a")]) and None, batch=1
+        store.ledger, [MasterKey(OLD)], MasterKey(NEW), lambda _keys: late.append([transcript("a")]) and None, batch=1
     )
     assert done.rewrapped == 2
     assert [(left.session_id, "rotate again" in left.why) for left in done.left] == [("a", True)]
@@ -124,13 +124,13 @@ def test_a_session_begun_meanwhile_under_the_old_key_is_named(store: Store) -> N
 
 
 def test_what_it_was_wrapped_as_is_gone_from_the_file(tmp_path: Path) -> None:
-    """Also where the first rotation died before it could scrub.
+    """Also if the first rotation was killed before it scrubbed.
 
     Break: in eventstore/stores/rotation.py, leave out ``scrub``.
     """
     folder = tmp_path / "data"
     store = open_store(folder / "calls.db", master_key=OLD)
-    store.append([said(f"session-{n}") for n in range(20)])
+    store.append([transcript(f"session-{n}") for n in range(20)])
     pieces = [key.wrapped[at : at + 8] for key in store.ledger.keys(limit=20) if key.wrapped for at in range(0, 48, 8)]
     assert all(piece in bytes_of(folder) for piece in pieces)
     for key in store.ledger.keys()[:10]:
@@ -163,7 +163,7 @@ def test_the_database_refuses_all_but_a_rotation(backend: str, tmp_path: Path, r
     """Break: in the migration 0005, leave out ``OLD.wrapped IS NULL``, or the length."""
     url = f"sqlite:///{tmp_path}/calls.db" if backend == "sqlite" else request.getfixturevalue("postgres_url")
     store = open_store(url, migrate=True, master_key=OLD)
-    store.append([said("s")])
+    store.append([transcript("s")])
     engine = create_engine(url)
 
     def run(statement: str) -> None:
@@ -206,7 +206,7 @@ def test_killed_at_any_point_and_run_again(
     url = postgres_url if backend == "postgres" else f"sqlite:///{tmp_path}/calls.db"
     store = open_store(url, migrate=True, master_key="")
     names = [f"session {n}" for n in range(SESSIONS)]
-    with_encryption(store, OLD).append(map(said, names))
+    with_encryption(store, OLD).append(map(transcript, names))
     forget(store, "session 7")
     names.remove("session 7")
     under, other = OLD, NEW
@@ -240,7 +240,7 @@ def _killed_after(process: subprocess.Popen[str], output: IO[str], batches: int)
 @settings(max_examples=30)
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from(["old", "new", "forget", "rotate", "back"]))))
 def test_in_any_order(steps: list[tuple[str, str]]) -> None:
-    """A session that has content opens with exactly one key, unless it was forgotten; then with none, for good."""
+    """A session with content opens with exactly one key, unless it was forgotten; then permanently with none."""
     store = MemoryStore()
     both, forgotten, recorded = with_encryption(store, f"{OLD},{NEW}"), set(), set()
     for n, (session, step) in enumerate(steps):
@@ -251,7 +251,7 @@ def test_in_any_order(steps: list[tuple[str, str]]) -> None:
         elif step in ("rotate", "back"):
             assert not rotated(store, *((OLD, NEW) if step == "rotate" else (NEW, OLD))).left
         else:
-            (with_encryption(store, f"{NEW},{OLD}") if step == "new" else both).append([said(session, n)])
+            (with_encryption(store, f"{NEW},{OLD}") if step == "new" else both).append([transcript(session, n)])
             recorded.add(session)
         for name in recorded - forgotten:
             assert opens(store, name, OLD) != opens(store, name, NEW)
@@ -260,10 +260,10 @@ def test_in_any_order(steps: list[tuple[str, str]]) -> None:
 
 def test_the_command(program: Program, tmp_path: Path) -> None:
     store = open_store(program.db, master_key=OLD)
-    store.append([said("a"), said("b")])
+    store.append([transcript("a"), transcript("b")])
     store.close()
     store = open_store(program.db, master_key=THIRD)
-    store.append([said("theirs")])
+    store.append([transcript("theirs")])
     store.close()
     old, new = tmp_path / "old.key", tmp_path / "new.key"
     old.write_text(OLD + "\n")

@@ -46,7 +46,7 @@ def pooled(server: Cluster, port: int) -> Iterator[PostgresStore]:
 
 
 class Kept:
-    """Keeps what it is sent."""
+    """Collects what it is sent."""
 
     name = "kept"
     rules = "videosdk-1.0"
@@ -122,7 +122,7 @@ def test_a_session_is_streamed_while_others_use_the_pool(pooled: PostgresStore) 
 
 
 def test_a_follower_leaves_no_listener_behind(server: Cluster, pooled: PostgresStore) -> None:
-    """LISTEN would stay on a server connection that others get.
+    """LISTEN would stay on a server connection that is shared.
 
     Break: in eventstore/stores/postgres/follow.py, ``follow``, listen always.
     """
@@ -137,7 +137,7 @@ def test_a_follower_leaves_no_listener_behind(server: Cluster, pooled: PostgresS
 
 
 def test_only_one_delivers_and_others_work_meanwhile(server: Cluster, pooled: PostgresStore, port: int) -> None:
-    """An advisory lock of a session would be the pooler's, not ours.
+    """A session-level advisory lock would belong to the pooler.
 
     Break: in eventstore/stores/postgres/store.py, ``_TRY_LOCK``, take ``pg_try_advisory_lock``.
     """
@@ -170,7 +170,7 @@ def test_an_open_lock_does_not_hold_a_follower_back(pooled: PostgresStore) -> No
 
 
 def test_a_search_path_that_the_pooler_drops_is_not_taken_for_another_s(server: Cluster) -> None:
-    """Or the events of one tenant would go to the schema of another."""
+    """Otherwise events of one tenant would be written to the schema of another."""
     with folder() as place, pooler(server, place, "ignore_startup_parameters = options") as port:
         server.execute("CREATE SCHEMA IF NOT EXISTS tenant", database="other")
         url = f"postgresql://postgres@127.0.0.1:{port}/other"

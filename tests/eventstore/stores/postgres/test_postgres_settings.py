@@ -81,7 +81,7 @@ def test_another_encoding_of_the_client_changes_nothing(postgres_url: str, monke
 
 
 def test_a_statement_timeout_costs_nothing(postgres: Store, postgres_url: str, tmp_path: Path) -> None:
-    """An append that waits for a lock is cut off again and again, and succeeds once the lock is gone."""
+    """An append that waits for a lock is cancelled repeatedly, and succeeds once the lock is released."""
     impatient = open_store(postgres_url + "&options=-cstatement_timeout%3D1000")
     with Recorder(impatient, "s", journal=tmp_path / "journal") as recorder, admin(postgres_url) as owner:
         owner.execute("BEGIN")
@@ -117,7 +117,7 @@ POISON = [
 
 @pytest.mark.parametrize("many", [False, True])
 def test_an_event_that_no_server_will_ever_take(postgres: Store, many: bool) -> None:
-    """Is refused for good, not as an outage; and stores nothing of its batch, and harms nothing after it.
+    """It is refused permanently, not as an outage; nothing of its batch is stored, and later appends work.
 
     Break: in eventstore/stores/postgres/connection.py, ``translate_errors``, call what is over a limit unavailable.
     """
@@ -134,7 +134,7 @@ def test_an_event_that_no_server_will_ever_take(postgres: Store, many: bool) -> 
 
 
 def test_all_that_passes_is_worth_another_try(postgres: Store, postgres_url: str) -> None:
-    """A backend that is ended, a lock that is not to be had, a deadlock, too many connections, a schema that moved."""
+    """A terminated backend, an unavailable lock, a deadlock, too many connections, a renamed schema."""
     postgres.append([event(0)])
     with admin(postgres_url) as owner:
         name = owner.info.dbname
