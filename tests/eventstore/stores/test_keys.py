@@ -68,7 +68,7 @@ def test_destroyed_keys_stay_destroyed_and_foreign_ones_are_left(store: Store) -
     assert (done.rewrapped, done.kept) == (1, 0)
     assert [left.session_id for left in done.left] == ["damaged", "theirs"]
     assert "damaged" in done.left[0].reason
-    assert MasterKey(THIRD).fingerprint in done.left[1].why
+    assert MasterKey(THIRD).fingerprint in done.left[1].reason
     assert store.ledger.key("forgotten") == before
     assert opens(store, "theirs", THIRD)
 
@@ -119,7 +119,7 @@ def test_a_session_begun_meanwhile_under_the_old_key_is_named(store: Store) -> N
         store.ledger, [MasterKey(OLD)], MasterKey(NEW), lambda _keys: late.append([transcript("a")]) and None, batch=1
     )
     assert done.rewrapped == 2
-    assert [(left.session_id, "rotate again" in left.why) for left in done.left] == [("a", True)]
+    assert [(left.session_id, "rotate again" in left.reason) for left in done.left] == [("a", True)]
     assert rotated(store).left == []
 
 
