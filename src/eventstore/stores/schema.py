@@ -91,7 +91,7 @@ def check_revision(connection: Connection, remedy: str) -> None:
     """Check that the database is at `HEAD`. Raises `NewerDatabase`, or `StoreError` naming the ``remedy``."""
     found = revision(connection)
     if found is None:
-        raise StoreError(f"the database has no turnlog schema yet; make it with: {remedy}")
+        raise StoreError(f"the database has no turnlog schema yet; create it with: {remedy}")
     if found != HEAD:
         if found > HEAD:
             raise NewerDatabase(f"the database has schema {found}, this turnlog supports up to {HEAD}: upgrade turnlog")

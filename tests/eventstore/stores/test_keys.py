@@ -275,7 +275,7 @@ def test_the_command(program: Program, tmp_path: Path) -> None:
     assert "TURNLOG_NEW_MASTER_KEY must be 32 bytes" in nonsense
     done = program.run("keys", "rotate", "--old-key-file", old, "--new-key-file", new, code=1)
     assert "2 sessions" in done.stdout
-    assert "theirs: under another master key" in done.stderr
+    assert "theirs: wrapped under a different master key" in done.stderr
     done = program.run("keys", "rotate", TURNLOG_MASTER_KEY=f"{OLD},{THIRD}", TURNLOG_NEW_MASTER_KEY=NEW)
     assert "1 session " in done.stdout
     assert "2 were already" in done.stdout

@@ -57,7 +57,7 @@ def test_two_logs_in_two_schemas_of_one_database(postgres_url: str) -> None:
 
 
 def test_a_schema_that_is_not_there(postgres_url: str) -> None:
-    with pytest.raises(StoreError, match="has no schema nowhere; make it with: CREATE SCHEMA"):
+    with pytest.raises(StoreError, match="has no schema nowhere; create it with: CREATE SCHEMA"):
         open_store(in_schema(postgres_url, "nowhere"), migrate=True)
 
 

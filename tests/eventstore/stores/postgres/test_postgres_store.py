@@ -51,7 +51,7 @@ def test_law_1_the_database_refuses_to_change_an_event(postgres: Store, postgres
 
 
 def test_a_server_is_migrated_only_when_asked(postgres_url: str) -> None:
-    with pytest.raises(StoreError, match="no turnlog schema yet; make it with: turnlog init"):
+    with pytest.raises(StoreError, match="no turnlog schema yet; create it with: turnlog init"):
         open_store(postgres_url)
     open_store(postgres_url, migrate=True).close()
     open_store(postgres_url).close()
