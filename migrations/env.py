@@ -1,4 +1,4 @@
-"""How Alembic reaches the database: on the connection it is handed, or at ``-x url=…`` from the command line."""
+"""Alembic environment: runs on the connection it is passed, or on ``-x url=…`` from the command line."""
 
 from alembic import context
 from sqlalchemy import create_engine
@@ -16,6 +16,6 @@ if connection is not None:
 else:
     url = context.get_x_argument(as_dictionary=True).get("url")
     if not url:
-        raise SystemExit("say which database: alembic -x url=sqlite:///calls.db …")
+        raise SystemExit("no database given; use: alembic -x url=sqlite:///calls.db …")
     with create_engine(url).begin() as connection:
         run(connection)

@@ -1,8 +1,8 @@
--- The roles of a log on Postgres: who records (…_agent), who delivers (…_delivery), who only reads (…_reader).
+-- Database roles of a log: …_agent records, …_delivery delivers, …_reader only reads.
 --
 -- Run it as the owner of the log's schema, with that schema first in the search_path, after every `turnlog init`;
--- `turnlog init --roles PREFIX` does both. It may run any number of times: each role has afterwards what stands here,
--- and nothing else. Roles that are not there are made, without a login; for that, the owner needs CREATEROLE.
+-- `turnlog init --roles PREFIX` does both. It is idempotent: afterwards each role has exactly these privileges. Missing
+-- roles are created without a login, for which the owner needs CREATEROLE.
 -- With psql: SET turnlog.roles = 'PREFIX'; \i roles.sql
 DO $$
 DECLARE
@@ -32,8 +32,7 @@ BEGIN
             EXECUTE format('REVOKE ALL ON SEQUENCE %I.%I FROM %I, PUBLIC', place, name, role);
         END LOOP;
     END LOOP;
-    -- By column: a transaction's number, a position, who began an origin and when a key was forgotten are not theirs
-    -- to say.
+    -- By column: roles may not choose a transaction id, a position, an origin's writer, or when a key was forgotten.
     FOREACH command IN ARRAY ARRAY[
         'INSERT (origin_id, seq, hook, version, perf_ns, wall_ns, payload, link) ON %I.events TO %I',
         'INSERT (session_id, origin, events, link) ON %I.origins TO %I',
@@ -47,6 +46,6 @@ BEGIN
     ] LOOP
         EXECUTE format('GRANT ' || command, place, delivery);
     END LOOP;
-    -- Since Postgres 15 this is the default of new databases.
+    -- The default of new databases since Postgres 15.
     EXECUTE format('REVOKE CREATE ON SCHEMA %I FROM PUBLIC', place);
 END $$;

@@ -32,7 +32,7 @@ class Mutant(NamedTuple):
 MIGRATION = "migrations/versions/0002_origins.py"
 WRITER = "src/eventstore/recording/writer.py"
 RECOVERY = "src/eventstore/recording/recovery.py"
-SET_ASIDE = "src/eventstore/recording/set_aside.py"
+SET_ASIDE = "src/eventstore/recording/refused_events.py"
 SQL = "src/eventstore/stores/sqlite/store.py"
 FILE = "src/eventstore/stores/sqlite/file.py"
 CARRY = "src/projections/reference/carry_over.py"
@@ -95,8 +95,8 @@ MUTANTS = [
     ),
     Mutant(
         RECOVERY,
-        "    discard(path)\n\n\ndef _try",
-        "    path.unlink()\n\n\ndef _try",
+        "    discard(path)\n\n\ndef _retry",
+        "    path.unlink()\n\n\ndef _retry",
         "test_faults.py::test_what_was_left_behind",
     ),
     Mutant(
@@ -107,8 +107,8 @@ MUTANTS = [
     ),
     Mutant(
         "src/eventstore/recording/journal.py",
-        "    except OSError as error:  # a folder on the way",
-        "    except KeyError as error:  # a folder on the way",
+        "    except OSError as error:  # a parent folder may",
+        "    except KeyError as error:  # a parent folder may",
         "test_faults.py::test_a_journal_folder_that_may_not_be_written",
     ),
     Mutant(
@@ -128,8 +128,8 @@ MUTANTS = [
     ),
     Mutant(
         "src/eventstore/hooks/arguments.py",
-        "    except Exception as error:  # noqa: BLE001 - anything a guest's",
-        "    except KeyError as error:  # noqa: BLE001 - anything a guest's",
+        "    except Exception as error:  # noqa: BLE001 - user code may raise",
+        "    except KeyError as error:  # noqa: BLE001 - user code may raise",
         "test_laws.py::test_law_6",
     ),
     Mutant(
@@ -188,8 +188,8 @@ MUTANTS = [
     ),
     Mutant(
         "src/eventstore/stores/ledger.py",
-        "if seal(origins) != removal.seal:",
-        "if not removal.seal:",
+        "if seal(origins) != tombstone.seal:",
+        "if not tombstone.seal:",
         "test_retention.py::test_a_session_that_grew",
     ),
     Mutant(
@@ -261,7 +261,10 @@ MUTANTS = [
     Mutant(CARRY, "if len(turn.vad_metrics) >= 2:", "if len(turn.vad_metrics) >= 3:", "test_conformance.py"),
     Mutant(CARRY, "turn.vad_metrics += carried.vad", "pass", "test_conformance.py"),
     Mutant(
-        DELIVERY, "store.ledger.move(cursor)\n            sent", "sent", "test_delivery.py::test_all_is_delivered_once"
+        DELIVERY,
+        "store.ledger.save_cursor(cursor)\n            sent",
+        "sent",
+        "test_delivery.py::test_all_is_delivered_once",
     ),
     Mutant(
         DELIVERY, "or cursor.digest not in", "and cursor.digest not in", "test_delivery.py::test_a_past_that_changed"
@@ -279,8 +282,8 @@ MUTANTS = [
     Mutant(SQL, "fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH", "test_delivery.py::test_only_one_delivers"),
     Mutant(
         "src/eventstore/stores/postgres/store.py",
-        "if driver.execute(_ALONE",
-        "if 0 and driver.execute(_ALONE",
+        "if driver.execute(_TRY_LOCK",
+        "if 0 and driver.execute(_TRY_LOCK",
         "test_delivery.py::test_only_one_delivers",
     ),
     Mutant(
@@ -401,14 +404,14 @@ MUTANTS = [
     ),
     Mutant(
         "src/eventstore/recording/recorder.py",
-        "stored and not self._writer.backlog.lost[self._source] and not self._trouble.failed",
+        "stored and not self._writer.backlog.lost[self._source] and not self._failures.failed",
         "stored",
         "test_database_file.py::test_a_database_that_is_gone",
     ),
     Mutant(
         "src/eventstore/recording/backlog.py",
-        "for event in frames.events_of(data, *of)]",
-        "for event in map(frames.event, frames.bodies(data)) if (event.session_id, event.origin) == of]",
+        "for event in frames.events_of(data, *source)]",
+        "for event in map(frames.decode, frames.bodies(data)) if (event.session_id, event.origin) == source]",
         "test_live_reads.py::test_a_live_read",
     ),
     Mutant("src/turnlog/finished.py", "if len(self._latest) == CHUNK:", "if False:", "test_live_reads.py::test_only"),

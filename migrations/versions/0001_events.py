@@ -1,6 +1,6 @@
-"""The event log: append-only, by trigger.
+"""The event log, append-only by trigger.
 
-Portable on purpose: the payload is text, the position an identity column that nothing but the store interprets.
+Portable on purpose: the payload is text, and the position an identity column that only the store interprets.
 """
 
 import sqlalchemy as sa
@@ -25,7 +25,7 @@ def upgrade() -> None:
         sa.Column("wall_ns", sa.BigInteger, nullable=False),
         sa.Column("payload", sa.Text, nullable=False),
         sa.UniqueConstraint("session_id", "origin", "seq", name="events_identity"),
-        sqlite_autoincrement=True,  # a position is never used twice
+        sqlite_autoincrement=True,  # positions are never reused
     )
     if op.get_bind().dialect.name == "postgresql":
         _postgres()
@@ -38,7 +38,7 @@ def upgrade() -> None:
 
 
 def _postgres() -> None:
-    # Followers read by (xid, position), so that a transaction that commits late is not passed over.
+    # Followers read by (xid, position), so that a late commit is not skipped.
     op.execute("ALTER TABLE events ADD COLUMN xid xid8 NOT NULL DEFAULT pg_current_xact_id()")
     op.execute("CREATE INDEX events_follow ON events (xid, position)")
     op.execute(

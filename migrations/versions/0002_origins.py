@@ -1,10 +1,10 @@
 """Origins, hash chains, keys and removals.
 
-An origin's names move out of every row into ``origins``, which also keeps the end of the origin's hash chain; rows get
-their link. Rows keep their positions and, on Postgres, their transaction ids, so followers' cursors stay good.
-``keys`` holds each session's wrapped content key, ``removals`` the tombstones of what retention took out, ``unlocked``
-the session that a removal is taking out; it is empty outside of such a transaction. The view ``event_log`` shows events
-with their names.
+Session and origin names move from every event into ``origins``, which also has the head of the origin's hash chain;
+events get their link. Events keep their positions and, on Postgres, their transaction ids, so followers' positions stay
+valid. ``keys`` has each session's wrapped content key, ``removals`` the tombstones of sessions that retention removed,
+``unlocked`` the session that a removal is deleting; it is empty outside of such a transaction. The view ``event_log``
+shows events with their session and origin.
 """
 
 import sqlalchemy as sa
@@ -23,7 +23,7 @@ BATCH = 5000
 
 
 def _fields() -> list[sa.Column]:
-    """The columns of `FIELDS`."""
+    """Column definitions of `FIELDS`."""
     kinds = sa.BigInteger, sa.Text, sa.Integer, sa.BigInteger, sa.BigInteger, sa.Text
     return [sa.Column(name, kind, nullable=False) for name, kind in zip(FIELDS.split(", "), kinds, strict=True)]
 
@@ -66,7 +66,7 @@ def upgrade() -> None:
         *_fields(),
         sa.Column("link", sa.LargeBinary, nullable=False),
     ]
-    # No foreign key: it is a check for every row, in a table that only the store writes.
+    # No foreign key: it would be checked for every row, in a table that only the store writes.
     op.create_table(
         "linked_events",
         *columns,
@@ -88,11 +88,11 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Raises if there is a key: without ``keys`` the content sealed under it would be lost."""
+    """Raises `RuntimeError` if there is a key: dropping ``keys`` would lose the content sealed under it."""
     bind = op.get_bind()
     postgres = bind.dialect.name == "postgresql"
     if bind.execute(sa.text("SELECT COUNT(*) FROM keys")).scalar():
-        raise RuntimeError("the log has encrypted sessions, which schema 0001 cannot keep")
+        raise RuntimeError("the log has encrypted sessions, which schema 0001 cannot represent")
     op.execute("DROP VIEW event_log")
     op.create_table(
         "named_events",
@@ -138,7 +138,7 @@ def downgrade() -> None:
 
 
 def _copy_up(postgres: bool) -> None:
-    """Copy the events in the order in which they were stored, linking each to the one before it of its origin."""
+    """Copy the events in storage order, linking each to its predecessor in its origin."""
     bind = op.get_bind()
     tails: dict[tuple[str, str], list] = {}
     xid = ", xid::text" if postgres else ""
@@ -168,7 +168,7 @@ def _copy_up(postgres: bool) -> None:
 
 
 def _replace(old: str, new: str, postgres: bool) -> None:
-    """Put the table ``new`` in the place of ``old``; a position that ``old`` has given is not given again."""
+    """Replace the table ``old`` by ``new``, without reusing positions that ``old`` has assigned."""
     if postgres:
         op.execute(
             f"SELECT setval(pg_get_serial_sequence('{new}', 'position'), "
@@ -235,8 +235,8 @@ def _guard_postgres() -> None:
         *(f"{t}_no_truncate BEFORE TRUNCATE ON {t} {statement} events_refuse()" for t in GUARDED),
     ):
         op.execute(f"CREATE TRIGGER {trigger}")
-    # With the owner's rights, so that a role that appends needs none but INSERT and SELECT. It moves the ends of chains
-    # on, if they still are where the caller saw them.
+    # With the owner's privileges, so that a role that appends needs only INSERT and SELECT. It advances chain heads, if
+    # they are still as the caller saw them.
     op.execute(
         """
         CREATE FUNCTION append_to(ids bigint[], seen bytea[], links bytea[], added bigint[])

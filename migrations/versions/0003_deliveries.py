@@ -1,4 +1,4 @@
-"""Deliveries: how far each session was delivered to each exporter (see `exporters.delivery.outbox`)."""
+"""Delivery cursors: how far each session was delivered to each exporter (see `exporters.delivery.outbox`)."""
 
 import sqlalchemy as sa
 from alembic import op

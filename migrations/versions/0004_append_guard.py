@@ -1,10 +1,9 @@
-"""Postgres: the database itself holds rows and chain ends together, and no role may execute a function of the schema.
+"""Postgres: the database keeps events and chain heads consistent, and no role may execute a function of the schema.
 
-Until now a role that appends moved the end of a chain on by the function ``append_to``, to wherever it liked. Now a
-trigger moves it, once a statement: from where the chain ends to the last event that the statement has inserted, and
-only if the first one is linked to that end. ``origins.writer`` names the user that began an origin; no other user
-appends to it. An origin begins empty, at its own genesis; a key begins whole. SQLite has no roles: nothing changes
-there.
+Before, a role that appends advanced a chain's head with the function ``append_to``, to any value. Now a trigger
+advances it, once per statement: to the last event that the statement inserted, and only if the first one is linked to
+the current head. ``origins.writer`` is the user that began an origin; no other user can append to it. An origin begins
+empty, at its genesis; a key begins complete. SQLite has no roles: nothing changes there.
 """
 
 import sqlalchemy as sa
@@ -13,8 +12,8 @@ from alembic import op
 revision = "0004"
 down_revision = "0003"
 
-# `eventstore.stores.chain` in SQL: what msgpack makes of an integer, of a text, of an event's fields. `chain_int` is
-# inlined, and every append pays for each of its branches: so it has those of clocks and of small numbers alone.
+# `eventstore.stores.chain` in SQL: msgpack of an integer, a text, and an event's fields. `chain_int` is inlined, and
+# every append pays for each of its branches, so it has only those for clocks and small numbers.
 CHAIN_INT = r"""
 SELECT CASE
     WHEN v > 4294967295 THEN '\xcf'::bytea || int8send(v)
@@ -49,7 +48,7 @@ LINK = r"""sha256(o.link || '\x96'::bytea || chain_int(f.seq) || chain_text(f.ho
                 || chain_int(f.perf_ns) || chain_int(f.wall_ns) || chain_text(f.payload))"""
 GENESIS = r"""sha256('\x94'::bytea || chain_text('turnlog') || '\x01'::bytea || chain_text(NEW.session_id)
             || chain_text(NEW.origin))"""
-# SQLSTATE 40001: link on anew, from where the chain ends now. 23514: never try these again.
+# SQLSTATE 40001: link the events again, to the current head. 23514: permanent, do not retry.
 EXTEND = f"""
 DECLARE
     part record;
@@ -104,11 +103,11 @@ NEWER = ("chain_int(bigint)", "chain_int_rest(bigint)", "chain_text(text)", "eve
 def upgrade() -> None:
     if op.get_bind().dialect.name != "postgresql":
         return
-    # The schema's own tables come first, whatever a role has in a schema of its own or makes for the session.
+    # The schema's own tables come first, so that a role cannot shadow them in its own schema or by temporary tables.
     path = op.get_bind().execute(sa.text("SELECT 'pg_catalog, ' || quote_ident(current_schema()) || ', pg_temp'"))
     pinned = f"SET search_path = {path.scalar()}"
     op.execute("DROP FUNCTION append_to(bigint[], bytea[], bytea[], bigint[])")
-    op.execute("ALTER TABLE origins ADD COLUMN writer text")  # unknown for what was begun before: anyone goes on
+    op.execute("ALTER TABLE origins ADD COLUMN writer text")  # unknown for existing origins: any user may append
     op.execute("ALTER TABLE origins ALTER COLUMN writer SET DEFAULT session_user::text")
     for signature, language, body in (
         ("chain_int_rest(v bigint)", "plpgsql", CHAIN_INT_REST),  # not inlined

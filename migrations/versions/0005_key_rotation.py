@@ -1,4 +1,4 @@
-"""Key rotation: a session's key may be wrapped anew under another master key; a destroyed one stays destroyed."""
+"""Key rotation: a session's key may be re-wrapped under a different master key; a destroyed one stays destroyed."""
 
 from alembic import op
 
@@ -21,7 +21,7 @@ def downgrade() -> None:
 
 
 def _guard(old: str, new: str, refused: str) -> None:
-    """Put the trigger ``new`` in the place of ``old``."""
+    """Replace the trigger ``old`` by ``new``."""
     if op.get_bind().dialect.name == "postgresql":
         op.execute(f"DROP TRIGGER {old} ON keys")
         op.execute(

@@ -1,4 +1,4 @@
-"""What happened: the vocabulary of hooks, the `Event` record, the stores, the journal and the recorder."""
+"""The event store: the vocabulary of hooks, the `Event` record, stores, the journal and the recorder."""
 
 from typing import TYPE_CHECKING
 

@@ -1,8 +1,8 @@
-"""Reading payloads, old ones included (law 7).
+"""Decode payloads of any schema version (law 7).
 
-When a hook's arguments change, its version goes up (`eventstore.hooks.declare.schema_version`) and a function is added
-to `UPCASTERS` that turns the old arguments into the next version's. An event is carried forward one version at a time
-when it is read; what is stored stays as it was recorded.
+When a hook's arguments change, its version is raised (`eventstore.hooks.declare.schema_version`) and `UPCASTERS` gets a
+function that turns the old arguments into the next version's. Events are upcast when read, one version at a time;
+stored events are never rewritten.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from eventstore.hooks.arguments import HAPPENED, Args
 from eventstore.hooks.vocabulary import HOOKS
 
 UPCASTERS: dict[tuple[str, int], Callable[[Args], Args]] = {}
-"""By hook and the version to carry forward from."""
+"""Keyed by hook and the version to upcast from."""
 read_payload: Callable[[str], Args] = msgspec.json.Decoder().decode
-"""A payload as it was recorded. msgspec reads what orjson wrote just as orjson does, and short ones twice as fast."""
+"""Decodes a payload as recorded. msgspec gives the same result as orjson, and is twice as fast on short payloads."""
 
 
 def clocks(event: Event) -> tuple[int, int]:
-    """The monotonic and the wall clock, in nanoseconds, at which the event counts.
+    """The event's effective time: monotonic clock and wall clock, in nanoseconds.
 
-    That is when it was recorded, or, of a back-dated event, when it happened (`eventstore.recording.backdating`).
+    This is when it was recorded or, for a back-dated event, when it happened (`eventstore.recording.backdating`).
     """
     if event.payload.startswith('{"$'):
         happened_ns = read_payload(event.payload).get(HAPPENED)
@@ -35,15 +35,14 @@ def clocks(event: Event) -> tuple[int, int]:
 
 
 def decode(event: Event) -> Args:
-    """The event's arguments in today's schema.
+    """The event's arguments, upcast to the current schema.
 
-    Raises `UnknownHook` or `NewerEvent` for what only a newer turnlog can have recorded, `ValueError` for what is not
-    JSON.
+    Raises `UnknownHook` or `NewerEvent` for events of a newer turnlog, `ValueError` if the payload is not JSON.
     """
     try:
         args = read_payload(event.payload)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise ValueError(f"event {event.seq} of session {event.session_id!r} has no JSON in it: {error}") from error
+        raise ValueError(f"event {event.seq} of session {event.session_id!r} is not valid JSON: {error}") from error
     hook = HOOKS.get(event.hook)
     if hook is None:
         raise UnknownHook(f"event {event.seq} of session {event.session_id!r} has the unknown hook {event.hook!r}")
@@ -52,7 +51,7 @@ def decode(event: Event) -> Args:
     if event.version > hook.version:
         raise NewerEvent(
             f"event {event.seq} of session {event.session_id!r} is {event.hook} version {event.version}; this turnlog "
-            f"knows up to version {hook.version}: upgrade turnlog to read it"
+            f"supports versions up to {hook.version}: upgrade turnlog to read it"
         )
     for version in range(event.version, hook.version):
         args = UPCASTERS[event.hook, version](args)

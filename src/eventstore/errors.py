@@ -1,4 +1,4 @@
-"""What can go wrong, each with one clear line that says what to do."""
+"""The project's exceptions. Each message is one line that says what is wrong and what to do."""
 
 from __future__ import annotations
 
@@ -6,70 +6,70 @@ from collections.abc import Mapping
 
 
 class TurnlogError(Exception):
-    """Base of every error this project raises on purpose."""
+    """Base class of all errors of this project."""
 
 
 class UnknownHook(TurnlogError):
-    """A recording names a hook that the vocabulary does not have."""
+    """A recording contains a hook that is not in the vocabulary."""
 
 
 class BadArguments(TurnlogError):
-    """A recorded call lacks an argument, or has one that its hook does not take."""
+    """A recorded call lacks a required argument or has an unknown one."""
 
 
 class NewerEvent(TurnlogError):
-    """An event's schema version is one that only a newer turnlog understands."""
+    """An event has a schema version that only a newer turnlog supports."""
 
 
 class NotCanonical(TurnlogError):
-    """Events were handed to a projection out of order."""
+    """Events were passed to a projection out of order."""
 
 
 class JournalError(TurnlogError):
-    """A journal file is not what it should be."""
+    """A file is not a valid journal."""
 
 
 class StoreError(TurnlogError):
-    """The event store refused.
+    """The event store refused an operation.
 
-    Of its kinds, those that are about the database as a whole (`StoreUnavailable`, `StoreReadOnly`, `NewerDatabase`)
-    may pass. Any other, raised by an append, is about what was appended, for good.
+    Subclasses about the database as a whole (`StoreUnavailable`, `StoreReadOnly`, `StoreDamaged`, `NewerDatabase`) may
+    be transient. Any other one raised by an append is permanent, and about the appended events.
     """
 
     of_session = False
-    """Whether it is the event's whole session that is refused."""
+    """Whether the whole session is refused, not only one event."""
 
 
 class StoreUnavailable(StoreError):
-    """The database cannot take the transaction now (locked, full, gone); trying again later may help."""
+    """The database cannot take the transaction now (locked, full, gone); a later retry may succeed."""
 
 
 class StoreReplaced(StoreUnavailable):
-    """The database is no longer the one that was written to before; append again, to the one that is there now.
+    """The database was replaced since the last append. Append again, to write to the current one.
 
-    What was stored before may be missing from it.
+    Events stored before may be missing from it.
     """
 
     def __init__(self, message: str, missing: Mapping[tuple[str, str], int]) -> None:
-        """``missing``: how many stored events of which session and origin are not there any more."""
+        """``missing``: number of stored events that are gone, by session and origin."""
         super().__init__(message)
         self.missing = missing
 
 
 class StoreReadOnly(StoreError):
-    """The database may be read but not written."""
+    """The database can be read but not written."""
 
 
 class StoreDamaged(StoreError):
-    """The database's own structure is not what it should be: a table is gone, the file is malformed.
+    """The database is damaged: a table is missing, or the file is malformed.
 
-    It is no fault of what was appended, so recorders keep that in their journal and try again.
+    The appended events are not at fault, so recorders keep them in the journal and retry.
     """
 
 
 class NewerDatabase(StoreError):
-    """The database was migrated by a newer turnlog."""
+    """The database has the schema of a newer turnlog."""
 
 
 class IdentityConflict(StoreError):
-    """The same ``(session_id, origin, seq)`` came with other content: an event is never rewritten."""
+    """``(session_id, origin, seq)`` is stored with different content; events are never rewritten."""

@@ -1,8 +1,8 @@
-"""What an event is, and the one order in which a session's events are read.
+"""The `Event` record and the canonical order of a session's events.
 
-An event is one hook call. Its identity is ``(session_id, origin, seq)``: the recorder counts, so the order inside an
-origin is the recorder's and never that of arrival. Several origins (a process that restarted, a second worker) are
-merged by time, see `merge`.
+An event is one hook call, identified by ``(session_id, origin, seq)``. The recorder assigns ``seq``, so the order
+within an origin never depends on arrival. Several origins (a restarted process, a second worker) are merged by time,
+see `merge`.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from eventstore.errors import IdentityConflict
 class Event(msgspec.Struct, frozen=True, gc=False):
     """One recorded hook call.
 
-    ``gc=False``: an event holds only strings and integers, and a million of them must not slow the collector.
+    ``gc=False``: an event holds only strings and integers, and a million of them must not slow garbage collection.
     """
 
     session_id: str
     origin: str
-    """Which recorder: a process that restarts is a new origin with a new monotonic clock."""
+    """Identifies the recorder. A restarted process is a new origin with a new monotonic clock."""
     seq: int
-    """Counts the calls of one origin, from 0, without gaps."""
+    """Number of the call within its origin: from 0, without gaps."""
     hook: str
-    """Name in the vocabulary; hooks of the traces manager are prefixed, as in ``traces.agent_say_called``."""
+    """Name in the vocabulary; hooks of the traces manager have a prefix: ``traces.agent_say_called``."""
     version: int
     """Schema version of `payload`, see `eventstore.codec`."""
     perf_ns: int
@@ -45,9 +45,9 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 def merge(origins: Iterable[Iterable[Event]]) -> Iterator[Event]:
     """Merge the streams of a session's origins, each already in ``seq`` order, into the canonical order.
 
-    An event's time is the wall clock at its origin's first event plus that origin's monotonic clock since, so a wall
-    clock that is stepped in mid-call reorders nothing. Ties go by origin, then ``seq``. Inside an origin ``seq`` alone
-    orders, even if its clock ran backwards.
+    An event's time is the wall clock at its origin's first event plus the origin's monotonic time since then, so a wall
+    clock step in mid-call reorders nothing. Ties are broken by origin, then ``seq``. Within an origin only ``seq``
+    counts, even if its clock ran backwards.
     """
     return (event for _key, event in heapq.merge(*map(_timed, origins)))
 
@@ -61,24 +61,24 @@ def _timed(stream: Iterable[Event]) -> Iterator[tuple[tuple[int, str, int], Even
 
 
 def canonical(events: Iterable[Event]) -> list[Event]:
-    """Put the events of one session, in any order and however often repeated, into the canonical order.
+    """Sort one session's events into canonical order, dropping duplicates.
 
-    This is the order of `Store.read`; it is for events that did not come from there.
+    `Store.read` returns this order already; use this for events from elsewhere.
     Raises `IdentityConflict` if two events share an identity but not their content.
     """
     origins: dict[str, dict[int, Event]] = {}
     for event in events:
         kept = origins.setdefault(event.origin, {}).setdefault(event.seq, event)
         if kept != event:
-            raise IdentityConflict(conflict(kept, event))
+            raise IdentityConflict(conflict_message(kept, event))
     return list(merge([s[n] for n in sorted(s)] for _origin, s in sorted(origins.items())))
 
 
-def conflict(stored: Event, offered: Event) -> str:
-    """The line that names both events of an identity conflict."""
+def conflict_message(stored: Event, offered: Event) -> str:
+    """Error message for an identity conflict, showing both events."""
     return (
         f"event {offered.seq} of origin {offered.origin!r} in session {offered.session_id!r} is already stored with "
-        f"other content: stored {_content(stored)}, offered {_content(offered)}"
+        f"different content: stored {_content(stored)}, offered {_content(offered)}"
     )
 
 

@@ -71,7 +71,7 @@ class Recorder(PlainRecorder):
         with live.lock:
             if not live.begun:
                 live.begun = True
-                self._listen(live.inbox.append, live.settle)
+                self._attach_tap(live.inbox.append, live.settle)
                 live.begin()
             live.catch_up()
             return live.state
@@ -126,7 +126,7 @@ class _Live:
         self._fold(came)
 
     def _waiting(self) -> list[Event]:
-        return self._backlog.waiting((self._session_id, self._origin))
+        return self._backlog.pending_events((self._session_id, self._origin))
 
     def _has_gap(self, came: list[Event]) -> bool:
         """Whether what comes next is not among them."""

@@ -60,7 +60,7 @@ def known(store: Store, session: str) -> Session:
     sessions = {s.session_id: s for s in store.sessions()}
     if session in sessions:
         return sessions[session]
-    removal = next((r for r in reversed(store.ledger.removals()) if r.session_id == session), None)
+    removal = next((r for r in reversed(store.ledger.tombstones()) if r.session_id == session), None)
     near = get_close_matches(session, sessions, 1)
     hint = f"did you mean {near[0]!r}?" if near else "`turnlog sessions` lists the sessions"
     if removal is not None:

@@ -1,4 +1,4 @@
-"""What a file may bring into the log: an archive is checked as a recording is, and never half imported."""
+"""Import of untrusted files: archives are checked like recordings, and imported entirely or not at all."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_an_event_stands_once_and_in_its_own_session(tmp_path: Path) -> None:
 
 
 def test_what_this_log_has_removed_comes_back_whatever_it_is(tmp_path: Path) -> None:
-    """Sessions were recorded before there was a bound; another log does not take them."""
+    """Sessions recorded before the limit existed are not accepted by a different log."""
     store = MemoryStore()
     name = "x\x1b" * 500
     event = Event(name, "o", 0, "of another time", 7, 1, 1, "[1]")
@@ -121,7 +121,7 @@ def test_what_this_log_has_removed_comes_back_whatever_it_is(tmp_path: Path) -> 
     (removal,) = retire(store, store.sessions(), tmp_path)
     with pytest.raises(BadRecording, match="control character"):
         list(archive.read_archive(Path(removal.archive)))
-    ((_place, events),) = archive.read_archive(Path(removal.archive), seals={r.seal for r in store.ledger.removals()})
+    ((_place, events),) = archive.read_archive(Path(removal.archive), seals={r.seal for r in store.ledger.tombstones()})
     assert events == [event]
 
 
@@ -157,7 +157,7 @@ def test_many_wrong_calls_in_a_line_are_one_error(tmp_path: Path) -> None:
 
 @st.composite
 def mutated(draw: st.DrawFn, data: bytes) -> bytes:
-    """JSON lines in which values, keys or bytes are others."""
+    """JSON lines with mutated values, keys or bytes."""
     lines = data.splitlines()
     number = draw(st.integers(0, len(lines) - 1))
     line = orjson.loads(lines[number])

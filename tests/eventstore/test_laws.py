@@ -44,7 +44,7 @@ def state_bytes(state: State) -> bytes:
 def test_law_1_no_statement_changes_an_event(
     tmp_path_factory: pytest.TempPathFactory, events: list[Event], data: st.DataObject
 ) -> None:
-    """Whatever is tried on the table, what was appended is there afterwards, as it was.
+    """Whatever is tried on the table, appended events stay, unchanged.
 
     Break: in migrations/versions/0002_origins.py, drop a trigger.
     """
@@ -152,7 +152,7 @@ def test_law_3_live_reads_are_a_replay_of_the_log_so_far(
 
 @given(sessions(), sessions("other"), st.randoms(use_true_random=False))
 def test_law_4_arrival_order_does_not_matter(events: list[Event], others: list[Event], chance: random.Random) -> None:
-    """Late, doubled, split into batches and mixed with another session: it replays to the same bytes.
+    """Late, duplicated, split into batches and mixed with another session: it replays to the same bytes.
 
     Break: in eventstore/event.py, ``merge``, drop ``event.origin`` from the key; or in ``canonical``, ``sorted(s)``.
     """
@@ -204,9 +204,9 @@ def test_several_origins_are_merged_by_time_not_by_a_stepped_wall_clock() -> Non
 @settings(max_examples=examples(300))
 @given(st.sampled_from(NAMES), st.data())
 def test_law_6_a_hook_call_never_raises_and_is_never_lost(hook: str, data: st.DataObject) -> None:
-    """Whatever a hook is handed, it returns, and the log gains an event that can be read and replayed.
+    """Whatever its arguments, a hook returns, and the log gets an event that can be read and replayed.
 
-    Break: in eventstore/hooks/arguments.py, ``_plain``, remove the ``except``; or in ``encode_args``, the first one.
+    Break: in eventstore/hooks/arguments.py, ``_to_json``, remove the ``except``; or in ``encode_args``, the first one.
     """
     with Recorder(STORE, durability=data.draw(st.sampled_from(["process", "memory"]))) as recorder:
         target: Any = recorder.traces if hook.startswith("traces.") else recorder
@@ -249,7 +249,7 @@ def test_law_6_what_json_carries_is_not_marked(args: dict[str, Any]) -> None:
 
 @given(st.integers(1, 4), st.text(max_size=8))
 def test_law_7_old_events_are_carried_forward(versions: int, text: str) -> None:
-    """An event of any older version is read as one of today's, each step by its own upcaster.
+    """An event of any older version is upcast to the current one, step by step.
 
     Break: in eventstore/codec.py, ``decode``, start the range one later.
     """

@@ -170,7 +170,7 @@ def _archive(places: Places) -> Figures:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         if left := list((small / "archive").glob("*")):
             figures.leak(len(left), f"{[path.name for path in left]}")
-    figures.survived = int(len(numbers(store, "s")["o"]) == 3000 and not store.ledger.removals())
+    figures.survived = int(len(numbers(store, "s")["o"]) == 3000 and not store.ledger.tombstones())
     if not figures.survived:
         figures.lose(1, "the session that could not be archived")
     store.close()

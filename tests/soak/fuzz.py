@@ -120,7 +120,7 @@ def _frame(seq: int) -> bytes:
 
 
 FRAMES = [_frame(n) for n in range(8)]
-WHOLE = {frames.event(frames.body(frame)) for frame in FRAMES}
+WHOLE = {frames.decode(frames.body_of(frame)) for frame in FRAMES}
 
 
 def read_journal(data: bytes, folder: Path) -> None:
@@ -156,7 +156,7 @@ def read_codec(data: bytes, _folder: Path) -> None:
             codec.clocks(event)
         except (UnknownHook, NewerEvent, ValueError) as error:
             assert "\n" not in str(error)
-        assert frames.event(frames.body(frames.encode(event))) == (event if text else _empty(event))
+        assert frames.decode(frames.body_of(frames.encode(event))) == (event if text else _empty(event))
 
 
 def _empty(event: Event) -> Event:

@@ -211,7 +211,7 @@ class Retention(Operation):
 
     def check(self, acknowledged: list[str]) -> None:
         stored = {session.session_id: session.events for session in self.store.sessions()}
-        removed = {removal.session_id: removal for removal in self.store.ledger.removals()}
+        removed = {removal.session_id: removal for removal in self.store.ledger.tombstones()}
         for name in self.sessions:
             if (name in stored) == (name in removed) or (name in stored and stored[name] != self.EVENTS):
                 self.figures.lose(1, f"{name} is neither whole in the log nor removed")
@@ -446,7 +446,7 @@ def _alone(store: Store, name: str) -> Any:
     while True:
         with ExitStack() as stack:
             try:
-                stack.enter_context(store.ledger.alone(name))
+                stack.enter_context(store.ledger.exclusive_delivery(name))
                 return stack.pop_all()
             except StoreUnavailable:
                 if time.monotonic() > end:

@@ -49,7 +49,7 @@ def test_a_journal_of_any_bytes_is_recovered_up_to_the_damage(
     tmp_path_factory: pytest.TempPathFactory, data: bytes
 ) -> None:
     folder = tmp_path_factory.mktemp("fuzz")
-    whole = [frames.event(frames.body(frame(n))) for n in range(3)]
+    whole = [frames.decode(frames.body_of(frame(n))) for n in range(3)]
     leave_behind(folder, frame(0) + frame(1) + data)
     store = MemoryStore()
     recover(store, folder)

@@ -79,13 +79,13 @@ def test_a_live_read_works_off_what_is_new_for_its_session_alone(
 ) -> None:
     """Others have calls in the store, and many more in the journal, as the database is down.
 
-    Break: in eventstore/recording/backlog.py, ``waiting``, decode all; or in turnlog/recorder.py, ``catch_up``, read
-    the store.
+    Break: in eventstore/recording/backlog.py, ``pending_events``, decode all; or in turnlog/recorder.py, ``catch_up``,
+    read the store.
     """
     counts: Counter[str] = Counter()
     reader = threading.get_ident()  # the writer's thread decodes what it stores
 
-    def decode(body: bytes, real: Callable[[bytes], Event] = frames.event) -> Event:
+    def decode(body: bytes, real: Callable[[bytes], Event] = frames.decode) -> Event:
         counts["decoded"] += threading.get_ident() == reader
         return real(body)
 

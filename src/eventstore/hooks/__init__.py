@@ -1,1 +1,1 @@
-"""The vocabulary: which hooks there are, what their arguments are, and which of those are private."""
+"""The vocabulary of hooks, their arguments, and which arguments are content or secrets."""

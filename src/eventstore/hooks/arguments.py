@@ -1,9 +1,9 @@
-"""Turning whatever an agent hands to a hook into JSON, without ever raising (law 6).
+"""Encode hook arguments of any type as JSON, without ever raising (law 6).
 
-The fast way is one call of orjson. What orjson cannot carry, or would carry silently as ``null`` (NaN), takes the slow
-way: it is kept as well as can be, and the payload says what was changed under the key ``$altered``, a map from the
-place in the arguments to what stood there. Secrets that say so by their name never come out of here, see
-`eventstore.hooks.secret_names`.
+The fast path is one call of orjson. Values that orjson cannot encode, or would silently encode as ``null`` (NaN), take
+the slow path: they are converted as faithfully as possible, and the payload lists the changes under the key
+``$altered``, a map from the path in the arguments to the original kind. Values whose name marks them as secret are
+redacted, see `eventstore.hooks.secret_names`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ Args = dict[str, Any]
 
 ALTERED = "$altered"
 HAPPENED, RAW = "$happened_ns", "$raw"
-"""Of a back-dated event: see `eventstore.recording.backdating`."""
+"""Extra keys of a back-dated event, see `eventstore.recording.backdating`."""
 MAX_DEPTH = 64
 MAX_MARKS = 32
 UNCHANGING = frozenset({str, int, float, bool, type(None)})
-"""Types whose values may be encoded later, as nothing can change them until then."""
+"""Immutable types, whose values may be encoded later."""
 _dumps, _OPTIONS = orjson.dumps, orjson.OPT_PASSTHROUGH_DATACLASS
 _INT64 = range(-(2**63), 2**64)  # what orjson writes as an integer
 
@@ -37,16 +37,16 @@ def encode_args(args: Args) -> bytes:
         data = _dumps(args, None, _OPTIONS)
     except (TypeError, ValueError, RecursionError):  # orjson.JSONEncodeError is a TypeError
         return _encode_slowly(args)
-    # orjson writes NaN and infinity as null; only where there is a null do we look closer
+    # orjson writes NaN and infinity as null: check the values only if there is a null
     # (`find`, as `in` on bytes takes twice as long)
     if data.find(b"null") >= 0 and _has_nonfinite(args, 0):
         return _encode_slowly(args)
-    # only objects and lists have names in them
+    # only nested objects and lists contain names
     return data if data.find(b"{", 1) < 0 and data.find(b"[") < 0 else hide(data)
 
 
 def _has_nonfinite(value: Any, depth: int) -> bool:
-    kind = type(value)  # never isinstance: that asks the value itself, which may be anything
+    kind = type(value)  # never isinstance: it runs code of the value's class
     if kind is float:
         return bool(value - value != 0.0)
     if depth < MAX_DEPTH:
@@ -59,7 +59,7 @@ def _has_nonfinite(value: Any, depth: int) -> bool:
 
 def _encode_slowly(args: Args) -> bytes:
     marks: dict[str, str] = {}
-    plain = {str(name): _plain(value, str(name), marks, ()) for name, value in args.items()}
+    plain = {str(name): _to_json(value, str(name), marks, ()) for name, value in args.items()}
     if marks:
         plain[ALTERED] = marks
     return hide(orjson.dumps(plain))
@@ -70,25 +70,25 @@ def _mark(marks: dict[str, str], path: str, what: str) -> None:
         marks[_text(path)] = what
 
 
-def _plain(value: Any, path: str, marks: dict[str, str], above: tuple[int, ...]) -> Any:
-    """`value` in types that JSON has; ``above`` are the ids of the containers we are inside of."""
+def _to_json(value: Any, path: str, marks: dict[str, str], parents: tuple[int, ...]) -> Any:
+    """Convert `value` to JSON types; ``parents`` are the ids of the enclosing containers."""
     try:
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, enum.Enum):
-            return _plain(value.value, path, marks, above)
+            return _to_json(value.value, path, marks, parents)
         if isinstance(value, (str, int, float)):
             return _scalar(value, path, marks)
         if isinstance(value, (bytes, bytearray, memoryview)):
             return _bytes(bytes(value), path, marks)
-        if id(value) in above:
+        if id(value) in parents:
             _mark(marks, path, "a reference to something it is inside of")
             return None
-        if len(above) >= MAX_DEPTH:
+        if len(parents) >= MAX_DEPTH:
             _mark(marks, path, f"nested deeper than {MAX_DEPTH}")
             return None
-        return _container(value, path, marks, (*above, id(value)))
-    except Exception as error:  # noqa: BLE001 - anything a guest's object may do; what is left of it is marked
+        return _container(value, path, marks, (*parents, id(value)))
+    except Exception as error:  # noqa: BLE001 - user code may raise anything; the value is marked
         _mark(marks, path, f"{type(value).__name__}, which raised {type(error).__name__}")
         return scrub(as_text(value))
 
@@ -111,8 +111,8 @@ def _scalar(value: str | int | float, path: str, marks: dict[str, str]) -> Any:
 
 
 def _text(value: str) -> str:
-    """`value` in valid Unicode: surrogate pairs joined, lone ones replaced."""
-    # `str.encode`, as a subclass may have one of its own
+    """`value` as valid Unicode: surrogate pairs joined, lone surrogates replaced."""
+    # `str.encode`, as a subclass may override it
     return str.encode(value, "utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
@@ -126,44 +126,44 @@ def _bytes(value: bytes, path: str, marks: dict[str, str]) -> str:
     return text
 
 
-def _container(value: Any, path: str, marks: dict[str, str], above: tuple[int, ...]) -> Any:
+def _container(value: Any, path: str, marks: dict[str, str], parents: tuple[int, ...]) -> Any:
     if isinstance(value, dict):
         plain = {}
         for key, item in list(dict.items(value)):
             name = _text(key) if isinstance(key, str) else as_text(key)
             if name != key:
                 _mark(marks, f"{path}.{name}", f"a key of type {type(key).__name__}")
-            plain[name] = _plain(item, f"{path}.{name}", marks, above)
+            plain[name] = _to_json(item, f"{path}.{name}", marks, parents)
         return plain
     if isinstance(value, (list, tuple)):
-        return [_plain(item, f"{path}[{n}]", marks, above) for n, item in enumerate(value)]
+        return [_to_json(item, f"{path}[{n}]", marks, parents) for n, item in enumerate(value)]
     if isinstance(value, (set, frozenset)):
         _mark(marks, path, type(value).__name__)
-        # a set has no order of its own, and a log must not depend on the hash seed
-        return sorted((_plain(item, f"{path}[]", marks, above) for item in value), key=orjson.dumps)
+        # a set has no order, and a log must not depend on the hash seed
+        return sorted((_to_json(item, f"{path}[]", marks, parents) for item in value), key=orjson.dumps)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = [f.name for f in dataclasses.fields(value)]
-        return {name: _plain(getattr(value, name, None), f"{path}.{name}", marks, above) for name in names}
+        return {name: _to_json(getattr(value, name, None), f"{path}.{name}", marks, parents) for name in names}
     try:
-        return orjson.loads(orjson.dumps(value))  # dates, UUIDs and what else orjson knows
+        return orjson.loads(orjson.dumps(value))  # dates, UUIDs and other types orjson supports
     except (TypeError, ValueError, RecursionError):
         _mark(marks, path, f"{type(value).__module__}.{type(value).__qualname__}, as text")
         return scrub(as_text(value))
 
 
-# What hooks do to their arguments before they are encoded. Each mirrors how the reference reads what it is handed.
+# Adapters that hooks apply to their arguments before encoding. Each mirrors how the reference reads its arguments.
 
 
 def as_text(value: Any) -> str:
-    """``str(value)`` for values whose ``__str__`` may do anything."""
+    """``str(value)`` that never raises."""
     try:
         return _text(str(value))
-    except Exception:  # noqa: BLE001 - a guest's __str__
+    except Exception:  # noqa: BLE001 - user code
         return f"<unprintable {type(value).__name__}>"
 
 
-def shown(value: Any) -> str:
-    """``str(value)`` without the secrets in it."""
+def scrubbed_text(value: Any) -> str:
+    """``str(value)`` with secrets redacted."""
     if issubclass(type(value), (dict, list, tuple)):
         plain = encode_args({"value": value})
         if plain.find(REDACTED.encode()) >= 0:
@@ -172,11 +172,11 @@ def shown(value: Any) -> str:
 
 
 def _mode(value: Any) -> str:
-    return shown(value.value if hasattr(value, "value") else value)
+    return scrubbed_text(value.value if hasattr(value, "value") else value)
 
 
-def pipeline(args: Args) -> Args:
-    """Enums become their values and the components a sorted list (reference: ``configure_pipeline``)."""
+def pipeline_args(args: Args) -> Args:
+    """Replace enums by their values and sort the components (reference: ``configure_pipeline``)."""
     realtime, components = args["realtime_mode"], args["active_components"]
     return {
         "pipeline_mode": _mode(args["pipeline_mode"]),
@@ -185,36 +185,38 @@ def pipeline(args: Args) -> Args:
     }
 
 
-def text_message(args: Args) -> Args:
-    """An error's message is kept as text: exceptions are what agents hand over (reference: ``add_error``)."""
-    return {**args, "message": shown(args["message"])}
+def message_as_text(args: Args) -> Args:
+    """Convert an error's message to text, as agents pass exceptions (reference: ``add_error``)."""
+    return {**args, "message": scrubbed_text(args["message"])}
 
 
-def scrubbed(args: Args) -> Args:
-    """An adapter for hooks that take text which software wrote (a URL, a path, a log line): no secrets in it."""
+def scrub_args(args: Args) -> Args:
+    """Redact secrets in text written by software (a URL, a path, a log line)."""
     return {name: scrub(_text(value)) if issubclass(type(value), str) else value for name, value in args.items()}
 
 
 def config_reader(*names: str) -> Callable[[Args], Args]:
-    """An adapter for hooks that take a configuration object: ``names`` are what the reference reads from it.
+    """Adapter that reads a configuration object: ``names`` are the attributes that the reference reads.
 
-    Whatever else the object holds is kept too, as the log should outlive today's rules.
+    Its other public attributes are kept too, for future rules.
     """
 
     def adapt(args: Args) -> Args:
         config = args["config"]
         if config is None or isinstance(config, dict):
             return {"config": config}
-        held = {k: v for k, v in getattr(config, "__dict__", {}).items() if not k.startswith("_")}
-        return {"config": held | {name: getattr(config, name, None) for name in names}}
+        public = {k: v for k, v in getattr(config, "__dict__", {}).items() if not k.startswith("_")}
+        return {"config": public | {name: getattr(config, name, None) for name in names}}
 
     return adapt
 
 
 def span_attributes(args: Args) -> Args:
-    """Span attributes that JSON cannot carry exactly become ``str(value)``, as the reference makes them anyway."""
+    """Replace span attributes that JSON cannot represent exactly by ``str(value)``, as the reference does."""
     return {
-        name: {k: v if _is_json(v, 0) else shown(v) for k, v in value.items()} if isinstance(value, dict) else value
+        name: {k: v if _is_json(v, 0) else scrubbed_text(v) for k, v in value.items()}
+        if isinstance(value, dict)
+        else value
         for name, value in args.items()
     }
 

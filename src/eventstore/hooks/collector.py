@@ -1,18 +1,18 @@
 """The hooks of the metrics collector: names, parameters and defaults as in the reference's ``MetricsCollector``.
 
-This class is the vocabulary's one source: `eventstore.hooks.vocabulary` reads it, the recorder inherits it. To add a
-hook, add a method here and a handler in `projections`.
+The vocabulary is derived from this class, and the recorder inherits it. To add a hook, add a method here and a handler
+in `projections`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from eventstore.hooks.arguments import config_reader, pipeline, scrubbed, text_message
+from eventstore.hooks.arguments import config_reader, message_as_text, pipeline_args, scrub_args
 from eventstore.hooks.declare import Record, optional_since, payload_fields, without_defaults
 
-eou_config_read = config_reader("mode", "min_max_speech_wait_timeout")
-interrupt_config_read = config_reader(
+eou_config_args = config_reader("mode", "min_max_speech_wait_timeout")
+interrupt_config_args = config_reader(
     "mode",
     "interrupt_min_duration",
     "interrupt_min_words",
@@ -25,33 +25,33 @@ _AGENT_RESPONSE = {"emit_transport": True}
 
 
 class CollectorHooks:
-    """One method per hook. Times in arguments are seconds, on the clock of ``time.perf_counter()`` unless said."""
+    """One method per hook. Times are in seconds of ``time.perf_counter()`` unless stated otherwise."""
 
     _record: Record
 
     # session ---------------------------------------------------------------------------------------------------
 
     def configure_pipeline(self, pipeline_mode: Any, realtime_mode: Any = None, active_components: Any = None) -> None:
-        """How the agent is put together; modes and components may be enums or strings."""
+        """The composition of the agent; modes and components may be enums or strings."""
         self._record(
             "configure_pipeline",
             {"pipeline_mode": pipeline_mode, "realtime_mode": realtime_mode, "active_components": active_components},
-            pipeline,
+            pipeline_args,
         )
 
     def set_session_id(self, session_id: str) -> None:
-        """The framework's name for the session. (The log's own session is chosen when the recorder is made.)"""
+        """The framework's session id. (The log's session id is set when the recorder is created.)"""
         self._record("set_session_id", {"session_id": session_id})
 
     def set_system_instructions(self, instructions: str) -> None:
-        self._record("set_system_instructions", {"instructions": instructions}, scrubbed)
+        self._record("set_system_instructions", {"instructions": instructions}, scrub_args)
 
     def set_provider_info(self, component_type: str, provider_class: str, model_name: str) -> None:
-        """Who serves a component: ``stt``, ``llm``, ``tts``, ``vad``, ``eou`` or ``realtime``."""
+        """Provider and model of a component: ``stt``, ``llm``, ``tts``, ``vad``, ``eou`` or ``realtime``."""
         self._record(
             "set_provider_info",
             {"component_type": component_type, "provider_class": provider_class, "model_name": model_name},
-            scrubbed,
+            scrub_args,
         )
 
     def update_provider_class(self, component_type: str, provider_class: str, model_name: str = "") -> None:
@@ -59,18 +59,18 @@ class CollectorHooks:
         self._record(
             "update_provider_class",
             {"component_type": component_type, "provider_class": provider_class, "model_name": model_name},
-            scrubbed,
+            scrub_args,
         )
 
     @payload_fields(config=...)
     def set_eou_config(self, eou_config: Any) -> None:
-        """The end-of-utterance settings, as an object whose attributes are read, or None."""
-        self._record("set_eou_config", {"config": eou_config}, eou_config_read)
+        """The end-of-utterance settings: an object with attributes, or None."""
+        self._record("set_eou_config", {"config": eou_config}, eou_config_args)
 
     @payload_fields(config=...)
     def set_interrupt_config(self, interrupt_config: Any) -> None:
-        """The interruption settings, as an object whose attributes are read, or None."""
-        self._record("set_interrupt_config", {"config": interrupt_config}, interrupt_config_read)
+        """The interruption settings: an object with attributes, or None."""
+        self._record("set_interrupt_config", {"config": interrupt_config}, interrupt_config_args)
 
     def add_participant_metrics(
         self,
@@ -80,7 +80,7 @@ class CollectorHooks:
         join_time: float | None = None,
         meta: dict[str, Any] | None = None,
     ) -> None:
-        """Somebody joined: ``kind`` is ``agent`` or ``user``, ``join_time`` in seconds since the epoch."""
+        """A participant joined: ``kind`` is ``agent`` or ``user``, ``join_time`` in seconds since the epoch."""
         self._record(
             "add_participant_metrics",
             {
@@ -103,20 +103,20 @@ class CollectorHooks:
         self._record("set_playground_manager", {"attached": manager is not None})
 
     def finalize_session(self) -> None:
-        """The session ends; a turn that is still open is completed."""
+        """The session ends; an open turn is completed."""
         self._record("finalize_session")
 
     # turns -----------------------------------------------------------------------------------------------------
 
     def start_turn(self) -> None:
-        """A new turn begins; one that is still open is completed first."""
+        """A new turn begins; an open turn is completed first."""
         self._record("start_turn")
 
     def complete_turn(self) -> None:
         self._record("complete_turn")
 
     def schedule_turn_complete(self, timeout: float = 1.0) -> None:
-        """Complete the turn in ``timeout`` seconds, unless called again before (realtime models)."""
+        """Complete the turn in ``timeout`` seconds; each call restarts the timer (realtime models)."""
         self._record("schedule_turn_complete", {"timeout": timeout})
 
     def finalize_realtime_turn(self) -> None:
@@ -127,12 +127,12 @@ class CollectorHooks:
 
     @optional_since(local_vad=False)
     def on_user_speech_start(self, local_vad: bool = False) -> None:
-        """The user is heard from now on; ``local_vad`` (1.0.27): a detector of the agent's own says so."""
+        """The user starts to speak; ``local_vad`` (1.0.27): detected by a VAD of the agent."""
         self._record("on_user_speech_start", None if local_vad is False else {"local_vad": local_vad})
 
     @optional_since(**_SPEECH_END)
     def on_user_speech_end(self, local_vad: bool = False, at: float | None = None) -> None:
-        """``at`` (1.0.27): when the speech ended, for a detector that is sure only after a silence."""
+        """The user stops speaking; ``at`` (1.0.27): end of speech, as a detector reports it only after some silence."""
         self._record("on_user_speech_end", without_defaults({"local_vad": local_vad, "at": at}, _SPEECH_END) or None)
 
     def set_vad_config(self, vad_config: dict[str, Any]) -> None:
@@ -174,7 +174,7 @@ class CollectorHooks:
         self._record("on_eou_complete")
 
     def on_wait_for_additional_speech(self, duration: float, eou_probability: float) -> None:
-        """The user may not be done: wait ``duration`` seconds more."""
+        """The user may continue: wait ``duration`` more seconds."""
         self._record("on_wait_for_additional_speech", {"duration": duration, "eou_probability": eou_probability})
 
     # language model --------------------------------------------------------------------------------------------
@@ -204,7 +204,7 @@ class CollectorHooks:
         self._record("on_tts_first_byte")
 
     def on_agent_speech_start(self) -> None:
-        """The agent is heard from now on."""
+        """The agent starts to speak."""
         self._record("on_agent_speech_start")
 
     def on_agent_speech_end(self) -> None:
@@ -220,14 +220,14 @@ class CollectorHooks:
         self._record("on_interrupted")
 
     def on_false_interrupt_start(self, pause_duration: float | None = None) -> None:
-        """The agent pauses as the user may be barging in; ``pause_duration`` in seconds, as configured."""
+        """The agent pauses for a possible barge-in; ``pause_duration`` in seconds, as configured."""
         self._record("on_false_interrupt_start", {"pause_duration": pause_duration})
 
     def on_false_interrupt_resume(self) -> None:
         self._record("on_false_interrupt_resume")
 
     def on_false_interrupt_escalated(self, word_count: int | None = None) -> None:
-        """It was a barge-in after all."""
+        """The pause turned out to be a real barge-in."""
         self._record("on_false_interrupt_escalated", {"word_count": word_count})
 
     # tools and knowledge ---------------------------------------------------------------------------------------
@@ -249,7 +249,7 @@ class CollectorHooks:
                 "start_time": start_time,
                 "end_time": end_time,
             },
-            scrubbed,
+            scrub_args,
         )
 
     def add_mcp_tool_call(
@@ -272,7 +272,7 @@ class CollectorHooks:
                 "start_time": start_time,
                 "end_time": end_time,
             },
-            scrubbed,
+            scrub_args,
         )
 
     def on_knowledge_base_start(self, kb_id: str | None = None) -> None:
@@ -282,22 +282,22 @@ class CollectorHooks:
     def on_knowledge_base_complete(
         self, documents: list[str], scores: list[float], retrievals: list[dict[str, Any]] | None = None
     ) -> None:
-        """What was found; ``retrievals`` since 1.0.30."""
+        """The retrieved documents; ``retrievals`` since 1.0.30."""
         args = {"documents": documents, "scores": scores, "retrievals": retrievals}
         self._record("on_knowledge_base_complete", without_defaults(args, _KB_COMPLETE))
 
-    # what was said ---------------------------------------------------------------------------------------------
+    # transcripts -----------------------------------------------------------------------------------------------
 
     def set_user_transcript(self, transcript: str) -> None:
         self._record("set_user_transcript", {"transcript": transcript})
 
     @optional_since(**_AGENT_RESPONSE)
     def set_agent_response(self, response: str, emit_transport: bool = True) -> None:
-        """The whole answer; ``emit_transport`` (1.0.11): whether clients are told by this."""
+        """The whole response; ``emit_transport`` (1.0.11): whether it is sent to clients."""
         args = {"response": response, "emit_transport": emit_transport}
         self._record("set_agent_response", without_defaults(args, _AGENT_RESPONSE))
 
-    # trouble ---------------------------------------------------------------------------------------------------
+    # failures --------------------------------------------------------------------------------------------------
 
     def set_a2a_handoff(self) -> None:
         """The call was handed to another agent."""
@@ -305,22 +305,22 @@ class CollectorHooks:
 
     def add_error(self, source: str, message: str) -> None:
         """``source``: ``STT``, ``LLM``, ``TTS``, ``VAD``, ``TURN-D``, ``REALTIME``; ``message`` may be an exception."""
-        self._record("add_error", {"source": source, "message": message}, text_message)
+        self._record("add_error", {"source": source, "message": message}, message_as_text)
 
     def on_fallback_event(self, event_data: dict[str, Any]) -> None:
-        """A provider failed, or recovered; the keys are the fields of `projections.model.Fallback`."""
+        """A provider failed or recovered; the keys are the fields of `projections.model.Fallback`."""
         self._record("on_fallback_event", {"event_data": event_data})
 
-    # audio besides speech --------------------------------------------------------------------------------------
+    # other audio ------------------------------------------------------------------------------------------------
 
     def on_background_audio_start(self, file_path: str | None = None, looping: bool = False) -> None:
-        self._record("on_background_audio_start", {"file_path": file_path, "looping": looping}, scrubbed)
+        self._record("on_background_audio_start", {"file_path": file_path, "looping": looping}, scrub_args)
 
     def on_background_audio_stop(self) -> None:
         self._record("on_background_audio_stop")
 
     def on_thinking_audio_start(self, file_path: str | None = None, looping: bool = False) -> None:
-        self._record("on_thinking_audio_start", {"file_path": file_path, "looping": looping}, scrubbed)
+        self._record("on_thinking_audio_start", {"file_path": file_path, "looping": looping}, scrub_args)
 
     def on_thinking_audio_stop(self) -> None:
         self._record("on_thinking_audio_stop")

@@ -1,8 +1,8 @@
-"""What of a hook's arguments stays readable under a master key, and what stands in the place of the rest.
+"""The allow-list of arguments that stay readable in an encrypted log, and redaction of the rest.
 
-An allow-list: numbers, times, yes and no, states of a known set, and the names of providers and models, each in the
-arguments listed here and nowhere else. All other text is hidden, and so is every name that user code may choose, as
-that of an attribute. A value that is not of the kind that its place is for is hidden as well.
+Readable are numbers, times, booleans, states of a known set, and names of providers and models, each only in the
+arguments listed here. All other text is hidden, and so is every name that user code chooses, such as that of an
+attribute. A value of an unexpected kind is hidden too.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from eventstore.hooks.vocabulary import HOOKS
 
 HIDDEN = "[sealed]"
 Show = Callable[[Any], Any]
-"""Returns of a value what may stay readable."""
+"""Maps a value to its readable part."""
 
 
-def whole(value: Any) -> Any:
-    """Nothing but whether there is something, and how many."""
+def presence(value: Any) -> Any:
+    """Redact everything except presence and length."""
     if isinstance(value, dict):
         return {}
     if isinstance(value, list):
@@ -32,27 +32,27 @@ def whole(value: Any) -> Any:
 
 
 def number(value: Any) -> Any:
-    """A number, a yes or no, or none."""
-    return value if value is None or isinstance(value, (bool, int, float)) else whole(value)
+    """Show a number, a boolean or None."""
+    return value if value is None or isinstance(value, (bool, int, float)) else presence(value)
 
 
-def presence(show: Show) -> Show:
-    """A list, each of its items shown so."""
+def list_of(show: Show) -> Show:
+    """Show a list whose items ``show`` shows."""
     return lambda value: list(map(show, value)) if isinstance(value, list) else show(value)
 
 
 def state(*known: str) -> Show:
-    """One of a closed set, in either case."""
+    """Show a string of a closed set, in upper or lower case."""
     allowed = {*known, *(each.upper() for each in known), *(each.lower() for each in known), HIDDEN, REDACTED}
-    return lambda value: value if isinstance(value, str) and value in allowed else whole(value)
+    return lambda value: value if isinstance(value, str) and value in allowed else presence(value)
 
 
 def entries(**known: Show) -> Show:
-    """A dict, with those of its entries that have a known name."""
+    """Show a dict's entries of known names."""
 
     def show(value: Any) -> Any:
         if not isinstance(value, dict):
-            return whole(value)
+            return presence(value)
         return {name: known[name](item) for name, item in value.items() if name in known}
 
     return show
@@ -64,22 +64,22 @@ def numbers(*names: str) -> Show:
 
 def _matching(pattern: str) -> Show:
     matches = re.compile(rf"(?:{pattern})|{re.escape(HIDDEN)}|{re.escape(REDACTED)}").fullmatch
-    return lambda value: value if isinstance(value, str) and matches(value) else whole(value)
+    return lambda value: value if isinstance(value, str) and matches(value) else presence(value)
 
 
 _NO_KEY = r"(?!(?i:sk|pk|rk|xox[a-z]|gh[a-z]|glpat|hf|key|token|bearer|eyJ\w*|AKIA\w*)[-_.])"
 provider = _matching(
     rf"{_NO_KEY}(?=.{{1,64}}\Z)[A-Za-z_][A-Za-z_0-9]{{0,40}}(?:\.[A-Za-z_][A-Za-z_0-9]{{0,40}})*(?:#\d{{1,3}})?"
 )
-"""A class, such as ``DeepgramSTT`` or ``livekit.plugins.openai.llm.LLM``."""
+"""Class name, such as ``DeepgramSTT`` or ``livekit.plugins.openai.llm.LLM``."""
 model = _matching(
     rf"{_NO_KEY}(?=.{{1,64}}\Z)(?=[A-Za-z])[A-Za-z0-9]{{1,24}}(?:[-._:/][A-Za-z0-9]{{1,24}})*(?:@\d{{1,8}})?"
 )
-"""Such as ``gpt-4o-mini`` or ``accounts/fireworks/models/llama-v3p1-70b``."""
+"""Model name, such as ``gpt-4o-mini`` or ``accounts/fireworks/models/llama-v3p1-70b``."""
 version = _matching(r"\d{1,3}\.\d{1,3}(?:\.\d{1,3})?(?:[-.]?(?:a|b|rc|post|dev)\d{1,8})?")
 component = state("stt", "llm", "tts", "vad", "eou", "realtime", "turn_detector", "avatar", "denoise")
 run_id = _matching(rf"{_NO_KEY}(?=[A-Za-z_.:#-]+\d)[A-Za-z][A-Za-z0-9_.:#-]{{1,63}}")
-"""A framework's own id of a run or a tool call: letters, then a digit somewhere, and no space."""
+"""A framework's id of a run or tool call: starts with a letter, contains a digit, no spaces."""
 tool_type = state("local", "http", "sse", "stdio")
 
 _TIMES = {"start_time": number, "end_time": number}
@@ -110,16 +110,16 @@ _MODES = state(
 )  # fmt: skip
 _SPEAKING = state("speaking", "listening", "thinking", "initializing", "idle", "away")
 _STATUS = state("done", "cancelled", "superseded", "failed")
-_HEARD = {"type": state("interim", "final")}
+_TRANSCRIPT_TYPE = {"type": state("interim", "final")}
 
 READABLE: Mapping[str, Mapping[str, Show]] = {
-    "configure_pipeline": {"pipeline_mode": _MODES, "realtime_mode": _MODES, "active_components": presence(component)},
+    "configure_pipeline": {"pipeline_mode": _MODES, "realtime_mode": _MODES, "active_components": list_of(component)},
     "set_provider_info": {"component_type": component, "provider_class": provider, "model_name": model},
     "update_provider_class": {"component_type": component, "provider_class": provider, "model_name": model},
     "set_eou_config": {
         "config": entries(
             mode=state("default", "adaptive", "vad", "stt", "realtime_llm", "manual"),
-            min_max_speech_wait_timeout=presence(number),
+            min_max_speech_wait_timeout=list_of(number),
         )
     },
     "set_interrupt_config": {
@@ -154,10 +154,10 @@ READABLE: Mapping[str, Mapping[str, Show]] = {
     "on_false_interrupt_escalated": {"word_count": number},
     "add_function_tool_call": _TIMES,
     "add_mcp_tool_call": {"tool_type": tool_type, **_TIMES},
-    "on_knowledge_base_complete": {"scores": presence(number)},
+    "on_knowledge_base_complete": {"scores": list_of(number)},
     "set_agent_response": {"emit_transport": number},
-    "emit_user_transcript_transport": {**_HEARD, "utterance_ts": number},
-    "emit_agent_transcript_transport": _HEARD,
+    "emit_user_transcript_transport": {**_TRANSCRIPT_TYPE, "utterance_ts": number},
+    "emit_agent_transcript_transport": _TRANSCRIPT_TYPE,
     "add_error": {"source": state("STT", "LLM", "TTS", "VAD", "EOU", "TURN-D", "REALTIME")},
     "on_fallback_event": {"event_data": _FALLBACK},
     "on_background_audio_start": _LOOPING,
@@ -194,21 +194,21 @@ READABLE: Mapping[str, Mapping[str, Show]] = {
     "traces.create_background_audio_start_span": {"looping": number, "start_time": number},
     "traces.create_background_audio_stop_span": {"looping": number, "end_time": number},
 }
-"""By hook and argument. Of all others it stays readable only that there is something, and how many."""
+"""Keyed by hook and argument. Of all other arguments only presence and length stay readable."""
 
 
 def without_content(hook: str, payload: str) -> bytes | None:
-    """The payload as it may stay readable; None if there is nothing in it to hide.
+    """The readable part of the payload; None if it has no content to hide.
 
-    Of a hook that this turnlog does not know everything is hidden, and of what is not a JSON object.
+    For an unknown hook, or a payload that is not a JSON object, everything is hidden.
     """
     try:
         args: Args = orjson.loads(payload)
-        readable = dict.fromkeys([*HOOKS[hook].arguments, RAW, ALTERED], whole) | {HAPPENED: number}
+        readable = dict.fromkeys([*HOOKS[hook].arguments, RAW, ALTERED], presence) | {HAPPENED: number}
         readable |= READABLE.get(hook, {})
         shown = {name: readable[name](value) for name, value in args.items() if name in readable}
     except (KeyError, ValueError, AttributeError):
         return b"{}"
     visible = orjson.dumps(shown)
-    # bytes are compared: a name that is there twice hides behind itself
+    # compare bytes: decoding would lose a duplicate name
     return None if visible == payload.encode() else visible

@@ -1,4 +1,4 @@
-"""How a hook's method says what it records. The methods themselves are in `collector_hooks` and `traces_hooks`."""
+"""Decorators that declare what a hook's method records, and the type `Record`."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ R = TypeVar("R")
 
 
 class Record(Protocol):
-    """Appends one call: reads the clocks, takes the ``seq``, journals. Never raises."""
+    """Records one call: reads the clocks, takes the next ``seq``, writes to the journal. Never raises."""
 
     def __call__(self, hook: str, args: Args | None = None, adapt: Callable[[Args], Args] | None = None, /) -> None: ...
 
 
 def payload_fields(**arguments: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Mark a hook whose event carries other arguments than the method takes (an object becomes what is read of it).
+    """Declare a payload that differs from the method's parameters (as where an object is reduced to its fields).
 
-    ``arguments`` maps each name in the event to its default, or to ``...`` where there is none.
+    ``arguments`` maps each name in the payload to its default, or to ``...`` if it is required.
     """
 
     def mark(method: Callable[P, R]) -> Callable[P, R]:
@@ -31,7 +31,7 @@ def payload_fields(**arguments: Any) -> Callable[[Callable[P, R]], Callable[P, R
 
 
 def optional_since(**arguments: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Mark the arguments that a hook got after version 1, each with its default; see `without_defaults`."""
+    """Declare arguments that a hook got after version 1, with their defaults; see `without_defaults`."""
 
     def mark(method: Callable[P, R]) -> Callable[P, R]:
         vars(method)["later"] = arguments
@@ -41,16 +41,16 @@ def optional_since(**arguments: Any) -> Callable[[Callable[P, R]], Callable[P, R
 
 
 def without_defaults(args: Args, later: Mapping[str, Any]) -> Args:
-    """``args`` without those of ``later`` that are the default.
+    """``args`` without the ``later`` ones that equal their default.
 
-    An event has a later argument only where it says something: so a call that knows nothing of it is recorded, and a
-    file imported again, as it was before there was such an argument, to the byte.
+    So a call without a later argument is recorded, and a file imported again, byte for byte as before the argument
+    existed.
     """
     return {name: value for name, value in args.items() if name not in later or value is not later[name]}
 
 
 def schema_version(number: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Mark a hook whose arguments changed since version 1; `eventstore.codec` carries older events forward."""
+    """Declare the version of a hook whose arguments have changed; `eventstore.codec` upcasts older events."""
 
     def mark(method: Callable[P, R]) -> Callable[P, R]:
         vars(method)["version"] = number

@@ -1,8 +1,8 @@
-"""`Recorder(redact=…)`: a function of the host's that takes out of calls what must not be recorded.
+"""`Recorder(redact=…)`: a function of the application that removes private data from calls before they are recorded.
 
-It sees each call's arguments as plain JSON values, after secrets that say so by their name were taken out, and what it
-returns is recorded in their place. If it raises, or returns anything but a dict, the call is recorded with all its
-arguments ``[redacted]``, and counted: neither lost nor leaked.
+It gets each call's arguments as plain JSON values, in which named secrets are redacted already, and returns those to
+record. If it raises, or does not return a dict, the call is recorded with all arguments ``[redacted]``, and counted: it
+is neither lost nor leaked.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from eventstore.hooks.declare import Record
 from eventstore.hooks.secret_names import REDACTED
 
 Redact = Callable[[str, Args], Args]
-"""Gets the hook's name, as in the log, and its arguments, which it may change; returns them as they may be recorded.
+"""Gets the hook's name in the log and its arguments, which it may modify; returns the arguments to record.
 
-An argument that it leaves out is recorded as ``[redacted]``; one that was not there is not recorded.
+An omitted argument is recorded as ``[redacted]``; an added one is not recorded.
 """
 
 
-def redacting(record: Record, redact: Redact, failed: Callable[[BaseException], None]) -> Record:
-    """``record``, with every call's arguments through ``redact``; ``failed`` is called if that raises."""
+def with_redaction(record: Record, redact: Redact, failed: Callable[[BaseException], None]) -> Record:
+    """Wrap ``record`` so that arguments pass through ``redact``; ``failed`` is called if that raises."""
 
     def redacted(hook: str, args: Args, adapt: Callable[[Args], Args] | None) -> Args:
         hidden = dict.fromkeys(args, REDACTED)
@@ -33,10 +33,10 @@ def redacting(record: Record, redact: Redact, failed: Callable[[BaseException], 
             given.pop(HAPPENED, None)
             shown = redact(hook, given)
             kept = {name: dict.get(shown, name, REDACTED) for name in hidden}
-            return orjson.loads(encode_args(kept | _times(args)))  # type: ignore[no-any-return]
-        except Exception as error:  # noqa: BLE001 - a guest's function; law 6
+            return orjson.loads(encode_args(kept | _happened(args)))  # type: ignore[no-any-return]
+        except Exception as error:  # noqa: BLE001 - user code; law 6
             failed(error)
-            return hidden | _times(args)
+            return hidden | _happened(args)
 
     def record_redacted(hook: str, args: Args | None = None, adapt: Callable[[Args], Args] | None = None) -> None:
         record(hook, args, None if args is None else lambda given: redacted(hook, given, adapt))
@@ -44,6 +44,6 @@ def redacting(record: Record, redact: Redact, failed: Callable[[BaseException], 
     return record_redacted
 
 
-def _times(args: Args) -> Args:
-    """Of a back-dated call, when it happened: no function may change that."""
+def _happened(args: Args) -> Args:
+    """The time of a back-dated call, which ``redact`` cannot change."""
     return {HAPPENED: args[HAPPENED]} if HAPPENED in args else {}

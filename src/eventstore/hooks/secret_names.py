@@ -1,7 +1,8 @@
-"""Secrets that say so by their name: keys, tokens, passwords, credentials. Recorded as ``[redacted]``, key or no key.
+"""Redaction of values whose name marks them as secret: keys, tokens, passwords, credentials.
 
-What counts is the name of a dict entry or attribute, of a header, of a parameter in a URL, or what stands before ``=``.
-Names of metrics (``max_tokens``, ``token_count``, ``time_to_first_token``) are no secrets.
+They are recorded as ``[redacted]``, in encrypted logs too. The name is that of a dict entry, attribute, header or URL
+parameter, or the word before ``=``. Names of metrics (``max_tokens``, ``token_count``, ``time_to_first_token``) are not
+secret.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ _SECRET_WORDS = frozenset([
     "secret", "secrets", "jwt", "jwts", "credential", "credentials", "cred", "creds", "cookie", "cookies",
     "authorization", "bearer", "apikey", "apikeys", "pwd", "passwd",
 ])  # fmt: skip
-_AT_THE_END = frozenset(["auth", "authentication"])
-"""Secrets only as the last word: ``basic_auth``, but not ``auth_mode``."""
+_SECRET_LAST_WORDS = frozenset(["auth", "authentication"])
+"""Secret only as the last word: ``basic_auth``, but not ``auth_mode``."""
 _COMPOUND = re.compile(
     r"password|passwd|passphrase|passcode|secrets?$|authorization"
     r"|(api|access|private|secret|signing|encryption|subscription|account|auth|master|service|ssh|shared|license)"
@@ -29,18 +30,18 @@ _COMPOUND = re.compile(
     r"|(access|o?auth|refresh|session|id|api|bearer|[cx]srf|bot|device|push|security|personal)token(?!s)"
     r"|(access|auth|refresh|api|bearer)tokens"
 )
-"""In a name written without its separators."""
+"""Matched against the name without its separators."""
 _METRIC = frozenset([
     "first", "last", "next", "per", "max", "min", "num", "count", "counts", "time", "times", "at", "total", "input",
     "output", "prompt", "completion", "cached", "cache", "audio", "text", "image", "reasoning", "thoughts", "eos",
     "bos", "pad", "stop", "unk", "usage", "limit", "budget", "cost", "price", "latency", "duration", "ms",
     "seconds", "rate", "type", "index", "position", "length", "size",
 ])  # fmt: skip
-"""A token beside one of these is a piece of text that a model reads or writes."""
-_IN_URLS = frozenset(["key", "sig", "signature", "pass"])
+"""Next to one of these words, a token is a model's unit of text."""
+_SECRET_PARAMETERS = frozenset(["key", "sig", "signature", "pass"])
 _HINT = "key|token|cre|pass|pwd|auth|jwt|cookie|beare|basic|://"
-_may_hold, _may_hold_bytes = re.compile(_HINT).search, re.compile(_HINT.encode()).search
-"""Whether there may be a secret at all in text in lower case and without its digits."""
+_may_contain_secret, _may_contain_secret_bytes = re.compile(_HINT).search, re.compile(_HINT.encode()).search
+"""Fast check for a possible secret in lower-case text without digits."""
 _ASSIGNED = re.compile(
     r"""(?P<name>[A-Za-z_][\w.-]{1,63})(?P<sign>["']\s*[:=,]\s*b?|\s*=\s*)"""
     r"""(?P<value>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|(?:[Bb]earer|[Bb]asic)\s+[^\s,;&)}\]"']+|[^\s,;&)}\]"']+)"""
@@ -54,36 +55,36 @@ _PARAMETER = re.compile(r"(?P<before>[?&;#])(?P<name>[^=&;#]{1,100})=[^&;#]*")
 
 _NO_DIGITS = dict.fromkeys(map(ord, "0123456789"))
 _SHAPES = 1024
-"""How many shapes without a secret are remembered."""
+"""Maximum number of cached shapes."""
 _shapes: set[bytes] = set()
-"""Payloads of names and numbers that hold no secret, less the digits: the usage of every turn has one shape."""
+"""Payloads of names and numbers without secrets, minus their digits: the usage of every turn has the same shape."""
 
 
 @lru_cache(maxsize=4096)
 def is_secret(name: str) -> bool:
-    """Whether what has that name is a secret: ``api_key``, ``X-Auth-Token``, ``clientSecret``; not ``max_tokens``.
+    """Whether the name marks a secret: ``api_key``, ``X-Auth-Token``, ``clientSecret``; not ``max_tokens``.
 
-    Digits in it make no difference.
+    Digits are ignored.
     """
     words = [word.lower() for word in _WORD.findall(name.translate(_NO_DIGITS))]
     if not words:
         return False
-    if not _SECRET_WORDS.isdisjoint(words) or words[-1] in _AT_THE_END or _COMPOUND.search("".join(words)):
+    if not _SECRET_WORDS.isdisjoint(words) or words[-1] in _SECRET_LAST_WORDS or _COMPOUND.search("".join(words)):
         return True
     return "token" in words and _METRIC.isdisjoint(words)
 
 
 def hide(data: bytes) -> bytes:
-    """The JSON object without the secrets in it. The names of the object itself are a hook's, and are not looked at."""
+    """Redact the secrets in a JSON object. Its top-level names are a hook's arguments, and are not checked."""
     shape = data.translate(None, b"0123456789")
     if shape in _shapes:
         return data
-    if not _may_hold_bytes(shape.lower()):
+    if not _may_contain_secret_bytes(shape.lower()):
         return data
     args = orjson.loads(data)
     try:
         hidden = {name: value if isinstance(value, str) else _hide(value) for name, value in args.items()}
-    except RecursionError:  # the caller's stack is nearly full; a secret is never recorded for that
+    except RecursionError:  # the caller's stack is nearly full: redact everything
         hidden = dict.fromkeys(args, REDACTED)
     if hidden != args:
         return orjson.dumps(hidden)
@@ -95,15 +96,15 @@ def hide(data: bytes) -> bytes:
 
 
 def _has_text(value: Any) -> bool:
-    """Whether there is text in it, names apart."""
+    """Whether the value contains text other than names."""
     if isinstance(value, dict):
         return any(map(_has_text, value.values()))
     return isinstance(value, str) or (isinstance(value, list) and any(map(_has_text, value)))
 
 
 def scrub(text: str) -> str:
-    """The text without secrets: in URLs, in headers, and behind a name and ``=`` or as in the text of a dict."""
-    if not _may_hold(text.translate(_NO_DIGITS).lower()):
+    """Redact the secrets in text: in URLs, in headers, after ``name=``, and in the ``repr`` of a dict."""
+    if not _may_contain_secret(text.translate(_NO_DIGITS).lower()):
         return text
     text = _URL.sub(lambda url: _scrub_url(url[0]), text)
     text = _HEADER.sub(lambda found: found["name"] + found["sign"] + REDACTED, text)
@@ -114,30 +115,30 @@ def _hide(value: Any) -> Any:
     if isinstance(value, str):
         return scrub(value)
     if isinstance(value, dict):
-        hidden = {name: _redacted(item) if is_secret(name) else _hide(item) for name, item in value.items()}
+        hidden = {name: _redact(item) if is_secret(name) else _hide(item) for name, item in value.items()}
         return _hide_named(hidden)
     if isinstance(value, list):
-        if len(value) == 2 and isinstance(value[0], str) and is_secret(value[0]):  # a header, as a pair
-            return [value[0], _redacted(value[1])]
+        if len(value) == 2 and isinstance(value[0], str) and is_secret(value[0]):  # a header as a pair
+            return [value[0], _redact(value[1])]
         return [_hide(item) for item in value]
     return value
 
 
 def _hide_named(entry: dict[str, Any]) -> dict[str, Any]:
-    """``{"name": "Authorization", "value": "…"}``, as some write headers."""
+    """Redact the value in ``{"name": "Authorization", "value": "…"}``, another notation of headers."""
     name = next((entry[key] for key in ("name", "key", "header") if isinstance(entry.get(key), str)), "")
-    return {**entry, "value": _redacted(entry["value"])} if "value" in entry and is_secret(name) else entry
+    return {**entry, "value": _redact(entry["value"])} if "value" in entry and is_secret(name) else entry
 
 
-def _redacted(value: Any) -> Any:
-    """Nothing, and yes or no, are no secret."""
+def _redact(value: Any) -> Any:
+    """Redact a value, unless it is None, a boolean or empty."""
     return value if value is None or value is True or value is False or value == "" else REDACTED
 
 
 def _scrub_url(url: str) -> str:
     def parameter(found: re.Match[str]) -> str:
         name = unquote(found["name"])
-        secret = is_secret(name) or name.lower() in _IN_URLS or name.lower().endswith("-signature")
+        secret = is_secret(name) or name.lower() in _SECRET_PARAMETERS or name.lower().endswith("-signature")
         return f"{found['before']}{found['name']}={REDACTED}" if secret else found[0]
 
     return _PARAMETER.sub(parameter, _USER.sub(f"://{REDACTED}@", url, count=1))
@@ -145,8 +146,8 @@ def _scrub_url(url: str) -> str:
 
 def _scrub_assigned(found: re.Match[str]) -> str:
     value = found["value"].strip("\"'")
-    nothing = value in ("", "None", "null", "True", "False", "true", "false") or REDACTED.startswith(value)
-    if nothing or not is_secret(found["name"]):
+    harmless = value in ("", "None", "null", "True", "False", "true", "false") or REDACTED.startswith(value)
+    if harmless or not is_secret(found["name"]):
         return found[0]
     quote = found["value"][0] if found["value"][0] in "\"'" else ""
     return f"{found['name']}{found['sign']}{quote}{REDACTED}{quote}"

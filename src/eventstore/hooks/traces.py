@@ -1,33 +1,33 @@
 """The hooks of the traces manager: names, parameters and defaults as in the reference's ``TracesFlowManager``.
 
-In the log their names carry the prefix ``traces.``, as the recorder offers them under ``.traces``.
+In the log their names have the prefix ``traces.``, as in ``recorder.traces``.
 """
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from eventstore.hooks.arguments import scrubbed, span_attributes
+from eventstore.hooks.arguments import scrub_args, span_attributes
 from eventstore.hooks.declare import Record, payload_fields
 
 Attributes = dict[str, Any]
 
 
 class A2ASpan(NamedTuple):
-    """What `TracesHooks.create_a2a_trace` returns and `TracesHooks.end_a2a_trace` takes."""
+    """Handle returned by `TracesHooks.create_a2a_trace`, for `TracesHooks.end_a2a_trace`."""
 
     number: int
 
 
 class TracesHooks:
-    """One method per hook. ``attributes`` may hold ``start_time`` (seconds, ``time.perf_counter()``)."""
+    """One method per hook. ``attributes`` may have a ``start_time`` (seconds, ``time.perf_counter()``)."""
 
     _record: Record
     _a2a_created: int = 0
 
     @payload_fields()
     def set_session_metrics(self, session_metrics: Any) -> None:
-        """Hands over the collector's session; the log has it already, so the event carries nothing."""
+        """Passes the collector's session; the log has it already, so the payload is empty."""
         self._record("traces.set_session_metrics")
 
     def set_session_id(self, session_id: str) -> None:
@@ -71,7 +71,7 @@ class TracesHooks:
         components_change_data: dict[str, Any],
         time_data: dict[str, Any],
     ) -> None:
-        """Components were swapped in mid-call; ``time_data`` holds ``start_time`` and ``end_time``, in seconds."""
+        """Components were swapped in mid-call; ``time_data`` has ``start_time`` and ``end_time``, in seconds."""
         self._record(
             "traces.create_components_change_trace",
             {
@@ -99,7 +99,7 @@ class TracesHooks:
         )
 
     def create_a2a_trace(self, name: str, attributes: Attributes) -> A2ASpan:
-        """A message to another agent; give what it returns to `end_a2a_trace`."""
+        """A message to another agent; pass the returned handle to `end_a2a_trace`."""
         span = A2ASpan(self._a2a_created)
         self._a2a_created += 1
         self._record("traces.create_a2a_trace", {"name": name, "attributes": attributes}, span_attributes)
@@ -119,7 +119,7 @@ class TracesHooks:
         self._record(
             "traces.create_thinking_audio_start_span",
             {"file_path": file_path, "looping": looping, "start_time": start_time},
-            scrubbed,
+            scrub_args,
         )
 
     def create_thinking_audio_stop_span(self, end_time: float | None = None) -> None:
@@ -131,7 +131,7 @@ class TracesHooks:
         self._record(
             "traces.create_background_audio_start_span",
             {"file_path": file_path, "looping": looping, "start_time": start_time},
-            scrubbed,
+            scrub_args,
         )
 
     def create_background_audio_stop_span(
@@ -140,12 +140,12 @@ class TracesHooks:
         self._record(
             "traces.create_background_audio_stop_span",
             {"file_path": file_path, "looping": looping, "end_time": end_time},
-            scrubbed,
+            scrub_args,
         )
 
     def end_agent_session(self) -> None:
         self._record("traces.end_agent_session")
 
     def agent_meeting_end(self) -> None:
-        """Closes what is open, the root span last."""
+        """Closes all open spans, the root span last."""
         self._record("traces.agent_meeting_end")

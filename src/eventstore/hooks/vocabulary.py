@@ -1,4 +1,4 @@
-"""What is a hook? `HOOKS` has every one, by the name it has in the log, read from the typed methods themselves."""
+"""`HOOKS`: every hook by its name in the log, derived from the typed methods."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ class Hook(NamedTuple):
     """A kind of event."""
 
     name: str
-    """As in the log: ``on_llm_start``, ``traces.agent_say_called``."""
+    """Name in the log: ``on_llm_start``, ``traces.agent_say_called``."""
     version: int
-    """Schema version of the arguments that the recorder writes today."""
+    """Current schema version of the arguments."""
     arguments: Mapping[str, Any]
-    """What the payload holds: each name with its default, or with ``...`` where it is required."""
+    """Arguments in the payload: each name with its default, or ``...`` if it is required."""
 
     later: Mapping[str, Any]
-    """The arguments, with their defaults, that came after version 1; the payload holds them only where they differ."""
+    """Arguments added after version 1, with their defaults; the payload has them only if they differ."""
 
     def complete(self, args: Args) -> Args:
-        """``args`` with the defaults filled in, but for `later` ones.
+        """``args`` with defaults filled in, except for `later` ones.
 
-        Raises `BadArguments` for a missing or an unknown one.
+        Raises `BadArguments` for a missing or unknown argument.
         """
         unknown = args.keys() - self.arguments.keys()
         if unknown:
@@ -46,9 +46,9 @@ class Hook(NamedTuple):
         return without_defaults({name: args.get(name, default) for name, default in self.arguments.items()}, self.later)
 
 
-def _hooks(of: type, prefix: str) -> dict[str, Hook]:
+def _hooks(cls: type, prefix: str) -> dict[str, Hook]:
     found = {}
-    for method_name, method in vars(of).items():
+    for method_name, method in vars(cls).items():
         if method_name.startswith("_") or not inspect.isfunction(method):
             continue
         arguments = vars(method).get("recorded")
@@ -68,9 +68,9 @@ HOOKS: Mapping[str, Hook] = MappingProxyType(
 
 
 def find_hook(target: str, hook: str) -> Hook:
-    """The hook ``hook`` of ``target`` (``collector`` or ``traces``). Raises `UnknownHook`, naming the nearest."""
+    """The hook ``hook`` of ``target`` (``collector`` or ``traces``). Raises `UnknownHook` with a suggestion."""
     if target not in ("collector", "traces"):
-        raise UnknownHook(f"unknown target {target!r}; there are 'collector' and 'traces'")
+        raise UnknownHook(f"unknown target {target!r}; use 'collector' or 'traces'")
     name = TRACES + hook if target == "traces" else hook
     if name in HOOKS and name.startswith(TRACES) == (target == "traces"):
         return HOOKS[name]

@@ -1,1 +1,1 @@
-"""Whether a log is whole and unchanged: sessions, the whole log, gaps."""
+"""Integrity verification of sessions and whole logs, and detection of gaps."""

@@ -1,7 +1,6 @@
-"""Reading a database as it is: values of any type in any column, text that is not UTF-8, rows that belong to nothing.
+"""Untrusting reads of a database: values of any type in any column, invalid UTF-8, orphaned rows.
 
-`Store` reads what was recorded and may trust the schema; `eventstore.integrity.session` and `eventstore.integrity.log`
-may not.
+`Store` may trust the schema; `eventstore.integrity.session` and `eventstore.integrity.log` may not.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _BATCH = 5000
 
 
 class Head(NamedTuple):
-    """An origin as its row says, with values of any type."""
+    """A row of ``origins``, with values of any type."""
 
     id: Any
     session_id: Any
@@ -30,14 +29,14 @@ class Head(NamedTuple):
 
 
 class Audit:
-    """An SQL database, to be read with suspicion. Text that is not UTF-8 comes with surrogate escapes (PEP 383)."""
+    """Reads an SQL database without trusting it. Invalid UTF-8 is returned with surrogate escapes (PEP 383)."""
 
     def __init__(self, ledger: SqlLedger) -> None:
         self._ledger = ledger
         self.sqlite = ledger.engine.dialect.name == "sqlite"
 
     def rows(self, sql: str, *parameters: Any) -> Iterator[tuple[Any, ...]]:
-        """The rows of a query, streamed; ``?`` stands for a parameter. Raises `StoreError`."""
+        """Stream the rows of a query; ``?`` marks a parameter. Raises `StoreError`."""
         with self._ledger.errors(), closing(self._ledger.engine.raw_connection()) as connection:
             driver: Any = connection.driver_connection
             if self.sqlite:
@@ -53,7 +52,7 @@ class Audit:
 
     @contextmanager
     def scratch(self) -> Iterator[Connection]:
-        """A connection in a transaction that is undone at the end. Raises `StoreError`."""
+        """A connection in a transaction that is rolled back at the end. Raises `StoreError`."""
         with self._ledger.errors(), self._ledger.engine.connect() as connection:
             try:
                 yield connection
@@ -61,7 +60,7 @@ class Audit:
                 connection.rollback()
 
     def heads(self, session_id: str | None = None) -> Iterator[Head]:
-        """All origins, or those of a session, by session and name."""
+        """All origins, or those of a session, ordered by session and name."""
         where = "" if session_id is None else " WHERE session_id = ?"
         binary = "" if self.sqlite else ' COLLATE "C"'
         select = f"SELECT id, session_id, origin, events, link FROM origins{where}"
@@ -71,9 +70,9 @@ class Audit:
         return (Head(*row) for row in found)
 
     def empty_heads(self, session_id: str) -> Iterator[tuple[Head, int]]:
-        """The session's origins whose row says that they have no events, each with how many there are.
+        """The session's origins whose row says 0 events, each with the number of events it really has.
 
-        In one statement, as recorders may be at work.
+        Uses one statement, as recorders may be active.
         """
         count = "(SELECT COUNT(*) FROM events e WHERE e.origin_id = o.id)"
         select = f"SELECT id, session_id, origin, events, link, {count} FROM origins o"
@@ -82,12 +81,12 @@ class Audit:
 
 
 def audit(store: Store) -> Audit | None:
-    """The store's database; None if it has none (`MemoryStore`)."""
+    """An `Audit` of the store's database; None if it has none (`MemoryStore`)."""
     return Audit(store.ledger) if isinstance(store.ledger, SqlLedger) else None
 
 
-def valid_text(value: object) -> bool:
-    """Whether it is a string of valid UTF-8."""
+def is_valid_text(value: object) -> bool:
+    """Whether the value is a string of valid UTF-8."""
     if not isinstance(value, str):
         return False
     try:
@@ -98,7 +97,7 @@ def valid_text(value: object) -> bool:
 
 
 def printable(value: object) -> str:
-    """The value as text that can be written anywhere."""
+    """The value as text that can be encoded as UTF-8."""
     text = value if isinstance(value, str) else repr(value)
     return text.encode("utf-8", "backslashreplace").decode()
 

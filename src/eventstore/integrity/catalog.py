@@ -1,7 +1,7 @@
-"""The schema as the database has it, against the one that the migrations make.
+"""Comparison of a database's schema with the one that the migrations create.
 
-Both are made by the same server or library, so their texts can be compared: an empty database is migrated beside the
-log (SQLite: in memory; Postgres: in a schema of its own, undone at once).
+An empty database is migrated for comparison (SQLite: in memory; Postgres: in a temporary schema that is rolled back).
+The same server or library produces both definitions, so they can be compared as text.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from eventstore.integrity.audit import Audit, printable
 from eventstore.stores import schema
 
 Definitions = dict[tuple[str, str], str]
-"""By kind and name; what belongs to a table is named ``TABLE.NAME``."""
-_OF_A_TABLE = ("trigger", "index", "column", "constraint", "rule")
-"""Kinds of which the log's tables must have no others: a foreign trigger can change what is stored."""
+"""Keyed by kind and name; a part of a table is named ``TABLE.NAME``."""
+_TABLE_PARTS = ("trigger", "index", "column", "constraint", "rule")
+"""Kinds of which the log's tables must have no extra ones: a foreign trigger can change stored rows."""
 
 _SQLITE = "SELECT type, name, tbl_name, sql FROM sqlite_master"
-# Name, kind and definition of everything in a schema that decides what the log's tables take and keep.
+# Kind, name and definition of everything in a schema that affects the log's tables.
 _POSTGRES = """
 SELECT 'table', c.relname::text, concat_ws(' ', c.relkind, c.relpersistence, c.relrowsecurity, c.relforcerowsecurity)
     FROM pg_class c WHERE c.relnamespace = {ns} AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
@@ -51,8 +51,8 @@ UNION ALL SELECT 'function', p.proname || '(' || pg_get_function_identity_argume
 _OURS = "(SELECT relnamespace FROM pg_class WHERE oid = to_regclass('alembic_version'))"
 
 
-def comparable(audit: Audit) -> bool:
-    """Whether the schema can be compared: on Postgres it takes the right to make a schema."""
+def can_compare(audit: Audit) -> bool:
+    """Whether the schema can be compared: Postgres requires the privilege to create a schema."""
     if audit.sqlite:
         return True
     may = "has_database_privilege(current_database(), 'CREATE') AND NOT pg_is_in_recovery()"
@@ -61,7 +61,7 @@ def comparable(audit: Audit) -> bool:
 
 
 def catalog_differences(audit: Audit) -> Iterator[str]:
-    """A line for each part of the log's schema that is missing, altered, or not turnlog's."""
+    """One line for each part of the log's schema that is missing, altered, or not turnlog's."""
     found, expected = (_sqlite if audit.sqlite else _postgres)(audit)
     tables = {name for kind, name in expected if kind == "table"}
     for (kind, name), definition in sorted(expected.items()):
@@ -70,7 +70,7 @@ def catalog_differences(audit: Audit) -> Iterator[str]:
         elif found[kind, name] != definition:
             yield f"the {kind} {name} was altered"
     for kind, name in sorted(found.keys() - expected.keys()):
-        if kind in _OF_A_TABLE and name.partition(".")[0] in tables:
+        if kind in _TABLE_PARTS and name.partition(".")[0] in tables:
             yield f"the {kind} {printable(name)} is not turnlog's"
 
 
@@ -90,16 +90,16 @@ def _sqlite_expected() -> Definitions:
 
 
 def _sqlite_definitions(rows: Iterable[Any]) -> Definitions:
-    """Without the tables of SQLite's own; the name of an index or trigger with its table's."""
+    """Definitions by kind and name, without SQLite's internal tables."""
     return {
-        (printable(kind), printable(name if kind in ("table", "view") else f"{table}.{name}")): _plain(sql)
+        (printable(kind), printable(name if kind in ("table", "view") else f"{table}.{name}")): _normalized(sql)
         for kind, name, table, sql in rows
         if not (kind == "table" and printable(name).startswith("sqlite_"))
     }
 
 
-def _plain(sql: object) -> str:
-    """A definition without what differs between versions of SQLite: white space, and quotes around a plain name."""
+def _normalized(sql: object) -> str:
+    """A definition without differences between SQLite versions: white space, and quotes around plain names."""
     text = re.sub(r'"(\w+)"', r"\1", printable("" if sql is None else sql))
     return re.sub(r"\s*([(),])\s*", r"\1", " ".join(text.split()))
 

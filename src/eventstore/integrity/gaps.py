@@ -1,8 +1,8 @@
-"""Gaps in ``seq``: calls that a recorder made and the log does not have.
+"""Gaps in ``seq``: recorded calls that are missing from the log.
 
-Within an origin ``seq`` counts every call, from 0. A number that is not there is a call that was lost before it was
-stored: dropped at the journal's bound, in a damaged frame, or still set aside. What is missing after the last stored
-call cannot be known.
+Within an origin ``seq`` counts every call from 0. A missing number is a call that was lost before it was stored:
+dropped at the journal's size limit, in a damaged frame, or still set aside. Calls missing after the last stored one
+cannot be detected.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Gap(NamedTuple):
 
 
 class Seqs:
-    """A set of ``seq`` numbers in any order, kept as intervals: small as long as the gaps are few."""
+    """A set of ``seq`` numbers, stored as intervals: small as long as there are few gaps."""
 
     def __init__(self) -> None:
         self._first: list[int] = []
@@ -46,7 +46,7 @@ class Seqs:
         if last and seq == last[-1] + 1:  # nearly always
             last[-1] = seq
             return True
-        at = bisect_right(first, seq) - 1  # the interval that begins at or before it
+        at = bisect_right(first, seq) - 1  # the last interval that begins at or before seq
         if at >= 0 and seq <= last[at]:
             return False
         joins_left = at >= 0 and last[at] == seq - 1
@@ -73,7 +73,7 @@ class Seqs:
 
 
 def gaps_in(events: Iterable[Event]) -> list[Gap]:
-    """The gaps of a session's events, given in any order: by origin, then ``seq``."""
+    """The gaps in a session's events (in any order), sorted by origin and ``seq``."""
     seen: dict[tuple[str, str], Seqs] = {}
     for event in events:
         seen.setdefault((event.session_id, event.origin), Seqs()).add(event.seq)

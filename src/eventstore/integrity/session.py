@@ -1,4 +1,4 @@
-"""Following the hash chains of a session, and saying what happened where one breaks."""
+"""Verification of a session's hash chains, with a diagnosis where one breaks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from eventstore.stores.chain import Linked, Origin, genesis, link
 
 _STEP = 1000
 _TYPES = [int, str, int, int, int, str]
-"""Of an event's fields from ``seq`` on."""
+"""Types of an event's fields, from ``seq`` on."""
 Kind = Literal[
     "changed", "removed", "inserted", "reordered", "duplicated", "malformed", "head", "hidden", "orphaned",
     "unreadable", "schema", "damaged", "tombstone", "key", "unlocked",
@@ -24,13 +24,13 @@ Kind = Literal[
 
 
 class Fault(NamedTuple):
-    """Something in the log that no recorder, and no retention, has left there."""
+    """A violation of integrity: something that neither a recorder nor retention wrote."""
 
     session_id: str | None
-    """None if it is the whole log's."""
+    """None if the fault concerns the whole log."""
     origin: str | None
     seq: int | None
-    """Of the first event at which a chain does not hold; of the first missing one, if it was removed."""
+    """Seq of the first event at which a chain breaks, or of the first missing one."""
     kind: Kind
     message: str
 
@@ -38,26 +38,26 @@ class Fault(NamedTuple):
 class SessionReport(NamedTuple):
     faults: list[Fault]
     gaps: list[Gap]
-    """Calls that were lost before they were stored; no faults."""
+    """Calls that were lost before they were stored. These are not faults."""
 
 
-def verify(store: Store, session_id: str, followed: Callable[[int], object] = lambda events: None) -> list[Fault]:
-    """The first fault of each of the session's origins; none if every chain holds.
+def verify(store: Store, session_id: str, advance: Callable[[int], object] = lambda events: None) -> list[Fault]:
+    """The first fault of each of the session's origins; empty if all chains are valid.
 
-    ``followed`` gets the number of events that were followed since it was last called. Raises `StoreUnavailable`.
+    ``followed`` gets the number of events verified since its last call. Raises `StoreUnavailable`.
     """
-    return check_session(store, session_id, followed).faults
+    return check_session(store, session_id, advance).faults
 
 
 def check_session(
-    store: Store, session_id: str, followed: Callable[[int], object] = lambda events: None
+    store: Store, session_id: str, advance: Callable[[int], object] = lambda events: None
 ) -> SessionReport:
-    """`verify`, with the gaps in ``seq`` beside the faults."""
+    """`verify`, which also reports gaps in ``seq``."""
     report = SessionReport([], [])
     try:
         for origin, stored in store.chains(session_id):
-            _check_origin(store, origin, stored, followed, report)
-        report.faults.extend(_hidden(store, session_id))
+            _check_origin(store, origin, stored, advance, report)
+        report.faults.extend(_check_empty_origins(store, session_id))
     except StoreUnavailable:
         raise
     except StoreError as error:
@@ -67,7 +67,7 @@ def check_session(
 
 
 def link_at(store: Store, session_id: str, origin: str, events: int) -> bytes | None:
-    """The link of an origin's n-th event, as the store has it; None if it has fewer."""
+    """The stored link of an origin's event number ``events`` (from 1); None if it has fewer events."""
     for found, stored in store.chains(session_id):
         if found.origin == origin:
             for number, (_event, at) in enumerate(stored, 1):
@@ -77,20 +77,20 @@ def link_at(store: Store, session_id: str, origin: str, events: int) -> bytes | 
 
 
 class _Break(NamedTuple):
-    """The first event that does not follow the one before it."""
+    """The first event whose link does not match its predecessor."""
 
     at: int
-    """Which it is, from 0."""
+    """Index of the event, from 0."""
     event: Event
     link: bytes
     last: bytes
-    """The link of the one before it."""
+    """Link of its predecessor."""
     before: int | None
-    """The seq of the one before it."""
+    """Seq of its predecessor."""
 
 
 def _check_origin(
-    store: Store, origin: Origin, stored: Iterable[Linked], followed: Callable[[int], object], report: SessionReport
+    store: Store, origin: Origin, stored: Iterable[Linked], advance: Callable[[int], object], report: SessionReport
 ) -> None:
     last, count, before, seqs = genesis(origin.session_id, origin.origin), 0, None, Seqs()
     at_head = last if origin.events == 0 else None
@@ -100,37 +100,37 @@ def _check_origin(
             if link(last, event) != found:
                 fault = _explain(store, origin, _Break(count, event, found, last, before))
                 break
-            wrong = _wrong(origin, event, seqs)
+            wrong = _check_event(origin, event, seqs)
             fault = fault or wrong
             last, count, before = found, count + 1, event.seq
             if count == origin.events:
                 at_head = last
             if count % _STEP == 0:
-                followed(_STEP)
+                advance(_STEP)
         else:
-            fault = fault or _end(origin, count, before, last, at_head)
+            fault = fault or _check_end(origin, count, before, last, at_head)
             report.gaps.extend(Gap(origin.session_id, origin.origin, *gap) for gap in seqs.gaps())
     except StoreUnavailable:
         raise
     except StoreError as error:
         where = "from its first event on" if before is None else f"behind event {before}"
         fault = _fault(origin, None, "unreadable", f"cannot be read {where}: {error}")
-    followed(count % _STEP)
+    advance(count % _STEP)
     if fault is not None:
         report.faults.append(fault)
 
 
-def _wrong(origin: Origin, event: Event, seqs: Seqs) -> Fault | None:
-    """What no recorder writes, even if it is linked properly."""
-    if (types := _odd_types(event)) or event.seq < 0:
-        return _fault(origin, None, "malformed", f"event {event.seq!r} is none that a recorder writes{types}")
+def _check_event(origin: Origin, event: Event, seqs: Seqs) -> Fault | None:
+    """A fault if no recorder writes such an event, even if its link is valid."""
+    if (types := _unexpected_types(event)) or event.seq < 0:
+        return _fault(origin, None, "malformed", f"event {event.seq!r} was not written by a recorder{types}")
     if not seqs.add(event.seq):
-        return _fault(origin, event.seq, "duplicated", f"event {event.seq} is there twice")
+        return _fault(origin, event.seq, "duplicated", f"event {event.seq} is stored twice")
     return None
 
 
-def _end(origin: Origin, count: int, seq: int | None, last: bytes, at_head: bytes | None) -> Fault | None:
-    """The chain holds; it must also end where the origin's row says."""
+def _check_end(origin: Origin, count: int, seq: int | None, last: bytes, at_head: bytes | None) -> Fault | None:
+    """A fault if a valid chain does not end where the origin's row says."""
     if (count, last) == (origin.events, origin.link):
         return None
     if type(origin.events) is not int or not isinstance(origin.link, bytes):
@@ -146,30 +146,30 @@ def _end(origin: Origin, count: int, seq: int | None, last: bytes, at_head: byte
 
 
 def _explain(store: Store, origin: Origin, broken: _Break) -> Fault:
-    """What happened where the chain breaks; that takes another look at all of it."""
+    """Diagnose a break, by reading the origin's chain again."""
     for again, stored in store.chains(origin.session_id):
         if again.origin == origin.origin:
-            return _broken(again, stored, broken)
+            return _classify(again, stored, broken)
     return _fault(origin, None, "changed", f"event {broken.event.seq!r} did not follow {_place(broken)}")
 
 
-def _broken(origin: Origin, stored: Iterable[Linked], broken: _Break) -> Fault:
+def _classify(origin: Origin, stored: Iterable[Linked], broken: _Break) -> Fault:
     event, before = broken.event, _place(broken)
-    if types := _odd_types(event):
+    if types := _unexpected_types(event):
         return _fault(origin, None, "changed", f"event {event.seq!r} is not what was stored after {before}{types}")
-    around = _Around(origin, stored, broken)
-    if around.follows is not None and around.follows > broken.at:
-        place = f"it stands after {before}, and followed event {around.seq_followed}"
+    surroundings = _Surroundings(origin, stored, broken)
+    if surroundings.follows is not None and surroundings.follows > broken.at:
+        place = f"it is after {before}, and was after event {surroundings.seq_followed}"
         return _fault(origin, event.seq, "reordered", f"event {event.seq} was moved: {place}")
-    if around.follows is not None:
-        first = around.seq_following
+    if surroundings.follows is not None:
+        first = surroundings.seq_following
         return _fault(origin, first, "inserted", f"event {first} was inserted before event {event.seq}")
     if broken.at == origin.events and broken.last == origin.link:
         return _fault(origin, event.seq, "inserted", f"event {event.seq} was inserted at the end")
-    if around.next_follows_last:
+    if surroundings.next_follows_last:
         return _fault(origin, event.seq, "inserted", f"event {event.seq} was inserted after {before}")
-    gone = list(around.missing(0 if broken.before is None else broken.before + 1, event.seq))
-    if gone and type(origin.events) is int and around.count < origin.events:
+    gone = list(surroundings.missing(0 if broken.before is None else broken.before + 1, event.seq))
+    if gone and type(origin.events) is int and surroundings.count < origin.events:
         first, last = gone[0][0], gone[-1][1]
         which = f"event {first} was" if first == last else f"events {first} to {last} were"
         return _fault(origin, first, "removed", f"{which} removed before event {event.seq}")
@@ -178,13 +178,13 @@ def _broken(origin: Origin, stored: Iterable[Linked], broken: _Break) -> Fault:
     )
 
 
-class _Around:
-    """What the rest of a chain says about the event at which it breaks."""
+class _Surroundings:
+    """Evidence from the rest of the chain about the event at which it breaks."""
 
     def __init__(self, origin: Origin, stored: Iterable[Linked], broken: _Break) -> None:
         self.count = 0
         self.follows: int | None = None
-        """The event would follow the one before this place."""
+        """Index at which the event's link would be valid, if any."""
         self.seq_followed: object = None
         self.seq_following: int | None = None
         self.next_follows_last = False
@@ -209,26 +209,26 @@ class _Around:
         return free and isinstance(last, bytes) and link(last, broken.event) == broken.link
 
     def missing(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """The gaps in ``seq`` from ``start`` up to, without, ``end``."""
+        """The gaps in ``seq`` from ``start`` up to, excluding, ``end``."""
         for first, last in self._seqs.gaps():
             if last >= start and first < end:
                 yield max(first, start), min(last, end - 1)
 
 
-def _hidden(store: Store, session_id: str) -> Iterator[Fault]:
-    """Origins whose row says that there is nothing, and so is passed over by every reader."""
+def _check_empty_origins(store: Store, session_id: str) -> Iterator[Fault]:
+    """Faults of origins whose row says 0 events, so that readers skip them."""
     log = audit(store)
     for head, rows in log.empty_heads(session_id) if log is not None else ():
         origin = Origin(session_id, head.origin, head.events, head.link)
         if head.events < 0 or rows:
-            message = f"its row says {head.events} events, so that readers pass over the {rows} that are there"
+            message = f"its row says {head.events} events, so that readers skip the {rows} that are stored"
             yield _fault(origin, None, "hidden", message)
         elif head.link != genesis(session_id, head.origin):
-            yield _fault(origin, 0, "removed", "its row says 0 events, with the link of an event that is not there")
+            yield _fault(origin, 0, "removed", "its row says 0 events, but has the link of an event that is missing")
 
 
-def _odd_types(event: Event) -> str:
-    """Which fields have a type that no recorder writes; empty if none has."""
+def _unexpected_types(event: Event) -> str:
+    """Describes fields whose type no recorder writes; empty if there are none."""
     fields = msgspec.structs.astuple(event)[2:]
     if list(map(type, fields)) == _TYPES:
         return ""

@@ -1,1 +1,1 @@
-"""From a hook call to the store: recorder, journal, writer, and the recovery of what a process left behind."""
+"""The path of a hook call to the store: recorder, journal, writer, and recovery after a crash."""

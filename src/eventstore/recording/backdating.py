@@ -1,8 +1,8 @@
-"""Back-dating: hooks for what happened at another moment than that at which it is recorded (``docs/clocks.md``).
+"""Back-dating: hooks for something that happened earlier than it is recorded (``docs/clocks.md``).
 
-Frameworks report some things late, with a time of their own. Such an event keeps both: the recorder's clocks, as every
-event does, and in its payload ``$happened_ns``, the moment it happened on the recorder's monotonic clock, and ``$raw``,
-what the framework said. `eventstore.codec.clocks` tells which one counts.
+Frameworks report some things late, with their own timestamp. Such an event has both times: the recorder's clocks, as
+every event, and in its payload ``$happened_ns``, the time it happened on the recorder's monotonic clock, and ``$raw``,
+the framework's timestamp. `eventstore.codec.clocks` returns the effective one.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from eventstore.hooks.traces import TracesHooks
 
 
 class BackdatedHooks(CollectorHooks, LaterHooks, OwnHooks):
-    """All hooks, for one moment. Like the recorder's, they never raise; `schedule_turn_complete` sets no timer."""
+    """All hooks, for one point in time. They never raise; `schedule_turn_complete` sets no timer."""
 
     def __init__(self, record: Record, happened_ns: int, raw: Any) -> None:
         self.traces = TracesHooks()
-        self._record = self.traces._record = _back_dated(record, happened_ns, raw)
+        self._record = self.traces._record = _backdating_record(record, happened_ns, raw)
 
 
-def _back_dated(record: Record, happened_ns: int, raw: Any) -> Record:
+def _backdating_record(record: Record, happened_ns: int, raw: Any) -> Record:
     times: Args = {HAPPENED: happened_ns}
     if raw is not None:
         times[RAW] = raw
@@ -35,8 +35,8 @@ def _back_dated(record: Record, happened_ns: int, raw: Any) -> Record:
         own = {name: value for name, value in args.items() if name not in times}
         return times | adapt(own)
 
-    def back_dated(hook: str, args: Args | None = None, adapt: Callable[[Args], Args] | None = None) -> None:
-        # the times first: that a payload has them is seen at its beginning
+    def record_backdated(hook: str, args: Args | None = None, adapt: Callable[[Args], Args] | None = None) -> None:
+        # the times come first: readers check the beginning of a payload for them
         record(hook, times | (args or {}), None if adapt is None else lambda given: adapted(given, adapt))
 
-    return back_dated
+    return record_backdated

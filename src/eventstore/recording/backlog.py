@@ -1,4 +1,4 @@
-"""The backlog: what was recorded and is not in the store yet, in journal segments or, at worst, in memory."""
+"""The backlog: recorded calls that are not in the store yet, in journal segments or, at worst, in memory."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ log = logging.getLogger("turnlog")
 
 BATCH_BYTES = 1 << 18
 BATCH_EVENTS = 2_000
-"""How much the writer takes at once, from a segment and from memory."""
+"""Maximum batch size, from a segment and from memory."""
 EVENT_BYTES = 512
-"""What an event in memory is reckoned as, against the bound."""
+"""Assumed size of an event in memory, for the size limit."""
 Source = tuple[str, str]
-"""The session and the origin of a recorder."""
+"""A recorder's session and origin."""
 RESERVE_BYTES = 1 << 16
 RETRY_SECONDS = 1.0
-"""How long a full disk is left alone before the next try to make a segment."""
+"""Delay after a failure before creating a segment is tried again."""
 
 
 class Pending(msgspec.Struct, gc=False):
-    """A call that only memory holds, not yet an event. ``args`` is None, or still to be encoded, or encoded."""
+    """A call that is only in memory, not yet an event. ``args`` is None, encoded, or still to be encoded."""
 
     source: Source
     hook: str
@@ -52,9 +52,9 @@ class Pending(msgspec.Struct, gc=False):
 
 
 def as_event(call: Pending | Event | bytes) -> Event:
-    """Of a frame, too."""
+    """The call, or frame, as an event."""
     if isinstance(call, bytes):
-        return frames.event(frames.body(call))
+        return frames.decode(frames.body_of(call))
     return call if isinstance(call, Event) else call.event()
 
 
@@ -63,7 +63,7 @@ def _source(call: Pending | Event) -> Source:
 
 
 class Wake:
-    """What the writer sleeps on. `set` may be called anywhere, also by a finalizer in the middle of `wait`."""
+    """An event flag that the writer waits for. `set` is reentrant: a finalizer may call it in the middle of `wait`."""
 
     def __init__(self) -> None:
         self._calls: SimpleQueue[None] = SimpleQueue()
@@ -83,76 +83,76 @@ def _no_segment(_frame: bytes) -> int:
 
 
 class Backlog:
-    """Hook calls add to it without a lock, by `write` or ``memory.append``; everything else happens under `lock`.
+    """Hook calls add to it without a lock, by `write` or ``memory.append``; everything else requires `lock`.
 
-    The lock is re-entrant, as a signal handler or a finalizer may call a hook in the middle of a hook call.
+    The lock is reentrant, as a signal handler or finalizer may call a hook during a hook call.
     """
 
     def __init__(
         self, folder: Path | None, *, segment_bytes: int, limit_bytes: int, sync: bool = False, wipe: bool = False
     ) -> None:
-        """``folder`` None keeps everything in memory. At ``limit_bytes`` the oldest are dropped, and counted.
+        """``folder`` None keeps everything in memory. At ``limit_bytes`` the oldest calls are dropped and counted.
 
-        ``wipe`` overwrites in the journal what is in the store.
+        ``wipe`` overwrites stored calls in the journal.
         """
         self.folder = folder
         self.lock = threading.RLock()
         self.progress = threading.Condition(self.lock)
         self.wake = Wake()
         self.idle = True
-        """The writer sleeps; whoever adds next has to wake it."""
+        """Whether the writer sleeps; the next call that is added has to wake it."""
         self.write: Callable[[bytes], int] = _no_segment
         """Writes a frame into the active segment; raises `ValueError` if it does not fit."""
         self.limit_events = max(1, limit_bytes // EVENT_BYTES)
         self.memory: deque[Pending | Event] = deque(maxlen=self.limit_events)
-        """Full, it drops the oldest by itself; `_count_gap` finds out."""
+        """When full, it drops the oldest silently; `_count_gap` counts them."""
         self._overflowed = False
         self._next_seq: dict[Source, int] = {}
         self.closed = False
         self.dropped = 0
-        """Calls that are lost: at the bound, or after `close`."""
+        """Calls lost at the size limit or after `close`."""
         self.lost: Counter[Source] = Counter()
-        """Of each recorder, the calls that did not reach the store and never will by themselves."""
+        """Per recorder, the calls that did not reach the store and will not without intervention."""
         self.damaged = 0
-        """Places in the journal's files that could not be read back."""
+        """Number of damaged places in journal files."""
         self.unjournaled = 0
-        """Calls that only memory held, as there was no room for the journal."""
+        """Calls kept in memory only, as there was no room for the journal."""
         self.last_error: str | None = None
         self._segment_bytes, self._limit_bytes, self._sync, self._wipe = segment_bytes, limit_bytes, sync, wipe
         self._segments: deque[Segment] = deque()
         self._active: Segment | None = None
         self._spare: Segment | None = None
         self._reserve: Segment | None = None
-        """A small segment for the calls of a signal handler that comes in while a segment is made."""
-        self._making = False
+        """A small segment for the calls of a signal handler that interrupts the creation of a segment."""
+        self._making_segment = False
         self._in_flight: list[Event] = []
-        """Events from memory that the writer has taken."""
-        self._memory_out = 0
-        """How many events have gone from memory to the store. (For each that the bound drops, another comes.)"""
+        """Events from memory that the writer is storing."""
+        self._memory_stored = 0
+        """Number of events that went from memory to the store. (The limit drops one only when another is added.)"""
         self._retry_at = 0.0
-        self._refusal: tuple[int | None, str] = (None, "")
-        """Why there was no segment the last time."""
+        self._last_failure: tuple[int | None, str] = (None, "")
+        """Errno and reason of the last failure to create a segment."""
         if folder is not None:
             try:
-                self._activate(self._next_segment(OVERHEAD))  # now, so that no hook call has to
+                self._activate(self._next_segment(OVERHEAD))  # now, so that no hook call needs to
             except OSError as error:
                 self.report_error(f"journal in {folder}: {error.strerror or error}; calls are kept in memory")
 
     # adding ----------------------------------------------------------------------------------------------------
 
     def append_slow(self, frame: bytes) -> None:
-        """Add when the active segment has no room, or there is none.
+        """Add a frame when the active segment is full or missing.
 
-        A signal handler may come in between any two steps, and do the same.
+        A signal handler may interrupt it between any two steps and do the same.
         """
         with self.lock:
             while True:
                 try:
-                    self.write(frame)  # another call may have made room
+                    self.write(frame)  # another call may have created a segment
                     return
                 except ValueError:
                     if self.closed:
-                        self.drop_after_close(frames.source(frames.body(frame)))
+                        self.drop_after_close(frames.source(frames.body_of(frame)))
                         return
                 try:
                     self._activate(self._next_segment(OVERHEAD + len(frame)))
@@ -161,11 +161,11 @@ class Backlog:
                     self.report_error(f"journal in {self.folder}: {error.strerror or error}; calls are kept in memory")
                     if len(self.memory) == self.limit_events:
                         self._drop(1, self.memory[0])
-                    self.memory.append(frames.event(frames.body(frame)))
+                    self.memory.append(frames.decode(frames.body_of(frame)))
                     return
 
     def sync(self) -> None:
-        """What was added is on the disk."""
+        """Flush all added calls to disk."""
         with self.lock:
             if self._active is not None:
                 self._active.sync()
@@ -175,15 +175,16 @@ class Backlog:
         self.lost[source] += 1
         self.report_error("a hook was called after the recorder was closed; such calls are not kept")
 
-    def _drop(self, calls: int, of: Pending | Event) -> None:
+    def _drop(self, calls: int, call: Pending | Event) -> None:
+        """Count dropped calls of the recorder of ``call``."""
         self.dropped += calls
-        self.lost[_source(of)] += calls
-        self.report_error(f"the backlog in memory is at its bound of {self.limit_events} calls; the oldest are dropped")
+        self.lost[_source(call)] += calls
+        self.report_error(f"the backlog in memory is at its limit of {self.limit_events} calls; the oldest are dropped")
 
     def _count_gap(self, call: Pending) -> None:
-        """Once the memory was full, a gap in a recorder's ``seq`` is what the bound has dropped.
+        """Once the memory was full, count a gap in a recorder's ``seq`` as dropped calls.
 
-        Or it is a call that another thread has overtaken; that comes later, and is taken off again.
+        A call that another thread has overtaken also leaves a gap; it is subtracted when it arrives.
         """
         expected = self._next_seq.get(call.source, 0)
         if self._overflowed and call.seq > expected:
@@ -200,21 +201,21 @@ class Backlog:
             return segment
         if segment is not None:
             segment.close(remove=True)
-        if self._making:
+        if self._making_segment:
             segment, self._reserve = self._reserve, None
             if segment is not None and size <= segment.size:
                 return segment
         if time.monotonic() < self._retry_at:
-            raise OSError(*self._refusal)
-        making, self._making = self._making, True
+            raise OSError(*self._last_failure)
+        making, self._making_segment = self._making_segment, True
         try:
             return Segment(self.folder, max(self._segment_bytes, size), durable=self._sync)
         except OSError as error:
-            self._refusal = error.errno, error.strerror or str(error)
+            self._last_failure = error.errno, error.strerror or str(error)
             self._retry_at = time.monotonic() + RETRY_SECONDS
             raise
         finally:
-            self._making = making
+            self._making_segment = making
 
     def _activate(self, segment: Segment) -> None:
         self._segments.append(segment)
@@ -230,7 +231,7 @@ class Backlog:
 
     def _drop_oldest_segment(self) -> None:
         segment = self._segments.popleft()
-        lost = Counter((event.session_id, event.origin) for event in self._rest(segment))
+        lost = Counter((event.session_id, event.origin) for event in self._untaken(segment))
         segment.acknowledged = segment.size
         segment.close(remove=True)
         if lost:
@@ -238,11 +239,11 @@ class Backlog:
             self.dropped += calls
             self.lost.update(lost)
             self.report_error(
-                f"the journal is at its bound of {self._limit_bytes} bytes: dropped the {calls} oldest calls"
+                f"the journal is at its limit of {self._limit_bytes} bytes: dropped the {calls} oldest calls"
             )
 
-    def _rest(self, segment: Segment) -> Iterator[Event]:
-        """What the writer has not taken of it: what it has is safe with it."""
+    def _untaken(self, segment: Segment) -> Iterator[Event]:
+        """The segment's events that the writer has not taken; the others are safe with the writer."""
         while events := self._take(segment, segment.size):
             yield from events
 
@@ -253,22 +254,22 @@ class Backlog:
         finally:
             if segment.damaged > before:
                 self.damaged += segment.damaged - before
-                self.report_error(f"{segment.path} is damaged; what cannot be read of it is kept beside it")
+                self.report_error(f"{segment.path} is damaged; the unreadable bytes are kept beside it")
 
     def report_error(self, message: str) -> None:
-        """Say it in the log, once, and keep it for `Recorder.health`."""
+        """Log an error, once in a row, and keep it for `Recorder.health`."""
         if message != self.last_error:
             self.last_error = message
-            with contextlib.suppress(Exception):  # a guest's log handler may do anything
+            with contextlib.suppress(Exception):  # a log handler is user code
                 log.error("%s", message)
 
-    # moving to the store ---------------------------------------------------------------------------------------
+    # used by the writer ----------------------------------------------------------------------------------------
 
     def take(self) -> list[Event]:
-        """The oldest events that have not been taken; none if there are none."""
+        """The next batch of events to store, oldest first; empty if there are none."""
         with self.lock:
             if len(self.memory) == self.limit_events:
-                self._overflowed = True  # and it stays full, until something is taken
+                self._overflowed = True  # and it stays full until something is taken
             while self.memory and len(self._in_flight) < BATCH_EVENTS:
                 call = self.memory.popleft()
                 if isinstance(call, Pending):
@@ -285,9 +286,9 @@ class Backlog:
             return []
 
     def acknowledge(self) -> None:
-        """All that was taken is in the store; segments that are done are removed."""
+        """Mark all taken events as stored, and remove segments that are done."""
         with self.lock:
-            self._memory_out += len(self._in_flight)
+            self._memory_stored += len(self._in_flight)
             self._in_flight.clear()
             for segment in list(self._segments):
                 if segment.taken > segment.acknowledged:
@@ -298,7 +299,7 @@ class Backlog:
             self.progress.notify_all()
 
     def prepare_spare(self) -> None:
-        """Make the next segments ahead of time, so that no hook call has to."""
+        """Create the next segments ahead of time, so that no hook call needs to."""
         if self.folder is None:
             return
         try:
@@ -308,7 +309,7 @@ class Backlog:
                 size = min(RESERVE_BYTES, self._segment_bytes)
                 self._keep_reserve(Segment(self.folder, size, durable=self._sync))
         except OSError:
-            return  # `append_slow` will meet the same error, and say so
+            return  # `append_slow` will meet the same error, and report it
 
     def _keep_spare(self, made: Segment) -> None:
         with self.lock:
@@ -324,44 +325,44 @@ class Backlog:
                 return
         made.close(remove=True)
 
-    # looking ---------------------------------------------------------------------------------------------------
+    # queries ---------------------------------------------------------------------------------------------------
 
     def wait_until_acknowledged(self, timeout: float) -> bool:
-        """Wait until the store has all that was added before; False if ``timeout`` seconds were not enough."""
+        """Wait until all calls added so far are stored; False if ``timeout`` (seconds) expired."""
         with self.progress:
             marks = [(segment, segment.end) for segment in self._segments]
-            memory_mark = self._memory_out + len(self._in_flight) + len(self.memory)
+            memory_mark = self._memory_stored + len(self._in_flight) + len(self.memory)
             return self.progress.wait_for(
-                lambda: self._memory_out >= memory_mark and all(s.acknowledged >= end for s, end in marks), timeout
+                lambda: self._memory_stored >= memory_mark and all(s.acknowledged >= end for s, end in marks), timeout
             )
 
-    def waiting(self, of: Source) -> list[Event]:
-        """What the store has not acknowledged of one recorder, taken or not; of others nothing is decoded."""
+    def pending_events(self, source: Source) -> list[Event]:
+        """One recorder's events that are not stored yet, taken or not. Calls of others are not decoded."""
         with self.lock:
-            journaled = [segment.waiting() for segment in self._segments]
-            in_memory = [call for call in (*self._in_flight, *self.memory) if _source(call) == of]
-        found = [event for data in journaled for event in frames.events_of(data, *of)]  # decoded under no lock
+            journaled = [segment.unacknowledged() for segment in self._segments]
+            in_memory = [call for call in (*self._in_flight, *self.memory) if _source(call) == source]
+        found = [event for data in journaled for event in frames.events_of(data, *source)]  # decoded without the lock
         return found + list(map(as_event, in_memory))
 
     def oldest_perf_ns(self) -> int | None:
-        """When the oldest call that the store has not acknowledged was made; None if there is none."""
+        """Monotonic time of the oldest call that is not stored yet; None if there is none."""
         with self.lock:
             found = [segment.oldest_perf_ns() for segment in self._segments]
             found += [call.perf_ns for call in (*self._in_flight[:1], *islice(self.memory, 1))]
             return min((perf_ns for perf_ns in found if perf_ns is not None), default=None)
 
     def size_bytes(self) -> int:
-        """Roughly; what is in memory is reckoned."""
+        """Size of the backlog; for calls in memory an estimate."""
         with self.lock:
             in_memory = len(self._in_flight) + len(self.memory)
             return sum(s.end - s.acknowledged for s in self._segments) + in_memory * EVENT_BYTES
 
-    # ending ----------------------------------------------------------------------------------------------------
+    # closing ---------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Close the files; a segment is removed if all of it is in the store, and only then.
+        """Close the files; a segment is removed only if all of it is in the store.
 
-        What only memory holds is lost, and counted.
+        Calls in memory are lost, and counted.
         """
         with self.lock:
             self.closed = True
@@ -371,21 +372,21 @@ class Backlog:
                 segment.close(remove=segment.acknowledged == segment.end)
             for segment in self._prepared():
                 segment.close(remove=True)
-            self._forget()
+            self._reset()
 
     def detach_after_fork(self) -> None:
-        """In a forked child: let go of the parent's files without touching them."""
+        """In a forked child: close the parent's files without changing them."""
         self.lock = threading.RLock()
         self.progress = threading.Condition(self.lock)
         self.closed = True
         for segment in [*self._segments, *self._prepared()]:
             segment.close(remove=False)
-        self._forget()
+        self._reset()
 
     def _prepared(self) -> list[Segment]:
         return [segment for segment in (self._spare, self._reserve) if segment is not None]
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._segments.clear()
         self._active = self._spare = self._reserve = None
         self.write = _no_segment

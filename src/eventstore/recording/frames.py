@@ -1,8 +1,8 @@
-"""The bytes of a recorded call before any database has seen it, and how they become an `Event` again.
+"""The binary format of a recorded call in the journal.
 
-A body is the names (session, origin, hook, version), then ``seq, perf_ns, wall_ns``, then the payload, or nothing for a
-call without arguments. It is complete in itself, so journal files can be cut, dropped and recovered one by one. A frame
-is a body with its length and checksum in front. What is read of damaged bytes is in `eventstore.recording.resync`.
+A body consists of the names (session, origin, hook, version), ``seq, perf_ns, wall_ns``, and the payload, empty for a
+call without arguments. It is self-contained, so journal files can be cut, dropped and recovered one by one. A frame is
+a body preceded by its length and checksum. `eventstore.recording.resync` reads damaged bytes.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ FRAME = struct.Struct("<II")
 """Length of the body, CRC-32 of the body."""
 STAMP = struct.Struct("<qqq")
 NAMES = struct.Struct("<HHHH")
-"""Lengths of the session's, the origin's and the hook's name, and the hook's version."""
+"""Lengths of session, origin and hook name, and the hook's version."""
 MIN_BODY = NAMES.size + STAMP.size
 MAX_NAME_BYTES = 65_535
 
 
 def head(session_id: str, origin: str, hook: str) -> bytes:
-    """How every body of one hook by one recorder begins, up to the stamp."""
+    """The common beginning of all bodies of a recorder's hook, up to the stamp."""
     names = [name.encode() for name in (session_id, origin, hook)]
     return NAMES.pack(*map(len, names), HOOKS[hook].version) + b"".join(names)
 
 
-def event(body: bytes) -> Event:
+def decode(body: bytes) -> Event:
     session_bytes, origin_bytes, hook_bytes, version = NAMES.unpack_from(body)
     at = NAMES.size
     session_id = body[at : (at := at + session_bytes)].decode()
@@ -40,7 +40,7 @@ def event(body: bytes) -> Event:
 
 
 def events_of(data: bytes, session_id: str, origin: str) -> Iterator[Event]:
-    """The events of one recorder in whole frames; all others are passed over undecoded."""
+    """One recorder's events in whole frames; all others are skipped undecoded."""
     names = (session_id + origin).encode()
     found = data.find(names)
     while found >= 0:
@@ -48,35 +48,35 @@ def events_of(data: bytes, session_id: str, origin: str) -> Iterator[Event]:
         size, checksum = FRAME.unpack_from(data, start - FRAME.size) if start >= FRAME.size else (0, 0)
         body = data[start : start + size]
         whole = size >= MIN_BODY and len(body) == size and zlib.crc32(body) == checksum
-        if whole and (made := event(body)).session_id == session_id and made.origin == origin:
+        if whole and (made := decode(body)).session_id == session_id and made.origin == origin:
             yield made
         found = data.find(names, start + size if whole else found + 1)
 
 
 def source(body: bytes) -> tuple[str, str]:
     """The session and the origin of a body."""
-    found = event(body)
+    found = decode(body)
     return found.session_id, found.origin
 
 
-def encode(of: Event) -> bytes:
+def encode(event: Event) -> bytes:
     """The frame of an event."""
-    names = [name.encode() for name in (of.session_id, of.origin, of.hook)]
-    stamp = STAMP.pack(of.seq, of.perf_ns, of.wall_ns)
-    return frame(NAMES.pack(*map(len, names), of.version) + b"".join(names) + stamp + of.payload.encode())
+    names = [name.encode() for name in (event.session_id, event.origin, event.hook)]
+    stamp = STAMP.pack(event.seq, event.perf_ns, event.wall_ns)
+    return frame(NAMES.pack(*map(len, names), event.version) + b"".join(names) + stamp + event.payload.encode())
 
 
 def frame(body: bytes) -> bytes:
     return FRAME.pack(len(body), zlib.crc32(body)) + body
 
 
-def body(of: bytes) -> bytes:
+def body_of(frame: bytes) -> bytes:
     """The body of a frame."""
-    return of[FRAME.size :]
+    return frame[FRAME.size :]
 
 
 def bodies(data: bytes) -> Iterator[bytes]:
-    """The bodies of the whole frames at the start of ``data``; stops, silently, at a torn or an empty one."""
+    """The bodies of the whole frames at the start of ``data``; stops silently at a torn or empty one."""
     at, end = 0, len(data)
     while at + FRAME.size <= end:
         size, checksum = FRAME.unpack_from(data, at)

@@ -1,12 +1,12 @@
-"""The journal: where a hook call is safe before any database has seen it (law 5).
+"""The journal, which makes a hook call durable before it reaches the database (law 5).
 
-A journal is a folder of segments: files of fixed size, mapped into memory. Writing into the map puts the bytes into the
-kernel's page cache, so SIGKILL of the process loses nothing. A segment's blocks are allocated when it is made, as a
-mapped file raises SIGBUS where the disk has no room. It is locked (flock) by its process while that lives, which is how
-`left_behind` knows the dead ones.
+A journal is a folder of segments: memory-mapped files of fixed size. Writing into the map puts the bytes into the
+kernel's page cache, so SIGKILL of the process loses nothing. A segment's blocks are allocated when it is created, as
+writing to a mapped file raises SIGBUS when the disk is full. Its process holds a lock (flock) on it, which is how
+`left_behind` recognizes segments of dead processes.
 
-``mmap.write`` is the whole of the hot path: in one step that no other thread, signal handler or finalizer can come
-between, it finds room, copies, and moves the end; or it raises `ValueError`, and the call takes the slow path.
+``mmap.write`` is the entire hot path: atomically with respect to threads, signal handlers and finalizers, it checks for
+room, copies, and advances the end; or it raises `ValueError`, and the call takes the slow path.
 """
 
 from __future__ import annotations
@@ -32,38 +32,38 @@ log = logging.getLogger("turnlog")
 
 SUFFIX = ".journal"
 DAMAGED = ".damaged"
-"""Behind a journal file's whole name: the bytes of it that could not be read."""
+"""Appended to a journal file's name: a file with its unreadable bytes."""
 _UNREADY = ".new"
 _UNREADY_SECONDS = 3600.0
-"""A file that is still being made after so long never will be: its process was killed."""
+"""An unready file of this age is abandoned: its process was killed."""
 _MAGIC = b"turnlog\x01"
-"""A file's first bytes; the last of them is the version of the format."""
+"""A file's first bytes; the last one is the version of the format."""
 _OFFSET = struct.Struct("<Q")
-"""Behind the magic: up to where the store has acknowledged the frames."""
+"""After the magic: the offset up to which frames are acknowledged by the store."""
 _START = len(_MAGIC) + _OFFSET.size
 EMPTY = _MAGIC + _OFFSET.pack(_START)
 """A file without frames."""
 OVERHEAD = _START
-ASIDE = ".aside"
-"""Files in the same format, with what the store refused for good: see `eventstore.recording.set_aside`."""
-OWN = frozenset({SUFFIX, ASIDE, DAMAGED, _UNREADY})
+SET_ASIDE = ".aside"
+"""Files in the same format with refused events, see `eventstore.recording.refused_events`."""
+OWN = frozenset({SUFFIX, SET_ASIDE, DAMAGED, _UNREADY})
 
 
 class Segment:
-    """One mapped file. What is ``taken`` is with the writer, what is ``acknowledged`` is in the store."""
+    """A mapped file. Bytes up to ``taken`` are with the writer, those up to ``acknowledged`` are in the store."""
 
     def __init__(self, folder: Path, size: int, *, durable: bool = False) -> None:
-        """Make the file; ``durable``: so that it survives a power cut.
+        """Create the file; ``durable``: flush it to disk, so that it survives a power cut.
 
-        Raises `OSError` if there is no room or no permission; then nothing is left behind.
+        Raises `OSError`, leaving no file, if there is no room or no permission.
         """
         make_folder(folder)
         self.path = folder / f"{time.time_ns():020d}-{os.getpid()}-{uuid.uuid4().hex[:8]}{SUFFIX}"
         self.size = size
         self.taken = self.acknowledged = self._synced = _START
         self.damaged = 0
-        """Places in it that could not be read; their bytes are kept beside it."""
-        unready = self.path.with_suffix(_UNREADY)  # not seen by `left_behind` before it is locked
+        """Number of damaged places; their bytes are kept beside it."""
+        unready = self.path.with_suffix(_UNREADY)  # invisible to `left_behind` until it is locked
         self._fd = os.open(unready, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -83,11 +83,11 @@ class Segment:
 
     @property
     def end(self) -> int:
-        """Up to where it is written; the whole size once it is sealed."""
+        """The end of the written bytes; the whole size once it is sealed."""
         return self._map.tell()
 
     def seal(self) -> None:
-        """Leave no room, so that no call that still holds `write` can add to it."""
+        """Fill the segment, so that a thread that still has its `write` cannot add to it."""
         while self.end < self.size:
             try:
                 self._map.write(bytes(self.size - self.end))
@@ -100,14 +100,14 @@ class Segment:
         self._synced = stop
 
     def take(self, up_to_bytes: int) -> list[Event]:
-        """What has not been taken yet; at least one event if there is one."""
+        """The next events that were not taken yet; at least one if there is one."""
         end = self.end
         stop = min(end, self.taken + up_to_bytes)
         found = list(frames.bodies(self._map[self.taken : stop]))
-        if not found and stop < end:  # the next one alone is larger than that
+        if not found and stop < end:  # the next frame alone is larger than that
             found = list(frames.bodies(self._map[self.taken : end]))[:1]
         try:
-            events = list(map(frames.event, found))
+            events = list(map(frames.decode, found))
         except (struct.error, UnicodeDecodeError):
             found = []
         if not found:
@@ -116,7 +116,7 @@ class Segment:
         return events
 
     def _take_damaged(self, end: int) -> list[Event]:
-        """All that is left, which begins with no whole frame: it is the seal, or it is damaged."""
+        """Take the rest, which does not begin with a whole frame: it is the seal, or damaged."""
         data = self._map[self.taken : end]
         found = list(pieces(data, 0, len(data)))
         damage = [data[piece.start : piece.stop] for piece in found if piece.damaged]
@@ -125,35 +125,35 @@ class Segment:
             try:
                 keep_damaged(self.path, damage)
             except OSError as error:
-                log.error("cannot keep what is damaged of %s: %s", self.path, error.strerror)
+                log.error("cannot keep the damaged bytes of %s: %s", self.path, error.strerror)
         if found or end == self.size:
             self.taken = end
         return [piece.event for piece in found if piece.event is not None]
 
     def acknowledge(self, *, wipe: bool = False) -> None:
-        """All that was taken is in the store; ``wipe`` leaves no copy of it here."""
+        """Mark all taken bytes as stored; ``wipe`` overwrites them."""
         done, self.acknowledged = self.acknowledged, self.taken
         self._map[len(_MAGIC) : _START] = _OFFSET.pack(self.acknowledged)
         if wipe:
-            self._map.flush(0, mmap.PAGESIZE)  # else a power cut could bring back the old offset, and nothing behind it
+            self._map.flush(0, mmap.PAGESIZE)  # else a power cut could restore the old offset, before wiped bytes
             self._map[done : self.acknowledged] = bytes(self.acknowledged - done)
 
     def oldest_perf_ns(self) -> int | None:
-        """When the first call that is not acknowledged was made."""
+        """Monotonic time of the first call that is not acknowledged; None if there is none."""
         if self.acknowledged == self.end:
             return None
         near = self._map[self.acknowledged : min(self.end, self.acknowledged + mmap.PAGESIZE)]
         if body := next(frames.bodies(near), None):
             with contextlib.suppress(struct.error, UnicodeDecodeError):
-                return frames.event(body).perf_ns
-        return next((event.perf_ns for event in events_in(self.waiting())), None)
+                return frames.decode(body).perf_ns
+        return next((event.perf_ns for event in events_in(self.unacknowledged())), None)
 
-    def waiting(self) -> bytes:
-        """What is not acknowledged, undecoded; see `events_in`."""
+    def unacknowledged(self) -> bytes:
+        """The bytes that are not acknowledged; decode them with `events_in`."""
         return self._map[self.acknowledged : self.end]
 
     def close(self, *, remove: bool) -> None:
-        """``remove`` where that is possible; if not, `recover` will find a file that has nothing new."""
+        """Close the file; ``remove`` it if possible (if not, `recover` finds nothing new in it)."""
         self._map.close()
         if remove:
             discard(self.path)
@@ -161,21 +161,21 @@ class Segment:
 
 
 def events_in(data: bytes) -> Iterator[Event]:
-    """Those of its whole frames, whatever is between them."""
+    """The events of all whole frames, skipping damage."""
     return (piece.event for piece in pieces(data, 0, len(data)) if piece.event is not None)
 
 
 def discard(path: Path) -> None:
-    """Remove a file that is done with; where the folder does not let us, say so and go on."""
+    """Remove a file that is no longer needed; log it if the folder does not permit that."""
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        with contextlib.suppress(Exception):  # a guest's log handler may do anything
-            log.error("cannot remove %s, which is done with: %s", path, error.strerror)
+        with contextlib.suppress(Exception):  # a log handler is user code
+            log.error("cannot remove %s, which is no longer needed: %s", path, error.strerror)
 
 
 def sync_folder(folder: Path) -> None:
-    """A file's name is on the disk, too."""
+    """Flush the folder's entries to disk."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)
@@ -184,7 +184,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make the journal's folder, for its owner alone, whatever the umask."""
+    """Create the journal's folder with private permissions, whatever the umask."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         folder.mkdir(mode=0o700)
@@ -193,9 +193,9 @@ def make_folder(folder: Path) -> None:
     folder.chmod(0o700)
 
 
-def tighten(folder: Path) -> None:
-    """Take from others what an older turnlog, or a lax umask, let them do with a journal folder and its files."""
-    with contextlib.suppress(OSError):  # not there yet, or another user's
+def restrict_permissions(folder: Path) -> None:
+    """Remove other users' permissions on a journal folder and its files, left by an old turnlog or a lax umask."""
+    with contextlib.suppress(OSError):  # missing, or owned by another user
         for path in [folder, *(path for path in folder.iterdir() if path.suffix in OWN and not path.is_symlink())]:
             mode = path.stat().st_mode
             if mode & 0o077:
@@ -203,7 +203,7 @@ def tighten(folder: Path) -> None:
 
 
 def keep_damaged(path: Path, damage: list[bytes]) -> Path:
-    """Keep what could not be read of a journal file in a file beside it, once. Raises `OSError`."""
+    """Append a journal file's unreadable bytes to a file beside it, once. Raises `OSError`."""
     beside = path.with_name(path.name + DAMAGED)
     fd = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(fd, "r+b") as file:
@@ -215,36 +215,36 @@ def keep_damaged(path: Path, damage: list[bytes]) -> Path:
 
 
 class Contents(NamedTuple):
-    """What a journal file holds, as far as the store has not acknowledged it."""
+    """The content of a journal file that the store has not acknowledged."""
 
     events: list[Event]
     damage: list[bytes]
-    """Each range of bytes that could not be read."""
+    """The unreadable ranges of bytes."""
     torn: bytes = b""
-    """A call that was cut off while it was written, as its process was killed; it had not returned."""
+    """The last call, if its process was killed while writing it; it had not returned."""
 
 
 class JournalFile(NamedTuple):
-    """A file of a journal folder, with what may still be read from it."""
+    """A file of a journal folder, with its readable content."""
 
     path: Path
     kind: str
     """``pending`` (of a living process), ``crashed``, ``set aside``, or ``damaged``."""
     contents: Contents
-    """Of a damaged file, all is damage."""
+    """For a ``damaged`` file, all of it is damage."""
 
 
-def left_behind(folder: Path, suffix: str = SUFFIX, refuse: list[str] | None = None) -> Iterator[tuple[Path, Contents]]:
-    """The journal files whose process is gone, each with what the store has not acknowledged.
+def left_behind(folder: Path, suffix: str = SUFFIX, errors: list[str] | None = None) -> Iterator[tuple[Path, Contents]]:
+    """The journal files of dead processes, each with its unacknowledged content.
 
-    A file stays locked until the next one is asked for, so the caller can store the events and then unlink it. A file
-    that is not a journal is reported in the log, added to ``refuse``, and left alone.
+    A file stays locked until the iterator advances, so that the caller can store the events and then unlink it. A file
+    that is not a journal is left unchanged; the error is logged and added to ``errors``.
     """
 
     def report(message: str) -> None:
         log.error("%s", message)
-        if refuse is not None:
-            refuse.append(message)
+        if errors is not None:
+            errors.append(message)
 
     for path in _files(folder, suffix):
         try:
@@ -269,13 +269,13 @@ def left_behind(folder: Path, suffix: str = SUFFIX, refuse: list[str] | None = N
 
 
 def files(folder: Path) -> Iterator[JournalFile]:
-    """Every file of a journal folder that holds calls, also those of living processes; nothing is changed.
+    """All files with calls in a journal folder, including those of living processes; changes nothing.
 
-    What is read of a living process's file is what it had written a moment ago.
+    The content of a living process's file is a snapshot.
     """
-    dead = {path for suffix in (SUFFIX, ASIDE) for path, _contents in left_behind(folder, suffix)}
-    for path in _files(folder, SUFFIX) + _files(folder, ASIDE):
-        kind = "set aside" if path.suffix == ASIDE else "crashed" if path in dead else "pending"
+    dead = {path for suffix in (SUFFIX, SET_ASIDE) for path, _contents in left_behind(folder, suffix)}
+    for path in _files(folder, SUFFIX) + _files(folder, SET_ASIDE):
+        kind = "set aside" if path.suffix == SET_ASIDE else "crashed" if path in dead else "pending"
         try:
             yield JournalFile(path, kind, contents(path, path.read_bytes()))
         except (OSError, JournalError) as error:
@@ -289,43 +289,42 @@ def _files(folder: Path, suffix: str) -> list[Path]:
         if not folder.is_dir():
             return []
         for path in folder.glob("*" + _UNREADY):
-            with contextlib.suppress(FileNotFoundError):  # it is ready now
+            with contextlib.suppress(FileNotFoundError):  # it has become ready
                 if path.stat().st_mtime < time.time() - _UNREADY_SECONDS and not _written(path):
                     discard(path)
         return sorted(folder.glob("*" + suffix))
-    except OSError as error:  # a folder on the way to it may not be searched
-        log.error("cannot look for journals in %s: %s", folder, error.strerror)
+    except OSError as error:  # a parent folder may not be searchable
+        log.error("cannot list journals in %s: %s", folder, error.strerror)
         return []
 
 
 def _written(path: Path) -> bool:
-    """Whether it holds anything that the making of a segment does not write."""
+    """Whether the file contains more than a new segment does."""
     data = path.read_bytes()
     return bool(data.removeprefix(EMPTY).strip(b"\0"))
 
 
 def contents(path: Path, data: bytes) -> Contents:
-    """What is in a journal file. Raises `JournalError` if nothing in it is a journal's."""
+    """Parse a journal file. Raises `JournalError` if it is not a journal."""
     start, damage = begin(data)
     found = list(pieces(data, start, len(data)))
     events = [piece.event for piece in found if piece.event is not None]
     if data[: len(_MAGIC)] != _MAGIC[: len(data)]:
         if not events:
-            raise JournalError(f"{path} is not a journal of this turnlog's format; it is left as it is")
+            raise JournalError(f"{path} is not a journal of this turnlog's format; it is left unchanged")
         damage = [data[: min(start, len(_MAGIC))]] if start else []
     bad = [piece for piece in found if piece.damaged]
     torn = bad.pop() if bad and bad[-1] is found[-1] and bad[-1].event is None and _is_torn(data, bad[-1]) else None
     if start == _START and bad and bad[0].start == start and not data[start : bad[0].stop].strip(b"\0"):
-        bad.pop(0)  # wiped, as it was in the store
+        bad.pop(0)  # wiped, as it is in the store
     damage += [data[piece.start : piece.stop] for piece in bad]
     return Contents(events, damage, b"" if torn is None else data[torn.start : torn.stop])
 
 
 def begin(data: bytes) -> tuple[int, list[bytes]]:
-    """Where to read from, and what of the file's head is damaged.
+    """The offset to read from, and the damaged parts of the file's header.
 
-    The mark of what the store has is believed if it stands where a frame ends. If not, all is read: what the store has
-    already, it will recognise.
+    The acknowledged offset is trusted if a frame ends there. If not, everything is read, as appends are idempotent.
     """
     if len(data) < _START:
         return len(data), [data]
@@ -342,12 +341,12 @@ def begin(data: bytes) -> tuple[int, list[bytes]]:
 
 
 def _closes(data: bytes, last: Piece) -> bool:
-    """Whether it is a frame; or what is left of one, where a process was killed while it wiped what was stored."""
+    """Whether the piece is a frame, or the rest of one whose wiping was interrupted by a kill."""
     return last.event is not None or data[_START] == 0
 
 
 def _is_torn(data: bytes, last: Piece) -> bool:
-    """Whether no more than the beginning of a frame was written: it has room for the rest, and that is zeros."""
+    """Whether only the beginning of a frame was written: the rest of it is zeros."""
     written = last.stop - last.start
     if written < frames.FRAME.size:
         return last.stop < len(data)

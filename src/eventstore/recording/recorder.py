@@ -1,7 +1,7 @@
-"""The recorder: what an agent holds, and calls its hooks on.
+"""The `Recorder`, whose hooks an agent calls.
 
-A call reads both clocks, takes the next ``seq``, encodes the arguments, writes one frame to the journal and returns.
-It never raises, whatever it is handed, and waits for nobody but another hook call (laws 5 and 6).
+A hook call reads both clocks, takes the next ``seq``, encodes the arguments, writes one frame to the journal and
+returns. It never raises, whatever its arguments are, and blocks on nothing but another hook call (laws 5 and 6).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from eventstore.hooks.collector import CollectorHooks
 from eventstore.hooks.declare import Record
 from eventstore.hooks.later import LaterHooks
 from eventstore.hooks.own import OwnHooks
-from eventstore.hooks.redaction import Redact, redacting
+from eventstore.hooks.redaction import Redact, with_redaction
 from eventstore.hooks.traces import TracesHooks
 from eventstore.hooks.vocabulary import HOOKS
 from eventstore.recording import frames
@@ -32,12 +32,12 @@ from eventstore.recording.backdating import BackdatedHooks
 from eventstore.recording.backlog import Backlog, Pending, Source
 from eventstore.recording.health import Health
 from eventstore.recording.recovery import LIMIT_BYTES
-from eventstore.recording.writer import Durability, Writer, acquire_writer, detach_after_fork, release_writer
+from eventstore.recording.writer import Durability, Writer, acquire_writer, release_from_finalizer, release_writer
 from eventstore.stores.base import Store
 
 
 class Clock(NamedTuple):
-    """Where a recorder reads the time: two functions that return nanoseconds."""
+    """A recorder's clocks: two functions that return nanoseconds."""
 
     perf_ns: Callable[[], int] = time.perf_counter_ns
     wall_ns: Callable[[], int] = time.time_ns
@@ -48,20 +48,21 @@ class Timer(Protocol):
 
 
 SAME_MOMENT_NS = 100_000
+"""Two clocks read within this time count as read at once."""
 Scheduler = Callable[[float, Callable[[], None]], Timer]
-"""Calls a function in so many seconds. Raises `RuntimeError` where there is nothing to schedule on."""
+"""Calls a function after a number of seconds. Raises `RuntimeError` if no scheduling is possible."""
 
 
 def event_loop(seconds: float, call: Callable[[], None]) -> Timer:
-    """The default scheduler: the event loop that the caller runs on."""
+    """The default scheduler: the running event loop."""
     return asyncio.get_running_loop().call_later(seconds, call)
 
 
 class Recorder(CollectorHooks, LaterHooks, OwnHooks):
-    """Records the hook calls of one session; ``traces`` has those of the traces manager.
+    """Records the hook calls of one session; ``traces`` has the hooks of the traces manager.
 
-    Signatures are the reference's, and a call that does not fit one raises `TypeError` as any function does; past
-    that, nothing raises. Use it as a context manager, or `close` it.
+    Signatures are the reference's; a call that does not match raises `TypeError`, as usual. Nothing else raises. Use it
+    as a context manager, or `close` it.
     """
 
     def __init__(
@@ -77,25 +78,25 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
         journal_limit_bytes: int = LIMIT_BYTES,
         redact: Redact | None = None,
     ) -> None:
-        """``origin`` names this recorder in the session and must be new to it; by default it is random.
+        """``origin`` identifies this recorder and must be new in the session; by default it is random.
 
         ``durability``: ``process`` (a call that has returned survives SIGKILL), ``disk`` (it survives a power cut),
         ``memory`` (it does not survive the process). ``journal`` is a folder, by default beside the database. At
-        ``journal_limit_bytes`` the oldest calls are dropped, and counted in `health`. ``redact`` takes out of every
-        call's arguments what must not be recorded, see `eventstore.hooks.redaction`.
+        ``journal_limit_bytes`` the oldest calls are dropped, and counted in `health`. ``redact`` removes private data
+        from every call's arguments, see `eventstore.hooks.redaction`.
         """
         if durability not in get_args(Durability):
             raise ValueError(f"durability is one of {', '.join(get_args(Durability))}, not {durability!r}")
-        self.session_id = _name(session_id or uuid.uuid4().hex)
-        self.origin = _name(origin or uuid.uuid4().hex[:12])
+        self.session_id = _clean_name(session_id or uuid.uuid4().hex)
+        self.origin = _clean_name(origin or uuid.uuid4().hex[:12])
         self.store = store
         self._clock, self._schedule, self._timer = clock, scheduler, _NO_TIMER
         self._durability, self._limit_bytes = durability, journal_limit_bytes
         self._journal = Path(journal) if journal is not None else store.journal
         self._redact = redact
-        self._trouble = _Trouble()
+        self._failures = _Failures()
         self._refused = 0
-        """How many calls had been refused at the last flush."""
+        """Number of refused calls at the last flush."""
         self._closed = self._all_stored = False
         self.traces = TracesHooks()
         self._open()
@@ -103,38 +104,38 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
 
     def _open(self) -> None:
         self._writer: Writer = acquire_writer(self.store, self._journal, self._durability, self._limit_bytes)
-        self._trouble.backlog = self._writer.backlog
+        self._failures.backlog = self._writer.backlog
         self._next_seq = count().__next__
-        self._collected = weakref.finalize(self, detach_after_fork, self._writer, self._source)
-        self._collected.atexit = False  # the writers are closed then
-        self._use(self._records())
+        self._finalizer = weakref.finalize(self, release_from_finalizer, self._writer, self._source)
+        self._finalizer.atexit = False  # writers are closed at exit anyway
+        self._set_record(self._make_record())
 
     @property
     def _source(self) -> Source:
         return self.session_id, self.origin
 
-    def _records(self, tap: Tap | None = None) -> Record:
-        """How a call is recorded. ``tap`` gets what is recorded as well, undecoded."""
+    def _make_record(self, tap: Tap | None = None) -> Record:
+        """The function that records a call. ``tap`` also gets each recorded call, undecoded."""
         backlog = self._writer.backlog
-        args = backlog, self._source, self._clock, self._next_seq, self._trouble.fail, tap
+        args = backlog, self._source, self._clock, self._next_seq, self._failures.fail, tap
         in_memory = backlog.folder is None
-        record = _remembering(*args) if in_memory else _journaling(*args, sync=self._durability == "disk")
-        return record if self._redact is None else redacting(record, self._redact, self._trouble.fail_to_redact)
+        record = _memory_record(*args) if in_memory else _journal_record(*args, sync=self._durability == "disk")
+        return record if self._redact is None else with_redaction(record, self._redact, self._failures.fail_to_redact)
 
-    def _listen(self, tap: Tap, settle: Callable[[], None]) -> None:
-        """From now on let ``tap`` get every call, while there are any; the writer calls ``settle`` now and then."""
+    def _attach_tap(self, tap: Tap, progress: Callable[[], None]) -> None:
+        """From now on pass every call to ``tap`` too; the writer calls ``progress`` after each batch."""
         if not self._closed:
-            self._writer.settlers[self._source] = settle
-            self._use(self._records(tap))
+            self._writer.progress_callbacks[self._source] = progress
+            self._set_record(self._make_record(tap))
 
-    def _use(self, record: Record) -> None:
+    def _set_record(self, record: Record) -> None:
         self._record = self.traces._record = record
 
     def happened(self, wall_ns: int, raw: Any = None) -> BackdatedHooks:
-        """The hooks, for something that happened at another moment: nanoseconds since the epoch.
+        """The hooks, for something that happened at a different time: nanoseconds since the epoch.
 
-        ``recorder.happened(t).on_user_speech_end()`` is recorded now; projections take it as of ``t``. ``raw`` is what
-        the framework said of the time, kept with it.
+        ``recorder.happened(t).on_user_speech_end()`` is recorded now; projections date it to ``t``. ``raw`` is the
+        framework's original timestamp, stored with it.
         """
         try:
             happened_ns = self._now_on_both_clocks() + int(wall_ns)
@@ -144,7 +145,7 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
         return BackdatedHooks(self._record_now, happened_ns, raw)
 
     def _now_on_both_clocks(self) -> int:
-        """The monotonic clock less the wall clock; read again if another thread ran between the two."""
+        """The monotonic clock minus the wall clock; retried if another thread ran between the two readings."""
         perf_ns, wall_ns = self._clock
         for _attempt in range(3):
             before, wall, after = perf_ns(), wall_ns(), perf_ns()
@@ -153,32 +154,33 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
         return before - wall
 
     def _record_now(self, hook: str, args: Args | None = None, adapt: Callable[[Args], Args] | None = None) -> None:
-        self._record(hook, args, adapt)  # what `_record` is may change, as with `close`
+        self._record(hook, args, adapt)  # looked up now, as `_record` may change
 
-    # the one hook that does more than record -------------------------------------------------------------------
+    # the only hook that does more than record -----------------------------------------------------------------
 
     def schedule_turn_complete(self, timeout: float = 1.0) -> None:
-        """Complete the turn in ``timeout`` seconds, unless called again before; at once if no event loop runs here.
+        """Complete the turn in ``timeout`` seconds, or at once if there is no event loop; each call restarts the timer.
 
-        The timer's firing is an event of its own, `finalize_realtime_turn`.
+        When the timer fires, this is recorded as `finalize_realtime_turn`.
         """
         super().schedule_turn_complete(timeout)
         try:
             self._timer.cancel()
-            self._timer = self._schedule(timeout, _weakly(self._timer_fired))
+            self._timer = self._schedule(timeout, _weak_callback(self._timer_fired))
         except RuntimeError:
             self.complete_turn()
-        except Exception as error:  # noqa: BLE001 - a guest's timeout or scheduler; the host goes on
+        except Exception as error:  # noqa: BLE001 - a timeout or scheduler of the user; law 6
             self._fail(error)
 
     def _timer_fired(self) -> None:
         self._timer = _NO_TIMER
         self.finalize_realtime_turn()
 
-    # life ------------------------------------------------------------------------------------------------------
+    # lifecycle -------------------------------------------------------------------------------------------------
 
     @property
     def health(self) -> Health:
+        """The current state of recording."""
         backlog = self._writer.backlog
         oldest = backlog.oldest_perf_ns()
         return Health(
@@ -187,9 +189,9 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
             backlog.dropped,
             backlog.unjournaled,
             self._writer.rejected,
-            self._trouble.failed,
+            self._failures.failed,
             backlog.last_error,
-            self._trouble.unredacted,
+            self._failures.unredacted,
             self._writer.set_aside,
             backlog.damaged,
             self._writer.replaced,
@@ -197,9 +199,9 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
         )
 
     def flush(self, timeout: float = 10.0) -> bool:
-        """Wait until what was recorded before is in the store; False if ``timeout`` seconds were not enough.
+        """Wait until all calls recorded so far are in the store; False if ``timeout`` (seconds) expired.
 
-        Also if the store has refused some of it, since the last flush.
+        Also False if the store has refused some since the last flush.
         """
         if self._closed:
             return True
@@ -208,20 +210,20 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
         return stored and refused == before
 
     def close(self, timeout: float = 10.0) -> bool:
-        """Flush and stop; what did not reach the store in ``timeout`` seconds stays in the journal for `recover`.
+        """Flush and stop; calls not stored within ``timeout`` seconds stay in the journal for `recover`.
 
-        True only if every call since the recorder began is in the store: none was dropped, refused or failed. Called
-        again, it says the same. Calls made after it are counted as dropped.
+        True only if every call of the recorder is in the store: none was dropped, refused or failed. Calling it again
+        returns the same. Later hook calls are counted as dropped.
         """
         if self._closed:
             return self._all_stored
         self._closed = True
-        self._collected.detach()
-        self._use(self._too_late)
-        with contextlib.suppress(Exception):  # a guest's timer
+        self._finalizer.detach()
+        self._set_record(self._record_after_close)
+        with contextlib.suppress(Exception):  # a timer of the user
             self._timer.cancel()
         stored = release_writer(self._writer, self._source, timeout)
-        self._all_stored = stored and not self._writer.backlog.lost[self._source] and not self._trouble.failed
+        self._all_stored = stored and not self._writer.backlog.lost[self._source] and not self._failures.failed
         return self._all_stored
 
     def __enter__(self) -> Self:
@@ -233,30 +235,30 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
         self.close()
 
     def _fail(self, error: BaseException) -> None:
-        self._trouble.fail(error)
+        self._failures.fail(error)
 
-    def _too_late(self, _hook: str, _args: object = None, _adapt: object = None) -> None:
+    def _record_after_close(self, _hook: str, _args: object = None, _adapt: object = None) -> None:
         self._writer.backlog.drop_after_close(self._source)
 
     def _reopen_in_child(self) -> None:
-        """After a fork: a new process is a new origin, with a journal of its own; made when it first records."""
+        """After a fork: become a new origin with its own journal, at the first call in the child."""
 
-        def first(hook: str, args: Args | None = None, adapt: Callable[[Args], Args] | None = None) -> None:
+        def reopen(hook: str, args: Args | None = None, adapt: Callable[[Args], Args] | None = None) -> None:
             try:
                 self.origin = uuid.uuid4().hex[:12]
-                self._collected.detach()  # the writer is the parent's
+                self._finalizer.detach()  # the writer is the parent's
                 self._open()
-            except Exception as error:  # noqa: BLE001 - the host goes on
+            except Exception as error:  # noqa: BLE001 - law 6
                 self._fail(error)
             else:
                 self._record(hook, args, adapt)
 
         if not self._closed:
-            self._use(first)
+            self._set_record(reopen)
 
 
-class _Trouble:
-    """Counts the calls in which a recorder itself failed; not the recorder, as what records must not hold that."""
+class _Failures:
+    """Counts a recorder's own failures. Separate, so that the record function does not reference the recorder."""
 
     def __init__(self) -> None:
         self.failed = self.unredacted = 0
@@ -269,11 +271,11 @@ class _Trouble:
     def fail_to_redact(self, error: BaseException) -> None:
         self.unredacted += 1
         kind = type(error).__name__
-        self.backlog.report_error(f"redact failed, so a call is recorded without its arguments: {kind}")
+        self.backlog.report_error(f"redact failed; a call is recorded without its arguments: {kind}")
 
 
-def _weakly(method: Callable[[], None]) -> Callable[[], None]:
-    """The method, of an object that may be collected before it is called."""
+def _weak_callback(method: Callable[[], None]) -> Callable[[], None]:
+    """A callback that does nothing once the method's object was collected."""
     reference = weakref.WeakMethod(method)
 
     def call() -> None:
@@ -286,7 +288,7 @@ def _weakly(method: Callable[[], None]) -> Callable[[], None]:
 Tap = Callable[[bytes | Pending], object]
 
 
-def _journaling(
+def _journal_record(
     backlog: Backlog,
     source: Source,
     clock: Clock,
@@ -296,7 +298,7 @@ def _journaling(
     *,
     sync: bool,
 ) -> Record:
-    """The hot path: one closure per recorder, as local names are what Python reads fastest."""
+    """The hot path: a closure, as Python reads local names fastest."""
     heads = {}
     for hook in HOOKS:
         head = frames.head(*source, hook)
@@ -308,7 +310,7 @@ def _journaling(
         try:
             rest = stamp(next_seq(), perf_ns(), wall_ns())
             if args is not None:
-                rest += encode(args) if adapt is None else encode(_adapted(adapt, args))
+                rest += encode(args) if adapt is None else encode(_adapt(adapt, args))
             head, checksum, size = heads[hook]
             frame = measure(size + len(rest), crc32(rest, checksum)) + head + rest
             try:
@@ -328,7 +330,7 @@ def _journaling(
     return record
 
 
-def _remembering(
+def _memory_record(
     backlog: Backlog,
     source: Source,
     clock: Clock,
@@ -336,7 +338,7 @@ def _remembering(
     fail: Callable[[BaseException], None],
     tap: Tap | None,
 ) -> Record:
-    """The hot path with durability ``memory``: arguments that cannot change any more are encoded by the writer."""
+    """The hot path with durability ``memory``: immutable arguments are encoded later, by the writer."""
     perf_ns, wall_ns = clock
     add, unchanging = backlog.memory.append, UNCHANGING
 
@@ -348,7 +350,7 @@ def _remembering(
                 seq, perf, wall = next_seq(), perf_ns(), wall_ns()
                 data: Args | bytes = args
                 if adapt is not None:
-                    data = encode_args(_adapted(adapt, args))
+                    data = encode_args(_adapt(adapt, args))
                 else:
                     for value in args.values():
                         if type(value) not in unchanging:
@@ -367,31 +369,31 @@ def _remembering(
     return record
 
 
-def _adapted(adapt: Callable[[Args], Args], args: Args) -> Args:
+def _adapt(adapt: Callable[[Args], Args], args: Args) -> Args:
     try:
         return adapt(args)
-    except Exception:  # noqa: BLE001 - a guest's object; the slow encoder will keep what it can of it
+    except Exception:  # noqa: BLE001 - an object of the user; the slow encoder keeps what it can
         return args
 
 
-def _name(text: str) -> str:
-    """A session's or origin's name, in text that any database takes, and short enough for a frame."""
+def _clean_name(text: str) -> str:
+    """A session id or origin, as text that every database accepts, and short enough for a frame."""
     clean = as_text(text).replace("\x00", "\ufffd")
     return clean.encode()[: frames.MAX_NAME_BYTES // 2].decode(errors="ignore")
 
 
 class _NoTimer:
     def cancel(self) -> None:
-        """There is nothing to cancel."""
+        """Do nothing."""
 
 
 _NO_TIMER: Timer = _NoTimer()
 _recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
 
 
-def _after_fork() -> None:
+def _reopen_after_fork() -> None:
     for recorder in list(_recorders):
         recorder._reopen_in_child()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(after_in_child=_reopen_after_fork)

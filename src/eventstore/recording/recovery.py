@@ -1,7 +1,7 @@
-"""Bringing into the store what dead processes left in a journal folder, and what was set aside there.
+"""Recovery: moves calls that dead processes left in a journal folder, or that were set aside, into the store.
 
-A damaged frame costs itself alone: all that can be read is stored, and the bytes that cannot are kept in a file beside
-the journal file, of the same name with ``.damaged`` behind it. What the store refuses for good is set aside.
+A damaged frame affects no other: all readable calls are stored, and the unreadable bytes are kept beside the journal
+file, in a file of the same name plus ``.damaged``. Calls that the store refuses for good are set aside.
 """
 
 from __future__ import annotations
@@ -13,40 +13,39 @@ from pathlib import Path
 import msgspec
 
 from eventstore.event import Event
-from eventstore.recording.journal import ASIDE, SUFFIX, Contents, discard, keep_damaged, left_behind
-from eventstore.recording.set_aside import RefusedEvents, append_skipping_refused
-from eventstore.recording.set_aside import set_aside as keep_aside
+from eventstore.recording.journal import SET_ASIDE, SUFFIX, Contents, discard, keep_damaged, left_behind
+from eventstore.recording.refused_events import RefusedEvents, append_skipping_refused, set_aside
 from eventstore.stores.base import Store
 
 log = logging.getLogger("turnlog")
 
 LIMIT_BYTES = 256 << 20
-"""The bound of a process's journal, and of all that is set aside in a folder."""
+"""Size limit of a process's journal, and of all set-aside files in a folder."""
 _BATCH = 1000
 
 
 class Recovered(msgspec.Struct):
-    """What came of a recovery."""
+    """The result of a recovery."""
 
     moved: int = 0
-    """Calls that are in the store now."""
+    """Calls moved into the store."""
     refused: list[RefusedEvents] = []
-    """What the store does not take; it is set aside."""
+    """Calls that the store refused; they are set aside."""
     dropped: int = 0
-    """Calls that could not be set aside, as what is there has reached the bound."""
+    """Calls that could not be set aside, as the size limit was reached."""
     damaged: list[str] = []
-    """A line for each journal file that could not be read in whole: its name, and how much of it is kept where."""
+    """One line for each damaged journal file: its name, and how many bytes are kept where."""
     torn: list[str] = []
-    """A line for each call that was cut off while it was written; it had not returned, so that is no damage."""
+    """One line for each call cut off while it was written; it had not returned, so this is not damage."""
     left: list[str] = []
-    """A line for each file that was left as it is: what is no journal, or cannot be opened."""
+    """One line for each file left unchanged: not a journal, or not accessible."""
 
     @property
     def complete(self) -> bool:
         return not (self.refused or self.dropped or self.damaged or self.left)
 
     def lines(self) -> Iterator[str]:
-        """What has to be said, one thing a line."""
+        """Messages for the user, one per line."""
         yield from self.torn
         yield from self.damaged
         yield from self.left
@@ -57,42 +56,42 @@ class Recovered(msgspec.Struct):
         for (session_id, reason), calls in reasons.items():
             yield f"{calls} call(s) of session {session_id!r} stay set aside: {reason}"
         if self.dropped:
-            yield f"{self.dropped} call(s) are dropped, as what is set aside has reached its bound"
+            yield f"{self.dropped} call(s) are dropped, as the set-aside files have reached their size limit"
 
 
 def recover(store: Store, journal: Path) -> int:
-    """Move what dead processes left in the ``journal`` folder into the store; returns how many calls that were.
+    """Move calls that dead processes left in the ``journal`` folder into the store; returns their number.
 
-    Raises `StoreError` if the store takes nothing now; the files then stay as they are. Safe to run at any time and
-    twice. What could not be moved is in the log; `recover_all` returns it.
+    Raises `StoreError`, leaving the files unchanged, if the store is not available. Idempotent, and safe at any time.
+    Calls that could not be moved are logged; `recover_all` returns them.
     """
     return recover_all(store, journal).moved
 
 
 def recover_all(store: Store, journal: Path) -> Recovered:
-    """As `recover`, returning all that there is to say."""
+    """`recover`, with a detailed result."""
     found = Recovered()
     for _step in steps(store, journal, found):
         pass
     return found
 
 
-def steps(store: Store, journal: Path, found: Recovered, *, aside_before: float | None = None) -> Iterator[None]:
-    """The recovery of a folder, one append at a time; what it did is added to ``found``.
+def steps(store: Store, journal: Path, found: Recovered, *, unchanged_since: float | None = None) -> Iterator[None]:
+    """Recover a folder, one append per step; the result is added to ``found``.
 
-    ``aside_before``: of what was set aside, only what has not grown since (seconds since the epoch) is tried again.
+    ``unchanged_since``: retry only set-aside files that were not modified since (seconds since the epoch).
     """
-    for suffix in (ASIDE, SUFFIX):  # what is refused now need not be tried twice
+    for suffix in (SET_ASIDE, SUFFIX):  # set-aside first, so that events refused now are not tried twice
         for path, contents in left_behind(journal, suffix, found.left):
-            if suffix == ASIDE and aside_before is not None and path.stat().st_mtime >= aside_before:
+            if suffix == SET_ASIDE and unchanged_since is not None and path.stat().st_mtime >= unchanged_since:
                 continue
             try:
                 if suffix == SUFFIX:
                     yield from _move(store, path, contents, found)
                 else:
-                    yield from _try_again(store, path, contents, found)
+                    yield from _retry_refused(store, path, contents, found)
             except OSError as error:
-                found.left.append(f"cannot keep what is left of {path}: {error.strerror or error}; it stays as it is")
+                found.left.append(f"cannot process {path}: {error.strerror or error}; it is left unchanged")
                 log.error("%s", found.left[-1])
 
 
@@ -100,32 +99,32 @@ def _move(store: Store, path: Path, contents: Contents, found: Recovered) -> Ite
     for batch in _batches(contents.events):
         refused = append_skipping_refused(store, batch)
         for part in refused:
-            kept = keep_aside(path.parent, part.events, LIMIT_BYTES)
+            kept = set_aside(path.parent, part.events, LIMIT_BYTES)
             if kept < len(part.events):
                 found.dropped += len(part.events) - kept
-                log.error("what is set aside in %s is at its bound: %d calls dropped", path.parent, found.dropped)
-            _say(found, part)
+                log.error("set-aside files in %s are at their size limit: %d calls dropped", path.parent, found.dropped)
+            _report_refused(found, part)
         found.moved += len(batch) - sum(len(part.events) for part in refused)
         yield
-    _keep(path, contents, found)
+    _keep_unreadable(path, contents, found)
     discard(path)
 
 
-def _try_again(store: Store, path: Path, contents: Contents, found: Recovered) -> Iterator[None]:
+def _retry_refused(store: Store, path: Path, contents: Contents, found: Recovered) -> Iterator[None]:
     refused: list[RefusedEvents] = []
-    events = list(dict.fromkeys(contents.events))  # a process killed between setting aside and acknowledging repeats
+    events = list(dict.fromkeys(contents.events))  # a process killed before it acknowledged them has written duplicates
     for batch in _batches(events):
         refused += append_skipping_refused(store, batch)
         yield
     found.moved += len(events) - sum(len(part.events) for part in refused)
     for part in refused:
-        _say(found, part)
+        _report_refused(found, part)
     if not refused:
-        _keep(path, contents, found)
+        _keep_unreadable(path, contents, found)
         discard(path)
 
 
-def _keep(path: Path, contents: Contents, found: Recovered) -> None:
+def _keep_unreadable(path: Path, contents: Contents, found: Recovered) -> None:
     if contents.torn:
         beside = keep_damaged(path, [contents.torn])
         found.torn.append(
@@ -141,7 +140,7 @@ def _keep(path: Path, contents: Contents, found: Recovered) -> None:
         log.error("%s", found.damaged[-1])
 
 
-def _say(found: Recovered, part: RefusedEvents) -> None:
+def _report_refused(found: Recovered, part: RefusedEvents) -> None:
     found.refused.append(part)
     log.error("%d call(s) of session %r are set aside: %s", len(part.events), part.events[0].session_id, part.error)
 

@@ -1,9 +1,9 @@
-"""Reading journal bytes that may be damaged: every whole frame, and the ranges that hold none.
+"""Resynchronization in damaged journal bytes: splits them into whole frames and damaged ranges.
 
-A damaged frame costs itself alone: reading goes on at the next whole frame. A frame in another's payload is no event
-of its own, so a damaged frame's length is trusted where it leads exactly to a whole frame, or to the end of what was
-written. Time grows with the number of bytes, whatever they are, as the checksum of a long range is combined from those
-of prefixes (as zlib's ``crc32_combine`` does).
+A damaged frame affects no other: reading resumes at the next whole frame. A frame inside the payload of another is not
+an event, so a damaged frame's length is trusted if it leads exactly to a whole frame or to the end of the written
+bytes. The time is linear in the number of bytes, whatever their content: the checksum of a long range is combined from
+those of prefixes (as in zlib's ``crc32_combine``).
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from eventstore.recording import frames
 
 _STEP = 4096
 _LONG = 1 << 16
-"""Ranges of more bytes are not read again for their checksum."""
+"""Checksums of longer ranges (bytes) are combined, not computed again."""
 _POLYNOMIAL = 0xEDB88320
 _WRITTEN = re.compile(rb"[^\0]")
 
 
 class Piece(NamedTuple):
-    """A range of the data: a whole frame with its event, or bytes that are none."""
+    """A range of the data: a whole frame with its event, or damaged bytes."""
 
     start: int
     stop: int
     event: Event | None
     damaged: bool = False
-    """It is no whole frame; or one whose length was damaged, and all else was not."""
+    """Not a whole frame; it has an event if only its length is damaged."""
 
 
 def pieces(data: bytes, start: int, end: int) -> Iterator[Piece]:
-    """The data from ``start`` to ``end``, piece by piece; zeros at the end are left out."""
+    """Split the data from ``start`` to ``end`` into pieces, without trailing zeros."""
     reader = _Reader(data, start, end)
     at = start
     while (piece := reader.frame(at) or reader.damage(at)) is not None:
@@ -49,21 +49,21 @@ class _Reader:
         self._data, self._checksums = data, _Checksums(data)
         self._end = start + len(data[start:end].rstrip(b"\0"))
         self._limit = end
-        """The last frame may end in zeros."""
+        """Bound for frames: the last one may end in zeros, beyond `_end`."""
 
     def frame(self, at: int) -> Piece | None:
-        """The whole frame that begins there."""
+        """The whole frame at an offset, or None."""
         size = self._size(at)
         if not size:
             return None
         start, stop = at + frames.FRAME.size, at + frames.FRAME.size + size
-        if self._checksums.of(start, stop) != frames.FRAME.unpack_from(self._data, at)[1]:
+        if self._checksums.range(start, stop) != frames.FRAME.unpack_from(self._data, at)[1]:
             return None
         event = _event(self._data[start:stop])
         return None if event is None else Piece(at, stop, event)
 
     def damage(self, at: int) -> Piece | None:
-        """What begins there and is no whole frame; None if nothing was written there any more."""
+        """The damaged range at an offset; None at the end of the written bytes."""
         if at >= self._end:
             return None
         stop = self._trusted_stop(at)
@@ -72,7 +72,7 @@ class _Reader:
         return Piece(at, stop, self._repaired(at, stop), damaged=True)
 
     def _trusted_stop(self, at: int) -> int:
-        """Where a damaged frame ends, by its own length; 0 if that leads nowhere."""
+        """The end of a damaged frame by its own length; 0 if that does not lead to a frame or the end."""
         if at + frames.FRAME.size > self._limit:
             return 0
         stop: int = at + frames.FRAME.size + frames.FRAME.unpack_from(self._data, at)[0]
@@ -81,7 +81,7 @@ class _Reader:
         return 0
 
     def _follower(self, at: int, stop: int) -> int | None:
-        """The first of the whole frames that fill the range up to ``stop``: then the length has been damaged too."""
+        """The first of whole frames that fill the range up to ``stop``: the length is damaged then."""
         found = self._next(at + 1, stop)
         while found is not None:
             reached = found
@@ -89,30 +89,30 @@ class _Reader:
                 reached = piece.stop
             if reached == stop:
                 return found
-            found = self._next(reached, stop)  # those lie in the payload
+            found = self._next(reached, stop)  # these are inside the payload
         return None
 
     def _next(self, start: int, stop: int) -> int | None:
-        """Where the next whole frame begins."""
+        """The offset of the next whole frame, or None."""
         written = _WRITTEN.search(self._data, start, stop)
         if written is None:
             return None
-        for at in range(max(start, written.start() - 3), stop):  # the lowest bytes of its length may be zero
+        for at in range(max(start, written.start() - 3), stop):  # the low bytes of its length may be zero
             if self.frame(at) is not None:
                 return at
         return None
 
     def _repaired(self, at: int, stop: int) -> Event | None:
-        """The event of a frame whose length alone was damaged: up to the next one, its checksum holds."""
+        """The event of a frame of which only the length is damaged: its checksum matches up to the next frame."""
         start = at + frames.FRAME.size
         if stop - start < frames.MIN_BODY:
             return None
-        if self._checksums.of(start, stop) != frames.FRAME.unpack_from(self._data, at)[1]:
+        if self._checksums.range(start, stop) != frames.FRAME.unpack_from(self._data, at)[1]:
             return None
         return _event(self._data[start:stop])
 
     def _size(self, at: int) -> int:
-        """Of the body, if what stands there can be a frame; decides most places without a checksum."""
+        """Size of the body if a frame is possible at the offset, else 0; avoids most checksums."""
         if at + frames.FRAME.size + frames.MIN_BODY > self._limit:
             return 0
         size: int = frames.FRAME.unpack_from(self._data, at)[0]
@@ -124,25 +124,25 @@ class _Reader:
 
 def _event(body: bytes) -> Event | None:
     try:
-        return frames.event(body)
-    except (struct.error, UnicodeDecodeError):  # whole by its checksum, and yet nothing that we wrote
+        return frames.decode(body)
+    except (struct.error, UnicodeDecodeError):  # a valid checksum, but not written by us
         return None
 
 
 class _Checksums:
-    """CRC-32 of any range of the data, in a time that does not grow with the range."""
+    """CRC-32 of any range of the data in bounded time."""
 
     def __init__(self, data: bytes) -> None:
         self._data = memoryview(data)
         self._prefixes: list[int] = []
-        """Of the data up to each multiple of `_STEP`; made when first needed."""
+        """Checksums of the data up to each multiple of `_STEP`; computed on first use."""
 
-    def of(self, start: int, stop: int) -> int:
+    def range(self, start: int, stop: int) -> int:
         if stop - start <= _LONG:
             return crc32(self._data[start:stop])
-        return self._up_to(stop) ^ _shifted(self._up_to(start), stop - start)
+        return self._prefix(stop) ^ _shift(self._prefix(start), stop - start)
 
-    def _up_to(self, stop: int) -> int:
+    def _prefix(self, stop: int) -> int:
         if not self._prefixes:
             self._prefixes.append(0)
             for at in range(0, len(self._data) - _STEP + 1, _STEP):
@@ -152,7 +152,7 @@ class _Checksums:
 
 
 def _multiply(a: int, b: int) -> int:
-    """``a`` times ``b``, as polynomials over GF(2), modulo that of CRC-32."""
+    """The product of polynomials over GF(2), modulo that of CRC-32."""
     product, bit = 0, 1 << 31
     while a:
         if a & bit:
@@ -163,8 +163,8 @@ def _multiply(a: int, b: int) -> int:
     return product
 
 
-def _shifted(checksum: int, length: int) -> int:
-    """What a checksum becomes when ``length`` zero bytes come behind: it is multiplied by a power of x."""
+def _shift(checksum: int, length: int) -> int:
+    """The checksum after appending ``length`` zero bytes: a multiplication by a power of x."""
     for number in range(length.bit_length()):
         if length >> number & 1:
             table = _shift_by(number)
@@ -179,7 +179,7 @@ def _shifted(checksum: int, length: int) -> int:
 
 @cache
 def _shift_by(number: int) -> list[int]:
-    """By two to the power of ``number`` bytes, for each value of each of a checksum's four bytes."""
+    """Table of shifts by 2^number bytes, for each value of each of a checksum's four bytes."""
     power = _power(number)
     return [_multiply(value << 8 * place, power) for place in range(4) for value in range(256)]
 

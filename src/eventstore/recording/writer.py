@@ -1,6 +1,6 @@
 """The background thread that moves calls from the backlog into the store.
 
-Recorders of one process that record into one store share one writer and one journal.
+Recorders of one process and store share one writer and one journal.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from tenacity import RetryCallState, Retrying, retry_if_not_exception_type, wait
 from eventstore.errors import StoreReplaced
 from eventstore.event import Event
 from eventstore.recording.backlog import Backlog, Source
-from eventstore.recording.journal import tighten
+from eventstore.recording.journal import restrict_permissions
 from eventstore.recording.recovery import Recovered, steps
-from eventstore.recording.set_aside import RefusedEvents, append_skipping_refused, set_aside
+from eventstore.recording.refused_events import RefusedEvents, append_skipping_refused, set_aside
 from eventstore.stores.base import Store
 
 log = logging.getLogger("turnlog")
@@ -32,19 +32,19 @@ log = logging.getLogger("turnlog")
 Durability = Literal["memory", "process", "disk"]
 SEGMENT_BYTES = 1 << 20
 LINGER_SECONDS = 0.05
-"""How long the writer lets calls gather before it opens a transaction."""
+"""How long the writer collects calls before it begins a transaction."""
 RECOVER_SECONDS = 30.0
-"""How long after one look for what dead processes left comes the next."""
+"""Interval between recoveries of what dead processes left."""
 CLOSING_RECOVERY_SECONDS = 1.0
-"""How long a writer that closes goes on with its first look."""
+"""Time limit for the first recovery when the writer is closed."""
 CLOCK_TICK = 0.01
-"""By how many seconds the time of a file may lie before that at which it was written."""
+"""Resolution of file times in seconds: a file's mtime may be this much before it was written."""
 ORPHAN_SECONDS = 10.0
-"""How long a writer tries to store the last calls of a recorder that was never closed."""
+"""Time limit for storing the last calls of recorders that were never closed."""
 
 
 class Writer:
-    """Owns the thread. ``users`` recorders hold it; the last one's `release_writer` stops it."""
+    """Owns the thread. ``users`` counts the recorders that share it; the last `release_writer` stops it."""
 
     def __init__(self, store: Store, journal: Path | None, durability: Durability, limit_bytes: int) -> None:
         self.store = store
@@ -52,11 +52,11 @@ class Writer:
         self.rejected = 0
         """Calls the store refused for good."""
         self.refused: Counter[Source] = Counter()
-        """Of each recorder, those calls."""
+        """The same, per recorder."""
         self.set_aside = 0
-        """Of those, and of the calls of dead processes, the ones that are kept in the journal folder."""
+        """Refused calls that are kept in the journal folder, including those of dead processes."""
         self.replaced = 0
-        """How often the database was found to be another than before."""
+        """Number of times that the database was found to be replaced."""
         self.backlog = Backlog(
             None if durability == "memory" else journal,
             segment_bytes=SEGMENT_BYTES,
@@ -64,45 +64,45 @@ class Writer:
             sync=durability == "disk",
             wipe=store.encrypts,
         )
-        self.settlers: dict[Source, Callable[[], None]] = {}
-        """Of recorders that are read live: works off what has gathered, if that is much."""
+        self.progress_callbacks: dict[Source, Callable[[], None]] = {}
+        """Called after each batch, for recorders that are read live: folds the collected calls."""
         self.orphans: deque[Source] = deque()
-        """Recorders that were garbage-collected; the thread releases them."""
+        """Garbage-collected recorders, for the thread to release."""
         self._journal, self._limit_bytes = journal, limit_bytes
         if journal is not None and journal == store.journal:
-            tighten(journal)
+            restrict_permissions(journal)
         self._recovery: Iterator[None] | None = None
         self._recovered = Recovered()
         self._recover_at = 0.0
-        self._first_look, self._began = True, time.time() - CLOCK_TICK
+        self._first_recovery, self._started = True, time.time() - CLOCK_TICK
         self._closing = threading.Event()
-        self._hurry = threading.Event()
+        self._flush_requested = threading.Event()
         self._deadline = float("inf")
         self._orphaned = False
         self._thread = threading.Thread(target=self._run, name="turnlog-writer", daemon=True)
         self._thread.start()
 
-    # the recorders' side ---------------------------------------------------------------------------------------
+    # called by recorders ---------------------------------------------------------------------------------------
 
     def flush(self, timeout: float) -> bool:
-        """Wait until all that was recorded before is in the store; False if ``timeout`` seconds were not enough."""
-        self._hurry.set()
+        """Wait until all calls recorded so far are in the store; False if ``timeout`` (seconds) expired."""
+        self._flush_requested.set()
         self.backlog.wake.set()
         return self.backlog.wait_until_acknowledged(timeout)
 
     def close(self, timeout: float) -> bool:
-        """Stop. What could not be stored in ``timeout`` seconds stays in the journal; True if nothing had to."""
+        """Stop. Calls not stored within ``timeout`` seconds stay in the journal; True if there are none."""
         self._deadline = time.monotonic() + timeout
         self._closing.set()
-        self._hurry.set()
+        self._flush_requested.set()
         self.backlog.wake.set()
         self._thread.join(timeout + 1.0)
-        left = self._say_what_is_left()
+        left = self._report_unstored()
         if not self._thread.is_alive():
             self.backlog.close()
         return not left
 
-    def _say_what_is_left(self) -> int:
+    def _report_unstored(self) -> int:
         left = self.backlog.size_bytes()
         if left:
             where = f"the journal in {self.backlog.folder} keeps them" if self.backlog.folder else "they are lost"
@@ -114,7 +114,7 @@ class Writer:
     def _run(self) -> None:
         self._work()
         if self._orphaned:
-            self._say_what_is_left()
+            self._report_unstored()
             self.backlog.close()
 
     def _work(self) -> None:
@@ -130,16 +130,16 @@ class Writer:
                 if self._recover():
                     continue
                 backlog.idle = True
-                batch = backlog.take()  # what came before `idle` was seen
+                batch = backlog.take()  # what was added before `idle` was visible
                 if not batch and not self.orphans:
-                    self._hurry.clear()
-                    backlog.wake.wait(self._seconds_to_next_look())
+                    self._flush_requested.clear()
+                    backlog.wake.wait(self._seconds_to_next_recovery())
                     backlog.idle = False
-                    if not self._hurry.is_set():
-                        self._hurry.wait(LINGER_SECONDS)
+                    if not self._flush_requested.is_set():
+                        self._flush_requested.wait(LINGER_SECONDS)
                     continue
                 backlog.idle = False
-            self._hurry.clear()
+            self._flush_requested.clear()
             if batch and not self._retry(partial(self._move, batch)):
                 return
 
@@ -147,10 +147,10 @@ class Writer:
         refused = append_skipping_refused(self.store, events)
         self._set_aside(refused)
         self.backlog.acknowledge()
-        self._settle()
+        self._notify_progress()
 
     def _set_aside(self, refused: list[RefusedEvents]) -> None:
-        """Keep what the store refused, or, with durability ``memory``, count it as lost."""
+        """Set refused calls aside; with durability ``memory`` only count them as lost."""
         in_memory = self.backlog.folder is None or self._journal is None
         kept = 0
         if not in_memory:
@@ -159,7 +159,7 @@ class Writer:
             kept = set_aside(self._journal, events, self._limit_bytes) if events else 0
             if kept < len(events):
                 self.backlog.dropped += len(events) - kept
-                self.backlog.report_error(f"what is set aside in {self._journal} is at its bound; calls are dropped")
+                self.backlog.report_error(f"set-aside files in {self._journal} are at their size limit; calls dropped")
         for part in refused:
             self.rejected += len(part.events)
             sources = Counter((event.session_id, event.origin) for event in part.events)
@@ -168,93 +168,96 @@ class Writer:
             self.backlog.report_error(str(part.error))
         self.set_aside += kept
 
-    def _settle(self) -> None:
-        for settle in list(self.settlers.values()):
-            settle()
+    def _notify_progress(self) -> None:
+        for callback in list(self.progress_callbacks.values()):
+            callback()
 
-    # what dead processes left ----------------------------------------------------------------------------------
+    # recovery --------------------------------------------------------------------------------------------------
 
     def _recover(self) -> bool:
-        """Take a step of the recovery of the folder, which waits for our own calls; False if there is none to take."""
+        """Take one step of the folder's recovery, which runs when there are no own calls; False if none is due."""
         if self._journal is None or (self._recovery is None and time.monotonic() < self._recover_at):
             return False
         if self._recovery is None:
             self._recovery = steps(
-                self.store, self._journal, self._recovered, aside_before=self._began if self._first_look else 0.0
+                self.store,
+                self._journal,
+                self._recovered,
+                unchanged_since=self._started if self._first_recovery else 0.0,
             )
         try:
             next(self._recovery)
         except StopIteration:
-            self._end_look()
-            self._first_look = False
-        except Exception as error:  # noqa: BLE001 - whatever the database does; the files stay, and we come again
-            self._end_look()
-            self._note_failure(error)
+            self._schedule_next_recovery()
+            self._first_recovery = False
+        except Exception as error:  # noqa: BLE001 - any error of the database; the files stay, retry later
+            self._schedule_next_recovery()
+            self._report_failure(error)
         for part in self._recovered.refused:
             self.set_aside += len(part.events)
             self.backlog.report_error(str(part.error))
         self._recovered.refused.clear()
         return self._recovery is not None
 
-    def _end_look(self) -> None:
+    def _schedule_next_recovery(self) -> None:
         self._recovery = None
         self._recover_at = time.monotonic() + RECOVER_SECONDS
 
-    def _seconds_to_next_look(self) -> float | None:
+    def _seconds_to_next_recovery(self) -> float | None:
         return None if self._journal is None else max(0.0, self._recover_at - time.monotonic())
 
     def _finish_recovery(self) -> None:
-        """Processes that live too short for a second look still bring in what others left."""
+        """Finish the first recovery, so that short-lived processes recover too."""
         end = min(self._deadline, time.monotonic() + CLOSING_RECOVERY_SECONDS)
-        while self._first_look and self._recover() and time.monotonic() < end:
+        while self._first_recovery and self._recover() and time.monotonic() < end:
             pass
-        self._recovery = None  # lets go of the file it was at
+        self._recovery = None  # closes the current file
 
     # recorders that were never closed --------------------------------------------------------------------------
 
     def _release_orphans(self) -> None:
         while self.orphans:
-            if _let_go(self, self.orphans.popleft()):
+            if _remove_user(self, self.orphans.popleft()):
                 self._orphaned = True
                 self._deadline = time.monotonic() + ORPHAN_SECONDS
                 self._closing.set()
 
-    # trying again ----------------------------------------------------------------------------------------------
+    # retries ---------------------------------------------------------------------------------------------------
 
     def _retry(self, work: Callable[[], object]) -> bool:
-        """Do ``work`` until it succeeds; False if it had not when the time to close ran out."""
+        """Retry ``work`` until it succeeds; False if it did not before the deadline for closing."""
 
         def give_up(_state: RetryCallState) -> bool:
             self._release_orphans()
             return self._closing.is_set() and time.monotonic() >= self._deadline
 
-        def note(state: RetryCallState) -> None:
+        def report_attempt(state: RetryCallState) -> None:
             if state.outcome is not None and (error := state.outcome.exception()) is not None:
-                self._note_failure(error)
-                self._settle()
+                self._report_failure(error)
+                self._notify_progress()
 
         attempts = Retrying(
             wait=wait_random_exponential(multiplier=0.05, max=5.0),
             retry=retry_if_not_exception_type((KeyboardInterrupt, SystemExit)),
             stop=give_up,
             sleep=self._sleep,
-            after=note,
+            after=report_attempt,
             reraise=True,
         )
         try:
             attempts(work)
-        except Exception as error:  # noqa: BLE001 - whatever the database does, the host goes on; the journal keeps
+        except Exception as error:  # noqa: BLE001 - any error of the database; the journal keeps the calls
             self.backlog.report_error(f"gave up writing to the store: {error}")
             return False
         return True
 
-    def _note_failure(self, error: BaseException) -> None:
+    def _report_failure(self, error: BaseException) -> None:
         if isinstance(error, StoreReplaced):
             self.replaced += 1
             self.backlog.lost.update(error.missing)
             self.backlog.report_error(str(error))
         else:
-            self.backlog.report_error(f"cannot write to the store, will try again: {error}")
+            self.backlog.report_error(f"cannot write to the store, will retry: {error}")
 
     def _sleep(self, seconds: float) -> None:
         if self._closing.is_set():
@@ -263,7 +266,7 @@ class Writer:
             self._closing.wait(seconds)
 
 
-# one writer for all recorders of a store --------------------------------------------------------------------------
+# one writer per store, journal and durability ---------------------------------------------------------------------
 
 _lock = threading.RLock()
 _writers: weakref.WeakKeyDictionary[Store, dict[tuple[str, str], Writer]] = weakref.WeakKeyDictionary()
@@ -281,21 +284,21 @@ def acquire_writer(store: Store, journal: Path | None, durability: Durability, l
 
 
 def release_writer(writer: Writer, source: Source, timeout: float) -> bool:
-    """Give a writer back: the last user's release closes it, any other's flushes it. True if all is in the store."""
-    return writer.close(timeout) if _let_go(writer, source) else writer.flush(timeout)
+    """Release a writer: the last release closes it, any other flushes it. True if all calls are in the store."""
+    return writer.close(timeout) if _remove_user(writer, source) else writer.flush(timeout)
 
 
-def detach_after_fork(writer: Writer, source: Source) -> None:
-    """Give a writer back from a finalizer, which may wait for nothing: its thread does the rest."""
+def release_from_finalizer(writer: Writer, source: Source) -> None:
+    """Release a writer from a finalizer, which must not block: the writer's thread does the rest."""
     writer.orphans.append(source)
     if writer.backlog.idle:
         writer.backlog.idle = False
         writer.backlog.wake.set()
 
 
-def _let_go(writer: Writer, source: Source) -> bool:
-    """Whether it was the last user."""
-    writer.settlers.pop(source, None)
+def _remove_user(writer: Writer, source: Source) -> bool:
+    """Unregister a recorder; True if it was the last one."""
+    writer.progress_callbacks.pop(source, None)
     with _lock:
         writer.users -= 1
         if writer.users:
@@ -309,14 +312,14 @@ def _let_go(writer: Writer, source: Source) -> bool:
 @atexit.register
 def _close_all() -> None:
     with _lock:
-        everyone = [writer for writers in _writers.values() for writer in writers.values()]
+        open_writers = [writer for writers in _writers.values() for writer in writers.values()]
         _writers.clear()
-    for writer in everyone:
+    for writer in open_writers:
         writer.close(timeout=5.0)
 
 
-def _forget_in_child() -> None:
-    """After a fork the parent's journal is the parent's, and so are its threads and locks."""
+def _detach_after_fork() -> None:
+    """In a forked child: drop the parent's writers, journals and locks."""
     global _lock  # noqa: PLW0603 - the old one may be held by a thread that does not exist here
     _lock = threading.RLock()
     for writers in list(_writers.values()):
@@ -325,4 +328,4 @@ def _forget_in_child() -> None:
     _writers.clear()
 
 
-os.register_at_fork(after_in_child=_forget_in_child)
+os.register_at_fork(after_in_child=_detach_after_fork)

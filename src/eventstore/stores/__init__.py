@@ -1,1 +1,1 @@
-"""Where events are kept: SQLite, Postgres or memory, behind one protocol."""
+"""Event stores (SQLite, Postgres, memory) behind one protocol."""

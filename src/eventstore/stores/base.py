@@ -1,4 +1,4 @@
-"""The event store: what every backend offers."""
+"""The `Store` and `Ledger` protocols that every backend implements."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from eventstore.stores.records import Cursor, Key, Tombstone
 
 
 class Session(NamedTuple):
-    """A recorded session, as the list of sessions shows it."""
+    """Summary of a recorded session, as listed by `Store.sessions`."""
 
     session_id: str
     events: int
@@ -26,37 +26,37 @@ class Session(NamedTuple):
 
 
 class Followed(NamedTuple):
-    """An event as a follower gets it."""
+    """An event with its position, as `Store.follow` yields it."""
 
     position: str
-    """Where to go on: give it to `Store.follow` as ``after``. Opaque; of this store only."""
+    """Resume point: pass it to `Store.follow` as ``after``. Opaque, and valid for this store only."""
     event: Event
 
 
 class Ledger(Protocol):
-    """What a store keeps beside the events; see `eventstore.stores.ledger`."""
+    """Content keys, tombstones and delivery cursors; documented in `eventstore.stores.ledger`."""
 
     def has_keys(self) -> bool: ...
     def key(self, session_id: str) -> Key | None: ...
-    def forgotten(self, sessions: Collection[str]) -> set[str]: ...
+    def forgotten_sessions(self, sessions: Collection[str]) -> set[str]: ...
     def add_key(self, key: Key) -> Key: ...
     def destroy_key(self, session_id: str, forgotten_ns: int) -> None: ...
     def masters(self) -> dict[str, int]: ...
     def keys(self, after: str = "", limit: int = 1000) -> list[Key]: ...
     def rewrap(self, keys: Sequence[tuple[Key, Key]]) -> int: ...
-    def remove(self, removal: Tombstone) -> None: ...
+    def remove(self, tombstone: Tombstone) -> None: ...
     def scrub(self) -> None: ...
-    def removals(self) -> list[Tombstone]: ...
+    def tombstones(self) -> list[Tombstone]: ...
     def cursors(self, exporter: str | None = None) -> list[Cursor]: ...
-    def move(self, cursor: Cursor) -> None: ...
-    def alone(self, exporter: str) -> AbstractContextManager[None]: ...
+    def save_cursor(self, cursor: Cursor) -> None: ...
+    def exclusive_delivery(self, exporter: str) -> AbstractContextManager[None]: ...
 
 
 class Store(Protocol):
     """An append-only log of events. Safe to use from several threads at once."""
 
     encrypts: bool
-    """Whether content is sealed before it is stored; then no copy of it may lie about elsewhere, either."""
+    """Whether content is encrypted before it is stored. If so, the journal must not keep a clear copy either."""
 
     @property
     def ledger(self) -> Ledger:
@@ -65,41 +65,42 @@ class Store(Protocol):
 
     @property
     def journal(self) -> Path | None:
-        """The folder where recorders keep calls that are not in the store yet."""
+        """Folder where recorders keep calls that are not in the store yet."""
         ...
 
     def append(self, events: Iterable[Event]) -> Sequence[int]:
-        """Append in one transaction, all or nothing; returns each event's position (looked up when asked for).
+        """Append in one transaction, all or nothing; returns each event's position (looked up lazily).
 
-        Idempotent: an event that is stored already gives its old position. Positions only grow, are never reused, and
-        mean nothing else. Raises `IdentityConflict` if an identity is stored with other content, `StoreUnavailable`
-        if trying again may help, `StoreReadOnly`.
+        Idempotent: an event that is stored already keeps its position. Positions only grow and are never reused; they
+        have no other meaning. Raises `IdentityConflict` if an identity is stored with different content,
+        `StoreUnavailable` if a retry may succeed, `StoreReadOnly`.
         """
         ...
 
     def read(self, session_id: str) -> Iterator[Event]:
-        """Stream a session's events in canonical order (`eventstore.event.merge`); none if it is unknown."""
+        """Stream a session's events in canonical order (`eventstore.event.merge`); empty if the session is unknown."""
         ...
 
     def chains(self, session_id: str) -> Iterator[tuple[Origin, Iterator[Linked]]]:
-        """A session's origins by name, each with its events as they are stored, in the order in which they were.
+        """A session's origins by name, each with its events as stored, in storage order.
 
-        Each origin's events must be read before the next origin is asked for.
+        Read each origin's events before advancing to the next origin.
         """
         ...
 
     def sessions(self) -> list[Session]:
-        """All sessions, the latest started first."""
+        """All sessions, most recently started first."""
         ...
 
     def follow(
         self, after: str | None = None, *, session_id: str | None = None, stop: threading.Event | None = None
     ) -> Iterator[Followed]:
-        """Catch up from behind ``after`` (None: from the beginning), then stay, as events are committed.
+        """Yield the events after the position ``after`` (None: from the beginning), then new ones as they are
+        committed.
 
-        Every committed event comes exactly once, in an order in which it was safe to read them; inside one origin not
-        necessarily by ``seq``. Ends when ``stop`` is set. Raises `StoreUnavailable` if the database goes away: follow
-        again from the last position.
+        Every committed event is yielded exactly once, in an order that is safe to resume; within one origin not
+        necessarily by ``seq``. Ends when ``stop`` is set. Raises `StoreUnavailable` if the database goes away: call it
+        again with the last position.
         """
         ...
 

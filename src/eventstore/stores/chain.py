@@ -1,14 +1,13 @@
-"""The hash chain: what shows that an event was changed, removed, inserted or moved after it was stored.
+"""The hash chain, which makes later changes, removals, insertions and moves of stored events evident.
 
-Each origin of a session has a chain of its own, in the order in which the store took its events. An event's *link* is
-SHA-256 over the link before it and the event's own fields, as MessagePack (which has one shortest form for each integer
-and string)::
+Each origin of a session has its own chain, in storage order. An event's *link* is SHA-256 over the previous link and
+the event's fields as MessagePack (in which each integer and string has one shortest form)::
 
     link = SHA-256(previous link ‖ msgpack([seq, hook, version, perf_ns, wall_ns, payload]))
 
-and an origin's first link follows `genesis`. The store keeps each origin's last link and the number of its events, so
-that a missing end is seen too. What a forger with all rights can still do is to build a whole chain anew; a `seal` kept
-elsewhere shows that.
+and an origin's first link follows `genesis`. The store keeps each origin's last link and its number of events,
+so that truncation is detected too. A forger with full access could still rebuild a whole chain; a `seal` kept elsewhere
+detects that.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ from eventstore.event import Event
 _pack = msgspec.msgpack.Encoder().encode
 _as_tuple = msgspec.structs.astuple
 Row = tuple[int, int, str, int, int, int, str, bytes]
-"""``origin_id, seq, hook, version, perf_ns, wall_ns, payload, link``: an event as the databases keep it."""
+"""``origin_id, seq, hook, version, perf_ns, wall_ns, payload, link``: a row of the table ``events``."""
 
 
 class Origin(NamedTuple):
-    """One recorder's part of a session: how much of it is stored, and where its chain ends."""
+    """One recorder's part of a session: its number of stored events, and the last link of its chain."""
 
     session_id: str
     origin: str
@@ -37,14 +36,14 @@ class Origin(NamedTuple):
 
 
 class Linked(NamedTuple):
-    """An event as it is stored, content sealed if it was sealed, with its link."""
+    """An event as stored (sealed, if it is encrypted), with its link."""
 
     event: Event
     link: bytes
 
 
 class ChainHead(msgspec.Struct):
-    """Where the next event of an origin is linked on. ``id`` is the origin's in its database."""
+    """The end of an origin's chain, to which the next event is linked. ``id`` is the origin's row."""
 
     id: int
     events: int
@@ -52,7 +51,7 @@ class ChainHead(msgspec.Struct):
 
 
 def genesis(session_id: str, origin: str) -> bytes:
-    """What an origin's first event is linked to."""
+    """The link before an origin's first event."""
     return sha256(_pack(("turnlog", 1, session_id, origin))).digest()
 
 
@@ -60,27 +59,27 @@ def link(previous: bytes, event: Event) -> bytes:
     return sha256(previous + _pack(_as_tuple(event)[2:])).digest()
 
 
-def extend(events: Iterable[Event], tail_of: Callable[[str, str], ChainHead]) -> Iterator[Row]:
-    """Link the events on to their origins' tails, which have moved along when all rows are taken.
+def extend(events: Iterable[Event], head_of: Callable[[str, str], ChainHead]) -> Iterator[Row]:
+    """Link events to their origins' heads; the heads are advanced in place once all rows are consumed.
 
-    One row at a time, so that a database can be at work on the first while the next are made.
+    Yields one row at a time, so that the database can process rows while the next ones are hashed.
     """
     pack, digest = _pack, sha256
     session_id = name = None
-    tail, number, last, count = ChainHead(0, 0, b""), 0, b"", 0
+    head, number, last, count = ChainHead(0, 0, b""), 0, b"", 0
     for event in events:
         session, origin, seq, hook, version, perf_ns, wall_ns, payload = _as_tuple(event)
         if origin != name or session != session_id:
-            tail.events, tail.link = count, last
+            head.events, head.link = count, last
             session_id, name = session, origin
-            tail = tail_of(session, origin)
-            number, last, count = tail.id, tail.link, tail.events
+            head = head_of(session, origin)
+            number, last, count = head.id, head.link, head.events
         last = digest(last + pack((seq, hook, version, perf_ns, wall_ns, payload))).digest()
         count += 1
         yield number, seq, hook, version, perf_ns, wall_ns, payload, last
-    tail.events, tail.link = count, last
+    head.events, head.link = count, last
 
 
 def seal(origins: Iterable[Origin]) -> str:
-    """A digest (hex) of all that a session's origins hold: how many events, and where each chain ends."""
+    """Digest (hex) of a session: the number of events and the last link of each origin."""
     return sha256(_pack([("turnlog seal", 1), *sorted(origins)])).hexdigest()

@@ -1,12 +1,12 @@
-"""A store that keeps the content of calls encrypted, each session's under a key of its own.
+"""A store wrapper that encrypts the content of calls, with one key per session.
 
-What is stored in the place of a payload with content is ``{"$sealed": "…", …}``: the whole payload as AES-256-GCM
-ciphertext, and beside it the arguments without their content, so that whoever has no key still replays all that needs
-none. The hash chain is over what is stored, so it holds with the key, without it, and after `forget` has destroyed it.
+A payload with content is stored as ``{"$sealed": "…", …}``: the whole payload as AES-256-GCM ciphertext, followed by
+the arguments without their content, so that everything that needs no content can be replayed without the key. The hash
+chain is computed over the stored form, so it verifies with the key, without it, and after `forget` has destroyed it.
 
-A session's key is made when its first content comes, and kept in the database, wrapped under the master key, which is
-never stored. The nonce is made from the event itself, as in SIV: the same event gives the same bytes, so that appending
-it again is still harmless, and other content never meets the same nonce.
+A session's key is generated with its first content and stored in the database, wrapped under the master key, which is
+never stored. The nonce is derived from the event, as in SIV: the same event always gives the same bytes, so appends
+stay idempotent, and different content never shares a nonce.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ from eventstore.stores.records import Key
 
 MASTER_KEY = "TURNLOG_MASTER_KEY"
 SEALED = '{"$sealed":"'
-_CIPHERS = 1000
-"""Of how many sessions the keys are kept in memory."""
+_MAX_CIPHERS = 1000
+"""Number of session keys cached in memory."""
 
 
 class NotSealable(StoreError):
-    """There is content to store, and no key to seal it with."""
+    """Content cannot be stored without a key to encrypt it."""
 
     of_session = True
 
 
 class WrongMasterKey(StoreError):
-    """The master key is not the one that a session was recorded under."""
+    """A session was recorded under a different master key."""
 
     of_session = True
 
 
 class MasterKey:
-    """What wraps the sessions' keys. Never stored, and never shown."""
+    """The key that wraps the sessions' keys. Never stored, never shown."""
 
     def __init__(self, text: str, where: str = MASTER_KEY) -> None:
-        """``text``: 32 bytes in base64. Raises `StoreError`, naming ``where`` it is from, if it is anything else."""
+        """``text``: 32 bytes in base64. Raises `StoreError`, naming its source ``where``, if it is not."""
         try:
             key = base64.b64decode(text.strip(), validate=True)
         except (binascii.Error, ValueError):
@@ -84,12 +84,12 @@ class MasterKey:
 
 
 def master_keys(text: str, where: str = MASTER_KEY) -> list[MasterKey]:
-    """The keys in a text, between commas: the first wraps, all unwrap. Raises `StoreError`."""
+    """Parse comma-separated keys: the first wraps, all unwrap. Raises `StoreError`."""
     return [MasterKey(each, where) for each in text.split(",")]
 
 
 class Cipher:
-    """Seals and opens the payloads of one session."""
+    """Encrypts and decrypts the payloads of one session."""
 
     def __init__(self, key: bytes) -> None:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -98,19 +98,19 @@ class Cipher:
         self._nonce_key = blake2b(b"nonce", key=key, digest_size=32).digest()
 
     def seal(self, event: Event, visible: bytes) -> str:
-        """The stored payload: the event's own as ciphertext, before the ``visible`` arguments."""
-        payload, bound = event.payload.encode(), _bound(event)
+        """The stored payload: the event's payload as ciphertext, then the ``visible`` arguments."""
+        payload, bound = event.payload.encode(), _associated_data(event)
         nonce = blake2b(bound + payload, key=self._nonce_key, digest_size=12).digest()
         sealed = base64.b64encode(nonce + self._aead.encrypt(nonce, payload, bound)).decode()
         return _sealed(sealed, visible)
 
     def open(self, event: Event) -> str:
-        """The payload as it was recorded. Raises `StoreError` if it was tampered with."""
+        """The payload as recorded. Raises `StoreError` if it was tampered with."""
         from cryptography.exceptions import InvalidTag
 
         try:
             data = base64.b64decode(event.payload[len(SEALED) : event.payload.index('"', len(SEALED))], validate=True)
-            return self._aead.decrypt(data[:12], data[12:], _bound(event)).decode()
+            return self._aead.decrypt(data[:12], data[12:], _associated_data(event)).decode()
         except (InvalidTag, ValueError) as error:
             raise StoreError(
                 f"event {event.seq} of session {event.session_id!r} does not decrypt: it was changed after it was "
@@ -118,8 +118,8 @@ class Cipher:
             ) from error
 
 
-def _bound(event: Event) -> bytes:
-    """What a ciphertext belongs to, and cannot be moved away from."""
+def _associated_data(event: Event) -> bytes:
+    """The fields that a ciphertext is authenticated with, so that it cannot be moved to a different event."""
     return msgspec.msgpack.encode(msgspec.structs.astuple(event)[:-1])
 
 
@@ -128,26 +128,26 @@ def _sealed(sealed: str, visible: bytes) -> str:
 
 
 class ForgottenCipher(NamedTuple):
-    """In the place of a cipher: the session's key is destroyed, and no content of it is kept any more."""
+    """The cipher of a session whose key is destroyed: seals events without their content."""
 
     def seal(self, _event: Event, visible: bytes) -> str:
         return _sealed("", visible)
 
 
-def readable(event: Event) -> bool:
-    """Whether an event, as it is stored, has content in the clear."""
+def has_readable_content(event: Event) -> bool:
+    """Whether a stored event has content in the clear."""
     if not event.payload.startswith(SEALED):
         return event.payload != "{}" and without_content(event.hook, event.payload) is not None
     try:
-        beside = orjson.loads(event.payload)
-        del beside[SEALED[2:-3]]
+        visible = orjson.loads(event.payload)
+        del visible[SEALED[2:-3]]
     except (ValueError, KeyError):
         return True
-    return without_content(event.hook, orjson.dumps(beside).decode()) is not None
+    return without_content(event.hook, orjson.dumps(visible).decode()) is not None
 
 
 class EncryptedStore:
-    """Another store, with its content sealed. Reading without the master key shows what is not content."""
+    """Wraps a store and encrypts content. Reads without the master key return events without content."""
 
     encrypts = True
 
@@ -155,7 +155,7 @@ class EncryptedStore:
         """``masters``: the first wraps the keys of new sessions, all unwrap."""
         self._store, self._masters = store, masters
         self._ciphers: dict[str, Cipher | ForgottenCipher | None] = {}
-        """Without a lock, which a fork could leave locked for ever; two that make a key at once keep the same one."""
+        """No lock, which a fork could leave locked: threads that create a key concurrently get the same one."""
 
     def __repr__(self) -> str:
         return f"{self._store!r}, content encrypted"
@@ -172,7 +172,7 @@ class EncryptedStore:
         """See `Store.append`. Raises `NotSealable` if there is content and no master key."""
         batch = list(events)
         sessions = {event.session_id for event in batch}
-        for session_id in self.ledger.forgotten(sessions & self._ciphers.keys()):
+        for session_id in self.ledger.forgotten_sessions(sessions & self._ciphers.keys()):
             self._ciphers[session_id] = ForgottenCipher()
         sealed = list(map(self._seal, batch))
         try:
@@ -185,7 +185,7 @@ class EncryptedStore:
 
     def read(self, session_id: str) -> Iterator[Event]:
         """See `Store.read`. Raises `WrongMasterKey`."""
-        self._ciphers.pop(session_id, None)  # it may have been forgotten since
+        self._ciphers.pop(session_id, None)  # the session may have been forgotten meanwhile
         return map(self._open, self._store.read(session_id))
 
     def follow(
@@ -196,7 +196,7 @@ class EncryptedStore:
             yield Followed(position, self._open(event))
 
     def chains(self, session_id: str) -> Iterator[tuple[Origin, Iterator[Linked]]]:
-        """See `Store.chains`: as stored, so sealed."""
+        """See `Store.chains`; events are as stored, so sealed."""
         return self._store.chains(session_id)
 
     def sessions(self) -> list[Session]:
@@ -205,10 +205,10 @@ class EncryptedStore:
     def close(self) -> None:
         self._store.close()
 
-    # inside ----------------------------------------------------------------------------------------------------
+    # internals -------------------------------------------------------------------------------------------------
 
     def _seal(self, event: Event) -> Event:
-        if event.payload == "{}" or event.payload.startswith(SEALED):  # the latter from an archive
+        if event.payload == "{}" or event.payload.startswith(SEALED):  # already sealed, as in an archive
             return event
         visible = without_content(event.hook, event.payload)
         if visible is None:
@@ -218,20 +218,20 @@ class EncryptedStore:
         return msgspec.structs.replace(event, payload=cipher.seal(event, visible))
 
     def _as_stored(self, batch: list[Event], sealed: list[Event]) -> list[Event]:
-        """What is to be appended again, of sessions that were forgotten since it was stored, as it is stored.
+        """The batch with the stored form of events that were stored before their session was forgotten.
 
-        Its ciphertext cannot be made again. What the stored one says beside it decides whether it is the same.
+        Their ciphertext cannot be recomputed, so their other fields decide whether they are the same.
         """
-        forgotten = self.ledger.forgotten({event.session_id for event in batch})
+        forgotten = self.ledger.forgotten_sessions({event.session_id for event in batch})
         stored = {event.identity: event for session_id in forgotten for event in self._store.read(session_id)}
 
-        def same(given: Event, ours: Event) -> Event:
-            found = stored.get(given.identity)
+        def stored_form(event: Event, ours: Event) -> Event:
+            found = stored.get(event.identity)
             if found is None or msgspec.structs.replace(found, payload="") != msgspec.structs.replace(ours, payload=""):
                 return ours
-            return found if found.payload == given.payload or found.payload.startswith(SEALED) else ours
+            return found if found.payload == event.payload or found.payload.startswith(SEALED) else ours
 
-        return list(map(same, batch, sealed))
+        return list(map(stored_form, batch, sealed))
 
     def _open(self, event: Event) -> Event:
         if not self._masters or not event.payload.startswith(SEALED):
@@ -244,18 +244,18 @@ class EncryptedStore:
     def _cipher(self, session_id: str, *, make: bool = False) -> Cipher | ForgottenCipher | None:
         cipher = self._ciphers.get(session_id)
         if cipher is None:
-            cipher = self._find(session_id, make)
-            if len(self._ciphers) >= _CIPHERS:
+            cipher = self._load_cipher(session_id, make)
+            if len(self._ciphers) >= _MAX_CIPHERS:
                 self._ciphers.clear()
             self._ciphers[session_id] = cipher
         return cipher
 
-    def _find(self, session_id: str, make: bool) -> Cipher | ForgottenCipher | None:
+    def _load_cipher(self, session_id: str, make: bool) -> Cipher | ForgottenCipher | None:
         key = self.ledger.key(session_id)
         if key is not None and key.wrapped is None:
             return ForgottenCipher()
         if not self._masters:
-            raise NotSealable(f"this log keeps content encrypted: set {MASTER_KEY} to record into it")
+            raise NotSealable(f"this log is encrypted: set {MASTER_KEY} to record into it")
         if key is None:
             if not make:
                 return None
@@ -268,30 +268,30 @@ class EncryptedStore:
             if master.fingerprint == key.master:
                 assert key.wrapped is not None
                 return Cipher(master.unwrap(session_id, key.wrapped))
-        held = ", ".join(master.fingerprint for master in self._masters)
+        fingerprints = ", ".join(master.fingerprint for master in self._masters)
         raise WrongMasterKey(
-            f"session {session_id!r} was recorded under another master key ({key.master}) than {MASTER_KEY} holds "
-            f"({held}); without any, all but its content can be read"
+            f"session {session_id!r} was recorded under another master key ({key.master}) than {MASTER_KEY} contains "
+            f"({fingerprints}); unset it to read everything but the content"
         )
 
 
-def encrypted(store: Store, master_key: str | None) -> Store:
-    """The store as it is, or, with a master key or where sessions are encrypted already, one that seals content."""
+def with_encryption(store: Store, master_key: str | None) -> Store:
+    """Wrap the store in an `EncryptedStore` if there is a master key or it has encrypted sessions."""
     if master_key is None and not store.ledger.has_keys():
         return store
     return EncryptedStore(store, () if master_key is None else master_keys(master_key))
 
 
 def forget(store: Store, session_id: str) -> Key:
-    """Destroy the session's key, and with it the content of all its events, wherever they were copied to.
+    """Destroy the session's key, and with it the content of all its events and of every copy of them.
 
-    Their order, times, hash chain and what is not content stay. Forgetting again changes nothing. Returns what is left
-    of the key. Raises `StoreError` if the session is not encrypted.
+    Order, times, hash chain and everything that is not content stay. Idempotent. Returns what is left of the key.
+    Raises `StoreError` if the session is not encrypted.
     """
     if store.ledger.key(session_id) is None:
         raise StoreError(
-            f"session {session_id!r} is not encrypted, so its content cannot be forgotten, only removed with its "
-            f"events (turnlog retention); sessions are encrypted if {MASTER_KEY} is set when they are recorded"
+            f"session {session_id!r} is not encrypted, so its content cannot be forgotten; remove its events with "
+            f"turnlog retention (sessions are encrypted if {MASTER_KEY} is set when they are recorded)"
         )
     store.ledger.destroy_key(session_id, time.time_ns())
     key = store.ledger.key(session_id)

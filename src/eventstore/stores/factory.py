@@ -1,4 +1,4 @@
-"""Opens the store at a URL."""
+"""`open_store`: the store at a URL or path."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from eventstore.stores.base import Store
 def open_store(url: str | Path, *, migrate: bool = False, master_key: str | None = None) -> Store:
     """Open the store at ``url``.
 
-    ``sqlite:///calls.db`` (or just a path) is an embedded database, made or migrated where needed;
-    ``postgresql+psycopg://…`` a server, migrated only with ``migrate`` (``turnlog init``); ``memory:`` a store that
-    ends with the process. With a ``master_key`` (32 bytes in base64, or several between commas: the first wraps, all
-    unwrap; by default ``TURNLOG_MASTER_KEY`` of the environment) content is kept encrypted, see
-    `eventstore.stores.encrypted`. Raises `StoreError`, or one of its kinds, with what to do.
+    ``sqlite:///calls.db`` (or just a path) is an embedded database, created or migrated as needed;
+    ``postgresql+psycopg://…`` is a server, migrated only with ``migrate`` (``turnlog init``); ``memory:`` is a store
+    that ends with the process. With a ``master_key`` (32 bytes in base64, or several separated by commas: the first
+    wraps, all unwrap; default: the environment variable ``TURNLOG_MASTER_KEY``) content is encrypted, see
+    `eventstore.stores.encrypted`. Raises `StoreError` or a subclass.
     """
-    from eventstore.stores.encrypted import MASTER_KEY, encrypted
+    from eventstore.stores.encrypted import MASTER_KEY, with_encryption
 
     store = _open(str(url), migrate)
     try:
-        return encrypted(store, master_key or os.environ.get(MASTER_KEY) or None)
+        return with_encryption(store, master_key or os.environ.get(MASTER_KEY) or None)
     except BaseException:
         store.close()
         raise

@@ -1,4 +1,4 @@
-"""A store in memory: the contract without a database, for tests and quick looks."""
+"""A store in memory, for tests and quick experiments."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from eventstore.errors import IdentityConflict, StoreError, StoreUnavailable
-from eventstore.event import Event, canonical, conflict
+from eventstore.event import Event, canonical, conflict_message
 from eventstore.stores.base import Followed, Session
 from eventstore.stores.chain import ChainHead, Linked, Origin, extend, genesis, seal
 from eventstore.stores.records import Cursor, Key, Tombstone
@@ -26,14 +26,14 @@ class MemoryStore:
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._log: list[Linked | None] = []
-        """By position, from 1; None where an event was removed."""
+        """Indexed by position - 1; None where an event was removed."""
         self._positions: dict[tuple[str, str, int], int] = {}
-        self._tails: dict[tuple[str, str], ChainHead] = {}
+        self._heads: dict[tuple[str, str], ChainHead] = {}
         self.ledger = MemoryLedger(self)
 
     @cached_property
     def journal(self) -> Path | None:
-        """A temporary folder, made when a recorder asks for it and gone with the store."""
+        """A temporary folder, created on first use and removed with the store."""
         folder = tempfile.mkdtemp(prefix="turnlog-")
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         return Path(folder)
@@ -41,15 +41,15 @@ class MemoryStore:
     def append(self, events: Iterable[Event]) -> Sequence[int]:
         events_list = list(events)
         with self._lock:
-            # all or nothing: nothing is kept before everything is checked
+            # all or nothing: check everything before storing anything
             new: dict[tuple[str, str, int], Event] = {}
             for event in events_list:
                 at = self._positions.get(event.identity)
                 linked = None if at is None else self._log[at - 1]
                 stored = linked.event if linked is not None else new.setdefault(event.identity, event)
                 if stored != event:
-                    raise IdentityConflict(conflict(stored, event))
-            rows = extend(new.values(), lambda *key: self._tails.setdefault(key, ChainHead(0, 0, genesis(*key))))
+                    raise IdentityConflict(conflict_message(stored, event))
+            rows = extend(new.values(), lambda *key: self._heads.setdefault(key, ChainHead(0, 0, genesis(*key))))
             for event, row in zip(new.values(), rows, strict=True):
                 self._log.append(Linked(event, row[-1]))
                 self._positions[event.identity] = len(self._log)
@@ -61,8 +61,8 @@ class MemoryStore:
 
     def chains(self, session_id: str) -> Iterator[tuple[Origin, Iterator[Linked]]]:
         with self._lock:
-            tails = {name: tail for (session, name), tail in sorted(self._tails.items()) if session == session_id}
-            origins = [Origin(session_id, name, tail.events, tail.link) for name, tail in tails.items()]
+            heads = {name: head for (session, name), head in sorted(self._heads.items()) if session == session_id}
+            origins = [Origin(session_id, name, head.events, head.link) for name, head in heads.items()]
         found = self._stored(session_id)
         for origin in origins:
             yield origin, (linked for linked in found if linked.event.origin == origin.origin)
@@ -102,29 +102,31 @@ class MemoryStore:
                 if linked is not None and session_id in (None, linked.event.session_id):
                     yield Followed(str(at), linked.event)
 
-    def remove(self, removal: Tombstone) -> None:
+    def remove(self, tombstone: Tombstone) -> None:
         """See `eventstore.stores.base.Ledger.remove`."""
         with self._lock:
-            theirs = [key for key in self._tails if key[0] == removal.session_id]
-            tails = {key: self._tails[key] for key in theirs}
-            if seal(Origin(*key, tail.events, tail.link) for key, tail in tails.items()) != removal.seal:
-                raise StoreError(f"session {removal.session_id!r} has changed since it was archived; it is not removed")
+            theirs = [key for key in self._heads if key[0] == tombstone.session_id]
+            heads = {key: self._heads[key] for key in theirs}
+            if seal(Origin(*key, head.events, head.link) for key, head in heads.items()) != tombstone.seal:
+                raise StoreError(
+                    f"session {tombstone.session_id!r} has changed since it was archived; archive it again"
+                )
             for key in theirs:
-                del self._tails[key]
-            for identity in [identity for identity in self._positions if identity[0] == removal.session_id]:
+                del self._heads[key]
+            for identity in [identity for identity in self._positions if identity[0] == tombstone.session_id]:
                 self._log[self._positions.pop(identity) - 1] = None
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Nothing to release."""
 
 
 class MemoryLedger:
-    """See `eventstore.stores.ledger`; here a session's events are in memory, and a removal forgets them."""
+    """The ledger of a `MemoryStore`; documented in `eventstore.stores.ledger`."""
 
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
         self._keys: dict[str, Key] = {}
-        self._removals: list[Tombstone] = []
+        self._tombstones: list[Tombstone] = []
         self._cursors: dict[tuple[str, str], Cursor] = {}
         self._delivering: set[str] = set()
 
@@ -134,7 +136,7 @@ class MemoryLedger:
     def key(self, session_id: str) -> Key | None:
         return self._keys.get(session_id)
 
-    def forgotten(self, sessions: Collection[str]) -> set[str]:
+    def forgotten_sessions(self, sessions: Collection[str]) -> set[str]:
         keys = map(self._keys.get, sessions)
         return {key.session_id for key in keys if key is not None and key.wrapped is None}
 
@@ -145,7 +147,7 @@ class MemoryLedger:
         key = self._keys.get(session_id)
         if key is not None and key.wrapped is not None:
             self._keys[session_id] = key._replace(wrapped=None, forgotten_ns=forgotten_ns)
-        self._hush(session_id)
+        self._redact_deliveries(session_id)
 
     def masters(self) -> dict[str, int]:
         return dict(Counter(key.master for key in self.keys(limit=len(self._keys))))
@@ -159,34 +161,34 @@ class MemoryLedger:
         self._keys.update((new.session_id, new) for _old, new in held)
         return len(held)
 
-    def remove(self, removal: Tombstone) -> None:
-        self._store.remove(removal)
-        self._removals.append(removal)
-        self._hush(removal.session_id)
+    def remove(self, tombstone: Tombstone) -> None:
+        self._store.remove(tombstone)
+        self._tombstones.append(tombstone)
+        self._redact_deliveries(tombstone.session_id)
 
     def scrub(self) -> None:
-        """There is no file."""
+        """Nothing to do: there are no files."""
 
-    def removals(self) -> list[Tombstone]:
-        return list(self._removals)
+    def tombstones(self) -> list[Tombstone]:
+        return list(self._tombstones)
 
     def cursors(self, exporter: str | None = None) -> list[Cursor]:
         return sorted(cursor for cursor in self._cursors.values() if exporter in (None, cursor.exporter))
 
-    def move(self, cursor: Cursor) -> None:
+    def save_cursor(self, cursor: Cursor) -> None:
         self._cursors[cursor[:2]] = cursor
 
     @contextmanager
-    def alone(self, exporter: str) -> Iterator[None]:
+    def exclusive_delivery(self, exporter: str) -> Iterator[None]:
         if exporter in self._delivering:
-            raise StoreUnavailable(f"another delivers {exporter!r} already")
+            raise StoreUnavailable(f"another thread delivers {exporter!r} already")
         self._delivering.add(exporter)
         try:
             yield
         finally:
             self._delivering.discard(exporter)
 
-    def _hush(self, session_id: str) -> None:
+    def _redact_deliveries(self, session_id: str) -> None:
         for cursor in self.cursors():
             if cursor.session_id == session_id:
-                self.move(cursor._replace(digest=b"", parked=cursor.parked and "refused"))
+                self.save_cursor(cursor._replace(digest=b"", parked=cursor.parked and "refused"))

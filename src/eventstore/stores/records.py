@@ -1,4 +1,4 @@
-"""What a store keeps beside the events: content keys, tombstones, delivery cursors."""
+"""Records of a store's ledger: content keys, tombstones, delivery cursors."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from typing import NamedTuple
 
 
 class Key(NamedTuple):
-    """A session's content key, as the database has it."""
+    """A session's content key, as stored."""
 
     session_id: str
     master: str
-    """Which master key wrapped it: a fingerprint."""
+    """Fingerprint of the master key that wrapped it."""
     wrapped: bytes | None
-    """None once it was forgotten."""
+    """The encrypted key; None once the session was forgotten."""
     forgotten_ns: int | None = None
-    """When, since the epoch."""
+    """When the key was destroyed, since the epoch."""
 
 
 class Tombstone(NamedTuple):
@@ -25,9 +25,9 @@ class Tombstone(NamedTuple):
     started_ns: int
     ended_ns: int
     seal: str
-    """What `eventstore.stores.chain.seal` made of the session; its archive must give the same."""
+    """`eventstore.stores.chain.seal` of the session; its archive must have the same."""
     archive: str
-    """Where it was archived."""
+    """Path of the archive."""
     removed_ns: int
 
 
@@ -37,12 +37,12 @@ class Cursor(NamedTuple):
     exporter: str
     session_id: str
     done: int = 0
-    """So many of its items were taken."""
+    """Number of the session's items that were delivered."""
     digest: bytes = b""
-    """Of those items; empty if they are not to be compared."""
+    """Digest of those items; empty if they are not to be compared."""
     events: int = 0
-    """So many events the session had when all that it gave was delivered."""
+    """Number of events the session had when all its items were delivered."""
     parked: str | None = None
-    """Why it is delivered no further, until somebody asks for it."""
+    """Why delivery is suspended, until it is requested explicitly; None if it is not."""
     updated_ns: int = 0
-    """Since the epoch."""
+    """When the cursor was last saved, since the epoch."""

@@ -1,7 +1,7 @@
-"""Rotating the master key: the sessions' own keys stay, and are wrapped anew.
+"""Rotation of the master key: the sessions' keys stay the same and are re-wrapped.
 
-Each batch is one transaction, so at any moment a session's key is wrapped under one of both master keys, and an
-interrupted rotation goes on where it stopped.
+Each batch is one transaction, so a session's key is always wrapped under exactly one of the two master keys, and an
+interrupted rotation can be resumed.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from eventstore.stores.encrypted import MasterKey
 from eventstore.stores.records import Key
 
 BATCH = 200
-"""How many keys are wrapped anew in one transaction."""
+"""Number of keys re-wrapped in one transaction."""
 
 
 class SkippedSession(NamedTuple):
-    """A session whose key is still not under the new master key."""
+    """A session whose key could not be re-wrapped."""
 
     session_id: str
-    why: str
+    reason: str
 
 
 class Rotation(NamedTuple):
     rewrapped: int
     kept: int
-    """Were under the new master key already."""
+    """Number of keys that were under the new master key already."""
     left: list[SkippedSession]
 
 
@@ -39,10 +39,10 @@ def rotate(
     advance: Callable[[int], None] = lambda _keys: None,
     batch: int = BATCH,
 ) -> Rotation:
-    """Wrap under ``new`` every session's key that one of ``old`` unwraps; ``advance`` gets how many were looked at.
+    """Re-wrap under ``new`` every session key that one of ``old`` unwraps; ``advance`` gets the size of each batch.
 
-    Destroyed keys stay destroyed. What the keys were wrapped as is scrubbed from the database's files at the end, also
-    if an earlier rotation was interrupted before it. Raises `StoreUnavailable` if other processes keep it in use.
+    Destroyed keys stay destroyed. At the end the old wrapped keys are scrubbed from the database's files, including
+    those of an interrupted earlier rotation. Raises `StoreUnavailable` if other processes still read them.
     """
     by_fingerprint = {master.fingerprint: master for master in old}
     rewrapped = kept = 0
@@ -54,26 +54,28 @@ def rotate(
             if key.master == new.fingerprint:
                 kept += 1
             elif key.master not in by_fingerprint:
-                left.append(SkippedSession(key.session_id, f"under another master key ({key.master})"))
+                left.append(SkippedSession(key.session_id, f"wrapped under a different master key ({key.master})"))
             else:
                 try:
-                    pairs.append((key, _rewrapped(key, by_fingerprint[key.master], new)))
+                    pairs.append((key, _rewrap(key, by_fingerprint[key.master], new)))
                 except StoreError as error:
                     left.append(SkippedSession(key.session_id, str(error)))
         rewrapped += ledger.rewrap(pairs)
         after = keys[-1].session_id
         advance(len(keys))
     ledger.scrub()
-    return Rotation(rewrapped, kept, left + _late(ledger, by_fingerprint.keys() - {new.fingerprint}, left))
+    return Rotation(
+        rewrapped, kept, left + _begun_under_old_keys(ledger, by_fingerprint.keys() - {new.fingerprint}, left)
+    )
 
 
-def _rewrapped(key: Key, old: MasterKey, new: MasterKey) -> Key:
-    assert key.wrapped is not None, "destroyed keys are not among them"
+def _rewrap(key: Key, old: MasterKey, new: MasterKey) -> Key:
+    assert key.wrapped is not None, "keys() excludes destroyed keys"
     return Key(key.session_id, new.fingerprint, new.wrap(key.session_id, old.unwrap(key.session_id, key.wrapped)))
 
 
-def _late(ledger: Ledger, old: set[str], left: list[SkippedSession]) -> list[SkippedSession]:
-    """Sessions that recorders have begun under an old key while this went on."""
+def _begun_under_old_keys(ledger: Ledger, old: set[str], left: list[SkippedSession]) -> list[SkippedSession]:
+    """Sessions that recorders began under an old key during the rotation."""
     masters = ledger.masters()
     if old.isdisjoint(masters):
         return []
@@ -82,4 +84,4 @@ def _late(ledger: Ledger, old: set[str], left: list[SkippedSession]) -> list[Ski
     while keys := ledger.keys(after):
         late += [key for key in keys if key.master in old and key.session_id not in known]
         after = keys[-1].session_id
-    return [SkippedSession(key.session_id, "begun meanwhile under the old master key: rotate again") for key in late]
+    return [SkippedSession(key.session_id, "begun under the old master key: rotate again") for key in late]

@@ -1,6 +1,6 @@
-"""The database's schema, and bringing a database up to it.
+"""The database schema: its revision, shared SQL, and migration.
 
-Tables are made by `migrations/`, never from here; `HEAD` names the revision this code was written for.
+The tables are defined in `migrations/` only; `HEAD` is the revision that this code requires.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from eventstore.errors import NewerDatabase, StoreError
 
 HEAD = "0005"
 FIELDS = ("seq", "hook", "version", "perf_ns", "wall_ns", "payload")
-"""The columns of ``events`` that an `Event` has beside its session's and origin's names, in its order."""
-# Only the first and last row of each origin is looked up.
+"""Columns of ``events`` in the order of `Event`'s fields, without session and origin."""
+# Looks up only the first and last row of each origin.
 SESSIONS = """
 SELECT session_id, SUM(events), COUNT(*), COALESCE(MIN(started), 0), COALESCE(MAX(ended), 0) FROM (
     SELECT session_id, events,
@@ -26,16 +26,16 @@ SELECT session_id, SUM(events), COUNT(*), COALESCE(MIN(started), 0), COALESCE(MA
 GROUP BY session_id
 """
 FOLLOW_BATCH = 1000
-"""How many events a follower fetches at once."""
+"""Number of events a follower fetches at once."""
 
 
 def parse_cursor(after: str | None, parts: int) -> list[int]:
-    """The numbers in a follower's cursor; zeros, before everything, if there is none. Raises `StoreError`."""
+    """The numbers in a follower's position; zeros, the beginning, if it is None. Raises `StoreError`."""
     if after is None:
         return [0] * parts
     numbers = after.split(":")
     if len(numbers) != parts or not all(number.isdigit() for number in numbers):
-        raise StoreError(f"{after!r} is not a position of this store; pass one that follow() gave")
+        raise StoreError(f"{after!r} is not a position of this store; pass one that follow() returned")
     return list(map(int, numbers))
 
 
@@ -43,63 +43,63 @@ _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 
 def dispose_in_child(engine: Engine) -> None:
-    """A connection must not cross a fork: the child will make its own, and not close the parent's."""
+    """After a fork, make the child open its own connections without closing the parent's."""
     _engines.add(engine)
 
 
-def _forget_in_child() -> None:
+def _detach_after_fork() -> None:
     for engine in _engines:
         engine.dispose(close=False)
 
 
-os.register_at_fork(after_in_child=_forget_in_child)
+os.register_at_fork(after_in_child=_detach_after_fork)
 
 
 def migrations_folder() -> Path:
-    """In a wheel the migrations lie in this package; in a clone they are at its top."""
+    """The folder of the migrations: inside the package in a wheel, at the top level in a clone."""
     here = Path(__file__).resolve().parents[1]
     inside, at_top = here / "migrations", here.parents[1] / "migrations"
     return inside if inside.is_dir() else at_top
 
 
 def migrate(connection: Connection) -> None:
-    """Bring the database to `HEAD`, in the connection's transaction.
+    """Migrate the database to `HEAD`, in the connection's transaction.
 
-    Raises `NewerDatabase` if it is ahead of this code, `StoreError` if it is not a turnlog database.
+    Raises `NewerDatabase` if its schema is newer, `StoreError` if it is not a turnlog database.
     """
     found = revision(connection)
     if found == HEAD:
         return
-    from alembic import command  # only here: it takes longer to import than all the rest
+    from alembic import command  # imported lazily: slower than all other imports together
     from alembic.config import Config
     from alembic.script import ScriptDirectory
 
     config = Config()
     config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
     if found is None and inspect(connection).has_table("events"):
-        raise StoreError("the database has a table 'events' that is not turnlog's; choose another database")
+        raise StoreError("the database has a table 'events' that is not turnlog's; choose a different database")
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if found is not None and found not in known:
         raise NewerDatabase(
-            f"the database has schema {found}, this turnlog knows up to {HEAD}: upgrade turnlog to open it"
+            f"the database has schema {found}, this turnlog supports up to {HEAD}: upgrade turnlog to open it"
         )
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
 
 
 def check_revision(connection: Connection, remedy: str) -> None:
-    """Raises `StoreError` naming the ``remedy`` if the database is not at `HEAD`, `NewerDatabase` if it is beyond."""
+    """Check that the database is at `HEAD`. Raises `NewerDatabase`, or `StoreError` naming the ``remedy``."""
     found = revision(connection)
     if found is None:
-        raise StoreError(f"the database has no turnlog schema yet; make it with: {remedy}")
+        raise StoreError(f"the database has no turnlog schema yet; create it with: {remedy}")
     if found != HEAD:
         if found > HEAD:
-            raise NewerDatabase(f"the database has schema {found}, this turnlog knows up to {HEAD}: upgrade turnlog")
+            raise NewerDatabase(f"the database has schema {found}, this turnlog supports up to {HEAD}: upgrade turnlog")
         raise StoreError(f"the database has schema {found}, older than {HEAD}; bring it up to date with: {remedy}")
 
 
 def revision(connection: Connection) -> str | None:
-    """The revision the database is at; None if it never was migrated."""
+    """The database's revision; None if it was never migrated."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     found: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()

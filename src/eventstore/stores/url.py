@@ -1,4 +1,4 @@
-"""URLs of databases."""
+"""Database URLs, safe to show."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from sqlalchemy import URL
 
 
 def without_passwords(url: URL) -> str:
-    """The URL as it may be shown: no password in it, and none in its query."""
+    """The URL with all passwords masked, also those in its query."""
     hidden = {name: "***" for name in url.query if "password" in name or "secret" in name}
     return url.update_query_dict(hidden).render_as_string(hide_password=True)

@@ -48,7 +48,7 @@ def follow(
         began, work, rest = time.thread_time(), 0.0, REST_SECONDS
         problem = ""
         try:
-            with store.ledger.alone(to.name):
+            with store.ledger.exclusive_delivery(to.name):
                 for outcome in deliver(
                     store, to, due(store, to.name), rules=rules, patience=patience, workers=workers, stop=stop
                 ):
@@ -130,7 +130,7 @@ class Attached:
         timer = threading.Timer(seconds, stop.set)
         timer.start()
         try:
-            with self._store.ledger.alone(to.name):
+            with self._store.ledger.exclusive_delivery(to.name):
                 cursors, patience = due(self._store, to.name), Patience(first=0.1, in_all=seconds)
                 rest = deliver(self._store, to, cursors, rules=self._rules, patience=patience, workers=1, stop=stop)
                 outcomes = list(rest)

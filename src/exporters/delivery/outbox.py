@@ -85,7 +85,7 @@ def deliver(
 ) -> Iterator[DeliveryOutcome]:
     """Deliver the sessions, each outcome as it comes; without ``rules``, under those of the destination.
 
-    Hold `Ledger.alone` meanwhile, or order is not kept.
+    Hold `Ledger.exclusive_delivery` meanwhile, or order is not kept.
 
     Setting ``stop``, or closing the iterator, ends it after the sends that are under way.
     """
@@ -134,11 +134,11 @@ def _session(
     began, sent, parked, left, unreadable, asked = time.thread_time(), 0, None, None, False, None
     try:
         for cursor, more in _advance(store, to, cursor, rules, retrying(patience, stop)):  # noqa: B020, PLR1704
-            store.ledger.move(cursor)
+            store.ledger.save_cursor(cursor)
             sent += more
     except Refused as error:
         parked = str(error)
-        store.ledger.move(cursor._replace(parked=parked, updated_ns=time.time_ns()))
+        store.ledger.save_cursor(cursor._replace(parked=parked, updated_ns=time.time_ns()))
     except Busy as error:
         left, asked = str(error), error.retry_after_seconds
     except CannotReplay as error:

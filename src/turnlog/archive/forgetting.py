@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from eventstore.errors import StoreUnavailable, TurnlogError
-from eventstore.recording.forget_files import Erased, erase, holds
+from eventstore.recording.forget_files import Erased, count_calls, erase
 from eventstore.stores.base import Store
-from eventstore.stores.encrypted import readable
+from eventstore.stores.encrypted import has_readable_content
 from eventstore.stores.records import Key
 from turnlog.archive import files as archive
 
@@ -41,8 +41,8 @@ def is_known(store: Store, session_id: str, journal: Path | None = None) -> bool
     return (
         store.ledger.key(session_id) is not None
         or any(session.session_id == session_id for session in store.sessions())
-        or any(removal.session_id == session_id for removal in store.ledger.removals())
-        or (folder is not None and bool(holds(folder, session_id)))
+        or any(removal.session_id == session_id for removal in store.ledger.tombstones())
+        or (folder is not None and bool(count_calls(folder, session_id)))
     )
 
 
@@ -60,7 +60,7 @@ def forget(
     stored = list(_stored(store, session_id))
     key = store.ledger.key(session_id)
     if key is None and (stored or not store.encrypts):
-        held = {} if folder is None else holds(folder, session_id)
+        held = {} if folder is None else count_calls(folder, session_id)
         advice = "let `turnlog recover` store them, then remove the session with `turnlog retention`"
         journals = [f"{path} holds {calls} call(s) of it in the clear; {advice}" for path, calls in held.items()]
         return Forgetting(None, 0, 0, stored + journals + list(_archived(store, session_id)))
@@ -87,7 +87,7 @@ def _destroy_key(store: Store, session_id: str) -> Iterator[str]:
 def _stored(store: Store, session_id: str) -> Iterator[str]:
     hooks: Counter[str] = Counter()
     for _origin, chain in store.chains(session_id):
-        hooks.update(linked.event.hook for linked in chain if readable(linked.event))
+        hooks.update(linked.event.hook for linked in chain if has_readable_content(linked.event))
     if hooks:
         named = ", ".join(f"{hook} {count}" for hook, count in sorted(hooks.items()))
         yield (
@@ -98,7 +98,7 @@ def _stored(store: Store, session_id: str) -> Iterator[str]:
 
 def _archived(store: Store, session_id: str) -> Iterator[str]:
     """Archives that tombstones of the session name, and that have readable events of it."""
-    of = [r for r in store.ledger.removals() if r.session_id == session_id and r.archive]
+    of = [r for r in store.ledger.tombstones() if r.session_id == session_id and r.archive]
     for path in sorted({Path(removal.archive) for removal in of}):
         if not path.is_file():
             continue
@@ -107,5 +107,5 @@ def _archived(store: Store, session_id: str) -> Iterator[str]:
         except TurnlogError as error:
             yield f"the archive {path} may hold content of it, as it cannot be read: {error}"
             continue
-        if count := sum(event.session_id == session_id and readable(event) for event in events):
+        if count := sum(event.session_id == session_id and has_readable_content(event) for event in events):
             yield f"the archive {path} holds {count} readable event(s) of it; delete the file, and copies of it"

@@ -26,7 +26,7 @@ import msgspec
 import orjson
 
 from eventstore.errors import StoreError, StoreUnavailable
-from eventstore.integrity.audit import audit, valid_text
+from eventstore.integrity.audit import audit, is_valid_text
 from eventstore.integrity.session import Fault
 from eventstore.stores import chain
 from eventstore.stores.base import Store
@@ -81,7 +81,7 @@ class Since(NamedTuple):
 def seal_log(store: Store, private_key: Path | None = None) -> LogSeal:
     """Seal the log as it is stored now. Raises `BadSeal` if the key cannot be used, or the log not be sealed."""
     heads = list(_heads(store))
-    tombstones = store.ledger.removals()
+    tombstones = store.ledger.tombstones()
     digest = _digest(heads, tombstones)
     signature = None if private_key is None else seals.sign(_signed(digest), private_key)
     return LogSeal(1, len(heads), sum(head.events for head in heads), digest, heads, tombstones, signature)
@@ -147,7 +147,7 @@ def check_log_seal(store: Store, sealed: LogSeal | Seal) -> tuple[list[Fault], S
         except StoreError as error:
             message = f"session {head.session_id!r} cannot be read: {error}"
             faults.append(Fault(head.session_id, None, None, "unreadable", message))
-    tombstones = store.ledger.removals()  # after the sessions, or one removed just now would have none
+    tombstones = store.ledger.tombstones()  # after the sessions, or one removed just now would have none
     for head, gone, found in changed:
         faults += _removed(head, tombstones, since) if gone else found
     if isinstance(sealed, LogSeal):
@@ -210,7 +210,7 @@ def _origins(store: Store) -> Iterator[chain.Origin]:
             yield from (origin for origin, _stored in store.chains(name))
         return
     for head in log.heads():
-        sound = valid_text(head.session_id) and valid_text(head.origin) and isinstance(head.link, bytes)
+        sound = is_valid_text(head.session_id) and is_valid_text(head.origin) and isinstance(head.link, bytes)
         if not (sound and type(head.events) is int and head.events >= 0 and len(head.link) == 32):
             raise BadSeal(f"origin {head.origin!r} of session {head.session_id!r} is damaged; see: turnlog verify")
         if head.events:
@@ -221,7 +221,7 @@ def _names(store: Store) -> list[str]:
     log = audit(store)
     if log is None:
         return [session.session_id for session in store.sessions()]
-    return list(dict.fromkeys(head.session_id for head in log.heads() if valid_text(head.session_id)))
+    return list(dict.fromkeys(head.session_id for head in log.heads() if is_valid_text(head.session_id)))
 
 
 def _key_state(store: Store, session_id: str) -> KeyState:

@@ -1,4 +1,4 @@
-"""Secrets that say so by their name never reach journal or store, with or without a master key."""
+"""Values whose name marks them as secret never reach journal or store, with or without a master key."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_names() -> None:
     ],
 )  # fmt: skip
 def test_text_that_software_wrote(text: str) -> None:
-    """In a tool's URL, an error, a log line, instructions, and in whatever is nested."""
+    """In a tool's URL, an error, a log line, instructions, and nested values."""
     said = text.format(SECRET)
     assert SECRET not in scrub(said)
     assert REDACTED in scrub(said)
@@ -109,7 +109,7 @@ def test_what_was_no_secret_once_may_be_one_later() -> None:
 
 
 def nested(name: str) -> list[Any]:
-    """A secret of that name, in all the shapes in which it is handed over."""
+    """A secret with that name, in every form in which it is passed."""
     held = types.SimpleNamespace(**{name: SECRET})
     return [
         {name: SECRET}, {"deep": [{"er": {name: SECRET}}]}, {name: {"a": [SECRET]}},
@@ -158,7 +158,7 @@ def call(method: Any, value: Any) -> int:
 
 
 def test_redact_sees_plain_arguments_and_decides_what_is_recorded() -> None:
-    """Break: in eventstore/recording/recorder.py, ``_open``, use ``record`` as it is."""
+    """Break: in eventstore/recording/recorder.py, ``_make_record``, return ``record`` as it is."""
     store, seen = MemoryStore(), []
 
     def redact(hook: str, args: dict[str, Any]) -> dict[str, Any]:
@@ -232,7 +232,7 @@ def test_redact_that_fails_neither_loses_nor_leaks(broken: Any, durability: Any,
 @settings(max_examples=examples(60))
 @given(st.lists(st.tuples(st.sampled_from(sorted(HOOKS)), HOSTILE), max_size=6), st.booleans())
 def test_nothing_that_a_hook_is_handed_gets_past_redact(calls: list[tuple[str, Any]], hide: bool) -> None:
-    """Law 6 holds with it, whatever it returns."""
+    """Law 6 holds whatever ``redact`` returns."""
     store = MemoryStore()
 
     def redact(_hook: str, args: dict[str, Any]) -> Any:

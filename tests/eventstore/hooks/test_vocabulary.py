@@ -1,4 +1,4 @@
-"""The hooks are the reference's, to the parameter, those it got later, and ours.
+"""The hooks are those of the reference, parameter for parameter, its later ones, and turnlog's own.
 
 `fixtures/hooks.json` has the signatures of 1.0.2.
 """
@@ -49,7 +49,7 @@ def test_a_hook_has_the_reference_s_signature(target: str, hook: str) -> None:
 
 
 def test_what_came_later_changes_no_event_that_does_without_it() -> None:
-    """Break: in eventstore/hooks/declare.py, `given`, keep every argument."""
+    """Break: in eventstore/hooks/declare.py, `without_defaults`, keep every argument."""
     found = {name: dict(hook.later) for name, hook in HOOKS.items() if hook.later}
     assert {name: [[one, repr(default)] for one, default in later.items()] for name, later in found.items()} == LATER
     store = MemoryStore()

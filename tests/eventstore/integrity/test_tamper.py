@@ -1,4 +1,4 @@
-"""What an owner of the database does to the log, and what of it `verify` names: alone, and with a seal of the whole log.
+"""Attacks by an owner of the database, and which of them `verify` detects, without and with a seal of the whole log.
 
 The table in docs/trust.md is this list. Triggers are passed by and put back, so that it is not they that are named.
 """
@@ -46,7 +46,7 @@ GOOD = "'" + "ab" * 32 + "'"
 
 
 def fill(store: Store) -> None:
-    """Two sessions, one of them of two origins; one that is encrypted; one that retention has removed."""
+    """Two sessions, one with two origins; an encrypted one; one that retention removed."""
     store.append([event(n, session="s-1", payload=f'{{"n":{n}}}') for n in range(10)])
     store.append([event(n, session="s-1", origin="p") for n in range(5)])
     store.append([event(n, session="s-2") for n in range(5)])
@@ -58,7 +58,7 @@ def fill(store: Store) -> None:
 
 
 def rebuild(owner: SqliteOwner | PostgresOwner) -> None:
-    """Another content, and every link after it made anew."""
+    """Different content, with every later link recomputed."""
     run = owner.run
     ((number,),) = run(f"SELECT {S1}")
     last = genesis("s-1", "o")
@@ -79,7 +79,7 @@ class Attack(NamedTuple):
     with_seal: str
     does: list[str] | Callable[[Any], None]
     kinds: str = ""
-    """Of faults, one of which must be named."""
+    """Kinds of faults, one of which must be reported."""
     on: str = "both"
 
 
@@ -155,7 +155,7 @@ ATTACKS = [
 
 
 class SqliteOwner:
-    """Runs SQL past the triggers, which stand again afterwards unless the attack was on them."""
+    """Runs SQL with the triggers dropped, and restores them unless they were attacked."""
 
     BLOB = "X'{}'"
 
@@ -217,7 +217,7 @@ def sqlite_log(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, log_seal
 
 @pytest.fixture(scope="module")
 def postgres_log(postgres_server: str) -> Iterator[tuple[str, log_seals.LogSeal]]:
-    """The URL of a database that is a template of others."""
+    """The URL of a template database."""
     name = f"turnlog_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(postgres_server, autocommit=True) as admin:
         admin.execute(f"CREATE DATABASE {name}")
@@ -314,7 +314,7 @@ FIELDS = {
 
 
 def contents(connection: sqlite3.Connection) -> list[Any]:
-    """The log as readers see it: order is of consequence, positions are not."""
+    """The log as readers see it: ordered, without positions."""
     connection.text_factory = bytes
     return [
         connection.execute(
@@ -329,7 +329,7 @@ def contents(connection: sqlite3.Connection) -> list[Any]:
 def test_any_single_mutation_is_named(
     sqlite_log: tuple[Path, log_seals.LogSeal], tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    """Break: in eventstore/integrity/session.py, ``_hidden``, find nothing; or in verify_log.py leave out ``orphaned_events``."""
+    """Break: in eventstore/integrity/session.py, ``_check_empty_origins``, find nothing; or in log.py leave out ``orphaned_events``."""
     path = Path(shutil.copy(sqlite_log[0], tmp_path_factory.mktemp("mutated") / "calls.db"))
     connection = sqlite3.connect(path, isolation_level=None)
     before = contents(connection)
@@ -378,7 +378,7 @@ def test_any_single_mutation_is_named(
 
 
 def test_a_damaged_file_is_named(sqlite_log: tuple[Path, log_seals.LogSeal], program: Program) -> None:
-    """Page after page; whatever a page is of, the command ends with a line and not with a traceback."""
+    """Any page may be damaged: the command ends with one line, not a traceback."""
     whole = sqlite_log[0].read_bytes()
     for page in range(1, len(whole) // 4096, 5):
         program.db.write_bytes(whole[: page * 4096] + b"\xa5" * 4096 + whole[(page + 1) * 4096 :])
@@ -405,7 +405,7 @@ def test_the_command_names_them_all(sqlite_log: tuple[Path, log_seals.LogSeal], 
     shown = program.run("verify", "--seal", "log.seal", code=1).stdout
     assert shown.count("\n") == len(kinds) + 1
     assert "removed: session 's-2': it is gone without a tombstone; 5 events were sealed" in shown
-    assert "hidden: session 's-1', origin 'o': its row says 0 events, so that readers pass over the 10" in shown
+    assert "hidden: session 's-1', origin 'o': its row says 0 events, so that readers skip the 10" in shown
 
 
 # gaps ----------------------------------------------------------------------------------------------------------------
@@ -441,12 +441,12 @@ def test_a_gap_is_listed_and_is_no_fault(program: Program) -> None:
 
 
 def test_a_call_twice_in_a_rebuilt_chain_is_named() -> None:
-    """The forger has linked it properly."""
+    """The forged link is valid."""
     store = MemoryStore()
     store.append([event(n) for n in range(3)])
     stored = store._log[1]
     assert stored is not None
-    tail = store._tails["s", "o"]
+    tail = store._heads["s", "o"]
     tail.link = link(tail.link, stored.event)
     tail.events += 1
     store._log.append(stored._replace(link=tail.link))

@@ -1,4 +1,4 @@
-"""What somebody does to the log behind the store's back shows, and the right event is named."""
+"""Changes of the log that bypass the store are detected, and the right event is named."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def tampered(url: str, *statements: str, **binds: object) -> list[Fault]:
-    """The faults of a session of ten events, in two batches, after somebody with all rights has been at it."""
+    """The faults of a session of ten events in two batches, after an attacker with all privileges changed it."""
     store = open_store(url, migrate=True)
     store.append([event(n, payload=f'{{"n":{n}}}') for n in range(6)])
     store.append([event(n, payload=f'{{"n":{n}}}') for n in range(6, 10)])
@@ -78,7 +78,7 @@ CASES = [
     (
         "reordered",
         8,
-        "event 8 was moved: it stands after event 1, and followed event 7",
+        "event 8 was moved: it is after event 1, and was after event 7",
         [
             f"UPDATE events SET position = 100 WHERE seq = 2 AND {MINE}",
             f"UPDATE events SET position = 3 WHERE seq = 8 AND {MINE}",
@@ -131,7 +131,7 @@ def test_the_first_fault_is_named(url: str, kind: str, seq: int, message: str, s
 
 
 def test_a_forged_event_with_a_proper_link_is_found_too(url: str) -> None:
-    """The forger links the new event on; the next one still follows the one before."""
+    """The inserted event is linked; the next one still follows its predecessor."""
     forged = event(77)
     last = genesis("s", "o")
     for n in range(4):
@@ -155,7 +155,7 @@ def test_each_origin_s_first_fault_is_named(url: str) -> None:
 
 
 def test_late_doubled_and_interleaved_events_are_no_fault(store: Store) -> None:
-    """The chain is in the order of arrival; a gap that the recorder left is no fault either."""
+    """The chain is in order of arrival, and a gap in ``seq`` is not a fault."""
     store.append([event(5), event(3), event(0, origin="p"), event(4)])
     store.append([event(3), event(0), event(0), event(2), event(1, origin="p")])
     store.append([event(9)])
@@ -206,7 +206,7 @@ def test_any_change_is_found(events: list, batch: int, data: st.DataObject) -> N
 
 
 def test_the_links_are_as_documented() -> None:
-    """Of all time: an old log must verify with any later turnlog."""
+    """Fixed forever: an old log must verify with any later turnlog."""
     first = link(genesis("s-1", "o"), event(0, session="s-1", payload='{"text":"héllo"}'))
     assert genesis("s-1", "o").hex() == "2d8271f81070820b11f5cf6c4f1315e9e54a680a8cb7233e12c27091093c4ce6"
     assert first.hex() == "9fd112789388b9f6ab73e4e8a02eabcc05acf34be5abe80a774c48ae81e7367e"

@@ -1,4 +1,4 @@
-"""Back-dating: what is recorded late counts as of when it happened."""
+"""Back-dating: an event that is recorded late counts from when it happened."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Faults from outside: folders and stores that turn read-only, and stores that somebody else holds.
+"""Faults from outside: folders and stores that turn read-only, and stores locked by other processes.
 
-Each test counts events in and out: none that was acknowledged is lost, none is there twice, and no hook call raises.
+Each test counts events in and out: none that was acknowledged is lost, none is stored twice, and no hook call raises.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from turnlog import Recorder, open_store
 
 
 def messages(store: Store, session: str = "s") -> list[int]:
-    """What `record` has recorded, as it reached the store."""
+    """The calls of `record` that reached the store."""
     return [int(codec.decode(event)["message"]) for event in store.read(session)]
 
 
@@ -35,11 +35,11 @@ def record(recorder: Recorder, *numbers: int) -> None:
 
 
 @pytest.fixture
-def heard() -> Iterator[Callable[[str], threading.Event]]:
-    """An event that is set as soon as the recorder complains of something."""
+def error_logged() -> Iterator[Callable[[str], threading.Event]]:
+    """An event that is set as soon as the recorder reports an error."""
     handlers = []
 
-    def listen(words: str) -> threading.Event:
+    def expect(words: str) -> threading.Event:
         found = threading.Event()
 
         class Listener(logging.Handler):
@@ -51,14 +51,14 @@ def heard() -> Iterator[Callable[[str], threading.Event]]:
         logging.getLogger("turnlog").addHandler(handlers[-1])
         return found
 
-    yield listen
+    yield expect
     for handler in handlers:
         logging.getLogger("turnlog").removeHandler(handler)
 
 
 # read-only folders --------------------------------------------------------------------------------------------------
 
-# Root may write anywhere, so the agent gives up being root; by then all is imported, as nobody else may read root's
+# Root may write anywhere, so the agent gives up being root; by then all is imported, as other users may not read root's
 # interpreter.
 UNPRIVILEGED = """
 import os, sys, tempfile
@@ -86,7 +86,7 @@ def lost():
 
 @pytest.fixture
 def anybodys() -> Iterator[Path]:
-    """A folder in which an unprivileged process may do what it likes, and revoke it."""
+    """A folder that an unprivileged process owns, and can make read-only."""
     folder = Path(tempfile.mkdtemp(prefix="turnlog-faults-"))
     folder.chmod(0o777)
     yield folder
@@ -135,7 +135,7 @@ store.close()
 
 
 def test_a_journal_folder_that_may_not_be_written_any_more(anybodys: Path) -> None:
-    """In mid-call: the files there are go on being used and cannot be removed; closing raises nothing.
+    """During a call: open files stay in use and cannot be removed; closing raises nothing.
 
     Break: in eventstore/recording/journal.py, ``discard``, let the error escape.
     """
@@ -154,14 +154,14 @@ assert recover(store, journal) == 0
 assert list(journal.iterdir()) == []
 store.close()
 """
-    assert run_unprivileged(anybodys, script).count("which is done with: Permission denied") >= 2
+    assert run_unprivileged(anybodys, script).count("which is no longer needed: Permission denied") >= 2
     assert stored(anybodys) == list(range(30_000))
 
 
 def test_what_was_left_behind_in_a_folder_that_is_read_only_now(anybodys: Path) -> None:
-    """It is moved into the store, though the files cannot be removed, and what is recorded now does not wait for that.
+    """The calls are stored although the files cannot be removed, and new calls do not wait for that.
 
-    Break: in eventstore/recording/writer.py, ``recover``, unlink where that may raise.
+    Break: in eventstore/recording/recovery.py, ``_move``, unlink where that may raise.
     """
     script = """
 if not os.fork():
@@ -186,7 +186,7 @@ store.close()
 
 
 def test_a_file_that_was_never_finished_is_removed_when_it_is_old(tmp_path: Path) -> None:
-    """A process killed while it makes a journal file leaves one that nobody would look at again."""
+    """A process killed while it creates a journal file leaves one that no recovery would read."""
     for name in ("old.new", "young.new"):
         (tmp_path / name).touch()
     os.utime(tmp_path / "old.new", (1, 1))
@@ -198,7 +198,7 @@ def test_a_file_that_was_never_finished_is_removed_when_it_is_old(tmp_path: Path
 
 
 def test_opening_a_database_in_a_read_only_folder_says_so_in_one_line(anybodys: Path) -> None:
-    """A database that is there, one that is not, and recording into one that may only be read."""
+    """An existing database, a missing one, and recording into a read-only one."""
     script = """
 recorder = Recorder(store, "s", journal=journal)
 record(10)
@@ -237,7 +237,7 @@ store.close()
 
 
 def test_an_sqlite_database_that_turns_read_only_in_mid_call(anybodys: Path) -> None:
-    """All of it stays in the journal, and arrives when it may be written again.
+    """All calls stay in the journal, and are stored once the database is writable again.
 
     Break: in eventstore/recording/writer.py, ``_retry``, try once.
     """
@@ -269,11 +269,11 @@ store.close()
 
 
 def test_a_postgres_database_that_turns_read_only_in_mid_call(
-    postgres: Store, postgres_url: str, tmp_path: Path, heard: Callable[[str], threading.Event]
+    postgres: Store, postgres_url: str, tmp_path: Path, error_logged: Callable[[str], threading.Event]
 ) -> None:
-    """As a server does that has failed over to a standby."""
+    """As after a failover to a standby."""
     url = make_url(postgres_url).set(drivername="postgresql")
-    refused = heard("is read-only here")
+    refused = error_logged("is read-only here")
     with (
         psycopg.connect(url.render_as_string(hide_password=False), autocommit=True) as admin,
         Recorder(postgres, "s", journal=tmp_path) as recorder,
@@ -322,7 +322,7 @@ assert (health.dropped, health.unjournaled, health.failed, health.rejected) == (
 
 
 def test_a_file_system_that_turns_read_only_in_mid_call(tmp_path: Path) -> None:
-    """A real one, on an image, that the kernel remounts read-only as it does after an I/O error; where we may mount."""
+    """A real file system on an image, remounted read-only as after an I/O error; needs permission to mount."""
     image, mounted, journal = tmp_path / "image", tmp_path / "mounted", tmp_path / "journal"
     mounted.mkdir()
     with image.open("wb") as file:
@@ -332,7 +332,7 @@ def test_a_file_system_that_turns_read_only_in_mid_call(tmp_path: Path) -> None:
     subprocess.run(["mkfs.ext4", "-q", "-F", image], check=True)
 
     def run_mounted(*command: object) -> subprocess.CompletedProcess[str]:
-        """Run it, with the device behind its arguments, where nobody else sees the mount."""
+        """Run it, with the device as its last argument, in a private mount namespace."""
         script = (
             'M=$2; mount -o loop,errors=remount-ro "$1" "$M" || exit 99; D=$(findmnt -no SOURCE "$M")\n'
             'shift 2; S=0; "$@" "${D##*/}" || S=$?; umount "$M"; exit $S'
@@ -368,7 +368,7 @@ connection.close()
 
 
 def test_an_sqlite_database_that_another_process_holds_for_longer_than_we_wait(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heard: Callable[[str], threading.Event]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error_logged: Callable[[str], threading.Event]
 ) -> None:
     """Break: in eventstore/recording/writer.py, ``_move``, acknowledge before the store has it."""
     monkeypatch.setattr("eventstore.stores.sqlite.store.BUSY_SECONDS", 0.05)
@@ -376,7 +376,7 @@ def test_an_sqlite_database_that_another_process_holds_for_longer_than_we_wait(
     with Recorder(store, "s") as recorder:
         record(recorder, 500)
         assert recorder.flush()
-        refused = heard("locked by another process")
+        refused = error_logged("locked by another process")
         command = [sys.executable, "-c", HOLDER, tmp_path / "calls.db"]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
             assert holder.stdin is not None and holder.stdout is not None

@@ -21,7 +21,7 @@ from support.strategies import streams
 @given(streams())
 def test_a_frame_becomes_the_event_again(events: list[Event]) -> None:
     data = b"".join(frames.frame(body(event)) for event in events)
-    assert list(map(frames.event, frames.bodies(data))) == events
+    assert list(map(frames.decode, frames.bodies(data))) == events
 
 
 def test_a_journal_torn_at_any_byte_of_its_last_record_keeps_the_others(tmp_path: Path) -> None:
@@ -133,11 +133,11 @@ def test_at_its_bound_the_journal_keeps_the_newest_and_counts(tmp_path: Path) ->
     backlog = Backlog(tmp_path, segment_bytes=512, limit_bytes=2048)
     for seq in range(200):
         backlog.append_slow(frame(seq))
-    kept = [event.seq for event in backlog.waiting(("s", "o"))]
+    kept = [event.seq for event in backlog.pending_events(("s", "o"))]
     assert kept == list(range(200 - len(kept), 200))
     assert backlog.dropped == 200 - len(kept) > 0
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 2048
-    assert "at its bound" in str(backlog.last_error)
+    assert "at its limit" in str(backlog.last_error)
     backlog.close()
 
 

@@ -21,7 +21,7 @@ from eventstore import Store, codec, recover
 TIMES = int(os.environ.get("TURNLOG_KILLS", "200"))
 
 # Forks an agent for each request that comes through the socket: an interpreter that starts anew takes half a second.
-# An agent may be told to kill itself, for the only sure way to die in the middle of a function is to count in it.
+# An agent can be made to kill itself: counting inside a function is the only sure way to die in the middle of it.
 SERVER = """
 import json, os, signal, socket, sys, tempfile, threading
 from turnlog import Recorder, open_store, recover
@@ -101,7 +101,7 @@ class Server:
 
 
 class Agent:
-    """A process, forked from the server, that does ``what``."""
+    """A process, forked from the server, that runs ``what``."""
 
     def __init__(self, server: Server, what: str, *arguments: object, go: bool = True) -> None:
         """``go`` False: it makes no call before `go`."""
@@ -131,7 +131,7 @@ class Agent:
 
     def kill(self) -> int:
         """SIGKILL; returns the last call that it has acknowledged."""
-        os.kill(self._pid, signal.SIGKILL)  # of this process: nobody has waited for it yet
+        os.kill(self._pid, signal.SIGKILL)  # a child that was not waited for yet
         return self.wait()
 
     def wait(self) -> int:
@@ -150,7 +150,7 @@ def server() -> Iterator[Server]:
 
 
 def check(store: Store, acknowledged: dict[str, int]) -> None:
-    """After a last recovery: each call that returned is there, once, and at most one more, that was under way."""
+    """After a final recovery each call that returned is stored once, and at most one more, which was in progress."""
     assert store.journal is not None
     recover(store, store.journal)
     assert list(store.journal.glob("*.journal")) == []
@@ -163,7 +163,7 @@ def check(store: Store, acknowledged: dict[str, int]) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_law_5_every_call_that_returned_survives_kill_9(sqlite: Store, server: Server, seed: int) -> None:
-    """Calls flow as fast as they can, so the writer is in a transaction most of the time.
+    """Calls are made as fast as possible, so that the writer is in a transaction most of the time.
 
     Break: in eventstore/recording/journal.py, ``Segment``, map the file privately (``mmap.MAP_PRIVATE``).
     """
@@ -184,7 +184,7 @@ def test_law_5_every_call_that_returned_survives_kill_9(sqlite: Store, server: S
     ("phase", "steps"), [("append", 60), ("acknowledge", 9), ("take", 100), ("prepare_spare", 30), ("steps", 300)]
 )
 def test_law_5_whatever_the_writer_is_doing(sqlite: Store, server: Server, phase: str, steps: int) -> None:
-    """Killed at some step of the function: before BEGIN, before COMMIT, behind it, between two files, ….
+    """Killed at some step of the function: before BEGIN, before COMMIT, after it, between two files, ….
 
     Break: in eventstore/recording/writer.py, ``_move``, acknowledge before anything is appended.
     """
@@ -205,9 +205,9 @@ def test_law_5_whatever_the_writer_is_doing(sqlite: Store, server: Server, phase
 
 @pytest.mark.parametrize(("phase", "steps"), [("append", 80), ("left_behind", 60), ("recover", 600), ("unlink", 3)])
 def test_law_5_recovery_killed_and_begun_again(sqlite: Store, server: Server, phase: str, steps: int) -> None:
-    """Three journals are left behind, each longer than a transaction; several recoveries die, and the last does not.
+    """Three journals are left, each longer than a transaction; several recoveries are killed, the last one is not.
 
-    Break: in eventstore/recording/writer.py, ``recover``, unlink the file before its events are stored.
+    Break: in eventstore/recording/recovery.py, ``_move``, unlink the file before its events are stored.
     """
     chance = random.Random(phase)
     assert sqlite.journal is not None

@@ -103,7 +103,7 @@ class Recording(RuleBasedStateMachine):
         writer = self.recorders[0]._writer
         writer._deadline = 0.0
         writer._closing.set()
-        writer._hurry.set()
+        writer._flush_requested.set()
         writer.backlog.wake.set()
         self.store.down, was_down = True, self.store.down
         writer._thread.join()

@@ -1,4 +1,4 @@
-"""Many recorders, in many processes, into one log: nothing is lost, and `locked` reaches nobody."""
+"""Many recorders, in many processes, into one log: nothing is lost, and no recorder sees `locked`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recorder as an agent meets it."""
+"""The recorder's interface for agents."""
 
 from __future__ import annotations
 
@@ -357,7 +357,7 @@ def test_many_threads_and_recorders_share_one_writer(sqlite: Store) -> None:
 
 
 def test_a_signal_handler_that_calls_hooks_in_the_middle_of_hooks(store: Store) -> None:
-    """Break: in eventstore/recording/recorder.py, ``_journaling``, take the place and write in two steps."""
+    """Break: in eventstore/recording/recorder.py, ``_journal_record``, take the place and write in two steps."""
     calls = 0
 
     with Recorder(store, "s") as recorder:
@@ -443,7 +443,7 @@ thread.start()
 for number in range(25):
     child = os.fork()
     if child == 0:
-        signal.alarm(20)  # a child that is locked out would wait for ever
+        signal.alarm(20)  # a child that is locked out would wait forever
         while True:
             try:
                 store.append([Event("s", str(number), 0, "on_eou_start", 1, 1, 1, "{}")])

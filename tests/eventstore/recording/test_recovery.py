@@ -1,4 +1,4 @@
-"""What recovery makes of damaged files and of refusals: each costs itself alone, and no byte is lost in silence."""
+"""Recovery of damaged files and refused events: each affects no other, and no byte is lost silently."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from eventstore.recording import frames, journal
 from eventstore.recording.backlog import Backlog
 from eventstore.recording.journal import Segment, files
 from eventstore.recording.recovery import recover_all
+from eventstore.recording.refused_events import set_aside
 from eventstore.recording.resync import pieces
-from eventstore.recording.set_aside import set_aside
 from eventstore.stores.memory import MemoryStore
 from support.examples import examples
 from support.journals import frame, leave_behind
@@ -87,7 +87,7 @@ def test_a_damaged_frame_costs_itself_alone(program: Program) -> None:
 
 
 def test_a_frame_in_a_payload_is_no_event(tmp_path: Path) -> None:
-    """Neither where the frame around it is whole, nor where it is damaged.
+    """Whether the surrounding frame is whole or damaged.
 
     Break: in eventstore/recording/resync.py, ``_trusted_stop``, return 0.
     """
@@ -116,7 +116,7 @@ def test_a_damaged_head_costs_nothing(tmp_path: Path, at: int) -> None:
 
 
 def test_a_mark_that_points_beyond_what_is_stored_is_not_believed(tmp_path: Path) -> None:
-    """Break: in eventstore/recording/journal.py, ``_begin``, believe any mark inside the file."""
+    """Break: in eventstore/recording/journal.py, ``begin``, believe any mark inside the file."""
     path = leave_behind(tmp_path, frame(0) + frame(1) + frame(2))
     data = path.read_bytes()
     path.write_bytes(data[:8] + (60_000).to_bytes(8, "little") + data[16:])
@@ -203,9 +203,9 @@ def test_a_living_writer_goes_on_behind_damage(tmp_path: Path) -> None:
 
 
 def test_work_grows_with_the_file_whatever_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each of many places claims to begin a frame that is as long as all the rest.
+    """Many offsets look like the beginning of a frame that extends to the end.
 
-    Break: in eventstore/recording/resync.py, ``of``, read every range.
+    Break: in eventstore/recording/resync.py, ``_Checksums.range``, read every range.
     """
     chance, read = random.Random(1), 0
 
@@ -269,9 +269,9 @@ class Picky(MemoryStore):
 
 
 def test_an_event_that_is_refused_is_set_aside_and_blocks_nothing(tmp_path: Path) -> None:
-    """Break: in eventstore/recording/writer.py, ``_set_aside``, keep nothing;
+    """Break: in eventstore/recording/writer.py, ``_set_aside``, write nothing;
 
-    or in set_aside.py, ``_parts``, return [].
+    or in refused_events.py, ``_parts``, return [].
     """
     store = Picky(("a", 3))
     bad, good = (Recorder(store, name, origin="o", journal=tmp_path) for name in "ab")
@@ -308,7 +308,7 @@ def test_at_the_bound_what_is_refused_is_dropped_and_counted(tmp_path: Path) -> 
 
 
 def test_a_session_under_another_master_key_blocks_no_other(program: Program) -> None:
-    """Of a crashed process and of a living one. With the right key, `recover` brings it in."""
+    """From a crashed process and a living one. With the right key, `recover` stores them."""
     store = open_store(program.db, master_key=OLD)
     assert store.journal is not None
     with Recorder(store, "lobby") as recorder:
@@ -360,7 +360,7 @@ def test_an_identity_conflict_is_set_aside_with_its_content(tmp_path: Path) -> N
 
 
 class Stuck(MemoryStore):
-    """A store that cannot take one session now."""
+    """A store that is temporarily unable to store one session."""
 
     def append(self, events: Iterable[Event]) -> Any:
         batch = list(events)

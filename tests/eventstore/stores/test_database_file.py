@@ -1,4 +1,4 @@
-"""The database's file: still the one that was opened, and its owner's alone."""
+"""The database file: replacement is detected, and permissions are private."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_database_that_is_gone_is_made_anew(tmp_path: Path, change: object) ->
     assert recorder.flush(30), recorder.health
     health = recorder.health
     assert (health.replaced, health.lost, health.backlog_bytes) == (1, 50, 0)
-    assert "50 calls that were stored are not in it any more" in str(health.last_error)
+    assert "50 calls that were stored are missing from it" in str(health.last_error)
     assert not recorder.close(30), "what was stored before is not there"
     store.close()
     store = open_store(path)
@@ -107,7 +107,7 @@ def test_a_restored_backup_gets_what_comes_then(tmp_path: Path) -> None:
 
 
 def test_a_restore_through_sqlite_itself_is_seen(tmp_path: Path) -> None:
-    """Into the same inode. Break: in eventstore/stores/sqlite/store.py, ``_check_tails``, return."""
+    """Into the same inode. Break: in eventstore/stores/sqlite/watch.py, ``check_heads``, return."""
     path = tmp_path / "calls.db"
     store = open_store(path)
     store.append([event(0)])
@@ -203,7 +203,7 @@ def test_a_link_that_leads_elsewhere_now(tmp_path: Path) -> None:
 
 
 def sh(command: str, *args: Path | str) -> None:
-    """Another process does it."""
+    """Done by another process."""
     subprocess.run(["sh", "-ec", command, "sh", *args], check=True)
 
 
@@ -297,7 +297,7 @@ def test_an_older_backup_that_is_copied_over_the_database(tmp_path: Path, size: 
 
 
 def test_vacuum_by_another_process_is_no_replacement(tmp_path: Path) -> None:
-    """Break: in eventstore/stores/sqlite/watch.py, ``_overwritten``, leave out ``has_our_id``."""
+    """Break: in eventstore/stores/sqlite/watch.py, ``_handle_overwrite``, leave out ``has_our_id``."""
     path = tmp_path / "calls.db"
     store = a_log(path, 2000, checkpointed=True)
     with closing(sqlite3.connect(path)) as driver:
@@ -319,7 +319,7 @@ LONG = '{"text":"' + "x" * 2000 + '"}'
 
 
 def half_a_checkpoint(path: Path, pages: int) -> None:
-    """What a process that is killed in its checkpoint leaves: so many pages are in the file, and the log has all."""
+    """The state after a kill during a checkpoint: only ``pages`` pages are in the file, and the log has all."""
     whole = path.with_name("whole")
     for end in ("", "-wal"):
         shutil.copy(f"{path}{end}", f"{whole}{end}")
@@ -335,7 +335,7 @@ def test_a_checkpoint_that_is_half_done_is_no_replacement(tmp_path: Path, done: 
     path = tmp_path / "calls.db"
     store = a_log(path, 50, checkpointed=True)
     store.append([event(50)])
-    with closing(sqlite3.connect(path)) as other:  # a reader, so that nobody can checkpoint what comes
+    with closing(sqlite3.connect(path)) as other:  # a reader, so that later commits cannot be checkpointed
         other.execute("BEGIN")
         other.execute("SELECT * FROM events").fetchone()
         small = path.stat().st_size // 4096
@@ -425,7 +425,7 @@ def test_a_file_system_that_is_mounted_over_the_folder(tmp_path: Path) -> None:
 
 
 def test_parent_and_child_of_a_fork_record_into_a_database_that_is_replaced(tmp_path: Path) -> None:
-    """Both go on, each as an origin of its own; nothing that was said after the replacement is lost or doubled."""
+    """Both continue, each as its own origin; no call after the replacement is lost or duplicated."""
     script = """
 import os, sys
 from pathlib import Path

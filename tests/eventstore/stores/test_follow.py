@@ -57,7 +57,7 @@ def test_a_position_of_something_else_is_refused(sqlite: Store, postgres: Store)
 
 
 def many_writers(store: Store, writers: int, batches: int) -> int:
-    """Appends from many threads at once, in batches of many sizes; returns how many events that were."""
+    """Appends concurrently in batches of different sizes; returns the number of events."""
 
     def write(writer: int) -> None:
         seq = 0
@@ -75,7 +75,7 @@ def many_writers(store: Store, writers: int, batches: int) -> int:
 
 
 def test_many_writers_and_a_live_follower(store: Store, followers: list[Follower]) -> None:
-    """Break: in eventstore/stores/postgres/store.py, ``_FOLLOW``, compare positions alone."""
+    """Break: in eventstore/stores/postgres/follow.py, ``_FOLLOW``, compare positions alone."""
     followers.append(Follower(store))
     count = many_writers(store, 8, 20)
     seen = followers[0].wait_for(count)
@@ -84,9 +84,9 @@ def test_many_writers_and_a_live_follower(store: Store, followers: list[Follower
 
 
 def test_postgres_transactions_are_followed_by_number(postgres: PostgresStore, followers: list[Follower]) -> None:
-    """Not by text, in which 10 comes before 9.
+    """Not as text, in which 10 sorts before 9.
 
-    Break: in eventstore/stores/postgres/store.py, ``_FOLLOW``, order by ``xid`` without its table.
+    Break: in eventstore/stores/postgres/follow.py, ``_FOLLOW``, order by ``xid`` without its table.
     """
     postgres.append([event(0)])
     with postgres._driver() as driver:
@@ -106,7 +106,7 @@ def test_postgres_transactions_are_followed_by_number(postgres: PostgresStore, f
 
 
 def test_two_processes_or_two_stores(tmp_path: Path, followers: list[Follower]) -> None:
-    """A commit of somebody else's wakes a follower, too."""
+    """A commit of another process wakes a follower too."""
     reader, writer = open_store(tmp_path / "calls.db"), open_store(tmp_path / "calls.db")
     followers.append(Follower(reader))
     for n in range(20):
@@ -122,7 +122,7 @@ def test_postgres_an_event_that_commits_late_is_not_passed_over(
 ) -> None:
     """One transaction takes its position, another takes the next and commits, and only then the first commits.
 
-    A reader that goes by position has passed over the first by then; this shows both.
+    A reader ordered by position would have skipped the first by then.
     """
     followers.append(Follower(postgres))
     postgres.append([event(0, origin="late")])

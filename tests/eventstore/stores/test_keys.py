@@ -1,4 +1,4 @@
-"""A master key is rotated while the log is in use and whatever interrupts it; no session is ever without its key."""
+"""Rotation of the master key while the log is in use, with interruptions; no session is ever without its key."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from eventstore import Event, Recorder, Store, open_store
 from eventstore.errors import StoreError
 from eventstore.integrity.session import verify
-from eventstore.stores.encrypted import MasterKey, WrongMasterKey, encrypted, forget
+from eventstore.stores.encrypted import MasterKey, WrongMasterKey, forget, with_encryption
 from eventstore.stores.memory import MemoryStore
 from eventstore.stores.records import Key
 from eventstore.stores.rotation import rotate
@@ -29,7 +29,7 @@ OLD, NEW, THIRD = (base64.b64encode(bytes([n]) * 32).decode() for n in (1, 2, 3)
 SAID = "my card number is 4111"
 
 
-def said(session: str, seq: int = 0) -> Event:
+def transcript(session: str, seq: int = 0) -> Event:
     return Event(session, "o", seq, "set_user_transcript", 1, seq, seq, f'{{"transcript":"{SAID}"}}')
 
 
@@ -38,9 +38,9 @@ def rotated(store: Store, old: str = OLD, new: str = NEW, batch: int = 3):  # ty
 
 
 def opens(store: Store, session: str, key: str) -> bool:
-    """Whether that master key, alone, opens the session."""
+    """Whether that master key alone opens the session."""
     try:
-        return SAID in next(encrypted(store, key).read(session)).payload
+        return SAID in next(with_encryption(store, key).read(session)).payload
     except WrongMasterKey:
         return False
 
@@ -48,7 +48,7 @@ def opens(store: Store, session: str, key: str) -> bool:
 def test_every_session_opens_with_the_new_key_and_not_the_old(store: Store) -> None:
     """Break: in eventstore/stores/rotation.py, wrap under the old key."""
     names = [f"session {n}" for n in range(10)]
-    encrypted(store, OLD).append(map(said, names))
+    with_encryption(store, OLD).append(map(transcript, names))
     chains = [[origin for origin, _stored in store.chains(name)] for name in names]
     done = rotated(store)
     assert (done.rewrapped, done.kept, done.left) == (10, 0, [])
@@ -61,22 +61,22 @@ def test_every_session_opens_with_the_new_key_and_not_the_old(store: Store) -> N
 
 def test_destroyed_keys_stay_destroyed_and_foreign_ones_are_left(store: Store) -> None:
     """Break: in eventstore/stores/rotation.py, take keys of any fingerprint."""
-    encrypted(store, OLD).append([said("mine"), said("forgotten")])
-    encrypted(store, THIRD).append([said("theirs")])
+    with_encryption(store, OLD).append([transcript("mine"), transcript("forgotten")])
+    with_encryption(store, THIRD).append([transcript("theirs")])
     before = forget(store, "forgotten")
     store.ledger.add_key(Key("damaged", MasterKey(OLD).fingerprint, bytes(60)))
     done = rotated(store)
     assert (done.rewrapped, done.kept) == (1, 0)
     assert [left.session_id for left in done.left] == ["damaged", "theirs"]
-    assert "damaged" in done.left[0].why
-    assert MasterKey(THIRD).fingerprint in done.left[1].why
+    assert "damaged" in done.left[0].reason
+    assert MasterKey(THIRD).fingerprint in done.left[1].reason
     assert store.ledger.key("forgotten") == before
     assert opens(store, "theirs", THIRD)
 
 
 def test_a_key_forgotten_meanwhile_does_not_come_back(store: Store) -> None:
     """Break: in eventstore/stores/ledger.py, ``rewrap``, leave out what the key was."""
-    encrypted(store, OLD).append([said("s")])
+    with_encryption(store, OLD).append([transcript("s")])
     (key,) = store.ledger.keys()
     forget(store, "s")
     assert store.ledger.rewrap([(key, key._replace(master=MasterKey(NEW).fingerprint))]) == 0
@@ -85,20 +85,20 @@ def test_a_key_forgotten_meanwhile_does_not_come_back(store: Store) -> None:
 
 def test_several_keys_at_once(store: Store) -> None:
     """The first wraps, all unwrap. Break: in eventstore/stores/encrypted.py, look at the first only."""
-    encrypted(store, OLD).append([said("old")])
-    encrypted(store, NEW).append([said("new")])
-    both = encrypted(store, f"{NEW}, {OLD}")
-    both.append([said("newest"), said("old", 1)])
+    with_encryption(store, OLD).append([transcript("old")])
+    with_encryption(store, NEW).append([transcript("new")])
+    both = with_encryption(store, f"{NEW}, {OLD}")
+    both.append([transcript("newest"), transcript("old", 1)])
     assert all(SAID in event.payload for name in ("old", "new", "newest") for event in both.read(name))
     assert opens(store, "newest", NEW)
     assert not opens(store, "newest", OLD)
     assert rotated(store, f"{NEW},{OLD}").rewrapped == 1
     with pytest.raises(StoreError, match="must be 32 bytes"):
-        encrypted(store, f"{NEW},")
+        with_encryption(store, f"{NEW},")
 
 
 def test_a_recorder_goes_on_through_a_rotation(tmp_path: Path) -> None:
-    """It holds the old key, and the session's own key does not change."""
+    """It has the old key, and the session's key does not change."""
     store = open_store(tmp_path / "calls.db", master_key=OLD)
     with Recorder(store, "s") as recorder:
         recorder.set_user_transcript(SAID)
@@ -113,25 +113,25 @@ def test_a_recorder_goes_on_through_a_rotation(tmp_path: Path) -> None:
 
 
 def test_a_session_begun_meanwhile_under_the_old_key_is_named(store: Store) -> None:
-    """Break: in eventstore/stores/rotation.py, leave out ``_late``."""
-    encrypted(store, OLD).append([said("b"), said("c")])
-    late = encrypted(store, OLD)
+    """Break: in eventstore/stores/rotation.py, leave out ``_begun_under_old_keys``."""
+    with_encryption(store, OLD).append([transcript("b"), transcript("c")])
+    late = with_encryption(store, OLD)
     done = rotate(
-        store.ledger, [MasterKey(OLD)], MasterKey(NEW), lambda _keys: late.append([said("a")]) and None, batch=1
+        store.ledger, [MasterKey(OLD)], MasterKey(NEW), lambda _keys: late.append([transcript("a")]) and None, batch=1
     )
     assert done.rewrapped == 2
-    assert [(left.session_id, "rotate again" in left.why) for left in done.left] == [("a", True)]
+    assert [(left.session_id, "rotate again" in left.reason) for left in done.left] == [("a", True)]
     assert rotated(store).left == []
 
 
 def test_what_it_was_wrapped_as_is_gone_from_the_file(tmp_path: Path) -> None:
-    """Also where the first rotation died before it could scrub.
+    """Also if the first rotation was killed before it scrubbed.
 
     Break: in eventstore/stores/rotation.py, leave out ``scrub``.
     """
     folder = tmp_path / "data"
     store = open_store(folder / "calls.db", master_key=OLD)
-    store.append([said(f"session-{n}") for n in range(20)])
+    store.append([transcript(f"session-{n}") for n in range(20)])
     pieces = [key.wrapped[at : at + 8] for key in store.ledger.keys(limit=20) if key.wrapped for at in range(0, 48, 8)]
     assert all(piece in bytes_of(folder) for piece in pieces)
     for key in store.ledger.keys()[:10]:
@@ -164,7 +164,7 @@ def test_the_database_refuses_all_but_a_rotation(backend: str, tmp_path: Path, r
     """Break: in the migration 0005, leave out ``OLD.wrapped IS NULL``, or the length."""
     url = f"sqlite:///{tmp_path}/calls.db" if backend == "sqlite" else request.getfixturevalue("postgres_url")
     store = open_store(url, migrate=True, master_key=OLD)
-    store.append([said("s")])
+    store.append([transcript("s")])
     engine = create_engine(url)
 
     def run(statement: str) -> None:
@@ -207,7 +207,7 @@ def test_killed_at_any_point_and_run_again(
     url = postgres_url if backend == "postgres" else f"sqlite:///{tmp_path}/calls.db"
     store = open_store(url, migrate=True, master_key="")
     names = [f"session {n}" for n in range(SESSIONS)]
-    encrypted(store, OLD).append(map(said, names))
+    with_encryption(store, OLD).append(map(transcript, names))
     forget(store, "session 7")
     names.remove("session 7")
     under, other = OLD, NEW
@@ -230,7 +230,7 @@ def test_killed_at_any_point_and_run_again(
 
 
 def _killed_after(process: subprocess.Popen[str], output: IO[str], batches: int) -> bool:
-    """SIGKILL behind so many batches, in the middle of the next; whether it had ended before."""
+    """SIGKILL in the middle of the batch after ``batches``; returns whether the rotation had ended before."""
     for _batch in range(batches):
         if output.readline() == "done\n":
             return True
@@ -241,9 +241,9 @@ def _killed_after(process: subprocess.Popen[str], output: IO[str], batches: int)
 @settings(max_examples=examples(30))
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from(["old", "new", "forget", "rotate", "back"]))))
 def test_in_any_order(steps: list[tuple[str, str]]) -> None:
-    """A session that has content opens with exactly one key, unless it was forgotten; then with none, for good."""
+    """A session with content opens with exactly one key, unless it was forgotten; then permanently with none."""
     store = MemoryStore()
-    both, forgotten, recorded = encrypted(store, f"{OLD},{NEW}"), set(), set()
+    both, forgotten, recorded = with_encryption(store, f"{OLD},{NEW}"), set(), set()
     for n, (session, step) in enumerate(steps):
         if step == "forget":
             if store.ledger.key(session):
@@ -252,7 +252,7 @@ def test_in_any_order(steps: list[tuple[str, str]]) -> None:
         elif step in ("rotate", "back"):
             assert not rotated(store, *((OLD, NEW) if step == "rotate" else (NEW, OLD))).left
         else:
-            (encrypted(store, f"{NEW},{OLD}") if step == "new" else both).append([said(session, n)])
+            (with_encryption(store, f"{NEW},{OLD}") if step == "new" else both).append([transcript(session, n)])
             recorded.add(session)
         for name in recorded - forgotten:
             assert opens(store, name, OLD) != opens(store, name, NEW)
@@ -261,10 +261,10 @@ def test_in_any_order(steps: list[tuple[str, str]]) -> None:
 
 def test_the_command(program: Program, tmp_path: Path) -> None:
     store = open_store(program.db, master_key=OLD)
-    store.append([said("a"), said("b")])
+    store.append([transcript("a"), transcript("b")])
     store.close()
     store = open_store(program.db, master_key=THIRD)
-    store.append([said("theirs")])
+    store.append([transcript("theirs")])
     store.close()
     old, new = tmp_path / "old.key", tmp_path / "new.key"
     old.write_text(OLD + "\n")
@@ -276,7 +276,7 @@ def test_the_command(program: Program, tmp_path: Path) -> None:
     assert "TURNLOG_NEW_MASTER_KEY must be 32 bytes" in nonsense
     done = program.run("keys", "rotate", "--old-key-file", old, "--new-key-file", new, code=1)
     assert "2 sessions" in done.stdout
-    assert "theirs: under another master key" in done.stderr
+    assert "theirs: wrapped under a different master key" in done.stderr
     done = program.run("keys", "rotate", TURNLOG_MASTER_KEY=f"{OLD},{THIRD}", TURNLOG_NEW_MASTER_KEY=NEW)
     assert "1 session " in done.stdout
     assert "2 were already" in done.stdout

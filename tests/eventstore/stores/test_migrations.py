@@ -1,4 +1,4 @@
-"""Every schema there ever was, with data in it, becomes today's, and back; on both databases."""
+"""Every earlier schema, with data, can be upgraded to the current one and downgraded, on both databases."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_from_0002_with_data(url: str) -> None:
     store = open_store(url, migrate=True)
     positions = list(store.append(OLD))
     store.ledger.add_key(Key("s", "m", b"wrapped"))
-    store.ledger.move(Cursor("x", "s", 1))
+    store.ledger.save_cursor(Cursor("x", "s", 1))
     store.close()
     engine = create_engine(url)
     with engine.begin() as connection:

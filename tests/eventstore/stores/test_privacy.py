@@ -1,4 +1,4 @@
-"""Content is sealed, and can be forgotten; everything else stays as it was."""
+"""Content is encrypted, and can be forgotten; everything else stays as it was."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from eventstore import Event, Recorder, Store, open_store
 from eventstore.errors import IdentityConflict, StoreError
 from eventstore.hooks.arguments import ALTERED, RAW
-from eventstore.hooks.content import HIDDEN, READABLE, whole, without_content
+from eventstore.hooks.content import HIDDEN, READABLE, presence, without_content
 from eventstore.hooks.vocabulary import HOOKS
 from eventstore.integrity.session import verify
 from eventstore.stores.encrypted import (
@@ -25,8 +25,8 @@ from eventstore.stores.encrypted import (
     MasterKey,
     NotSealable,
     WrongMasterKey,
-    encrypted,
     forget,
+    with_encryption,
 )
 from eventstore.stores.memory import MemoryStore
 from projections.reference.replay import replay
@@ -49,7 +49,7 @@ NOTHING_READABLE = {
 }  # fmt: skip
 
 
-def said(seq: int, text: str = SECRET, **names: str) -> Event:
+def transcript(seq: int, text: str = SECRET, **names: str) -> Event:
     return Event(names.get("session", "s"), "o", seq, "set_user_transcript", 1, seq, seq, f'{{"transcript":"{text}"}}')
 
 
@@ -60,7 +60,7 @@ def bytes_of(folder: Path) -> bytes:
 @pytest.fixture
 def sealed(store: Store) -> Store:
     """Every backend, with a master key."""
-    return encrypted(store, MASTER)
+    return with_encryption(store, MASTER)
 
 
 def test_every_hook_was_thought_about() -> None:
@@ -96,14 +96,14 @@ ANYWHERE = st.recursive(
 @given(st.data())
 @pytest.mark.parametrize("hook", sorted(name for name, hook in HOOKS.items() if hook.arguments))
 def test_nothing_said_stays_readable(hook: str, data: st.DataObject) -> None:
-    """Whatever a hook is handed, in keys and nested, in the wrong place and of the wrong type.
+    """Whatever the arguments are: in keys, nested, misplaced, or of the wrong type.
 
     Break: in eventstore/hooks/content.py, let ``number``, ``state`` or ``entries`` return what they are given.
     """
     names = [*HOOKS[hook].arguments, RAW, ALTERED, "an argument of a newer turnlog", PLANTED]
     args = data.draw(st.dictionaries(st.sampled_from(names), ANYWHERE, min_size=1))
     inner = MemoryStore()
-    sealed = encrypted(inner, MASTER)
+    sealed = with_encryption(inner, MASTER)
     given = Event("s", "o", 0, hook, HOOKS[hook].version, 1, 1, orjson.dumps(args).decode())
     sealed.append([given])
     (stored,) = inner.read("s")
@@ -159,12 +159,17 @@ def test_the_documents_list_what_stays_readable() -> None:
 
 
 def test_what_is_recorded_is_read_back_to_the_byte(sealed: Store) -> None:
-    events = [said(0), event(1), said(2, "मौसम 🙂"), Event("s", "o", 3, "set_llm_input", 1, 3, 3, '{ "text" : "x" }')]
+    events = [
+        transcript(0),
+        event(1),
+        transcript(2, "मौसम 🙂"),
+        Event("s", "o", 3, "set_llm_input", 1, 3, 3, '{ "text" : "x" }'),
+    ]
     positions = sealed.append(events)
     assert list(sealed.read("s")) == events
     assert list(sealed.append(events)) == list(positions), "a repeat is harmless"
     with pytest.raises(IdentityConflict):
-        sealed.append([said(0, "other words")])
+        sealed.append([transcript(0, "other words")])
     assert verify(sealed, "s") == []
     following = sealed.follow()
     assert [next(following).event for _ in events] == events
@@ -176,7 +181,7 @@ def test_no_content_reaches_the_database(tmp_path: Path, postgres_url: str) -> N
     folder = tmp_path / "data"
     for url in (f"sqlite:///{folder}/calls.db", postgres_url):
         store = open_store(url, migrate=True, master_key=MASTER)
-        store.append([said(0), event(1)])
+        store.append([transcript(0), event(1)])
         stored = [linked.event for _origin, chain in store.chains("s") for linked in chain]
         assert stored[0].payload.startswith(SEALED)
         assert orjson.loads(stored[0].payload)["transcript"] == HIDDEN
@@ -203,7 +208,7 @@ def test_the_journal_keeps_no_copy(tmp_path: Path) -> None:
 
 
 def test_without_the_key_metrics_are_the_same_and_content_is_not_there(tmp_path: Path) -> None:
-    """Every turn, span and latency of the recordings of real calls; only text is hidden."""
+    """Every turn, span and latency of recorded real calls; only text is hidden."""
     recordings = [r for _place, r in read_recordings(FIXTURES / "recordings.jsonl.gz")]
     store = open_store(tmp_path / "calls.db", master_key=MASTER)
     plain = {r.name: events_of("", r) for r in recordings}
@@ -235,7 +240,7 @@ def numbers(value: object) -> object:
 
 
 def test_forget(sealed: Store) -> None:
-    sealed.append([said(0), event(1), said(0, session="t")])
+    sealed.append([transcript(0), event(1), transcript(0, session="t")])
     before = [origin for origin, _chain in sealed.chains("s")]
     left = forget(sealed, "s")
     assert left.wrapped is None
@@ -246,9 +251,9 @@ def test_forget(sealed: Store) -> None:
     assert timing == event(1)
     assert [origin for origin, _chain in sealed.chains("s")] == before
     assert verify(sealed, "s") == []
-    assert list(sealed.read("t")) == [said(0, session="t")], "another session has a key of its own"
-    fresh = encrypted(sealed._store, MASTER)  # type: ignore[attr-defined]
-    fresh.append([said(2)])  # somebody still records: its time and place are kept, and no content
+    assert list(sealed.read("t")) == [transcript(0, session="t")], "another session has a key of its own"
+    fresh = with_encryption(sealed._store, MASTER)  # type: ignore[attr-defined]
+    fresh.append([transcript(2)])  # a recorder is still active: its events are kept without content
     assert SECRET not in str(list(fresh.read("s")))
     assert [e.seq for e in fresh.read("s")] == [0, 1, 2]
     with pytest.raises(StoreError, match="not encrypted"):
@@ -256,13 +261,13 @@ def test_forget(sealed: Store) -> None:
 
 
 def test_a_forgotten_key_is_gone_from_the_file(tmp_path: Path) -> None:
-    """No part of it is left anywhere, while others have the database open.
+    """No part of it remains anywhere, even while other processes have the database open.
 
     Break: in eventstore/stores/ledger.py, ``_begin``, switch ``secure_delete`` off; or leave the checkpoint out.
     """
     folder = tmp_path / "data"
     store = open_store(folder / "calls.db", master_key=MASTER)
-    store.append([said(0, session=f"session-{n}") for n in range(20)])
+    store.append([transcript(0, session=f"session-{n}") for n in range(20)])
     key = store.ledger.key("session-7")
     assert key is not None
     assert key.wrapped is not None
@@ -278,7 +283,7 @@ def test_a_key_can_only_be_destroyed(tmp_path: Path, statement: str) -> None:
     import sqlite3
 
     store = open_store(tmp_path / "calls.db", master_key=MASTER)
-    store.append([said(0)])
+    store.append([transcript(0)])
     with sqlite3.connect(tmp_path / "calls.db") as meddler, pytest.raises(sqlite3.IntegrityError, match="append-only"):
         meddler.execute(statement)
     meddler.close()
@@ -286,8 +291,8 @@ def test_a_key_can_only_be_destroyed(tmp_path: Path, statement: str) -> None:
 
 
 def test_what_was_sealed_cannot_be_moved_or_changed_unseen(store: Store) -> None:
-    sealed = encrypted(store, MASTER)
-    sealed.append([said(0)])
+    sealed = with_encryption(store, MASTER)
+    sealed.append([transcript(0)])
     (stolen,) = store.read("s")
     store.append([Event("s", "o", 1, "set_user_transcript", 1, 1, 1, stolen.payload)])
     with pytest.raises(StoreError, match="event 1 .* does not decrypt"):
@@ -295,14 +300,14 @@ def test_what_was_sealed_cannot_be_moved_or_changed_unseen(store: Store) -> None
 
 
 def test_the_wrong_key_and_no_key(store: Store) -> None:
-    encrypted(store, MASTER).append([said(0)])
+    with_encryption(store, MASTER).append([transcript(0)])
     with pytest.raises(WrongMasterKey, match="another master key"):
-        list(encrypted(store, OTHER).read("s"))
-    keyless = encrypted(store, None)
+        list(with_encryption(store, OTHER).read("s"))
+    keyless = with_encryption(store, None)
     assert HIDDEN in next(iter(keyless.read("s"))).payload
     assert keyless.append([event(1)]), "there is nothing to hide in it"
     with pytest.raises(NotSealable, match="set TURNLOG_MASTER_KEY"):
-        keyless.append([said(2)])
+        keyless.append([transcript(2)])
     for wrong in ("", "short", "%%%", MASTER[:-8]):
         with pytest.raises(StoreError, match="must be 32 bytes in base64"):
             MasterKey(wrong)
@@ -310,8 +315,8 @@ def test_the_wrong_key_and_no_key(store: Store) -> None:
 
 
 def test_a_recorder_without_the_key_loses_nothing(tmp_path: Path) -> None:
-    """Its calls wait in the journal for a process that has the key."""
-    open_store(tmp_path / "calls.db", master_key=MASTER).append([said(0, session="t")])
+    """Its calls stay in the journal until a process with the key stores them."""
+    open_store(tmp_path / "calls.db", master_key=MASTER).append([transcript(0, session="t")])
     store = open_store(tmp_path / "calls.db")
     recorder = Recorder(store, "s")
     recorder.set_user_transcript(SECRET)
@@ -329,7 +334,7 @@ def test_a_recorder_without_the_key_loses_nothing(tmp_path: Path) -> None:
 @given(sessions())
 def test_any_session_comes_back_as_it_was(events: list[Event]) -> None:
     inner = MemoryStore()
-    sealed = encrypted(inner, MASTER)
+    sealed = with_encryption(inner, MASTER)
     sealed.append(events)
     plain = MemoryStore()
     plain.append(events)
@@ -343,8 +348,8 @@ def test_any_session_comes_back_as_it_was(events: list[Event]) -> None:
 
 @pytest.mark.parametrize("payload", ["not json", "[1]", '"text"', "", '{"number":4111}', '{"a":{"b":["c"]}}'])
 def test_what_is_not_known_is_hidden_whole(store: Store, payload: str) -> None:
-    """A hook of a newer turnlog, or what no turnlog wrote."""
-    sealed = encrypted(store, MASTER)
+    """A hook of a newer turnlog, or a payload that turnlog did not write."""
+    sealed = with_encryption(store, MASTER)
     odd = Event("s", "o", 0, "on_something_new", 1, 1, 1, payload)
     sealed.append([odd])
     assert list(sealed.read("s")) == [odd]
@@ -359,8 +364,8 @@ def test_what_is_not_known_is_hidden_whole(store: Store, payload: str) -> None:
     "payload", ['{"$sealed":"', '{"$sealed":"%%%"}', '{"$sealed":"AAAA"}', '{"$sealed":"AAAA', "{}"]
 )
 def test_a_damaged_ciphertext_is_an_error_in_one_line(store: Store, payload: str) -> None:
-    sealed = encrypted(store, MASTER)
-    sealed.append([said(0)])
+    sealed = with_encryption(store, MASTER)
+    sealed.append([transcript(0)])
     store.append([Event("s", "o", 1, "set_user_transcript", 1, 1, 1, payload)])
     if payload == "{}":
         assert len(list(sealed.read("s"))) == 2
@@ -374,7 +379,7 @@ def test_a_damaged_ciphertext_is_an_error_in_one_line(store: Store, payload: str
     | st.dictionaries(st.text(), st.text())
 )
 def test_hiding_twice_changes_nothing(value: object) -> None:
-    assert whole(whole(value)) == whole(value)
+    assert presence(presence(value)) == presence(value)
 
 
 def test_the_commands(program: Program) -> None:
@@ -400,7 +405,7 @@ def test_the_environment_names_the_key(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("TURNLOG_MASTER_KEY", base64.b64encode(os.urandom(32)).decode())
     store = open_store(tmp_path / "calls.db")
     assert store.encrypts
-    store.append([said(0)])
+    store.append([transcript(0)])
     store.close()
     monkeypatch.delenv("TURNLOG_MASTER_KEY")
     store = open_store(tmp_path / "calls.db")
@@ -409,13 +414,13 @@ def test_the_environment_names_the_key(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_what_was_forgotten_is_gone_from_archives_too(store: Store, tmp_path: Path) -> None:
-    """An archive brings back order, times and chain, into this log or another one, and no content."""
-    sealed = encrypted(store, MASTER)
-    sealed.append([said(0), event(1), said(2, "again")])
+    """An archive restores order, times and chain, into the same or a different log, without content."""
+    sealed = with_encryption(store, MASTER)
+    sealed.append([transcript(0), event(1), transcript(2, "again")])
     chain = [origin for origin, _stored in sealed.chains("s")]
     (removal,) = retire(sealed, sealed.sessions(), tmp_path)
     forget(sealed, "s")
-    elsewhere = encrypted(MemoryStore(), MASTER)
+    elsewhere = with_encryption(MemoryStore(), MASTER)
     for log in (sealed, elsewhere):
         for _place, events in archive.read_archive(Path(removal.archive)):
             log.append(events)
@@ -426,8 +431,8 @@ def test_what_was_forgotten_is_gone_from_archives_too(store: Store, tmp_path: Pa
 
 
 def test_an_archive_of_an_encrypted_session_comes_back_with_its_content(store: Store, tmp_path: Path) -> None:
-    sealed = encrypted(store, MASTER)
-    events = [said(0), event(1)]
+    sealed = with_encryption(store, MASTER)
+    events = [transcript(0), event(1)]
     sealed.append(events)
     (removal,) = retire(sealed, sealed.sessions(), tmp_path)
     assert SECRET.encode() not in gzip.decompress(Path(removal.archive).read_bytes())

@@ -1,4 +1,4 @@
-"""What only the database can break: append-only by trigger, migrations, locks, and errors in one line."""
+"""Database-specific behaviour: append-only triggers, migrations, locks, and one-line errors."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_position_is_never_used_twice(tmp_path: Path) -> None:
     store = open_store(tmp_path / "calls.db")
     last = store.append([event(0), event(1)])[-1]
     store.close()
-    with sqlite3.connect(tmp_path / "calls.db") as meddler:  # somebody with a tool of their own
+    with sqlite3.connect(tmp_path / "calls.db") as meddler:  # a foreign tool
         meddler.execute("DROP TRIGGER events_no_delete")
         meddler.execute("DELETE FROM events WHERE seq = 1")
     meddler.close()
@@ -97,7 +97,7 @@ def test_what_is_not_a_database(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="is a folder"):
         open_store(tmp_path)
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match="cannot make the folder"):
+    with pytest.raises(StoreError, match="cannot create the folder"):
         open_store(tmp_path / "file" / "calls.db")
     with pytest.raises(StoreError, match="no store for 'mysql'"):
         open_store("mysql://localhost/x")
@@ -125,7 +125,7 @@ def test_a_file_one_may_not_write_can_be_read(tmp_path: Path) -> None:
     script = (
         "import os, sys\n"
         "from eventstore import open_store\n"
-        "open_store(sys.argv[2]).close()\n"  # everything is imported now; nobody may read root's interpreter
+        "open_store(sys.argv[2]).close()\n"  # imports are done by now; other users may not read root's interpreter
         "os.setuid(65534)\n"
         "store = open_store(sys.argv[1]); print(len(list(store.read('s'))))\n"
     )

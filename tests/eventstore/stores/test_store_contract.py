@@ -1,4 +1,4 @@
-"""What a store promises, held against every backend (`conftest.store`)."""
+"""The contract of `Store`, tested on every backend (`conftest.store`)."""
 
 from __future__ import annotations
 

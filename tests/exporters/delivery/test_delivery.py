@@ -59,7 +59,7 @@ def to(endpoint: Receiver) -> Iterator[Turns]:
 def run(
     store: Store, to: Turns, *, patience: Patience = QUICK, parked: bool = False, workers: int = 4
 ) -> list[DeliveryOutcome]:
-    with store.ledger.alone(to.name):
+    with store.ledger.exclusive_delivery(to.name):
         return sorted(deliver(store, to, due(store, to.name, parked=parked), patience=patience, workers=workers))
 
 
@@ -111,35 +111,35 @@ def test_a_past_that_changed_is_sent_again(store: Store, endpoint: Receiver, to:
 
 def test_cursors_are_kept_by_every_store(store: Store) -> None:
     first = Cursor("x", "s", 1, b"\0d", 5, None, 7)
-    store.ledger.move(first)
-    store.ledger.move(Cursor("y", "s"))
+    store.ledger.save_cursor(first)
+    store.ledger.save_cursor(Cursor("y", "s"))
     assert store.ledger.cursors() == [first, Cursor("y", "s")]
     moved = first._replace(done=2, parked="409 'no'")
-    store.ledger.move(moved)
+    store.ledger.save_cursor(moved)
     assert store.ledger.cursors("x") == [moved]
 
 
 def test_only_one_delivers_to_a_destination_at_a_time(store: Store) -> None:
-    with store.ledger.alone("x"):
-        with store.ledger.alone("y"):
+    with store.ledger.exclusive_delivery("x"):
+        with store.ledger.exclusive_delivery("y"):
             pass
-        with pytest.raises(StoreUnavailable, match="'x' already"), store.ledger.alone("x"):
+        with pytest.raises(StoreUnavailable, match="'x' already"), store.ledger.exclusive_delivery("x"):
             pass
-    with store.ledger.alone("x"):
+    with store.ledger.exclusive_delivery("x"):
         pass
 
 
 def test_what_is_forgotten_or_removed_leaves_no_reason_and_no_digest(store: Store, endpoint: Receiver) -> None:
-    """Break: in eventstore/stores/ledger.py, do not `_HUSH`."""
+    """Break: in eventstore/stores/ledger.py, do not `_REDACT_DELIVERIES`."""
     store.append(turns("s", 1))
     for exporter in "xy":
-        store.ledger.move(
+        store.ledger.save_cursor(
             Cursor(exporter, "s", 1, b"digest", 5, "422 'my name is Ada'" if exporter == "x" else None, 7)
         )
     store.ledger.destroy_key("s", 1)
     hushed = [Cursor("x", "s", 1, b"", 5, "refused", 7), Cursor("y", "s", 1, b"", 5, None, 7)]
     assert store.ledger.cursors() == hushed
-    store.ledger.move(Cursor("x", "s", 1, b"digest", 5, "422 'my name is Ada'", 7))
+    store.ledger.save_cursor(Cursor("x", "s", 1, b"digest", 5, "422 'my name is Ada'", 7))
     store.ledger.remove(Tombstone("s", 5, 1, 2, session_heading(store, "s").seal, "/archive", 3))
     assert store.ledger.cursors() == hushed
 
@@ -283,7 +283,7 @@ from eventstore import open_store
 from support.deliveries import (QUICK, Turns)
 from exporters.delivery import deliver, due
 store, to = open_store(sys.argv[2]), Turns(sys.argv[3])
-with store.ledger.alone(to.name):
+with store.ledger.exclusive_delivery(to.name):
     print("begun", flush=True)
     for outcome in deliver(store, to, due(store, to.name), patience=QUICK, workers=8):
         assert outcome.left is None and outcome.parked is None, outcome

@@ -18,10 +18,10 @@ import pytest
 from eventstore import Event, Store, recover
 from eventstore.integrity.session import verify
 from eventstore.recording import frames
-from eventstore.recording.forget_files import erase, holds, ranges
+from eventstore.recording.forget_files import count_calls, erase, ranges
 from eventstore.recording.journal import EMPTY, Segment, files
-from eventstore.recording.set_aside import set_aside
-from eventstore.stores.encrypted import SEALED, encrypted
+from eventstore.recording.refused_events import set_aside
+from eventstore.stores.encrypted import SEALED, with_encryption
 from eventstore.stores.encrypted import forget as destroy_key
 from eventstore.stores.memory import MemoryStore
 from support.journals import leave_behind
@@ -153,7 +153,7 @@ def test_a_crashed_process(embedded: Log) -> None:
 
 
 def test_other_sessions_stay_in_the_file(log: Log) -> None:
-    """Break: in eventstore/recording/forget_files.py, ``_clean``, write anew without ``others``; or keep all."""
+    """Break: in eventstore/recording/forget_files.py, ``_erase_from_file``, rewrite without ``others``; or keep all."""
     log.store.append([said(0), said(0, "t", "others")])
     data = b"".join([frame(1, "t"), frame(1), broken(frame(2, "t")), frame(2), broken(frame(3)), frame(3, "t")])
     leave_behind(log.journal, data + frame(4, "t")[:-5])
@@ -188,7 +188,7 @@ def test_what_was_stored_before_the_crash_is_no_conflict(log: Log) -> None:
 def test_what_was_stored_and_never_wiped(embedded: Log) -> None:
     """By a process that opened the log before it had keys, or was killed while it wiped.
 
-    Break: in eventstore/recording/forget_files.py, ``_clean``, look only behind the mark.
+    Break: in eventstore/recording/forget_files.py, ``_erase_from_file``, look only behind the mark.
     """
     embedded.store.append([said(0), said(1)])
     for start in (0, 60):
@@ -220,7 +220,7 @@ def test_a_database_that_takes_nothing_now(embedded: Log) -> None:
 
     leave_behind(embedded.journal, frame(0))
     done = erase(Down(), embedded.journal, "s", 0.0)
-    assert "may hold calls" in done.remains[0]
+    assert "may contain calls" in done.remains[0]
     assert count(embedded.folder)
 
 
@@ -262,7 +262,7 @@ def test_a_living_recorder_that_is_stopped(embedded: Log) -> None:
         lines = embedded.forget(code=1)
         (name,) = count(embedded.folder)
         assert "content forgotten at" in lines
-        assert f"{name} still holds 2 call(s) of it, in the clear: process {process.pid} has it open" in lines
+        assert f"{name} still contains 2 call(s) of it, in the clear: process {process.pid} has it open" in lines
         process.send_signal(signal.SIGCONT)
         tell(process, "flush")
         embedded.forget()
@@ -315,7 +315,7 @@ def test_a_conflict_goes_and_is_counted(embedded: Log) -> None:
 
 
 def test_damaged_files(log: Log) -> None:
-    """Break: in eventstore/recording/forget_files.py, ``_of_damage``, leave out ``heads``."""
+    """Break: in eventstore/recording/forget_files.py, ``_split_damage``, leave out ``heads``."""
     log.store.append([said(0), said(0, "t", "others")])
     log.journal.mkdir(parents=True, exist_ok=True)
     theirs = [broken(frame(1, "t")), broken(frame(2, "t"))]
@@ -324,7 +324,7 @@ def test_damaged_files(log: Log) -> None:
     (log.journal / "c.journal.damaged").write_bytes(frame(1)[:16] + b"?" + frame(1)[17:])
     lines = log.forget(code=1)
     assert lines.count("turnlog:") == 1
-    assert "c.journal.damaged may hold calls of it" in lines
+    assert "c.journal.damaged may contain calls of it" in lines
     assert "delete the file" in lines
     assert set(count(log.folder)) == {"c.journal.damaged"}
     left = (log.journal / "a.journal.damaged").read_bytes()
@@ -347,7 +347,7 @@ def test_a_head_that_is_damaged_is_erased_or_named(tmp_path: Path, at: int) -> N
 def test_a_file_of_no_journal(tmp_path: Path) -> None:
     (tmp_path / "x.journal").write_bytes(b"not a journal: " + MARKER)
     done = erase(MemoryStore(), tmp_path, "s", 0.0)
-    assert "x.journal may hold calls of it" in done.remains[0]
+    assert "x.journal may contain calls of it" in done.remains[0]
     assert count(tmp_path)
 
 
@@ -394,7 +394,7 @@ def test_a_session_without_a_key(program: Program, with_key: bool) -> None:
     assert store.journal is not None
     record(store, "SECRETWORD")
     if with_key:
-        encrypted(open_store(program.db), MASTER).append([said(0, "t", "others")])
+        with_encryption(open_store(program.db), MASTER).append([said(0, "t", "others")])
     path = leave_behind(store.journal, frame(7))
     before, rows = path.read_bytes(), program.run("events", "s", "--json").stdout
     keys = {"TURNLOG_MASTER_KEY": MASTER} if with_key else {}
@@ -445,7 +445,7 @@ def test_a_folder_that_is_named(embedded: Log) -> None:
     embedded.store.append([said(0)])
     folder = embedded.folder / "elsewhere"
     leave_behind(folder, frame(1))
-    assert holds(folder, "s")
+    assert count_calls(folder, "s")
     arguments = ("forget", "s", "--yes", "--journal")
     embedded.program.run(*arguments, folder, **embedded.environment)
     assert count(embedded.folder) == {}

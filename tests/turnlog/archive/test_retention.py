@@ -44,18 +44,18 @@ def test_a_retired_session_comes_back_to_the_byte(store: Store, tmp_path: Path) 
     (old,) = expired(store, 30 * DAY)
     (removal,) = retire(store, [old], tmp_path / "archive")
     assert (removal.session_id, removal.events, removal.seal) == ("old/1", len(ODD) + 3, digest)
-    assert store.ledger.removals() == [removal]
+    assert store.ledger.tombstones() == [removal]
     assert list(store.read("old/1")) == []
     assert [s.session_id for s in store.sessions()] == ["new"]
     assert len(list(store.read("new"))) == 5
     assert verify(store, "new") == []
     with pytest.raises(BadRecording):  # no recorder wrote such payloads, so another log does not take them
         list(archive.read_archive(Path(removal.archive)))
-    ((_place, events),) = archive.read_archive(Path(removal.archive), seals={r.seal for r in store.ledger.removals()})
+    ((_place, events),) = archive.read_archive(Path(removal.archive), seals={r.seal for r in store.ledger.tombstones()})
     store.append(events)
     assert [(origin, list(chain)) for origin, chain in store.chains("old/1")] == before
     assert next(retire(store, [old], tmp_path / "archive")).archive == removal.archive
-    assert len(store.ledger.removals()) == 2
+    assert len(store.ledger.tombstones()) == 2
 
 
 def test_a_session_that_grew_is_not_removed(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +73,7 @@ def test_a_session_that_grew_is_not_removed(store: Store, tmp_path: Path, monkey
     with pytest.raises(StoreError, match="has changed since it was archived"):
         list(retire(store, [old], tmp_path))
     assert len(list(store.read("old/1"))) == len(ODD) + 4
-    assert store.ledger.removals() == []
+    assert store.ledger.tombstones() == []
 
 
 def test_a_session_that_goes_on_is_not_retired(store: Store, tmp_path: Path) -> None:

@@ -260,5 +260,5 @@ def test_the_commands_of_a_whole_log(program: Program) -> None:
     gone = "removed: session 'barge_in_vad': it is gone without a tombstone; 172 events were sealed"
     shown = program.run("verify", "--seal", "log.seal", code=1).stdout
     assert gone in shown
-    assert "removed: 172 events are gone without a tombstone" in shown
+    assert "removed: 172 events are missing without a tombstone" in shown
     assert gone in program.run("verify", "--seal", "one.seal", code=1).stdout

@@ -246,7 +246,7 @@ def test_a_file_is_imported_whole_or_not_at_all(program: Program) -> None:
     program.run("import", DEMO)
     good["calls"][50]["perf_ns"] += 1
     (program.folder / "changed.jsonl").write_bytes(orjson.dumps(good))
-    assert "already stored with other content" in program.fails("import", "changed.jsonl")
+    assert "already stored with different content" in program.fails("import", "changed.jsonl")
 
 
 def test_arguments_may_be_left_out(program: Program) -> None:

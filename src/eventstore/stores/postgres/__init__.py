@@ -1,1 +1,1 @@
-"""The Postgres store."""
+"""The Postgres store, its connections, followers and roles."""

@@ -1,4 +1,4 @@
-"""Connections to a Postgres server: how they are made, what must hold on one, and their errors as ours."""
+"""Connections to a Postgres server: engine, server checks, and translation of errors."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from eventstore.errors import StoreDamaged, StoreError, StoreReadOnly, StoreUnav
 from eventstore.stores import schema
 
 DEFAULTS = {"connect_timeout": "10", "tcp_user_timeout": "30000", "client_encoding": "UTF8"}
-"""Seconds to reach a host, milliseconds until a silent one counts as gone; the URL may say otherwise."""
+"""Connection options (connect_timeout in seconds, tcp_user_timeout in milliseconds); the URL overrides them."""
 PING_AFTER_SECONDS = 1.0
-"""How long a connection lies idle before it is pinged ahead of its next use."""
+"""A connection that was idle for longer is pinged before its next use."""
 _SEVERAL_HOSTS = re.compile(r"(?P<scheme>[\w+]+)://(?P<user>[^@/]*@)?(?P<hosts>[^/?,]*,[^/?]*)(?P<rest>.*)", re.DOTALL)
 _OTHER_SCHEMA = (
     errors.UndefinedTable,
@@ -35,9 +35,9 @@ _OTHER_SCHEMA = (
 
 
 def parse_url(text: str) -> URL:
-    """The URL as SQLAlchemy has it, also of several hosts as libpq writes them: ``postgresql://h1:1,h2:2/calls``.
+    """Parse a URL, also with several hosts as in libpq: ``postgresql://h1:1,h2:2/calls``.
 
-    Raises `StoreError` if it is none; it is not repeated, as it may hold a password.
+    Raises `StoreError` if it is invalid; the message does not repeat it, as it may contain a password.
     """
     text = text.replace("postgres://", "postgresql://", 1)
     several = _SEVERAL_HOSTS.fullmatch(text)
@@ -49,28 +49,28 @@ def parse_url(text: str) -> URL:
         url = make_url(text)
     except (ArgumentError, ValueError):
         raise StoreError("the database URL cannot be read; write postgresql+psycopg://user@host:port/name") from None
-    query = {name: value for name, value in url.query.items() if name != "client_encoding"}  # UTF8 it has to be
+    query = {name: value for name, value in url.query.items() if name != "client_encoding"}  # always UTF8
     return url.set(drivername="postgresql+psycopg", query=query)
 
 
 def make_engine(url: URL) -> Engine:
-    """An engine whose connections do without what a session keeps where a pooler stands between."""
-    given = {name: value for name, value in DEFAULTS.items() if name not in url.query}
-    engine = create_engine(url, pool_size=5, max_overflow=50, connect_args=given)
+    """An engine whose connections keep no session state behind a connection pooler."""
+    defaults = {name: value for name, value in DEFAULTS.items() if name not in url.query}
+    engine = create_engine(url, pool_size=5, max_overflow=50, connect_args=defaults)
     sqlalchemy_event.listen(engine, "connect", _prepare)
-    sqlalchemy_event.listen(engine, "checkin", _note_use)
+    sqlalchemy_event.listen(engine, "checkin", _stamp_use)
     sqlalchemy_event.listen(engine, "checkout", _check_idle)
     return engine
 
 
-def _note_use(_driver: psycopg.Connection[Any] | None, record: ConnectionPoolEntry) -> None:
+def _stamp_use(_driver: psycopg.Connection[Any] | None, record: ConnectionPoolEntry) -> None:
     record.info["used"] = time.monotonic()
 
 
 def _check_idle(driver: psycopg.Connection[Any], record: ConnectionPoolEntry, _proxy: object) -> None:
-    """Raises `DisconnectionError`, at which the pool connects anew, if the server has closed an idle connection.
+    """Ping an idle connection. Raises `DisconnectionError`, which makes the pool reconnect, if the server closed it.
 
-    One that was used a moment ago is not pinged: that would be a round trip for every append.
+    A recently used connection is not pinged: that would cost every append a round trip.
     """
     if time.monotonic() - record.info.get("used", inf) < PING_AFTER_SECONDS:
         return
@@ -83,40 +83,40 @@ def _check_idle(driver: psycopg.Connection[Any], record: ConnectionPoolEntry, _p
 
 
 def _prepare(driver: psycopg.Connection[Any], _record: object) -> None:
-    driver.adapters.register_dumper(bytes, BytesBinaryDumper)  # the one in C: a copy otherwise takes one in Python
+    driver.adapters.register_dumper(bytes, BytesBinaryDumper)  # in C; COPY would pick the one in Python
     driver.autocommit = True
     if is_pooled(driver):
-        driver.prepare_threshold = None  # the next transaction may run on a server process that never saw them
+        driver.prepare_threshold = None  # the next transaction may run in a different server process
     driver.autocommit = False
 
 
 def is_pooled(driver: psycopg.Connection[Any]) -> bool:
-    """Whether a pooler (pgbouncer, …) stands between: it says a process id of its own when one connects."""
+    """Whether a pooler (pgbouncer, …) is in between: it reports a process id of its own on connect."""
     return driver.execute("SELECT pg_backend_pid()").fetchone() != (driver.info.backend_pid,)
 
 
 def check_server(connection: Connection, name: str) -> None:
-    """Raises `StoreError` with what to do if the database cannot keep a log, or is not where the URL says."""
+    """Check encoding and schema. Raises `StoreError` with what to do if the database cannot hold a log."""
     encoding, path, place = connection.exec_driver_sql(
         "SELECT current_setting('server_encoding'), current_setting('search_path'), current_schema()"
     ).one()
     if encoding != "UTF8":
         raise StoreError(
-            f"{name} is encoded in {encoding}, and a log needs UTF8; make the database with: "
+            f"{name} is encoded in {encoding}, and a log needs UTF8; create the database with: "
             "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
         )
-    asked = wanted_path(connection.engine.url)
-    if asked is not None and _names(asked) != _names(path):
+    wanted = url_search_path(connection.engine.url)
+    if wanted is not None and _names(wanted) != _names(path):
         raise StoreError(
-            f"{name} is reached with search_path {path}, not with {asked} as in its URL: a pooler drops it; set it on "
+            f"{name} is reached with search_path {path}, not with {wanted} as in its URL: a pooler drops it; set it on "
             "the role instead: ALTER ROLE … SET search_path = …"
         )
     if place is None:
-        raise StoreError(f"{name} has no schema {path}; make it with: CREATE SCHEMA …")
+        raise StoreError(f"{name} has no schema {path}; create it with: CREATE SCHEMA …")
 
 
-def wanted_path(url: URL) -> str | None:
-    """The ``search_path`` that the URL's ``options`` set, if they do."""
+def url_search_path(url: URL) -> str | None:
+    """The ``search_path`` set by the URL's ``options``, or None."""
     options = url.query.get("options", "")
     found = re.findall(
         r"(?:-c\s*|--)search_path=((?:\\.|\S)*)", options if isinstance(options, str) else " ".join(options)
@@ -129,11 +129,11 @@ def _names(path: str) -> list[str]:
 
 
 @contextmanager
-def translated(name: str) -> Iterator[None]:
-    """psycopg's errors as ours; a password is in none of them.
+def translate_errors(name: str) -> Iterator[None]:
+    """Translate psycopg's errors into `StoreError`; messages never contain a password.
 
-    `StoreUnavailable` and `StoreReadOnly` are worth another try; any other `StoreError` means that the server will
-    never take what it was given.
+    `StoreUnavailable`, `StoreReadOnly` and `StoreDamaged` may be transient; any other `StoreError` means that the
+    server will never accept the data.
     """
     try:
         yield
@@ -147,8 +147,8 @@ def translated(name: str) -> Iterator[None]:
         if isinstance(cause, (errors.ReadOnlySqlTransaction, errors.InsufficientPrivilege)):
             raise StoreReadOnly(f"{name} is read-only here: {line}") from error
         if isinstance(cause, _OTHER_SCHEMA):
-            raise StoreDamaged(f"{name} has not the schema {schema.HEAD}: {line}; run turnlog init") from error
-        # data that does not fit, a constraint, a limit (an id too long for an index): about what was given
+            raise StoreDamaged(f"{name} does not have the schema {schema.HEAD}: {line}; run turnlog init") from error
+        # invalid data, a constraint, a limit (such as an id too long for an index): the data is at fault
         if (getattr(cause, "sqlstate", None) or "")[:2] in ("22", "23", "54") or isinstance(cause, psycopg.DataError):
             raise StoreError(f"{name}: {line}") from error
         raise StoreUnavailable(f"{name} is not available now: {line}") from error

@@ -1,7 +1,7 @@
 """Following a log on Postgres.
 
-Each row carries the id of its transaction. A transaction may commit after one that began later, so a reader that went
-by position would pass over its rows; a follower goes by ``(xid, position)`` and only as far as no transaction is open.
+Each row has the id of its transaction. A transaction may commit after one that began later, so a reader ordered by
+position would skip its rows. A follower is ordered by ``(xid, position)`` and stops at the oldest open transaction.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from eventstore.stores.postgres.connection import is_pooled
 log = logging.getLogger("turnlog")
 
 _FIELDS = ", ".join(schema.FIELDS)
-# `xid` alone would be the selected text, by which 1000 comes before 999
+# unqualified `xid` would be the selected text, in which 1000 sorts before 999
 _FOLLOW = f"""
 SELECT xid::text, position, session_id, origin, {_FIELDS} FROM events JOIN origins ON id = origin_id
 WHERE (xid, position) > (%s::xid8, %s) AND xid < pg_snapshot_xmin(pg_current_snapshot())
@@ -31,19 +31,19 @@ ORDER BY events.xid, position LIMIT {schema.FOLLOW_BATCH}
 _SERVER = "SELECT pg_is_in_recovery(), pg_snapshot_xmax(pg_current_snapshot())::text"
 CHANNEL = "turnlog"
 POLL_SECONDS = 0.1
-"""How long a follower waits for a notification before it looks by itself."""
+"""How long a follower waits for a notification before it polls."""
 
 
 def follow(
     driver: psycopg.Connection[Any], after: str | None, session_id: str | None, stop: Flag | None
 ) -> Iterator[Followed]:
-    """See `Store.follow`. By polling alone behind a pooler, where LISTEN does not last, and on a replica."""
+    """See `Store.follow`. Only polls behind a pooler, where LISTEN does not persist, and on a replica."""
     stop = stop or Flag()
     xid, position = schema.parse_cursor(after, 2)
     replica, following = driver.execute(_SERVER).fetchone() or (False, "0")
     if xid >= int(following) and not replica:
-        log.warning("the server does not know transaction %d yet, which a follower has seen: it has lost some in a "
-                    "failover; following goes on from transaction %s", xid, following)  # fmt: skip
+        log.warning("transaction %d, which a follower has read, is unknown to the server: it lost transactions in a "
+                    "failover; following resumes at transaction %s", xid, following)  # fmt: skip
         xid, position = int(following), 0
     listening = not replica and not is_pooled(driver)
     if listening:

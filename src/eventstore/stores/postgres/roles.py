@@ -1,25 +1,25 @@
-"""The roles of a log on Postgres; the SQL is `migrations/roles.sql`."""
+"""Database roles of a log on Postgres; the SQL is in `migrations/roles.sql`."""
 
 from __future__ import annotations
 
 from sqlalchemy import text
 
-from eventstore.stores.postgres.connection import make_engine, parse_url, translated
+from eventstore.stores.postgres.connection import make_engine, parse_url, translate_errors
 from eventstore.stores.schema import migrations_folder
 
 ROLES = ("agent", "delivery", "reader")
 
 
 def grant_roles(url: str, prefix: str) -> list[str]:
-    """Make the roles of the log at ``url``, and grant each what it needs; returns their names.
+    """Create the roles of the log at ``url`` and grant each its privileges; returns their names.
 
-    In one transaction, and any number of times; do it after every migration. Raises `StoreError`.
+    Idempotent, in one transaction; repeat it after every migration. Raises `StoreError`.
     """
-    place = parse_url(url)
-    engine = make_engine(place)
+    parsed = parse_url(url)
+    engine = make_engine(parsed)
     script = (migrations_folder() / "roles.sql").read_text(encoding="utf-8")
     try:
-        with translated(place.render_as_string(hide_password=True)), engine.begin() as connection:
+        with translate_errors(parsed.render_as_string(hide_password=True)), engine.begin() as connection:
             connection.execute(text("SELECT set_config('turnlog.roles', :prefix, true)"), {"prefix": prefix})
             connection.exec_driver_sql(script.replace("%", "%%"))
     finally:

@@ -1,9 +1,9 @@
-"""The Postgres store (psycopg 3): many hosts, one log.
+"""The Postgres store (psycopg 3): one log for many hosts.
 
-A large batch is copied straight into the table, in binary; a small one is one statement and one round trip. Its
-events are linked on to the ends of their origins' chains as this process last saw them. A trigger moves the ends on,
-and undoes it all if one is elsewhere by now; then the batch is linked anew, from there. If an event is there already,
-only the others go in.
+A large batch is copied into the table in binary; a small one is a single statement in one round trip. Events are linked
+to the chain heads as this process last saw them. A trigger advances the heads, and aborts the transaction if one has
+moved; the batch is then linked again, to the current heads. If some events are stored already, only the others are
+inserted.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from psycopg import errors
 from sqlalchemy import URL
 
 from eventstore.errors import IdentityConflict, StoreError, StoreUnavailable
-from eventstore.event import Event, conflict, merge
+from eventstore.event import Event, conflict_message, merge
 from eventstore.stores import schema
 from eventstore.stores.base import Followed, Session
 from eventstore.stores.chain import ChainHead, Linked, Origin, extend, genesis
 from eventstore.stores.ledger import SqlLedger
 from eventstore.stores.postgres import follow as postgres_follow
-from eventstore.stores.postgres.connection import check_server, make_engine, translated
+from eventstore.stores.postgres.connection import check_server, make_engine, translate_errors
 from eventstore.stores.url import without_passwords
 
 _TYPES = ("int8", "int8", "text", "int4", "int8", "int8", "text", "bytea")
 _FIELDS = ", ".join(schema.FIELDS)
 _COLUMNS = f"origin_id, {_FIELDS}, link"
-_UNNEST = ", ".join(f"%b::{kind}[]" for kind in _TYPES)  # an array in text takes several times as long
+_UNNEST = ", ".join(f"%b::{kind}[]" for kind in _TYPES)  # arrays in text format take several times as long
 _INSERT = f"""
 INSERT INTO events ({_COLUMNS})
 SELECT {_COLUMNS} FROM unnest({_UNNEST}) WITH ORDINALITY AS o ({_COLUMNS}, n) ORDER BY n
@@ -48,7 +48,7 @@ SELECT n, position, {_FIELDS.replace("seq", "e.seq")}
 FROM unnest(%b::text[], %b::text[], %b::int8[]) WITH ORDINALITY AS i (session_id, origin, seq, n)
     JOIN origins o USING (session_id, origin) JOIN events e ON e.origin_id = o.id AND e.seq = i.seq
 """
-_TAILS = """
+_FIND_OR_BEGIN = """
 WITH wanted AS (SELECT * FROM unnest(%b::text[], %b::text[], %b::bytea[]) AS w (session_id, origin, link)),
     begun AS (
         INSERT INTO origins (session_id, origin, events, link) SELECT session_id, origin, 0, link FROM wanted
@@ -59,22 +59,22 @@ SELECT session_id, origin, id, events, o.link FROM origins o JOIN wanted USING (
 _ORIGINS = (
     'SELECT id, origin, events, link FROM origins WHERE session_id = %s AND events > 0 ORDER BY origin COLLATE "C"'
 )
-# Of the schema: two logs in one database are delivered side by side.
-_ALONE = "SELECT pg_try_advisory_xact_lock(hashtextextended(current_schema() || ' deliver ' || %s::text, 0))"
+# Includes the schema: two logs in one database can be delivered at the same time.
+_TRY_LOCK = "SELECT pg_try_advisory_xact_lock(hashtextextended(current_schema() || ' deliver ' || %s::text, 0))"
 _READ = f"SELECT {_FIELDS} FROM events WHERE origin_id = %s ORDER BY seq"
 _CHAIN = f"SELECT {_FIELDS}, link FROM events WHERE origin_id = %s ORDER BY position"
 _NOTIFY = f"NOTIFY {postgres_follow.CHANNEL}"
 COPY_FROM = 50
 """Batches of at least this many events are copied."""
-PIPELINED = 16_384
-"""Characters. A pipeline may wait for ever for the answer to what the socket did not take at once (psycopg 3.3)."""
-AT_ONCE = 10_000
-"""A session of one origin with so many events is fetched in one go; a longer one is streamed."""
+PIPELINE_CHARACTERS = 16_384
+"""Size limit of a pipelined batch: a pipeline may hang on what the socket did not take at once (psycopg 3.3)."""
+FETCH_ALL_EVENTS = 10_000
+"""A session of one origin with at most this many events is fetched at once; a longer one is streamed."""
 MAX_VERSION = 2**31 - 1
 ATTEMPTS = 8
-"""How often an append is begun anew because somebody else appends to the same origin."""
-ENDS = 10_000
-"""Of how many origins the ends of the chains are remembered."""
+"""Number of attempts of an append while other processes append to the same origin."""
+REMEMBERED_HEADS = 10_000
+"""Number of origins whose chain heads are cached."""
 
 
 _version = attrgetter("version")
@@ -86,22 +86,22 @@ class PostgresStore:
     encrypts = False
 
     def __init__(self, url: URL, *, migrate: bool) -> None:
-        """``url`` as `parse_url` gives it. Raises `StoreError` with what to do.
+        """``url`` as returned by `parse_url`. Raises `StoreError` with what to do.
 
-        Without ``migrate``, also if the schema is not there or too old.
+        Without ``migrate``, that includes a missing or outdated schema.
         """
         self._name = without_passwords(url)
         place = url.render_as_string(hide_password=True)
         self.journal = user_state_path("turnlog") / "journal" / blake2b(place.encode(), digest_size=8).hexdigest()
         self._engine = make_engine(url)
-        self.ledger = SqlLedger(self._engine, self._errors, self._scrub, self._alone)
-        self._ends: dict[Key, ChainHead] = {}
+        self.ledger = SqlLedger(self._engine, self._errors, self._scrub, self._exclusive_delivery)
+        self._heads: dict[Key, ChainHead] = {}
         schema.dispose_in_child(self._engine)
         try:
             with self._errors(), self._engine.begin() as connection:
                 check_server(connection, self._name)
                 if migrate:
-                    connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7404701)")  # one at a time
+                    connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7404701)")  # one migration at a time
                     schema.migrate(connection)
                 else:
                     schema.check_revision(connection, f"turnlog init --db '{self._name}'")
@@ -119,8 +119,8 @@ class PostgresStore:
         batch = list(events)
         if not batch:
             return []
-        if max(map(abs, map(_version, batch))) > MAX_VERSION:  # in a binary copy it would be cut to its lower half
-            raise StoreError(f"{self._name} cannot keep an event of a version beyond {MAX_VERSION}")
+        if max(map(abs, map(_version, batch))) > MAX_VERSION:  # a binary copy would truncate it to its lower half
+            raise StoreError(f"{self._name} cannot store an event with a version above {MAX_VERSION}")
         new = batch
         with self._errors(), self._driver() as driver:
             for _attempt in range(ATTEMPTS):
@@ -129,41 +129,41 @@ class PostgresStore:
                         self._write(driver, new)
                     return _Positions(self, batch)
                 except (UnicodeError, OverflowError, struct.error) as error:
-                    raise StoreError(f"{self._name} cannot keep an event: {error}") from error
-                except errors.UniqueViolation:  # something of it is stored already, or in it twice
-                    _positions, new = _stored(driver, batch)
-                except errors.SerializationFailure:  # somebody else has moved a chain on
+                    raise StoreError(f"{self._name} cannot store an event: {error}") from error
+                except errors.UniqueViolation:  # some of it is stored already, or repeated in it
+                    _positions, new = _find_stored(driver, batch)
+                except errors.SerializationFailure:  # another process has advanced a chain
                     continue
-        raise StoreUnavailable(f"{self._name}: others keep appending to the same origins; try again")
+        raise StoreUnavailable(f"{self._name}: other processes keep appending to the same origins; try again")
 
     def _write(self, driver: psycopg.Connection[Any], events: list[Event]) -> None:
-        """Link and insert, in one transaction, and wake followers after it."""
+        """Link and insert the events in one transaction, then wake followers."""
         keys = {(event.session_id, event.origin): None for event in events}  # in order, each once
-        ends = _ChainHeads({key: self._ends[key] for key in keys if key in self._ends})
-        missing = [key for key in keys if key not in ends.seen]
+        heads = _ChainHeads({key: self._heads[key] for key in keys if key in self._heads})
+        missing = [key for key in keys if key not in heads.seen]
         try:
-            (_insert if _is_small(events) else _copy)(driver, events, ends, missing)
+            (_insert if _is_small(events) else _copy)(driver, events, heads, missing)
         except BaseException:
-            for key in keys:  # whether it was committed is not known
-                self._ends.pop(key, None)
+            for key in keys:  # it may or may not have been committed
+                self._heads.pop(key, None)
             raise
-        if len(self._ends) > ENDS:
-            self._ends.clear()
-        self._ends.update(ends.now)
+        if len(self._heads) > REMEMBERED_HEADS:
+            self._heads.clear()
+        self._heads.update(heads.advanced)
 
     def positions_of(self, events: list[Event]) -> list[int]:
-        """Of events that are stored."""
+        """The positions of stored events."""
         with self._errors(), self._driver() as driver:
-            found, _new = _stored(driver, events)
+            found, _new = _find_stored(driver, events)
             return [found[event.identity] for event in events]
 
     # reading ---------------------------------------------------------------------------------------------------
 
     def read(self, session_id: str) -> Iterator[Event]:
-        """See `Store.read`. Holds one connection, and one snapshot of the database, until it is exhausted or closed."""
+        """See `Store.read`. Holds a connection and a snapshot of the database until it is exhausted or closed."""
         with self._errors(), self._driver() as driver:
             origins = driver.execute(_ORIGINS, (session_id,)).fetchall()
-            if len(origins) == 1 and origins[0][2] <= AT_ONCE:
+            if len(origins) == 1 and origins[0][2] <= FETCH_ALL_EVENTS:
                 rows = driver.cursor(binary=True).execute(_READ, origins[0][:1]).fetchall()
                 yield from starmap(partial(Event, session_id, origins[0][1]), rows)
                 return
@@ -201,24 +201,24 @@ class PostgresStore:
     def close(self) -> None:
         self._engine.dispose()
 
-    # inside ----------------------------------------------------------------------------------------------------
+    # internals -------------------------------------------------------------------------------------------------
 
     def _scrub(self) -> None:
-        """Old versions of a destroyed key go now. (Of removed events, when the server vacuums.)"""
+        """Erase old versions of destroyed keys now; those of removed events go when the server vacuums."""
         with self._errors(), self._driver() as driver:
             driver.execute("VACUUM keys")
 
     @contextmanager
-    def _alone(self, exporter: str) -> Iterator[None]:
-        """By an advisory lock of a transaction, which goes with its connection and which a pooler leaves alone.
+    def _exclusive_delivery(self, exporter: str) -> Iterator[None]:
+        """Hold a transaction-level advisory lock, which ends with its connection and works behind a pooler.
 
-        The transaction has no number and no snapshot: it keeps back neither followers nor vacuum.
+        The transaction has no id and no snapshot, so it blocks neither followers nor vacuum.
         """
         with self._errors(), self._driver() as driver:
             driver.execute("BEGIN")
             try:
                 driver.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
-                if driver.execute(_ALONE, (exporter,)).fetchone() != (True,):
+                if driver.execute(_TRY_LOCK, (exporter,)).fetchone() != (True,):
                     raise StoreUnavailable(f"another process delivers {exporter!r} already")
                 yield
             finally:
@@ -234,7 +234,7 @@ class PostgresStore:
             try:
                 yield driver
             except errors.ReadOnlySqlTransaction:
-                driver.close()  # another one may find the server writable again, as after a failover
+                driver.close()  # a new connection may reach a writable server, as after a failover
                 raise
             finally:
                 if driver.closed:
@@ -243,11 +243,11 @@ class PostgresStore:
                     driver.autocommit = False  # as SQLAlchemy expects it
 
     def _errors(self) -> AbstractContextManager[None]:
-        return translated(self._name)
+        return translate_errors(self._name)
 
 
 class _Positions(Sequence[int]):
-    """Looked up when somebody asks: hardly anybody does, and every append would pay for it."""
+    """Positions, looked up on first access: they are rarely needed, and every append would pay for them."""
 
     def __init__(self, store: PostgresStore, events: list[Event]) -> None:
         self._store, self._events = store, events
@@ -264,38 +264,38 @@ class _Positions(Sequence[int]):
 
 
 class _ChainHeads:
-    """Where the chains end that a batch goes on with: as they were seen, and as they are with the batch."""
+    """The chain heads of a batch: as last seen, and advanced by the batch."""
 
     def __init__(self, seen: dict[Key, ChainHead]) -> None:
         self.seen = seen
-        self.now: dict[Key, ChainHead] = {}
+        self.advanced: dict[Key, ChainHead] = {}
 
-    def tail_of(self, session_id: str, origin: str) -> ChainHead:
+    def head_of(self, session_id: str, origin: str) -> ChainHead:
         key = session_id, origin
-        if key not in self.now:
-            self.now[key] = msgspec.structs.replace(self.seen[key])
-        return self.now[key]
+        if key not in self.advanced:
+            self.advanced[key] = msgspec.structs.replace(self.seen[key])
+        return self.advanced[key]
 
     def add(self, rows: Iterable[tuple[Any, ...]], missing: list[Key]) -> None:
-        """What `_TAILS` has found. Raises `SerializationFailure` if another begins one at this moment."""
-        for session_id, origin, *tail in rows:
-            self.seen[session_id, origin] = ChainHead(*tail)
+        """Add rows of `_FIND_OR_BEGIN`. Raises `SerializationFailure` if another process is beginning an origin."""
+        for session_id, origin, *head in rows:
+            self.seen[session_id, origin] = ChainHead(*head)
         if not self.seen.keys() >= set(missing):
-            raise errors.SerializationFailure("an origin was begun by somebody else")
+            raise errors.SerializationFailure("another process has begun an origin")
 
 
-def _copy(driver: psycopg.Connection[Any], events: list[Event], ends: _ChainHeads, missing: list[Key]) -> None:
-    """A transaction by itself, but for the first of an origin."""
+def _copy(driver: psycopg.Connection[Any], events: list[Event], heads: _ChainHeads, missing: list[Key]) -> None:
+    """Copy the events; a single statement unless it begins an origin."""
     if not missing:
-        _copy_rows(driver, events, ends)
+        _copy_rows(driver, events, heads)
         driver.execute(_NOTIFY)
         return
     try:
         with driver.pipeline() if len(missing) < COPY_FROM else nullcontext():  # one round trip
             driver.execute("BEGIN")
-            tails = driver.execute(_TAILS, _wanted(missing))
-        ends.add(tails, missing)
-        _copy_rows(driver, events, ends)
+            found = driver.execute(_FIND_OR_BEGIN, _origin_columns(missing))
+        heads.add(found, missing)
+        _copy_rows(driver, events, heads)
         with driver.pipeline() as pipeline:
             driver.execute("COMMIT")
             pipeline.sync()
@@ -306,34 +306,34 @@ def _copy(driver: psycopg.Connection[Any], events: list[Event], ends: _ChainHead
         raise
 
 
-def _copy_rows(driver: psycopg.Connection[Any], events: list[Event], ends: _ChainHeads) -> None:
+def _copy_rows(driver: psycopg.Connection[Any], events: list[Event], heads: _ChainHeads) -> None:
     with driver.cursor() as cursor, cursor.copy(_COPY) as copy:
         copy.set_types(_TYPES)
-        for row in extend(events, ends.tail_of):
+        for row in extend(events, heads.head_of):
             copy.write_row(row)
 
 
 def _is_small(events: list[Event]) -> bool:
-    return len(events) < COPY_FROM and sum(len(event.payload) for event in events) < PIPELINED
+    return len(events) < COPY_FROM and sum(len(event.payload) for event in events) < PIPELINE_CHARACTERS
 
 
-def _insert(driver: psycopg.Connection[Any], events: list[Event], ends: _ChainHeads, missing: list[Key]) -> None:
-    """One statement, and one round trip, but for the first of an origin."""
+def _insert(driver: psycopg.Connection[Any], events: list[Event], heads: _ChainHeads, missing: list[Key]) -> None:
+    """Insert the events with one statement in one round trip, unless it begins an origin."""
     if missing:
-        ends.add(driver.execute(_TAILS, _wanted(missing)), missing)
-    columns = [list(column) for column in zip(*extend(events, ends.tail_of), strict=True)]
+        heads.add(driver.execute(_FIND_OR_BEGIN, _origin_columns(missing)), missing)
+    columns = [list(column) for column in zip(*extend(events, heads.head_of), strict=True)]
     with driver.pipeline() as pipeline:
         driver.execute(_INSERT, columns)
-        pipeline.sync()  # a transaction of its own, as NOTIFY inside another makes commits queue up
+        pipeline.sync()  # NOTIFY gets its own transaction, as it serializes commits
         driver.execute(_NOTIFY)
 
 
-def _wanted(keys: list[Key]) -> list[list[Any]]:
+def _origin_columns(keys: list[Key]) -> list[list[Any]]:
     return [*map(list, zip(*keys, strict=True)), [genesis(*key) for key in keys]]
 
 
-def _stored(driver: psycopg.Connection[Any], events: list[Event]) -> tuple[dict[Identity, int], list[Event]]:
-    """The positions of those that are stored, and the others, each once. Raises `IdentityConflict`."""
+def _find_stored(driver: psycopg.Connection[Any], events: list[Event]) -> tuple[dict[Identity, int], list[Event]]:
+    """The positions of the stored events, and the other events without duplicates. Raises `IdentityConflict`."""
     positions: dict[Identity, int] = {}
     known: dict[Identity, Event] = {}
     columns = [list(column) for column in zip(*(event.identity for event in events), strict=True)]
@@ -343,13 +343,13 @@ def _stored(driver: psycopg.Connection[Any], events: list[Event]) -> tuple[dict[
         known[offered.identity] = Event(offered.session_id, offered.origin, *fields)
     for event in events:
         if known.setdefault(event.identity, event) != event:
-            raise IdentityConflict(conflict(known[event.identity], event))
+            raise IdentityConflict(conflict_message(known[event.identity], event))
     return positions, [event for identity, event in known.items() if identity not in positions]
 
 
 @contextmanager
 def _snapshot(driver: psycopg.Connection[Any]) -> Iterator[Callable[[int, str], Iterable[Any]]]:
-    """A transaction that sees one state of the database, and in it a function that streams a query of an origin."""
+    """A read-only snapshot transaction; yields a function that streams a query on one origin."""
     with driver.transaction(), ExitStack() as cursors:
         driver.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 

@@ -1,1 +1,1 @@
-"""The SQLite store, and the care that its one file takes."""
+"""The SQLite store, and detection of a replaced or overwritten file."""

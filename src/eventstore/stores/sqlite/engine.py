@@ -1,4 +1,4 @@
-"""The connections to an SQLite database: how each is set up, and that all are of the same file."""
+"""Connections to an SQLite database: set up alike, and all to the same file."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ def make_engine(url: URL, file: DatabaseFile | None, busy_seconds: float) -> Eng
 
         @sqlalchemy_event.listens_for(engine, "connect")
         def connected(driver: sqlite3.Connection, _record: object) -> None:
-            file.connected()
+            file.add_connection()
             if not file.is_there():
-                file.disconnected()
+                file.remove_connection()
                 driver.close()
-                raise StoreUnavailable(f"{file.path} is another file than a moment ago; try again")
+                raise StoreUnavailable(f"{file.path} was replaced while it was being opened; try again")
 
         @sqlalchemy_event.listens_for(engine, "close")
         def closed(_driver: object, _record: object) -> None:
-            file.disconnected()
+            file.remove_connection()
 
     @sqlalchemy_event.listens_for(engine, "connect")
     def prepare(driver: sqlite3.Connection, _record: object) -> None:
-        driver.isolation_level = None  # transactions begin where we say, see `begin` below
-        driver.execute("PRAGMA recursive_triggers = ON")  # else INSERT OR REPLACE slips past the delete trigger
+        driver.isolation_level = None  # no implicit transactions; see `begin` below
+        driver.execute("PRAGMA recursive_triggers = ON")  # else INSERT OR REPLACE bypasses the delete trigger
         if driver.execute("PRAGMA journal_mode").fetchone()[0] != "wal" and not is_read_only(url):
             driver.execute("PRAGMA journal_mode = WAL")
-        driver.execute("PRAGMA synchronous = FULL")  # what is acknowledged survives a power cut, not only a crash
+        driver.execute("PRAGMA synchronous = FULL")  # acknowledged appends survive a power cut, not only a crash
 
     @sqlalchemy_event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        # SQLAlchemy's transactions (the migrations) take the write lock at once: a deferred one may fail half-way
+        # SQLAlchemy's transactions (migrations) take the write lock at once: a deferred one may fail half-way
         connection.exec_driver_sql("BEGIN" if is_read_only(url) else "BEGIN IMMEDIATE")
 
     return engine

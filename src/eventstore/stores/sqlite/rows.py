@@ -1,4 +1,4 @@
-"""The rows of an SQLite log: how events are appended to their chains, and whether what was appended is still there."""
+"""Rows of an SQLite log: appending events to their chains, and finding appended events that are missing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import chain, islice
 
 from eventstore.errors import IdentityConflict
-from eventstore.event import Event, conflict
+from eventstore.event import Event, conflict_message
 from eventstore.stores import schema
 from eventstore.stores.chain import ChainHead, extend, genesis
 
@@ -17,79 +17,79 @@ _VALUES = "(?, ?, ?, ?, ?, ?, ?, ?)"
 _INSERT = f"INSERT INTO events (origin_id, {_FIELDS}, link) VALUES {_VALUES}"
 _CHUNK = 50
 _INSERT_CHUNK = _INSERT + f", {_VALUES}" * (_CHUNK - 1)
-"""Rows per INSERT: in batches of this size a row costs little more than half of what it costs alone."""
+"""Inserts `_CHUNK` rows at once, at little more than half the cost per row."""
 _FIND = f"""
 SELECT position, {_FIELDS} FROM events
 WHERE origin_id = (SELECT id FROM origins WHERE session_id = ? AND origin = ?) AND seq = ?
 """
-_TAIL = "SELECT id, events, link FROM origins WHERE session_id = ? AND origin = ?"
-_BEGIN = "INSERT INTO origins (session_id, origin, events, link) VALUES (?, ?, 0, ?) RETURNING id, events, link"
-_MOVE = "UPDATE origins SET events = ?, link = ? WHERE id = ?"
+_HEAD = "SELECT id, events, link FROM origins WHERE session_id = ? AND origin = ?"
+_BEGIN_ORIGIN = "INSERT INTO origins (session_id, origin, events, link) VALUES (?, ?, 0, ?) RETURNING id, events, link"
+_UPDATE_HEAD = "UPDATE origins SET events = ?, link = ? WHERE id = ?"
 
 
-def name_log(driver: sqlite3.Connection) -> None:
-    """Give the log a random number of its own if it has none, in the database's header (``user_version``)."""
+def assign_log_id(driver: sqlite3.Connection) -> None:
+    """Give the log a random id if it has none, in the database's header (``user_version``)."""
     if driver.execute("PRAGMA user_version").fetchone()[0]:
         return
     driver.execute("BEGIN IMMEDIATE")
     if not driver.execute("PRAGMA user_version").fetchone()[0]:
         driver.execute(f"PRAGMA user_version = {secrets.randbelow(2**31 - 1) + 1}")
     driver.execute("COMMIT")
-    driver.execute("PRAGMA wal_checkpoint")  # into the file itself, where it shows whose content that is
+    driver.execute("PRAGMA wal_checkpoint")  # into the file itself, to identify its content
 
 
-def _reaches(driver: sqlite3.Connection, tail: ChainHead, found: tuple[int, int, bytes] | None) -> bool:
-    """Whether the chain that was found goes at least as far as the one that was left there."""
-    if found is None or found[1] < tail.events:
+def _reaches(driver: sqlite3.Connection, head: ChainHead, found: tuple[int, int, bytes] | None) -> bool:
+    """Whether the stored chain contains the remembered head."""
+    if found is None or found[1] < head.events:
         return False
-    if found[1] == tail.events:
-        return found[2] == tail.link
+    if found[1] == head.events:
+        return found[2] == head.link
     select = "SELECT link FROM events WHERE origin_id = ? ORDER BY position LIMIT 1 OFFSET ?"
-    row = driver.execute(select, (found[0], tail.events - 1)).fetchone()
-    return row is not None and row[0] == tail.link
+    row = driver.execute(select, (found[0], head.events - 1)).fetchone()
+    return row is not None and row[0] == head.link
 
 
-def missing_events(driver: sqlite3.Connection, tails: dict[tuple[str, str], ChainHead]) -> dict[tuple[str, str], int]:
-    """The chains that are shorter than they were, but for those that retention has removed, and by how many events."""
-    found_missing = {}
-    for key, tail in tails.items():
-        found = driver.execute(_TAIL, key).fetchone()
-        if not _reaches(driver, tail, found) and not _removed(driver, key[0]):
-            found_missing[key] = max(1, tail.events - (found[1] if found else 0))
-    return found_missing
+def missing_events(driver: sqlite3.Connection, heads: dict[tuple[str, str], ChainHead]) -> dict[tuple[str, str], int]:
+    """Number of missing events of each chain that lost some, except for sessions that retention removed."""
+    missing = {}
+    for key, head in heads.items():
+        found = driver.execute(_HEAD, key).fetchone()
+        if not _reaches(driver, head, found) and not _has_tombstone(driver, key[0]):
+            missing[key] = max(1, head.events - (found[1] if found else 0))
+    return missing
 
 
-def _removed(driver: sqlite3.Connection, session_id: str) -> bool:
-    """Whether retention has removed it."""
+def _has_tombstone(driver: sqlite3.Connection, session_id: str) -> bool:
+    """Whether retention removed the session."""
     return driver.execute("SELECT 1 FROM removals WHERE session_id = ?", (session_id,)).fetchone() is not None
 
 
 def append_rows(
-    driver: sqlite3.Connection, events: list[Event], tails: dict[tuple[str, str], ChainHead]
+    driver: sqlite3.Connection, events: list[Event], heads: dict[tuple[str, str], ChainHead]
 ) -> Sequence[int]:
-    """Link and insert. Raises `sqlite3.IntegrityError` if one is there already."""
+    """Link and insert the events; returns their positions. Raises `sqlite3.IntegrityError` if one is stored already."""
 
-    def tail_of(session_id: str, origin: str) -> ChainHead:
+    def head_of(session_id: str, origin: str) -> ChainHead:
         key = session_id, origin
-        if key not in tails:
-            found = driver.execute(_TAIL, key).fetchone()
-            tails[key] = ChainHead(*(found or driver.execute(_BEGIN, (*key, genesis(*key))).fetchone()))
-        return tails[key]
+        if key not in heads:
+            found = driver.execute(_HEAD, key).fetchone()
+            heads[key] = ChainHead(*(found or driver.execute(_BEGIN_ORIGIN, (*key, genesis(*key))).fetchone()))
+        return heads[key]
 
-    rows = extend(events, tail_of)
+    rows = extend(events, head_of)
     while len(some := list(islice(rows, _CHUNK))) == _CHUNK:
         driver.execute(_INSERT_CHUNK, list(chain.from_iterable(some)))
     driver.executemany(_INSERT, some)
-    # this transaction is the only writer, so AUTOINCREMENT has assigned consecutive ids
+    # this transaction is the only writer, so AUTOINCREMENT assigned consecutive ids
     last: int = driver.execute("SELECT last_insert_rowid()").fetchone()[0]
-    driver.executemany(_MOVE, [(tail.events, tail.link, tail.id) for tail in tails.values()])
+    driver.executemany(_UPDATE_HEAD, [(head.events, head.link, head.id) for head in heads.values()])
     return range(last - len(events) + 1, last + 1)
 
 
 def append_new_rows(
-    driver: sqlite3.Connection, events: list[Event], tails: dict[tuple[str, str], ChainHead]
+    driver: sqlite3.Connection, events: list[Event], heads: dict[tuple[str, str], ChainHead]
 ) -> Sequence[int]:
-    """Insert what is not there yet. Raises `IdentityConflict` if an identity has other content."""
+    """Insert the events that are not stored yet; returns all positions. Raises `IdentityConflict`."""
     found: dict[tuple[str, str, int], int] = {}
     new: dict[tuple[str, str, int], Event] = {}
     for event in events:
@@ -100,7 +100,7 @@ def append_new_rows(
             stored = Event(event.session_id, event.origin, *fields)
             found[event.identity] = position
         if stored != event:
-            raise IdentityConflict(conflict(stored, event))
+            raise IdentityConflict(conflict_message(stored, event))
     if new:
-        found |= zip(new, append_rows(driver, list(new.values()), tails), strict=True)
+        found |= zip(new, append_rows(driver, list(new.values()), heads), strict=True)
     return [found[event.identity] for event in events]

@@ -1,7 +1,7 @@
-"""The SQLite store: one file, WAL, safe for many threads and processes at once.
+"""The SQLite store: one file in WAL mode, safe for concurrent threads and processes.
 
-SQLAlchemy keeps the connections and runs the migrations; the hot paths speak to the driver (an insert through Core
-costs more than twice the driver's ``executemany``).
+SQLAlchemy manages connections and migrations; the hot paths use the driver directly (an insert through Core costs more
+than twice as much as the driver's ``executemany``).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from eventstore.stores.chain import ChainHead, Linked, Origin
 from eventstore.stores.ledger import SqlLedger
 from eventstore.stores.sqlite.engine import is_read_only, make_engine
 from eventstore.stores.sqlite.file import DatabaseFile
-from eventstore.stores.sqlite.rows import append_new_rows, append_rows, name_log
+from eventstore.stores.sqlite.rows import append_new_rows, append_rows, assign_log_id
 from eventstore.stores.sqlite.watch import BUSY_SECONDS, Watch
 
 _FIELDS = ", ".join(schema.FIELDS)
@@ -43,12 +43,12 @@ _FOLLOW = f"""
 SELECT position, session_id, origin, {_FIELDS} FROM events CROSS JOIN origins ON id = origin_id
 WHERE position > ? AND (? IS NULL OR session_id = ?) ORDER BY position LIMIT {schema.FOLLOW_BATCH}
 """
-_OF_WHAT_IS_STORED = frozenset(
+_DATA_ERRORS = frozenset(
     {sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_RANGE}
 )
-"""Errors that are about what is stored. (An error that the driver itself finds has no code.)"""
+"""Errors that the appended data causes. (An error raised by the driver itself has no code.)"""
 POLL_SECONDS = 0.02
-"""How often a follower looks for new commits."""
+"""Polling interval of a follower."""
 
 
 class SqliteStore:
@@ -56,11 +56,11 @@ class SqliteStore:
 
     @classmethod
     def at(cls, path: Path) -> Self:
-        """The store in that file."""
+        """The store in the file at ``path``."""
         return cls(URL.create("sqlite", database=str(path)))
 
     def __init__(self, url: str | URL) -> None:
-        """``url`` as SQLAlchemy reads it: ``sqlite:///calls.db``. Raises `StoreError` with what to do."""
+        """``url``: an SQLAlchemy URL such as ``sqlite:///calls.db``. Raises `StoreError` with what to do."""
         url = make_url(url)
         database = url.database
         self._name = database or "sqlite in memory"
@@ -77,9 +77,9 @@ class SqliteStore:
         self._file = None if is_read_only(url) else DatabaseFile(path)
         self._engine = make_engine(url, self._file, BUSY_SECONDS)
         self._watch = None if self._file is None else Watch(self._file, self._engine, self._connection, self._open)
-        self.ledger = SqlLedger(self._engine, self._guarded, self._scrub, self._alone)
+        self.ledger = SqlLedger(self._engine, self._guarded, self._scrub, self._exclusive_delivery)
         self._appending = threading.RLock()
-        """Held in a transaction: no process may fork in the middle of one, see `_before_fork`."""
+        """Held during a transaction, in which the process must not fork; see `_before_fork`."""
         _stores.add(self)
         schema.dispose_in_child(self._engine)
         weakref.finalize(self, self._engine.dispose).atexit = False
@@ -97,22 +97,22 @@ class SqliteStore:
                 with connection.begin():
                     schema.migrate(connection)
         if self._file is not None:
-            self._file.tighten()
+            self._file.restrict_permissions()
             with self._connection() as driver:
-                name_log(driver)
-            self._file.learn()
+                assign_log_id(driver)
+            self._file.remember_content()
 
     def _make_openable(self, url: URL, path: Path) -> URL:
         if path.is_dir():
             raise StoreError(f"{path} is a folder, not a database file")
         if path.exists() and not os.access(path, os.W_OK) and not path.with_name(path.name + "-wal").exists():
-            # SQLite wants to write beside a database in WAL mode even to read it, unless told that nobody changes it
+            # to read a database in WAL mode SQLite creates sidecar files, unless it is declared immutable
             query = {"mode": "ro", "immutable": "1", "uri": "true"}
             return URL.create("sqlite", database=f"file:{quote(str(path))}", query=query)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(f"cannot make the folder {path.parent}: {error.strerror}") from error
+            raise StoreError(f"cannot create the folder {path.parent}: {error.strerror}") from error
         return url
 
     def __repr__(self) -> str:
@@ -121,35 +121,35 @@ class SqliteStore:
     # writing ---------------------------------------------------------------------------------------------------
 
     def append(self, events: Iterable[Event]) -> Sequence[int]:
-        """See `Store.append`. Raises `StoreReplaced`, too: append again, to the database that is at the path now.
+        """See `Store.append`. Also raises `StoreReplaced`: append again, to the database that is at the path now.
 
-        It returns only if what was committed is in the file that the path leads to.
+        Returns only if the committed events are in the file at the path.
         """
         batch = list(events)
         if not batch:
             return []
-        tails: dict[tuple[str, str], ChainHead] = {}
+        heads: dict[tuple[str, str], ChainHead] = {}
         with self._guarded():
             with self._connection() as driver:
                 try:
                     with self._transaction(driver):
-                        positions = append_rows(driver, batch, tails)
-                except sqlite3.IntegrityError:  # something of it is stored already
-                    tails.clear()
+                        positions = append_rows(driver, batch, heads)
+                except sqlite3.IntegrityError:  # some of it is stored already
+                    heads.clear()
                     with self._transaction(driver):
-                        positions = append_new_rows(driver, batch, tails)
+                        positions = append_new_rows(driver, batch, heads)
             if self._watch is not None:
                 there = self._watch.committed()
-                self._watch.say_replaced()
+                self._watch.raise_if_replaced()
                 if not there:
                     raise StoreUnavailable(f"{self._name} was removed, moved or replaced during an append; try again")
-                self._watch.remember(tails)
+                self._watch.remember(heads)
         return positions
 
     # reading ---------------------------------------------------------------------------------------------------
 
     def read(self, session_id: str) -> Iterator[Event]:
-        """See `Store.read`. Holds one connection, and one snapshot of the database, until it is exhausted or closed."""
+        """See `Store.read`. Holds a connection and a snapshot of the database until it is exhausted or closed."""
         with self._errors(), self._driver() as driver, _snapshot(driver):
             streams = [
                 starmap(partial(Event, session_id, origin), _rows(driver.execute(_READ, (number,))))
@@ -177,14 +177,14 @@ class SqliteStore:
     def follow(
         self, after: str | None = None, *, session_id: str | None = None, stop: Flag | None = None
     ) -> Iterator[Followed]:
-        """See `Store.follow`. SQLite has one writer at a time, so positions grow in the order of commits."""
+        """See `Store.follow`. SQLite has one writer at a time, so positions grow in commit order."""
         (position,) = schema.parse_cursor(after, 1)
         stop, seen = stop or Flag(), None
         with self._errors(), self._driver() as driver:
             while not stop.is_set():
                 if self._file is not None and not self._file.is_at_path():
                     raise StoreUnavailable(f"{self._name} was removed, moved or replaced while it was followed")
-                # changes with every commit of another connection, and every append of ours is one
+                # changes with each commit of another connection; our appends use other ones
                 version = driver.execute("PRAGMA data_version").fetchone()
                 rows = driver.execute(_FOLLOW, (position, session_id, session_id)).fetchall() if version != seen else []
                 for row in rows:
@@ -197,11 +197,11 @@ class SqliteStore:
     def close(self) -> None:
         self._engine.dispose()
 
-    # inside ----------------------------------------------------------------------------------------------------
+    # internals -------------------------------------------------------------------------------------------------
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
-        """A transaction; no process may fork in the middle of it."""
+        """A context for changes: no fork during it, the file is checked, errors are translated."""
         with self._appending, self._errors():
             if self._watch is not None:
                 self._watch.check()
@@ -212,7 +212,7 @@ class SqliteStore:
         driver.execute("BEGIN IMMEDIATE")
         try:
             if self._watch is not None:
-                self._watch.check_tails(driver)
+                self._watch.check_heads(driver)
             yield
             driver.execute("COMMIT")
         except BaseException:
@@ -221,24 +221,24 @@ class SqliteStore:
             raise
 
     def _scrub(self) -> None:
-        """Overwrite the write-ahead log, which has old pages still; `StoreUnavailable` if others keep it in use."""
+        """Truncate the write-ahead log, which still has old pages; `StoreUnavailable` if other processes read it."""
         with self._errors(), self._driver() as driver:
             busy, _pages, _moved = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy:
             raise StoreUnavailable(
-                f"{self._name}: it is done, but other processes still read the state before; do it again later, to "
-                "take that from the disk too"
+                f"{self._name}: done, but other processes still read the previous state; repeat it later to erase that "
+                "from the disk too"
             )
 
     @contextmanager
-    def _alone(self, exporter: str) -> Iterator[None]:
-        """By a lock on a file, which goes with its process."""
+    def _exclusive_delivery(self, exporter: str) -> Iterator[None]:
+        """Hold a file lock, which ends with the process."""
         name = f"deliver-{blake2b(exporter.encode(), digest_size=8).hexdigest()}.lock"
         try:
             self.journal.mkdir(parents=True, exist_ok=True, mode=0o700)
             fd = os.open(self.journal / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise StoreReadOnly(f"cannot make {self.journal / name}: {error.strerror}") from error
+            raise StoreReadOnly(f"cannot create {self.journal / name}: {error.strerror}") from error
         try:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -265,7 +265,7 @@ class SqliteStore:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """SQLite's errors as ours."""
+        """Translate SQLite's errors into `StoreError`."""
         try:
             yield
         except (sqlite3.Error, DBAPIError) as error:
@@ -279,7 +279,7 @@ class SqliteStore:
                 ) from error
             if code == sqlite3.SQLITE_NOTADB:
                 raise StoreUnavailable(f"{self._name} is not an SQLite database") from error
-            if code in _OF_WHAT_IS_STORED or not code:
+            if code in _DATA_ERRORS or not code:
                 raise StoreError(f"{self._name}: {cause}") from error
             if code in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT):
                 raise StoreDamaged(f"{self._name}: {cause}") from error
@@ -292,15 +292,15 @@ class SqliteStore:
 
 _stores: weakref.WeakSet[SqliteStore] = weakref.WeakSet()
 _forking = threading.RLock()
-"""One fork at a time: `_held` is of that one."""
+"""Held during a fork, which owns `_held`."""
 _held: list[SqliteStore] = []
 
 
 def _before_fork() -> None:
     """Wait until no store is in a transaction.
 
-    SQLite keeps its locks in the process's memory as well. A child that inherits one that another thread held would
-    find the database locked for ever.
+    SQLite also keeps its locks in process memory: a child that inherits a lock of another thread would find the
+    database locked forever.
     """
     _forking.acquire()
     _held[:] = sorted(_stores, key=id)
@@ -317,7 +317,7 @@ def _after_fork() -> None:
 def _after_fork_in_child() -> None:
     for store in _stores:
         if store._file is not None:
-            store._file.connections = 0  # those are the parent's
+            store._file.connections = 0  # they belong to the parent
     _after_fork()
 
 
@@ -325,7 +325,7 @@ os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_c
 
 
 def _rows(cursor: sqlite3.Cursor) -> Iterator[tuple[Any, ...]]:
-    """The cursor's rows, fetched some hundred at a time: a fifth faster than one at a time."""
+    """The cursor's rows, fetched in batches: a fifth faster than one at a time."""
     return chain.from_iterable(iter(partial(cursor.fetchmany, 256), []))
 
 

@@ -202,7 +202,7 @@ def _run(context: typer.Context, db: list[str] | None, to: Destination[Any], how
 
 
 def _once(store: Store, to: Destination[Any], how: DeliveryOptions) -> None:
-    with store.ledger.alone(to.name), progress() as bar:
+    with store.ledger.exclusive_delivery(to.name), progress() as bar:
         cursors = due(store, to.name, parked=how.parked)
         found = deliver_due(store, to, cursors, rules=how.rules, workers=how.workers)
         outcomes = list(bar.track(found, total=len(cursors), description="delivering"))

@@ -64,7 +64,7 @@ def rotate(
     rewrapped = plural(done.rewrapped, "session")
     say(f"{rewrapped} rewrapped under the new master key ({new.fingerprint}), {done.kept:,} already were")
     for each in done.left[:SHOWN]:
-        say(f"{each.session_id}: {each.why}", err=True)
+        say(f"{each.session_id}: {each.reason}", err=True)
     if done.left:
         more = f", the first {SHOWN} named above" if len(done.left) > SHOWN else ""
         say(f"{plural(len(done.left), 'session')} left unchanged{more}", err=True)

@@ -57,7 +57,7 @@ def import_(context: typer.Context, files: FilesArgument, db: DbOption = None, a
     from turnlog.archive.importing import batches
 
     store = writable(context, db)
-    seals = {removal.seal for removal in store.ledger.removals()}
+    seals = {removal.seal for removal in store.ledger.tombstones()}
     sessions = events = 0
     try:
         with progress(DownloadColumn()) as bar:

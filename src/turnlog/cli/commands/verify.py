@@ -109,14 +109,14 @@ def _follow(store: Store, name: str | None, sealed: LogSeal | Seal | None, found
 
 def _sessions(store: Store, name: str | None) -> dict[str, int]:
     """Each session that has an origin, with the number of its events; from the rows, which may have any values."""
-    from eventstore.integrity.audit import audit, valid_text
+    from eventstore.integrity.audit import audit, is_valid_text
 
     log = audit(store)
     if log is None:
         return {s.session_id: s.events for s in store.sessions() if name in (None, s.session_id)}
     sessions: dict[str, int] = {}
     for head in log.heads(name):
-        if valid_text(head.session_id):  # another is named by `eventstore.integrity.log`
+        if is_valid_text(head.session_id):  # another is named by `eventstore.integrity.log`
             events = head.events if type(head.events) is int and head.events > 0 else 0
             sessions[head.session_id] = sessions.get(head.session_id, 0) + events
     return sessions

@@ -1,4 +1,4 @@
-"""A primary is killed and its replica promoted, under a recorder and a follower that know both hosts."""
+"""Failover: the primary is killed and its replica promoted, under a recorder and a follower with both hosts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def both(primary: Cluster, second: Cluster) -> str:
 
 
 class Persistent(Follower):
-    """Follows again from where it was, whenever the server has gone."""
+    """Resumes following at the last position whenever the server was lost."""
 
     def _run(self) -> None:
         events = self._events
@@ -55,7 +55,7 @@ def synchronous(primary: Cluster) -> None:
 
 
 def test_synchronous_replication_loses_nothing(pair: tuple[Cluster, Cluster], tmp_path: Path) -> None:
-    """What was acknowledged is on the new primary, what was not is in the journal, and the follower misses nothing."""
+    """Acknowledged calls are on the new primary, the others in the journal, and the follower misses nothing."""
     primary, second = pair
     synchronous(primary)
     store = open_store(both(*pair), migrate=True)
@@ -81,7 +81,7 @@ def test_synchronous_replication_loses_nothing(pair: tuple[Cluster, Cluster], tm
 def test_asynchronous_replication_may_lose_events_and_the_recorder_goes_on(
     pair: tuple[Cluster, Cluster], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its journal has forgotten what the old primary had acknowledged: a gap in ``seq`` stays, and chains hold.
+    """The journal no longer has what the old primary acknowledged: a gap in ``seq`` remains, and chains are valid.
 
     Break: in eventstore/stores/postgres/store.py, ``_write``, keep the ends of chains after an error; or in
     eventstore/stores/postgres/follow.py, ``follow``, take any position as it is.
@@ -111,7 +111,7 @@ def test_asynchronous_replication_may_lose_events_and_the_recorder_goes_on(
         assert recorder.flush(60), recorder.health
         found = follower.wait_for(76)[71:]
         follower.close()
-    assert "it has lost some in a failover" in caplog.text
+    assert "it lost transactions in a failover" in caplog.text
     assert [f.event.seq for f in found] == list(range(40, 45))
     assert [e.seq for e in store.read("s")] == [*range(10), *range(40, 45)]
     assert list(store.read("lost")) == []
@@ -122,7 +122,7 @@ def test_asynchronous_replication_may_lose_events_and_the_recorder_goes_on(
 
 
 def test_a_replica_is_read_and_followed(pair: tuple[Cluster, Cluster]) -> None:
-    """By polling: there is no LISTEN on a replica, and no writing.
+    """By polling, as a replica has no LISTEN and no writes.
 
     Break: in eventstore/stores/postgres/follow.py, ``follow``, listen on a replica.
     """

@@ -1,4 +1,4 @@
-"""Everything through a real pgbouncer in transaction mode: each transaction on whichever server process is free."""
+"""All operations through a real pgbouncer in transaction mode."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def pooled(server: Cluster, port: int) -> Iterator[PostgresStore]:
 
 
 class Kept:
-    """Keeps what it is sent."""
+    """Collects what it is sent."""
 
     name = "kept"
     rules = "videosdk-1.0"
@@ -78,7 +78,7 @@ def test_a_pooler_is_noticed(server: Cluster, pooled: PostgresStore) -> None:
 def test_record_read_follow_deliver_and_verify(pooled: PostgresStore, tmp_path: Path) -> None:
     """Many threads on three server connections, small batches and large ones, one origin and several.
 
-    Break: in eventstore/stores/postgres/connection.py, ``_forget_statements``, let statements be prepared.
+    Break: in eventstore/stores/postgres/connection.py, ``_prepare``, let statements be prepared.
     """
     follower = Follower(pooled)
     try:
@@ -107,7 +107,7 @@ def test_record_read_follow_deliver_and_verify(pooled: PostgresStore, tmp_path: 
     assert len(list(pooled.read("s"))) == count - 300
     assert verify(pooled, "s") == verify(pooled, "recorded") == []
     kept = Kept()
-    with pooled.ledger.alone("kept"):
+    with pooled.ledger.exclusive_delivery("kept"):
         outcomes = list(deliver(pooled, kept, due(pooled, "kept")))
     assert [outcome.left or outcome.parked for outcome in outcomes] == [None, None]
     assert due(pooled, "kept") == []
@@ -122,7 +122,7 @@ def test_a_session_is_streamed_while_others_use_the_pool(pooled: PostgresStore) 
 
 
 def test_a_follower_leaves_no_listener_behind(server: Cluster, pooled: PostgresStore) -> None:
-    """LISTEN would stay on a server connection that others get.
+    """LISTEN would stay on a server connection that is shared.
 
     Break: in eventstore/stores/postgres/follow.py, ``follow``, listen always.
     """
@@ -137,20 +137,23 @@ def test_a_follower_leaves_no_listener_behind(server: Cluster, pooled: PostgresS
 
 
 def test_only_one_delivers_and_others_work_meanwhile(server: Cluster, pooled: PostgresStore, port: int) -> None:
-    """An advisory lock of a session would be the pooler's, not ours.
+    """A session-level advisory lock would belong to the pooler.
 
-    Break: in eventstore/stores/postgres/store.py, ``_ALONE``, take ``pg_try_advisory_lock``.
+    Break: in eventstore/stores/postgres/store.py, ``_TRY_LOCK``, take ``pg_try_advisory_lock``.
     """
     server.execute("ALTER DATABASE calls SET idle_in_transaction_session_timeout = '200ms'")
     another = open_store(f"postgresql://postgres@127.0.0.1:{port}/calls")
     try:
         for _ in range(3):
-            with pooled.ledger.alone("x"):
-                with pytest.raises(StoreUnavailable, match="delivers 'x' already"), another.ledger.alone("x"):
+            with pooled.ledger.exclusive_delivery("x"):
+                with (
+                    pytest.raises(StoreUnavailable, match="delivers 'x' already"),
+                    another.ledger.exclusive_delivery("x"),
+                ):
                     pass
-                with another.ledger.alone("y"):
-                    pooled.ledger.move(Cursor("x", "s", 1))
-            with another.ledger.alone("x"):
+                with another.ledger.exclusive_delivery("y"):
+                    pooled.ledger.save_cursor(Cursor("x", "s", 1))
+            with another.ledger.exclusive_delivery("x"):
                 pass
     finally:
         another.close()
@@ -159,7 +162,7 @@ def test_only_one_delivers_and_others_work_meanwhile(server: Cluster, pooled: Po
 def test_an_open_lock_does_not_hold_a_follower_back(pooled: PostgresStore) -> None:
     follower = Follower(pooled)
     try:
-        with pooled.ledger.alone("x"):
+        with pooled.ledger.exclusive_delivery("x"):
             pooled.append([event(0)])
             follower.wait_for(1)
     finally:
@@ -167,7 +170,7 @@ def test_an_open_lock_does_not_hold_a_follower_back(pooled: PostgresStore) -> No
 
 
 def test_a_search_path_that_the_pooler_drops_is_not_taken_for_another_s(server: Cluster) -> None:
-    """Or the events of one tenant would go to the schema of another."""
+    """Otherwise events of one tenant would be written to the schema of another."""
     with folder() as place, pooler(server, place, "ignore_startup_parameters = options") as port:
         server.execute("CREATE SCHEMA IF NOT EXISTS tenant", database="other")
         url = f"postgresql://postgres@127.0.0.1:{port}/other"

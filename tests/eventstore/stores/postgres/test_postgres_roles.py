@@ -1,4 +1,4 @@
-"""What each role of a log may do, through the code that uses it, and that everything else is refused."""
+"""Each role of a log can do its work, and everything else is refused."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def plain(url: str) -> str:
 
 @pytest.fixture
 def prefix(postgres_url: str) -> Iterator[str]:
-    """Of the roles of one test; roles are the whole server's."""
+    """A prefix for the roles of one test, as roles are global to the server."""
     prefix = f"t{uuid.uuid4().hex[:8]}"
     yield prefix
     with psycopg.connect(plain(postgres_url), autocommit=True) as admin:
@@ -54,7 +54,7 @@ def prefix(postgres_url: str) -> Iterator[str]:
 
 @pytest.fixture
 def user(postgres_url: str, prefix: str) -> As:
-    """Makes a user with a role of the log; returns the URL it connects with."""
+    """Creates a user with a role of the log; returns its URL."""
     done = CliRunner().invoke(app, ["init", "--db", postgres_url, "--roles", prefix])
     assert done.exit_code == 0, done.output
 
@@ -87,7 +87,7 @@ def test_an_agent_records_and_reads(user: As, tmp_path: Path) -> None:
         assert len(list(agent.read("s"))) == 300
         assert verify(agent, "s") == verify(agent, "t") == []
         with pytest.raises(StoreReadOnly):
-            agent.ledger.move(Cursor("x", "s", 1))
+            agent.ledger.save_cursor(Cursor("x", "s", 1))
 
 
 def test_an_agent_records_encrypted_sessions(user: As, tmp_path: Path) -> None:
@@ -104,11 +104,11 @@ def test_delivery_reads_and_keeps_cursors(user: As, postgres_url: str) -> None:
     with opened(user("agent", "a")) as agent:
         agent.append([event(0)])
     with opened(user("delivery")) as delivery:
-        with delivery.ledger.alone("x"):
+        with delivery.ledger.exclusive_delivery("x"):
             (cursor,) = due(delivery, "x")
             assert replay(delivery.read("s")).events == 1
-            delivery.ledger.move(cursor._replace(done=1))
-            delivery.ledger.move(cursor._replace(done=2, events=1, updated_ns=time.time_ns()))
+            delivery.ledger.save_cursor(cursor._replace(done=1))
+            delivery.ledger.save_cursor(cursor._replace(done=2, events=1, updated_ns=time.time_ns()))
         assert due(delivery, "x") == []
         follower = Follower(delivery)
         follower.wait_for(1)
@@ -130,7 +130,7 @@ def test_a_reader_reads(user: As, postgres_url: str) -> None:
         follower.close()
         for refused in (
             lambda: reader.append([event(1)]),
-            lambda: reader.ledger.move(Cursor("x", "s", 1)),
+            lambda: reader.ledger.save_cursor(Cursor("x", "s", 1)),
             lambda: reader.ledger.destroy_key("s", 1),
         ):
             with pytest.raises(StoreReadOnly):
@@ -211,7 +211,7 @@ def _everything(url: str) -> list[Any]:
 
 
 def test_no_function_of_the_schema_may_be_executed_by_everyone(postgres: Store, postgres_url: str) -> None:
-    """And each with its owner's rights looks nowhere but in its schema.
+    """And each that runs with its owner's privileges uses only its own schema.
 
     Break: in migrations/versions/0004_append_guard.py, leave out the REVOKE, or ``pg_temp`` of the path.
     """
@@ -248,7 +248,7 @@ def test_a_temporary_table_shadows_nothing(user: As, postgres_url: str) -> None:
 
 
 def test_an_agent_writes_only_into_origins_that_it_began(user: As, postgres_url: str, prefix: str) -> None:
-    """Even a well-linked event. The refusal is for good, so that a recorder sets aside those events alone.
+    """Even an event with a valid link. The refusal is permanent, so that a recorder sets aside only those events.
 
     Break: in migrations/versions/0004_append_guard.py, ``EXTEND``, leave out who began it.
     """
@@ -269,7 +269,7 @@ def test_an_agent_writes_only_into_origins_that_it_began(user: As, postgres_url:
 
 
 def test_an_origin_of_a_user_that_is_gone_goes_on(user: As, postgres_url: str, prefix: str) -> None:
-    """As where users are made for a day: what their journals hold is stored by the next."""
+    """As with short-lived users: the calls in their journals are stored by the next one."""
     with opened(user("agent", "yesterday")) as store:
         store.append([event(0)])
     with psycopg.connect(plain(postgres_url), autocommit=True) as admin:

@@ -1,4 +1,4 @@
-"""What a server, a database, a role or an event may be like: it works, or one line says what to do."""
+"""Unusual servers, databases, roles and events: they work, or one line says what to do."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_two_logs_in_two_schemas_of_one_database(postgres_url: str) -> None:
     assert len(list(one.read("s"))) == 100
     assert len(list(two.read("s"))) == 2
     assert verify(one, "s") == verify(two, "s") == []
-    with one.ledger.alone("x"), two.ledger.alone("x"):
+    with one.ledger.exclusive_delivery("x"), two.ledger.exclusive_delivery("x"):
         pass
     assert one.journal != two.journal
     with admin(postgres_url) as owner:
@@ -57,7 +57,7 @@ def test_two_logs_in_two_schemas_of_one_database(postgres_url: str) -> None:
 
 
 def test_a_schema_that_is_not_there(postgres_url: str) -> None:
-    with pytest.raises(StoreError, match="has no schema nowhere; make it with: CREATE SCHEMA"):
+    with pytest.raises(StoreError, match="has no schema nowhere; create it with: CREATE SCHEMA"):
         open_store(in_schema(postgres_url, "nowhere"), migrate=True)
 
 
@@ -81,7 +81,7 @@ def test_another_encoding_of_the_client_changes_nothing(postgres_url: str, monke
 
 
 def test_a_statement_timeout_costs_nothing(postgres: Store, postgres_url: str, tmp_path: Path) -> None:
-    """An append that waits for a lock is cut off again and again, and succeeds once the lock is gone."""
+    """An append that waits for a lock is cancelled repeatedly, and succeeds once the lock is released."""
     impatient = open_store(postgres_url + "&options=-cstatement_timeout%3D1000")
     with Recorder(impatient, "s", journal=tmp_path / "journal") as recorder, admin(postgres_url) as owner:
         owner.execute("BEGIN")
@@ -117,9 +117,9 @@ POISON = [
 
 @pytest.mark.parametrize("many", [False, True])
 def test_an_event_that_no_server_will_ever_take(postgres: Store, many: bool) -> None:
-    """Is refused for good, not as an outage; and stores nothing of its batch, and harms nothing after it.
+    """It is refused permanently, not as an outage; nothing of its batch is stored, and later appends work.
 
-    Break: in eventstore/stores/postgres/connection.py, ``translated``, call what is over a limit unavailable.
+    Break: in eventstore/stores/postgres/connection.py, ``translate_errors``, call what is over a limit unavailable.
     """
     good = [event(n, session="good") for n in range(100 if many else 1)]
     for poison in POISON:
@@ -134,7 +134,7 @@ def test_an_event_that_no_server_will_ever_take(postgres: Store, many: bool) -> 
 
 
 def test_all_that_passes_is_worth_another_try(postgres: Store, postgres_url: str) -> None:
-    """A backend that is ended, a lock that is not to be had, a deadlock, too many connections, a schema that moved."""
+    """A terminated backend, an unavailable lock, a deadlock, too many connections, a renamed schema."""
     postgres.append([event(0)])
     with admin(postgres_url) as owner:
         name = owner.info.dbname

