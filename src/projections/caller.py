@@ -1,7 +1,7 @@
-"""The caller's reading, rule set `turnlog`: what the people on the call experienced.
+"""The caller's reading, rule set `turnlog`: the session as the people on the call experienced it.
 
 Events become activities (`projections.timeline`), activities become exchanges (`projections.turns`), exchanges get
-their numbers (`projections.latency`). Everything that people look at is made from these.
+their latencies (`projections.latency`). All output that is not framework-specific is made from these.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ from projections.turns.ledger import BargeIn, ledger
 
 RULES = "turnlog"
 WAITING = ("livekit-agents", "pipecat-ai")
-"""Frameworks whose end-of-utterance decision is mostly the wait for more."""
+"""Frameworks whose end-of-utterance decision consists mostly of the endpointing delay."""
 
 
 class Reading:
-    """One session, read. Each part is made once, when it is first looked at.
+    """The reading of one session. Each part is computed once, on first access.
 
-    The framework's own signals are none of it: `emits` and `playground` are empty.
+    It has no framework signals: `emits` and `playground` are empty.
     """
 
     rules = RULES
 
     def __init__(self, t: Timeline, *, going_on: bool = False) -> None:
-        """``going_on``: more events may come; `spans` then leaves out what they may still move."""
+        """``going_on``: more events may come; `spans` then leaves out turns that these may still change."""
         self.timeline = t
         self.going_on = going_on
         self.emits: list[Any] = []
         self.playground: list[Any] = []
         self.framework_e2e: dict[int, float] = {}
-        """By turn, from 1: what the framework reported, in milliseconds (`projections.framework_figures`)."""
+        """By turn number, from 1: the framework's own latency in milliseconds (`projections.framework_figures`)."""
 
     @property
     def session(self) -> SessionDetails:
@@ -52,12 +52,12 @@ class Reading:
 
     @property
     def session_name(self) -> str:
-        """The session in the log; `Session.session_id` is what the framework calls it."""
+        """The session's name in the log; `SessionDetails.session_id` is the framework's."""
         return self.timeline.session_id
 
     @property
     def events(self) -> int:
-        """How many events were read."""
+        """Number of events read."""
         return self.timeline.at + 1
 
     @cached_property
@@ -79,7 +79,7 @@ class Reading:
 
     @cached_property
     def barge_ins(self) -> list[BargeIn]:
-        """The ledger."""
+        """The barge-in ledger."""
         return ledger(self.assembly)
 
     @cached_property
@@ -99,21 +99,21 @@ class Reading:
         return [self.turn(number) for number in range(1, len(self.exchanges) + 1)]
 
     def turn(self, number: int) -> Turn:
-        """One turn, made anew; ``number`` counts from 1."""
+        """Compute one turn; ``number`` counts from 1."""
         x, answered = self.exchanges[number - 1], self.responses[number - 1]
         turn = turn_of(self.timeline, x, number, answered, self.barge_ins_of(x), last=number == len(self.exchanges))
         turn.framework_e2e = self.framework_e2e.get(number)
         return turn
 
     def set_framework_e2e(self, figures: dict[int, float]) -> None:
-        """Lay what the framework reported beside the turns, by their numbers; in milliseconds."""
+        """Set the framework's own latencies, in milliseconds by turn number, on the turns."""
         self.framework_e2e = figures
         for turn in self.__dict__.get("turns", ()):
             turn.framework_e2e = figures.get(turn.turn)
 
     @cached_property
     def payloads(self) -> list[dict[str, Any]]:
-        """One for each turn; the schema is that of `exporters.analytics.schema`."""
+        """The analytics payloads, one per turn; `exporters.analytics.schema` is their schema."""
         return [
             payload(self.timeline, x, answered, number, interrupted=interrupted(self.barge_ins_of(x)))
             for number, (x, answered) in enumerate(zip(self.exchanges, self.responses, strict=True), 1)
@@ -121,7 +121,7 @@ class Reading:
 
     @cached_property
     def spans(self) -> list[Span]:
-        """Turn by turn, then what is no turn's, the root last; all are closed."""
+        """The spans: turn by turn, then those outside of turns, the root last; all are closed."""
         return span_tree(self.assembly, self.responses, self.barge_ins, going_on=self.going_on)
 
     @cached_property
@@ -129,21 +129,21 @@ class Reading:
         return by_event(self.barge_ins)
 
     def spans_of(self, number: int) -> list[Span]:
-        """The spans of a turn and what is in it, with the sounds that began in it, made anew; ``number`` is from 1."""
+        """Compute the spans of one turn, with the sounds that began in it; ``number`` counts from 1."""
         x, answered = self.exchanges[number - 1], self.responses[number - 1]
         last = number == len(self.exchanges)
         return turn_spans(self.timeline, x, number, answered, self.barge_ins_of(x), self._records_by_event, last=last)
 
     @cached_property
     def logs(self) -> list[LogLine]:
-        """The lines of the agent's log, in the order in which they were recorded."""
+        """The lines of the agent's log, in event order."""
         homes = self.assembly.homes
         numbers = {id(x): number for number, x in enumerate(self.exchanges, 1)}
         lines = [(line, homes.get(line.at)) for line in self.timeline.activities if line.kind == "log"]
         return [self._log_line(line, None if home is None else numbers[id(home)]) for line, home in lines]
 
     def logs_of(self, number: int) -> list[LogLine]:
-        """Those of one turn; ``number`` counts from 1."""
+        """The log lines of one turn; ``number`` counts from 1."""
         lines = sorted(self.exchanges[number - 1].of("log"), key=attrgetter("at"))
         return [self._log_line(line, number) for line in lines]
 
@@ -156,34 +156,34 @@ class Reading:
 
     @cached_property
     def discarded(self) -> list[dict[str, Any]]:
-        """Voices that are no question's, with reasons."""
+        """Voices that belong to no question, with reasons."""
         return [left_dict(self.timeline, left) for left in self.assembly.left if left.activity.kind == "voice"]
 
     @cached_property
     def outside(self) -> list[dict[str, Any]]:
-        """Everything else that is no turn's, with reasons."""
+        """Everything else that belongs to no turn, with reasons."""
         t = self.timeline
         homeless = [record for record in self.barge_ins if record.exchange is None]
         return [
             *(left_dict(t, left) for left in self.assembly.left if left.activity.kind != "voice"),
             *({"kind": "event", "at": at, "reason": reason} for at, reason in t.ignored),
             *({**barge_in_dict(t, record), "kind": "barge-in", "barge_in": record.kind,
-               "reason": "the agent was not heard"} for record in homeless),
+               "reason": "the agent was not speaking"} for record in homeless),
         ]  # fmt: skip
 
 
 def interrupted(records: list[BargeIn]) -> bool:
-    """The user cut the answer off."""
+    """Whether the user interrupted the answer."""
     return any(record.kind in ("true", "escalated") for record in records)
 
 
 def read(events: Iterable[Event], *, going_on: bool = False) -> Reading:
-    """The session whose events these are, in canonical order. Raises what `projections.timeline.extend` does."""
+    """The reading of a session's events in canonical order. Raises the same errors as `projections.timeline.extend`."""
     return Reading(timeline(events), going_on=going_on)
 
 
 def reading_dict(r: Reading) -> dict[str, Any]:
-    """The contract of ``turnlog replay SESSION --json``."""
+    """The reading as ``turnlog replay SESSION --json`` prints it."""
     return {
         "session": session_dict(r.timeline),
         "rules": r.rules,
@@ -194,7 +194,7 @@ def reading_dict(r: Reading) -> dict[str, Any]:
 
 
 def session_dict(t: Timeline) -> dict[str, Any]:
-    """What the session says of itself, as the contract has it."""
+    """The session's details as JSON output has them."""
     session: dict[str, Any] = msgspec.to_builtins(t.session)
     session |= {"framework": t.framework or None, "framework_version": t.framework_version or None}
     session |= {"name": t.session_id, "events": t.at + 1, "end_reason": t.end_reason or None}
@@ -202,7 +202,7 @@ def session_dict(t: Timeline) -> dict[str, Any]:
 
 
 def left_dict(t: Timeline, left: Unassigned) -> dict[str, Any]:
-    """What is no turn's, as the contract has it."""
+    """An unassigned activity as JSON output has it."""
     found = left.activity
     start, end = ((None if v is None else (v - t.began) / 1e9) for v in (found.start, found.end))
     return {"kind": found.kind, "at": found.at, "start": start, "end": end, "reason": left.reason}

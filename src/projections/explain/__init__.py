@@ -1,4 +1,4 @@
-"""Why a number is what it is: the events that made it, and those that would change it."""
+"""Explanations of a value: the events it was made from, and those that would change it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Explanation", "MadeOf", "Named", "Outcome", "Taken", "UnknownPath", 
 def explain(events: Sequence[Event], path: str, rules: str | Rules = RULES) -> Explanation:
     """Explain the value at ``path`` of the session's JSON, like ``turns[2].e2e_latency`` or ``turn 3 e2e_latency``.
 
-    Raises `UnknownPath`, and what the reading does.
+    Raises `UnknownPath`, and the errors of the reading.
     """
     where, r = parse(path), reading(events, rules)
     if isinstance(r, Reading):

@@ -1,4 +1,4 @@
-"""Explanations: values, with the activities, events and decisions behind them by name."""
+"""Explanations: a value with its activities, events and decisions, named for output."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from projections.turns.decisions import DECISIONS
 
 
 class Named(NamedTuple):
-    """An event."""
+    """A reference to an event."""
 
     at: int
     """Index in the session's canonical order."""
@@ -28,22 +28,22 @@ class Named(NamedTuple):
 
 
 class MadeOf(NamedTuple):
-    """A field of an activity."""
+    """A field of an activity that the value was made from."""
 
     kind: str
     id: str
     turn: int | None
-    """The turn that the activity is in, from 1; None for one that is in none."""
+    """Number of the activity's turn, from 1; None if it is in no turn."""
     field: str
     value: Any
     time: bool
-    """The value is a time: seconds into the call."""
+    """The value is a time, in seconds into the call."""
     events: list[Named]
-    """Those that say so."""
+    """The events that set the field."""
 
 
 class PartOf(NamedTuple):
-    """A part of the response that is explained."""
+    """A part of the explained response."""
 
     path: str
     name: str
@@ -63,28 +63,28 @@ class Explanation(NamedTuple):
     value: Any
     rules: str
     turn: int | None
-    """From 1; None for what is of no turn."""
+    """Number of the turn, from 1; None for values outside of turns."""
     made_of: list[MadeOf]
     parts: list[PartOf]
-    """What a response was spent on; empty for any other value."""
+    """The parts of a response; empty for any other value."""
     decisions: list[Taken]
     note: str
-    """What else there is to know; empty where all is said."""
+    """A remark; may be empty."""
 
 
 def explain_call(call: Call, path: Path, value: Any, events: Sequence[Event]) -> Explanation:
-    """What there is to say of a value of the framework's reading without replaying changed logs."""
+    """Explain a value of the framework's reading, as far as that is possible without replaying changed logs."""
     made, turn = [], None
     if path.root in ("turns", "payloads") and path.index is not None and path.index < len(call.payloads_at):
         turn, name = path.index + 1, namer(events, offsets_of(events))
         completed = name(call.payloads_at[path.index])
         made = [MadeOf("turn", "", turn, "completed", completed.seconds, True, [completed])]
-    note = "what made it, only the caller's reading keeps; --what-if finds the events that change it"
+    note = "only the caller's reading records sources; use --what-if to find the events that change the value"
     return Explanation(str(path), value, call.rules, turn, made, [], [], note)
 
 
 def explain_reading(r: Reading, path: Path, events: Sequence[Event]) -> Explanation:
-    """Explain the value at the path; ``events`` are those that the reading was made of. Raises `UnknownPath`."""
+    """Explain the value at the path; ``events`` are those of the reading. Raises `UnknownPath`."""
     found = find_value(r, path, events)
     name = namer(events, r.timeline.offsets)
     numbers = {id(x): number for number, x in enumerate(r.exchanges, 1)}
@@ -116,7 +116,7 @@ def explain_reading(r: Reading, path: Path, events: Sequence[Event]) -> Explanat
 
 
 def namer(events: Sequence[Event], offsets: dict[str, int]) -> Callable[[int], Named]:
-    """Names the event at an index; ``offsets`` are those of `offsets_of`."""
+    """A function that makes the reference to the event at an index; ``offsets`` as `offsets_of` returns them."""
     began = clocks(events[0])[0] + offsets[events[0].origin] if events else 0
 
     def name(at: int) -> Named:
@@ -127,7 +127,7 @@ def namer(events: Sequence[Event], offsets: dict[str, int]) -> Callable[[int], N
 
 
 def offsets_of(events: Sequence[Event]) -> dict[str, int]:
-    """By origin: nanoseconds from its monotonic clock to that of the session's first event."""
+    """By origin: the offset in nanoseconds from its monotonic clock to that of the session's first event."""
     found: dict[str, int] = {}
     for event in events:
         if event.origin not in found:
@@ -142,6 +142,6 @@ _TIMES = frozenset(
 
 
 def is_time(source: Source) -> bool:
-    """Whether the source's value is a time on the session's clock."""
+    """Whether a source's value is a time on the session's clock."""
     also = source.activity is not None and (source.activity.kind, source.field) in (("stt", "preflight"),)
     return (source.field in _TIMES or also) and isinstance(source.value, int)

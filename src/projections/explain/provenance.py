@@ -1,7 +1,7 @@
-"""Why a value of the caller's reading is what it is: the activities it was made of, and the events that say so.
+"""Provenance of values of the caller's reading: the activities they are made from, and the events of these.
 
-The turn is made once more by the same functions, from activities whose values carry where they come from
-(`projections.explain.sourced`). What a reason or a text was decided by is named here.
+The turn is computed again by the same functions, from activities whose values carry their sources
+(`projections.explain.sourced`). The sources of reasons and texts are listed here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from projections.turns.ledger import BargeIn, ledger
 
 
 class FoundValue(NamedTuple):
-    """A value with what it was made of, before events have names."""
+    """A value with its sources, before events are named for output."""
 
     value: Any
     sources: list[Source]
@@ -35,7 +35,7 @@ class FoundValue(NamedTuple):
     note: str = ""
 
 
-# where paths lead --------------------------------------------------------------------------------------------------
+# values by path ----------------------------------------------------------------------------------------------------
 
 
 def find_value(r: Reading, path: Path, events: Sequence[Event]) -> FoundValue:
@@ -52,17 +52,19 @@ def find_value(r: Reading, path: Path, events: Sequence[Event]) -> FoundValue:
 
 
 def item(path: Path, there: Sequence[Any], what: str) -> Any:
-    """The item of a list that the path is of. Raises `UnknownPath`, saying how many there are."""
+    """The list item that the path refers to. Raises `UnknownPath`, with the number of items."""
     if path.index is None or path.index >= len(there):
-        which = path.root if path.index is None else path.item
-        raise UnknownPath(f"there is no {which}; the session has {len(there)} {what}")
+        missing = (
+            f"{path.root} needs an index, like {path.root}[0]" if path.index is None else f"there is no {path.item}"
+        )
+        raise UnknownPath(f"{missing}; the session has {len(there)} {what}")
     return there[path.index]
 
 
 def turn_at(
     r: Reading, path: Path, x: Exchange, answered: Response | None, records: list[BargeIn], t: Timeline | None = None
 ) -> Turn:
-    """The turn of the path, made from the exchange; ``t`` stands in for the reading's timeline."""
+    """The path's turn, computed from the exchange; ``t`` replaces the reading's timeline."""
     number = (path.index or 0) + 1
     return turn_of(t or r.timeline, x, number, answered, records, last=number == len(r.exchanges))
 
@@ -87,14 +89,14 @@ def _in_turn(r: Reading, path: Path, events: Sequence[Event]) -> FoundValue:
     if value is None:
         note = f"no response: {turn.no_response}" if field in _ANSWERS and turn.no_response else "the log does not say"
     elif field == "framework_e2e":
-        note = "what the framework itself reported; --rules framework explains it"
+        note = "reported by the framework; --rules framework explains it"
     whole = answered is not None and path.steps in (("e2e_latency",), ("response", "ms"))
     decisions = tuple((d.name, d.at) for d in x.decisions)
     return FoundValue(plain(value), _once(sources), x, answered if whole else None, decisions, note)
 
 
 def _with_sourced_last(t: Timeline, events: Sequence[Event]) -> Timeline:
-    """With the time of the last event, which is the latest end of what has none, carrying its source."""
+    """The timeline with a sourced time of the last event, which stands in for unreported ends."""
     times = (clocks(event)[0] + t.offsets[event.origin] for event in reversed(events))
     at = len(events) - 1 - next((n for n, time in enumerate(times) if time == t.last), 0)
     return msgspec.structs.replace(t, last=sourced(t.last, Source(None, "last", (at,), t.last)))
@@ -104,7 +106,7 @@ _ANSWERS = ("e2e_latency", "response", "agent_started", "agent_stopped")
 
 
 class _Copies:
-    """Activities and exchanges whose values carry their sources; of each one copy."""
+    """Copies of activities and exchanges whose values carry their sources; each is copied once."""
 
     def __init__(self) -> None:
         self._made: dict[int, Activity] = {}
@@ -131,11 +133,11 @@ class _Copies:
 
 
 NEAR = 3
-"""Turns before and after one, among whose voices are those that its barge-ins are of."""
+"""Number of turns before and after one that contain the voices of its barge-ins."""
 
 
 def barge_ins_at(r: Reading, path: Path, copies: _Copies | None = None) -> list[BargeIn]:
-    """The barge-ins of the path's turn, from a ledger over the turns around it; with sources from ``copies``."""
+    """The barge-ins of the path's turn, from a ledger over the turns around it; sourced if ``copies`` is given."""
     if path.index is None or path.steps[:1] not in (("barge_ins",), ("interrupted",)):
         return []
     a, of = r.assembly, _same if copies is None else copies.of
@@ -154,7 +156,7 @@ def barge_ins_at(r: Reading, path: Path, copies: _Copies | None = None) -> list[
         msgspec.structs.replace(other, voices=of(other.voices), cut=of(other.cut), cut_by=of(other.cut_by))
         for other in near
     ]
-    records = ledger(msgspec.structs.replace(a, timeline=t, exchanges=exchanges))  # `homes` are the reading's own
+    records = ledger(msgspec.structs.replace(a, timeline=t, exchanges=exchanges))  # with the reading's own `homes`
     return [record for record in records if record.exchange is x]
 
 
@@ -163,7 +165,7 @@ def _same(value: Any) -> Any:
 
 
 def _beside(around: list[Any]) -> list[Source]:
-    """What the values beside one are made of that carries no sources itself, or those farther out."""
+    """Sources of the sibling values, or of those in the next container outwards, for a value without its own."""
     for inside in reversed(around):
         entry = inside if isinstance(inside, dict) else dict(enumerate(inside))
         found = [source for beside in entry.values() for source in sources_of(beside)] + _event_at(entry)
@@ -173,13 +175,13 @@ def _beside(around: list[Any]) -> list[Source]:
 
 
 def _event_at(inside: dict[Any, Any]) -> list[Source]:
-    """The event itself, of an entry that names one."""
+    """The event of an entry that has an ``at``."""
     at = plain(inside.get("at"))
     return [Source(None, "at", (at,), at)] if type(at) is int else []
 
 
 def _at_work(activity: Activity | None) -> Iterator[Source]:
-    """When the activity that was waited for ran."""
+    """Sources of the times of a response part's activity."""
     if activity is not None:
         for value in (activity.start, activity.end):
             yield from sources_of(value)
@@ -215,7 +217,7 @@ def _interrupted(records: list[BargeIn]) -> Iterator[Source]:
 
 
 def _no_response(r: Reading, x: Exchange) -> Iterator[Source]:
-    """What there was of a question, what cut its answer off, and what failed."""
+    """Sources of a missing response: the question, the interruption, the failures and the hang-up."""
     yield Source(None, "opened", (x.at,), x.opened)
     yield from _words(r, x)
     failed = [part for part in x.parts if part.kind == "error" or part.status == "failed"]
@@ -235,10 +237,10 @@ OF_TURN = {
     "no_response": _no_response, "e2e_latency": _no_response, "response": _no_response, "handed_off": _opening,
     "agent_started": _no_response, "agent_stopped": _no_response,
 }  # fmt: skip
-"""By field of a turn, where the value itself carries no sources: what it was decided by."""
+"""By field of a turn: its sources where the value carries none."""
 
 
-# what is no turn's -------------------------------------------------------------------------------------------------
+# outside of turns --------------------------------------------------------------------------------------------------
 
 
 def _left(r: Reading, path: Path, there: list[Unassigned], what: str = "discarded voices") -> FoundValue:
@@ -255,7 +257,7 @@ def _left(r: Reading, path: Path, there: list[Unassigned], what: str = "discarde
 
 
 def _outside(r: Reading, path: Path) -> FoundValue:
-    """In the order of `Reading.outside`: activities, events, barge-ins."""
+    """A value in `Reading.outside`, which lists activities, events and barge-ins in this order."""
     lefts = [left for left in r.assembly.left if left.activity.kind != "voice"]
     entry = item(path, r.outside, "things outside of its turns")
     if path.index is not None and path.index < len(lefts):
@@ -272,7 +274,7 @@ _HOOKS = {
     "interrupt_config": "set_interrupt_config", "participant_metrics": "add_participant_metrics",
     "provider_per_component": "set_provider_info",
 }  # fmt: skip
-"""By field of the session: the hook that says it."""
+"""By field of the session: the hook that sets it."""
 
 
 def _of_session(r: Reading, path: Path, events: Sequence[Event]) -> FoundValue:
@@ -283,6 +285,6 @@ def _of_session(r: Reading, path: Path, events: Sequence[Event]) -> FoundValue:
         said = range(min(1, len(events)))
     elif field == "sealed_events":
         said = (at for at, event in enumerate(events) if event.payload.startswith('{"$sealed"'))
-    note = "how many events were read" if field == "events" else ""
+    note = "number of events read" if field == "events" else ""
     sources = [Source(None, field, tuple(said), value)]
     return FoundValue(value, [source for source in sources if source.events], note=note)

@@ -1,7 +1,7 @@
-"""Values that carry what they were made of, through any arithmetic.
+"""Numbers and texts that carry their sources through arithmetic.
 
-The functions that make a turn's numbers are given activities whose fields are such values; what they return then names
-its sources. So there is no second account of how a number is made, which could say anything else.
+The functions that compute a turn are run on activities whose fields are such values; their results then carry their
+sources. So provenance needs no second implementation, which could differ.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from projections.timeline import Activity
 
 
 class Source(NamedTuple):
-    """A field of an activity or, without one, something of the exchange itself, that events say."""
+    """A field of an activity, or of the exchange if ``activity`` is None, with the events that set it."""
 
     activity: Activity | None
     field: str
     """``start``, ``first``, ``end``, ``status``, ``id``, or a key of `Activity.data`; else ``words``, ``opened`` …"""
     events: tuple[int, ...]
-    """Indices of the events that say so."""
+    """Indices of the events that set the field."""
     value: Any
     """Times are nanoseconds on the session's clock."""
 
@@ -40,13 +40,13 @@ class SourcedText(str):
 
 
 def sources_of(value: Any) -> tuple[Source, ...]:
-    """What a value was made of, in the order in which it came in; nothing of what carries none."""
+    """The sources of a value, in order of use; empty if it carries none."""
     found: tuple[Source, ...] = getattr(value, "sources", ())
     return found
 
 
 def plain(value: Any) -> Any:
-    """The value without its sources, and without those of what is in it."""
+    """The value without sources, also in nested lists and dicts."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -59,7 +59,7 @@ def plain(value: Any) -> Any:
 
 
 def sourced(value: Any, *sources: Source) -> Any:
-    """The value, and in a list or an object each value, with these sources; True, False and None can carry none."""
+    """The value with these sources, also in nested lists and dicts; bools and None cannot carry any."""
     if isinstance(value, dict):
         return {key: sourced(item, *(s._replace(value=item) for s in sources)) for key, item in value.items()}
     if isinstance(value, list):
@@ -93,12 +93,11 @@ _SAID_WITH = {
     "duration": "end", "documents": "end", "scores": "end", "retrievals": "end", "response": "end", "armed": "start",
     "usage": "tokens", "interims": "first", "cut": "end",
 }  # fmt: skip
-"""Fields that the same event says as another one, where the activity does not have them by themselves."""
+"""Fields without sources of their own that are set by the same event as a different field."""
 
 
 def with_sources(found: Activity) -> Activity:
-    """A copy of the activity whose values carry that they are its."""
-
+    """A copy of the activity whose values carry their sources."""
     says = found.says
 
     def of(field: str, value: Any) -> Any:

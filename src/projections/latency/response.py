@@ -1,4 +1,4 @@
-"""The response: from the end of the user's last word to the agent's first sound, in parts that tile it."""
+"""The response time: from the end of the user's last word to the agent's first audio, in parts that add up to it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ NAMES = (
     "LLM writing a tool call", "failed provider", "text aggregation", "TTS to first byte", "playout", "realtime model",
     UNACCOUNTED,
 )  # fmt: skip
-"""From the user to the agent's voice. Of two at work at once, the caller waits for the one nearer to the user."""
+"""In pipeline order, from the user to the agent's audio. Of concurrent parts, the earlier one in this order counts."""
 SLIVER_NS = 1_000_000
-"""A shorter gap is the program's own way from one hook to the next; it goes with the part beside it."""
+"""Minimum unaccounted gap; a shorter one is the program's way between two hooks, and is merged into its neighbour."""
 _RANK = {name: rank for rank, name in enumerate(NAMES)}
 
 
 class ResponsePart(msgspec.Struct, frozen=True, gc=False):
-    """Something that was waited for. Times are nanoseconds on the session's clock."""
+    """A part of the response time. Times are nanoseconds on the session's clock."""
 
     name: str
     start: int
@@ -36,15 +36,15 @@ class ResponsePart(msgspec.Struct, frozen=True, gc=False):
 
 
 class Response(msgspec.Struct, frozen=True, gc=False):
-    """Nanoseconds on the session's clock."""
+    """A response time with its parts. Times are nanoseconds on the session's clock."""
 
     start: int
-    """The user had said their last word."""
+    """End of the user's last word."""
     end: int
-    """The agent was first heard."""
+    """Start of the agent's first audio."""
     parts: list[ResponsePart]
     answered: int | None
-    """When the answer was heard that a tool's result was waited for, where the agent spoke before it."""
+    """Start of the speech after the tool results, where the agent spoke before them."""
 
     @property
     def ms(self) -> float:
@@ -56,7 +56,7 @@ class Response(msgspec.Struct, frozen=True, gc=False):
 
 
 def user_stopped(x: Exchange) -> int | None:
-    """The end of the question's last word; where no end was reported, when its words came. None: no question."""
+    """The end of the question's last word; where that was not reported, when its text arrived. None: no question."""
     if not x.question:
         return None
     if x.voices:
@@ -65,9 +65,9 @@ def user_stopped(x: Exchange) -> int | None:
 
 
 def response(x: Exchange, *, realtime: bool, eou: str = "EOU inference") -> Response | None:
-    """The exchange's response; None if nothing was asked, or the agent was not heard.
+    """The exchange's response; None without a question or without agent speech.
 
-    ``eou`` is what the end-of-utterance decision is called: in some frameworks it is mostly a wait.
+    ``eou`` is the part's name for the end-of-utterance decision, which in some frameworks is mostly a delay.
     """
     stopped, speeches = user_stopped(x), x.speeches()
     if stopped is None or not speeches or speeches[0].start is None:
@@ -88,9 +88,9 @@ def _answered(x: Exchange, heard: int) -> int | None:
 
 
 def waits(x: Exchange, start: int, heard: int, *, realtime: bool, eou: str) -> Iterator[ResponsePart]:
-    """What was at work between the user's last word and the agent's first sound, and fed it.
+    """The work that led to the agent's first audio, with overlaps.
 
-    Work that ended after the agent was heard was not waited for.
+    Work that ended after the first audio is left out, as the caller did not wait for it.
     """
     voice = x.voices[-1] if x.voices else None
     if voice is not None and voice.end is not None and voice.data.get("reported", 0) > voice.end:
@@ -127,7 +127,7 @@ def waits(x: Exchange, start: int, heard: int, *, realtime: bool, eou: str) -> I
 
 
 def _over(x: Exchange, kind: str, heard: int) -> Iterator[tuple[int, int, Activity]]:
-    """The parts of that kind that were over when the agent was heard, with when they began and ended."""
+    """Start, end and activity of the parts of a kind that ended before the first audio."""
     for part in x.of(kind):
         begin, end = part.start, part.end
         if begin is not None and end is not None and end <= heard:
@@ -153,17 +153,17 @@ def _llm_waits(x: Exchange, run: Activity, heard: int, tts: Activity | None) -> 
 
 
 def _within(start: int, tool: Activity, end: int) -> bool:
-    """Whether the tool ran between these two moments."""
+    """Whether the tool ran between these two times."""
     return tool.start is not None and tool.end is not None and start <= tool.start < end and tool.end <= end
 
 
 def _fed(run: Activity, tts: Activity | None) -> bool:
-    """Whether the synthesis that was heard first began while the run wrote, or right after."""
+    """Whether the synthesis of the first audio began during the LLM run, or right after it."""
     return tts is not None and tts.start is not None and run.end is not None and tts.start <= run.end
 
 
 def _feeding(x: Exchange, heard: int) -> Activity | None:
-    """The synthesis that the first sound came from: the last one that gave audio, or began, before it."""
+    """The synthesis of the first audio: the last run with audio before it, or else the last that started."""
     runs = [run for run in x.of("tts") if (run.start if run.start is not None else run.first or heard) <= heard]
     gave = [run for run in runs if run.first is not None and run.first <= heard]
     found = gave or runs
@@ -171,7 +171,7 @@ def _feeding(x: Exchange, heard: int) -> Activity | None:
 
 
 def partitioned(start: int, end: int, worked: Iterable[ResponsePart]) -> list[ResponsePart]:
-    """The parts from ``start`` to ``end``, each where the one before it ends: at each moment the first of `NAMES`."""
+    """Partition ``start`` to ``end`` into contiguous parts: at each time, the running one that is first in `NAMES`."""
     clipped = sorted(
         (
             (_RANK[part.name], max(start, part.start), min(end, part.end), part.activity)
@@ -198,7 +198,7 @@ def partitioned(start: int, end: int, worked: Iterable[ResponsePart]) -> list[Re
 
 
 def _add(found: list[ResponsePart], part: ResponsePart) -> None:
-    """Append the part; slivers, and what goes on, are one with the part beside them."""
+    """Append the part, merging slivers and continuations with their neighbour."""
     last = found[-1] if found else None
     sliver = part.name == UNACCOUNTED and part.end - part.start < SLIVER_NS
     if last is None:

@@ -1,4 +1,4 @@
-"""What statistics count of a turn."""
+"""Measures: a flat record of numbers per turn, for statistics."""
 
 from projections.measures.session import Measured, measured, measures, measures_of, measures_of_call
 from projections.measures.turn import TurnMeasures

@@ -1,7 +1,7 @@
-"""The measures of a turn under the caller's reading, made from its exchange, its response and its barge-ins.
+"""Measures of turns under the caller's reading.
 
-A component's latency is that of the run that the first sound came from, as in the payload; what is spent (tokens,
-characters, seconds of audio, time in tools) is summed over all runs.
+A component's latency is that of the run that led to the first audio, as in the payload; usage (tokens, characters,
+seconds of audio, time in tools) is summed over all runs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Runs = dict[str, list[Activity]]
 
 
 def measures_of_reading(r: Reading, version: str, framework_e2e: Sequence[float | None] = ()) -> list[TurnMeasures]:
-    """A record for each turn, in order; ``framework_e2e``: what the framework reported of each, in milliseconds."""
+    """A record for each turn, in order; ``framework_e2e``: the framework's own latencies in milliseconds."""
     last, figures = len(r.exchanges), framework_e2e or [None] * len(r.exchanges)
     labels: dict[int, str] = {}
     return [
@@ -157,7 +157,7 @@ def _sum(runs: Iterable[Activity], name: str) -> float | None:
 
 
 def _at_work(runs: Iterable[Activity]) -> float | None:
-    """Milliseconds in which at least one of them ran; None if of none it is known how long it did."""
+    """Milliseconds during which at least one run was active; None if no duration is known."""
     spans = sorted((r.start, r.end) for r in runs if r.start is not None and r.end is not None and r.end >= r.start)
     if not spans:
         return None
@@ -181,9 +181,9 @@ def _barge_ins(records: list[BargeIn]) -> dict[str, Any]:
 
 
 def _providers(r: Reading, runs: Runs, heard: int | None, labels: dict[int, str]) -> dict[str, Any]:
-    """Who served the turn, where it has a run that says so; else who serves the session.
+    """Providers of the turn's runs, or else those of the session, as labels by component.
 
-    ``labels``: those known already, by a provider's ``id()``; the runs of a session share theirs.
+    ``labels``: a cache by a provider's ``id()``, as the runs of a session share it.
     """
     found: dict[str, Any] = {}
     served = r.session.provider_per_component

@@ -1,8 +1,8 @@
 """The analytics payload of a turn under the caller's reading: the reference's camelCase schema, with our numbers.
 
-`exporters.analytics.schema` is its type. Of each component the run counts that the first sound came from; tokens and
-characters are those of all runs. Latencies are milliseconds, times are seconds on the agent's monotonic clock. What an
-agent handed over in another type than the schema's is written as text, or null where the schema has a number.
+`exporters.analytics.schema` is its type. A component's latency is that of the run that led to the first audio; tokens
+and characters are summed over all runs. Latencies are milliseconds, times seconds on the agent's monotonic clock. A
+value from the agent of a type that the schema does not have is written as text, or as null instead of a number.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _REALTIME = {
 
 
 def payload(t: Timeline, x: Exchange, answered: Response | None, number: int, *, interrupted: bool) -> dict[str, Any]:
-    """What is sent for the turn; ``number`` counts from 1, and the first one has the session's own fields."""
+    """The turn's payload; ``number`` counts from 1, and turn 1 also has the session's fields."""
     speeches, stopped = x.speeches(), user_stopped(x)
     started = x.voices[0].start if x.voices else stopped
     agent_start, agent_end = (speeches[0].start, speeches[-1].end) if speeches else (None, None)
@@ -69,7 +69,7 @@ def _text(value: Any) -> str | None:
 
 
 def _number(value: Any) -> float | None:
-    """None, too, for one that is no finite number."""
+    """The value if it is a finite number, else None."""
     return value if type(value) in (int, float) and abs(value) < 1e300 else None
 
 
@@ -86,7 +86,7 @@ def _ms(start: int | None, end: int | None) -> float | None:
 
 
 def counted_run(runs: Sequence[Activity], heard: int | None) -> Activity:
-    """The run that counts: the last that had a result when the agent was first heard, else the last that had one."""
+    """The run whose latency counts: the last with a result by the first audio, else the last with a result."""
     if len(runs) == 1:
         return runs[0]
     done = [run for run in runs if (run.first if run.kind in ("llm", "tts") else run.end) is not None]
@@ -145,7 +145,7 @@ def _add_components(
 
 
 def _add_providers(data: dict[str, Any], t: Timeline, runs: dict[str, list[Activity]], *, first: bool) -> None:
-    """Who served the turn, where it has a run that says so; else who would."""
+    """Add the providers of the turn's runs, or else those of the session."""
     for component in ("realtime", "llm", "stt", "tts", *(("vad", "eou") if first else ())):
         found = runs.get(component)
         provider = (found[-1].data.get("provider") if found else None) or t.session.provider_per_component.get(

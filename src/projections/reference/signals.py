@@ -1,4 +1,4 @@
-"""What leaves a call while it is going on: signals on the event bus, and messages to the playground."""
+"""Output during a call: signals on the event bus, and messages to the playground."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from projections.reference.state import Emit, PlaygroundMessage, State
 
 
 def emit(s: State, name: str, data: dict[str, Any]) -> None:
-    """Put a signal on the bus (reference: ``global_event_emitter``)."""
+    """Emit a signal on the bus (reference: ``global_event_emitter``)."""
     if s.signals_wanted:
         s.emits.append(Emit(name, data, s.at))
 
 
 def component_metric(s: State, component: str, metrics: Component) -> None:
-    """Tell at once what was measured of a component; for rules that have that signal (``component_signals``)."""
+    """Emit a component's metrics; for rules with ``component_signals``."""
     if s.signals_wanted:
         data = {"component": component, "metrics": msgspec.to_builtins(metrics)}
         s.emits.append(Emit("COMPONENT_METRIC", data, s.at))

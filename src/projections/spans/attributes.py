@@ -1,6 +1,6 @@
-"""What an activity's span is called, and what it says.
+"""Names and attributes of spans.
 
-Names are those of the framework's own trace where it has one for the thing, so that a query finds both.
+Names are those of the framework's own trace where it has a corresponding span, so that a query finds both.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Described = tuple[str, Attributes]
 
 
 def known(**attributes: Any) -> Attributes:
-    """Those that the log has a value for."""
+    """The attributes that have a value: neither None nor empty text."""
     return _known(attributes)
 
 
@@ -39,12 +39,12 @@ def ms(start: int | None, end: int | None) -> float | None:
 
 
 def describe(part: Activity, x: Exchange | None) -> Described:
-    """The name and attributes of an activity's span; ``x`` is the exchange it belongs to."""
+    """Name and attributes of an activity's span; ``x`` is its exchange."""
     return _DESCRIBE[part.kind](part, x)
 
 
 def _served(part: Activity, name: str) -> Described:
-    """The name and what serves it."""
+    """The name with its provider, and the provider's attributes."""
     provider = part.data.get("provider")
     if provider is None:
         return name, {}
@@ -217,7 +217,7 @@ _DESCRIBE: dict[str, Callable[[Activity, Exchange | None], Described]] = {
 
 
 def of_barge_in(record: BargeIn) -> Attributes:
-    """What the ledger says, on the span of the interruption or the doubt."""
+    """Attributes from the ledger, for the span of an interruption or a doubt."""
     return known(
         barge_in=record.kind,
         yield_ms=record.yield_ms,

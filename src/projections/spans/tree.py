@@ -1,7 +1,7 @@
-"""Turns and activities as a span tree: the session, in it the turns, in them their activities, each once.
+"""Span tree of a session: the session contains the turns, and these contain their activities, each once.
 
-A parent covers its children: it is made from them. What the log does not end is closed, and marked: in the last turn of
-a call that was cut off at the last event, elsewhere at the last thing known of its turn.
+A parent's extent is computed from its children. Activities without an end are closed and marked: in the last turn of a
+call that was cut off at the last event, elsewhere at the last known time of their turn.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from projections.turns.exchange import Exchange
 from projections.turns.ledger import BargeIn
 
 SETTLED_NS = 15_000_000_000
-"""Later than that after a turn, nothing is reported of it any more: late words, usage, the end of a speech."""
+"""Maximum delay after a turn of reports about it: late transcripts, usage, the end of a speech."""
 _OUTLASTING = ("sound", "log")
-"""Kinds that are no part of a turn's extent: a sound may last for the whole call, and a line is a moment in a span."""
+"""Kinds that do not count in a turn's extent: a sound may last for the whole call, and a log line is a span event."""
 _IN_ORDER = attrgetter("start_ns", "end_ns", "id")
 CUT_OFF = "cut off: the log ends before the call does"
 
@@ -30,13 +30,13 @@ CUT_OFF = "cut off: the log ends before the call does"
 def span_tree(
     a: Assembly, responses: list[Response | None], ledger: list[BargeIn], *, going_on: bool = False
 ) -> list[Span]:
-    """The session's spans: turn by turn, then what is no turn's, the root last.
+    """The session's spans: turn by turn, then those outside of turns, the root last.
 
-    ``going_on``: more events may come; then there are only the turns that these can no longer move, so that what comes
-    later is added at the end.
+    ``going_on``: more events may come; then only turns that these can no longer change are returned, so that later
+    ones are added at the end.
     """
     t, found = a.timeline, list[Span]()
-    going_on = going_on and not (t.left or (t.ended and not t.joined))  # the traces' last word comes after the end
+    going_on = going_on and not (t.left or (t.ended and not t.joined))  # the trace ends after the session
     own: dict[int, list[BargeIn]] = {}
     for record in ledger:
         if record.exchange is not None:
@@ -67,17 +67,17 @@ def turn_spans(
     *,
     last: bool,
 ) -> list[Span]:
-    """The spans of one turn: its activities' by start, the response among them, and its own last.
+    """The spans of one turn: those of its activities and its response by start, then its own.
 
-    ``own`` are its records in the ledger, ``decided`` those of all turns (`by_event`); ``last``: no other turn came.
+    ``own``: its records in the ledger; ``decided``: those of all turns (`by_event`); ``last``: it is the last turn.
     """
     return _Turn(t, x, number, last=last).spans(answered, own, decided)
 
 
 def settled(t: Timeline, x: Exchange, *, last: bool) -> bool:
-    """Whether no later event moves the turn: the call has ended, or went on for a while after the turn was over.
+    """Whether later events can no longer change the turn: the call has ended, or the turn ended `SETTLED_NS` ago.
 
-    Words that STT still works on may be of a voice from back then.
+    An STT run that started before then may still transcribe a voice of the turn.
     """
     if t.ended:
         return True
@@ -87,7 +87,7 @@ def settled(t: Timeline, x: Exchange, *, last: bool) -> bool:
 
 
 def _times(x: Exchange) -> list[int]:
-    """All that is known of when it was."""
+    """All known times of the exchange."""
     times = [user_stopped(x)]
     for part in (*x.voices, *x.parts):
         if part.kind not in _OUTLASTING:
@@ -96,12 +96,12 @@ def _times(x: Exchange) -> list[int]:
 
 
 def turn_id(x: Exchange) -> str:
-    """By the event that began its question, or on which it was opened; no two turns have that in common."""
+    """A unique id, from the event that began the question, or else that opened the turn."""
     return f"turn:{x.voices[0].at}" if x.voices else f"turn:@{x.at}"
 
 
 class _Turn:
-    """What the spans of one turn have in common."""
+    """Shared state for the spans of one turn."""
 
     def __init__(self, t: Timeline, x: Exchange, number: int, *, last: bool) -> None:
         self.t, self.x, self.number, self.last = t, x, number, last
@@ -110,12 +110,12 @@ class _Turn:
 
     @cached_property
     def begin(self) -> int:
-        """When the first thing was that is known of it."""
+        """The first known time of the turn."""
         return min(_times(self.x), default=self.x.opened)
 
     @cached_property
     def until(self) -> int:
-        """When the last thing was that is known of it; if the call hung up on it, the call's end."""
+        """The last known time of the turn; the call's end if the call was hung up during the turn."""
         until = max(_times(self.x), default=self.x.opened)
         return max(until, self.t.last) if self.last and (self.cut or self.x.hung_up) else until
 
@@ -170,7 +170,7 @@ class _Turn:
 
 
 def _extent(turn: _Turn, part: Activity) -> tuple[int, int, bool]:
-    """When it was, on the session's clock, and whether its end is known."""
+    """Start and end of an activity on the session's clock, and whether the end is known."""
     start = part.start if part.start is not None else part.first if part.first is not None else part.end
     start = turn.begin if start is None else start
     if part.end is not None:
@@ -210,7 +210,7 @@ def _span(turn: _Turn, part: Activity, record: BargeIn | None) -> Span:
 
 
 def _finish(span: Span, part: Activity, shift: int, *, cut: bool) -> None:
-    """How it ended, if not well; an error is an exception."""
+    """Set the span's status, its first output, and its exception event if it is an error."""
     kind, status, first = part.kind, part.status, part.first
     if kind == "error":
         span.status, span.status_message = "ERROR", part.data["message"]
@@ -232,7 +232,7 @@ _FIRST = {"llm": "first token", "tts": "first byte", "stt": "first words"}
 
 
 def _yielded(record: BargeIn, start: int, end: int) -> tuple[int, int]:
-    """From when both were heard until the agent was silent."""
+    """The yield as an interval: from the start of the overlap until the agent was silent."""
     if record.silent is None or record.user_start is None or record.agent_start is None:
         return start, end
     since = max(record.user_start, record.agent_start)
@@ -240,7 +240,7 @@ def _yielded(record: BargeIn, start: int, end: int) -> tuple[int, int]:
 
 
 def _silenced(turn: _Turn, record: BargeIn) -> Span:
-    """An agent that fell silent under the user's voice, with no hook for the interruption itself."""
+    """The span of an interruption without a hook: the agent fell silent during the user's voice."""
     silent = record.silent if record.silent is not None else turn.until
     start, end = _yielded(record, silent, silent)
     return Span(
@@ -262,7 +262,7 @@ def _add_line(span: Span, line: Activity, shift: int) -> None:
 
 
 def _session(a: Assembly, turns: list[Span], decided: dict[int, BargeIn]) -> Iterator[Span]:
-    """What is no turn's, by start, and the root."""
+    """The spans outside of turns, by start, then the root."""
     t, shift, last = a.timeline, a.timeline.wall_shift, a.timeline.last
     cut = not (t.ended or t.left)
     root = Span(

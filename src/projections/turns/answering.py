@@ -1,4 +1,4 @@
-"""Steps of the assembly: runs, tool calls and speech of an answer, each to the exchange that it is for."""
+"""Assembly steps that assign an answer's runs, tool calls and speech to their exchange."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from projections.turns.exchange import Exchange
 from projections.turns.state import Assembly
 
 REPORT_WHAT_WAS_HEARD = ("livekit-agents", "pipecat-ai")
-"""Frameworks that report the agent's words once they were heard, maybe when the next answer is synthesised already."""
+"""Frameworks that report the agent's text only after playback, possibly while the next answer is being synthesised."""
 
 
 def llm_started(a: Assembly, step: Step) -> None:
@@ -35,7 +35,7 @@ def llm_started(a: Assembly, step: Step) -> None:
 
 
 def _heard(a: Assembly, now: int) -> list[Activity]:
-    """The pending voices of which something was understood, or, where STT does not say so, that have ended."""
+    """The pending voices that STT has recognised; without interim transcripts, those that have ended."""
     if a.timeline.hears_interims:
         return a.asking([voice for voice in a.pending if voice.at in a.heard_of])
     return a.ended_pending(now)
@@ -59,7 +59,7 @@ def tts_started(a: Assembly, step: Step) -> None:
 
 
 def say_something(a: Assembly, step: Step) -> Exchange:
-    """A turn of its own; a question that is being answered meanwhile goes on."""
+    """Open a turn for scripted speech; a question that is being answered stays the current one."""
     going_on = a.current
     x = a.open(step.time, step.at)
     x.because("speaks_unasked", step.at)
@@ -89,14 +89,14 @@ def agent_started(a: Assembly, step: Step) -> None:
 
 
 def _answers(a: Assembly, ended: list[Activity]) -> bool:
-    """Whether the agent can have understood a question in these voices."""
+    """Whether the agent can have recognised a question in these voices."""
     return a.timeline.realtime or any(voice.at in a.worded for voice in ended) or not a.timeline.hears_interims
 
 
 def agent_text(a: Assembly, step: Step) -> None:
     x = a.fed_by or a.current
     if a.writer is not None and step.time - a.wrote < question.STAND_IN_NS:
-        a.say(a.writer, step.text, step.at)  # the framework reports the text of the run that has just ended
+        a.say(a.writer, step.text, step.at)  # text of the run that has just ended
         return
     heard = a.speaker if a.timeline.framework in REPORT_WHAT_WAS_HEARD else None
     if heard is not None and (a.fed_by in (None, heard) or not heard.texts):
@@ -104,7 +104,7 @@ def agent_text(a: Assembly, step: Step) -> None:
         return
     if x is None or a.said or (x.over(step.time) and x.texts and not x.question and x.cut is None):
         a.text = step.text, step.at
-    elif not (not x.parts and len(a.exchanges) > 1 and step.text in a.exchanges[-2].texts):  # a report repeated late
+    elif not (not x.parts and len(a.exchanges) > 1 and step.text in a.exchanges[-2].texts):  # a late repetition
         a.say(x, step.text, step.at)
 
 
@@ -115,7 +115,7 @@ def run_ended(a: Assembly, step: Step) -> None:
 
 
 def said(a: Assembly, step: Step) -> None:
-    """The next synthesis is of words that were put into the agent's mouth; a filler, while a tool works."""
+    """The next synthesis is scripted speech; while a tool runs, it is a filler of the current answer."""
     x = a.current
     a.said = x is None or x.over(step.time) or not x.question or not answer.filler(x, step.time)
     if a.said and step.text:
@@ -138,7 +138,7 @@ def tool_started(a: Assembly, step: Step) -> None:
 
 
 def run_started(a: Assembly, step: Step) -> None:
-    """STT and end-of-utterance runs are of the voices that wait; retrieval is of the question being answered."""
+    """Assign a retrieval to the question being answered; keep STT and end-of-utterance runs for the pending voices."""
     run, x = step.activity, a.current
     assert run is not None
     if x is not None and not a.pending and not x.over(step.time):

@@ -1,7 +1,7 @@
-"""Activities into exchanges: by cause, and not by which turn the framework had open.
+"""Assembly of activities into exchanges, by cause rather than by the turn that the framework had open.
 
-A fold over the timeline's steps, in the order of time. A voice waits in ``pending`` until it is known what it was: part
-of a question, or of none. Work whose question is not known yet waits in ``ahead``.
+A fold over the timeline's steps in time order. A voice stays in ``pending`` until it is known to belong to a question
+or to none; work whose question is not known yet stays in ``early``.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ __all__ = ["Assembly", "Unassigned", "assemble"]
 
 
 def assemble(t: Timeline) -> Assembly:
-    """The timeline's activities as exchanges, in the order in which they were opened."""
+    """Group the timeline's activities into exchanges, ordered by opening time."""
     a = Assembly(t)
-    for step in sorted(t.steps, key=attrgetter("time")):  # at one time, in the order of their events
+    for step in sorted(t.steps, key=attrgetter("time")):  # stable: event order within one time
         handler = STEPS.get(step.what)
         if handler is not None:
             handler(a, step)

@@ -1,4 +1,4 @@
-"""Steps of the assembly: an answer is cut off, a turn or the session ends."""
+"""Assembly steps for interruptions and for the end of a speech, a turn and the session."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def interrupted(a: Assembly, step: Step) -> None:
     if x is not None:
         a.add(x, cut)
     else:
-        a.left.append(Unassigned(cut, "there was nothing that it could interrupt"))
+        a.left.append(Unassigned(cut, "there was nothing to interrupt"))
     if x is None or x.over(step.time - 1):
         return
     a.fed_by = None
@@ -45,7 +45,7 @@ def agent_ended(a: Assembly, step: Step) -> None:
 
 
 def turn_closed(a: Assembly, step: Step) -> None:
-    """Evidence only between what the agent says of its own accord."""
+    """Close the current exchange if it has no question: the framework's mark separates unprompted speech only."""
     x = a.current
     if x is not None and not x.question and x.heard and not x.busy(step.time):
         x.closed = True
@@ -63,14 +63,14 @@ def session_ended(a: Assembly, step: Step) -> None:
 
 
 def finish(a: Assembly) -> None:
-    """What is still waiting at the end: words that were not answered are a question; the rest is no turn's."""
+    """Resolve what is still pending at the end: unanswered speech becomes a question, the rest is unassigned."""
     t = a.timeline
     asked = [v for v in a.pending if words_at_the_end(a, v)]
     for voice in a.pending:
         if voice not in asked:
             x = a.into.get(voice.at)
             reason = barge_in.of_no_question(voice, cut=False, into_answer=x is not None)
-            a.left.append(Unassigned(voice, reason or "no words were understood of it"))
+            a.left.append(Unassigned(voice, reason or "no speech was recognised in it"))
     a.pending = []
     if asked:
         step = Step(t.last, t.at, "", None)
@@ -89,9 +89,9 @@ def finish(a: Assembly) -> None:
         if home is not None:
             a.add(home, part)
         elif part.kind == "stt" or (part.kind in ("eou", "eou_wait") and ("voice" in part.data or not asked)):
-            a.left.append(Unassigned(part, "it heard nothing that was answered"))
+            a.left.append(Unassigned(part, "its speech was not answered"))
         elif last is None:
-            a.left.append(Unassigned(part, "there was no turn that it could belong to"))
+            a.left.append(Unassigned(part, "there was no turn to assign it to"))
         else:
             a.add(last, part)
     a.ahead, a.aside = [], []
@@ -99,12 +99,12 @@ def finish(a: Assembly) -> None:
 
 @decision
 def words_at_the_end(a: Assembly, voice: Activity) -> bool:
-    """A voice that nothing came after is a question if it was understood, or cut the agent off."""
+    """A voice with nothing after it is a question if it was recognised, or interrupted the agent."""
     if voice.at in a.cutting:
         return True
     answer = a.into.get(voice.at)
     if answer is not None and not (voice.end is None and answer.over(a.timeline.last)):
-        return False  # but for one that began in the last moments of the answer, and was cut off by the hang-up
+        return False  # a voice that began near the end of the answer and was cut off by the hang-up still counts
     if voice.data.get("understood"):
         return True
     return not a.timeline.hears_interims and not a.worded

@@ -1,10 +1,10 @@
-"""The barge-in ledger: each time that the user and the agent got into each other's way, and how it ended.
+"""The barge-in ledger: each time the user and the agent overlapped, or an interruption was reported, and its outcome.
 
-- ``true``: both were heard, and the agent was made to stop.
-- ``escalated``: so, too, but first taken for a false interruption.
-- ``false``: taken for an interruption; the agent went on, or at least nothing made it stop.
-- ``overlap``: both were heard, and nothing followed: a back-channel, noise, or an agent that does not listen.
-- ``phantom``: an interruption of nothing, or by no one.
+- ``true``: both spoke, and the agent was stopped.
+- ``escalated``: the same, but first handled as a false interruption.
+- ``false``: handled as an interruption, but the agent resumed or was never stopped.
+- ``overlap``: both spoke, with no consequence: a back-channel, noise, or an agent that cannot be interrupted.
+- ``phantom``: an interruption while the agent was silent, or without a user voice.
 """
 
 from __future__ import annotations
@@ -23,40 +23,40 @@ from projections.turns.exchange import Exchange
 from projections.turns.question import words_of
 
 NOTICED_NS = 120_000_000
-"""Overlaps are shorter than that wherever turns change; no one notices them (Heldner 2011, JASA 130). Not recorded."""
+"""Minimum overlap that is recorded: shorter ones are common at turn changes and unnoticed (Heldner 2011, JASA 130)."""
 Kind = Literal["true", "false", "escalated", "overlap", "phantom"]
 
 
 class BargeIn(msgspec.Struct, kw_only=True):
-    """One record. Times are nanoseconds on the session's clock, ``…_ms`` milliseconds; None: the log does not say."""
+    """A ledger record. Times are nanoseconds on the session's clock, ``…_ms`` milliseconds; None is unknown."""
 
     kind: Kind
     at: int
-    """Index of the event that decided it."""
+    """Index of the event that decided its kind."""
     exchange: Exchange | None
-    """Whose speech it was said into."""
+    """The exchange whose speech it overlapped."""
     voice: Activity | None
     speech: Activity | None
     agent_start: int | None
     user_start: int | None
     user_end: int | None
     stopped: int | None
-    """When the agent was made to stop, or to pause."""
+    """When the agent was ordered to stop or to pause."""
     silent: int | None
     silent_known: bool
-    """`silent` was reported."""
+    """Whether `silent` was reported."""
     resumed: int | None
     yield_ms: float | None
-    """From when both were heard until the agent was silent; no less than `decision_ms` where `silent` is not known."""
+    """From the start of the overlap until the agent was silent; a lower bound where `silent` was not reported."""
     decision_ms: float | None
     overlap_ms: float | None
     agent_heard_ms: float | None
     words: str | None
-    """What the user said in it."""
+    """The user's words."""
 
 
 class _Books(msgspec.Struct):
-    """The session's voices and speeches, in order, and which pairs of them are in a record already."""
+    """Index of the session's voices and speeches by time, and the pairs that are already recorded."""
 
     voices: list[Activity]
     starts: list[int]
@@ -64,22 +64,22 @@ class _Books(msgspec.Struct):
     speech_starts: list[int]
     homes: dict[int, Exchange]
     behind: dict[int, Activity]
-    """By an interruption's ``at``: the voice that it was decided to be of."""
+    """By an interruption's ``at``: the voice that caused it, as the assembly decided."""
     steps: list[Step]
     cut: dict[int, Activity]
-    """By an interruption's ``at``: the speech that it cut off."""
+    """By an interruption's ``at``: the speech that it stopped."""
     doubts: dict[int, list[Activity]] = {}
-    """By a speech's ``at``: the doubts while it was heard."""
+    """By a speech's ``at``: the false interruptions during it."""
     doubted: dict[int, Activity] = {}
-    """By a doubt's ``at``: the speech that was heard."""
+    """By a false interruption's ``at``: the speech during which it occurred."""
     interims: list[int] | None = None
-    """When STT understood something; made when it is needed."""
+    """Times of interim and final transcripts; built on first use."""
     taken: set[tuple[int, int]] = set()
     merged: set[int] = set()
 
 
 def ledger(a: Assembly) -> list[BargeIn]:
-    """The records of one session, in the order of their events. Each interruption and each doubt is in exactly one."""
+    """The session's records in event order. Each interruption, true or false, is in exactly one."""
     found: dict[str, list[Activity]] = {"voice": [], "agent": [], "doubt": [], "interruption": []}
     for activity in a.timeline.activities:
         if activity.kind in found:
@@ -107,7 +107,7 @@ def _start(activity: Activity) -> int:
 
 
 def _speech_at(b: _Books, now: int) -> Activity | None:
-    """The speech that is heard at that time."""
+    """The agent's speech at that time."""
     at = bisect_right(b.speech_starts, now) - 1
     if at < 0:
         return None
@@ -151,7 +151,7 @@ def _of_doubt(b: _Books, doubt: Activity) -> BargeIn:
 
 
 def _of_silence(a: Assembly, b: _Books) -> Iterator[BargeIn]:
-    """A speech that ended under the voice that the next turn answers, with no hook for the interruption itself."""
+    """Records of speeches that ended during a voice that the next turn answers, without an interruption hook."""
     if not a.cutting:
         return
     until = list(accumulate((speech.end or 0 for speech in b.speeches), max))
@@ -169,9 +169,9 @@ def _of_silence(a: Assembly, b: _Books) -> Iterator[BargeIn]:
 
 
 def _heard_at(b: _Books, until: list[int], now: int) -> list[Activity]:
-    """The speeches that had begun before that time, and ended then or later.
+    """The speeches that began before that time, and ended then or later.
 
-    ``until``: by speech, the latest end of it and those before it, so that the search stops where none reaches so far.
+    ``until``: for each speech, the latest end up to and including it, so that the search can stop early.
     """
     found, at = [], bisect_left(b.speech_starts, now) - 1
     while at >= 0 and until[at] >= now:
@@ -182,7 +182,7 @@ def _heard_at(b: _Books, until: list[int], now: int) -> list[Activity]:
 
 
 def _overlaps(b: _Books) -> Iterator[BargeIn]:
-    """Both are in the order of time, so each speech is held against the voices near it only."""
+    """Records of overlaps without an interruption. Both lists are sorted, so a speech is compared with near voices."""
     longest = max(((v.end or v.start or 0) - (v.start or 0) for v in b.voices), default=0)
     for speech in b.speeches:
         start, end = speech.start or 0, speech.end
@@ -195,7 +195,7 @@ def _overlaps(b: _Books) -> Iterator[BargeIn]:
 
 
 def _voice_behind(b: _Books, speech: Activity | None, now: int) -> Activity | None:
-    """The last voice that can be why the agent stopped: heard in its speech, or, without one, still heard."""
+    """The last voice that can have stopped the agent: still active, or recently ended during the speech."""
     at = bisect_left(b.starts, now + 1)
     for voice in reversed(b.voices[max(0, at - 8) : at]):
         if voice.end is None or voice.end >= now:
@@ -211,7 +211,7 @@ def _voice_behind(b: _Books, speech: Activity | None, now: int) -> Activity | No
 
 
 def _understood(b: _Books, speech: Activity, now: int) -> bool:
-    """STT heard the user in it, where the voice detector did not, or not yet."""
+    """Whether STT recognised the user during the speech shortly before ``now``, with or without VAD."""
     if b.interims is None:
         b.interims = [step.time for step in b.steps if step.what in ("interim", "final")]
     at = bisect_left(b.interims, max(speech.start or 0, now - RECENT_NS))
@@ -219,7 +219,7 @@ def _understood(b: _Books, speech: Activity, now: int) -> bool:
 
 
 def _doubted(b: _Books, speech: Activity, voice: Activity | None) -> Activity | None:
-    """The false interruption that this one turned out to be no other than."""
+    """The false interruption that this interruption is the escalation of."""
     doubts = b.doubts.get(speech.at)
     if not doubts:
         return None
@@ -234,12 +234,12 @@ def _doubted(b: _Books, speech: Activity, voice: Activity | None) -> Activity | 
 
 
 def _noise(doubt: Activity) -> Activity | None:
-    """Where nothing paused, the doubt itself says when a voice was heard."""
+    """The false interruption itself as the voice, where it did not pause the agent; else None."""
     return None if doubt.data["paused"] else doubt
 
 
 def _audible(b: _Books, speech: Activity, until: int | None) -> Iterator[tuple[int, int]]:
-    """When the agent was really heard; nothing if it is not known until when."""
+    """The intervals in which the agent was audible, pauses left out; none if its end is unknown."""
     start, end = speech.start or 0, speech.end
     end = until if end is None else end if until is None else min(until, end)
     if end is None:
@@ -253,7 +253,7 @@ def _audible(b: _Books, speech: Activity, until: int | None) -> Iterator[tuple[i
 
 
 def _both_ns(b: _Books, speech: Activity, voice: Activity) -> int | None:
-    """How long both were heard, to whichever end is known; None if neither is."""
+    """The overlap in nanoseconds, up to whichever end is known; None if neither is."""
     until = speech.end if speech.end is not None else voice.end
     if until is None:
         return None
@@ -304,5 +304,5 @@ def _record(
 
 
 def _ms(start: int | None, end: int | None) -> float | None:
-    """None, too, where clocks say that the end was before the start."""
+    """Milliseconds from start to end; None if either is unknown, or the clocks put the end before the start."""
     return None if start is None or end is None or end < start else round((end - start) / 1e6, 4)

@@ -1,4 +1,4 @@
-"""Steps of the assembly: the user is heard, and their words go to the model."""
+"""Assembly steps for the user's voice and transcripts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def worded(a: Assembly, step: Step) -> None:
         a.worded.add(voice.at)
         x = a.homes.get(voice.at)
         if x is not None and x is a.current and x.cut is not None and x.cut_by is None and step.what == "final":
-            reopen(x)  # the framework had cancelled a run that it began too early
+            reopen(x)  # the framework cancelled a run that it had started too early
         if x is not None and not x.words_at:
             x.words = " ".join(filter(None, map(question.words_of, x.voices)))
     understood(a, step)
@@ -45,7 +45,7 @@ def understood(a: Assembly, step: Step) -> None:
 
 
 def words(a: Assembly, step: Step) -> None:
-    """The framework hands the question's words to the model."""
+    """The framework sends the question's text to the model."""
     x, words = a.current, step.text
     pending = [voice for voice in a.pending if (voice.start or 0) <= step.time]
     pending = a.asking(pending, worded=True) or pending
@@ -86,6 +86,6 @@ def words(a: Assembly, step: Step) -> None:
 
 
 def reopen(x: Exchange) -> None:
-    """What was cancelled of it, it was to be asked again."""
+    """Continue an exchange whose answer was cancelled: the cancellation only restarts it."""
     x.cut = x.cut_by = None
     x.cut_by_words = x.closed = x.superseded = False

@@ -1,4 +1,4 @@
-"""Which utterances, and which words, make a question."""
+"""Decisions about which utterances and which text form a question."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from projections.turns.decisions import decision
 from projections.turns.exchange import Exchange
 
 JOIN_NS = 2_000_000_000
-"""A voice that goes on within that time after a pause is the same utterance going on, whatever STT made of it."""
+"""Maximum pause within one utterance, whatever STT recognised on either side of it."""
 RECENT_NS = 10_000_000_000
-"""Words that come later than that after a voice ended are not of it."""
+"""Maximum delay from the end of a voice to its transcript."""
 AGAIN_NS = 100_000_000
-"""The same words within that time are one question, reported twice."""
+"""Maximum interval between two reports of one question."""
 STAND_IN_NS = 5_000_000
-"""Some frameworks report a voice for typed text, right after it."""
+"""Maximum delay from typed text to the voice that some frameworks report for it."""
 _WORD = re.compile(r"\w+")
 
 
 def normalized(text: str) -> str:
-    """The words alone, as different reports of one text agree on them."""
+    """The text's words in lower case, without punctuation, on which different reports of one text agree."""
     return " ".join(_WORD.findall(text.casefold()))
 
 
@@ -29,12 +29,12 @@ def _within(text: str, given: str) -> bool:
 
 
 def _says(text: str, words: str, given: str) -> bool:
-    """Whether one of the two is in the other; ``given`` are the plain `words`."""
+    """Whether ``text`` and ``words`` are equal or one contains the other; ``given`` is ``words`` normalized."""
     return bool(given) and (text == words or _within(normalized(text), given))
 
 
 def words_of(voice: Activity) -> str:
-    """What was understood of a voice: the final words, else those that were not final yet."""
+    """The transcript of a voice: the final ones, else the latest preliminary one."""
     finals: list[str] = voice.data.get("finals", [])
     return " ".join(finals) or voice.data.get("preflight", "") or voice.data.get("interim", "")
 
@@ -43,7 +43,7 @@ def words_of(voice: Activity) -> str:
 def voices_of_words(
     pending: list[Activity], words: str, now: int, *, worded: set[int], interims: bool
 ) -> list[Activity]:
-    """The question is what its words say: an utterance whose own words are not among them is not part of it."""
+    """The question is what its text says: an utterance whose transcript is not in it is not part of it."""
     given = normalized(words)
     matched = [v for v in pending if any(_says(text, words, given) for text in v.data.get("finals", ()))]
     if matched:
@@ -55,7 +55,7 @@ def voices_of_words(
 
 @decision
 def with_the_cut(voices: list[Activity], pending: list[Activity], cutting: set[int]) -> list[Activity]:
-    """A voice that cut the agent off and paused before its words is the beginning of the question."""
+    """A voice that interrupted the agent and then paused is the beginning of the question that follows."""
     if not voices or len(pending) == len(voices):
         return voices
     before = [
@@ -68,7 +68,7 @@ def with_the_cut(voices: list[Activity], pending: list[Activity], cutting: set[i
 
 @decision
 def voices_in_a_row(pending: list[Activity], *, interims: bool) -> list[Activity]:
-    """Without words to tell by, the question is the last voice that was understood, with those just before it."""
+    """Without text to match, the question is the last voice that was recognised, and those just before it."""
     if len(pending) < 2:
         return pending[:]
     understood = [voice for voice in pending if voice.data.get("understood")] if interims else []
@@ -86,7 +86,7 @@ def voices_in_a_row(pending: list[Activity], *, interims: bool) -> list[Activity
 
 @decision
 def back_channel(voice: Activity, x: Exchange | None, cutting: set[int]) -> bool:
-    """A voice over which the agent went on speaking, and for which nothing was cancelled, asks nothing by itself."""
+    """A voice that the agent spoke over, and for which nothing was cancelled, is no question by itself."""
     start, end = voice.start, voice.end
     if x is None or start is None or end is None or voice.at in cutting:
         return False
@@ -95,7 +95,7 @@ def back_channel(voice: Activity, x: Exchange | None, cutting: set[int]) -> bool
 
 @decision
 def same_question(x: Exchange | None, pending: list[Activity], words: str, now: int) -> bool:
-    """Words that come without a new voice, while nothing was heard yet, are the question's that is being answered."""
+    """Text without a new voice, before any audio of the answer, belongs to the question being answered."""
     if x is None or not x.question or x.heard:
         return False
     new, old = normalized(words), normalized(x.words)
@@ -108,7 +108,7 @@ def same_question(x: Exchange | None, pending: list[Activity], words: str, now: 
 
 @decision
 def words_of_run(x: Exchange | None, voices: list[Activity], now: int) -> bool:
-    """Words that come right after a run without a question are its question: some frameworks begin with the run."""
+    """Text right after an LLM run without a question is that run's question: some frameworks start the run first."""
     if x is None or x.question or x.heard or x.cut is not None:
         return False
     within = AGAIN_NS if voices else JOIN_NS
@@ -117,7 +117,7 @@ def words_of_run(x: Exchange | None, voices: list[Activity], now: int) -> bool:
 
 @decision
 def continues_question(x: Exchange | None, words: str) -> bool:
-    """A question of which nothing was answered yet goes on where the new words begin with its own."""
+    """New text that begins with the text of a question not yet answered continues that question."""
     if x is None or x.heard or not x.words or not x.question:
         return False
     new, old = normalized(words), normalized(x.words)
@@ -126,7 +126,7 @@ def continues_question(x: Exchange | None, words: str) -> bool:
 
 @decision
 def late_words(exchanges: list[Exchange], words: str, now: int) -> Exchange | None:
-    """Words that come late go to the oldest utterance that ended and was answered without any, or on STT's alone."""
+    """Late text belongs to the oldest ended utterance that was answered without text, or on STT's text alone."""
     given = normalized(words)
     without = [x for x in exchanges if x.voices and (not x.words or (not x.words_at and normalized(x.words) == given))]
     for x in without:
@@ -139,7 +139,7 @@ def late_words(exchanges: list[Exchange], words: str, now: int) -> Exchange | No
 
 @decision
 def end_of_missed(finals: list[tuple[int, str, Activity | None, int]], words: str, step: Step) -> tuple[int, int]:
-    """A question that the detector missed ends when STT had its words, or with the voice that went on to say them."""
+    """A question that VAD missed ends with the voice that STT recognised it in, or else when STT finalised it."""
     given = normalized(words)
     for time, text, voice, at in reversed(finals):
         if step.time - time < RECENT_NS and _within(normalized(text), given):
@@ -151,11 +151,11 @@ def end_of_missed(finals: list[tuple[int, str, Activity | None, int]], words: st
 
 @decision
 def stands_for_typed(x: Exchange | None, now: int) -> bool:
-    """A voice that is reported at the moment of typed words stands for them, and is none of its own."""
+    """A voice reported together with typed text stands for that text, and is no utterance of its own."""
     return x is not None and x.typed and not x.voices and x.asked is not None and 0 <= now - x.asked < STAND_IN_NS
 
 
 @decision
 def missed_by_detector(pending: list[Activity]) -> bool:
-    """Words that no voice goes with were typed, or missed by the detector: the question ends when they come."""
+    """Text without a voice was typed, or missed by VAD: the question ends when the text arrives."""
     return not pending

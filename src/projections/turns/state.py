@@ -1,4 +1,4 @@
-"""The state of the assembly of turns: which exchange is going on, and what waits for its place."""
+"""The state of the assembly: the exchanges so far, and what is not assigned yet."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ OF_A_VOICE = ("stt", "eou", "eou_wait")
 
 
 class Unassigned(msgspec.Struct, frozen=True, gc=False):
-    """An activity that is no turn's, and why."""
+    """An activity that belongs to no turn, with the reason."""
 
     activity: Activity
     reason: str
 
 
 class Assembly(msgspec.Struct):
-    """The exchanges of one session, and, below, where the fold stands."""
+    """The exchanges of one session, followed by the working state of the fold."""
 
     timeline: Timeline
     exchanges: list[Exchange] = []
@@ -28,40 +28,41 @@ class Assembly(msgspec.Struct):
     pending: list[Activity] = []
     ahead: list[Step] = []
     aside: list[Step] = []
-    """What was ahead, but is of a voice that is another question's, or none's."""
+    """Early work of a voice that belongs to a different question, or to none."""
     fallback: dict[int, Exchange] = {}
-    """By the ``at`` of what waits ahead: whose it is if no question that was being spoken then is answered."""
+    """By the ``at`` of early work: its exchange if no question that was being spoken then is answered."""
     into: dict[int, Exchange] = {}
-    """By a voice's ``at``: the exchange into whose answer, or before it, it was said."""
+    """By a voice's ``at``: the exchange that was not over when it began."""
     worded: set[int] = set()
-    """Voices of which words were reported by now, final ones or such as the model may start on."""
+    """Voices with a final or preflight transcript so far."""
     heard_of: set[int] = set()
-    """Voices of which STT has understood something by now."""
+    """Voices with any transcript so far."""
     dropped: set[int] = set()
-    """Voices that are no question's."""
+    """Voices that belong to no question."""
     cutting: set[int] = set()
-    """Voices for which something was cancelled."""
+    """Voices that interrupted an answer."""
     homes: dict[int, Exchange] = {}
-    """By an activity's ``at``: its exchange."""
+    """By an activity's ``at``: the exchange it is assigned to."""
     named: set[str] = set()
-    """The ids of all LLM runs so far; of those without one, the empty id."""
+    """Ids of all LLM runs so far; the empty id for runs without one."""
     passed: int = 0
-    """How many exchanges, from the first, ended too long ago for words that come late."""
+    """Number of leading exchanges that ended too long ago for a late transcript."""
     fed_by: Exchange | None = None
-    """Whose synthesis is to be heard next."""
+    """The exchange whose synthesis is played next."""
     speaker: Exchange | None = None
-    """Whose answer was heard last."""
+    """The exchange that spoke last."""
     writer: Exchange | None = None
-    """Whose LLM run ended last, and when."""
+    """The exchange whose LLM run ended last."""
     wrote: int = 0
+    """When that run ended."""
     said: bool = False
-    """The agent was made to say something of its own accord."""
+    """The next synthesis is scripted speech."""
     text: tuple[str, int] | None = None
-    """What it will say, before there is anything it belongs to."""
+    """Agent text, with its event index, that arrived before its exchange."""
     finals: list[tuple[int, str, Activity | None, int]] = []
-    """The last final words: when they came, what they are, the voice they are of, and the event."""
+    """The last final transcripts: time, text, voice and event index."""
     understood: int = -1
-    """The last event by which STT understood the user with no voice pending."""
+    """When STT last recognised the user without a pending voice."""
 
     def open(self, now: int, at: int) -> Exchange:
         x = Exchange(now, at)
@@ -80,7 +81,7 @@ class Assembly(msgspec.Struct):
             self.named.add(activity.id)
 
     def say(self, x: Exchange, text: str, at: int) -> None:
-        """A report of the whole answer so far replaces those of its beginnings."""
+        """Add text of the agent; a report of the whole answer so far replaces one of its beginning."""
         if x.texts and text.startswith(x.texts[-1]):
             x.texts[-1] = text
         elif not x.texts or text not in x.texts[-1]:
@@ -88,7 +89,7 @@ class Assembly(msgspec.Struct):
         x.texts_at.append(at)
 
     def lately(self, now: int) -> list[Exchange]:
-        """The exchanges, but for those that words which come late cannot be of any more."""
+        """The exchanges that a late transcript can still belong to."""
         while self.passed < len(self.exchanges) - 1:
             x = self.exchanges[self.passed]
             end = x.voices[-1].end if x.voices and not x.words_at else None
@@ -100,7 +101,7 @@ class Assembly(msgspec.Struct):
     # questions -------------------------------------------------------------------------------------------------
 
     def ask(self, voices: list[Activity], words: str, step: Step, decision: str) -> Exchange:
-        """A new question: the ``voices``, with their ``words``, and what was begun for them ahead."""
+        """Open a question of ``voices`` with the text ``words``, and assign the work started early for it."""
         before = self.current
         if before is not None and not before.heard and before.cut is None and before.question:
             before.superseded = any(self.into.get(v.at) is before for v in voices) or (
@@ -113,7 +114,7 @@ class Assembly(msgspec.Struct):
         return x
 
     def give(self, x: Exchange, voices: list[Activity], words: str, step: Step) -> None:
-        """The voices and words are the exchange's, from now on its question is with the model."""
+        """Assign voices and text to the exchange, whose question is with the model from now on."""
         x.voices.extend(voices)
         for voice in voices:
             self.homes[voice.at] = x
@@ -131,7 +132,7 @@ class Assembly(msgspec.Struct):
             self._settle(x, begun)
 
     def _settle(self, x: Exchange, begun: Step) -> None:
-        """Whose that is which was begun ahead of the exchange: what is of a voice goes with the voice."""
+        """Assign a piece of early work: that of a voice goes to the voice's exchange."""
         part = begun.activity
         assert part is not None
         voice = part.data.get("voice") if part.kind in OF_A_VOICE else None
@@ -145,7 +146,7 @@ class Assembly(msgspec.Struct):
             self.ahead.append(begun)
 
     def drop(self, voices: list[Activity], step: Step) -> None:
-        """The pending voices before those: questions that were not answered, or no questions at all."""
+        """Resolve the pending voices before ``voices``: an unanswered question, or unassigned."""
         if len(self.pending) == len(voices):
             return
         last = max((v.start or 0 for v in voices), default=0)
@@ -181,7 +182,7 @@ class Assembly(msgspec.Struct):
         return self.asking(ended)
 
     def asking(self, pending: list[Activity], *, worded: bool = False) -> list[Activity]:
-        """Those of the voices that may ask something; ``worded``: or whose own words will tell."""
+        """The voices that may be questions; with ``worded``, also those that have a final transcript to match."""
         return [
             v
             for v in pending

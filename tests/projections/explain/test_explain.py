@@ -183,12 +183,12 @@ def test_why_there_is_no_response() -> None:
         ("turns[1].llm[7].first_token", "did you mean llm[0].first_token"),
         ("turns[99].e2e_latency", "the session has 4 turns"),
         ("turn 0", "counted from 1"),
-        ("turns.e2e_latency", "there is no turns; the session has 4 turns"),
+        ("turns.e2e_latency", "turns needs an index, like turns[0]; the session has 4 turns"),
         ("discarded 9", "the session has 0 discarded voices"),
-        ("turns[1].response", "is not one value; name one in it, like turns[1].response.start"),
-        ("turns[1].", "is no path"),
+        ("turns[1].response", "is not a single value; name a value in it, like turns[1].response.start"),
+        ("turns[1].", "is not a path"),
         ("payloads[0].x", "a path begins with turns[0]"),
-        ("", "is no path"),
+        ("", "is not a path"),
     ],
 )
 def test_a_path_that_leads_nowhere(path: str, said: str) -> None:

@@ -227,7 +227,7 @@ def test_switches_are_put_on_by_name() -> None:
     assert not both.eou_wait_in_ms
     assert find_rules("videosdk-1.0.30+turn_holds") == RULE_SETS["videosdk-1.0.30"]
     assert replay([], both).rules == both.name
-    with pytest.raises(UnknownRules, match="unknown rule set 'best'; there are: videosdk-1.0, "):
+    with pytest.raises(UnknownRules, match="unknown rule set 'best'; known: videosdk-1.0, "):
         find_rules("best+turn_holds")
     with pytest.raises(UnknownRules, match="did you mean 'turn_holds'"):
         find_rules("videosdk-1.0+turn_hold")

@@ -1,4 +1,4 @@
-"""End of utterance: is the user done?"""
+"""End-of-utterance inference, and the wait for additional speech."""
 
 from __future__ import annotations
 

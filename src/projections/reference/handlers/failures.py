@@ -1,4 +1,4 @@
-"""Trouble: errors, and providers that fail over."""
+"""Errors and provider fallbacks."""
 
 from __future__ import annotations
 

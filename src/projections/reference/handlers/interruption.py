@@ -1,4 +1,4 @@
-"""Barge-ins, real and false."""
+"""True and false interruptions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from projections.reference.timing import milliseconds
 
 @without_args
 def on_interrupted(s: State, now: float) -> None:
-    """Counts only while the agent speaks, or is thought to: an interrupted agent never reports its end."""
+    """Count an interruption while the agent speaks, or seems to: an interrupted agent never reports its end."""
     if not s.agent_speaking:
         return
     s.total_interruptions += 1

@@ -1,4 +1,4 @@
-"""Knowledge base: what was looked up."""
+"""Knowledge base retrievals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The language model. A turn has one entry, however often the model is started."""
+"""LLM metrics. A turn has one entry, however often the model is started."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def set_llm_input(s: State, now: float, args: Args) -> None:
 
 @with_args
 def set_llm_usage(s: State, now: float, args: Args) -> None:
-    """Token counts; tokens per second only if the duration is known by now."""
+    """Set token counts, and tokens per second if the duration is already known."""
     usage = args["usage"]
     if s.turn is None or not usage:
         return

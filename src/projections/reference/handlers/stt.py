@@ -1,6 +1,6 @@
-"""Speech to text.
+"""STT metrics.
 
-The reference's skipping of a final after a preemptive one is not here: no hook sets the flags it asks for.
+The reference's skipping of a final after a preemptive one is left out: no hook sets the flags that it checks.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def on_stt_complete(s: State, now: float, args: Args) -> None:
 
 
 def _asked_at(stt: Stt, now: float) -> float | None:
-    """The last thing before now from which a final transcript could be expected."""
+    """The last interim or start before now, from which the STT latency counts."""
     return max((t for t in (stt.stt_last_interim_time, stt.stt_start_time) if t is not None and t < now), default=None)
 
 

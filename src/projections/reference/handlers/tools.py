@@ -1,4 +1,4 @@
-"""Tool calls, and the hand-over to another agent."""
+"""Tool calls, and hand-offs to a different agent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _latency(tool: FunctionTool | McpTool) -> float | None:
 
 
 def _time_of_day(wall_ns: int) -> str:
-    """HH:MM:SS in UTC; the reference's own is in the agent's local time, which a replay must not depend on."""
+    """HH:MM:SS in UTC; the reference uses the agent's local time, which a replay must not depend on."""
     seconds = wall_ns // 1_000_000_000 % 86_400
     return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 

@@ -1,4 +1,4 @@
-"""What was said: the user's transcript and the agent's response."""
+"""Transcripts of the user and the agent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _signal(s: State, text: Any) -> dict[str, Any]:
 
 @with_args
 def set_user_transcript(s: State, now: float, args: Args) -> None:
-    """The user's words; ignored where the turn has some and is being answered."""
+    """Set the user's transcript; ignored if the turn has one and is being answered."""
     turn = s.turn
     if turn is None:
         return
@@ -43,7 +43,7 @@ def set_agent_response(s: State, now: float, args: Args) -> None:
 
 
 def _stream(s: State, name: str, args: Args) -> None:
-    """Signal words of a turn while they come; what the turn has in the end is set by the other hooks."""
+    """Signal a streamed transcript; the turn's own transcript is set by other hooks."""
     text, utterance = args["text"], args.get("utterance_ts")
     if not s.rules.typed_transcripts or not text or not str(text).strip():
         return

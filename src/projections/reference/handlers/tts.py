@@ -1,4 +1,4 @@
-"""Text to speech, and the agent's voice being heard."""
+"""TTS metrics, and the agent's speech."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def on_agent_speech_start(s: State, now: float) -> None:
 
 @without_args
 def on_agent_speech_end(s: State, now: float) -> None:
-    """The agent stopped; only now is the TTS latency set, so an interrupted turn has none."""
+    """End the agent's speech; the TTS latency is set only here, so an interrupted turn has none."""
     s.agent_speaking = False
     turn = s.turn
     if turn is not None:
@@ -70,7 +70,7 @@ def on_agent_speech_end(s: State, now: float) -> None:
         play(s, "agent_speech_duration", turn.agent_speech_duration)
         if s.rules.component_signals:
             if tts is None:
-                raise UnboundLocalError("there is no TTS entry to signal")  # the reference has none to name
+                raise UnboundLocalError("there is no TTS entry to signal")  # as in the reference
             component_metric(s, "tts", tts)
     s.tts_start = s.tts_first_byte = None
 
@@ -79,7 +79,7 @@ def on_agent_speech_end(s: State, now: float) -> None:
 def add_tts_characters(s: State, now: float, args: Args) -> None:
     if s.turn is None:
         return
-    # a third of all events: no call for nothing
+    # a third of all events, so avoid needless calls
     tts = s.turn.tts_metrics[-1] if s.turn.tts_metrics else _last(s.turn)
     tts.tts_characters = (tts.tts_characters or 0) + args["count"]
     if s.playground_attached:

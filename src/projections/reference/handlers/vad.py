@@ -1,4 +1,4 @@
-"""Voice activity: when the user speaks."""
+"""Voice activity of the user."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def on_user_speech_end(s: State, now: float, args: Args) -> None:
 @with_args
 def set_vad_config(s: State, now: float, args: Args) -> None:
     if s.turn is None:
-        raise AttributeError("there is no turn to set the VAD configuration of")
+        raise AttributeError("no turn is open to set the VAD configuration in")
     config = args["vad_config"]
     if not s.turn.vad_metrics:
         s.turn.vad_metrics.append(Vad())

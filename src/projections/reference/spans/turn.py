@@ -1,7 +1,7 @@
 """The spans of a completed turn, component by component (reference: ``create_unified_turn_trace``).
 
-While a component's spans are made, the reference may stumble over a missing value; what it had started then never ends,
-and the rest of that component is missing. `State.span_failures` says where that happened.
+The reference may raise on a missing value while creating a component's spans; those already started then never end,
+and the rest of the component is missing. `State.span_failures` records where.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from projections.reference.spans.lifecycle import add_event, end_span, point_spa
 from projections.reference.state import SpanFailure, State
 
 ERROR_SECONDS = 0.100
-"""How long a component's error lasts in the trace."""
+"""Duration of a component's error span."""
 
 T = TypeVar("T")
 Attributes = dict[str, Any]
 
 
 class _Trace(NamedTuple):
-    """What every span of the turn needs."""
+    """Shared context of the turn's spans."""
 
     s: State
     now: float
@@ -49,7 +49,7 @@ class _Trace(NamedTuple):
         end_span(self.s, self.now, span, end_time, status)
 
     def provider(self, component: str) -> tuple[Any, Any]:
-        """Class and model that serve a component now."""
+        """Class and model of a component's current provider."""
         provider = self.s.session.provider_per_component.get(component, {})
         return provider.get("provider_class"), provider.get("model_name")
 
@@ -58,16 +58,16 @@ class _Trace(NamedTuple):
 
 
 def trace_turn(s: State, now: float, turn: Turn) -> None:
-    """Make the spans of a turn, if the span that holds all turns is open.
+    """Create the spans of a turn, if the span that contains all turns is open.
 
-    Also fills in the missing VAD times of the turn, which happens whether or not anybody wants the spans.
+    Also fills in missing VAD times of the turn, whether or not spans are wanted.
     """
     if s.traces.main_turn is None:
         return
     if not s.spans_wanted:
         if s.session.provider_per_component.get("vad", {}).get("provider_class"):
             for vad in turn.vad_metrics:
-                try:  # noqa: SIM105 - for every turn, and `contextlib.suppress` takes longer than the work itself
+                try:  # noqa: SIM105 - once per turn, and `contextlib.suppress` takes longer than the work itself
                     _fill_in(vad, s.rules)
                 except TypeError:  # as `_each` does
                     pass
@@ -100,7 +100,7 @@ def _each(t: _Trace, component: str, make: Callable[[_Trace, T], None], entries:
     for entry in entries:
         try:
             make(t, entry)
-        except Exception as error:  # noqa: BLE001 - the reference catches all, logs, and goes on with the next
+        except Exception as error:  # noqa: BLE001 - the reference catches all, logs, and continues
             t.s.span_failures.append(SpanFailure(t.s.at, component, f"{type(error).__name__}: {error}"))
 
 
@@ -129,9 +129,9 @@ def _status(errors_left: list[dict[str, Any]]) -> str:
 
 
 def _add_errors(t: _Trace, span: int, errors: list[dict[str, Any]], name: str, *fields: str) -> None:
-    """An event and a child span for each error, which is then taken off the list.
+    """Add an event and a child span for each error, and remove it from the list.
 
-    As it is taken off while the list is walked, every other one is passed over and stays: kept so.
+    As in the reference, removal during iteration skips every other error, which stays in the list.
     """
     for error in errors:
         add_event(t.s, span, "error", {field: error[field] for field in ("message", "timestamp", *fields)})
@@ -145,14 +145,14 @@ def _error_span(t: _Trace, parent: int, name: str, error: dict[str, Any]) -> Non
 
 
 def _given(**attributes: Any) -> Attributes:
-    """The attributes that have a value: neither None, nor 0, nor empty."""
+    """The attributes with a truthy value."""
     return {name: value for name, value in attributes.items() if value}
 
 
 def _fill_in(vad: Vad, rules: Rules) -> None:
-    """Put a missing end one silence window after the start, and a missing start as long before the end.
+    """Set a missing end one silence window after the start, and a missing start one window before the end.
 
-    A window is known only after `set_vad_config`: until ``vad_window_optional``, it raises `TypeError` if it is not.
+    The window is known only after `set_vad_config`: without ``vad_window_optional``, raises `TypeError` if unknown.
     """
     window = vad.vad_min_silence_duration
     if rules.vad_window_optional:
@@ -197,7 +197,7 @@ def _interruption(t: _Trace, interruption: Interruption) -> None:
         name = f"False Interruption ({'Resumed' if resumed else 'Escalated'})"
         t.end(t.start(name, attributes, start, t.span), end)
     if not t.turn.is_interrupted:
-        # the reference ends a span here that it has not made
+        # the reference ends a span here that it has not created
         raise UnboundLocalError("a turn with a false interruption was not interrupted")
     attributes = _given(
         false_interrupt_pause_duration=interruption.false_interrupt_pause_duration,
@@ -245,7 +245,7 @@ def _stt(t: _Trace, stt: Stt) -> None:
     errors = t.errors_of("STT")
     for error in errors:  # as in `_add_errors`, but only those within the span get one of their own
         add_event(t.s, span, "error", {"message": error["message"], "timestamp": error["timestamp"]})
-        if stt.stt_start_time <= error["timestamp"] <= stt.stt_end_time:  # may raise: so be it
+        if stt.stt_start_time <= error["timestamp"] <= stt.stt_end_time:  # may raise, as the reference does
             _error_span(t, span, "STT Error", error)
             errors.remove(error)
     t.end(span, stt.stt_end_time, _status(errors))

@@ -1,4 +1,4 @@
-"""End of utterance: the model that decides whether the user is done, and the wait for more that it asks for."""
+"""End of utterance: inference runs of the turn detector, and the endpointing delays that they schedule."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def on_eou_start(t: Timeline, now: int) -> None:
 
 
 def _judge(t: Timeline, run: Activity) -> None:
-    """The voice that a run is about: that of the last final words, or the last one where there are never any."""
+    """Set the voice of a run: that of the last final transcript, or the last voice where there was none yet."""
     voice = latest(t)
     at = t.worded if t.worded is not None else voice.at if voice is not None else -1
     if at >= 0:
@@ -38,13 +38,13 @@ def on_eou_complete(t: Timeline, now: int) -> None:
 
 @with_args
 def on_wait_for_additional_speech(t: Timeline, now: int, args: Args) -> None:
-    """The wait is as long as it was scheduled, unless its end is reported."""
+    """Start a wait of the scheduled duration, which holds unless the actual one is reported."""
     duration = ns(args.get("duration"))
     if t.eou is not None:
         t.eou.data["probability"] = args.get("eou_probability")
         t.eou.say("probability", t.at)
     if not duration or duration < 0:
-        t.ignore("there was nothing to wait for")
+        t.ignore("the wait has no duration")
         return
     t.eou_wait = t.begin("eou_wait", now)
     t.eou_wait.finish(now + duration, "done", t.at, reported=False)
@@ -56,6 +56,6 @@ def on_wait_for_additional_speech(t: Timeline, now: int, args: Args) -> None:
 def on_wait_for_additional_speech_complete(t: Timeline, now: int, args: Args) -> None:
     actual = ns(args.get("actual_duration"))
     if t.eou_wait is None or t.eou_wait.start is None or actual is None or actual < 0:
-        t.ignore("no wait was going on")
+        t.ignore("no wait was active")
         return
     t.eou_wait.finish(t.eou_wait.start + actual, "done", t.at, reported=True)

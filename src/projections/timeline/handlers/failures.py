@@ -1,4 +1,4 @@
-"""Errors, and providers that fail over."""
+"""Errors and provider fallbacks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _error(t: Timeline, now: int, source: Any, message: Any) -> None:
 
 @with_args
 def on_fallback_event(t: Timeline, now: int, args: Args) -> None:
-    """A provider failed, after what time since the component's run began, and another serves; or it is back."""
+    """A provider failed and a different one took over, or it recovered. A failure spans the time that it cost."""
     event = args.get("event_data")
     event = event if isinstance(event, dict) else {}
     found = t.begin("fallback", now)

@@ -1,4 +1,4 @@
-"""The knowledge base: what was looked up."""
+"""Knowledge base retrievals."""
 
 from __future__ import annotations
 

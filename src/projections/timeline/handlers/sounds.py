@@ -1,4 +1,4 @@
-"""Sounds that are no speech, and lines of the agent's log."""
+"""Background and thinking sounds, and lines of the agent's log."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _start(t: Timeline, now: int, name: str, args: Args) -> None:
 def _stop(t: Timeline, now: int, name: str) -> None:
     sound = t.sounds.pop(name, None)
     if sound is None:
-        t.ignore("no such sound was playing")
+        t.ignore("this sound was not playing")
         return
     sound.finish(now, "done", t.at, reported=True)
 

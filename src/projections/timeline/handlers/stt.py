@@ -1,4 +1,4 @@
-"""Speech to text: what was understood of a voice, and when."""
+"""STT runs and their transcripts, matched with voices."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from projections.timeline.registry import text, with_args, without_args
 from projections.timeline.state import Timeline
 
 SAME_NS = 5_000_000
+"""Maximum interval between hooks of the same moment."""
 LATE_NS = 10_000_000_000
-"""Final words that come later than that after a voice are none of it."""
+"""Maximum delay from the end of a voice to its final transcript."""
 JUST_NS = 1_000_000_000
-"""STT goes on hearing a voice for that long after its end."""
+"""Time after its end during which STT still transcribes a voice."""
 
 
 @without_args
 def on_stt_start(t: Timeline, now: int) -> None:
-    """Called when the first words show, and again when the voice ended: then it counts how long the final takes."""
+    """Start a run at the first interim; a call after the voice ended starts the finalisation time instead."""
     run = _going_on(t)
     if run is None or (_heard(t) is None and now - run.data.get("finalising", now) > JUST_NS):
         run = _begin(t)
@@ -27,7 +28,7 @@ def on_stt_start(t: Timeline, now: int) -> None:
 
 
 def _begin(t: Timeline, *, reported: bool = True) -> Activity:
-    """A new run, of the voice that is heard."""
+    """Start a run for the current voice."""
     voice = _heard(t)
     t.stt_voice = -1 if voice is None else voice.at
     t.stt = t.begin("stt", t.now) if reported else t.begin_unreported("stt")
@@ -36,13 +37,13 @@ def _begin(t: Timeline, *, reported: bool = True) -> Activity:
 
 
 def _heard(t: Timeline) -> Activity | None:
-    """The voice that is heard at this moment, or ended at it."""
+    """The voice that is active now, or ended just now."""
     voice = t.voice or latest(t)
     return voice if voice is t.voice or (voice and t.now - voice.data["reported"] < SAME_NS) else None
 
 
 def _going_on(t: Timeline) -> Activity | None:
-    """The run that is not over yet, unless another voice is heard than its own; one without a voice takes that."""
+    """The open run, unless a voice other than its own is active; a run without a voice adopts the active one."""
     voice = _heard(t)
     if t.stt is None or t.stt.end is not None or (voice is not None and t.stt_voice not in (-1, voice.at)):
         return None
@@ -52,14 +53,15 @@ def _going_on(t: Timeline) -> Activity | None:
 
 
 def _hearing(t: Timeline) -> Activity:
-    """The run of words that are not final; one that has just ended, as some report the words of a final again."""
+    """The run of an interim or preflight transcript: one that has just ended, as some providers repeat the final
+    text, else the open run or a new one."""
     if t.stt is not None and t.stt.end is not None and t.now - t.stt.end <= SAME_NS:
         return t.stt
     return _going_on(t) or _begin(t, reported=False)
 
 
 def _is_given_up(t: Timeline) -> bool:
-    """Whether the voice that the run is of ended so long ago that no words of it will come any more."""
+    """Whether the run's voice ended too long ago for a transcript to come."""
     voice = next((voice for voice in t.heard if voice.at == t.stt_voice), None)
     return voice is not None and voice.end is not None and t.now - voice.data["reported"] > LATE_NS
 
@@ -79,7 +81,7 @@ def interim(t: Timeline, now: int, words: str) -> None:
 
 
 def _understood(t: Timeline, run: Activity, how: str, words: str) -> None:
-    """Words that are not final yet: they show that the voice is speech, and no noise."""
+    """Record a preliminary transcript: it shows that the voice is speech, not noise."""
     voice = voice_of(t, run)
     if voice is not None:
         voice.data["understood"] = True
@@ -92,7 +94,7 @@ def _understood(t: Timeline, run: Activity, how: str, words: str) -> None:
 
 @with_args
 def on_stt_preflight_end(t: Timeline, now: int, args: Args) -> None:
-    """Words on which the LLM may start before they are final."""
+    """Record the transcript on which the LLM may start before the final one."""
     run, words = _hearing(t), text(args.get("transcript"))
     run.data["preflight"] = now
     run.say("preflight", t.at)
@@ -119,7 +121,7 @@ def on_stt_complete(t: Timeline, now: int, args: Args) -> None:
 
 
 def voice_of(t: Timeline, run: Activity) -> Activity | None:
-    """The voice that a run hears: the one that is heard, began in the run, or had just ended when it began."""
+    """The voice that a run transcribes: the active one, or one that began in the run or just ended before it."""
     voice = latest(t)
     if voice is None or voice is t.voice:
         return voice
@@ -130,9 +132,9 @@ def voice_of(t: Timeline, run: Activity) -> Activity | None:
 
 
 def voice_of_final(t: Timeline, run: Activity) -> Activity | None:
-    """The voice that final words are of: the oldest ended one without words, if another is heard already.
+    """The voice of a final transcript: the previous one, if it has no final and the next is already active.
 
-    A voice whose end STT was not started on, and of which it heard nothing where it reports what it hears, is noise.
+    A previous voice without a finalisation, and without interims where STT reports them, is noise.
     """
     voice = voice_of(t, run)
     if t.voice is None or voice is not t.voice or len(t.heard) < 2:
@@ -141,7 +143,7 @@ def voice_of_final(t: Timeline, run: Activity) -> Activity | None:
     if before.end is None or t.now - before.end > LATE_NS or "finals" in before.data or voice.data.get("understood"):
         return voice
     if abs(run.data.get("finalising", 0) - before.data["reported"]) < SAME_NS:
-        return before  # STT was started on its end
+        return before  # finalisation started at its end
     heard = before.data.get("understood") or not t.hears_interims
     return before if heard and not before.data.get("answered") else voice
 

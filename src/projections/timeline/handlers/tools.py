@@ -1,4 +1,4 @@
-"""Tool calls, with their real times and ends where the framework says them."""
+"""Tool calls, with their actual times where the framework reports them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def tool_started(t: Timeline, now: int, args: Args) -> None:
 def tool_progress(t: Timeline, now: int, args: Args) -> None:
     call = t.calls.get(text(args.get("call_id")))
     if call is None:
-        t.ignore("no such tool call")
+        t.ignore("unknown tool call")
         return
     call.put_out(now, t.at)
     call.data["response"] = args.get("tool_response")
@@ -38,7 +38,7 @@ def tool_progress(t: Timeline, now: int, args: Args) -> None:
 def tool_ended(t: Timeline, now: int, args: Args) -> None:
     call, status = t.calls.get(text(args.get("call_id"))), args.get("status")
     if call is None or status not in ("done", "cancelled", "failed"):
-        t.ignore("no such tool call")
+        t.ignore("unknown tool call or status")
         return
     if call.end is None:
         call.finish(now, status, t.at, reported=True)
@@ -49,7 +49,7 @@ def tool_ended(t: Timeline, now: int, args: Args) -> None:
 
 @with_args
 def add_function_tool_call(t: Timeline, now: int, args: Args) -> None:
-    """A report after the fact; of a call that is known already, it adds what was not said of it."""
+    """Report of a finished call; it completes the fields of a call that ``tool_started`` has begun."""
     name, response = args.get("tool_name"), args.get("tool_response")
     calls = [call for call in t.unreported if call.data["name"] == name]
     known = max(calls, key=lambda call: (call.end is not None, call.end or 0, -call.at), default=None)

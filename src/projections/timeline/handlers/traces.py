@@ -1,6 +1,6 @@
-"""What the framework's traces manager says of the session itself: notes beside the activities, for the span tree.
+"""Session-level hooks of the framework's traces manager, kept as notes for the span tree.
 
-The spans of turns and components are made from activities, so the manager's hooks for those say nothing here.
+The spans of turns and components are made from activities, so the manager's hooks for those are ignored.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _change(t: Timeline, now: int, name: str, args: Args, attributes: Any) -> No
 
 @traces
 def create_a2a_trace(t: Timeline, now: int, args: Args) -> None:
-    """A message to another agent; its end names it by its number at this origin."""
+    """Message to a different agent; `end_a2a_trace` refers to it by its number at this origin."""
     found = _note(t, now, f"A2A: {args.get('name')}", args.get("attributes"))
     t.messages.setdefault(t.origin or "", []).append(found)
 
@@ -92,6 +92,6 @@ def create_a2a_trace(t: Timeline, now: int, args: Args) -> None:
 def end_a2a_trace(t: Timeline, now: int, args: Args) -> None:
     sent, index = t.messages.get(t.origin or "", []), args.get("index")
     if type(index) is not int or not 0 <= index < len(sent) or sent[index].end is not None:
-        t.ignore("no such message to another agent")
+        t.ignore("unknown message to a different agent")
         return
     sent[index].finish(max(now, sent[index].start or now), "done", t.at, reported=True)

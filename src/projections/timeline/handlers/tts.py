@@ -1,4 +1,4 @@
-"""Speech synthesis. It may be armed before there is text: another start before the first byte is the real one."""
+"""TTS runs. A run may be armed before there is text: a second start before its first byte is the actual start."""
 
 from __future__ import annotations
 
@@ -49,6 +49,6 @@ def on_tts_complete(t: Timeline, now: int, args: Args) -> None:
     run_id = text(args.get("run_id"))
     run = t.runs.get(("tts", run_id)) if run_id else t.tts
     if run is None:
-        t.ignore("no synthesis had begun")
+        t.ignore("no synthesis had started")
     elif not run.end_reported:
         run.finish(now, "done" if run.status != "cancelled" else "cancelled", t.at, reported=True)

@@ -1,4 +1,4 @@
-"""The user's voice: when the detector, or the framework, heard it."""
+"""The user's voice, as reported by VAD or the framework."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from projections.timeline.registry import moment, ns, with_args
 from projections.timeline.state import Timeline
 
 SAME_NS = 1_000_000
-"""Two starts nearer to each other than that are one, reported by two hooks."""
+"""Maximum interval between two reports of one start, by different hooks."""
 CORRECTION_NS = 2_000_000_000
-"""An end reported again within that time corrects the first report."""
+"""Time during which a second report of an end corrects the first."""
 KEPT = 16
+"""Number of recent voices that are kept."""
 
 
 @with_args
 def on_user_speech_start(t: Timeline, now: int, args: Args) -> None:
-    """A detector of the agent's own, where there is one, beats the provider's (1.0.27)."""
+    """Start a voice; a local VAD takes precedence over the provider's (1.0.27)."""
     if t.local_vad and not args.get("local_vad"):
-        t.ignore("a local voice detector stamps the user's speech")
+        t.ignore("a local VAD reports the user's speech")
         return
     start_voice(t, now)
 
@@ -44,24 +45,23 @@ def start_voice(t: Timeline, now: int) -> None:
 @with_args
 def on_user_speech_end(t: Timeline, now: int, args: Args) -> None:
     if t.local_vad and not args.get("local_vad"):
-        t.ignore("a local voice detector stamps the user's speech")
+        t.ignore("a local VAD reports the user's speech")
         return
     end_voice(t, now, moment(t, args.get("at")))
 
 
 def end_voice(t: Timeline, now: int, given: int | None = None) -> None:
-    """The end of the latest voice that had begun by then.
+    """End the latest voice that had started by then.
 
-    The detector waits in silence before it reports an end: that hangover is taken off, once. Where the end itself is
-    ``given``, it is off already.
+    VAD waits in silence before it reports an end: that hangover is subtracted, unless the end itself is ``given``.
     """
     if not t.heard:
-        t.ignore("no voice had begun")
+        t.ignore("no voice had started")
         return
     end = now - t.silence_ns if given is None else given
     voice = _begun(t, given or now)
     if voice is None or (voice.end is not None and now - voice.data.get("reported", now) > CORRECTION_NS):
-        t.ignore("no voice had begun since the last one ended")
+        t.ignore("no voice had started since the last one ended")
         return
     voice.finish(max(end, voice.start or end), "done", t.at, reported=True)
     voice.data["reported"] = now
@@ -73,7 +73,7 @@ def end_voice(t: Timeline, now: int, given: int | None = None) -> None:
 
 
 def _begun(t: Timeline, now: int) -> Activity | None:
-    """The latest voice that had begun by then."""
+    """The latest voice that had started by then."""
     for voice in reversed(t.heard):
         if voice.start is not None and voice.start <= now:
             return voice
@@ -87,7 +87,7 @@ def set_local_vad_user_speech(t: Timeline, now: int, args: Args) -> None:
 
 @with_args
 def set_vad_config(t: Timeline, now: int, args: Args) -> None:
-    """The silence that the detector waits for holds from now on, and for the voice that is heard."""
+    """Set the VAD configuration; its hangover applies from the current voice on."""
     config = args.get("vad_config")
     silence = ns(config.get("min_silence_duration")) if isinstance(config, dict) else None
     t.silence_ns, t.silence_at = max(0, silence or 0), t.at
@@ -96,5 +96,5 @@ def set_vad_config(t: Timeline, now: int, args: Args) -> None:
 
 
 def latest(t: Timeline) -> Activity | None:
-    """The voice that is heard, or was last."""
+    """The current or last voice."""
     return t.heard[-1] if t.heard else None
