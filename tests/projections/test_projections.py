@@ -107,7 +107,7 @@ def test_an_origin_may_have_an_empty_name() -> None:
 
 
 def test_unknown_rules_are_named() -> None:
-    with pytest.raises(UnknownRules, match=r"'2\.0'; there are: videosdk-1\.0"):
+    with pytest.raises(UnknownRules, match=r"'2\.0'; known: videosdk-1\.0"):
         replay(EVENTS, rules="2.0")
 
 

@@ -233,7 +233,7 @@ def test_switches_are_put_on_by_name() -> None:
         find_rules("videosdk-1.0+turn_hold")
     with pytest.raises(UnknownRules, match="`turnlog rules` lists"):
         find_rules("videosdk-1.0+")
-    with pytest.raises(UnknownRules, match="'corrected' is gone: 'turnlog', the default, replaced it"):
+    with pytest.raises(UnknownRules, match="'corrected' was replaced by 'turnlog', the default"):
         find_rules("corrected+turn_holds")
 
 

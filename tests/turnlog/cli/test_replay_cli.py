@@ -255,7 +255,7 @@ def test_the_framework_s_rules_are_those_of_the_release_that_the_session_names()
     assert release("videosdk-agents", "0.9").name == "videosdk-1.0"
     for framework in ("livekit-agents", "pipecat-ai"):
         with pytest.raises(
-            UnknownRules, match=f"{framework} has no rule sets of its own; there are: turnlog, videosdk"
+            UnknownRules, match=f"{framework} has no rule sets of its own; known: turnlog, videosdk"
         ):
             reading(log(ANSWERED, framework, "1.0"), "framework")
 
@@ -276,4 +276,4 @@ def test_corrected_says_what_replaced_it(imported: Program) -> None:
     """Break: in projections/readings.py, ``check_rules``, leave it out."""
     for command in ("replay", "payloads", "spans"):
         said = imported.fails(command, "barge_in_vad", "--rules", "corrected")
-        assert "'corrected' is gone: 'turnlog', the default, replaced it" in said
+        assert "'corrected' was replaced by 'turnlog', the default" in said
