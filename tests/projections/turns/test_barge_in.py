@@ -76,7 +76,7 @@ def times(found: SimpleNamespace) -> tuple[float | None, ...]:
 def test_a_barge_in() -> None:
     """VideoSDK's order: the agent's end is never told. At 10 characters a second, 2 s are 20 of them: "…everything b".
 
-    Break: in turns/said.py, ``_split``, do not look for a space.
+    Break: in turns/spoken_text.py, ``_split``, do not look for a space.
     """
     found = only([*ANSWER, (3.2, "on_user_speech_start"), (4.0, "on_interrupted"), (4.0, "complete_turn"), *WAIT])
     assert found.kind == "true"
@@ -102,7 +102,7 @@ def test_an_end_of_another_answer_does_not_count() -> None:
 
 
 def test_without_a_rate_nothing_is_estimated() -> None:
-    """Break: in turns/said.py, ``_split``, take 15 characters a second if none is known."""
+    """Break: in turns/spoken_text.py, ``_split``, take 15 characters a second if none is known."""
     found = only([*ANSWER[5:], (3.2, "on_user_speech_start"), (3.8, "on_interrupted")])
     assert (found.said, found.unsaid, found.estimated) == (None, None, False)
     assert times(found) == (600, 600, 600, 1800)
