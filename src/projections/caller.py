@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from eventstore.event import Event
-from projections.latency.response import Response, response
+from projections.latency.response import Response, measure_response
 from projections.model import LogLine, SessionDetails
 from projections.outputs.payload import payload
 from projections.outputs.turn import Turn, barge_in_dict, turn_of
@@ -25,7 +25,7 @@ from projections.turns.exchange import Exchange
 from projections.turns.ledger import BargeIn, ledger
 
 RULES = "turnlog"
-WAITING = ("livekit-agents", "pipecat-ai")
+DELAY_ENDPOINTING = ("livekit-agents", "pipecat-ai")
 """Frameworks whose end-of-utterance decision consists mostly of the endpointing delay."""
 
 
@@ -75,7 +75,9 @@ class Reading:
 
     def response_of(self, x: Exchange) -> Response | None:
         t = self.timeline
-        return response(x, realtime=t.realtime, eou="EOU wait" if t.framework in WAITING else "EOU inference")
+        return measure_response(
+            x, realtime=t.realtime, eou="EOU wait" if t.framework in DELAY_ENDPOINTING else "EOU inference"
+        )
 
     @cached_property
     def barge_ins(self) -> list[BargeIn]:
@@ -83,7 +85,7 @@ class Reading:
         return ledger(self.assembly)
 
     @cached_property
-    def _own_barge_ins(self) -> dict[int, list[BargeIn]]:
+    def _barge_ins_by_exchange(self) -> dict[int, list[BargeIn]]:
         """By an exchange's ``id()``."""
         found: dict[int, list[BargeIn]] = {}
         for record in self.barge_ins:
@@ -92,7 +94,7 @@ class Reading:
         return found
 
     def barge_ins_of(self, x: Exchange) -> list[BargeIn]:
-        return self._own_barge_ins.get(id(x), [])
+        return self._barge_ins_by_exchange.get(id(x), [])
 
     @cached_property
     def turns(self) -> list[Turn]:
@@ -100,8 +102,8 @@ class Reading:
 
     def turn(self, number: int) -> Turn:
         """Compute one turn; ``number`` counts from 1."""
-        x, answered = self.exchanges[number - 1], self.responses[number - 1]
-        turn = turn_of(self.timeline, x, number, answered, self.barge_ins_of(x), last=number == len(self.exchanges))
+        x, response = self.exchanges[number - 1], self.responses[number - 1]
+        turn = turn_of(self.timeline, x, number, response, self.barge_ins_of(x), last=number == len(self.exchanges))
         turn.framework_e2e = self.framework_e2e.get(number)
         return turn
 
@@ -115,8 +117,8 @@ class Reading:
     def payloads(self) -> list[dict[str, Any]]:
         """The analytics payloads, one per turn; `exporters.analytics.schema` is their schema."""
         return [
-            payload(self.timeline, x, answered, number, interrupted=interrupted(self.barge_ins_of(x)))
-            for number, (x, answered) in enumerate(zip(self.exchanges, self.responses, strict=True), 1)
+            payload(self.timeline, x, response, number, interrupted=is_interrupted(self.barge_ins_of(x)))
+            for number, (x, response) in enumerate(zip(self.exchanges, self.responses, strict=True), 1)
         ]
 
     @cached_property
@@ -130,17 +132,17 @@ class Reading:
 
     def spans_of(self, number: int) -> list[Span]:
         """Compute the spans of one turn, with the sounds that began in it; ``number`` counts from 1."""
-        x, answered = self.exchanges[number - 1], self.responses[number - 1]
+        x, response = self.exchanges[number - 1], self.responses[number - 1]
         last = number == len(self.exchanges)
-        return turn_spans(self.timeline, x, number, answered, self.barge_ins_of(x), self._records_by_event, last=last)
+        return turn_spans(self.timeline, x, number, response, self.barge_ins_of(x), self._records_by_event, last=last)
 
     @cached_property
     def logs(self) -> list[LogLine]:
         """The lines of the agent's log, in event order."""
-        homes = self.assembly.homes
+        owners = self.assembly.owners
         numbers = {id(x): number for number, x in enumerate(self.exchanges, 1)}
-        lines = [(line, homes.get(line.at)) for line in self.timeline.activities if line.kind == "log"]
-        return [self._log_line(line, None if home is None else numbers[id(home)]) for line, home in lines]
+        lines = [(line, owners.get(line.at)) for line in self.timeline.activities if line.kind == "log"]
+        return [self._log_line(line, None if owner is None else numbers[id(owner)]) for line, owner in lines]
 
     def logs_of(self, number: int) -> list[LogLine]:
         """The log lines of one turn; ``number`` counts from 1."""
@@ -148,31 +150,33 @@ class Reading:
         return [self._log_line(line, number) for line in lines]
 
     def _log_line(self, line: Activity, turn: int | None) -> LogLine:
-        start, said = line.start or 0, line.data["attributes"]
+        start, attributes = line.start or 0, line.data["attributes"]
         level, logger, message = (str(line.data[name]) for name in ("level", "logger", "message"))
         created = (start + self.timeline.wall_shift) / 1e9
-        said = said if isinstance(said, dict) else {}
-        return LogLine(level, logger, message, said, created, start / 1e9, turn, None, line.at)
+        attributes = attributes if isinstance(attributes, dict) else {}
+        return LogLine(level, logger, message, attributes, created, start / 1e9, turn, None, line.at)
 
     @cached_property
     def discarded(self) -> list[dict[str, Any]]:
         """Voices that belong to no question, with reasons."""
-        return [left_dict(self.timeline, left) for left in self.assembly.left if left.activity.kind == "voice"]
+        return [
+            unassigned_dict(self.timeline, left) for left in self.assembly.unassigned if left.activity.kind == "voice"
+        ]
 
     @cached_property
     def outside(self) -> list[dict[str, Any]]:
         """Everything else that belongs to no turn, with reasons."""
         t = self.timeline
-        homeless = [record for record in self.barge_ins if record.exchange is None]
+        unmatched = [record for record in self.barge_ins if record.exchange is None]
         return [
-            *(left_dict(t, left) for left in self.assembly.left if left.activity.kind != "voice"),
+            *(unassigned_dict(t, left) for left in self.assembly.unassigned if left.activity.kind != "voice"),
             *({"kind": "event", "at": at, "reason": reason} for at, reason in t.ignored),
             *({**barge_in_dict(t, record), "kind": "barge-in", "barge_in": record.kind,
-               "reason": "the agent was not speaking"} for record in homeless),
+               "reason": "the agent was not speaking"} for record in unmatched),
         ]  # fmt: skip
 
 
-def interrupted(records: list[BargeIn]) -> bool:
+def is_interrupted(records: list[BargeIn]) -> bool:
     """Whether the user interrupted the answer."""
     return any(record.kind in ("true", "escalated") for record in records)
 
@@ -201,7 +205,7 @@ def session_dict(t: Timeline) -> dict[str, Any]:
     return session | {"sealed_events": t.sealed}
 
 
-def left_dict(t: Timeline, left: Unassigned) -> dict[str, Any]:
+def unassigned_dict(t: Timeline, left: Unassigned) -> dict[str, Any]:
     """An unassigned activity as JSON output has it."""
     found = left.activity
     start, end = ((None if v is None else (v - t.began) / 1e9) for v in (found.start, found.end))

@@ -41,17 +41,17 @@ def check_rules(rules: str) -> None:
     if name in REPLACED:
         find_rules(name)  # raises with the name of the replacement
     if rules not in (TURNLOG, FRAMEWORK, DROP_IN) and name not in RELEASES:
-        there = ", ".join((TURNLOG, FRAMEWORK, *RELEASES))
-        raise UnknownRules(f"unknown rule set {rules!r}; known: {there}")
+        names = ", ".join((TURNLOG, FRAMEWORK, *RELEASES))
+        raise UnknownRules(f"unknown rule set {rules!r}; known: {names}")
 
 
 def framework_of(events: Sequence[Event]) -> tuple[str, str]:
     """Name and version of the session's framework; empty if not recorded, as in logs older than the hook."""
     for event in events:
         if event.hook == "set_framework":
-            said = read_payload(event.payload)
-            if isinstance(said, dict):
-                return str(said.get("name") or ""), str(said.get("version") or "")
+            arguments = read_payload(event.payload)
+            if isinstance(arguments, dict):
+                return str(arguments.get("name") or ""), str(arguments.get("version") or "")
     return "", ""
 
 

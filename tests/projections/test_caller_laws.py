@@ -52,8 +52,8 @@ def check_places(r: Reading) -> None:
     places: Counter[int] = Counter()
     for x in r.exchanges:
         places.update(id(activity) for activity in [*x.voices, *x.parts])
-    places.update(id(left.activity) for left in r.assembly.left)
-    assert all(left.reason for left in r.assembly.left)
+    places.update(id(left.activity) for left in r.assembly.unassigned)
+    assert all(left.reason for left in r.assembly.unassigned)
     for activity in r.timeline.activities:
         assert places[id(activity)] == 1, activity
     assert len(places) == len(r.timeline.activities)

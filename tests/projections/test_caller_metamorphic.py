@@ -85,7 +85,7 @@ def turns_of(r: Reading) -> Any:
 
 @recorded
 def test_a_back_channel_changes_the_ledger_and_nothing_else(made: list[Event]) -> None:
-    """Break: in turns/question.py, let `back_channel` return False; in timeline/handlers/eou.py, judge no voice."""
+    """Break: in turns/question.py, let `back_channel` return False; in timeline/handlers/eou.py, set no voice."""
     before = read(made)
     expected, kinds = turns_of(before), sorted(record.kind for record in before.barge_ins)
     transcribed = any(event.hook == "on_stt_complete" for event in made)
@@ -131,8 +131,8 @@ def test_late_usage_is_of_the_run_that_caused_it(made: list[Event], by: float) -
     """
     expected = attribution(made)
     for run in read(made).timeline.activities:
-        if run.kind == "llm" and run.status == "done" and len(run.says.get("tokens", ())) == 1:
-            (at,) = run.says["tokens"]
+        if run.kind == "llm" and run.status == "done" and len(run.sources.get("tokens", ())) == 1:
+            (at,) = run.sources["tokens"]
             tokens = (e.perf_ns for e in made[at:] if e.hook == "on_llm_first_token")
             late = min(by, (next(tokens, made[at].perf_ns + 10 * SECOND) - made[at].perf_ns) / SECOND - 0.001)
             assert attribution(delayed(made, {at}, late)) == expected

@@ -113,7 +113,7 @@ def test_four_times_the_turns_take_four_times_the_steps(turn: Callable[[int], Ca
 
 
 def test_log_lines_of_one_turn_take_steps_in_proportion() -> None:
-    """Break: in projections/turns/exchange.py, ``_latest``, never leave out of ``others`` what is over."""
+    """Break: in projections/turns/exchange.py, ``_last_activity``, never prune ``other_parts``."""
 
     def lines(count: int) -> list[Event]:
         logged = [

@@ -13,14 +13,14 @@ from typing import Any
 
 import msgspec
 
-from projections.compare.turns import MISSING, Change, same_moments
+from projections.compare.turns import MISSING, Change, match_by_opening
 from projections.model import is_number
 from projections.reference.metrics import Turn
 
 PRESENT = "(a turn)"
 Digest = dict[str, Any]
 """Values by path. Empty values are left out; a list is its length, and a component True if present."""
-SAID = frozenset({
+CONTENT_FIELDS = frozenset({
     "user_speech", "agent_speech", "text", "stt_transcript", "stt_preflight_transcript", "llm_input", "kb_documents",
     "tool_params", "tool_response", "message",
 })  # fmt: skip
@@ -45,7 +45,7 @@ def _fields(struct: msgspec.Struct, path: str) -> Iterator[tuple[str, float | bo
             yield here, len(value)
             for n, item in enumerate(value):
                 yield from _fields(item, f"{here}[{n}]")
-        elif isinstance(value, bool) or (is_number(value) and name not in SAID):
+        elif isinstance(value, bool) or (is_number(value) and name not in CONTENT_FIELDS):
             yield here, value
         else:
             yield here, _hash(value)
@@ -60,7 +60,7 @@ def _hash(value: Any) -> str:
 def changes_since(stored: list[Digest], now: list[Digest]) -> list[Change]:
     """All fields in which a session's turns differ from the stored ones, which are the first side."""
     found = []
-    for number, other in same_moments([_opened(each) for each in stored], [_opened(each) for each in now]):
+    for number, other in match_by_opening([_opened(each) for each in stored], [_opened(each) for each in now]):
         if number is None or other is None:
             before, after = (MISSING if each is None else PRESENT for each in (number, other))
             found.append(Change(number, other, "", before, after))

@@ -47,17 +47,17 @@ def on_common_clock(events: Iterable[Event]) -> list[Event]:
         now_ns = event.perf_ns - back_ns
         payload = event.payload
         if payload != "{}":
-            args = _moved(read_payload(payload), event, back_ns)
+            args = _shift_times(read_payload(payload), event, back_ns)
             payload = msgspec.json.encode(args).decode()
         found.append(msgspec.structs.replace(event, perf_ns=now_ns, wall_ns=now_ns, payload=payload))
     return found
 
 
-def _moved(value: Any, event: Event, back_ns: int, name: str = "") -> Any:
+def _shift_times(value: Any, event: Event, back_ns: int, name: str = "") -> Any:
     if isinstance(value, dict):
-        return {key: _moved(item, event, back_ns, key) for key, item in value.items()}
+        return {key: _shift_times(item, event, back_ns, key) for key, item in value.items()}
     if isinstance(value, list):
-        return [_moved(item, event, back_ns, name) for item in value]
+        return [_shift_times(item, event, back_ns, name) for item in value]
     if name == HAPPENED and isinstance(value, int):
         return value - back_ns
     clock_ns = _clock(event, name, value)
@@ -106,15 +106,15 @@ def first_divergences(one: list[Event], two: list[Event]) -> list[Divergence]:
 
 
 def _content(event: Event) -> Any:
-    return _without(read_payload(event.payload), event)
+    return _strip(read_payload(event.payload), event)
 
 
-def _without(value: Any, event: Event, name: str = "") -> Any:
+def _strip(value: Any, event: Event, name: str = "") -> Any:
     """An argument without ids and times."""
     if isinstance(value, dict):
-        return {key: _without(item, event, key) for key, item in value.items() if not _ID.search(key)}
+        return {key: _strip(item, event, key) for key, item in value.items() if not _ID.search(key)}
     if isinstance(value, list):
-        return [_without(item, event, name) for item in value]
+        return [_strip(item, event, name) for item in value]
     return None if name == HAPPENED or _clock(event, name, value) is not None else value
 
 
@@ -124,33 +124,35 @@ def changes_between(one: list[Turn], two: list[Turn]) -> list[Change]:
     Times are seconds since the opening of their turn.
     """
     found = []
-    for number, other in aligned(one, two):
+    for number, other in align_turns(one, two):
         if number is None or other is None:
             before = speech_label(one[number - 1]) if number is not None else MISSING
             after = speech_label(two[other - 1]) if other is not None else MISSING
             found.append(Change(number, other, "", before, after))
             continue
-        for path, before, after in differences(_relative(one[number - 1]), _relative(two[other - 1])):
+        for path, before, after in differences(_rebased(one[number - 1]), _rebased(two[other - 1])):
             if not (is_number(before) and is_number(after) and abs(before - after) < ROUNDING):
                 found.append(Change(number, other, path, before, after))
     return found
 
 
-def aligned(one: list[Turn], two: list[Turn]) -> Iterator[tuple[int | None, int | None]]:
+def align_turns(one: list[Turn], two: list[Turn]) -> Iterator[tuple[int | None, int | None]]:
     """Pairs of turn numbers, from 1: turns with the same user speech, and those at the same place between such turns;
     None opposite a turn without a counterpart."""
-    matcher = SequenceMatcher(None, [_said(turn) for turn in one], [_said(turn) for turn in two], autojunk=False)
+    matcher = SequenceMatcher(
+        None, [_normalized_speech(turn) for turn in one], [_normalized_speech(turn) for turn in two], autojunk=False
+    )
     for _tag, a, a_end, b, b_end in matcher.get_opcodes():
         yield from zip_longest(range(a + 1, a_end + 1), range(b + 1, b_end + 1))
 
 
-def _said(turn: Turn) -> str | None:
+def _normalized_speech(turn: Turn) -> str | None:
     """The normalized user speech; None for a turn without any."""
-    said = re.findall(r"\w+", str(turn.user_speech).casefold()) if turn.user_speech is not None else None
-    return " ".join(said) if said else None
+    words = re.findall(r"\w+", str(turn.user_speech).casefold()) if turn.user_speech is not None else None
+    return " ".join(words) if words else None
 
 
-def _relative(turn: Turn) -> Any:
+def _rebased(turn: Turn) -> Any:
     return _since(msgspec.to_builtins(turn), turn.timestamp)
 
 

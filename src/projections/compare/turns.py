@@ -49,8 +49,8 @@ def changes(one: list[Turn], two: list[Turn], completed: tuple[list[int], list[i
     ``completed``: for the turns of either side, the indices of the events that completed them.
     """
     found = []
-    pairs = same_moments([turn.timestamp for turn in one], [turn.timestamp for turn in two])
-    for number, other in pairs if completed is None else _joined(pairs, *completed):
+    pairs = match_by_opening([turn.timestamp for turn in one], [turn.timestamp for turn in two])
+    for number, other in pairs if completed is None else _join_by_completion(pairs, *completed):
         if number is None or other is None:
             before = speech_label(one[number - 1]) if number is not None else MISSING
             after = speech_label(two[other - 1]) if other is not None else MISSING
@@ -61,27 +61,27 @@ def changes(one: list[Turn], two: list[Turn], completed: tuple[list[int], list[i
     return found
 
 
-def same_moments(one: list[float], two: list[float]) -> list[Pair]:
+def match_by_opening(one: list[float], two: list[float]) -> list[Pair]:
     """Pairs of turn numbers, from 1, by opening time; None opposite a turn without a counterpart."""
-    others = {moment: number for number, moment in enumerate(_nth(two), 1)}
-    pairs = [(moment, number, others.pop(moment, None)) for number, moment in enumerate(_nth(one), 1)]
-    alone = [(moment, None, number) for moment, number in others.items()]
-    ordered = sorted([*pairs, *alone], key=lambda pair: pair[0][0])
+    others = {moment: number for number, moment in enumerate(_numbered(two), 1)}
+    pairs = [(moment, number, others.pop(moment, None)) for number, moment in enumerate(_numbered(one), 1)]
+    unmatched = [(moment, None, number) for moment, number in others.items()]
+    ordered = sorted([*pairs, *unmatched], key=lambda pair: pair[0][0])
     return [(number, other) for _moment, number, other in ordered]
 
 
-def _joined(pairs: list[Pair], one: list[int], two: list[int]) -> list[Pair]:
+def _join_by_completion(pairs: list[Pair], one: list[int], two: list[int]) -> list[Pair]:
     """The pairs, with turns that have no counterpart joined if they were completed by the same event."""
-    alone = {two[other - 1]: other for number, other in pairs if number is None and other is not None}
+    unmatched = {two[other - 1]: other for number, other in pairs if number is None and other is not None}
     joined: list[Pair] = []
     for number, other in pairs:
-        found = other if number is None or other is not None else alone.pop(one[number - 1], None)
+        found = other if number is None or other is not None else unmatched.pop(one[number - 1], None)
         joined.append((number, found))
-    left = set(alone.values())
+    left = set(unmatched.values())
     return [pair for pair in joined if pair[0] is not None or pair[1] in left]
 
 
-def _nth(moments: list[float]) -> Iterator[tuple[float, int]]:
+def _numbered(moments: list[float]) -> Iterator[tuple[float, int]]:
     """Each time, with the number of equal ones before it."""
     seen: Counter[float] = Counter()
     for moment in moments:
@@ -116,10 +116,10 @@ def differences(before: Any, after: Any, path: str = "") -> Iterator[tuple[str, 
         for name in before.__struct_fields__:
             one, two = getattr(before, name), getattr(after, name)
             if one is not msgspec.UNSET and two is not msgspec.UNSET and name != "turn_id":
-                yield from differences(one, two, _under(path, name))
+                yield from differences(one, two, _join_path(path, name))
     elif isinstance(before, dict) and isinstance(after, dict):
         for name in dict.fromkeys([*before, *after]):
-            yield from differences(before.get(name), after.get(name), _under(path, name))
+            yield from differences(before.get(name), after.get(name), _join_path(path, name))
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         for n, (one, two) in enumerate(zip(before, after, strict=True)):
             yield from differences(one, two, f"{path}[{n}]")
@@ -127,7 +127,7 @@ def differences(before: Any, after: Any, path: str = "") -> Iterator[tuple[str, 
         yield path, msgspec.to_builtins(before), msgspec.to_builtins(after)
 
 
-def _under(path: str, name: str) -> str:
+def _join_path(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 

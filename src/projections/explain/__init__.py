@@ -6,14 +6,31 @@ from collections.abc import Sequence
 
 from eventstore.event import Event
 from projections.caller import RULES, Reading
-from projections.explain.explanation import Explanation, MadeOf, Named, Taken, explain_call, explain_reading
+from projections.explain.explanation import (
+    AppliedDecision,
+    EventReference,
+    Explanation,
+    SourceField,
+    explain_call,
+    explain_reading,
+)
 from projections.explain.paths import UnknownPath, parse
 from projections.explain.stretch import value_of
 from projections.explain.what_if import Outcome, WhatIf, what_if
 from projections.readings import reading
 from projections.reference.rules import Rules
 
-__all__ = ["Explanation", "MadeOf", "Named", "Outcome", "Taken", "UnknownPath", "WhatIf", "explain", "what_if"]
+__all__ = [
+    "AppliedDecision",
+    "EventReference",
+    "Explanation",
+    "Outcome",
+    "SourceField",
+    "UnknownPath",
+    "WhatIf",
+    "explain",
+    "what_if",
+]
 
 
 def explain(events: Sequence[Event], path: str, rules: str | Rules = RULES) -> Explanation:

@@ -10,12 +10,12 @@ from eventstore.event import Event
 from projections.caller import Reading
 from projections.explain.paths import Path
 from projections.explain.provenance import find_value
-from projections.explain.sourced import Source, plain
+from projections.explain.sourced import Source, strip_sources
 from projections.reference.replay import Call
 from projections.turns.decisions import DECISIONS
 
 
-class Named(NamedTuple):
+class EventReference(NamedTuple):
     """A reference to an event."""
 
     at: int
@@ -27,7 +27,7 @@ class Named(NamedTuple):
     """Into the call."""
 
 
-class MadeOf(NamedTuple):
+class SourceField(NamedTuple):
     """A field of an activity that the value was made from."""
 
     kind: str
@@ -38,11 +38,11 @@ class MadeOf(NamedTuple):
     value: Any
     time: bool
     """The value is a time, in seconds into the call."""
-    events: list[Named]
+    events: list[EventReference]
     """The events that set the field."""
 
 
-class PartOf(NamedTuple):
+class ResponsePartValue(NamedTuple):
     """A part of the explained response."""
 
     path: str
@@ -50,12 +50,12 @@ class PartOf(NamedTuple):
     ms: float
 
 
-class Taken(NamedTuple):
+class AppliedDecision(NamedTuple):
     """A decision that shaped the turn."""
 
     decision: str
     why: str
-    event: Named | None
+    event: EventReference | None
 
 
 class Explanation(NamedTuple):
@@ -64,10 +64,10 @@ class Explanation(NamedTuple):
     rules: str
     turn: int | None
     """Number of the turn, from 1; None for values outside of turns."""
-    made_of: list[MadeOf]
-    parts: list[PartOf]
+    made_of: list[SourceField]
+    parts: list[ResponsePartValue]
     """The parts of a response; empty for any other value."""
-    decisions: list[Taken]
+    decisions: list[AppliedDecision]
     note: str
     """A remark; may be empty."""
 
@@ -78,7 +78,7 @@ def explain_call(call: Call, path: Path, value: Any, events: Sequence[Event]) ->
     if path.root in ("turns", "payloads") and path.index is not None and path.index < len(call.payloads_at):
         turn, name = path.index + 1, namer(events, offsets_of(events))
         completed = name(call.payloads_at[path.index])
-        made = [MadeOf("turn", "", turn, "completed", completed.seconds, True, [completed])]
+        made = [SourceField("turn", "", turn, "completed", completed.seconds, True, [completed])]
     note = "only the caller's reading records sources; use --what-if to find the events that change the value"
     return Explanation(str(path), value, call.rules, turn, made, [], [], note)
 
@@ -88,9 +88,9 @@ def explain_reading(r: Reading, path: Path, events: Sequence[Event]) -> Explanat
     found = find_value(r, path, events)
     name = namer(events, r.timeline.offsets)
     numbers = {id(x): number for number, x in enumerate(r.exchanges, 1)}
-    homes = r.assembly.homes
+    homes = r.assembly.owners
 
-    def made(source: Source) -> MadeOf:
+    def made(source: Source) -> SourceField:
         activity = source.activity
         home = homes.get(activity.at) if activity is not None else found.exchange
         kind, own = ("session", "") if home is None and activity is None else ("turn", "")
@@ -99,9 +99,9 @@ def explain_reading(r: Reading, path: Path, events: Sequence[Event]) -> Explanat
         time = is_time(source)
         value = (source.value - r.timeline.began) / 1e9 if time else source.value
         turn = numbers.get(id(home))
-        return MadeOf(kind, own, turn, source.field, value, time, [name(at) for at in source.events if at >= 0])
+        return SourceField(kind, own, turn, source.field, value, time, [name(at) for at in source.events if at >= 0])
 
-    parts = found.answered.parts if found.answered is not None else []
+    parts = found.response.parts if found.response is not None else []
     turn = numbers.get(id(found.exchange))
     return Explanation(
         path=str(path),
@@ -109,19 +109,24 @@ def explain_reading(r: Reading, path: Path, events: Sequence[Event]) -> Explanat
         rules=r.rules,
         turn=turn,
         made_of=[made(source) for source in found.sources],
-        parts=[PartOf(f"{path.item}.response.parts[{n}].ms", p.name, plain(p.ms)) for n, p in enumerate(parts)],
-        decisions=[Taken(d, DECISIONS[d], None if at is None else name(at)) for d, at in found.decisions],
+        parts=[
+            ResponsePartValue(f"{path.item}.response.parts[{n}].ms", p.name, strip_sources(p.ms))
+            for n, p in enumerate(parts)
+        ],
+        decisions=[AppliedDecision(d, DECISIONS[d], None if at is None else name(at)) for d, at in found.decisions],
         note=found.note,
     )
 
 
-def namer(events: Sequence[Event], offsets: dict[str, int]) -> Callable[[int], Named]:
+def namer(events: Sequence[Event], offsets: dict[str, int]) -> Callable[[int], EventReference]:
     """A function that makes the reference to the event at an index; ``offsets`` as `offsets_of` returns them."""
     began = clocks(events[0])[0] + offsets[events[0].origin] if events else 0
 
-    def name(at: int) -> Named:
+    def name(at: int) -> EventReference:
         event = events[at]
-        return Named(at, event.origin, event.seq, event.hook, (clocks(event)[0] + offsets[event.origin] - began) / 1e9)
+        return EventReference(
+            at, event.origin, event.seq, event.hook, (clocks(event)[0] + offsets[event.origin] - began) / 1e9
+        )
 
     return name
 

@@ -81,7 +81,7 @@ def walk(item: Any, path: Path) -> tuple[Any, list[Any]]:
         except (AttributeError, IndexError, KeyError, TypeError) as error:
             raise _unknown(item, path) from error
     if isinstance(value, dict | list | msgspec.Struct) or not path.steps:
-        names = [f"{path}{_joined(name)}" for name, _value in leaves(value)]
+        names = [f"{path}{_suffix(name)}" for name, _value in leaves(value)]
         there = f"name a value in it, like {' or '.join(names[:3])}" if names else "it is empty"
         raise UnknownPath(f"{path} is not a single value; {there}")
     return value, around
@@ -108,5 +108,5 @@ def _unknown(item: Any, path: Path) -> UnknownPath:
     return UnknownPath(f"{path.item} has no {wanted!r}; did you mean {' or '.join(near)}?")
 
 
-def _joined(name: str) -> str:
+def _suffix(name: str) -> str:
     return name if name.startswith("[") else f".{name}"

@@ -45,12 +45,12 @@ def sources_of(value: Any) -> tuple[Source, ...]:
     return found
 
 
-def plain(value: Any) -> Any:
+def strip_sources(value: Any) -> Any:
     """The value without sources, also in nested lists and dicts."""
     if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
+        return {key: strip_sources(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [plain(item) for item in value]
+        return [strip_sources(item) for item in value]
     if isinstance(value, SourcedInt):
         return int(value)
     if isinstance(value, SourcedFloat):
@@ -58,12 +58,12 @@ def plain(value: Any) -> Any:
     return str.__str__(value) if isinstance(value, SourcedText) else value
 
 
-def sourced(value: Any, *sources: Source) -> Any:
+def attach_sources(value: Any, *sources: Source) -> Any:
     """The value with these sources, also in nested lists and dicts; bools and None cannot carry any."""
     if isinstance(value, dict):
-        return {key: sourced(item, *(s._replace(value=item) for s in sources)) for key, item in value.items()}
+        return {key: attach_sources(item, *(s._replace(value=item) for s in sources)) for key, item in value.items()}
     if isinstance(value, list):
-        return [sourced(item, *(s._replace(value=item) for s in sources)) for item in value]
+        return [attach_sources(item, *(s._replace(value=item) for s in sources)) for item in value]
     kind = {int: SourcedInt, float: SourcedFloat, str: SourcedText}.get(type(value))
     if kind is None:
         return value
@@ -72,11 +72,11 @@ def sourced(value: Any, *sources: Source) -> Any:
     return found
 
 
-def _carrying(function: Callable[..., Any], *, turned: bool = False) -> Callable[..., Any]:
+def _propagate(function: Callable[..., Any], *, reflected: bool = False) -> Callable[..., Any]:
     def method(self: Any, *others: Any) -> Any:
-        values = [plain(self), *map(plain, others)]
-        result = function(*reversed(values)) if turned else function(*values)
-        return sourced(result, *sources_of(self), *(s for other in others for s in sources_of(other)))
+        values = [strip_sources(self), *map(strip_sources, others)]
+        result = function(*reversed(values)) if reflected else function(*values)
+        return attach_sources(result, *sources_of(self), *(s for other in others for s in sources_of(other)))
 
     return method
 
@@ -84,11 +84,11 @@ def _carrying(function: Callable[..., Any], *, turned: bool = False) -> Callable
 for _name in ("add", "sub", "mul", "truediv", "floordiv"):
     for _kind in (SourcedInt, SourcedFloat):
         _function = getattr(operator, _name)
-        setattr(_kind, f"__{_name}__", _carrying(_function))
-        setattr(_kind, f"__r{_name}__", _carrying(_function, turned=True))
-SourcedFloat.__round__ = _carrying(round)  # type: ignore[method-assign]
+        setattr(_kind, f"__{_name}__", _propagate(_function))
+        setattr(_kind, f"__r{_name}__", _propagate(_function, reflected=True))
+SourcedFloat.__round__ = _propagate(round)  # type: ignore[method-assign]
 
-_SAID_WITH = {
+_SET_TOGETHER = {
     "status": "end", "end_reported": "end", "reported": "end", "transcript": "end", "confidence": "end",
     "duration": "end", "documents": "end", "scores": "end", "retrievals": "end", "response": "end", "armed": "start",
     "usage": "tokens", "interims": "first", "cut": "end",
@@ -98,11 +98,11 @@ _SAID_WITH = {
 
 def with_sources(found: Activity) -> Activity:
     """A copy of the activity whose values carry their sources."""
-    says = found.says
+    sources = found.sources
 
     def of(field: str, value: Any) -> Any:
-        said = says.get(field) or says.get(_SAID_WITH.get(field, "")) or says.get("report")
-        return sourced(value, Source(found, field, tuple(dict.fromkeys(said or [found.at])), value))
+        events = sources.get(field) or sources.get(_SET_TOGETHER.get(field, "")) or sources.get("report")
+        return attach_sources(value, Source(found, field, tuple(dict.fromkeys(events or [found.at])), value))
 
     return msgspec.structs.replace(
         found,

@@ -53,11 +53,11 @@ class Stretch(NamedTuple):
 # the caller's reading ----------------------------------------------------------------------------------------------
 
 
-def of_reading(r: Reading, path: Path, events: Sequence[Event]) -> Stretch:
+def reading_stretch(r: Reading, path: Path, events: Sequence[Event]) -> Stretch:
     """The stretch around the path's value. Raises `UnknownPath`."""
     value = value_in(r, path)
     for since, first, last in _around(r, path, len(events)):
-        start = _emptied(timeline(islice(events, since))) if since else Timeline()
+        start = _without_finished(timeline(islice(events, since))) if since else Timeline()
         before = pickle.dumps(extend(start, events[since:first]))
         for here in _same_item(Reading(extend(pickle.loads(before), events[first:last])), r, path):
             found = _stretch_of_reading(before, here, first, events[first:last])
@@ -109,7 +109,7 @@ def _first_event(x: Exchange) -> int:
     return min([x.at, *(min(part.events()) for part in (*x.voices, *x.parts))])
 
 
-def _emptied(t: Timeline) -> Timeline:
+def _without_finished(t: Timeline) -> Timeline:
     """The state without finished activities; times and indices continue."""
     short = {name: dict(list(getattr(t, name).items())[-KEPT:]) for name in ("runs", "calls")}
     empty: dict[str, Any] = {name: [] for name in ("activities", "steps", "ignored", "notes", "unreported")}
@@ -131,7 +131,7 @@ def _same_item(here: Reading, r: Reading, path: Path) -> Iterator[Path]:
 # the framework's reading -------------------------------------------------------------------------------------------
 
 
-def of_call(call: Call, path: Path, events: Sequence[Event]) -> Stretch:
+def call_stretch(call: Call, path: Path, events: Sequence[Event]) -> Stretch:
     """The stretch around the path's value. Raises `UnknownPath`."""
     value = value_of(call, path)
     start, rules = begin(rule_sets.find_rules(call.rules), spans=False, signals=False), call.rules
@@ -149,12 +149,12 @@ def of_call(call: Call, path: Path, events: Sequence[Event]) -> Stretch:
 
 def _stretch_of_call(before: State, path: Path, first: int, events: Sequence[Event]) -> Stretch:
     def value(changed: Sequence[Event]) -> Any:
-        return value_of(call_of(fold(_copied(before), changed)), path)
+        return value_of(call_of(fold(_copy_state(before), changed)), path)
 
     return Stretch(first, events, value)
 
 
-def _copied(s: State) -> State:
+def _copy_state(s: State) -> State:
     """A deep copy that shares what no later event changes."""
     shared: dict[int, Any] = {id(s.rules): s.rules}
     for field in fields(s):

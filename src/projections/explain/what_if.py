@@ -15,9 +15,9 @@ from eventstore.codec import read_payload
 from eventstore.event import Event
 from eventstore.hooks.arguments import HAPPENED
 from projections.caller import RULES, Reading
-from projections.explain.explanation import Named, namer, offsets_of
+from projections.explain.explanation import EventReference, namer, offsets_of
 from projections.explain.paths import UnknownPath, parse
-from projections.explain.stretch import of_call, of_reading
+from projections.explain.stretch import call_stretch, reading_stretch
 from projections.readings import reading
 from projections.reference.rules import Rules
 
@@ -29,7 +29,7 @@ BY_MS = 50.0
 class Outcome(NamedTuple):
     """A change of an event that changes the value."""
 
-    event: Named
+    event: EventReference
     how: How
     value: Any
     gone: bool
@@ -64,12 +64,12 @@ def what_if(
     ``step`` is called after each, with the number tried and the total. Raises `UnknownPath`, and the reading's errors.
     """
     where, r = parse(path), reading(events, rules)
-    stretch = of_reading(r, where, events) if isinstance(r, Reading) else of_call(r, where, events)
+    stretch = reading_stretch(r, where, events) if isinstance(r, Reading) else call_stretch(r, where, events)
     value, offsets = stretch.value(stretch.events), offsets_of(events)
     name, outcomes = namer(events, offsets), list[Outcome]()
     for number in range(len(stretch.events)):
         for how in HOW:
-            made = changed(stretch.events, number, how, round(by_ms * 1e6), offsets)
+            made = apply_change(stretch.events, number, how, round(by_ms * 1e6), offsets)
             try:
                 other, gone = stretch.value(made), False
             except UnknownPath:
@@ -80,12 +80,12 @@ def what_if(
     return WhatIf(str(where), value, r.rules, by_ms, stretch.first, len(stretch.events), outcomes)
 
 
-def changed(events: Sequence[Event], at: int, how: How, by_ns: int, offsets: dict[str, int]) -> list[Event]:
+def apply_change(events: Sequence[Event], at: int, how: How, by_ns: int, offsets: dict[str, int]) -> list[Event]:
     """The events with one removed or moved; ``offsets`` as `offsets_of` returns them."""
     made = [*events[:at], *events[at + 1 :]]
     if how == "removed":
         return made
-    event = _moved(events[at], by_ns if how == "later" else -by_ns)
+    event = _shift(events[at], by_ns if how == "later" else -by_ns)
 
     def time(other: Event) -> int:
         return other.perf_ns + offsets[other.origin]
@@ -105,7 +105,7 @@ def changed(events: Sequence[Event], at: int, how: How, by_ns: int, offsets: dic
     return made
 
 
-def _moved(event: Event, by_ns: int) -> Event:
+def _shift(event: Event, by_ns: int) -> Event:
     payload = event.payload
     if payload.startswith('{"$'):
         args = read_payload(payload)

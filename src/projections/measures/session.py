@@ -25,7 +25,7 @@ from projections.reference.replay import Call, call_of, latency_of
 from projections.reference.rules import Rules
 
 
-class Measured(NamedTuple):
+class SessionMeasures(NamedTuple):
     """Measures of a session's turns, with the number of unassigned voices."""
 
     turns: list[TurnMeasures]
@@ -39,16 +39,18 @@ def measures(events: Iterable[Event], rules: str | Rules = TURNLOG) -> list[Turn
 
     Raises the same errors as `projections.caller.read` and `projections.reference.replay`.
     """
-    return measured(events, rules).turns
+    return session_measures(events, rules).turns
 
 
-def measured(events: Iterable[Event], rules: str | Rules = TURNLOG) -> Measured:
+def session_measures(events: Iterable[Event], rules: str | Rules = TURNLOG) -> SessionMeasures:
     """`measures`, with the number of unassigned voices."""
     if rules == TURNLOG:
         found = read(events)
-        return Measured(measures_of(found), sum(left.activity.kind == "voice" for left in found.assembly.left))
+        return SessionMeasures(
+            measures_of(found), sum(left.activity.kind == "voice" for left in found.assembly.unassigned)
+        )
     call = call_of(fold(begin(rule_sets.find_rules(rules), spans=False, signals=False), events))
-    return Measured(measures_of_call(call), 0)
+    return SessionMeasures(measures_of_call(call), 0)
 
 
 def measures_of(reading: Reading, framework_e2e: Sequence[float | None] = ()) -> list[TurnMeasures]:
@@ -61,10 +63,14 @@ def measures_of_call(call: Call) -> list[TurnMeasures]:
     version = _version(call.session)
     found = []
     for number, turn in enumerate(call.turns, 1):
-        providers = _sent(call.payloads[number - 1]) if number <= len(call.payloads) else _set(call.session)
+        providers = (
+            _turn_providers(call.payloads[number - 1])
+            if number <= len(call.payloads)
+            else _session_providers(call.session)
+        )
         found.append(_record(call, number, turn, providers, version))
     for turn, reason, at in call.discarded:
-        record = _record(call, None, turn, _set(call.session), version)
+        record = _record(call, None, turn, _session_providers(call.session), version)
         found.append(msgspec.structs.replace(record, discarded=reason, at=at))
     return found
 
@@ -123,12 +129,12 @@ def _number(value: Any) -> float | None:
     return float(value) if type(value) in (int, float) and math.isfinite(value) else None
 
 
-def _sent(payload: dict[str, Any]) -> dict[str, Any]:
+def _turn_providers(payload: dict[str, Any]) -> dict[str, Any]:
     """Provider labels from a turn's payload; those of the session may have changed since."""
     return {c: label_of(payload.get(f"{c}ProviderClass"), payload.get(f"{c}ModelName")) for c in COMPONENTS}
 
 
-def _set(session: SessionDetails) -> dict[str, Any]:
+def _session_providers(session: SessionDetails) -> dict[str, Any]:
     found = {c: session.provider_per_component.get(c, {}) for c in COMPONENTS}
     return {c: label_of(provider.get("provider_class"), provider.get("model_name")) for c, provider in found.items()}
 

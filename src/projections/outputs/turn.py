@@ -60,7 +60,7 @@ class Turn(msgspec.Struct, kw_only=True):
 
 
 def turn_of(
-    t: Timeline, x: Exchange, number: int, answered: Response | None, records: list[BargeIn], *, last: bool
+    t: Timeline, x: Exchange, number: int, response: Response | None, records: list[BargeIn], *, last: bool
 ) -> Turn:
     """The exchange as a turn; ``last``: it is the session's last."""
     began, speeches, stopped = t.began, x.speeches(), user_stopped(x)
@@ -82,9 +82,9 @@ def turn_of(
             for s in speeches
         ],
         interrupted=any(record.kind in ("true", "escalated") for record in records) if records else False,
-        e2e_latency=None if answered is None else answered.ms,
-        no_response=None if answered is not None else no_response(x, last=last, ended=t.ended),
-        response=None if answered is None else response_dict(t, answered),
+        e2e_latency=None if response is None else response.ms,
+        no_response=None if response is not None else no_response(x, last=last, ended=t.ended),
+        response=None if response is None else response_dict(t, response),
         stt=[run_dict(t, run) for run in x.of("stt")],
         eou=_eous(began, x) if "eou" in x.by_kind else [],
         llm=[run_dict(t, run) for run in x.of("llm")],
@@ -162,14 +162,14 @@ def _tokens(x: Exchange) -> dict[str, int]:
     return found
 
 
-def response_dict(t: Timeline, answered: Response) -> dict[str, Any]:
+def response_dict(t: Timeline, response: Response) -> dict[str, Any]:
     """The response as JSON output has it."""
     began = t.began
     return {
-        "start": _since(began, answered.start),
-        "end": _since(began, answered.end),
-        "ms": answered.ms,
-        "time_to_answer_ms": answered.time_to_answer_ms,
+        "start": _since(began, response.start),
+        "end": _since(began, response.end),
+        "ms": response.ms,
+        "time_to_answer_ms": response.time_to_answer_ms,
         "parts": [
             {
                 "name": part.name,
@@ -177,7 +177,7 @@ def response_dict(t: Timeline, answered: Response) -> dict[str, Any]:
                 "end": (part.end - began) / 1e9,
                 "ms": (part.end - part.start) / 1e6,
             }
-            for part in answered.parts
+            for part in response.parts
         ],
     }
 

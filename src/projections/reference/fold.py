@@ -42,7 +42,7 @@ def fold(s: State, events: Iterable[Event]) -> State:
                     f"event {seq} of origin {origin!r} in session {event.session_id!r} comes after event {last_seq}: "
                     "read events with store.read(), or sort them with canonical()"
                 )
-            bare, with_args, version = handlers(event.hook, _UNKNOWN)
+            without_args, with_args, version = handlers(event.hook, _UNKNOWN)
             args, payload = None, event.payload
             if event.version != version:
                 args = decode(event)  # upgrades an older version; raises for a newer one
@@ -54,11 +54,11 @@ def fold(s: State, events: Iterable[Event]) -> State:
             if payload != "{}" and payload.startswith('{"$'):
                 perf_ns, s.wall_ns = clocks(event)
             try:
-                if bare is not None:
-                    bare(s, perf_ns / 1e9)
+                if without_args is not None:
+                    without_args(s, perf_ns / 1e9)
                 else:
                     with_args(s, perf_ns / 1e9, args)  # type: ignore[misc, arg-type]  # one of the two there is
-            except STUMBLES as error:
+            except REFERENCE_ERRORS as error:
                 s.raised.append(Raised(at, type(error).__name__))
     except UNREADABLE as error:
         raise CannotReplay(s.session_name, f"at event {at} of the session", error) from error
@@ -68,7 +68,7 @@ def fold(s: State, events: Iterable[Event]) -> State:
 
 
 _UNKNOWN = None, None, 0
-STUMBLES = (AttributeError, KeyError, TypeError, ValueError, ArithmeticError, IndexError, UnboundLocalError)
+REFERENCE_ERRORS = (AttributeError, KeyError, TypeError, ValueError, ArithmeticError, IndexError, UnboundLocalError)
 """Errors that the reference's code raises on unexpected arguments and states."""
 
 

@@ -74,7 +74,7 @@ def _add_components(data: dict[str, Any], turn: Turn, rules: Rules) -> None:
     stt, eou, llm, tts = answering(turn)
     if stt is not None:
         if rules.stt_measured_entry_sent:
-            stt = _measured(turn.stt_metrics)
+            stt = _last_measured(turn.stt_metrics)
         data["sttLatency"] = stt.stt_latency
         data["sttPreflightLatency"] = stt.stt_preflight_latency
         data["sttInterimLatency"] = stt.stt_interim_latency
@@ -111,7 +111,7 @@ def _add_components(data: dict[str, Any], turn: Turn, rules: Rules) -> None:
             data[name] = getattr(realtime, field)
 
 
-def _measured(entries: list[Stt]) -> Stt:
+def _last_measured(entries: list[Stt]) -> Stt:
     """The last entry with a latency, or else the last."""
     return next((stt for stt in reversed(entries) if stt.stt_latency is not None), entries[-1])
 

@@ -12,35 +12,35 @@ from eventstore.hooks.arguments import Args
 from eventstore.hooks.vocabulary import HOOKS, TRACES
 from projections.reference.state import State
 
-Bare = Callable[[State, float], None]
-WithArgs = Callable[[State, float, Args], None]
+HandlerWithoutArgs = Callable[[State, float], None]
+HandlerWithArgs = Callable[[State, float, Args], None]
 
-HANDLERS: dict[str, tuple[Bare | None, WithArgs | None, int]] = {}
+HANDLERS: dict[str, tuple[HandlerWithoutArgs | None, HandlerWithArgs | None, int]] = {}
 """By hook: one of the two kinds of handler, and the version of the arguments that it reads."""
 
 
-def without_args(handler: Bare) -> Bare:
+def without_args(handler: HandlerWithoutArgs) -> HandlerWithoutArgs:
     _add(handler.__name__, handler, None)
     return handler
 
 
-def with_args(handler: WithArgs) -> WithArgs:
+def with_args(handler: HandlerWithArgs) -> HandlerWithArgs:
     _add(handler.__name__, None, handler)
     return handler
 
 
-def traces_without_args(handler: Bare) -> Bare:
+def traces_without_args(handler: HandlerWithoutArgs) -> HandlerWithoutArgs:
     _add(TRACES + handler.__name__, handler, None)
     return handler
 
 
-def traces_with_args(handler: WithArgs) -> WithArgs:
+def traces_with_args(handler: HandlerWithArgs) -> HandlerWithArgs:
     _add(TRACES + handler.__name__, None, handler)
     return handler
 
 
-def _add(hook: str, bare: Bare | None, with_args: WithArgs | None) -> None:
-    HANDLERS[hook] = bare, with_args, HOOKS[hook].version
+def _add(hook: str, without_args: HandlerWithoutArgs | None, with_args: HandlerWithArgs | None) -> None:
+    HANDLERS[hook] = without_args, with_args, HOOKS[hook].version
 
 
 def _ignored(_s: State, _now: float) -> None:

@@ -23,13 +23,13 @@ def component_metric(s: State, component: str, metrics: Component) -> None:
         s.emits.append(Emit("COMPONENT_METRIC", data, s.at))
 
 
-def play(s: State, name: str, value: Any) -> None:
+def send_playground(s: State, name: str, value: Any) -> None:
     """Send a value to the playground, if one is attached (reference: ``send_cascading_metrics``)."""
     if s.signals_wanted and s.playground_attached:
         s.playground.append(PlaygroundMessage({name: snapshot(value)}, False, s.at))
 
 
-def play_all(s: State, **values: Any) -> None:
+def send_playground_values(s: State, **values: Any) -> None:
     """Send several values in one message."""
     if s.signals_wanted and s.playground_attached:
         s.playground.append(PlaygroundMessage({k: snapshot(v) for k, v in values.items()}, False, s.at))

@@ -12,7 +12,14 @@ from operator import attrgetter
 
 from projections.latency.missing import no_response
 from projections.latency.response import Response, user_stopped
-from projections.spans.attributes import describe, known, of_barge_in, of_response, of_session, of_turn
+from projections.spans.attributes import (
+    barge_in_attributes,
+    describe,
+    response_attributes,
+    session_attributes,
+    turn_attributes,
+    with_values,
+)
 from projections.spans.span import ROOT, Span
 from projections.timeline import Activity, Timeline
 from projections.turns.assembly import Assembly
@@ -43,10 +50,10 @@ def span_tree(
             own.setdefault(id(record.exchange), []).append(record)
     decided = by_event(ledger)
     last = len(a.exchanges)
-    for number, (x, answered) in enumerate(zip(a.exchanges, responses, strict=True), 1):
+    for number, (x, response) in enumerate(zip(a.exchanges, responses, strict=True), 1):
         if going_on and not settled(t, x, last=number == last):
             return found
-        found += turn_spans(t, x, number, answered, own.get(id(x), []), decided, last=number == last)
+        found += turn_spans(t, x, number, response, own.get(id(x), []), decided, last=number == last)
     if not going_on:
         found += _session(a, found, decided)
     return found
@@ -61,7 +68,7 @@ def turn_spans(
     t: Timeline,
     x: Exchange,
     number: int,
-    answered: Response | None,
+    response: Response | None,
     own: list[BargeIn],
     decided: dict[int, BargeIn],
     *,
@@ -71,7 +78,7 @@ def turn_spans(
 
     ``own``: its records in the ledger; ``decided``: those of all turns (`by_event`); ``last``: it is the last turn.
     """
-    return _Turn(t, x, number, last=last).spans(answered, own, decided)
+    return _TurnSpans(t, x, number, last=last).spans(response, own, decided)
 
 
 def settled(t: Timeline, x: Exchange, *, last: bool) -> bool:
@@ -100,7 +107,7 @@ def turn_id(x: Exchange) -> str:
     return f"turn:{x.voices[0].at}" if x.voices else f"turn:@{x.at}"
 
 
-class _Turn:
+class _TurnSpans:
     """Shared state for the spans of one turn."""
 
     def __init__(self, t: Timeline, x: Exchange, number: int, *, last: bool) -> None:
@@ -119,18 +126,18 @@ class _Turn:
         until = max(_times(self.x), default=self.x.opened)
         return max(until, self.t.last) if self.last and (self.cut or self.x.hung_up) else until
 
-    def spans(self, answered: Response | None, own: list[BargeIn], decided: dict[int, BargeIn]) -> list[Span]:
+    def spans(self, response: Response | None, own: list[BargeIn], decided: dict[int, BargeIn]) -> list[Span]:
         x, shift = self.x, self.shift
         children = [_span(self, part, decided.get(part.at)) for part in (*x.voices, *x.parts) if part.kind != "log"]
         if own:
             cut = {part.at for part in x.of("interruption")}
             children += [
-                _silenced(self, r)
+                _unreported_interruption(self, r)
                 for r in own
                 if r.kind == "true" and r.at not in cut and r.speech is not None and "cut" not in r.speech.data
             ]
-        if answered is not None:
-            start, end = answered.start + shift, answered.end + shift
+        if response is not None:
+            start, end = response.start + shift, response.end + shift
             children.append(
                 Span(
                     id=f"response:{self.id}",
@@ -139,7 +146,7 @@ class _Turn:
                     name="Response",
                     start_ns=start,
                     end_ns=end,
-                    attributes=of_response(answered),
+                    attributes=response_attributes(response),
                     status="OK",
                     turn=self.number,
                 )
@@ -148,7 +155,7 @@ class _Turn:
         inside = [span for span in children if span.parent != ROOT]
         start = min([span.start_ns for span in inside], default=self.begin + shift)
         end = max([span.end_ns for span in inside], default=self.until + shift)
-        missing = None if answered is not None else no_response(x, last=self.last, ended=self.t.ended)
+        missing = None if response is not None else no_response(x, last=self.last, ended=self.t.ended)
         interrupted = any(record.kind in ("true", "escalated") for record in own)
         turn = Span(
             id=self.id,
@@ -157,7 +164,7 @@ class _Turn:
             name=f"Turn #{self.number}",
             start_ns=start,
             end_ns=end,
-            attributes=of_turn(x, self.number, answered, missing, interrupted=interrupted),
+            attributes=turn_attributes(x, self.number, response, missing, interrupted=interrupted),
             turn=self.number,
             status="ERROR" if missing == "error" else "OK",
         )
@@ -169,7 +176,7 @@ class _Turn:
         return [*children, turn]
 
 
-def _extent(turn: _Turn, part: Activity) -> tuple[int, int, bool]:
+def _extent(turn: _TurnSpans, part: Activity) -> tuple[int, int, bool]:
     """Start and end of an activity on the session's clock, and whether the end is known."""
     start = part.start if part.start is not None else part.first if part.first is not None else part.end
     start = turn.begin if start is None else start
@@ -182,14 +189,14 @@ def _extent(turn: _Turn, part: Activity) -> tuple[int, int, bool]:
     return start, max(start, turn.until), False
 
 
-def _span(turn: _Turn, part: Activity, record: BargeIn | None) -> Span:
+def _span(turn: _TurnSpans, part: Activity, record: BargeIn | None) -> Span:
     kind, at, shift = part.kind, part.at, turn.shift
     start, end, ended = _extent(turn, part)
-    name, said = describe(part, turn.x)
+    name, attributes = describe(part, turn.x)
     if record is not None and kind in ("interruption", "doubt"):
-        said |= of_barge_in(record)
+        attributes |= barge_in_attributes(record)
         if kind == "interruption":
-            start, end = _yielded(record, start, end)
+            start, end = _yield_interval(record, start, end)
     inside = kind != "sound"
     span = Span(
         id=f"{kind}:{at}",
@@ -198,24 +205,24 @@ def _span(turn: _Turn, part: Activity, record: BargeIn | None) -> Span:
         name=name,
         start_ns=start + shift,
         end_ns=end + shift,
-        attributes=said,
+        attributes=attributes,
         status="OK",
         at=at,
         turn=turn.number if inside else None,
     )
-    _finish(span, part, shift, cut=turn.cut and not ended)
+    _set_status(span, part, shift, cut=turn.cut and not ended)
     if not ended:
-        said["unfinished"] = True
+        attributes["unfinished"] = True
     return span
 
 
-def _finish(span: Span, part: Activity, shift: int, *, cut: bool) -> None:
+def _set_status(span: Span, part: Activity, shift: int, *, cut: bool) -> None:
     """Set the span's status, its first output, and its exception event if it is an error."""
     kind, status, first = part.kind, part.status, part.first
     if kind == "error":
         span.status, span.status_message = "ERROR", part.data["message"]
-        said = {"exception.type": part.data["source"], "exception.message": part.data["message"]}
-        span.add_event("exception", said, span.start_ns)
+        attributes = {"exception.type": part.data["source"], "exception.message": part.data["message"]}
+        span.add_event("exception", attributes, span.start_ns)
     elif status == "failed" or "error" in part.data:
         span.status = "ERROR"
     elif status in ("cancelled", "superseded") and kind in ("llm", "tts", "tool", "realtime", "stt"):
@@ -231,7 +238,7 @@ def _finish(span: Span, part: Activity, shift: int, *, cut: bool) -> None:
 _FIRST = {"llm": "first token", "tts": "first byte", "stt": "first words"}
 
 
-def _yielded(record: BargeIn, start: int, end: int) -> tuple[int, int]:
+def _yield_interval(record: BargeIn, start: int, end: int) -> tuple[int, int]:
     """The yield as an interval: from the start of the overlap until the agent was silent."""
     if record.silent is None or record.user_start is None or record.agent_start is None:
         return start, end
@@ -239,10 +246,10 @@ def _yielded(record: BargeIn, start: int, end: int) -> tuple[int, int]:
     return (since, record.silent) if since <= record.silent else (start, end)
 
 
-def _silenced(turn: _Turn, record: BargeIn) -> Span:
+def _unreported_interruption(turn: _TurnSpans, record: BargeIn) -> Span:
     """The span of an interruption without a hook: the agent fell silent during the user's voice."""
     silent = record.silent if record.silent is not None else turn.until
-    start, end = _yielded(record, silent, silent)
+    start, end = _yield_interval(record, silent, silent)
     return Span(
         id=f"barge-in:{record.at}:{record.agent_start}",
         parent=turn.id,
@@ -250,15 +257,15 @@ def _silenced(turn: _Turn, record: BargeIn) -> Span:
         name="Turn Interrupted",
         start_ns=start + turn.shift,
         end_ns=end + turn.shift,
-        attributes=of_barge_in(record),
+        attributes=barge_in_attributes(record),
         status="OK",
         turn=turn.number,
     )
 
 
 def _add_line(span: Span, line: Activity, shift: int) -> None:
-    said = known(**{name: line.data.get(name) for name in ("level", "logger", "message")})
-    span.add_event("log", said, (line.start or 0) + shift)
+    attributes = with_values(**{name: line.data.get(name) for name in ("level", "logger", "message")})
+    span.add_event("log", attributes, (line.start or 0) + shift)
 
 
 def _session(a: Assembly, turns: list[Span], decided: dict[int, BargeIn]) -> Iterator[Span]:
@@ -272,18 +279,18 @@ def _session(a: Assembly, turns: list[Span], decided: dict[int, BargeIn]) -> Ite
         name="Agent Session",
         start_ns=t.began + shift,
         end_ns=last + shift,
-        attributes=of_session(t, len(a.exchanges)),
+        attributes=session_attributes(t, len(a.exchanges)),
         status="OK",
     )
     found = []
-    reasons = {id(left.activity): left.reason for left in a.left}
-    for part in (*(left.activity for left in a.left), *t.notes):
+    reasons = {id(left.activity): left.reason for left in a.unassigned}
+    for part in (*(left.activity for left in a.unassigned), *t.notes):
         if part.kind == "log":
             _add_line(root, part, shift)
             continue
         start = next((time for time in (part.start, part.first, part.end) if time is not None), t.began)
         end = max(start, last) if part.end is None else part.end
-        name, said = describe(part, None)
+        name, attributes = describe(part, None)
         span = Span(
             id=f"{part.kind}:{part.at}",
             parent=ROOT,
@@ -291,13 +298,13 @@ def _session(a: Assembly, turns: list[Span], decided: dict[int, BargeIn]) -> Ite
             name=name,
             start_ns=min(start, end) + shift,
             end_ns=end + shift,
-            attributes=said,
+            attributes=attributes,
             status="OK",
         )
-        said |= known(reason=reasons.get(id(part)), unfinished=True if part.end is None else None)
+        attributes |= with_values(reason=reasons.get(id(part)), unfinished=True if part.end is None else None)
         if part.kind in ("interruption", "doubt") and part.at in decided:
-            said |= of_barge_in(decided[part.at])
-        _finish(span, part, shift, cut=cut and part.end is None)
+            attributes |= barge_in_attributes(decided[part.at])
+        _set_status(span, part, shift, cut=cut and part.end is None)
         found.append(span)
     found.sort(key=_IN_ORDER)
     root.start_ns = min([root.start_ns, *(span.start_ns for span in (*turns, *found))])

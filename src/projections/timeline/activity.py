@@ -34,32 +34,32 @@ class Activity(msgspec.Struct, gc=False):
     """The framework's id of the run or tool call."""
     data: dict[str, Any] = {}
     """Fields of the kind: a transcript, tokens, a tool's name and result."""
-    said: list[str | int] = []
-    """Flat list for speed, read by `says`: alternately a field, or key of `data`, and the index of an event that sets
-    it; ``~at`` replaces the earlier events of the field."""
+    provenance: list[str | int] = []
+    """Flat list for speed, read by `sources`: alternately a field, or key of `data`, and the index of an event that
+    sets it; ``~at`` replaces the earlier events of the field."""
 
-    def say(self, field: str, at: int) -> None:
+    def add_source(self, field: str, at: int) -> None:
         """Add the event to the sources of ``field``."""
-        said = self.said
-        said.append(field)
-        said.append(at)
+        provenance = self.provenance
+        provenance.append(field)
+        provenance.append(at)
 
-    def put_out(self, now: int, at: int) -> None:
+    def set_first_output(self, now: int, at: int) -> None:
         """Set the time of the first output, unless it is set."""
         if self.first is None:
             self.first = now
-            self.say("first", at)
+            self.add_source("first", at)
 
     def finish(self, now: int, status: Status, at: int, *, reported: bool) -> None:
         """Set the end and the status; ``reported``: an event reports this end."""
         self.end, self.end_reported, self.status = now, reported, status
-        self.say("end", ~at)
+        self.add_source("end", ~at)
 
     @property
-    def says(self) -> dict[str, list[int]]:
+    def sources(self) -> dict[str, list[int]]:
         """Indices of the events that set each field, or key of `data`."""
         found: dict[str, list[int]] = {}
-        fields = iter(self.said)
+        fields = iter(self.provenance)
         for field, at in zip(fields, fields, strict=True):
             if at < 0:  # type: ignore[operator]
                 found[field] = [~at]  # type: ignore[index, operator]
@@ -69,4 +69,4 @@ class Activity(msgspec.Struct, gc=False):
 
     def events(self) -> set[int]:
         """Indices of all events that contribute to it."""
-        return {self.at}.union(*self.says.values())
+        return {self.at}.union(*self.sources.values())

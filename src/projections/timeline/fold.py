@@ -9,10 +9,10 @@ from eventstore.codec import clocks, decode, read_payload
 from eventstore.errors import NotCanonical
 from eventstore.event import Event
 from projections.timeline import handlers as _handlers  # noqa: F401 - importing registers them
-from projections.timeline.registry import HANDLERS, complete
+from projections.timeline.registry import HANDLERS, register_remaining
 from projections.timeline.state import Timeline
 
-complete()
+register_remaining()
 
 
 def timeline(events: Iterable[Event]) -> Timeline:
@@ -49,12 +49,12 @@ def extend(t: Timeline, events: Iterable[Event]) -> Timeline:
                 t.began = last = now
             elif now > last:
                 last = now
-            bare, with_args, version = find(event.hook, _UNKNOWN)
+            without_args, with_args, version = find(event.hook, _UNKNOWN)
             if event.version != version:
                 args = decode(event)  # upgrades an older version; raises for a newer one
             elif with_args is not None:
                 args = read_payload(payload)
-            elif bare is not None:
+            elif without_args is not None:
                 args = _NOTHING
             else:
                 continue
@@ -63,8 +63,8 @@ def extend(t: Timeline, events: Iterable[Event]) -> Timeline:
                 t.ignore("the arguments are not an object")
             elif with_args is not None:
                 with_args(t, now, args)
-            elif bare is not None:
-                bare(t, now)
+            elif without_args is not None:
+                without_args(t, now)
     finally:
         t.last_seq, t.last, t.at = last_seq, last, at
     return t

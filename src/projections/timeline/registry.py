@@ -16,29 +16,29 @@ from projections.timeline.state import Timeline
 
 SEALED = "[sealed]"
 """Placeholder for text whose key is missing or was destroyed."""
-Bare = Callable[[Timeline, int], None]
-WithArgs = Callable[[Timeline, int, Args], None]
-HANDLERS: dict[str, tuple[Bare | None, WithArgs | None, int]] = {}
+HandlerWithoutArgs = Callable[[Timeline, int], None]
+HandlerWithArgs = Callable[[Timeline, int, Args], None]
+HANDLERS: dict[str, tuple[HandlerWithoutArgs | None, HandlerWithArgs | None, int]] = {}
 """By hook: one of the two kinds of handler, and the version of the arguments that it reads."""
 
 
-def without_args(handler: Bare) -> Bare:
+def without_args(handler: HandlerWithoutArgs) -> HandlerWithoutArgs:
     HANDLERS[handler.__name__] = handler, None, HOOKS[handler.__name__].version
     return handler
 
 
-def with_args(handler: WithArgs) -> WithArgs:
+def with_args(handler: HandlerWithArgs) -> HandlerWithArgs:
     HANDLERS[handler.__name__] = None, handler, HOOKS[handler.__name__].version
     return handler
 
 
-def traces(handler: WithArgs) -> WithArgs:
+def traces(handler: HandlerWithArgs) -> HandlerWithArgs:
     name = TRACES + handler.__name__
     HANDLERS[name] = None, handler, HOOKS[name].version
     return handler
 
 
-def complete() -> None:
+def register_remaining() -> None:
     """Register the remaining hooks, which the timeline ignores."""
     for name, hook in HOOKS.items():
         HANDLERS.setdefault(name, (None, None, hook.version))
@@ -63,15 +63,15 @@ def ns(seconds: Any) -> int | None:
     return None
 
 
-def moment(t: Timeline, seconds: Any) -> int | None:
+def to_session_time(t: Timeline, seconds: Any) -> int | None:
     """Convert an agent's time, in seconds on its monotonic clock or since the epoch, to the session's clock.
 
     None if it is after the event, or more than a day before it.
     """
-    given = ns(seconds)
-    if not given:
+    time = ns(seconds)
+    if not time:
         return None
-    for found in (given + t.offset, given - t.wall_shift):
-        if t.now - 86_400_000_000_000 <= found <= t.now + 1_000_000:
-            return min(found, t.now)
+    for converted in (time + t.offset, time - t.wall_shift):
+        if t.now - 86_400_000_000_000 <= converted <= t.now + 1_000_000:
+            return min(converted, t.now)
     return None

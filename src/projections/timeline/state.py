@@ -18,7 +18,7 @@ class Step(msgspec.Struct, frozen=True, gc=False):
     time: int
     at: int
     """Index of its event."""
-    what: str
+    kind: str
     activity: Activity | None = None
     text: str = ""
 
@@ -68,7 +68,7 @@ class Timeline(msgspec.Struct):
     offsets: dict[str, int] = {}
     realtime: bool = False
     """The session uses a realtime model."""
-    hears_interims: bool = False
+    reports_interims: bool = False
     """STT reports interim transcripts in this session."""
     silence_ns: int = 0
     """The VAD hangover: how long VAD waits in silence before it reports an end."""
@@ -77,12 +77,12 @@ class Timeline(msgspec.Struct):
     preemptive: bool = False
     local_vad: bool = False
     voice: Activity | None = None
-    heard: list[Activity] = []
+    recent_voices: list[Activity] = []
     """The last voices, oldest first."""
     stt: Activity | None = None
     stt_voice: int = -1
     """The voice that the STT run transcribes, by its ``at``."""
-    worded: int | None = None
+    transcribed_voice: int | None = None
     """The voice of the last final transcript, by its ``at``; -1 if it has none."""
     eou: Activity | None = None
     eou_wait: Activity | None = None
@@ -91,11 +91,11 @@ class Timeline(msgspec.Struct):
     llm_before: Activity | None = None
     llm_input: tuple[str, int] | None = None
     tts: Activity | None = None
-    said: bool = False
+    say_pending: bool = False
     """The next synthesis is scripted speech."""
     speech: Activity | None = None
     """The agent's current speech."""
-    awaited: Activity | None = None
+    cut_speech: Activity | None = None
     """An interrupted speech whose end may still be reported."""
     resynthesised: bool = False
     """A synthesis or LLM run started since the agent began to speak."""
@@ -119,7 +119,7 @@ class Timeline(msgspec.Struct):
 
     def begin(self, kind: Kind, now: int, **data: Any) -> Activity:
         """Add an activity that starts now."""
-        found = Activity(kind, self.at, now, data=data, said=["start", self.at])
+        found = Activity(kind, self.at, now, data=data, provenance=["start", self.at])
         provider = self.session.provider_per_component.get(kind)
         if provider is not None:
             data["provider"] = provider
@@ -132,8 +132,8 @@ class Timeline(msgspec.Struct):
         found.start = None
         return found
 
-    def step(self, what: str, activity: Activity | None = None, time: int | None = None, text: str = "") -> None:
-        self.steps.append(Step(self.now if time is None else time, self.at, what, activity, text))
+    def step(self, kind: str, activity: Activity | None = None, time: int | None = None, text: str = "") -> None:
+        self.steps.append(Step(self.now if time is None else time, self.at, kind, activity, text))
 
     @property
     def wall_ns(self) -> int:

@@ -18,10 +18,10 @@ def follows_a_tool(x: Exchange, now: int) -> bool:
 
 
 @decision
-def caller_of_tool(exchanges: list[Exchange], tool: Activity, named: set[str]) -> Exchange | None:
+def caller_of_tool(exchanges: list[Exchange], tool: Activity, run_ids: set[str]) -> Exchange | None:
     """A tool call belongs to the turn of the LLM run that made it: the last run that started before it."""
     run_id, start = tool.data.get("run_id"), tool.start or 0
-    if not named or (run_id and run_id not in named):
+    if not run_ids or (run_id and run_id not in run_ids):
         return None
     for x in reversed(exchanges):
         for run in x.of("llm"):
@@ -33,7 +33,7 @@ def caller_of_tool(exchanges: list[Exchange], tool: Activity, named: set[str]) -
 @decision
 def speaks_unasked(x: Exchange | None, now: int) -> bool:
     """Agent speech with no answer in progress is a turn of its own, without a question."""
-    return x is None or x.over(now)
+    return x is None or x.is_over(now)
 
 
 @decision
@@ -46,11 +46,11 @@ def filler(x: Exchange, now: int) -> bool:
 @decision
 def run_is_due(x: Exchange) -> bool:
     """The first LLM run after a question was sent to the model answers it, whatever the user says meanwhile."""
-    asked = x.asked if x.asked is not None and x.words_at else None
-    return asked is not None and not any((run.start or 0) >= asked for run in x.of("llm"))
+    sent = x.sent if x.sent is not None and x.words_at else None
+    return sent is not None and not any((run.start or 0) >= sent for run in x.of("llm"))
 
 
 @decision
 def goes_on_speaking(x: Exchange | None, now: int) -> bool:
     """Speech that resumes after a stop, with nothing newly synthesised, is the same answer."""
-    return x is not None and x.heard and not x.closed
+    return x is not None and x.has_speech and not x.closed

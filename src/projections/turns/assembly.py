@@ -20,7 +20,7 @@ def assemble(t: Timeline) -> Assembly:
     """Group the timeline's activities into exchanges, ordered by opening time."""
     a = Assembly(t)
     for step in sorted(t.steps, key=attrgetter("time")):  # stable: event order within one time
-        handler = STEPS.get(step.what)
+        handler = STEPS.get(step.kind)
         if handler is not None:
             handler(a, step)
     ending.finish(a)
@@ -30,26 +30,26 @@ def assemble(t: Timeline) -> Assembly:
 
 STEPS: dict[str, Callable[[Assembly, Step], None]] = {
     "voice started": listening.voice_started,
-    "interim": listening.understood,
-    "preflight": listening.worded,
-    "final": listening.worded,
-    "words": listening.words,
+    "interim": listening.recognised,
+    "preflight": listening.transcribed,
+    "final": listening.transcribed,
+    "question text": listening.question_text,
     "llm started": answering.llm_started,
     "tts started": answering.tts_started,
     "agent started": answering.agent_started,
     "agent text": answering.agent_text,
-    "say": answering.said,
+    "scripted speech": answering.scripted_speech,
     "tool started": answering.tool_started,
     "run started": answering.run_started,
     "run ended": answering.run_ended,
     "realtime usage": answering.realtime_usage,
     "interrupted": ending.interrupted,
-    "doubted": answering.belongs_to_now,
-    "error": answering.belongs_to_now,
-    "fallback": answering.belongs_to_now,
-    "sound": answering.belongs_to_now,
-    "hold": answering.belongs_to_now,
-    "log": answering.belongs_to_now,
+    "false interruption": answering.belongs_to_current,
+    "error": answering.belongs_to_current,
+    "fallback": answering.belongs_to_current,
+    "sound": answering.belongs_to_current,
+    "hold": answering.belongs_to_current,
+    "log": answering.belongs_to_current,
     "agent ended": ending.agent_ended,
     "turn closed": ending.turn_closed,
     "hand-off": ending.handed_off,

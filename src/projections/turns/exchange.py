@@ -8,13 +8,13 @@ import msgspec
 
 from projections.timeline import Activity
 
-GIVEN_UP_NS = 5_000_000_000
+ABANDONED_NS = 5_000_000_000
 """Inactivity after which no answer is expected any more."""
 HUNG_NS = 10_000_000_000
 """Time after its start, or its first token, during which an LLM run without an end counts as running."""
 WORK = frozenset(("llm", "tts", "tool", "knowledge_base", "agent"))
 """Kinds of activities that produce and play an answer."""
-FEW = 8
+PRUNE_ABOVE = 8
 """Longer lists of parts are pruned of those that ended long ago."""
 
 
@@ -36,13 +36,13 @@ class Exchange(msgspec.Struct):
     words: str = ""
     """The question's text."""
     words_at: list[int] = []
-    asked: int | None = None
+    sent: int | None = None
     """When the question was sent to the model, or the run that answers it started."""
-    asked_at: int = -1
+    sent_at: int = -1
     """Index of the event that reports it."""
-    came: int | None = None
+    arrived: int | None = None
     """When text without a voice arrived."""
-    came_at: int = -1
+    arrived_at: int = -1
     typed: bool = False
     """The question's text has no voice: it was typed, or missed by VAD."""
     parts: list[Activity] = []
@@ -69,11 +69,11 @@ class Exchange(msgspec.Struct):
     """`parts` by kind."""
     work: list[Activity] = []
     """The parts whose kind is in `WORK`, pruned of those that ended long ago."""
-    others: list[Activity] = []
+    other_parts: list[Activity] = []
     """The parts of all other kinds, pruned likewise."""
-    latest: int = -(2**63)
+    latest_pruned: int = -(2**63)
     """The latest time of any pruned part."""
-    spoke: int | None = None
+    last_speech_start: int | None = None
     """Start of the agent's last speech in it."""
 
     @property
@@ -89,9 +89,11 @@ class Exchange(msgspec.Struct):
             self.by_kind[kind] = [part]
         else:
             same.append(part)
-        (self.work if kind in WORK else self.others).append(part)
+        (self.work if kind in WORK else self.other_parts).append(part)
         if kind == "agent":
-            self.spoke = part.start or 0 if self.spoke is None else max(self.spoke, part.start or 0)
+            self.last_speech_start = (
+                part.start or 0 if self.last_speech_start is None else max(self.last_speech_start, part.start or 0)
+            )
 
     def of(self, kind: str) -> Sequence[Activity]:
         """The parts of that kind, in order."""
@@ -101,9 +103,9 @@ class Exchange(msgspec.Struct):
         return self.by_kind.get("agent", ())
 
     @property
-    def heard(self) -> bool:
-        """The agent was heard."""
-        return self.spoke is not None
+    def has_speech(self) -> bool:
+        """Whether the agent spoke in it."""
+        return self.last_speech_start is not None
 
     @property
     def answer(self) -> str:
@@ -117,10 +119,10 @@ class Exchange(msgspec.Struct):
 
     # State at a given time; callers pass non-decreasing times ---------------------------------------------------
 
-    def busy(self, now: int) -> bool:
+    def is_busy(self, now: int) -> bool:
         """Whether an answer was being produced or spoken at that time."""
-        if len(self.work) > FEW:
-            self.work = self._recent(self.work, now)
+        if len(self.work) > PRUNE_ABOVE:
+            self.work = self._prune(self.work, now)
         for part in reversed(self.work):
             start, end = part.start, part.end
             if start is None or start > now or (end is not None and end <= now):
@@ -129,50 +131,57 @@ class Exchange(msgspec.Struct):
             if kind == "llm":
                 if part.end_reported or now - (part.first or start) < HUNG_NS:
                     return True
-            elif kind != "tts" or (part.first is None and now - start < GIVEN_UP_NS):
+            elif kind != "tts" or (part.first is None and now - start < ABANDONED_NS):
                 return True
         return False
 
-    def over(self, now: int) -> bool:
+    def is_over(self, now: int) -> bool:
         """Whether the answer is finished by then: interrupted, completely spoken, or never given."""
         if self.closed or self.cut is not None:
             return True
-        if self.busy(now):
+        if self.is_busy(now):
             return False
-        if self.spoke is not None:
-            return not self._unspoken(now, self.spoke)
-        return now - self._latest(now) >= GIVEN_UP_NS
+        if self.last_speech_start is not None:
+            return not self._has_unspoken_output(now, self.last_speech_start)
+        return now - self._last_activity(now) >= ABANDONED_NS
 
-    def _unspoken(self, now: int, spoke: int) -> bool:
+    def _has_unspoken_output(self, now: int, last_speech_start: int) -> bool:
         """Whether an LLM run after the last speech has output that may still be spoken."""
         for run in self.work:
-            if run.kind == "llm" and (run.start or 0) > spoke and run.first is not None and run.status == "done":
+            if (
+                run.kind == "llm"
+                and (run.start or 0) > last_speech_start
+                and run.first is not None
+                and run.status == "done"
+            ):
                 end = run.end
-                if end is not None and end <= now < end + GIVEN_UP_NS:
+                if end is not None and end <= now < end + ABANDONED_NS:
                     return True
         return False
 
-    def _latest(self, now: int) -> int:
+    def _last_activity(self, now: int) -> int:
         """Time of the last activity for it."""
-        if len(self.others) > FEW:
-            self.others = self._recent(self.others, now)
-        latest = max(self.latest, self.asked or self.opened)
-        for part in (*self.work, *self.others):
+        if len(self.other_parts) > PRUNE_ABOVE:
+            self.other_parts = self._prune(self.other_parts, now)
+        latest = max(self.latest_pruned, self.sent or self.opened)
+        for part in (*self.work, *self.other_parts):
             for time in (part.start, part.first, part.end):
                 if time is not None and latest < time <= now:
                     latest = time
         return latest
 
-    def _recent(self, parts: list[Activity], now: int) -> list[Activity]:
-        """The parts that can still matter at that time or later; the times of all others are folded into `latest`."""
+    def _prune(self, parts: list[Activity], now: int) -> list[Activity]:
+        """The parts that can still matter at that time or later; the others' times are folded into `latest_pruned`."""
         rest = []
         for part in parts:
-            last = max((time for time in (part.start, part.first, part.end) if time is not None), default=self.latest)
-            if last + GIVEN_UP_NS >= now or (part.end is None and part.kind in WORK):
+            last = max(
+                (time for time in (part.start, part.first, part.end) if time is not None), default=self.latest_pruned
+            )
+            if last + ABANDONED_NS >= now or (part.end is None and part.kind in WORK):
                 rest.append(part)
             else:
-                self.latest = max(self.latest, last)
+                self.latest_pruned = max(self.latest_pruned, last)
         return rest
 
-    def because(self, decision: str, at: int) -> None:
+    def add_decision(self, decision: str, at: int) -> None:
         self.decisions.append(Decision(decision, at))

@@ -24,13 +24,13 @@ def normalized(text: str) -> str:
     return " ".join(_WORD.findall(text.casefold()))
 
 
-def _within(text: str, given: str) -> bool:
-    return bool(text) and (f" {text} " in f" {given} " or f" {given} " in f" {text} ")
+def _within(text: str, target: str) -> bool:
+    return bool(text) and (f" {text} " in f" {target} " or f" {target} " in f" {text} ")
 
 
-def _says(text: str, words: str, given: str) -> bool:
-    """Whether ``text`` and ``words`` are equal or one contains the other; ``given`` is ``words`` normalized."""
-    return bool(given) and (text == words or _within(normalized(text), given))
+def _matches(text: str, words: str, target: str) -> bool:
+    """Whether ``text`` and ``words`` are equal or one contains the other; ``target`` is ``words`` normalized."""
+    return bool(target) and (text == words or _within(normalized(text), target))
 
 
 def words_of(voice: Activity) -> str:
@@ -41,25 +41,27 @@ def words_of(voice: Activity) -> str:
 
 @decision
 def voices_of_words(
-    pending: list[Activity], words: str, now: int, *, worded: set[int], interims: bool
+    pending: list[Activity], words: str, now: int, *, transcribed: set[int], interims: bool
 ) -> list[Activity]:
     """The question is what its text says: an utterance whose transcript is not in it is not part of it."""
-    given = normalized(words)
-    matched = [v for v in pending if any(_says(text, words, given) for text in v.data.get("finals", ()))]
+    target = normalized(words)
+    matched = [v for v in pending if any(_matches(text, words, target) for text in v.data.get("finals", ()))]
     if matched:
-        return [voice for voice in matched if voice.at in worded] or matched[:1]
-    wordless = (v for v in pending if "finals" not in v.data)
-    recent = [v for v in wordless if v.end is None or now - v.end < RECENT_NS]
+        return [voice for voice in matched if voice.at in transcribed] or matched[:1]
+    unmatched = (v for v in pending if "finals" not in v.data)
+    recent = [v for v in unmatched if v.end is None or now - v.end < RECENT_NS]
     return voices_in_a_row([v for v in recent if not interims or "understood" in v.data], interims=interims)
 
 
 @decision
-def with_the_cut(voices: list[Activity], pending: list[Activity], cutting: set[int]) -> list[Activity]:
+def with_the_cut(voices: list[Activity], pending: list[Activity], interrupting: set[int]) -> list[Activity]:
     """A voice that interrupted the agent and then paused is the beginning of the question that follows."""
     if not voices or len(pending) == len(voices):
         return voices
     before = [
-        v for v in pending if (v.start or 0) < (voices[0].start or 0) and v.at in cutting and "finals" not in v.data
+        v
+        for v in pending
+        if (v.start or 0) < (voices[0].start or 0) and v.at in interrupting and "finals" not in v.data
     ]
     if before and before[-1].end is not None and (voices[0].start or 0) - before[-1].end <= JOIN_NS:
         return [before[-1], *voices]
@@ -85,10 +87,10 @@ def voices_in_a_row(pending: list[Activity], *, interims: bool) -> list[Activity
 
 
 @decision
-def back_channel(voice: Activity, x: Exchange | None, cutting: set[int]) -> bool:
+def back_channel(voice: Activity, x: Exchange | None, interrupting: set[int]) -> bool:
     """A voice that the agent spoke over, and for which nothing was cancelled, is no question by itself."""
     start, end = voice.start, voice.end
-    if x is None or start is None or end is None or voice.at in cutting:
+    if x is None or start is None or end is None or voice.at in interrupting:
         return False
     return any((s.start or 0) <= start and (s.end is None or s.end > end) for s in x.speeches())
 
@@ -96,10 +98,10 @@ def back_channel(voice: Activity, x: Exchange | None, cutting: set[int]) -> bool
 @decision
 def same_question(x: Exchange | None, pending: list[Activity], words: str, now: int) -> bool:
     """Text without a new voice, before any audio of the answer, belongs to the question being answered."""
-    if x is None or not x.question or x.heard:
+    if x is None or not x.question or x.has_speech:
         return False
     new, old = normalized(words), normalized(x.words)
-    if new == old and (not x.words_at or (x.asked is not None and now - x.asked < AGAIN_NS)):
+    if new == old and (not x.words_at or (x.sent is not None and now - x.sent < AGAIN_NS)):
         return True
     if pending or not x.voices:
         return new == old and not pending
@@ -109,7 +111,7 @@ def same_question(x: Exchange | None, pending: list[Activity], words: str, now: 
 @decision
 def words_of_run(x: Exchange | None, voices: list[Activity], now: int) -> bool:
     """Text right after an LLM run without a question is that run's question: some frameworks start the run first."""
-    if x is None or x.question or x.heard or x.cut is not None:
+    if x is None or x.question or x.has_speech or x.cut is not None:
         return False
     within = AGAIN_NS if voices else JOIN_NS
     return any(run.start is not None and now - run.start < within for run in x.of("llm"))
@@ -118,7 +120,7 @@ def words_of_run(x: Exchange | None, voices: list[Activity], now: int) -> bool:
 @decision
 def continues_question(x: Exchange | None, words: str) -> bool:
     """New text that begins with the text of a question not yet answered continues that question."""
-    if x is None or x.heard or not x.words or not x.question:
+    if x is None or x.has_speech or not x.words or not x.question:
         return False
     new, old = normalized(words), normalized(x.words)
     return bool(old) and new != old and new.startswith(old + " ")
@@ -127,11 +129,11 @@ def continues_question(x: Exchange | None, words: str) -> bool:
 @decision
 def late_words(exchanges: list[Exchange], words: str, now: int) -> Exchange | None:
     """Late text belongs to the oldest ended utterance that was answered without text, or on STT's text alone."""
-    given = normalized(words)
-    without = [x for x in exchanges if x.voices and (not x.words or (not x.words_at and normalized(x.words) == given))]
+    target = normalized(words)
+    without = [x for x in exchanges if x.voices and (not x.words or (not x.words_at and normalized(x.words) == target))]
     for x in without:
         end = x.voices[-1].end
-        cut_short = x.cut_off and any(other.heard for other in without if other.at > x.at)
+        cut_short = x.cut_off and any(other.has_speech for other in without if other.at > x.at)
         if end is not None and end <= now <= end + RECENT_NS and not cut_short:
             return x
     return None
@@ -140,11 +142,11 @@ def late_words(exchanges: list[Exchange], words: str, now: int) -> Exchange | No
 @decision
 def end_of_missed(finals: list[tuple[int, str, Activity | None, int]], words: str, step: Step) -> tuple[int, int]:
     """A question that VAD missed ends with the voice that STT recognised it in, or else when STT finalised it."""
-    given = normalized(words)
+    target = normalized(words)
     for time, text, voice, at in reversed(finals):
-        if step.time - time < RECENT_NS and _within(normalized(text), given):
+        if step.time - time < RECENT_NS and _within(normalized(text), target):
             if voice is not None and voice.end is not None and voice.end <= time:
-                return voice.end, voice.says["end"][-1]
+                return voice.end, voice.sources["end"][-1]
             return time, at
     return step.time, step.at
 
@@ -152,7 +154,7 @@ def end_of_missed(finals: list[tuple[int, str, Activity | None, int]], words: st
 @decision
 def stands_for_typed(x: Exchange | None, now: int) -> bool:
     """A voice reported together with typed text stands for that text, and is no utterance of its own."""
-    return x is not None and x.typed and not x.voices and x.asked is not None and 0 <= now - x.asked < STAND_IN_NS
+    return x is not None and x.typed and not x.voices and x.sent is not None and 0 <= now - x.sent < STAND_IN_NS
 
 
 @decision

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from eventstore import Event, open_store
 from projections.compare.digest import changes_since, digest
-from projections.compare.recordings import aligned, changes_between, first_divergences, on_common_clock
+from projections.compare.recordings import align_turns, changes_between, first_divergences, on_common_clock
 from projections.compare.turns import Change, changes, first_divergence
 from projections.reference import rules as rule_sets
 from projections.reference.metrics import Turn
@@ -195,7 +195,7 @@ RECORDINGS = [events_of(*each) for each in read_recordings(FIXTURES / "recording
 
 @pytest.mark.parametrize("events", RECORDINGS, ids=lambda events: events[0].session_id)
 def test_other_clocks_and_ids_are_no_difference(events: list[Event]) -> None:
-    """Break: in projections/compare/recordings.py, ``_moved``, leave times in arguments; ``_ID``, compare ids."""
+    """Break: in projections/compare/recordings.py, ``_shift_times``, leave times in arguments; ``_ID``, compare ids."""
     one, two = on_common_clock(events), on_common_clock(again(events))
     assert changes_between(turns(one), turns(two)) == []
     assert first_divergences(one, two) == []
@@ -261,18 +261,18 @@ def test_where_two_recordings_part() -> None:
 
 
 def test_turns_are_matched_by_what_was_said() -> None:
-    """Break: in ``aligned``, zip the turns."""
+    """Break: in ``align_turns``, zip the turns."""
 
     def said(*texts: str | None) -> list[Turn]:
         return [Turn(user_speech=text) for text in texts]
 
     one = said(None, "Hello.", "Where is it?", "Bye")
-    assert list(aligned(one, said(None, "hello", "Where is it", "bye"))) == [(1, 1), (2, 2), (3, 3), (4, 4)]
-    assert list(aligned(one, said(None, "Hello.", "Bye"))) == [(1, 1), (2, 2), (3, None), (4, 3)]
-    assert list(aligned(one, said("Hello.", "Hm?", "Where is it?", "Bye"))) == [
+    assert list(align_turns(one, said(None, "hello", "Where is it", "bye"))) == [(1, 1), (2, 2), (3, 3), (4, 4)]
+    assert list(align_turns(one, said(None, "Hello.", "Bye"))) == [(1, 1), (2, 2), (3, None), (4, 3)]
+    assert list(align_turns(one, said("Hello.", "Hm?", "Where is it?", "Bye"))) == [
         (1, None), (2, 1), (None, 2), (3, 3), (4, 4),
     ]  # fmt: skip
-    assert list(aligned(one, said(None, "Hello.", "Where was it?", "Bye"))) == [(1, 1), (2, 2), (3, 3), (4, 4)]
+    assert list(align_turns(one, said(None, "Hello.", "Where was it?", "Bye"))) == [(1, 1), (2, 2), (3, 3), (4, 4)]
     found = changes_between(one, said(None, "Hello.", "Bye"))
     assert found == [Change(3, None, "", "Where is it?", "(no such turn)")]
 

@@ -19,7 +19,7 @@ from projections.explain import Explanation, UnknownPath, explain, what_if
 from projections.explain.explanation import explain_reading, offsets_of
 from projections.explain.paths import leaves, parse
 from projections.explain.stretch import WHOLE
-from projections.explain.what_if import HOW, How, changed
+from projections.explain.what_if import HOW, How, apply_change
 from projections.reference.replay import replay
 from support.program import FIXTURES, Program
 from support.script import answered, log
@@ -84,14 +84,14 @@ def floats(made: list[Event]) -> dict[str, float]:
 def test_what_an_event_moves_names_it(session: str) -> None:
     """An event that comes so little earlier or later that it passes no threshold moves only what names it.
 
-    Break: in timeline/handlers/trouble.py, do not say that a failed provider's start is the run's.
+    Break: in timeline/handlers/failures.py, do not say that a failed provider's start is the run's.
     """
     made = RECORDED[session]
     r, before, offsets = read(made), floats(made), offsets_of(made)
     named = {path: events_named(explain_reading(r, parse(path), made)) for path in before}
     moved = 0
     for at in range(1, len(made)):  # all times count from the first
-        after = floats(changed(made, at, Random(at).choice(["earlier", "later"]), LITTLE_NS, offsets))
+        after = floats(apply_change(made, at, Random(at).choice(["earlier", "later"]), LITTLE_NS, offsets))
         for path, value in before.items():
             other = after[path]
             seconds = 1e-3 if path.endswith(("ms", "e2e_latency")) else 1.0
@@ -106,7 +106,7 @@ def events_named(found: Explanation) -> set[int]:
 
 
 def test_a_response_moves_exactly_with_the_events_at_its_ends() -> None:
-    """Break: in projections/explain/sourced.py, ``_carrying``, keep the sources of ``self`` alone."""
+    """Break: in projections/explain/sourced.py, ``_propagate``, keep the sources of ``self`` alone."""
     tried = 0
     for made in RECORDED.values():
         offsets = offsets_of(made)
@@ -118,7 +118,7 @@ def test_a_response_moves_exactly_with_the_events_at_its_ends() -> None:
             for one in ends:
                 said = [event.at for event in one.events if event.seconds == pytest.approx(one.value, abs=1e-9)]
                 for at in said[:1]:  # others repeat it, or said how long the detector waits
-                    after = read(changed(made, at, "later", LITTLE_NS, offsets)).turns[turn.turn - 1].e2e_latency
+                    after = read(apply_change(made, at, "later", LITTLE_NS, offsets)).turns[turn.turn - 1].e2e_latency
                     assert after is not None
                     by = LITTLE_NS / 1e6 if one.kind == "agent" else -LITTLE_NS / 1e6
                     assert after - (turn.e2e_latency or 0) == pytest.approx(by, abs=1e-9), path
@@ -151,7 +151,7 @@ def test_what_is_said_of_a_response() -> None:
     ],
 )
 def test_a_question_without_the_end_of_a_voice_names_its_words(before: list[str], said: tuple[str, str]) -> None:
-    """Break: in projections/turns/listening.py, ``words``, do not keep ``came_at``."""
+    """Break: in projections/turns/listening.py, ``question_text``, do not keep ``arrived_at``."""
     found = explain(log(*before, *answered(1.6, 3)), "turn 1")
     assert found.value is not None
     ((field, (event,)),) = [(one.field, one.events) for one in found.made_of if one.kind == "turn"]
@@ -159,7 +159,7 @@ def test_a_question_without_the_end_of_a_voice_names_its_words(before: list[str]
 
 
 def test_what_is_said_of_a_barge_in() -> None:
-    """Break: in projections/explain/provenance.py, ``barge_ins_at``, take ``_same`` for ``copies.of``."""
+    """Break: in projections/explain/provenance.py, ``barge_ins_at``, take ``_identity`` for ``copies.of``."""
     found = explain(RECORDED["barge_in_vad"], "turns[1].barge_ins[0].yield_ms")
     said = {(one.kind, one.field, one.turn) for one in found.made_of}
     assert said == {("interruption", "start", 2), ("voice", "start", 3)}
@@ -241,7 +241,7 @@ def without_snapshots(made: list[Event], at: int, how: How, path: str, rules: st
 def test_what_if_is_what_a_whole_replay_gives(session: str, path: str, rules: str) -> None:
     """Of events that it names as of those that it tried and does not name.
 
-    Break: in projections/explain/stretch.py, ``_emptied``, start from a new `Timeline`; or ``_copied``, return ``s``.
+    Break: in projections/explain/stretch.py, ``_without_finished``, use `Timeline()`; or ``_copy_state``, return ``s``.
     """
     made = RECORDED[session]
     assert all(one.perf_ns <= two.perf_ns for one, two in pairwise(made))

@@ -63,7 +63,7 @@ def check_each_activity_once(r: Reading) -> None:
             if part.kind != "log":
                 assert made[f"{part.kind}:{part.at}"] == 1
                 assert found[f"{part.kind}:{part.at}"].parent == ("session" if part.kind == "sound" else turn.id)
-    for left in r.assembly.left:
+    for left in r.assembly.unassigned:
         if left.activity.kind != "log":
             assert found[f"{left.activity.kind}:{left.activity.at}"].parent == "session"
     lines = sum(activity.kind == "log" for activity in r.timeline.activities)
@@ -170,7 +170,7 @@ def test_say_and_reply_outside_of_the_session_span(opened: bool) -> None:
 def test_an_end_of_speech_that_is_reported_late(closed: bool) -> None:
     """It is in the turn, in the span and in the ledger alike.
 
-    Break: in spans/tree.py, ``_yielded``, leave the moment.
+    Break: in spans/tree.py, ``_yield_interval``, leave the moment.
     """
     close: Log = [(4310, "complete_turn", {})] if closed else []
     r = read(
@@ -195,7 +195,7 @@ def test_an_end_of_speech_that_is_reported_late(closed: bool) -> None:
 
 
 def test_a_realtime_model_that_falls_silent_under_the_user() -> None:
-    """No hook says so, and it is a barge-in all the same. Break: in spans/tree.py, leave `_silenced` out."""
+    """It is a barge-in without a hook. Break: in spans/tree.py, leave `_unreported_interruption` out."""
     model = {"component_type": "realtime", "provider_class": "R", "model_name": "r"}
     r = read(events([
         (0, "set_provider_info", model), (1000, "on_user_speech_start", {}), (2000, "on_user_speech_end", {}),
@@ -218,7 +218,7 @@ def test_a_call_that_was_killed_is_one_tree() -> None:
 
 
 def test_a_tool_without_an_end_in_a_turn_that_is_over_does_not_last_until_the_end_of_the_call() -> None:
-    """Break: in spans/tree.py, ``_Turn``, let every turn last until then."""
+    """Break: in spans/tree.py, ``_TurnSpans``, let every turn last until then."""
     again = [(ms + 60_000, hook, args) for ms, hook, args in QUESTION]
     called: Log = [(2600, "tool_started", {"call_id": "c", "tool_name": "look", "tool_params": {}, "run_id": None})]
     r = read(

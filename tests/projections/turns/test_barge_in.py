@@ -116,7 +116,7 @@ def test_sealed_text_is_no_text() -> None:
 
 
 def test_a_pause_for_nothing() -> None:
-    """LiveKit's: the agent pauses, and goes on. Break: in turns/ledger.py, ``_audible``, skip no pause."""
+    """LiveKit's: the agent pauses, and goes on. Break: in turns/ledger.py, ``_audible_intervals``, skip no pause."""
     found = only(
         [
             *ANSWER, (3.0, "on_user_speech_start"), (3.25, "on_false_interrupt_start", 2.0),
@@ -144,7 +144,7 @@ def test_noise_that_stopped_nobody() -> None:
 
 
 def test_a_pause_that_was_right() -> None:
-    """LiveKit's: the interruption is as of the pause. Break: in turns/ledger.py, ``_doubted``, find none."""
+    """LiveKit's: the interruption is as of the pause. Break: in turns/ledger.py, ``_escalated_doubt``, find none."""
     found = only(
         [
             *ANSWER, (3.25, "on_false_interrupt_start", 2.0), (3.9, "on_false_interrupt_escalated"),
@@ -157,7 +157,7 @@ def test_a_pause_that_was_right() -> None:
 
 
 def test_a_pause_that_was_right_without_saying_so() -> None:
-    """Break: in turns/ledger.py, ``_doubted``, ask only whether it escalated."""
+    """Break: in turns/ledger.py, ``_escalated_doubt``, ask only whether it escalated."""
     calls: list[Call] = [*ANSWER, (3.0, "on_user_speech_start"), (3.25, "on_false_interrupt_start", 2.0)]
     found = only([*calls, (4.0, "on_interrupted"), (4.0, "complete_turn")])
     assert (found.kind, found.stopped, found.silent) == ("escalated", 3.25, 3.25)
@@ -165,7 +165,7 @@ def test_a_pause_that_was_right_without_saying_so() -> None:
 
 
 def test_a_pause_is_not_the_barge_in_after_it() -> None:
-    """Break: in turns/ledger.py, ``_doubted``, find the last one always."""
+    """Break: in turns/ledger.py, ``_escalated_doubt``, find the last one always."""
     first, second = barge_ins(
         log(
             [
@@ -192,7 +192,7 @@ def test_a_back_channel() -> None:
 
 
 def test_an_overlap_that_nobody_notices() -> None:
-    """It is so wherever turns change. Break: make `NOTICED_NS` 1."""
+    """It is so wherever turns change. Break: make `MIN_OVERLAP_NS` 1."""
     calls: list[Call] = [
         *ANSWER,
         (6.0, "on_user_speech_start"),
@@ -247,14 +247,14 @@ def test_an_agent_that_talks_over_the_user() -> None:
 
 
 def test_an_answer_that_was_not_heard_yet() -> None:
-    """Break: in turns/ledger.py, ``_of_cut``, forget those without speech."""
+    """Break: in turns/ledger.py, ``_interruption_record``, forget those without speech."""
     found = only([*TEN_A_SECOND, (2.0, "on_llm_start"), (3.0, "on_user_speech_start"), (3.5, "on_interrupted"), *WAIT])
     assert (found.kind, found.agent_start, found.user_start, found.words) == ("phantom", None, 3.0, "Wait, what?")
     assert times(found) == (None, 500, None, None)
 
 
 def test_an_interruption_by_nobody() -> None:
-    """Of words that were answered nothing is left to interrupt. Break: in ``_understood``, take any words."""
+    """Of words that were answered nothing is left to interrupt. Break: in ``_recognised_during``, take any words."""
     asked: list[Call] = [(1.2, "on_stt_complete", "And then?"), (1.3, "set_user_transcript", "And then?")]
     found = only([*TEN_A_SECOND, (1.1, "start_turn"), *asked, *ANSWER[5:], (2.5, "on_interrupted")])
     assert (found.kind, found.agent_start, found.user_start) == ("phantom", 2.0, None)

@@ -131,7 +131,7 @@ def test_a_decision_names_its_event() -> None:
 
 
 def test_an_answer_that_is_written_before_it_is_synthesised_is_no_turn_of_its_own() -> None:
-    """Break: in turns/exchange.py, let `over` not look at what is unspoken."""
+    """Break: in turns/exchange.py, let `is_over` not look at what is unspoken."""
     later = ["6 llm+", "6.2 token", "6.5 llm-", "6.6 tts+", "6.8 byte", "6.8 agent+", "8 agent-"]
     (turn,) = read(log(*asked(), *answered(2.5, 4), "6 tool 4 6", *later)).turns
     assert turn.response is not None
@@ -148,7 +148,7 @@ def test_a_fallback_may_have_any_names_in_it() -> None:
 def test_final_words_at_one_moment_are_each_kept() -> None:
     """And words that are not final, right after them, are no run of their own.
 
-    Break: in timeline/handlers/stt.py, let a final be of the run that has just ended, too; or ``_hearing`` of none.
+    Break: in timeline/handlers/stt.py, let a final be of the run that has just ended, too; or ``_open_run`` of none.
     """
     lines = ["1 voice+", "2 voice-", "2 stt+", "2.2 final Two of", "2.201 final them.", "2.202 preflight"]
     (turn,) = read(log(*lines, "2.5 words Two of them.", *answered(2.5, 4))).turns

@@ -68,7 +68,7 @@ def found(call: dict[str, Any], path: str) -> Any:
 def test_a_case_is_read_as_it_must_be(
     case: dict[str, Any], cases_db: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    """Break: in projections/latency/response.py, ``waits``, leave out ``end <= heard`` of retrievals; 02 goes red."""
+    """Break: in projections/latency/response.py, ``waits``, leave out ``end <= first_audio`` of retrievals; 02 goes red."""
     turnlog("replay", case["name"], "--db", cases_db, "--json")
     call = orjson.loads(capfdbinary.readouterr().out)
     for expected in case["expect_turns"]:

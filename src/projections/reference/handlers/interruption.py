@@ -5,7 +5,7 @@ from __future__ import annotations
 from eventstore.hooks.arguments import Args
 from projections.reference.metrics import Interruption
 from projections.reference.registry import with_args, without_args
-from projections.reference.signals import play
+from projections.reference.signals import send_playground
 from projections.reference.state import State
 from projections.reference.timing import milliseconds
 
@@ -19,7 +19,7 @@ def on_interrupted(s: State, now: float) -> None:
     if s.turn is not None:
         s.turn.is_interrupted = True
         s.interrupted_at = now
-        play(s, "interrupted", True)
+        send_playground(s, "interrupted", True)
 
 
 @with_args

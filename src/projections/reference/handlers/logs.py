@@ -34,7 +34,7 @@ def _is_time(value: Any) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e10
 
 
-def disown(s: State, discarded: Turn) -> None:
+def clear_turn_number(s: State, discarded: Turn) -> None:
     """Remove the turn number from the lines of a discarded turn, which are the last; the next turn gets the number."""
     for n in range(len(s.logs) - 1, -1, -1):
         if s.logs[n].turn_id != discarded.turn_id:

@@ -75,11 +75,11 @@ def set_interrupt_config(s: State, now: float, args: Args) -> None:
 @with_args
 def add_participant_metrics(s: State, now: float, args: Args) -> None:
     """Add a participant to the session and, without ``meta``, to the traces; raises if these are not attached."""
-    who = (args["participant_id"], args.get("kind"), args.get("sip_user"), args.get("join_time"))
-    s.session.participant_metrics.append(Participant(*who, args.get("meta")))
+    values = (args["participant_id"], args.get("kind"), args.get("sip_user"), args.get("join_time"))
+    s.session.participant_metrics.append(Participant(*values, args.get("meta")))
     if not s.traces.attached:
         raise AttributeError("no traces manager is attached")
-    s.traces.participants.append(Participant(*who))
+    s.traces.participants.append(Participant(*values))
 
 
 @with_args

@@ -8,7 +8,7 @@ from eventstore.hooks.arguments import Args
 from projections.reference.handlers.turn import current_turn
 from projections.reference.metrics import snapshot
 from projections.reference.registry import with_args
-from projections.reference.signals import emit, play
+from projections.reference.signals import emit, send_playground
 from projections.reference.state import State
 from projections.reference.timing import label_timeline
 
@@ -29,7 +29,7 @@ def set_user_transcript(s: State, now: float, args: Args) -> None:
     turn.user_speech = text
     emit(s, "USER_TRANSCRIPT_ADDED", _signal(s, text))
     label_timeline(turn, "user_speech", text, now)
-    play(s, "user_speech", text)
+    send_playground(s, "user_speech", text)
 
 
 @with_args
@@ -39,7 +39,7 @@ def set_agent_response(s: State, now: float, args: Args) -> None:
     if args.get("emit_transport", True) or not s.rules.typed_transcripts:
         emit(s, "AGENT_TRANSCRIPT_ADDED", _signal(s, text))
     label_timeline(turn, "agent_speech", text, now)
-    play(s, "agent_speech", text)
+    send_playground(s, "agent_speech", text)
 
 
 def _stream(s: State, name: str, args: Args) -> None:

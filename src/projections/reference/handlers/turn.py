@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from projections.reference.carry_over import apply_carry_over, extract_carry_over
-from projections.reference.handlers.logs import disown
+from projections.reference.handlers.logs import clear_turn_number
 from projections.reference.metrics import Turn, turn_dict
 from projections.reference.payload import analytics_payload
 from projections.reference.registry import without_args
@@ -99,7 +99,7 @@ def _discard(s: State, turn: Turn) -> None:
     if start is not None and (s.pending_user_start is None or start < s.pending_user_start):
         s.pending_user_start = start
     s.discarded.append(Discarded(turn, NO_LATENCY, s.at))
-    disown(s, turn)
+    clear_turn_number(s, turn)
     s.turn = None
 
 

@@ -144,7 +144,7 @@ def _error_span(t: _Trace, parent: int, name: str, error: dict[str, Any]) -> Non
     t.end(child, error["timestamp"] + ERROR_SECONDS)
 
 
-def _given(**attributes: Any) -> Attributes:
+def _truthy(**attributes: Any) -> Attributes:
     """The attributes with a truthy value."""
     return {name: value for name, value in attributes.items() if value}
 
@@ -167,7 +167,7 @@ def _vad(t: _Trace, vad: Vad) -> None:
     provider, model = t.provider("vad")
     if not provider:
         return
-    attributes = _given(
+    attributes = _truthy(
         provider_class=provider,
         model_name=model,
         min_silence_duration=vad.vad_min_silence_duration,
@@ -188,7 +188,7 @@ def _interruption(t: _Trace, interruption: Interruption) -> None:
     start, end = interruption.false_interrupt_start_time, interruption.false_interrupt_end_time
     if start and end:
         resumed = interruption.resumed_after_false_interrupt
-        attributes = _given(
+        attributes = _truthy(
             pause_duration_config=interruption.false_interrupt_pause_duration,
             false_interrupt_duration=interruption.false_interrupt_duration,
             resumed_after_false_interrupt=resumed,
@@ -199,7 +199,7 @@ def _interruption(t: _Trace, interruption: Interruption) -> None:
     if not t.turn.is_interrupted:
         # the reference ends a span here that it has not created
         raise UnboundLocalError("a turn with a false interruption was not interrupted")
-    attributes = _given(
+    attributes = _truthy(
         false_interrupt_pause_duration=interruption.false_interrupt_pause_duration,
         resume_on_false_interrupt=interruption.resume_on_false_interrupt,
         preceded_by_false_interrupt=start is not None,
@@ -233,12 +233,12 @@ def _fallback(t: _Trace, fallback: Fallback) -> None:
 
 def _stt(t: _Trace, stt: Stt) -> None:
     provider, model = t.provider("stt")
-    attributes = _given(provider_class=provider) | {"input": "N/A"} | _given(model_name=model)
+    attributes = _truthy(provider_class=provider) | {"input": "N/A"} | _truthy(model_name=model)
     if stt.stt_latency is not None:
         attributes["duration_ms"] = stt.stt_latency
-    attributes |= _given(start_timestamp=stt.stt_start_time, end_timestamp=stt.stt_end_time, output=stt.stt_transcript)
+    attributes |= _truthy(start_timestamp=stt.stt_start_time, end_timestamp=stt.stt_end_time, output=stt.stt_transcript)
     if provider == "DeepgramSTTV2":
-        attributes |= _given(stt_preemptive_generation_enabled=t.turn.preemtive_generation_enabled)
+        attributes |= _truthy(stt_preemptive_generation_enabled=t.turn.preemtive_generation_enabled)
     span = t.start(f"{provider}: Speech to Text Processing", attributes, stt.stt_start_time, t.span)
     if span is None:
         return
@@ -253,10 +253,10 @@ def _stt(t: _Trace, stt: Stt) -> None:
 
 def _eou(t: _Trace, eou: Eou) -> None:
     provider, model = t.provider("eou")
-    attributes = _given(provider_class=provider, model_name=model, input=t.turn.user_speech)
+    attributes = _truthy(provider_class=provider, model_name=model, input=t.turn.user_speech)
     if eou.eou_latency is not None:
         attributes["duration_ms"] = eou.eou_latency
-    attributes |= _given(
+    attributes |= _truthy(
         start_timestamp=eou.eou_start_time,
         end_timestamp=eou.eou_end_time,
         waited_for_additional_speech=eou.waited_for_additional_speech,
@@ -292,7 +292,7 @@ def _eou_wait(t: _Trace, eou: Eou, parent: int | None) -> None:
 
 def _llm(t: _Trace, llm: Llm) -> None:
     provider, model = t.provider("llm")
-    attributes = _given(
+    attributes = _truthy(
         provider_class=provider,
         model_name=model,
         input=llm.llm_input,
@@ -320,7 +320,7 @@ def _llm(t: _Trace, llm: Llm) -> None:
 
 def _tts(t: _Trace, tts: Tts) -> None:
     provider, model = t.provider("tts")
-    attributes = _given(
+    attributes = _truthy(
         provider_class=provider,
         model_name=model,
         input=t.turn.agent_speech,
@@ -342,7 +342,7 @@ def _tts(t: _Trace, tts: Tts) -> None:
 
 
 def _kb(t: _Trace, kb: Kb) -> None:
-    attributes = _given(
+    attributes = _truthy(
         input=t.turn.user_speech,
         retrieval_latency_ms=kb.kb_retrieval_latency,
         start_timestamp=kb.kb_start_time,
@@ -361,7 +361,7 @@ def _realtime(t: _Trace, _entry: Realtime) -> None:
     turn = t.turn
     provider, model = t.provider("realtime")
     start, end = turn.user_speech_end_time or turn.agent_speech_start_time, turn.agent_speech_start_time
-    attributes = _given(provider_class=provider, model_name=model)
+    attributes = _truthy(provider_class=provider, model_name=model)
     span = t.start(f"{provider}: Realtime Processing", attributes, start, t.span)
     for name in turn.function_tools_called:
         point_span(t.s, t.now, f"Invoked Tool: {name}", None, t.span, t.now)
@@ -391,7 +391,7 @@ def _timeline(t: _Trace, event: TimelineEvent, turn_end: float) -> None:
     else:
         thinking = kind == "thinking_audio"
         name = "Thinking Audio" if thinking else "Background Audio"
-        attributes = _given(file_path=turn.thinking_audio_file_path if thinking else turn.background_audio_file_path)
+        attributes = _truthy(file_path=turn.thinking_audio_file_path if thinking else turn.background_audio_file_path)
         looping = turn.thinking_audio_looping if thinking else turn.background_audio_looping
         rest = {"looping": looping, "duration_ms": event.duration_ms}
         attributes |= {key: value for key, value in rest.items() if value is not None}

@@ -16,14 +16,14 @@ def on_eou_start(t: Timeline, now: int) -> None:
         t.step("run started", t.eou)
     else:
         t.eou.start = now
-        t.eou.say("start", ~t.at)
-    _judge(t, t.eou)
+        t.eou.add_source("start", ~t.at)
+    _set_voice(t, t.eou)
 
 
-def _judge(t: Timeline, run: Activity) -> None:
+def _set_voice(t: Timeline, run: Activity) -> None:
     """Set the voice of a run: that of the last final transcript, or the last voice where there was none yet."""
     voice = latest(t)
-    at = t.worded if t.worded is not None else voice.at if voice is not None else -1
+    at = t.transcribed_voice if t.transcribed_voice is not None else voice.at if voice is not None else -1
     if at >= 0:
         run.data["voice"] = at
 
@@ -42,13 +42,13 @@ def on_wait_for_additional_speech(t: Timeline, now: int, args: Args) -> None:
     duration = ns(args.get("duration"))
     if t.eou is not None:
         t.eou.data["probability"] = args.get("eou_probability")
-        t.eou.say("probability", t.at)
+        t.eou.add_source("probability", t.at)
     if not duration or duration < 0:
         t.ignore("the wait has no duration")
         return
     t.eou_wait = t.begin("eou_wait", now)
     t.eou_wait.finish(now + duration, "done", t.at, reported=False)
-    _judge(t, t.eou_wait)
+    _set_voice(t, t.eou_wait)
     t.step("run started", t.eou_wait)
 
 

@@ -19,7 +19,7 @@ def interrupt(t: Timeline, now: int) -> None:
     if t.speech is not None:
         t.speech.data["cut"] = t.at
         t.speech.finish(now, "cancelled", t.at, reported=False)
-        t.awaited, t.speech = t.speech, None
+        t.cut_speech, t.speech = t.speech, None
     for run in (t.llm, t.tts, t.response):
         if run is not None and run.end is None:
             run.finish(now, "cancelled", t.at, reported=False)
@@ -31,7 +31,7 @@ def on_false_interrupt_start(t: Timeline, now: int, args: Args) -> None:
     """Open a doubt; only frameworks that pass a ``pause_duration`` pause the agent."""
     pause = ns(args.get("pause_duration"))
     t.doubt = t.begin("doubt", now, paused=pause is not None, pause_duration=args.get("pause_duration"))
-    t.step("doubted", t.doubt)
+    t.step("false interruption", t.doubt)
 
 
 @without_args
@@ -48,6 +48,6 @@ def on_false_interrupt_escalated(t: Timeline, now: int, args: Args) -> None:
         t.ignore("no false interruption was open")
         return
     t.doubt.data["escalated"], t.doubt.data["words"] = True, args.get("word_count")
-    t.doubt.say("escalated", t.at)
+    t.doubt.add_source("escalated", t.at)
     if t.doubt.end is None:
         t.doubt.finish(now, "cancelled", t.at, reported=True)

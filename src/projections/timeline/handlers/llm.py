@@ -18,10 +18,10 @@ def on_llm_start(t: Timeline, now: int) -> None:
     t.llm = t.begin("llm", now)
     if before is not None and before.end is None and now - (before.first or before.start or now) < HUNG_NS:
         before.finish(now, "superseded", t.at, reported=False)
-    t.resynthesised, t.awaited = True, None
+    t.resynthesised, t.cut_speech = True, None
     if t.llm_input is not None:
         t.llm.data["input"], at = t.llm_input
-        t.llm.say("input", at)
+        t.llm.add_source("input", at)
         t.llm_input = None
     t.step("llm started", t.llm)
 
@@ -35,7 +35,7 @@ def _running(t: Timeline) -> Activity:
 
 @without_args
 def on_llm_first_token(t: Timeline, now: int) -> None:
-    _running(t).put_out(now, t.at)
+    _running(t).set_first_output(now, t.at)
 
 
 @without_args
@@ -54,7 +54,7 @@ def set_llm_input(t: Timeline, now: int, args: Args) -> None:
         t.llm_input = args.get("text") or "", t.at  # for the next run
         return
     t.llm.data["input"] = args.get("text")
-    t.llm.say("input", t.at)
+    t.llm.add_source("input", t.at)
 
 
 @with_args
@@ -65,8 +65,8 @@ def set_llm_usage(t: Timeline, now: int, args: Args) -> None:
         return
     run = run_of_usage(t, "llm", run_with_usage_due(t))
     if run is not None:
-        given, made = usage.get("prompt_tokens"), usage.get("completion_tokens")
-        add_tokens(run, t.at, given, made, usage.get("total_tokens"), usage.get("prompt_cached_tokens"))
+        tokens_in, tokens_out = usage.get("prompt_tokens"), usage.get("completion_tokens")
+        add_tokens(run, t.at, tokens_in, tokens_out, usage.get("total_tokens"), usage.get("prompt_cached_tokens"))
 
 
 def run_with_usage_due(t: Timeline) -> Activity | None:

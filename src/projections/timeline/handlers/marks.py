@@ -16,7 +16,7 @@ def set_user_transcript(t: Timeline, now: int, args: Args) -> None:
         return
     if t.voice is not None and not t.realtime:
         t.voice.data["answered"] = True
-    t.step("words", text=words)
+    t.step("question text", text=words)
 
 
 @without_args

@@ -90,5 +90,5 @@ def set_interrupt_config(t: Timeline, now: int, args: Args) -> None:
 
 @with_args
 def add_participant_metrics(t: Timeline, now: int, args: Args) -> None:
-    who = (args.get(name) for name in ("participant_id", "kind", "sip_user", "join_time", "meta"))
-    t.session.participant_metrics.append(Participant(*who))
+    values = (args.get(name) for name in ("participant_id", "kind", "sip_user", "join_time", "meta"))
+    t.session.participant_metrics.append(Participant(*values))

@@ -20,31 +20,31 @@ JUST_NS = 1_000_000_000
 @without_args
 def on_stt_start(t: Timeline, now: int) -> None:
     """Start a run at the first interim; a call after the voice ended starts the finalisation time instead."""
-    run = _going_on(t)
-    if run is None or (_heard(t) is None and now - run.data.get("finalising", now) > JUST_NS):
-        run = _begin(t)
+    run = _current_run(t)
+    if run is None or (_current_voice(t) is None and now - run.data.get("finalising", now) > JUST_NS):
+        run = _start_run(t)
     run.data["finalising"] = now
-    run.say("finalising", t.at)
+    run.add_source("finalising", t.at)
 
 
-def _begin(t: Timeline, *, reported: bool = True) -> Activity:
+def _start_run(t: Timeline, *, reported: bool = True) -> Activity:
     """Start a run for the current voice."""
-    voice = _heard(t)
+    voice = _current_voice(t)
     t.stt_voice = -1 if voice is None else voice.at
     t.stt = t.begin("stt", t.now) if reported else t.begin_unreported("stt")
     t.step("run started", t.stt)
     return t.stt
 
 
-def _heard(t: Timeline) -> Activity | None:
+def _current_voice(t: Timeline) -> Activity | None:
     """The voice that is active now, or ended just now."""
     voice = t.voice or latest(t)
     return voice if voice is t.voice or (voice and t.now - voice.data["reported"] < SAME_NS) else None
 
 
-def _going_on(t: Timeline) -> Activity | None:
+def _current_run(t: Timeline) -> Activity | None:
     """The open run, unless a voice other than its own is active; a run without a voice adopts the active one."""
-    voice = _heard(t)
+    voice = _current_voice(t)
     if t.stt is None or t.stt.end is not None or (voice is not None and t.stt_voice not in (-1, voice.at)):
         return None
     if voice is not None:
@@ -52,17 +52,17 @@ def _going_on(t: Timeline) -> Activity | None:
     return t.stt
 
 
-def _hearing(t: Timeline) -> Activity:
+def _open_run(t: Timeline) -> Activity:
     """The run of an interim or preflight transcript: one that has just ended, as some providers repeat the final
     text, else the open run or a new one."""
     if t.stt is not None and t.stt.end is not None and t.now - t.stt.end <= SAME_NS:
         return t.stt
-    return _going_on(t) or _begin(t, reported=False)
+    return _current_run(t) or _start_run(t, reported=False)
 
 
-def _is_given_up(t: Timeline) -> bool:
+def _is_too_late(t: Timeline) -> bool:
     """Whether the run's voice ended too long ago for a transcript to come."""
-    voice = next((voice for voice in t.heard if voice.at == t.stt_voice), None)
+    voice = next((voice for voice in t.recent_voices if voice.at == t.stt_voice), None)
     return voice is not None and voice.end is not None and t.now - voice.data["reported"] > LATE_NS
 
 
@@ -72,15 +72,15 @@ def on_stt_interim_end(t: Timeline, now: int) -> None:
 
 
 def interim(t: Timeline, now: int, words: str) -> None:
-    run = _hearing(t)
-    run.put_out(now, t.at)
+    run = _open_run(t)
+    run.set_first_output(now, t.at)
     data = run.data
     data["interims"] = data.get("interims", 0) + 1
-    t.hears_interims = True
-    _understood(t, run, "interim", words)
+    t.reports_interims = True
+    _add_preliminary(t, run, "interim", words)
 
 
-def _understood(t: Timeline, run: Activity, how: str, words: str) -> None:
+def _add_preliminary(t: Timeline, run: Activity, how: str, words: str) -> None:
     """Record a preliminary transcript: it shows that the voice is speech, not noise."""
     voice = voice_of(t, run)
     if voice is not None:
@@ -88,35 +88,35 @@ def _understood(t: Timeline, run: Activity, how: str, words: str) -> None:
         run.data["voice"] = voice.at
         if words:
             voice.data[how] = words
-        voice.say("understood", t.at)
+        voice.add_source("understood", t.at)
     t.step(how, voice, text=words)
 
 
 @with_args
 def on_stt_preflight_end(t: Timeline, now: int, args: Args) -> None:
     """Record the transcript on which the LLM may start before the final one."""
-    run, words = _hearing(t), text(args.get("transcript"))
+    run, words = _open_run(t), text(args.get("transcript"))
     run.data["preflight"] = now
-    run.say("preflight", t.at)
-    _understood(t, run, "preflight", words)
+    run.add_source("preflight", t.at)
+    _add_preliminary(t, run, "preflight", words)
 
 
 @with_args
 def on_stt_complete(t: Timeline, now: int, args: Args) -> None:
-    over = t.stt is None or t.stt.end is not None or _is_given_up(t)
-    run, words = _begin(t, reported=False) if t.stt is None or over else t.stt, text(args.get("transcript"))
+    over = t.stt is None or t.stt.end is not None or _is_too_late(t)
+    run, words = _start_run(t, reported=False) if t.stt is None or over else t.stt, text(args.get("transcript"))
     run.finish(now, "done", t.at, reported=True)
     run.data["transcript"], run.data["confidence"] = args.get("transcript"), args.get("confidence")
     run.data["duration"] = args.get("duration")
     if not words:
         return
     voice = voice_of_final(t, run)
-    t.worded = -1 if voice is None else voice.at
+    t.transcribed_voice = -1 if voice is None else voice.at
     if voice is not None:
         run.data["voice"] = voice.at
         voice.data.setdefault("finals", []).append(words)
         voice.data["understood"] = True
-        voice.say("finals", t.at)
+        voice.add_source("finals", t.at)
     t.step("final", voice, text=words)
 
 
@@ -137,15 +137,15 @@ def voice_of_final(t: Timeline, run: Activity) -> Activity | None:
     A previous voice without a finalisation, and without interims where STT reports them, is noise.
     """
     voice = voice_of(t, run)
-    if t.voice is None or voice is not t.voice or len(t.heard) < 2:
+    if t.voice is None or voice is not t.voice or len(t.recent_voices) < 2:
         return voice
-    before = t.heard[-2]
+    before = t.recent_voices[-2]
     if before.end is None or t.now - before.end > LATE_NS or "finals" in before.data or voice.data.get("understood"):
         return voice
     if abs(run.data.get("finalising", 0) - before.data["reported"]) < SAME_NS:
         return before  # finalisation started at its end
-    heard = before.data.get("understood") or not t.hears_interims
-    return before if heard and not before.data.get("answered") else voice
+    recognised = before.data.get("understood") or not t.reports_interims
+    return before if recognised and not before.data.get("answered") else voice
 
 
 @with_args

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from eventstore.hooks.arguments import Args
-from projections.timeline.registry import moment, text, with_args
+from projections.timeline.registry import text, to_session_time, with_args
 from projections.timeline.state import Timeline
 
 
@@ -14,7 +14,7 @@ def tool_started(t: Timeline, now: int, args: Args) -> None:
     call_id = text(args.get("call_id"))
     call = t.calls.get(call_id)
     if call is not None:
-        call.say("start", t.at)
+        call.add_source("start", t.at)
         return
     call = t.begin("tool", now, name=args.get("tool_name"), params=args.get("tool_params"))
     call.id, call.data["run_id"] = call_id, text(args.get("run_id"))
@@ -29,9 +29,9 @@ def tool_progress(t: Timeline, now: int, args: Args) -> None:
     if call is None:
         t.ignore("unknown tool call")
         return
-    call.put_out(now, t.at)
+    call.set_first_output(now, t.at)
     call.data["response"] = args.get("tool_response")
-    call.say("response", t.at)
+    call.add_source("response", t.at)
 
 
 @with_args
@@ -44,7 +44,7 @@ def tool_ended(t: Timeline, now: int, args: Args) -> None:
         call.finish(now, status, t.at, reported=True)
     if args.get("tool_response") is not None:
         call.data["response"] = args["tool_response"]
-        call.say("response", t.at)
+        call.add_source("response", t.at)
 
 
 @with_args
@@ -58,19 +58,19 @@ def add_function_tool_call(t: Timeline, now: int, args: Args) -> None:
         known.data.setdefault("response", response)
         if known.data["params"] is None:
             known.data["params"] = args.get("tool_params")
-        known.say("report", t.at)
+        known.add_source("report", t.at)
         return
-    _reported(t, now, args, name=name, params=args.get("tool_params"), response=response)
+    _add_finished_call(t, now, args, name=name, params=args.get("tool_params"), response=response)
 
 
 @with_args
 def add_mcp_tool_call(t: Timeline, now: int, args: Args) -> None:
-    what = {name: args.get(f"tool_{name}") for name in ("type", "url", "params", "response")}
-    _reported(t, now, args, name=args.get("tool_url") or args.get("tool_type"), mcp=True, **what)
+    fields = {name: args.get(f"tool_{name}") for name in ("type", "url", "params", "response")}
+    _add_finished_call(t, now, args, name=args.get("tool_url") or args.get("tool_type"), mcp=True, **fields)
 
 
-def _reported(t: Timeline, now: int, args: Args, **data: Any) -> None:
-    start, end = moment(t, args.get("start_time")), moment(t, args.get("end_time"))
+def _add_finished_call(t: Timeline, now: int, args: Args, **data: Any) -> None:
+    start, end = to_session_time(t, args.get("start_time")), to_session_time(t, args.get("end_time"))
     call = t.begin("tool", now if start is None else start, **data)
     finished = end if end is not None and (start is None or end >= start) else None
     if start is None and finished is not None:

@@ -11,14 +11,14 @@ from projections.timeline.state import Timeline
 
 @without_args
 def on_tts_start(t: Timeline, now: int) -> None:
-    t.resynthesised, t.awaited = True, None
+    t.resynthesised, t.cut_speech = True, None
     run = t.tts
-    armed = run is not None and run.first is None and run.end is None and not run.id and not t.said
-    t.said = False
+    armed = run is not None and run.first is None and run.end is None and not run.id and not t.say_pending
+    t.say_pending = False
     if run is not None and armed and not (t.llm is not None and t.llm.at > run.at):
         run.data.setdefault("armed", run.start)
         run.start = now
-        run.say("start", t.at)
+        run.add_source("start", t.at)
         return
     t.tts = t.begin("tts", now)
     t.step("tts started", t.tts)
@@ -33,7 +33,7 @@ def _running(t: Timeline) -> Activity:
 
 @without_args
 def on_tts_first_byte(t: Timeline, now: int) -> None:
-    _running(t).put_out(now, t.at)
+    _running(t).set_first_output(now, t.at)
 
 
 @with_args
@@ -41,7 +41,7 @@ def add_tts_characters(t: Timeline, now: int, args: Args) -> None:
     run = t.tts if t.tts is not None and not t.usage_of else run_of_usage(t, "tts", _running(t))
     if run is not None:
         run.data["characters"] = run.data.get("characters", 0) + count(args.get("count"))
-        run.say("characters", t.at)
+        run.add_source("characters", t.at)
 
 
 @with_args

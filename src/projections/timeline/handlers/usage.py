@@ -12,15 +12,15 @@ from projections.timeline.state import Timeline
 COMPONENTS = ("stt", "llm", "tts", "realtime")
 
 
-def add_tokens(run: Activity, at: int, given: Any, made: Any, total: Any, cached: Any = None) -> None:
+def add_tokens(run: Activity, at: int, tokens_in: Any, tokens_out: Any, total: Any, cached: Any = None) -> None:
     """Add input, output, total and cached tokens to the run's usage."""
     tokens = run.data.setdefault("tokens", {"input": 0, "output": 0, "total": 0})
-    tokens["input"] += count(given)
-    tokens["output"] += count(made)
-    tokens["total"] += count(total) or count(given) + count(made)
+    tokens["input"] += count(tokens_in)
+    tokens["output"] += count(tokens_out)
+    tokens["total"] += count(total) or count(tokens_in) + count(tokens_out)
     if count(cached):
         tokens["cached"] = tokens.get("cached", 0) + count(cached)
-    run.say("tokens", at)
+    run.add_source("tokens", at)
 
 
 def run_of_usage(t: Timeline, component: str, latest: Activity | None) -> Activity | None:
@@ -52,7 +52,7 @@ def name_run(t: Timeline, now: int, args: Args) -> None:
         t.ignore("there was no run to name")
         return
     run.id = run_id
-    run.say("id", t.at)
+    run.add_source("id", t.at)
     t.runs[str(component), run_id] = run
 
 
@@ -73,7 +73,7 @@ def run_ended(t: Timeline, now: int, args: Args) -> None:
         run.finish(now, status, t.at, reported=True)
     elif status in ("cancelled", "superseded"):  # its output is complete, but not used
         run.status = status
-        run.say("end", t.at)
+        run.add_source("end", t.at)
 
 
 @with_args
@@ -84,7 +84,7 @@ def add_audio_seconds(t: Timeline, now: int, args: Args) -> None:
         t.ignore("there was no run for the audio, or no valid duration")
         return
     run.data["audio_seconds"] = run.data.get("audio_seconds", 0.0) + seconds
-    run.say("audio_seconds", t.at)
+    run.add_source("audio_seconds", t.at)
 
 
 def _latest(t: Timeline, component: object) -> Activity | None:

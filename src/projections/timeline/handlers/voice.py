@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from eventstore.hooks.arguments import Args
 from projections.timeline.activity import Activity
-from projections.timeline.registry import moment, ns, with_args
+from projections.timeline.registry import ns, to_session_time, with_args
 from projections.timeline.state import Timeline
 
 SAME_NS = 1_000_000
@@ -26,19 +26,19 @@ def on_user_speech_start(t: Timeline, now: int, args: Args) -> None:
 
 def start_voice(t: Timeline, now: int) -> None:
     known = t.voice if t.voice is not None and "answered" not in t.voice.data else None
-    for voice in t.heard:
+    for voice in t.recent_voices:
         if -SAME_NS < (voice.start or 0) - now < SAME_NS:
             known = voice
             break
     if known is not None:
-        known.say("start", t.at)
+        known.add_source("start", t.at)
         return
     wait = t.eou_wait
     if wait is not None and not wait.end_reported and wait.end is not None and wait.end > now:
         wait.finish(max(now, wait.start or now), "cancelled", t.at, reported=False)  # the user went on
     t.voice = t.begin("voice", now)
-    t.heard.append(t.voice)
-    del t.heard[:-KEPT]
+    t.recent_voices.append(t.voice)
+    del t.recent_voices[:-KEPT]
     t.step("voice started", t.voice)
 
 
@@ -47,34 +47,34 @@ def on_user_speech_end(t: Timeline, now: int, args: Args) -> None:
     if t.local_vad and not args.get("local_vad"):
         t.ignore("a local VAD reports the user's speech")
         return
-    end_voice(t, now, moment(t, args.get("at")))
+    end_voice(t, now, to_session_time(t, args.get("at")))
 
 
-def end_voice(t: Timeline, now: int, given: int | None = None) -> None:
+def end_voice(t: Timeline, now: int, reported_end: int | None = None) -> None:
     """End the latest voice that had started by then.
 
-    VAD waits in silence before it reports an end: that hangover is subtracted, unless the end itself is ``given``.
+    VAD waits in silence before it reports an end: that hangover is subtracted, but not from a ``reported_end``.
     """
-    if not t.heard:
+    if not t.recent_voices:
         t.ignore("no voice had started")
         return
-    end = now - t.silence_ns if given is None else given
-    voice = _begun(t, given or now)
+    end = now - t.silence_ns if reported_end is None else reported_end
+    voice = _latest_started(t, reported_end or now)
     if voice is None or (voice.end is not None and now - voice.data.get("reported", now) > CORRECTION_NS):
         t.ignore("no voice had started since the last one ended")
         return
     voice.finish(max(end, voice.start or end), "done", t.at, reported=True)
     voice.data["reported"] = now
-    if given is None and t.silence_ns:
-        voice.say("end", ~t.silence_at)
-        voice.say("end", t.at)
+    if reported_end is None and t.silence_ns:
+        voice.add_source("end", ~t.silence_at)
+        voice.add_source("end", t.at)
     if voice is t.voice:
         t.voice = None
 
 
-def _begun(t: Timeline, now: int) -> Activity | None:
+def _latest_started(t: Timeline, now: int) -> Activity | None:
     """The latest voice that had started by then."""
-    for voice in reversed(t.heard):
+    for voice in reversed(t.recent_voices):
         if voice.start is not None and voice.start <= now:
             return voice
     return None
@@ -97,4 +97,4 @@ def set_vad_config(t: Timeline, now: int, args: Args) -> None:
 
 def latest(t: Timeline) -> Activity | None:
     """The current or last voice."""
-    return t.heard[-1] if t.heard else None
+    return t.recent_voices[-1] if t.recent_voices else None
