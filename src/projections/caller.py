@@ -37,10 +37,10 @@ class Reading:
 
     rules = RULES
 
-    def __init__(self, t: Timeline, *, going_on: bool = False) -> None:
-        """``going_on``: more events may come; `spans` then leaves out turns that these may still change."""
+    def __init__(self, t: Timeline, *, ongoing: bool = False) -> None:
+        """``ongoing``: more events may come; `spans` then leaves out turns that these may still change."""
         self.timeline = t
-        self.going_on = going_on
+        self.ongoing = ongoing
         self.emits: list[Any] = []
         self.playground: list[Any] = []
         self.framework_e2e: dict[int, float] = {}
@@ -70,7 +70,7 @@ class Reading:
 
     @cached_property
     def responses(self) -> list[Response | None]:
-        """By exchange."""
+        """The response of each exchange, or None."""
         return [self.response_of(x) for x in self.exchanges]
 
     def response_of(self, x: Exchange) -> Response | None:
@@ -86,7 +86,7 @@ class Reading:
 
     @cached_property
     def _barge_ins_by_exchange(self) -> dict[int, list[BargeIn]]:
-        """By an exchange's ``id()``."""
+        """Ledger records by an exchange's ``id()``."""
         found: dict[int, list[BargeIn]] = {}
         for record in self.barge_ins:
             if record.exchange is not None:
@@ -124,7 +124,7 @@ class Reading:
     @cached_property
     def spans(self) -> list[Span]:
         """The spans: turn by turn, then those outside of turns, the root last; all are closed."""
-        return span_tree(self.assembly, self.responses, self.barge_ins, going_on=self.going_on)
+        return span_tree(self.assembly, self.responses, self.barge_ins, ongoing=self.ongoing)
 
     @cached_property
     def _records_by_event(self) -> dict[int, BargeIn]:
@@ -181,9 +181,9 @@ def is_interrupted(records: list[BargeIn]) -> bool:
     return any(record.kind in ("true", "escalated") for record in records)
 
 
-def read(events: Iterable[Event], *, going_on: bool = False) -> Reading:
+def read(events: Iterable[Event], *, ongoing: bool = False) -> Reading:
     """The reading of a session's events in canonical order. Raises the same errors as `projections.timeline.extend`."""
-    return Reading(timeline(events), going_on=going_on)
+    return Reading(timeline(events), ongoing=ongoing)
 
 
 def reading_dict(r: Reading) -> dict[str, Any]:

@@ -21,10 +21,10 @@ RELEASES = tuple(RULE_SETS)
 """Rule sets of the framework's reading, oldest first."""
 
 
-def reading(events: Iterable[Event], rules: str | Rules = TURNLOG, *, going_on: bool = False) -> Reading | Call:
+def reading(events: Iterable[Event], rules: str | Rules = TURNLOG, *, ongoing: bool = False) -> Reading | Call:
     """Read a session under a rule set. Raises `UnknownRules`, and the errors of the reading.
 
-    ``going_on``: more events may come, see `projections.caller.Reading`.
+    ``ongoing``: more events may come, see `projections.caller.Reading`.
     """
     if isinstance(rules, str):
         check_rules(rules)
@@ -32,7 +32,7 @@ def reading(events: Iterable[Event], rules: str | Rules = TURNLOG, *, going_on: 
         events = list(events)
         name, version = framework_of(events)
         rules = TURNLOG if rules == DROP_IN and name not in ("", VIDEOSDK) else release(name, version)
-    return read(events, going_on=going_on) if rules == TURNLOG else replay(events, rules)
+    return read(events, ongoing=ongoing) if rules == TURNLOG else replay(events, rules)
 
 
 def check_rules(rules: str) -> None:

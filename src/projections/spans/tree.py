@@ -32,18 +32,19 @@ _OUTLASTING = ("sound", "log")
 """Kinds that do not count in a turn's extent: a sound may last for the whole call, and a log line is a span event."""
 _IN_ORDER = attrgetter("start_ns", "end_ns", "id")
 CUT_OFF = "cut off: the log ends before the call does"
+"""Status message of spans that are open at the end of such a log."""
 
 
 def span_tree(
-    a: Assembly, responses: list[Response | None], ledger: list[BargeIn], *, going_on: bool = False
+    a: Assembly, responses: list[Response | None], ledger: list[BargeIn], *, ongoing: bool = False
 ) -> list[Span]:
     """The session's spans: turn by turn, then those outside of turns, the root last.
 
-    ``going_on``: more events may come; then only turns that these can no longer change are returned, so that later
+    ``ongoing``: more events may come; then only turns that these can no longer change are returned, so that later
     ones are added at the end.
     """
     t, found = a.timeline, list[Span]()
-    going_on = going_on and not (t.left or (t.ended and not t.joined))  # the trace ends after the session
+    ongoing = ongoing and not (t.left or (t.ended and not t.joined))  # the trace ends after the session
     own: dict[int, list[BargeIn]] = {}
     for record in ledger:
         if record.exchange is not None:
@@ -51,10 +52,10 @@ def span_tree(
     decided = by_event(ledger)
     last = len(a.exchanges)
     for number, (x, response) in enumerate(zip(a.exchanges, responses, strict=True), 1):
-        if going_on and not settled(t, x, last=number == last):
+        if ongoing and not settled(t, x, last=number == last):
             return found
         found += turn_spans(t, x, number, response, own.get(id(x), []), decided, last=number == last)
-    if not going_on:
+    if not ongoing:
         found += _session(a, found, decided)
     return found
 

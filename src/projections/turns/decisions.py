@@ -1,4 +1,4 @@
-"""Registry of the decisions that assemble turns: named functions, each with a sentence that says why.
+"""Registry of the decisions that assemble turns: named functions, each with a sentence that explains it.
 
 The table in `docs/rules.md` is generated from it.
 """

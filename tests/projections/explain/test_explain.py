@@ -1,4 +1,4 @@
-"""Why a number is what it is: which activities and events made it, and which events change it."""
+"""Explanations: the activities and events that a value comes from, and the events that change it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from turnlog.recordings import events_of, read_recordings
 FILES = ("recordings.jsonl.gz", "cases.jsonl")
 RECORDED = {found.name: events_of(place, found) for file in FILES for place, found in read_recordings(FIXTURES / file)}
 UNSAID = {"session.events", "session.sealed_events", "session.system_instruction"}
-"""What is counted, or is so by default; besides these, what is False or 0 may have no event that says so."""
+"""Counted and default values; only these, and values that are False or 0, may have no events."""
 
 
 def paths(call: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -51,7 +51,7 @@ def check_explained(made: list[Event], chosen: list[tuple[str, Any]]) -> None:
 
 @pytest.mark.parametrize("session", RECORDED)
 def test_every_value_of_the_contract_is_explained(session: str) -> None:
-    """And is the one of the contract, though only its turn was made.
+    """The value equals that of the JSON, though only its turn is computed.
 
     Break: in projections/explain/sourced.py, leave out the operation ``truediv``, or in ``NEAR`` say 0.
     """
@@ -82,9 +82,9 @@ def floats(made: list[Event]) -> dict[str, float]:
 
 @pytest.mark.parametrize("session", [name for name in CALLS if name in RECORDED])
 def test_what_an_event_moves_names_it(session: str) -> None:
-    """An event that comes so little earlier or later that it passes no threshold moves only what names it.
+    """An event that is shifted without crossing a threshold changes only values that name it.
 
-    Break: in timeline/handlers/failures.py, do not say that a failed provider's start is the run's.
+    Break: in timeline/handlers/failures.py, do not add the run's start to the sources of a failed provider's.
     """
     made = RECORDED[session]
     r, before, offsets = read(made), floats(made), offsets_of(made)
@@ -192,7 +192,7 @@ def test_why_there_is_no_response() -> None:
     ],
 )
 def test_a_path_that_leads_nowhere(path: str, said: str) -> None:
-    """Break: in projections/explain/paths.py, ``_unknown``, name nothing near."""
+    """Break: in projections/explain/paths.py, ``_unknown``, suggest nothing."""
     with pytest.raises(UnknownPath, match=re.escape(said)) as raised:
         explain(RECORDED["barge_in_vad"], path)
     assert "\n" not in str(raised.value)
@@ -211,7 +211,7 @@ def test_of_the_framework_s_reading_there_is_the_value() -> None:
 
 
 def without_snapshots(made: list[Event], at: int, how: How, path: str, rules: str) -> Any:
-    """The value in a whole replay of a log that was changed in another way: by time alone."""
+    """The value in a full replay of a log that was changed differently: by time only."""
     event = made[at]
     by = {"removed": 0, "earlier": -50_000_000, "later": 50_000_000}[how]
     key = {id(other): (other.perf_ns, n) for n, other in enumerate(made)}
@@ -239,7 +239,7 @@ def without_snapshots(made: list[Event], at: int, how: How, path: str, rules: st
     ],
 )
 def test_what_if_is_what_a_whole_replay_gives(session: str, path: str, rules: str) -> None:
-    """Of events that it names as of those that it tried and does not name.
+    """Both for events that it names and for those that it tried and does not name.
 
     Break: in projections/explain/stretch.py, ``_without_finished``, use `Timeline()`; or ``_copy_state``, return ``s``.
     """
@@ -280,7 +280,7 @@ def test_the_command(program: Program) -> None:
 
 
 def test_a_bar_shows_how_far_it_is(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only on a terminal, and only where it takes long. Break: do not start it."""
+    """Shown only on a terminal, and only if it takes long. Break: do not start it."""
     from turnlog.cli.commands import explain as command
 
     monkeypatch.setattr(command, "PATIENCE_SECONDS", -1.0)

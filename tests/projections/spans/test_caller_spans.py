@@ -1,4 +1,4 @@
-"""The span tree of the caller's reading: what holds of it for any call, and the situations it was made for."""
+"""The span tree of the caller's reading: properties for any call, and specific situations."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def check_each_activity_once(r: Reading) -> None:
 
 
 def check_cut_off(r: Reading) -> None:
-    """Who was not seen to end is marked, and nobody else."""
+    """Exactly the spans without a reported end are marked."""
     t = r.timeline
     marked = "cut_off" in r.spans[-1].attributes
     assert marked == (not (t.ended or t.left))
@@ -119,14 +119,14 @@ def grows_at_its_end(made: list[Event], every: int) -> None:
     whole = [span.id for span in read(made).spans]
     parents = {span.id: span.parent for span in read(made).spans}
     for cut in range(1, len(made), every):
-        part = read(made[:cut], going_on=True).spans
+        part = read(made[:cut], ongoing=True).spans
         assert [span.id for span in part] == whole[: len(part)]
         assert all(parents[span.id] == span.parent for span in part)
 
 
 @recorded
 def test_what_is_sent_while_a_call_goes_on_stays(made: list[Event]) -> None:
-    """No span that was there is gone, or elsewhere, when more has come.
+    """No exported span disappears or changes when more events arrive.
 
     Break: in spans/tree.py, ``settled``, say True; or leave out the words that STT still works on.
     """
@@ -153,7 +153,7 @@ def ms(span: Span) -> tuple[float, float]:
 
 @pytest.mark.parametrize("opened", [False, True])
 def test_say_and_reply_outside_of_the_session_span(opened: bool) -> None:
-    """Break: in timeline/handlers/traces.py, do not note them."""
+    """Break: in timeline/handlers/traces.py, do not add them."""
     first = [*ATTACHED, (10, "traces.agent_say_called", {"message": "early"})]
     inside: Log = [(20, "traces.start_agent_session", {"attributes": {}}), (900, "traces.end_agent_session", {})]
     last: Log = [(950, "traces.agent_reply_called", {"instructions": "late"}), (990, "traces.agent_meeting_end", {})]
@@ -168,7 +168,7 @@ def test_say_and_reply_outside_of_the_session_span(opened: bool) -> None:
 
 @pytest.mark.parametrize("closed", [True, False])
 def test_an_end_of_speech_that_is_reported_late(closed: bool) -> None:
-    """It is in the turn, in the span and in the ledger alike.
+    """The turn, the span and the ledger agree.
 
     Break: in spans/tree.py, ``_yield_interval``, leave the moment.
     """
@@ -256,7 +256,7 @@ def test_an_error_is_an_exception() -> None:
 
 
 def test_the_response_is_a_span_of_its_turn() -> None:
-    """So a trace viewer has the wait as a latency. Break: in spans/tree.py, leave it out."""
+    """A trace viewer shows the response as a latency. Break: in spans/tree.py, leave it out."""
     r = read(events([*QUESTION, (4000, "on_agent_speech_end", {}), (5000, "finalize_session", {})]))
     waited = named(r, "Response")
     assert (ms(waited), waited.attributes["latency.response_ms"]) == ((2000, 3000), 1000)

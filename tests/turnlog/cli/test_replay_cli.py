@@ -68,7 +68,7 @@ def found(call: dict[str, Any], path: str) -> Any:
 def test_a_case_is_read_as_it_must_be(
     case: dict[str, Any], cases_db: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    """Break: in projections/latency/response.py, ``waits``, leave out ``end <= first_audio`` of retrievals; 02 goes red."""
+    """Break: in projections/latency/response.py, ``waits``, drop ``end <= first_audio`` of retrievals; 02 goes red."""
     turnlog("replay", case["name"], "--db", cases_db, "--json")
     call = orjson.loads(capfdbinary.readouterr().out)
     for expected in case["expect_turns"]:
@@ -211,7 +211,7 @@ def figure(events: list[Any]) -> float | None:
 
 
 def test_videosdk_s_figure_is_that_of_its_release() -> None:
-    """Break: in projections/framework_figures.py, ``_of_release``, take another release."""
+    """Break: in projections/framework_figures.py, ``_release_figures``, take a different release."""
     calls = [*ANSWERED, (3, "on_agent_speech_end", ()), (3, "complete_turn", ())]
     waited = [
         (1.0, "on_eou_start", ()),
@@ -224,7 +224,7 @@ def test_videosdk_s_figure_is_that_of_its_release() -> None:
 
 
 def test_livekit_s_figure_is_its_message_s() -> None:
-    """Break: in projections/framework_figures.py, ``_of_message``, leave out the factor of 1,000."""
+    """Break: in projections/framework_figures.py, ``_livekit_figure``, leave out the factor of 1,000."""
     metrics = {"started_speaking_at": 10**9 + 1.751, "e2e_latency": 0.748}
     said = {"item": {"type": "message", "role": "assistant", "metrics": metrics}}
     call = (3.0, "framework_event", ("conversation_item_added", said))

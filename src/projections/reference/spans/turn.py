@@ -204,7 +204,7 @@ def _interruption(t: _Trace, interruption: Interruption) -> None:
         resume_on_false_interrupt=interruption.resume_on_false_interrupt,
         preceded_by_false_interrupt=start is not None,
     )
-    point_span(t.s, t.now, "Turn Interrupted", attributes, t.span, None)  # no hook says when it began
+    point_span(t.s, t.now, "Turn Interrupted", attributes, t.span, None)  # no hook reports its start
 
 
 def _fallback(t: _Trace, fallback: Fallback) -> None:

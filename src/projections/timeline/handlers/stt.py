@@ -19,7 +19,7 @@ JUST_NS = 1_000_000_000
 
 @without_args
 def on_stt_start(t: Timeline, now: int) -> None:
-    """Start a run at the first interim; a call after the voice ended starts the finalisation time instead."""
+    """Start a run. Called at the first interim, and again at the end of the voice: finalisation counts from there."""
     run = _current_run(t)
     if run is None or (_current_voice(t) is None and now - run.data.get("finalising", now) > JUST_NS):
         run = _start_run(t)
