@@ -424,8 +424,8 @@ MUTANTS = [
     Mutant("src/projections/explain/provenance.py", "NEAR = 3", "NEAR = 0", "test_explain.py::test_every_value"),
     Mutant(
         "src/projections/turns/state.py",
-        "x.asked, x.asked_at = step.time, step.at",
-        "x.asked, x.asked_at = step.time, -1",
+        "x.sent, x.sent_at = step.time, step.at",
+        "x.sent, x.sent_at = step.time, -1",
         "test_explain.py::test_a_question_without",
     ),
     Mutant(

@@ -1,6 +1,6 @@
-"""What it means: pure functions from a session's events to turns, latencies, payloads, signals and spans."""
+"""Projections: pure functions from a session's events to turns, latencies, payloads, signals and spans."""
 
-from projections.caller import Reading, read  # first: packages of its are named as functions below are
+from projections.caller import Reading, read  # first: it has modules with the names of functions below
 from projections.explain import Explanation, explain
 from projections.model import SessionDetails
 from projections.reference import (

@@ -1,7 +1,7 @@
-"""Where a session that cannot be replayed becomes one clear error.
+"""The error for a session that cannot be replayed.
 
-A log may hold what no recorder of ours wrote: payloads of other types, numbers beyond every range. Whatever a
-projection stumbles over there is `CannotReplay`, so that the next session can go on.
+A log may hold events that turnlog did not record: payloads of other types, numbers out of range. What a projection
+raises over them becomes `CannotReplay`, so that the caller can continue with the next session.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from eventstore.errors import TurnlogError
 
 UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError, UnboundLocalError)
-"""What projections raise over values they did not expect."""
+"""Errors that projections raise on unexpected values."""
 
 
 class CannotReplay(TurnlogError):
-    """A session of which no projection can be made."""
+    """A session that cannot be replayed."""
 
     def __init__(self, session_id: str, where: str, error: Exception) -> None:
         what = f"{type(error).__name__}: {str(error)[:200]}"
@@ -25,7 +25,7 @@ class CannotReplay(TurnlogError):
 
 @contextmanager
 def replaying(session_id: str) -> Iterator[None]:
-    """Raises `CannotReplay` for what a projection, or an exporter, stumbles over inside."""
+    """Convert the errors of a projection, or an exporter, in the block to `CannotReplay`."""
     try:
         yield
     except UNREADABLE as error:

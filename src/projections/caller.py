@@ -1,7 +1,7 @@
-"""The caller's reading, rule set `turnlog`: what the people on the call experienced.
+"""The caller's reading, rule set `turnlog`: the session as the people on the call experienced it.
 
 Events become activities (`projections.timeline`), activities become exchanges (`projections.turns`), exchanges get
-their numbers (`projections.latency`). Everything that people look at is made from these.
+their latencies (`projections.latency`). All output that is not framework-specific is made from these.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from eventstore.event import Event
-from projections.latency.response import Response, response
+from projections.latency.response import Response, measure_response
 from projections.model import LogLine, SessionDetails
 from projections.outputs.payload import payload
 from projections.outputs.turn import Turn, barge_in_dict, turn_of
@@ -25,26 +25,26 @@ from projections.turns.exchange import Exchange
 from projections.turns.ledger import BargeIn, ledger
 
 RULES = "turnlog"
-WAITING = ("livekit-agents", "pipecat-ai")
-"""Frameworks whose end-of-utterance decision is mostly the wait for more."""
+DELAY_ENDPOINTING = ("livekit-agents", "pipecat-ai")
+"""Frameworks whose end-of-utterance decision consists mostly of the endpointing delay."""
 
 
 class Reading:
-    """One session, read. Each part is made once, when it is first looked at.
+    """The reading of one session. Each part is computed once, on first access.
 
-    The framework's own signals are none of it: `emits` and `playground` are empty.
+    It has no framework signals: `emits` and `playground` are empty.
     """
 
     rules = RULES
 
-    def __init__(self, t: Timeline, *, going_on: bool = False) -> None:
-        """``going_on``: more events may come; `spans` then leaves out what they may still move."""
+    def __init__(self, t: Timeline, *, ongoing: bool = False) -> None:
+        """``ongoing``: more events may come; `spans` then leaves out turns that these may still change."""
         self.timeline = t
-        self.going_on = going_on
+        self.ongoing = ongoing
         self.emits: list[Any] = []
         self.playground: list[Any] = []
         self.framework_e2e: dict[int, float] = {}
-        """By turn, from 1: what the framework reported, in milliseconds (`projections.framework_figures`)."""
+        """By turn number, from 1: the framework's own latency in milliseconds (`projections.framework_figures`)."""
 
     @property
     def session(self) -> SessionDetails:
@@ -52,12 +52,12 @@ class Reading:
 
     @property
     def session_name(self) -> str:
-        """The session in the log; `Session.session_id` is what the framework calls it."""
+        """The session's name in the log; `SessionDetails.session_id` is the framework's."""
         return self.timeline.session_id
 
     @property
     def events(self) -> int:
-        """How many events were read."""
+        """Number of events read."""
         return self.timeline.at + 1
 
     @cached_property
@@ -70,21 +70,23 @@ class Reading:
 
     @cached_property
     def responses(self) -> list[Response | None]:
-        """By exchange."""
+        """The response of each exchange, or None."""
         return [self.response_of(x) for x in self.exchanges]
 
     def response_of(self, x: Exchange) -> Response | None:
         t = self.timeline
-        return response(x, realtime=t.realtime, eou="EOU wait" if t.framework in WAITING else "EOU inference")
+        return measure_response(
+            x, realtime=t.realtime, eou="EOU wait" if t.framework in DELAY_ENDPOINTING else "EOU inference"
+        )
 
     @cached_property
     def barge_ins(self) -> list[BargeIn]:
-        """The ledger."""
+        """The barge-in ledger."""
         return ledger(self.assembly)
 
     @cached_property
-    def _own_barge_ins(self) -> dict[int, list[BargeIn]]:
-        """By an exchange's ``id()``."""
+    def _barge_ins_by_exchange(self) -> dict[int, list[BargeIn]]:
+        """Ledger records by an exchange's ``id()``."""
         found: dict[int, list[BargeIn]] = {}
         for record in self.barge_ins:
             if record.exchange is not None:
@@ -92,98 +94,100 @@ class Reading:
         return found
 
     def barge_ins_of(self, x: Exchange) -> list[BargeIn]:
-        return self._own_barge_ins.get(id(x), [])
+        return self._barge_ins_by_exchange.get(id(x), [])
 
     @cached_property
     def turns(self) -> list[Turn]:
         return [self.turn(number) for number in range(1, len(self.exchanges) + 1)]
 
     def turn(self, number: int) -> Turn:
-        """One turn, made anew; ``number`` counts from 1."""
-        x, answered = self.exchanges[number - 1], self.responses[number - 1]
-        turn = turn_of(self.timeline, x, number, answered, self.barge_ins_of(x), last=number == len(self.exchanges))
+        """Compute one turn; ``number`` counts from 1."""
+        x, response = self.exchanges[number - 1], self.responses[number - 1]
+        turn = turn_of(self.timeline, x, number, response, self.barge_ins_of(x), last=number == len(self.exchanges))
         turn.framework_e2e = self.framework_e2e.get(number)
         return turn
 
     def set_framework_e2e(self, figures: dict[int, float]) -> None:
-        """Lay what the framework reported beside the turns, by their numbers; in milliseconds."""
+        """Set the framework's own latencies, in milliseconds by turn number, on the turns."""
         self.framework_e2e = figures
         for turn in self.__dict__.get("turns", ()):
             turn.framework_e2e = figures.get(turn.turn)
 
     @cached_property
     def payloads(self) -> list[dict[str, Any]]:
-        """One for each turn; the schema is that of `exporters.analytics.schema`."""
+        """The analytics payloads, one per turn; `exporters.analytics.schema` is their schema."""
         return [
-            payload(self.timeline, x, answered, number, interrupted=interrupted(self.barge_ins_of(x)))
-            for number, (x, answered) in enumerate(zip(self.exchanges, self.responses, strict=True), 1)
+            payload(self.timeline, x, response, number, interrupted=is_interrupted(self.barge_ins_of(x)))
+            for number, (x, response) in enumerate(zip(self.exchanges, self.responses, strict=True), 1)
         ]
 
     @cached_property
     def spans(self) -> list[Span]:
-        """Turn by turn, then what is no turn's, the root last; all are closed."""
-        return span_tree(self.assembly, self.responses, self.barge_ins, going_on=self.going_on)
+        """The spans: turn by turn, then those outside of turns, the root last; all are closed."""
+        return span_tree(self.assembly, self.responses, self.barge_ins, ongoing=self.ongoing)
 
     @cached_property
     def _records_by_event(self) -> dict[int, BargeIn]:
         return by_event(self.barge_ins)
 
     def spans_of(self, number: int) -> list[Span]:
-        """The spans of a turn and what is in it, with the sounds that began in it, made anew; ``number`` is from 1."""
-        x, answered = self.exchanges[number - 1], self.responses[number - 1]
+        """Compute the spans of one turn, with the sounds that began in it; ``number`` counts from 1."""
+        x, response = self.exchanges[number - 1], self.responses[number - 1]
         last = number == len(self.exchanges)
-        return turn_spans(self.timeline, x, number, answered, self.barge_ins_of(x), self._records_by_event, last=last)
+        return turn_spans(self.timeline, x, number, response, self.barge_ins_of(x), self._records_by_event, last=last)
 
     @cached_property
     def logs(self) -> list[LogLine]:
-        """The lines of the agent's log, in the order in which they were recorded."""
-        homes = self.assembly.homes
+        """The lines of the agent's log, in event order."""
+        owners = self.assembly.owners
         numbers = {id(x): number for number, x in enumerate(self.exchanges, 1)}
-        lines = [(line, homes.get(line.at)) for line in self.timeline.activities if line.kind == "log"]
-        return [self._log_line(line, None if home is None else numbers[id(home)]) for line, home in lines]
+        lines = [(line, owners.get(line.at)) for line in self.timeline.activities if line.kind == "log"]
+        return [self._log_line(line, None if owner is None else numbers[id(owner)]) for line, owner in lines]
 
     def logs_of(self, number: int) -> list[LogLine]:
-        """Those of one turn; ``number`` counts from 1."""
+        """The log lines of one turn; ``number`` counts from 1."""
         lines = sorted(self.exchanges[number - 1].of("log"), key=attrgetter("at"))
         return [self._log_line(line, number) for line in lines]
 
     def _log_line(self, line: Activity, turn: int | None) -> LogLine:
-        start, said = line.start or 0, line.data["attributes"]
+        start, attributes = line.start or 0, line.data["attributes"]
         level, logger, message = (str(line.data[name]) for name in ("level", "logger", "message"))
         created = (start + self.timeline.wall_shift) / 1e9
-        said = said if isinstance(said, dict) else {}
-        return LogLine(level, logger, message, said, created, start / 1e9, turn, None, line.at)
+        attributes = attributes if isinstance(attributes, dict) else {}
+        return LogLine(level, logger, message, attributes, created, start / 1e9, turn, None, line.at)
 
     @cached_property
     def discarded(self) -> list[dict[str, Any]]:
-        """Voices that are no question's, with reasons."""
-        return [left_dict(self.timeline, left) for left in self.assembly.left if left.activity.kind == "voice"]
+        """Voices that belong to no question, with reasons."""
+        return [
+            unassigned_dict(self.timeline, left) for left in self.assembly.unassigned if left.activity.kind == "voice"
+        ]
 
     @cached_property
     def outside(self) -> list[dict[str, Any]]:
-        """Everything else that is no turn's, with reasons."""
+        """Everything else that belongs to no turn, with reasons."""
         t = self.timeline
-        homeless = [record for record in self.barge_ins if record.exchange is None]
+        unmatched = [record for record in self.barge_ins if record.exchange is None]
         return [
-            *(left_dict(t, left) for left in self.assembly.left if left.activity.kind != "voice"),
+            *(unassigned_dict(t, left) for left in self.assembly.unassigned if left.activity.kind != "voice"),
             *({"kind": "event", "at": at, "reason": reason} for at, reason in t.ignored),
             *({**barge_in_dict(t, record), "kind": "barge-in", "barge_in": record.kind,
-               "reason": "the agent was not heard"} for record in homeless),
+               "reason": "the agent was not speaking"} for record in unmatched),
         ]  # fmt: skip
 
 
-def interrupted(records: list[BargeIn]) -> bool:
-    """The user cut the answer off."""
+def is_interrupted(records: list[BargeIn]) -> bool:
+    """Whether the user interrupted the answer."""
     return any(record.kind in ("true", "escalated") for record in records)
 
 
-def read(events: Iterable[Event], *, going_on: bool = False) -> Reading:
-    """The session whose events these are, in canonical order. Raises what `projections.timeline.extend` does."""
-    return Reading(timeline(events), going_on=going_on)
+def read(events: Iterable[Event], *, ongoing: bool = False) -> Reading:
+    """The reading of a session's events in canonical order. Raises the same errors as `projections.timeline.extend`."""
+    return Reading(timeline(events), ongoing=ongoing)
 
 
 def reading_dict(r: Reading) -> dict[str, Any]:
-    """The contract of ``turnlog replay SESSION --json``."""
+    """The reading as ``turnlog replay SESSION --json`` prints it."""
     return {
         "session": session_dict(r.timeline),
         "rules": r.rules,
@@ -194,15 +198,15 @@ def reading_dict(r: Reading) -> dict[str, Any]:
 
 
 def session_dict(t: Timeline) -> dict[str, Any]:
-    """What the session says of itself, as the contract has it."""
+    """The session's details as JSON output has them."""
     session: dict[str, Any] = msgspec.to_builtins(t.session)
     session |= {"framework": t.framework or None, "framework_version": t.framework_version or None}
     session |= {"name": t.session_id, "events": t.at + 1, "end_reason": t.end_reason or None}
     return session | {"sealed_events": t.sealed}
 
 
-def left_dict(t: Timeline, left: Unassigned) -> dict[str, Any]:
-    """What is no turn's, as the contract has it."""
+def unassigned_dict(t: Timeline, left: Unassigned) -> dict[str, Any]:
+    """An unassigned activity as JSON output has it."""
     found = left.activity
     start, end = ((None if v is None else (v - t.began) / 1e9) for v in (found.start, found.end))
     return {"kind": found.kind, "at": found.at, "start": start, "end": end, "reason": left.reason}

@@ -1,4 +1,4 @@
-"""Plain records that both readings of a log share."""
+"""Records that both readings of a log share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 MAX_EVENTS = 128
-"""Events of a span that OpenTelemetry keeps: the last ones."""
+"""OpenTelemetry's limit of events per span; the last ones are kept."""
 
 
 class Participant(msgspec.Struct, gc=False):
@@ -46,17 +46,17 @@ class LogLine(NamedTuple):
     message: str
     attributes: dict[str, Any]
     created: float
-    """Seconds since the epoch, as the logger stamped it, or else the recorder."""
+    """Seconds since the epoch, from the logger or else from the recorder."""
     time: float
-    """When it was recorded, in seconds on the monotonic clock."""
+    """Time of recording, in seconds on the monotonic clock."""
     turn: int | None
-    """Number of the turn in which it was written, among the completed ones, from 1; an open turn has the next number.
-    None between turns and in a turn that was discarded."""
+    """Number, from 1, of the turn in which it was written, among the completed ones; an open turn has the next number.
+    None between turns and in a discarded turn."""
     turn_id: str | None
-    """Of that turn, the discarded one too; None between turns."""
+    """Id of that turn, even if discarded; None between turns."""
     at: int
 
 
 def is_number(value: Any) -> bool:
-    """A finite number, and no truth value: agents hand over anything."""
+    """Whether an untrusted value is a finite number; booleans are not."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value - value == 0

@@ -74,7 +74,7 @@ def _of(reading: Reading, framework: str) -> Overview:
         response_p95_ms=_p95(responses),
         slowest_ms=max(responses, default=None),
         errors=sum(turn.errors for turn in turns)
-        + sum(left.activity.kind == "error" for left in reading.assembly.left),
+        + sum(left.activity.kind == "error" for left in reading.assembly.unassigned),
         interruptions=sum(bool(turn.interrupted) for turn in turns),
         no_response=sum(bool(turn.unanswered) for turn in turns),
         framework=framework,

@@ -1,4 +1,4 @@
-"""What holds of the caller's reading for any order of hooks, and on real calls."""
+"""Invariants of the caller's reading, for any order of hooks and for recorded calls."""
 
 from __future__ import annotations
 
@@ -49,19 +49,19 @@ def check_tiling(r: Reading) -> None:
 
 
 def check_places(r: Reading) -> None:
-    """Each activity is in exactly one place: an exchange, or what is left with a reason."""
+    """Each activity is in exactly one place: an exchange, or unassigned with a reason."""
     places: Counter[int] = Counter()
     for x in r.exchanges:
         places.update(id(activity) for activity in [*x.voices, *x.parts])
-    places.update(id(left.activity) for left in r.assembly.left)
-    assert all(left.reason for left in r.assembly.left)
+    places.update(id(left.activity) for left in r.assembly.unassigned)
+    assert all(left.reason for left in r.assembly.unassigned)
     for activity in r.timeline.activities:
         assert places[id(activity)] == 1, activity
     assert len(places) == len(r.timeline.activities)
 
 
 def check_ledger(r: Reading) -> None:
-    """Each interruption is decided in exactly one record, and each doubt in one, perhaps that of an interruption."""
+    """Each interruption is in exactly one record, and each doubt in one, possibly that of an interruption."""
     at = Counter(record.at for record in r.barge_ins if record.kind != "overlap")
     for activity in r.timeline.activities:
         if activity.kind == "interruption":
@@ -114,7 +114,7 @@ def test_arrival_order_does_not_matter(made: list[Event], chance: Any) -> None:
 
 @given(streams(max_size=60), st.data())
 def test_a_fold_that_is_stopped_goes_on(made: list[Event], data: st.DataObject) -> None:
-    """Law 3, also over a reading in between, which must leave no mark."""
+    """Law 3, also with a reading in between, which must not change the state."""
     cut = data.draw(st.integers(0, len(made)))
     t = timeline(made[:cut])
     before = orjson.dumps(reading_dict(Reading(t)))
@@ -129,7 +129,7 @@ MARKS = ("start_turn", "complete_turn")
 
 
 def responses(made: list[Event]) -> list[tuple[Any, ...]]:
-    """What the caller waited for, and what they said, of the turns in which they asked."""
+    """Question text and response of the turns with a question."""
     return [
         (t.user_speech, t.user_started, t.user_stopped, t.agent_started, t.e2e_latency)
         for t in read(made).turns
@@ -168,7 +168,7 @@ def test_a_call_moved_in_time_is_the_same_call(made: list[Event]) -> None:
 @recorded
 @pytest.mark.parametrize("part", [0.2, 0.35, 0.5, 0.65, 0.8])
 def test_two_origins_that_split_a_call_give_what_one_gives(made: list[Event], part: float) -> None:
-    """A process that goes on with the call has a monotonic clock of its own."""
+    """A process that continues the call has a monotonic clock of its own."""
     shift, drift = 77_000_000_000, made[0].wall_ns - made[0].perf_ns
     exact = [msgspec.structs.replace(e, wall_ns=e.perf_ns + drift) for e in made]
     cut = int(len(made) * part)

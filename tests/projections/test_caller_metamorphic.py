@@ -1,4 +1,4 @@
-"""What a change of the log must not change: no oracle says what is right, but two logs must be read alike."""
+"""Metamorphic tests: changes of a log that must not change its reading."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ BACK_CHANNELS: dict[str, Hooks] = {
 
 
 def placed(made: list[Event], at: int, hooks: Hooks) -> list[Event]:
-    """The call with these hooks put into it, from ``at`` on, in nanoseconds on its clock."""
+    """The call with these hooks inserted at ``at``, in nanoseconds on its clock."""
     shift, added = made[0].wall_ns - made[0].perf_ns, []
     for seconds, hook, payload in hooks:
         perf_ns = at + int(seconds * SECOND)
@@ -47,7 +47,7 @@ def placed(made: list[Event], at: int, hooks: Hooks) -> list[Event]:
 
 
 def room(made: list[Event]) -> Iterator[int]:
-    """Moments in the agent's speech at which nothing of the user is going on, and no interruption is near."""
+    """Times during agent speech without user activity, and without an interruption nearby."""
     began = made[0].perf_ns
     for turn in read(made).turns:
         for speech in turn.agent_speeches:
@@ -73,7 +73,7 @@ def _is_quiet(made: list[Event], at: int) -> bool:
 
 
 def without_indices(value: Any) -> Any:
-    """Without the events that say so, which a longer log numbers otherwise, and without the ledger."""
+    """The reading without event indices, which differ in a longer log, and without the ledger."""
     if isinstance(value, dict):
         return {key: without_indices(v) for key, v in value.items() if key not in ("at", "decisions", "barge_ins")}
     return [without_indices(each) for each in value] if isinstance(value, list) else value
@@ -85,7 +85,7 @@ def turns_of(r: Reading) -> Any:
 
 @recorded
 def test_a_back_channel_changes_the_ledger_and_nothing_else(made: list[Event]) -> None:
-    """Break: in turns/question.py, let `back_channel` return False; in timeline/handlers/eou.py, judge no voice."""
+    """Break: in turns/question.py, let `back_channel` return False; in timeline/handlers/eou.py, set no voice."""
     before = read(made)
     expected, kinds = turns_of(before), sorted(record.kind for record in before.barge_ins)
     transcribed = any(event.hook == "on_stt_complete" for event in made)
@@ -114,7 +114,7 @@ def delayed(made: list[Event], which: set[int], by: float) -> list[Event]:
 
 
 def attribution(made: list[Event]) -> list[Any]:
-    """Whose words, runs, tools and tokens they are."""
+    """The assignment of texts, runs, tools and tokens to turns."""
     return [
         (t.user_speech, t.agent_speech, t.user_started, t.agent_started, t.tokens, len(t.llm), len(t.tts),
          [tool.get("name") for tool in t.tools])
@@ -125,14 +125,14 @@ def attribution(made: list[Event]) -> list[Any]:
 @recorded
 @pytest.mark.parametrize("by", [0.02, 0.6, 4.0])
 def test_late_usage_is_of_the_run_that_caused_it(made: list[Event], by: float) -> None:
-    """By as much as a log without the runs' names can say: until the next run's first token.
+    """Up to the next run's first token, as a log without run ids cannot resolve later usage.
 
     Break: in timeline/handlers/llm.py, return the latest run.
     """
     expected = attribution(made)
     for run in read(made).timeline.activities:
-        if run.kind == "llm" and run.status == "done" and len(run.says.get("tokens", ())) == 1:
-            (at,) = run.says["tokens"]
+        if run.kind == "llm" and run.status == "done" and len(run.sources.get("tokens", ())) == 1:
+            (at,) = run.sources["tokens"]
             tokens = (e.perf_ns for e in made[at:] if e.hook == "on_llm_first_token")
             late = min(by, (next(tokens, made[at].perf_ns + 10 * SECOND) - made[at].perf_ns) / SECOND - 0.001)
             assert attribution(delayed(made, {at}, late)) == expected
@@ -156,7 +156,7 @@ def test_a_late_report_of_a_tool_is_of_the_run_that_called_it(made: list[Event],
 
 @recorded
 def test_late_final_words_are_of_the_voice_that_spoke_them(made: list[Event]) -> None:
-    """By less than it takes until they are used.
+    """The delay is shorter than the time until they are used.
 
     Break: in timeline/handlers/stt.py, give final words to the latest voice.
     """
@@ -175,7 +175,7 @@ def test_late_final_words_are_of_the_voice_that_spoke_them(made: list[Event]) ->
 @recorded
 @pytest.mark.parametrize("by", [0.6, 2.0])
 def test_late_words_of_a_realtime_model_shift_no_turn(made: list[Event], by: float) -> None:
-    """Break: in turns/question.py, let `late_words` find none."""
+    """Break: in turns/question.py, let `late_words` return None."""
     if read(made).timeline.realtime:
         late = {at for at, event in enumerate(made) if event.hook == "set_user_transcript"}
         assert attribution(delayed(made, late, by)) == attribution(made)
@@ -183,7 +183,7 @@ def test_late_words_of_a_realtime_model_shift_no_turn(made: list[Event], by: flo
 
 @recorded
 def test_a_call_that_is_moved_in_time_moves_as_a_whole(made: list[Event]) -> None:
-    """Break: in projections/timeline/fold.py, take `began` as 0."""
+    """Break: in projections/timeline/fold.py, set `began` to 0."""
     by = 86_400 * SECOND
     moved = [msgspec.structs.replace(e, perf_ns=e.perf_ns + by, wall_ns=e.wall_ns + by) for e in made]
     if any("_time" in event.payload for event in made):

@@ -1,4 +1,4 @@
-"""The caller's reading of the 53 recorded calls, held against the expectations made by hand from the recordings."""
+"""The caller's reading of the 53 recorded calls, compared with expectations made by hand from the recordings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def value(turn: Turn, field: str) -> Any:
 
 
 CUT_SHORT = "withdrawn", "cut off before it was heard"
-"""One class here: by hand it was called withdrawn where the user went on, and cut off where the program did it."""
+"""Equivalent here: the expectations say withdrawn if the user continued, and cut off if the program did it."""
 
 
 def same(field: str, expected: Any, found: Any) -> bool:
@@ -39,7 +39,7 @@ def same(field: str, expected: Any, found: Any) -> bool:
 
 
 def differences(call: dict[str, Any]) -> list[str]:
-    """What differs in the fields that are beyond doubt; a turn is found by when its question, or its voice, is."""
+    """Differences in the certain fields; turns are matched by the time of their question or voice."""
     turns = read(RECORDED[call["name"]]).turns
     wrong = []
     for number, expected in enumerate(call["turns"], 1):

@@ -1,4 +1,4 @@
-"""A session costs what its turns cost: four times the turns take four times the steps, whatever they are made of."""
+"""The cost of reading a session is linear in its turns: four times the turns take four times the lines executed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def doubted(number: int) -> Calls:
 
 
 def noisy(number: int) -> Calls:
-    """Noise that STT works on and understands nothing of."""
+    """Noise that STT processes without recognising anything."""
     noise = [
         (4.0, "on_user_speech_start", {}), (4.2, "on_user_speech_end", {}), (4.2, "on_stt_start", {}),
         (4.4, "on_stt_complete", {"transcript": ""}),
@@ -63,7 +63,7 @@ def with_tools(number: int) -> Calls:
 
 
 def realtime(number: int) -> Calls:
-    """A speech-to-speech model, whose words come late; each answer calls a tool."""
+    """A speech-to-speech model with late transcripts; each answer calls a tool."""
     return [
         (0, "configure_pipeline", {"pipeline_mode": "realtime", "realtime_mode": "full_s2s"}),
         (0, "on_user_speech_start", {}), (2, "on_user_speech_end", {}),
@@ -76,7 +76,7 @@ def realtime(number: int) -> Calls:
 
 
 def steps(made: list[Event]) -> int:
-    """How many lines of Python it takes to read the session and make everything."""
+    """Number of Python lines executed to read the session and produce all output."""
     count = 0
 
     def line(_frame: FrameType, _what: str, _argument: object) -> Any:
@@ -113,7 +113,7 @@ def test_four_times_the_turns_take_four_times_the_steps(turn: Callable[[int], Ca
 
 
 def test_log_lines_of_one_turn_take_steps_in_proportion() -> None:
-    """Break: in projections/turns/exchange.py, ``_latest``, never leave out of ``others`` what is over."""
+    """Break: in projections/turns/exchange.py, ``_last_activity``, never prune ``other_parts``."""
 
     def lines(count: int) -> list[Event]:
         logged = [

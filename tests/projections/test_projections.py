@@ -1,4 +1,4 @@
-"""The projections as a person calls them."""
+"""The public functions of the projections."""
 
 from __future__ import annotations
 
@@ -107,19 +107,19 @@ def test_an_origin_may_have_an_empty_name() -> None:
 
 
 def test_unknown_rules_are_named() -> None:
-    with pytest.raises(UnknownRules, match=r"'2\.0'; there are: videosdk-1\.0"):
+    with pytest.raises(UnknownRules, match=r"'2\.0'; known: videosdk-1\.0"):
         replay(EVENTS, rules="2.0")
 
 
 def test_a_sum_of_nothing_but_minus_zero_is_zero() -> None:
-    """The reference adds to 0; found by `differential`, seed zz9, where a span's text showed it."""
+    """The reference starts its sum at 0; found by `differential`, seed zz9, in a span's text."""
     turn = Turn(eou_metrics=[Eou(eou_latency=-0.0)])
     assert str(e2e(turn)) == "0.0"
     assert e2e(Turn()) is None
 
 
 def test_times_that_agents_give_as_integers_stay_integers() -> None:
-    """Reading a state back must not make a 1 a 1.0: it is text in spans, and a number in what is sent."""
+    """Reading a state back must not turn a 1 into a 1.0: it is text in spans, and a number in payloads."""
     store = MemoryStore()
     with Recorder(store, "s") as recorder:
         recorder.traces.start_agent_joined_meeting({"start_time": 1})
@@ -147,7 +147,7 @@ def test_span_ids_are_derived_and_unique(events: list[Event]) -> None:
 
 
 def test_a_replay_survives_what_no_reference_expected() -> None:
-    """Arguments of every wrong type: the reference would raise into its caller; the replay says where, and goes on."""
+    """Arguments of wrong types: the reference raises into its caller; the replay records where, and continues."""
     store = MemoryStore()
     with Recorder(store, "s", clock=Clock(lambda: 10**9, lambda: 10**18)) as recorder:
         recorder.on_user_speech_start()

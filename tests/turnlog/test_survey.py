@@ -70,7 +70,7 @@ def test_one_session_is_one_line(log: Program, name: str) -> None:
 
 
 def test_unknown_rules_are_no_session_s_fault(log: Program) -> None:
-    assert "there are: turnlog" in log.fails("export", "csv", "--all", "--rules", "best")
+    assert "known: turnlog" in log.fails("export", "csv", "--all", "--rules", "best")
 
 
 def test_delivery_goes_on_past_those_that_cannot_be_replayed(log: Program) -> None:

@@ -158,7 +158,7 @@ def _advance(
     with replaying(cursor.session_id):
         events = list(store.read(cursor.session_id))
         last_ns = max((event.wall_ns for event in events), default=0)
-        call = reading(events, rules, going_on=time.time_ns() - last_ns < QUIET_NS)
+        call = reading(events, rules, ongoing=time.time_ns() - last_ns < QUIET_NS)
     items = to.items(call)
     done, digest = _taken(to, items, cursor)
     for at in range(done, len(items), to.batch):

@@ -58,7 +58,7 @@ def read_arrows(r: Reading, shapes: list[Shape]) -> list[Arrow]:
     numbers = {turn_id(x): number for number, x in enumerate(r.exchanges, 1)}
     found = []
     for number, x in enumerate(r.exchanges, 1):
-        home = r.assembly.homes.get(x.cut_by.at) if x.cut_by is not None else None
+        home = r.assembly.owners.get(x.cut_by.at) if x.cut_by is not None else None
         if home is None or home is x or x.cut is None:
             continue
         tail, head = drawn[number], drawn[numbers[turn_id(home)]]

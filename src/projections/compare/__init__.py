@@ -1,1 +1,1 @@
-"""Two readings of a call beside each other, and digests of them."""
+"""Comparison of two readings or recordings of a call, and digests of turns."""

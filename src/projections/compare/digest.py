@@ -1,9 +1,8 @@
-"""A turn as numbers and hashes: enough to tell later in which field another engine differs; not enough to read what was
-said.
+"""Digests: turns as numbers and hashes, which show the fields in which a later engine differs without the content.
 
-Numbers are kept as they are, so that a change can be shown. All else (text, lists and objects that agents handed over)
-is a BLAKE2b hash of 32 bits: one change in four billion is missed, and many texts share each hash. It has no key, so
-somebody who guesses a text can find the guess possible, or wrong.
+Numbers are kept, so that a change can be shown. Everything else (text, lists and objects from the agent) becomes a
+BLAKE2b hash of 32 bits: one change in four billion is missed, and many texts share each hash. The hash has no key, so
+a guessed text can be tested against it.
 """
 
 from __future__ import annotations
@@ -14,22 +13,22 @@ from typing import Any
 
 import msgspec
 
-from projections.compare.turns import MISSING, Change, same_moments
+from projections.compare.turns import MISSING, Change, match_by_opening
 from projections.model import is_number
 from projections.reference.metrics import Turn
 
 PRESENT = "(a turn)"
 Digest = dict[str, Any]
-"""By path. What is empty is left out; a list has its length, and a component is True if it is there."""
-SAID = frozenset({
+"""Values by path. Empty values are left out; a list is its length, and a component True if present."""
+CONTENT_FIELDS = frozenset({
     "user_speech", "agent_speech", "text", "stt_transcript", "stt_preflight_transcript", "llm_input", "kb_documents",
     "tool_params", "tool_response", "message",
 })  # fmt: skip
-"""What people said is never kept as a number, either."""
+"""Fields with content, which are hashed even if they are numbers."""
 
 
 def digest(turn: Turn) -> Digest:
-    """The turn's fields; its id is none, as it counts turns."""
+    """The digest of a turn, without its id, which counts turns."""
     return dict(_fields(turn, ""))
 
 
@@ -46,7 +45,7 @@ def _fields(struct: msgspec.Struct, path: str) -> Iterator[tuple[str, float | bo
             yield here, len(value)
             for n, item in enumerate(value):
                 yield from _fields(item, f"{here}[{n}]")
-        elif isinstance(value, bool) or (is_number(value) and name not in SAID):
+        elif isinstance(value, bool) or (is_number(value) and name not in CONTENT_FIELDS):
             yield here, value
         else:
             yield here, _hash(value)
@@ -59,9 +58,9 @@ def _hash(value: Any) -> str:
 
 
 def changes_since(stored: list[Digest], now: list[Digest]) -> list[Change]:
-    """Every field in which the turns of a session are another than they were; the first side is what was stored."""
+    """All fields in which a session's turns differ from the stored ones, which are the first side."""
     found = []
-    for number, other in same_moments([_opened(each) for each in stored], [_opened(each) for each in now]):
+    for number, other in match_by_opening([_opened(each) for each in stored], [_opened(each) for each in now]):
         if number is None or other is None:
             before, after = (MISSING if each is None else PRESENT for each in (number, other))
             found.append(Change(number, other, "", before, after))
@@ -71,12 +70,12 @@ def changes_since(stored: list[Digest], now: list[Digest]) -> list[Change]:
 
 
 def _differences(before: Digest, after: Digest) -> Iterator[tuple[str, Any, Any]]:
-    """Of a list of another length, or of a component that is on one side only, that alone is told."""
-    told: tuple[str, ...] = ()
+    """Fields that differ; for lists of different lengths, or a component on one side only, nothing below is listed."""
+    reported: tuple[str, ...] = ()
     for path in dict.fromkeys([*before, *after]):
         one, two = before.get(path), after.get(path)
-        if one != two and not path.startswith(told):
-            told += (f"{path}[", f"{path}.")
+        if one != two and not path.startswith(reported):
+            reported += (f"{path}[", f"{path}.")
             yield path, one, two
 
 

@@ -1,7 +1,7 @@
-"""What changed between two recordings of one call: the same script played twice, or again after a change of the agent.
+"""Differences between two recordings of one call, such as a script played before and after a change of the agent.
 
-Their clocks have nothing in common and neither have their ids. So both are laid on one clock that begins with the call,
-turns are matched by what the user said, times count from the opening of their turn, and ids are not compared.
+The recordings share neither clocks nor ids. So both are rebased to the start of the call, turns are matched by the
+user's words, times count from the opening of their turn, and ids are not compared.
 """
 
 from __future__ import annotations
@@ -22,22 +22,21 @@ from projections.model import is_number
 from projections.reference.metrics import Turn
 
 START_NS = 1_000_000_000_000_000
-"""Where a call begins on the one clock: not at 0, which the rules take for no time at all, nor near to durations."""
+"""Start of a rebased call: not 0, which the rules treat as no time, and far from any duration."""
 LATE_NS = 1_000_000
-"""An event that is this much earlier or later than in the other recording comes at another time."""
+"""Minimum difference in time that counts, between an event's times in the two recordings."""
 ROUNDING = 0.001
-"""Numbers that are nearer are the same: latencies are kept in steps of 0.0001 ms, and elsewhere on a clock round
-otherwise."""
+"""Tolerance for numbers: latencies are kept in steps of 0.0001 ms, and round differently elsewhere on a clock."""
 NEAR_S = 3600
-"""An argument named as a time is on that clock of its event from which it is less than this away."""
+"""Maximum distance of a time argument from the clock of its event that it is on."""
 _TIME = re.compile(r"(^|_)(time|start|end|timestamp|timestamp_perf|created|at)$")
 _ID = re.compile(r"(^|_)id$|Id$|^readable_time$")
 
 
 def on_common_clock(events: Iterable[Event]) -> list[Event]:
-    """The events as they would be, had both clocks shown `START_NS` when the call began, and run alike.
+    """Rebase the events, so that both clocks show `START_NS` at the start of the call and run alike.
 
-    Several origins are laid beside each other as in `eventstore.event.merge`. Times in arguments move along.
+    Several origins are aligned as in `eventstore.event.merge`. Times in arguments are shifted accordingly.
     """
     found = []
     zeros: dict[str, tuple[int, int]] = {}
@@ -48,26 +47,26 @@ def on_common_clock(events: Iterable[Event]) -> list[Event]:
         now_ns = event.perf_ns - back_ns
         payload = event.payload
         if payload != "{}":
-            args = _moved(read_payload(payload), event, back_ns)
+            args = _shift_times(read_payload(payload), event, back_ns)
             payload = msgspec.json.encode(args).decode()
         found.append(msgspec.structs.replace(event, perf_ns=now_ns, wall_ns=now_ns, payload=payload))
     return found
 
 
-def _moved(value: Any, event: Event, back_ns: int, name: str = "") -> Any:
+def _shift_times(value: Any, event: Event, back_ns: int, name: str = "") -> Any:
     if isinstance(value, dict):
-        return {key: _moved(item, event, back_ns, key) for key, item in value.items()}
+        return {key: _shift_times(item, event, back_ns, key) for key, item in value.items()}
     if isinstance(value, list):
-        return [_moved(item, event, back_ns, name) for item in value]
+        return [_shift_times(item, event, back_ns, name) for item in value]
     if name == HAPPENED and isinstance(value, int):
         return value - back_ns
     clock_ns = _clock(event, name, value)
-    # in whole nanoseconds: what is left of a float far from 0 must not tell the clocks apart
+    # in whole nanoseconds: float precision far from 0 differs between the clocks
     return value if clock_ns is None else (round(value * 1e9) - clock_ns + event.perf_ns - back_ns) / 1e9
 
 
 def _clock(event: Event, name: str, value: Any) -> int | None:
-    """What the clock of which this argument is a time showed at the event; None if it is no time."""
+    """The reading, at the event, of the clock that a time argument is on; None if it is not a time."""
     if _TIME.search(name) and is_number(value) and value:
         for clock_ns in (event.perf_ns, event.wall_ns):
             if abs(value - clock_ns / 1e9) < NEAR_S:
@@ -76,20 +75,20 @@ def _clock(event: Event, name: str, value: Any) -> int | None:
 
 
 class Divergence(NamedTuple):
-    """From where on two recordings are not the same."""
+    """An event at which two recordings diverge."""
 
     what: Literal["hook", "arguments", "time"]
     one: Event | None
-    """None if the first recording has ended before; so the second."""
+    """None if the first recording has ended; likewise ``other`` for the second."""
     other: Event | None
     late_ms: float | None = None
-    """How much more time had passed, in the second, since the event before."""
+    """Additional time since the previous event in the second recording."""
 
 
 def first_divergences(one: list[Event], two: list[Event]) -> list[Divergence]:
-    """The first event with another hook or other arguments, and before it the first that comes at another time.
+    """The first event with a different hook or arguments, preceded by the first before it at a different time.
 
-    Both recordings are as `on_common_clock` gives them. Neither ids nor times among the arguments are compared.
+    Both recordings must be `on_common_clock`. Ids and times among the arguments are not compared.
     """
     found: list[Divergence] = []
     before_ns = [START_NS, START_NS]
@@ -107,51 +106,53 @@ def first_divergences(one: list[Event], two: list[Event]) -> list[Divergence]:
 
 
 def _content(event: Event) -> Any:
-    return _without(read_payload(event.payload), event)
+    return _strip(read_payload(event.payload), event)
 
 
-def _without(value: Any, event: Event, name: str = "") -> Any:
+def _strip(value: Any, event: Event, name: str = "") -> Any:
     """An argument without ids and times."""
     if isinstance(value, dict):
-        return {key: _without(item, event, key) for key, item in value.items() if not _ID.search(key)}
+        return {key: _strip(item, event, key) for key, item in value.items() if not _ID.search(key)}
     if isinstance(value, list):
-        return [_without(item, event, name) for item in value]
+        return [_strip(item, event, name) for item in value]
     return None if name == HAPPENED or _clock(event, name, value) is not None else value
 
 
 def changes_between(one: list[Turn], two: list[Turn]) -> list[Change]:
-    """Every field in which the completed turns of two recordings, each `on_common_clock`, differ, in their order.
+    """All fields in which the completed turns of two recordings, each `on_common_clock`, differ, in turn order.
 
-    A time is in seconds since the opening of its turn.
+    Times are seconds since the opening of their turn.
     """
     found = []
-    for number, other in aligned(one, two):
+    for number, other in align_turns(one, two):
         if number is None or other is None:
             before = speech_label(one[number - 1]) if number is not None else MISSING
             after = speech_label(two[other - 1]) if other is not None else MISSING
             found.append(Change(number, other, "", before, after))
             continue
-        for path, before, after in differences(_relative(one[number - 1]), _relative(two[other - 1])):
+        for path, before, after in differences(_rebased(one[number - 1]), _rebased(two[other - 1])):
             if not (is_number(before) and is_number(after) and abs(before - after) < ROUNDING):
                 found.append(Change(number, other, path, before, after))
     return found
 
 
-def aligned(one: list[Turn], two: list[Turn]) -> Iterator[tuple[int | None, int | None]]:
-    """Numbers, from 1, of the turns in which the user said the same, and of those that stand between such turns in the
-    same place; None opposite of one that is alone."""
-    matcher = SequenceMatcher(None, [_said(turn) for turn in one], [_said(turn) for turn in two], autojunk=False)
+def align_turns(one: list[Turn], two: list[Turn]) -> Iterator[tuple[int | None, int | None]]:
+    """Pairs of turn numbers, from 1: turns with the same user speech, and those at the same place between such turns;
+    None opposite a turn without a counterpart."""
+    matcher = SequenceMatcher(
+        None, [_normalized_speech(turn) for turn in one], [_normalized_speech(turn) for turn in two], autojunk=False
+    )
     for _tag, a, a_end, b, b_end in matcher.get_opcodes():
         yield from zip_longest(range(a + 1, a_end + 1), range(b + 1, b_end + 1))
 
 
-def _said(turn: Turn) -> str | None:
-    """None if the user said nothing: then the agent spoke by itself."""
-    said = re.findall(r"\w+", str(turn.user_speech).casefold()) if turn.user_speech is not None else None
-    return " ".join(said) if said else None
+def _normalized_speech(turn: Turn) -> str | None:
+    """The normalized user speech; None for a turn without any."""
+    words = re.findall(r"\w+", str(turn.user_speech).casefold()) if turn.user_speech is not None else None
+    return " ".join(words) if words else None
 
 
-def _relative(turn: Turn) -> Any:
+def _rebased(turn: Turn) -> Any:
     return _since(msgspec.to_builtins(turn), turn.timestamp)
 
 

@@ -1,7 +1,7 @@
-"""What becomes of a call under other rules: turn by turn, field by field, and where it begins.
+"""Differences between two replays of a call under different rules: by turn, by field, and the first event.
 
-Turns of two replays are the same if they were opened at the same moment, or else completed by the same event. Their
-ids are not compared, as they count turns, nor are fields that one of the rule sets does not have.
+Turns correspond if they were opened at the same time, or else completed by the same event. Ids are not compared, as
+they count turns, nor are fields that one of the rule sets does not have.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Pair = tuple[int | None, int | None]
 
 
 class Change(NamedTuple):
-    """A field of a turn that is another than it was."""
+    """A field of a turn that differs."""
 
     turn: int | None
     """Number of the completed turn on the first side, from 1; None if it is only on the second."""
@@ -44,13 +44,13 @@ class Change(NamedTuple):
 
 
 def changes(one: list[Turn], two: list[Turn], completed: tuple[list[int], list[int]] | None = None) -> list[Change]:
-    """Every field in which the completed turns of two replays of one call differ, in the order of the turns.
+    """All fields in which the completed turns of two replays of one call differ, in turn order.
 
-    ``completed`` has, for each turn of either, the index of the event that completed it.
+    ``completed``: for the turns of either side, the indices of the events that completed them.
     """
     found = []
-    pairs = same_moments([turn.timestamp for turn in one], [turn.timestamp for turn in two])
-    for number, other in pairs if completed is None else _joined(pairs, *completed):
+    pairs = match_by_opening([turn.timestamp for turn in one], [turn.timestamp for turn in two])
+    for number, other in pairs if completed is None else _join_by_completion(pairs, *completed):
         if number is None or other is None:
             before = speech_label(one[number - 1]) if number is not None else MISSING
             after = speech_label(two[other - 1]) if other is not None else MISSING
@@ -61,28 +61,28 @@ def changes(one: list[Turn], two: list[Turn], completed: tuple[list[int], list[i
     return found
 
 
-def same_moments(one: list[float], two: list[float]) -> list[Pair]:
-    """Numbers, from 1, of the turns opened at the same moments, by time; None opposite of one that is alone."""
-    others = {moment: number for number, moment in enumerate(_nth(two), 1)}
-    pairs = [(moment, number, others.pop(moment, None)) for number, moment in enumerate(_nth(one), 1)]
-    alone = [(moment, None, number) for moment, number in others.items()]
-    ordered = sorted([*pairs, *alone], key=lambda pair: pair[0][0])
+def match_by_opening(one: list[float], two: list[float]) -> list[Pair]:
+    """Pairs of turn numbers, from 1, by opening time; None opposite a turn without a counterpart."""
+    others = {moment: number for number, moment in enumerate(_numbered(two), 1)}
+    pairs = [(moment, number, others.pop(moment, None)) for number, moment in enumerate(_numbered(one), 1)]
+    unmatched = [(moment, None, number) for moment, number in others.items()]
+    ordered = sorted([*pairs, *unmatched], key=lambda pair: pair[0][0])
     return [(number, other) for _moment, number, other in ordered]
 
 
-def _joined(pairs: list[Pair], one: list[int], two: list[int]) -> list[Pair]:
-    """The pairs, with those made one of which each half stands alone and that were completed by the same event."""
-    alone = {two[other - 1]: other for number, other in pairs if number is None and other is not None}
+def _join_by_completion(pairs: list[Pair], one: list[int], two: list[int]) -> list[Pair]:
+    """The pairs, with turns that have no counterpart joined if they were completed by the same event."""
+    unmatched = {two[other - 1]: other for number, other in pairs if number is None and other is not None}
     joined: list[Pair] = []
     for number, other in pairs:
-        found = other if number is None or other is not None else alone.pop(one[number - 1], None)
+        found = other if number is None or other is not None else unmatched.pop(one[number - 1], None)
         joined.append((number, found))
-    left = set(alone.values())
+    left = set(unmatched.values())
     return [pair for pair in joined if pair[0] is not None or pair[1] in left]
 
 
-def _nth(moments: list[float]) -> Iterator[tuple[float, int]]:
-    """Each moment; of several that are the same, which it is."""
+def _numbered(moments: list[float]) -> Iterator[tuple[float, int]]:
+    """Each time, with the number of equal ones before it."""
     seen: Counter[float] = Counter()
     for moment in moments:
         yield moment, seen[moment]
@@ -90,9 +90,9 @@ def _nth(moments: list[float]) -> Iterator[tuple[float, int]]:
 
 
 def first_divergence(events: Iterable[Event], one: str | Rules, two: str | Rules) -> Event | None:
-    """The event after which the open turn, or the last completed one, is another; None if there is none.
+    """The first event after which the open turn, or the last completed one, differs as in `changes`; None if none does.
 
-    "Another" as in `changes`. Raises as `projections.reference.replay`.
+    Raises the same errors as `projections.reference.replay`.
     """
     a, b = (begin(rule_sets.find_rules(rules), spans=False, signals=False) for rules in (one, two))
     for event in events:
@@ -104,22 +104,22 @@ def first_divergence(events: Iterable[Event], one: str | Rules, two: str | Rules
 
 
 def differ(before: Any, after: Any) -> bool:
-    """Whether there are any `differences`."""
+    """Whether two values have any `differences`."""
     return any(True for _difference in differences(before, after))
 
 
 def differences(before: Any, after: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Each path at which two turns, or two values in them, differ, with both values as JSON has them."""
+    """Paths at which two turns, or values in them, differ, with both values as plain JSON data."""
     if before is after or before == after:
         return
     if isinstance(before, msgspec.Struct) and type(before) is type(after):
         for name in before.__struct_fields__:
             one, two = getattr(before, name), getattr(after, name)
             if one is not msgspec.UNSET and two is not msgspec.UNSET and name != "turn_id":
-                yield from differences(one, two, _under(path, name))
+                yield from differences(one, two, _join_path(path, name))
     elif isinstance(before, dict) and isinstance(after, dict):
         for name in dict.fromkeys([*before, *after]):
-            yield from differences(before.get(name), after.get(name), _under(path, name))
+            yield from differences(before.get(name), after.get(name), _join_path(path, name))
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         for n, (one, two) in enumerate(zip(before, after, strict=True)):
             yield from differences(one, two, f"{path}[{n}]")
@@ -127,10 +127,10 @@ def differences(before: Any, after: Any, path: str = "") -> Iterator[tuple[str, 
         yield path, msgspec.to_builtins(before), msgspec.to_builtins(after)
 
 
-def _under(path: str, name: str) -> str:
+def _join_path(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
 def speech_label(turn: Turn) -> str:
-    """What tells a turn from others, for a person."""
-    return str(turn.user_speech or turn.agent_speech or "(nobody spoke)")
+    """A label for a turn in output: its speech."""
+    return str(turn.user_speech or turn.agent_speech or "(no speech)")

@@ -1,4 +1,4 @@
-"""Explanations: values, with the activities, events and decisions behind them by name."""
+"""Explanations: a value with its activities, events and decisions, named for output."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from eventstore.event import Event
 from projections.caller import Reading
 from projections.explain.paths import Path
 from projections.explain.provenance import find_value
-from projections.explain.sourced import Source, plain
+from projections.explain.sourced import Source, strip_sources
 from projections.reference.replay import Call
 from projections.turns.decisions import DECISIONS
 
 
-class Named(NamedTuple):
-    """An event."""
+class EventReference(NamedTuple):
+    """A reference to an event."""
 
     at: int
     """Index in the session's canonical order."""
@@ -27,35 +27,35 @@ class Named(NamedTuple):
     """Into the call."""
 
 
-class MadeOf(NamedTuple):
-    """A field of an activity."""
+class SourceField(NamedTuple):
+    """A field of an activity that the value was made from."""
 
     kind: str
     id: str
     turn: int | None
-    """The turn that the activity is in, from 1; None for one that is in none."""
+    """Number of the activity's turn, from 1; None if it is in no turn."""
     field: str
     value: Any
     time: bool
-    """The value is a time: seconds into the call."""
-    events: list[Named]
-    """Those that say so."""
+    """The value is a time, in seconds into the call."""
+    events: list[EventReference]
+    """The events that set the field."""
 
 
-class PartOf(NamedTuple):
-    """A part of the response that is explained."""
+class ResponsePartValue(NamedTuple):
+    """A part of the explained response."""
 
     path: str
     name: str
     ms: float
 
 
-class Taken(NamedTuple):
+class AppliedDecision(NamedTuple):
     """A decision that shaped the turn."""
 
     decision: str
     why: str
-    event: Named | None
+    event: EventReference | None
 
 
 class Explanation(NamedTuple):
@@ -63,34 +63,34 @@ class Explanation(NamedTuple):
     value: Any
     rules: str
     turn: int | None
-    """From 1; None for what is of no turn."""
-    made_of: list[MadeOf]
-    parts: list[PartOf]
-    """What a response was spent on; empty for any other value."""
-    decisions: list[Taken]
+    """Number of the turn, from 1; None for values outside of turns."""
+    made_of: list[SourceField]
+    parts: list[ResponsePartValue]
+    """The parts of a response; empty for any other value."""
+    decisions: list[AppliedDecision]
     note: str
-    """What else there is to know; empty where all is said."""
+    """A remark; may be empty."""
 
 
 def explain_call(call: Call, path: Path, value: Any, events: Sequence[Event]) -> Explanation:
-    """What there is to say of a value of the framework's reading without replaying changed logs."""
+    """Explain a value of the framework's reading, as far as that is possible without replaying changed logs."""
     made, turn = [], None
     if path.root in ("turns", "payloads") and path.index is not None and path.index < len(call.payloads_at):
         turn, name = path.index + 1, namer(events, offsets_of(events))
         completed = name(call.payloads_at[path.index])
-        made = [MadeOf("turn", "", turn, "completed", completed.seconds, True, [completed])]
-    note = "what made it, only the caller's reading keeps; --what-if finds the events that change it"
+        made = [SourceField("turn", "", turn, "completed", completed.seconds, True, [completed])]
+    note = "only the caller's reading records sources; use --what-if to find the events that change the value"
     return Explanation(str(path), value, call.rules, turn, made, [], [], note)
 
 
 def explain_reading(r: Reading, path: Path, events: Sequence[Event]) -> Explanation:
-    """Explain the value at the path; ``events`` are those that the reading was made of. Raises `UnknownPath`."""
+    """Explain the value at the path; ``events`` are those of the reading. Raises `UnknownPath`."""
     found = find_value(r, path, events)
     name = namer(events, r.timeline.offsets)
     numbers = {id(x): number for number, x in enumerate(r.exchanges, 1)}
-    homes = r.assembly.homes
+    homes = r.assembly.owners
 
-    def made(source: Source) -> MadeOf:
+    def made(source: Source) -> SourceField:
         activity = source.activity
         home = homes.get(activity.at) if activity is not None else found.exchange
         kind, own = ("session", "") if home is None and activity is None else ("turn", "")
@@ -99,9 +99,9 @@ def explain_reading(r: Reading, path: Path, events: Sequence[Event]) -> Explanat
         time = is_time(source)
         value = (source.value - r.timeline.began) / 1e9 if time else source.value
         turn = numbers.get(id(home))
-        return MadeOf(kind, own, turn, source.field, value, time, [name(at) for at in source.events if at >= 0])
+        return SourceField(kind, own, turn, source.field, value, time, [name(at) for at in source.events if at >= 0])
 
-    parts = found.answered.parts if found.answered is not None else []
+    parts = found.response.parts if found.response is not None else []
     turn = numbers.get(id(found.exchange))
     return Explanation(
         path=str(path),
@@ -109,25 +109,30 @@ def explain_reading(r: Reading, path: Path, events: Sequence[Event]) -> Explanat
         rules=r.rules,
         turn=turn,
         made_of=[made(source) for source in found.sources],
-        parts=[PartOf(f"{path.item}.response.parts[{n}].ms", p.name, plain(p.ms)) for n, p in enumerate(parts)],
-        decisions=[Taken(d, DECISIONS[d], None if at is None else name(at)) for d, at in found.decisions],
+        parts=[
+            ResponsePartValue(f"{path.item}.response.parts[{n}].ms", p.name, strip_sources(p.ms))
+            for n, p in enumerate(parts)
+        ],
+        decisions=[AppliedDecision(d, DECISIONS[d], None if at is None else name(at)) for d, at in found.decisions],
         note=found.note,
     )
 
 
-def namer(events: Sequence[Event], offsets: dict[str, int]) -> Callable[[int], Named]:
-    """Names the event at an index; ``offsets`` are those of `offsets_of`."""
+def namer(events: Sequence[Event], offsets: dict[str, int]) -> Callable[[int], EventReference]:
+    """A function that makes the reference to the event at an index; ``offsets`` as `offsets_of` returns them."""
     began = clocks(events[0])[0] + offsets[events[0].origin] if events else 0
 
-    def name(at: int) -> Named:
+    def name(at: int) -> EventReference:
         event = events[at]
-        return Named(at, event.origin, event.seq, event.hook, (clocks(event)[0] + offsets[event.origin] - began) / 1e9)
+        return EventReference(
+            at, event.origin, event.seq, event.hook, (clocks(event)[0] + offsets[event.origin] - began) / 1e9
+        )
 
     return name
 
 
 def offsets_of(events: Sequence[Event]) -> dict[str, int]:
-    """By origin: nanoseconds from its monotonic clock to that of the session's first event."""
+    """By origin: the offset in nanoseconds from its monotonic clock to that of the session's first event."""
     found: dict[str, int] = {}
     for event in events:
         if event.origin not in found:
@@ -142,6 +147,6 @@ _TIMES = frozenset(
 
 
 def is_time(source: Source) -> bool:
-    """Whether the source's value is a time on the session's clock."""
+    """Whether a source's value is a time on the session's clock."""
     also = source.activity is not None and (source.activity.kind, source.field) in (("stt", "preflight"),)
     return (source.field in _TIMES or also) and isinstance(source.value, int)

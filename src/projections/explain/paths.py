@@ -15,16 +15,18 @@ Step = str | int
 
 
 class UnknownPath(TurnlogError):
-    """The reading has no value there."""
+    """The reading has no value at the path."""
 
 
 class Path(msgspec.Struct, frozen=True):
+    """A path to one value: a list or object of the reading, an index, and the steps from there."""
+
     root: str
     """``turns``, ``discarded``, ``outside``, ``session`` …"""
     index: int | None
-    """Of the item in it, from 0; None for what is no list."""
+    """Index in the list, from 0; None if the root is an object."""
     steps: tuple[Step, ...]
-    """From there to the value."""
+    """Keys and indices from there to the value."""
 
     @property
     def item(self) -> str:
@@ -37,11 +39,11 @@ class Path(msgspec.Struct, frozen=True):
 _STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
 _WORDS = re.compile(r"(?:(?P<root>turn|discarded|outside)\s+)?(?P<number>\d+)(?:\s+(?P<field>\S+))?$")
 _FIELDS = {"turns": "e2e_latency", "discarded": "reason", "outside": "reason"}
-"""What is meant where no field is named."""
+"""Default fields."""
 
 
 def parse(text: str) -> Path:
-    """The path; also of words such as ``turn 3 e2e_latency``, which count from 1. Raises `UnknownPath`."""
+    """Parse a path, or words such as ``turn 3 e2e_latency``, which count from 1. Raises `UnknownPath`."""
     text = text.strip()
     if (words := _WORDS.match(text)) is not None:
         if words["number"] == "0":
@@ -56,7 +58,7 @@ def parse(text: str) -> Path:
         steps.append(int(found[2]) if found[2] is not None else found[1])
         at = found.end()
     if at < len(text) or not steps or isinstance(steps[0], int):
-        raise UnknownPath(f"{text!r} is no path; one is like turns[2].e2e_latency, or: turn 3 e2e_latency")
+        raise UnknownPath(f"{text!r} is not a path; write turns[2].e2e_latency, or: turn 3 e2e_latency")
     root, rest = steps[0], steps[1:]
     index = rest[0] if rest and isinstance(rest[0], int) else None
     rest = rest if index is None else rest[1:]
@@ -66,9 +68,9 @@ def parse(text: str) -> Path:
 
 
 def walk(item: Any, path: Path) -> tuple[Any, list[Any]]:
-    """The value at the path in ``item``, and what it stands in, from ``item`` on to the innermost.
+    """The value at the path in ``item``, and the containers around it, outermost first.
 
-    Raises `UnknownPath`, naming those near to it.
+    Raises `UnknownPath`, with similar paths.
     """
     value, around = item, []
     for step in path.steps:
@@ -79,14 +81,14 @@ def walk(item: Any, path: Path) -> tuple[Any, list[Any]]:
         except (AttributeError, IndexError, KeyError, TypeError) as error:
             raise _unknown(item, path) from error
     if isinstance(value, dict | list | msgspec.Struct) or not path.steps:
-        names = [f"{path}{_joined(name)}" for name, _value in leaves(value)]
-        there = f"name one in it, like {' or '.join(names[:3])}" if names else "it is empty"
-        raise UnknownPath(f"{path} is not one value; {there}")
+        names = [f"{path}{_suffix(name)}" for name, _value in leaves(value)]
+        there = f"name a value in it, like {' or '.join(names[:3])}" if names else "it is empty"
+        raise UnknownPath(f"{path} is not a single value; {there}")
     return value, around
 
 
 def leaves(value: Any, above: str = "") -> Iterator[tuple[str, Any]]:
-    """The paths and values of all that is not a list or an object, in it."""
+    """Paths and values of all scalars in a value."""
     if isinstance(value, msgspec.Struct):
         value = {name: getattr(value, name) for name in value.__struct_fields__}
     if isinstance(value, dict):
@@ -106,5 +108,5 @@ def _unknown(item: Any, path: Path) -> UnknownPath:
     return UnknownPath(f"{path.item} has no {wanted!r}; did you mean {' or '.join(near)}?")
 
 
-def _joined(name: str) -> str:
+def _suffix(name: str) -> str:
     return name if name.startswith("[") else f".{name}"

@@ -1,7 +1,7 @@
-"""Why a value of the caller's reading is what it is: the activities it was made of, and the events that say so.
+"""Provenance of values of the caller's reading: the activities they are made from, and the events of these.
 
-The turn is made once more by the same functions, from activities whose values carry where they come from
-(`projections.explain.sourced`). What a reason or a text was decided by is named here.
+The turn is computed again by the same functions, from activities whose values carry their sources
+(`projections.explain.sourced`). The sources of reasons and texts are listed here.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import msgspec
 
 from eventstore.codec import clocks
 from eventstore.event import Event
-from projections.caller import Reading, left_dict, session_dict
+from projections.caller import Reading, session_dict, unassigned_dict
 from projections.explain.paths import Path, UnknownPath, walk
-from projections.explain.sourced import Source, plain, sourced, sources_of, with_sources
+from projections.explain.sourced import Source, attach_sources, sources_of, strip_sources, with_sources
 from projections.latency.response import Response
 from projections.outputs.turn import Turn, turn_of
 from projections.timeline import Activity, Timeline
@@ -25,17 +25,17 @@ from projections.turns.ledger import BargeIn, ledger
 
 
 class FoundValue(NamedTuple):
-    """A value with what it was made of, before events have names."""
+    """A value with its sources, before events are named for output."""
 
     value: Any
     sources: list[Source]
     exchange: Exchange | None = None
-    answered: Response | None = None
+    response: Response | None = None
     decisions: tuple[tuple[str, int | None], ...] = ()
     note: str = ""
 
 
-# where paths lead --------------------------------------------------------------------------------------------------
+# values by path ----------------------------------------------------------------------------------------------------
 
 
 def find_value(r: Reading, path: Path, events: Sequence[Event]) -> FoundValue:
@@ -43,7 +43,7 @@ def find_value(r: Reading, path: Path, events: Sequence[Event]) -> FoundValue:
     if path.root == "turns":
         return _in_turn(r, path, events)
     if path.root == "discarded":
-        return _left(r, path, [left for left in r.assembly.left if left.activity.kind == "voice"])
+        return _unassigned(r, path, [left for left in r.assembly.unassigned if left.activity.kind == "voice"])
     if path.root == "outside":
         return _outside(r, path)
     if path.root == "session" and path.index is None:
@@ -52,28 +52,30 @@ def find_value(r: Reading, path: Path, events: Sequence[Event]) -> FoundValue:
 
 
 def item(path: Path, there: Sequence[Any], what: str) -> Any:
-    """The item of a list that the path is of. Raises `UnknownPath`, saying how many there are."""
+    """The list item that the path refers to. Raises `UnknownPath`, with the number of items."""
     if path.index is None or path.index >= len(there):
-        which = path.root if path.index is None else path.item
-        raise UnknownPath(f"there is no {which}; the session has {len(there)} {what}")
+        missing = (
+            f"{path.root} needs an index, like {path.root}[0]" if path.index is None else f"there is no {path.item}"
+        )
+        raise UnknownPath(f"{missing}; the session has {len(there)} {what}")
     return there[path.index]
 
 
 def turn_at(
-    r: Reading, path: Path, x: Exchange, answered: Response | None, records: list[BargeIn], t: Timeline | None = None
+    r: Reading, path: Path, x: Exchange, response: Response | None, records: list[BargeIn], t: Timeline | None = None
 ) -> Turn:
-    """The turn of the path, made from the exchange; ``t`` stands in for the reading's timeline."""
+    """The path's turn, computed from the exchange; ``t`` replaces the reading's timeline."""
     number = (path.index or 0) + 1
-    return turn_of(t or r.timeline, x, number, answered, records, last=number == len(r.exchanges))
+    return turn_of(t or r.timeline, x, number, response, records, last=number == len(r.exchanges))
 
 
 def _in_turn(r: Reading, path: Path, events: Sequence[Event]) -> FoundValue:
     x: Exchange = item(path, r.exchanges, "turns")
     field, copies = path.steps[0], _Copies()
     copy = copies.exchange(x)
-    answered = r.response_of(copy)
+    response = r.response_of(copy)
     records = barge_ins_at(r, path, copies)
-    turn = turn_at(r, path, copy, answered, records, _with_sourced_last(r.timeline, events))
+    turn = turn_at(r, path, copy, response, records, _with_sourced_last(r.timeline, events))
     value, around = walk(turn, path)
     sources, note = list(sources_of(value)), ""
     if not sources and (of := OF_TURN.get(str(field))) is not None:
@@ -81,30 +83,30 @@ def _in_turn(r: Reading, path: Path, events: Sequence[Event]) -> FoundValue:
     elif field == "interrupted":
         sources = list(_interrupted(records))
     elif not sources:
-        sources = _beside(around[1:])
-    if path.steps[:2] == ("response", "parts") and isinstance(path.steps[2], int) and answered is not None:
-        sources += _at_work(answered.parts[path.steps[2]].activity)
+        sources = _sibling_sources(around[1:])
+    if path.steps[:2] == ("response", "parts") and isinstance(path.steps[2], int) and response is not None:
+        sources += _activity_sources(response.parts[path.steps[2]].activity)
     if value is None:
         note = f"no response: {turn.no_response}" if field in _ANSWERS and turn.no_response else "the log does not say"
     elif field == "framework_e2e":
-        note = "what the framework itself reported; --rules framework explains it"
-    whole = answered is not None and path.steps in (("e2e_latency",), ("response", "ms"))
+        note = "reported by the framework; --rules framework explains it"
+    whole = response is not None and path.steps in (("e2e_latency",), ("response", "ms"))
     decisions = tuple((d.name, d.at) for d in x.decisions)
-    return FoundValue(plain(value), _once(sources), x, answered if whole else None, decisions, note)
+    return FoundValue(strip_sources(value), _deduplicate(sources), x, response if whole else None, decisions, note)
 
 
 def _with_sourced_last(t: Timeline, events: Sequence[Event]) -> Timeline:
-    """With the time of the last event, which is the latest end of what has none, carrying its source."""
+    """The timeline with a sourced time of the last event, which stands in for unreported ends."""
     times = (clocks(event)[0] + t.offsets[event.origin] for event in reversed(events))
     at = len(events) - 1 - next((n for n, time in enumerate(times) if time == t.last), 0)
-    return msgspec.structs.replace(t, last=sourced(t.last, Source(None, "last", (at,), t.last)))
+    return msgspec.structs.replace(t, last=attach_sources(t.last, Source(None, "last", (at,), t.last)))
 
 
 _ANSWERS = ("e2e_latency", "response", "agent_started", "agent_stopped")
 
 
 class _Copies:
-    """Activities and exchanges whose values carry their sources; of each one copy."""
+    """Copies of activities and exchanges whose values carry their sources; each is copied once."""
 
     def __init__(self) -> None:
         self._made: dict[int, Activity] = {}
@@ -123,22 +125,22 @@ class _Copies:
     def exchange(self, x: Exchange) -> Exchange:
         copy = Exchange(*(self.of(getattr(x, name)) for name in x.__struct_fields__))
         first = next((voice for voice in copy.voices if voice.start == x.opened), None)
-        opened = sourced(x.opened, Source(None, "opened", (x.at,), x.opened))
+        opened = attach_sources(x.opened, Source(None, "opened", (x.at,), x.opened))
         copy.opened = opened if first is None or first.start is None else first.start
-        copy.asked = sourced(x.asked, Source(None, "sent", (x.asked_at,), x.asked))
-        copy.came = sourced(x.came, Source(None, "came", (x.came_at,), x.came))
+        copy.sent = attach_sources(x.sent, Source(None, "sent", (x.sent_at,), x.sent))
+        copy.arrived = attach_sources(x.arrived, Source(None, "came", (x.arrived_at,), x.arrived))
         return copy
 
 
 NEAR = 3
-"""Turns before and after one, among whose voices are those that its barge-ins are of."""
+"""Number of turns before and after one that contain the voices of its barge-ins."""
 
 
 def barge_ins_at(r: Reading, path: Path, copies: _Copies | None = None) -> list[BargeIn]:
-    """The barge-ins of the path's turn, from a ledger over the turns around it; with sources from ``copies``."""
+    """The barge-ins of the path's turn, from a ledger over the turns around it; sourced if ``copies`` is given."""
     if path.index is None or path.steps[:1] not in (("barge_ins",), ("interrupted",)):
         return []
-    a, of = r.assembly, _same if copies is None else copies.of
+    a, of = r.assembly, _identity if copies is None else copies.of
     x, near = a.exchanges[path.index], a.exchanges[max(0, path.index - NEAR) : path.index + NEAR + 1]
     times = [t for other in near for part in (*other.voices, *other.parts) for t in (part.start, part.end) if t]
     low, high = min(times, default=0), max(times, default=0)
@@ -154,16 +156,16 @@ def barge_ins_at(r: Reading, path: Path, copies: _Copies | None = None) -> list[
         msgspec.structs.replace(other, voices=of(other.voices), cut=of(other.cut), cut_by=of(other.cut_by))
         for other in near
     ]
-    records = ledger(msgspec.structs.replace(a, timeline=t, exchanges=exchanges))  # `homes` are the reading's own
+    records = ledger(msgspec.structs.replace(a, timeline=t, exchanges=exchanges))  # with the reading's own `homes`
     return [record for record in records if record.exchange is x]
 
 
-def _same(value: Any) -> Any:
+def _identity(value: Any) -> Any:
     return value
 
 
-def _beside(around: list[Any]) -> list[Source]:
-    """What the values beside one are made of that carries no sources itself, or those farther out."""
+def _sibling_sources(around: list[Any]) -> list[Source]:
+    """Sources of the sibling values, or of those in the next container outwards, for a value without its own."""
     for inside in reversed(around):
         entry = inside if isinstance(inside, dict) else dict(enumerate(inside))
         found = [source for beside in entry.values() for source in sources_of(beside)] + _event_at(entry)
@@ -173,19 +175,19 @@ def _beside(around: list[Any]) -> list[Source]:
 
 
 def _event_at(inside: dict[Any, Any]) -> list[Source]:
-    """The event itself, of an entry that names one."""
-    at = plain(inside.get("at"))
+    """The event of an entry that has an ``at``."""
+    at = strip_sources(inside.get("at"))
     return [Source(None, "at", (at,), at)] if type(at) is int else []
 
 
-def _at_work(activity: Activity | None) -> Iterator[Source]:
-    """When the activity that was waited for ran."""
+def _activity_sources(activity: Activity | None) -> Iterator[Source]:
+    """Sources of the times of a response part's activity."""
     if activity is not None:
         for value in (activity.start, activity.end):
             yield from sources_of(value)
 
 
-def _once(sources: Iterable[Source]) -> list[Source]:
+def _deduplicate(sources: Iterable[Source]) -> list[Source]:
     return list({(id(source.activity), source[1:3]): source for source in sources}.values())
 
 
@@ -194,9 +196,9 @@ def _once(sources: Iterable[Source]) -> list[Source]:
 
 def _words(r: Reading, x: Exchange) -> Iterator[Source]:
     for voice in x.voices:
-        said = voice.says.get("finals") or voice.says.get("understood")
-        if said:
-            yield Source(voice, "words", tuple(said), voice.data.get("finals") or voice.data.get("interim"))
+        events = voice.sources.get("finals") or voice.sources.get("understood")
+        if events:
+            yield Source(voice, "words", tuple(events), voice.data.get("finals") or voice.data.get("interim"))
     if x.words_at:
         yield Source(None, "words", tuple(x.words_at), x.words)
 
@@ -210,19 +212,19 @@ def _interrupted(records: list[BargeIn]) -> Iterator[Source]:
     for record in records:
         yield Source(None, "barge-in", (record.at,), record.kind)
         for activity, field in ((record.voice, "start"), (record.speech, "end")):
-            if activity is not None and activity.says.get(field):
-                yield Source(activity, field, tuple(activity.says[field]), getattr(activity, field))
+            if activity is not None and activity.sources.get(field):
+                yield Source(activity, field, tuple(activity.sources[field]), getattr(activity, field))
 
 
 def _no_response(r: Reading, x: Exchange) -> Iterator[Source]:
-    """What there was of a question, what cut its answer off, and what failed."""
+    """Sources of a missing response: the question, the interruption, the failures and the hang-up."""
     yield Source(None, "opened", (x.at,), x.opened)
     yield from _words(r, x)
     failed = [part for part in x.parts if part.kind == "error" or part.status == "failed"]
     for activity in filter(None, (x.cut, *failed)):
         yield Source(activity, "start", (activity.at,), activity.start)
     if x.hung_up:
-        ends = [step.at for step in r.timeline.steps if step.what == "session ended"]
+        ends = [step.at for step in r.timeline.steps if step.kind == "session ended"]
         yield Source(None, "hang-up", tuple(ends[:1]), True)
 
 
@@ -235,31 +237,32 @@ OF_TURN = {
     "no_response": _no_response, "e2e_latency": _no_response, "response": _no_response, "handed_off": _opening,
     "agent_started": _no_response, "agent_stopped": _no_response,
 }  # fmt: skip
-"""By field of a turn, where the value itself carries no sources: what it was decided by."""
+"""By field of a turn: its sources where the value carries none."""
 
 
-# what is no turn's -------------------------------------------------------------------------------------------------
+# outside of turns --------------------------------------------------------------------------------------------------
 
 
-def _left(r: Reading, path: Path, there: list[Unassigned], what: str = "discarded voices") -> FoundValue:
+def _unassigned(r: Reading, path: Path, there: list[Unassigned], what: str = "discarded voices") -> FoundValue:
     left: Unassigned = item(path, there, what)
     copy = with_sources(left.activity)
-    value, _around = walk(left_dict(r.timeline, Unassigned(copy, left.reason)), path)
-    says = left.activity.says
+    value, _around = walk(unassigned_dict(r.timeline, Unassigned(copy, left.reason)), path)
     sources = list(sources_of(value)) or [
-        Source(left.activity, field, tuple(dict.fromkeys(said)), getattr(copy, field, copy.data.get(field)))
-        for field, said in says.items()
+        Source(left.activity, field, tuple(dict.fromkeys(events)), getattr(copy, field, copy.data.get(field)))
+        for field, events in left.activity.sources.items()
     ]
     voice = left.activity.kind == "voice"
-    return FoundValue(plain(value), sources, decisions=(("of_no_question", None),) if voice else (), note=left.reason)
+    return FoundValue(
+        strip_sources(value), sources, decisions=(("of_no_question", None),) if voice else (), note=left.reason
+    )
 
 
 def _outside(r: Reading, path: Path) -> FoundValue:
-    """In the order of `Reading.outside`: activities, events, barge-ins."""
-    lefts = [left for left in r.assembly.left if left.activity.kind != "voice"]
+    """A value in `Reading.outside`, which lists activities, events and barge-ins in this order."""
+    lefts = [left for left in r.assembly.unassigned if left.activity.kind != "voice"]
     entry = item(path, r.outside, "things outside of its turns")
     if path.index is not None and path.index < len(lefts):
-        return _left(r, path, lefts, "things outside of its turns")
+        return _unassigned(r, path, lefts, "things outside of its turns")
     value, _around = walk(entry, path)
     return FoundValue(value, _event_at(entry), note=str(entry.get("reason", "")))
 
@@ -272,17 +275,17 @@ _HOOKS = {
     "interrupt_config": "set_interrupt_config", "participant_metrics": "add_participant_metrics",
     "provider_per_component": "set_provider_info",
 }  # fmt: skip
-"""By field of the session: the hook that says it."""
+"""By field of the session: the hook that sets it."""
 
 
 def _of_session(r: Reading, path: Path, events: Sequence[Event]) -> FoundValue:
     value, _around = walk(session_dict(r.timeline), path)
     field = str(path.steps[0])
-    said: Iterable[int] = (at for at, event in enumerate(events) if event.hook == _HOOKS.get(field, ""))
+    indices: Iterable[int] = (at for at, event in enumerate(events) if event.hook == _HOOKS.get(field, ""))
     if field in ("name", "session_start_time"):
-        said = range(min(1, len(events)))
+        indices = range(min(1, len(events)))
     elif field == "sealed_events":
-        said = (at for at, event in enumerate(events) if event.payload.startswith('{"$sealed"'))
-    note = "how many events were read" if field == "events" else ""
-    sources = [Source(None, field, tuple(said), value)]
+        indices = (at for at, event in enumerate(events) if event.payload.startswith('{"$sealed"'))
+    note = "number of events read" if field == "events" else ""
+    sources = [Source(None, field, tuple(indices), value)]
     return FoundValue(value, [source for source in sources if source.events], note=note)

@@ -1,7 +1,7 @@
-"""Values that carry what they were made of, through any arithmetic.
+"""Numbers and texts that carry their sources through arithmetic.
 
-The functions that make a turn's numbers are given activities whose fields are such values; what they return then names
-its sources. So there is no second account of how a number is made, which could say anything else.
+The functions that compute a turn are run on activities whose fields are such values; their results then carry their
+sources. So provenance needs no second implementation, which could differ.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from projections.timeline import Activity
 
 
 class Source(NamedTuple):
-    """A field of an activity or, without one, something of the exchange itself, that events say."""
+    """A field of an activity, or of the exchange if ``activity`` is None, with the events that set it."""
 
     activity: Activity | None
     field: str
     """``start``, ``first``, ``end``, ``status``, ``id``, or a key of `Activity.data`; else ``words``, ``opened`` …"""
     events: tuple[int, ...]
-    """Indices of the events that say so."""
+    """Indices of the events that set the field."""
     value: Any
     """Times are nanoseconds on the session's clock."""
 
@@ -40,17 +40,17 @@ class SourcedText(str):
 
 
 def sources_of(value: Any) -> tuple[Source, ...]:
-    """What a value was made of, in the order in which it came in; nothing of what carries none."""
+    """The sources of a value, in order of use; empty if it carries none."""
     found: tuple[Source, ...] = getattr(value, "sources", ())
     return found
 
 
-def plain(value: Any) -> Any:
-    """The value without its sources, and without those of what is in it."""
+def strip_sources(value: Any) -> Any:
+    """The value without sources, also in nested lists and dicts."""
     if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
+        return {key: strip_sources(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [plain(item) for item in value]
+        return [strip_sources(item) for item in value]
     if isinstance(value, SourcedInt):
         return int(value)
     if isinstance(value, SourcedFloat):
@@ -58,12 +58,12 @@ def plain(value: Any) -> Any:
     return str.__str__(value) if isinstance(value, SourcedText) else value
 
 
-def sourced(value: Any, *sources: Source) -> Any:
-    """The value, and in a list or an object each value, with these sources; True, False and None can carry none."""
+def attach_sources(value: Any, *sources: Source) -> Any:
+    """The value with these sources, also in nested lists and dicts; bools and None cannot carry any."""
     if isinstance(value, dict):
-        return {key: sourced(item, *(s._replace(value=item) for s in sources)) for key, item in value.items()}
+        return {key: attach_sources(item, *(s._replace(value=item) for s in sources)) for key, item in value.items()}
     if isinstance(value, list):
-        return [sourced(item, *(s._replace(value=item) for s in sources)) for item in value]
+        return [attach_sources(item, *(s._replace(value=item) for s in sources)) for item in value]
     kind = {int: SourcedInt, float: SourcedFloat, str: SourcedText}.get(type(value))
     if kind is None:
         return value
@@ -72,11 +72,11 @@ def sourced(value: Any, *sources: Source) -> Any:
     return found
 
 
-def _carrying(function: Callable[..., Any], *, turned: bool = False) -> Callable[..., Any]:
+def _propagate(function: Callable[..., Any], *, reflected: bool = False) -> Callable[..., Any]:
     def method(self: Any, *others: Any) -> Any:
-        values = [plain(self), *map(plain, others)]
-        result = function(*reversed(values)) if turned else function(*values)
-        return sourced(result, *sources_of(self), *(s for other in others for s in sources_of(other)))
+        values = [strip_sources(self), *map(strip_sources, others)]
+        result = function(*reversed(values)) if reflected else function(*values)
+        return attach_sources(result, *sources_of(self), *(s for other in others for s in sources_of(other)))
 
     return method
 
@@ -84,26 +84,25 @@ def _carrying(function: Callable[..., Any], *, turned: bool = False) -> Callable
 for _name in ("add", "sub", "mul", "truediv", "floordiv"):
     for _kind in (SourcedInt, SourcedFloat):
         _function = getattr(operator, _name)
-        setattr(_kind, f"__{_name}__", _carrying(_function))
-        setattr(_kind, f"__r{_name}__", _carrying(_function, turned=True))
-SourcedFloat.__round__ = _carrying(round)  # type: ignore[method-assign]
+        setattr(_kind, f"__{_name}__", _propagate(_function))
+        setattr(_kind, f"__r{_name}__", _propagate(_function, reflected=True))
+SourcedFloat.__round__ = _propagate(round)  # type: ignore[method-assign]
 
-_SAID_WITH = {
+_SET_TOGETHER = {
     "status": "end", "end_reported": "end", "reported": "end", "transcript": "end", "confidence": "end",
     "duration": "end", "documents": "end", "scores": "end", "retrievals": "end", "response": "end", "armed": "start",
     "usage": "tokens", "interims": "first", "cut": "end",
 }  # fmt: skip
-"""Fields that the same event says as another one, where the activity does not have them by themselves."""
+"""Fields without sources of their own that are set by the same event as a different field."""
 
 
 def with_sources(found: Activity) -> Activity:
-    """A copy of the activity whose values carry that they are its."""
-
-    says = found.says
+    """A copy of the activity whose values carry their sources."""
+    sources = found.sources
 
     def of(field: str, value: Any) -> Any:
-        said = says.get(field) or says.get(_SAID_WITH.get(field, "")) or says.get("report")
-        return sourced(value, Source(found, field, tuple(dict.fromkeys(said or [found.at])), value))
+        events = sources.get(field) or sources.get(_SET_TOGETHER.get(field, "")) or sources.get("report")
+        return attach_sources(value, Source(found, field, tuple(dict.fromkeys(events or [found.at])), value))
 
     return msgspec.structs.replace(
         found,

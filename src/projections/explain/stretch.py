@@ -1,7 +1,7 @@
-"""A stretch of a session that can be folded again, with other events in it, from a snapshot of what was before.
+"""Stretches of a session that can be folded again with changed events, from a snapshot of the state before.
 
-Of a short session it is all of it. Of a long one it is the turn in question and some turns around it: enough that the
-value comes out of it as it does of the whole session, which is checked.
+A short session is one stretch. In a long one it is the turn in question and some turns around it: enough to give the
+same value as the whole session, which is checked.
 """
 
 from __future__ import annotations
@@ -29,33 +29,35 @@ from projections.timeline import Timeline, extend, timeline
 from projections.turns.exchange import Exchange
 
 WHOLE = 400
-"""A session of that many events is one stretch."""
+"""Maximum number of events of a session that is one stretch."""
 MODERATE = 2000
-"""A session of that many events is folded from its beginning."""
+"""Maximum number of events of a session that is folded from its beginning."""
 BEFORE = 8
-"""How many times farther back the fold of a longer one begins."""
+"""For a longer one, the fold begins this many times `AROUND` turns before."""
 AROUND = 2
-"""Turns before, and after, the one in question."""
+"""Number of turns before and after the one in question."""
 KEPT = 64
-"""Of runs and tool calls by id, and of the framework's finished turns: those that later events can still touch."""
+"""Number of runs, tool calls and finished turns that later events can still change."""
 
 
 class Stretch(NamedTuple):
+    """Consecutive events, and the value at a path as a function of them."""
+
     first: int
     """Index of its first event."""
     events: Sequence[Event]
     value: Callable[[Sequence[Event]], Any]
-    """What the path leads to if these are the stretch's events. Raises `UnknownPath` if it leads nowhere."""
+    """The value at the path if the stretch had these events. Raises `UnknownPath` if there is none."""
 
 
 # the caller's reading ----------------------------------------------------------------------------------------------
 
 
-def of_reading(r: Reading, path: Path, events: Sequence[Event]) -> Stretch:
+def reading_stretch(r: Reading, path: Path, events: Sequence[Event]) -> Stretch:
     """The stretch around the path's value. Raises `UnknownPath`."""
     value = value_in(r, path)
     for since, first, last in _around(r, path, len(events)):
-        start = _emptied(timeline(islice(events, since))) if since else Timeline()
+        start = _without_finished(timeline(islice(events, since))) if since else Timeline()
         before = pickle.dumps(extend(start, events[since:first]))
         for here in _same_item(Reading(extend(pickle.loads(before), events[first:last])), r, path):
             found = _stretch_of_reading(before, here, first, events[first:last])
@@ -82,9 +84,9 @@ def value_in(r: Reading, path: Path) -> Any:
 
 
 def _around(r: Reading, path: Path, length: int) -> Iterator[tuple[int, int, int]]:
-    """Stretches, from narrow to wide: where their fold begins, their first event, and the one behind the last.
+    """Candidate stretches, from narrow to wide: start of the fold, first event, and end (exclusive), as indices.
 
-    The fold begins some turns before, as what was left open then may matter; that of a session of moderate length at
+    The fold starts some turns earlier, as activities that are still open matter; for a session of moderate length, at
     its beginning.
     """
     if length <= WHOLE or path.index is None:
@@ -107,15 +109,15 @@ def _first_event(x: Exchange) -> int:
     return min([x.at, *(min(part.events()) for part in (*x.voices, *x.parts))])
 
 
-def _emptied(t: Timeline) -> Timeline:
-    """The state without what is over; times and indices go on from it."""
+def _without_finished(t: Timeline) -> Timeline:
+    """The state without finished activities; times and indices continue."""
     short = {name: dict(list(getattr(t, name).items())[-KEPT:]) for name in ("runs", "calls")}
     empty: dict[str, Any] = {name: [] for name in ("activities", "steps", "ignored", "notes", "unreported")}
     return msgspec.structs.replace(t, messages={}, **empty, **short)
 
 
 def _same_item(here: Reading, r: Reading, path: Path) -> Iterator[Path]:
-    """Where the path's item is in the reading of a stretch."""
+    """Paths to the same item in the reading of a stretch."""
     if path.root == "turns":
         at = r.exchanges[path.index or 0].at
         found = [number for number, x in enumerate(here.exchanges) if x.at == at]
@@ -129,7 +131,7 @@ def _same_item(here: Reading, r: Reading, path: Path) -> Iterator[Path]:
 # the framework's reading -------------------------------------------------------------------------------------------
 
 
-def of_call(call: Call, path: Path, events: Sequence[Event]) -> Stretch:
+def call_stretch(call: Call, path: Path, events: Sequence[Event]) -> Stretch:
     """The stretch around the path's value. Raises `UnknownPath`."""
     value = value_of(call, path)
     start, rules = begin(rule_sets.find_rules(call.rules), spans=False, signals=False), call.rules
@@ -147,13 +149,13 @@ def of_call(call: Call, path: Path, events: Sequence[Event]) -> Stretch:
 
 def _stretch_of_call(before: State, path: Path, first: int, events: Sequence[Event]) -> Stretch:
     def value(changed: Sequence[Event]) -> Any:
-        return value_of(call_of(fold(_copied(before), changed)), path)
+        return value_of(call_of(fold(_copy_state(before), changed)), path)
 
     return Stretch(first, events, value)
 
 
-def _copied(s: State) -> State:
-    """A deep copy, but for what no later event touches: that is shared."""
+def _copy_state(s: State) -> State:
+    """A deep copy that shares what no later event changes."""
     shared: dict[int, Any] = {id(s.rules): s.rules}
     for field in fields(s):
         value = getattr(s, field.name)

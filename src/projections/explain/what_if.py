@@ -1,8 +1,7 @@
-"""What if an event had not been, or had been earlier or later? Found by folding changed logs from a snapshot.
+"""Counterfactuals: how a value changes if an event is removed or moved, found by folding changed logs.
 
-A change is one of three: the event is removed, or it is moved by a given time, to an earlier or a later moment. Then
-its clocks go by that, and it goes past the events beside it that are after, or before, its new time. Nothing else
-changes: not the times that an agent handed over as arguments, and no other event.
+An event is removed, or moved earlier or later by a given time: its clocks are shifted, and it is reordered with its
+neighbours accordingly. Nothing else changes, neither times in arguments nor any other event.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ from eventstore.codec import read_payload
 from eventstore.event import Event
 from eventstore.hooks.arguments import HAPPENED
 from projections.caller import RULES, Reading
-from projections.explain.explanation import Named, namer, offsets_of
+from projections.explain.explanation import EventReference, namer, offsets_of
 from projections.explain.paths import UnknownPath, parse
-from projections.explain.stretch import of_call, of_reading
+from projections.explain.stretch import call_stretch, reading_stretch
 from projections.readings import reading
 from projections.reference.rules import Rules
 
@@ -28,24 +27,26 @@ BY_MS = 50.0
 
 
 class Outcome(NamedTuple):
-    """A change that gives another value."""
+    """A change of an event that changes the value."""
 
-    event: Named
+    event: EventReference
     how: How
     value: Any
     gone: bool
-    """There is no such value then: the turn, or what is in it, is not there."""
+    """The value no longer exists: its turn, or a part of that, is missing."""
 
 
 class WhatIf(NamedTuple):
+    """The changes that affect a value, among those tried."""
+
     path: str
     value: Any
     rules: str
     by_ms: float
     first: int
-    """Index of the first event that was changed."""
+    """Index of the first event tried."""
     tried: int
-    """How many events were, in a row, each in each of the three ways."""
+    """Number of consecutive events tried, each in all three ways."""
     outcomes: list[Outcome]
 
 
@@ -57,19 +58,18 @@ def what_if(
     by_ms: float = BY_MS,
     step: Callable[[int, int], None] = lambda done, of: None,
 ) -> WhatIf:
-    """Which single events change the value at ``path``, if they are removed, or moved by ``by_ms`` milliseconds.
+    """Find the events that change the value at ``path`` if removed, or moved by ``by_ms`` milliseconds.
 
-    Tried are all events of a session of up to 400, and of a longer one those of the turn and of some turns before and
-    after it. ``step`` is called after each, with how many were tried and how many there are.
-    Raises `UnknownPath`, and what the reading does.
+    Tries all events of a session of up to 400, and in a longer one those of the turn and of some turns around it.
+    ``step`` is called after each, with the number tried and the total. Raises `UnknownPath`, and the reading's errors.
     """
     where, r = parse(path), reading(events, rules)
-    stretch = of_reading(r, where, events) if isinstance(r, Reading) else of_call(r, where, events)
+    stretch = reading_stretch(r, where, events) if isinstance(r, Reading) else call_stretch(r, where, events)
     value, offsets = stretch.value(stretch.events), offsets_of(events)
     name, outcomes = namer(events, offsets), list[Outcome]()
     for number in range(len(stretch.events)):
         for how in HOW:
-            made = changed(stretch.events, number, how, round(by_ms * 1e6), offsets)
+            made = apply_change(stretch.events, number, how, round(by_ms * 1e6), offsets)
             try:
                 other, gone = stretch.value(made), False
             except UnknownPath:
@@ -80,12 +80,12 @@ def what_if(
     return WhatIf(str(where), value, r.rules, by_ms, stretch.first, len(stretch.events), outcomes)
 
 
-def changed(events: Sequence[Event], at: int, how: How, by_ns: int, offsets: dict[str, int]) -> list[Event]:
-    """The events, with the one at this index removed or moved; ``offsets`` are those of `offsets_of`."""
+def apply_change(events: Sequence[Event], at: int, how: How, by_ns: int, offsets: dict[str, int]) -> list[Event]:
+    """The events with one removed or moved; ``offsets`` as `offsets_of` returns them."""
     made = [*events[:at], *events[at + 1 :]]
     if how == "removed":
         return made
-    event = _moved(events[at], by_ns if how == "later" else -by_ns)
+    event = _shift(events[at], by_ns if how == "later" else -by_ns)
 
     def time(other: Event) -> int:
         return other.perf_ns + offsets[other.origin]
@@ -105,7 +105,7 @@ def changed(events: Sequence[Event], at: int, how: How, by_ns: int, offsets: dic
     return made
 
 
-def _moved(event: Event, by_ns: int) -> Event:
+def _shift(event: Event, by_ns: int) -> Event:
     payload = event.payload
     if payload.startswith('{"$'):
         args = read_payload(payload)

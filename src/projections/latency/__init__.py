@@ -1,1 +1,1 @@
-"""What the caller waited for: the response, its parts, and why there is none."""
+"""The response time that the caller experiences: its parts, and the reason where there is none."""

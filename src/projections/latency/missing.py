@@ -1,4 +1,4 @@
-"""Why a turn has no response."""
+"""Reasons why a turn has no response."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Reason = Literal[
 
 
 def no_response(x: Exchange, *, last: bool, ended: bool) -> Reason:
-    """Of an exchange in which nothing was asked, or the agent was not heard; ``last``: no other came after it."""
+    """The reason for an exchange without a response; ``last``: it is the session's last, ``ended``: that has ended."""
     if not x.question:
         return "no question"
     if x.cut is not None:

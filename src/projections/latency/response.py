@@ -1,4 +1,4 @@
-"""The response: from the end of the user's last word to the agent's first sound, in parts that tile it."""
+"""The response time: from the end of the user's last word to the agent's first audio, in parts that add up to it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ NAMES = (
     "LLM writing a tool call", "failed provider", "text aggregation", "TTS to first byte", "playout", "realtime model",
     UNACCOUNTED,
 )  # fmt: skip
-"""From the user to the agent's voice. Of two at work at once, the caller waits for the one nearer to the user."""
+"""In pipeline order, from the user to the agent's audio. Of concurrent parts, the earlier one in this order counts."""
 SLIVER_NS = 1_000_000
-"""A shorter gap is the program's own way from one hook to the next; it goes with the part beside it."""
+"""Minimum unaccounted gap; a shorter one is the program's way between two hooks, and is merged into its neighbour."""
 _RANK = {name: rank for rank, name in enumerate(NAMES)}
 
 
 class ResponsePart(msgspec.Struct, frozen=True, gc=False):
-    """Something that was waited for. Times are nanoseconds on the session's clock."""
+    """A part of the response time. Times are nanoseconds on the session's clock."""
 
     name: str
     start: int
@@ -36,15 +36,15 @@ class ResponsePart(msgspec.Struct, frozen=True, gc=False):
 
 
 class Response(msgspec.Struct, frozen=True, gc=False):
-    """Nanoseconds on the session's clock."""
+    """A response time with its parts. Times are nanoseconds on the session's clock."""
 
     start: int
-    """The user had said their last word."""
+    """End of the user's last word."""
     end: int
-    """The agent was first heard."""
+    """Start of the agent's first audio."""
     parts: list[ResponsePart]
-    answered: int | None
-    """When the answer was heard that a tool's result was waited for, where the agent spoke before it."""
+    answer_start: int | None
+    """Start of the speech after the tool results, where the agent spoke before them."""
 
     @property
     def ms(self) -> float:
@@ -52,130 +52,140 @@ class Response(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def time_to_answer_ms(self) -> float | None:
-        return None if self.answered is None else (self.answered - self.start) / 1e6
+        return None if self.answer_start is None else (self.answer_start - self.start) / 1e6
 
 
 def user_stopped(x: Exchange) -> int | None:
-    """The end of the question's last word; where no end was reported, when its words came. None: no question."""
+    """The end of the question's last word; where that was not reported, when its text arrived. None: no question."""
     if not x.question:
         return None
     if x.voices:
-        return x.voices[-1].end if x.voices[-1].end is not None else x.asked
-    return x.came if x.came is not None else x.asked
+        return x.voices[-1].end if x.voices[-1].end is not None else x.sent
+    return x.arrived if x.arrived is not None else x.sent
 
 
-def response(x: Exchange, *, realtime: bool, eou: str = "EOU inference") -> Response | None:
-    """The exchange's response; None if nothing was asked, or the agent was not heard.
+def measure_response(x: Exchange, *, realtime: bool, eou: str = "EOU inference") -> Response | None:
+    """The exchange's response; None without a question or without agent speech.
 
-    ``eou`` is what the end-of-utterance decision is called: in some frameworks it is mostly a wait.
+    ``eou`` is the part's name for the end-of-utterance decision, which in some frameworks is mostly a delay.
     """
     stopped, speeches = user_stopped(x), x.speeches()
     if stopped is None or not speeches or speeches[0].start is None:
         return None
-    heard = speeches[0].start
-    start = min(stopped, heard)
-    parts = partitioned(start, heard, waits(x, start, heard, realtime=realtime, eou=eou))
-    return Response(start, heard, parts, _answered(x, heard))
+    first_audio = speeches[0].start
+    start = min(stopped, first_audio)
+    parts = partition(start, first_audio, waits(x, start, first_audio, realtime=realtime, eou=eou))
+    return Response(start, first_audio, parts, _answer_start(x, first_audio))
 
 
-def _answered(x: Exchange, heard: int) -> int | None:
+def _answer_start(x: Exchange, first_audio: int) -> int | None:
     results = [
-        tool.end for tool in x.of("tool") if tool.end is not None and tool.end > heard and tool.status != "cancelled"
+        tool.end
+        for tool in x.of("tool")
+        if tool.end is not None and tool.end > first_audio and tool.status != "cancelled"
     ]
     if not results:
         return None
     return next((s.start for s in x.speeches() if s.start is not None and s.start >= min(results)), None)
 
 
-def waits(x: Exchange, start: int, heard: int, *, realtime: bool, eou: str) -> Iterator[ResponsePart]:
-    """What was at work between the user's last word and the agent's first sound, and fed it.
+def waits(x: Exchange, start: int, first_audio: int, *, realtime: bool, eou: str) -> Iterator[ResponsePart]:
+    """The work that led to the agent's first audio, with overlaps.
 
-    Work that ended after the agent was heard was not waited for.
+    Work that ended after the first audio is left out, as the caller did not wait for it.
     """
     voice = x.voices[-1] if x.voices else None
     if voice is not None and voice.end is not None and voice.data.get("reported", 0) > voice.end:
         yield ResponsePart("VAD hangover", voice.end, voice.data["reported"], voice)
     for part in x.of("stt"):
         began = part.data.get("finalising", part.start)
-        if began is not None and part.end is not None and part.end <= heard:
+        if began is not None and part.end is not None and part.end <= first_audio:
             yield ResponsePart("STT finalisation", max(began, start), part.end, part)
-    for begin, end, part in _over(x, "eou", heard):
+    for begin, end, part in _finished_before(x, "eou", first_audio):
         yield ResponsePart(eou, begin, end, part)
     for part in x.of("eou_wait"):
         if part.start is not None and part.end is not None:
-            limit = heard if x.asked is None or x.asked < part.start else x.asked
+            limit = first_audio if x.sent is None or x.sent < part.start else x.sent
             yield ResponsePart("EOU wait", part.start, min(part.end, limit), part)
-    for begin, end, part in _over(x, "knowledge_base", heard):
+    for begin, end, part in _finished_before(x, "knowledge_base", first_audio):
         yield ResponsePart("knowledge base", begin, end, part)
-    for begin, end, part in _over(x, "tool", heard):
+    for begin, end, part in _finished_before(x, "tool", first_audio):
         yield ResponsePart("tools", begin, end, part)
     for part in x.of("fallback"):
         if part.start is not None and part.end is not None and part.data.get("is_recovery") is not True:
             yield ResponsePart("failed provider", part.start, part.end, part)
-    llms = [run for run in x.of("llm") if (run.start or run.first or heard) < heard]
-    tts = _feeding(x, heard)
+    llms = [run for run in x.of("llm") if (run.start or run.first or first_audio) < first_audio]
+    tts = _first_synthesis(x, first_audio)
     for run in llms:
-        yield from _llm_waits(x, run, heard, tts)
+        yield from _llm_waits(x, run, first_audio, tts)
     if tts is not None:
-        asked, first = tts.start, tts.first
-        if asked is not None:
-            yield ResponsePart("TTS to first byte", asked, heard if first is None or first > heard else first, tts)
-        if first is not None and first <= heard:
-            yield ResponsePart("playout", first, heard, tts)
+        requested, first = tts.start, tts.first
+        if requested is not None:
+            yield ResponsePart(
+                "TTS to first byte", requested, first_audio if first is None or first > first_audio else first, tts
+            )
+        if first is not None and first <= first_audio:
+            yield ResponsePart("playout", first, first_audio, tts)
     if realtime and not llms:
-        yield ResponsePart("realtime model", start, heard)
+        yield ResponsePart("realtime model", start, first_audio)
 
 
-def _over(x: Exchange, kind: str, heard: int) -> Iterator[tuple[int, int, Activity]]:
-    """The parts of that kind that were over when the agent was heard, with when they began and ended."""
+def _finished_before(x: Exchange, kind: str, first_audio: int) -> Iterator[tuple[int, int, Activity]]:
+    """Start, end and activity of the parts of a kind that ended before the first audio."""
     for part in x.of(kind):
         begin, end = part.start, part.end
-        if begin is not None and end is not None and end <= heard:
+        if begin is not None and end is not None and end <= first_audio:
             yield begin, end, part
 
 
-def _llm_waits(x: Exchange, run: Activity, heard: int, tts: Activity | None) -> Iterator[ResponsePart]:
+def _llm_waits(x: Exchange, run: Activity, first_audio: int, tts: Activity | None) -> Iterator[ResponsePart]:
     begin = run.data.get("failed_until", run.start)
     if begin is None:
         return
-    if run.first is None or run.first > heard:
-        if run.end is not None and run.end <= heard and (run.status == "failed" or "error" in run.data):
+    if run.first is None or run.first > first_audio:
+        if run.end is not None and run.end <= first_audio and (run.status == "failed" or "error" in run.data):
             yield ResponsePart("failed provider", begin, run.data.get("error", run.end), run)
         return
-    if run.status in ("cancelled", "superseded") and (run.end or heard) <= heard and not _fed(run, tts):
+    if (
+        run.status in ("cancelled", "superseded")
+        and (run.end or first_audio) <= first_audio
+        and not _synthesised_from(run, tts)
+    ):
         return
     yield ResponsePart("LLM to first token", begin, run.first, run)
-    called = any(_within(run.first, tool, heard) for tool in x.of("tool"))
-    if called and run.end is not None and run.end <= heard and not _fed(run, tts):
+    called = any(_within(run.first, tool, first_audio) for tool in x.of("tool"))
+    if called and run.end is not None and run.end <= first_audio and not _synthesised_from(run, tts):
         yield ResponsePart("LLM writing a tool call", run.first, run.end, run)
     elif tts is not None and tts.start is not None and run.first < tts.start:
         yield ResponsePart("text aggregation", run.first, tts.start, run)
 
 
 def _within(start: int, tool: Activity, end: int) -> bool:
-    """Whether the tool ran between these two moments."""
+    """Whether the tool ran between these two times."""
     return tool.start is not None and tool.end is not None and start <= tool.start < end and tool.end <= end
 
 
-def _fed(run: Activity, tts: Activity | None) -> bool:
-    """Whether the synthesis that was heard first began while the run wrote, or right after."""
+def _synthesised_from(run: Activity, tts: Activity | None) -> bool:
+    """Whether the synthesis of the first audio began during the LLM run, or right after it."""
     return tts is not None and tts.start is not None and run.end is not None and tts.start <= run.end
 
 
-def _feeding(x: Exchange, heard: int) -> Activity | None:
-    """The synthesis that the first sound came from: the last one that gave audio, or began, before it."""
-    runs = [run for run in x.of("tts") if (run.start if run.start is not None else run.first or heard) <= heard]
-    gave = [run for run in runs if run.first is not None and run.first <= heard]
-    found = gave or runs
+def _first_synthesis(x: Exchange, first_audio: int) -> Activity | None:
+    """The synthesis of the first audio: the last run with audio before it, or else the last that started."""
+    runs = [
+        run for run in x.of("tts") if (run.start if run.start is not None else run.first or first_audio) <= first_audio
+    ]
+    producing = [run for run in runs if run.first is not None and run.first <= first_audio]
+    found = producing or runs
     return found[-1] if found else None
 
 
-def partitioned(start: int, end: int, worked: Iterable[ResponsePart]) -> list[ResponsePart]:
-    """The parts from ``start`` to ``end``, each where the one before it ends: at each moment the first of `NAMES`."""
+def partition(start: int, end: int, work: Iterable[ResponsePart]) -> list[ResponsePart]:
+    """Partition ``start`` to ``end`` into contiguous parts: at each time, the running one that is first in `NAMES`."""
     clipped = sorted(
         (
             (_RANK[part.name], max(start, part.start), min(end, part.end), part.activity)
-            for part in worked
+            for part in work
             if part.start < end and part.end > start
         ),
         key=itemgetter(0, 1),
@@ -184,9 +194,9 @@ def partitioned(start: int, end: int, worked: Iterable[ResponsePart]) -> list[Re
     left = start
     while left < end:
         right, name, activity = end, UNACCOUNTED, None
-        for rank, begin, finish, at_work in clipped:
+        for rank, begin, finish, running in clipped:
             if begin <= left < finish:
-                right, name, activity = min(right, finish), NAMES[rank], at_work
+                right, name, activity = min(right, finish), NAMES[rank], running
                 break
             if left < begin < right:
                 right = begin
@@ -198,7 +208,7 @@ def partitioned(start: int, end: int, worked: Iterable[ResponsePart]) -> list[Re
 
 
 def _add(found: list[ResponsePart], part: ResponsePart) -> None:
-    """Append the part; slivers, and what goes on, are one with the part beside them."""
+    """Append the part, merging slivers and continuations with their neighbour."""
     last = found[-1] if found else None
     sliver = part.name == UNACCOUNTED and part.end - part.start < SLIVER_NS
     if last is None:

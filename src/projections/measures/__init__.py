@@ -1,6 +1,6 @@
-"""What statistics count of a turn."""
+"""Measures: a flat record of numbers per turn, for statistics."""
 
-from projections.measures.session import Measured, measured, measures, measures_of, measures_of_call
+from projections.measures.session import SessionMeasures, measures, measures_of, measures_of_call, session_measures
 from projections.measures.turn import TurnMeasures
 
-__all__ = ["Measured", "TurnMeasures", "measured", "measures", "measures_of", "measures_of_call"]
+__all__ = ["SessionMeasures", "TurnMeasures", "measures", "measures_of", "measures_of_call", "session_measures"]

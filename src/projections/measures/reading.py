@@ -1,7 +1,7 @@
-"""The measures of a turn under the caller's reading, made from its exchange, its response and its barge-ins.
+"""Measures of turns under the caller's reading.
 
-A component's latency is that of the run that the first sound came from, as in the payload; what is spent (tokens,
-characters, seconds of audio, time in tools) is summed over all runs.
+A component's latency is that of the run that led to the first audio, as in the payload; usage (tokens, characters,
+seconds of audio, time in tools) is summed over all runs.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ Runs = dict[str, list[Activity]]
 
 
 def measures_of_reading(r: Reading, version: str, framework_e2e: Sequence[float | None] = ()) -> list[TurnMeasures]:
-    """A record for each turn, in order; ``framework_e2e``: what the framework reported of each, in milliseconds."""
+    """A record for each turn, in order; ``framework_e2e``: the framework's own latencies in milliseconds."""
     last, figures = len(r.exchanges), framework_e2e or [None] * len(r.exchanges)
     labels: dict[int, str] = {}
     return [
-        _record(r, x, number, answered, own, version, labels, last=number == last)
-        for number, (x, answered, own) in enumerate(zip(r.exchanges, r.responses, figures, strict=True), 1)
+        _record(r, x, number, response, own, version, labels, last=number == last)
+        for number, (x, response, own) in enumerate(zip(r.exchanges, r.responses, figures, strict=True), 1)
     ]
 
 
@@ -39,7 +39,7 @@ def _record(
     r: Reading,
     x: Exchange,
     number: int,
-    answered: Response | None,
+    response: Response | None,
     framework_e2e: float | None,
     version: str,
     labels: dict[int, str],
@@ -50,10 +50,10 @@ def _record(
     runs: Runs = {}
     for part in x.parts:
         runs.setdefault(part.kind, []).append(part)
-    heard = answered.end if answered is not None else None
-    missing = None if answered is not None else no_response(x, last=last, ended=t.ended)
+    first_audio = response.end if response is not None else None
+    missing = None if response is not None else no_response(x, last=last, ended=t.ended)
     asked = missing not in ("no question", "still open")
-    response_ms = answered.ms if answered is not None else None
+    response_ms = response.ms if response is not None else None
     speeches, stopped = runs.get("agent", ()), user_stopped(x)
     return TurnMeasures(
         session=t.session_id,
@@ -61,7 +61,7 @@ def _record(
         turn_id="",
         opened_at=(x.opened + t.wall_shift) / 1e9,
         response_ms=response_ms,
-        time_to_answer_ms=answered.time_to_answer_ms if answered is not None else None,
+        time_to_answer_ms=response.time_to_answer_ms if response is not None else None,
         e2e_ms=response_ms,
         framework_e2e_ms=framework_e2e,
         user_speech_ms=_ms(x.voices[0].start if x.voices else stopped, stopped),
@@ -73,39 +73,41 @@ def _record(
         fallbacks=len(runs.get("fallback", ())),
         agent=next((str(s.data["agent"]) for s in speeches if s.data.get("agent")), ""),
         version=version,
-        **_latencies(runs, heard, answered),
-        **_spent(runs),
+        **_latencies(runs, first_audio, response),
+        **_usage(runs),
         **_barge_ins(r.barge_ins_of(x)),
-        **_providers(r, runs, heard, labels),
+        **_providers(r, runs, first_audio, labels),
     )
 
 
-def _latencies(runs: Runs, heard: int | None, answered: Response | None) -> dict[str, Any]:
+def _latencies(runs: Runs, first_audio: int | None, response: Response | None) -> dict[str, Any]:
     found: dict[str, Any] = dict.fromkeys(_LATENCIES)
-    if answered is not None:
-        waits = _waited(answered, "EOU wait"), _waited(answered, "realtime model")
+    if response is not None:
+        waits = _part_ms(response, "EOU wait"), _part_ms(response, "realtime model")
         found["eou_wait_ms"], found["realtime_ms"] = waits[0], waits[1] or None
     if "stt" in runs:
-        stt = counted_run(runs["stt"], heard)
+        stt = counted_run(runs["stt"], first_audio)
         found["stt_ms"] = _ms(stt.data.get("finalising"), stt.end)
         found["stt_interim_ms"] = _ms(stt.start, stt.first)
         found["stt_preflight_ms"] = _ms(stt.start, stt.data.get("preflight"))
     if "eou" in runs:
-        eou = counted_run(runs["eou"], heard)
+        eou = counted_run(runs["eou"], first_audio)
         found["eou_ms"] = _ms(eou.start, eou.end)
     if "knowledge_base" in runs:
-        kb = counted_run(runs["knowledge_base"], heard)
+        kb = counted_run(runs["knowledge_base"], first_audio)
         found["kb_ms"] = _ms(kb.start, kb.end)
     if "llm" in runs:
-        llm = counted_run(runs["llm"], heard)
+        llm = counted_run(runs["llm"], first_audio)
         found["llm_ttft_ms"] = _ms(llm.data.get("failed_until", llm.start), llm.first)
-        found["llm_ms"] = took = _ms(llm.start, llm.end)
+        found["llm_ms"] = duration = _ms(llm.start, llm.end)
         made = llm.data.get("tokens", _NONE).get("output")
-        found["tokens_per_second"] = round(made / (took / 1000), 2) if made and took else None
+        found["tokens_per_second"] = round(made / (duration / 1000), 2) if made and duration else None
     if "tts" in runs:
-        tts = counted_run(runs["tts"], heard)
+        tts = counted_run(runs["tts"], first_audio)
         found["tts_first_byte_ms"] = _ms(tts.start, tts.first)
-        found["tts_ms"] = _ms(tts.start, heard if heard is not None and tts.first is not None else tts.first)
+        found["tts_ms"] = _ms(
+            tts.start, first_audio if first_audio is not None and tts.first is not None else tts.first
+        )
     return found
 
 
@@ -116,17 +118,17 @@ _LATENCIES = (
 _NONE: dict[str, int] = {}
 
 
-def _waited(answered: Response, name: str) -> float:
-    return sum(part.ms for part in answered.parts if part.name == name)
+def _part_ms(response: Response, name: str) -> float:
+    return sum(part.ms for part in response.parts if part.name == name)
 
 
-def _spent(runs: Runs) -> dict[str, Any]:
+def _usage(runs: Runs) -> dict[str, Any]:
     tools = runs.get("tool", ())
     of = {c: _tokens(runs.get(c, ())) for c in ("llm", "stt", "realtime")}
     every = [tokens for tokens in of.values() if tokens]
     return {
         "tools": len(tools),
-        "tool_ms": _at_work(tools),
+        "tool_ms": _active_ms(tools),
         "input_tokens": sum(tokens["input"] for tokens in every) if every else None,
         "output_tokens": sum(tokens["output"] for tokens in every) if every else None,
         "total_tokens": sum(tokens["total"] for tokens in every) if every else None,
@@ -156,8 +158,8 @@ def _sum(runs: Iterable[Activity], name: str) -> float | None:
     return sum(found) if found else None
 
 
-def _at_work(runs: Iterable[Activity]) -> float | None:
-    """Milliseconds in which at least one of them ran; None if of none it is known how long it did."""
+def _active_ms(runs: Iterable[Activity]) -> float | None:
+    """Milliseconds during which at least one run was active; None if no duration is known."""
     spans = sorted((r.start, r.end) for r in runs if r.start is not None and r.end is not None and r.end >= r.start)
     if not spans:
         return None
@@ -180,16 +182,16 @@ def _barge_ins(records: list[BargeIn]) -> dict[str, Any]:
     }
 
 
-def _providers(r: Reading, runs: Runs, heard: int | None, labels: dict[int, str]) -> dict[str, Any]:
-    """Who served the turn, where it has a run that says so; else who serves the session.
+def _providers(r: Reading, runs: Runs, first_audio: int | None, labels: dict[int, str]) -> dict[str, Any]:
+    """Providers of the turn's runs, or else those of the session, as labels by component.
 
-    ``labels``: those known already, by a provider's ``id()``; the runs of a session share theirs.
+    ``labels``: a cache by a provider's ``id()``, as the runs of a session share it.
     """
     found: dict[str, Any] = {}
-    served = r.session.provider_per_component
+    current = r.session.provider_per_component
     for component in COMPONENTS:
-        own = counted_run(runs[component], heard).data.get("provider") if component in runs else None
-        provider = own or served.get(component)
+        own = counted_run(runs[component], first_audio).data.get("provider") if component in runs else None
+        provider = own or current.get(component)
         if provider is None:
             found[component] = ""
             continue

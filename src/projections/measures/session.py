@@ -1,7 +1,7 @@
-"""What is counted of a turn, for statistics over many calls: see `projections.measures.turn`.
+"""Measures of all turns of a session; `projections.measures.turn` defines them.
 
-Under ``turnlog``, the default, it is made from the caller's reading, in one pass; under a framework's rules from the
-fields of that release's turns, and what they do not say is None.
+Under ``turnlog``, the default, they come from the caller's reading, in one pass; under a framework's rules from the
+fields of that release's turns, and are None where these have none.
 """
 
 from __future__ import annotations
@@ -25,46 +25,52 @@ from projections.reference.replay import Call, call_of, latency_of
 from projections.reference.rules import Rules
 
 
-class Measured(NamedTuple):
-    """A session's turns, and what is no turn's."""
+class SessionMeasures(NamedTuple):
+    """Measures of a session's turns, with the number of unassigned voices."""
 
     turns: list[TurnMeasures]
     """In order; then those that a framework's rules discarded."""
     voices: int
-    """Voices of no question: back-channels and noise. Only under ``turnlog``."""
+    """Number of voices that belong to no question: back-channels and noise. Only under ``turnlog``."""
 
 
 def measures(events: Iterable[Event], rules: str | Rules = TURNLOG) -> list[TurnMeasures]:
     """A record for each turn of a session: the turns in order, then those that a framework's rules discarded.
 
-    Raises what `projections.caller.read` and `projections.reference.replay` do.
+    Raises the same errors as `projections.caller.read` and `projections.reference.replay`.
     """
-    return measured(events, rules).turns
+    return session_measures(events, rules).turns
 
 
-def measured(events: Iterable[Event], rules: str | Rules = TURNLOG) -> Measured:
-    """The same, with the voices of no question."""
+def session_measures(events: Iterable[Event], rules: str | Rules = TURNLOG) -> SessionMeasures:
+    """`measures`, with the number of unassigned voices."""
     if rules == TURNLOG:
         found = read(events)
-        return Measured(measures_of(found), sum(left.activity.kind == "voice" for left in found.assembly.left))
+        return SessionMeasures(
+            measures_of(found), sum(left.activity.kind == "voice" for left in found.assembly.unassigned)
+        )
     call = call_of(fold(begin(rule_sets.find_rules(rules), spans=False, signals=False), events))
-    return Measured(measures_of_call(call), 0)
+    return SessionMeasures(measures_of_call(call), 0)
 
 
 def measures_of(reading: Reading, framework_e2e: Sequence[float | None] = ()) -> list[TurnMeasures]:
-    """The same, of a session that was read already; ``framework_e2e``: the framework's own figures, by turn, in ms."""
+    """Measures of a reading; ``framework_e2e``: the framework's own latencies by turn, in milliseconds."""
     return measures_of_reading(reading, _version(reading.session), framework_e2e)
 
 
 def measures_of_call(call: Call) -> list[TurnMeasures]:
-    """The same, of a framework's reading. A turn that is still open is not counted."""
+    """Measures of a framework's reading. A turn that is still open is left out."""
     version = _version(call.session)
     found = []
     for number, turn in enumerate(call.turns, 1):
-        providers = _sent(call.payloads[number - 1]) if number <= len(call.payloads) else _set(call.session)
+        providers = (
+            _turn_providers(call.payloads[number - 1])
+            if number <= len(call.payloads)
+            else _session_providers(call.session)
+        )
         found.append(_record(call, number, turn, providers, version))
     for turn, reason, at in call.discarded:
-        record = _record(call, None, turn, _set(call.session), version)
+        record = _record(call, None, turn, _session_providers(call.session), version)
         found.append(msgspec.structs.replace(record, discarded=reason, at=at))
     return found
 
@@ -119,16 +125,16 @@ def _record(call: Call, number: int | None, turn: Turn, providers: dict[str, Any
 
 
 def _number(value: Any) -> float | None:
-    """An agent may hand over anything."""
+    """An untrusted value as a float; None if not a finite number."""
     return float(value) if type(value) in (int, float) and math.isfinite(value) else None
 
 
-def _sent(payload: dict[str, Any]) -> dict[str, Any]:
-    """The turn's payload has the providers of its time; those of the session may have changed since."""
+def _turn_providers(payload: dict[str, Any]) -> dict[str, Any]:
+    """Provider labels from a turn's payload; those of the session may have changed since."""
     return {c: label_of(payload.get(f"{c}ProviderClass"), payload.get(f"{c}ModelName")) for c in COMPONENTS}
 
 
-def _set(session: SessionDetails) -> dict[str, Any]:
+def _session_providers(session: SessionDetails) -> dict[str, Any]:
     found = {c: session.provider_per_component.get(c, {}) for c in COMPONENTS}
     return {c: label_of(provider.get("provider_class"), provider.get("model_name")) for c, provider in found.items()}
 

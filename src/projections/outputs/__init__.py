@@ -1,1 +1,1 @@
-"""What leaves a call, made from its turns: analytics payloads, signals."""
+"""Output formats of a turn: JSON and analytics payload."""

@@ -1,8 +1,8 @@
 """The analytics payload of a turn under the caller's reading: the reference's camelCase schema, with our numbers.
 
-`exporters.analytics.schema` is its type. Of each component the run counts that the first sound came from; tokens and
-characters are those of all runs. Latencies are milliseconds, times are seconds on the agent's monotonic clock. What an
-agent handed over in another type than the schema's is written as text, or null where the schema has a number.
+`exporters.analytics.schema` is its type. A component's latency is that of the run that led to the first audio; tokens
+and characters are summed over all runs. Latencies are milliseconds, times seconds on the agent's monotonic clock. A
+value from the agent of a type that the schema does not have is written as text, or as null instead of a number.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ _REALTIME = {
 }
 
 
-def payload(t: Timeline, x: Exchange, answered: Response | None, number: int, *, interrupted: bool) -> dict[str, Any]:
-    """What is sent for the turn; ``number`` counts from 1, and the first one has the session's own fields."""
+def payload(t: Timeline, x: Exchange, response: Response | None, number: int, *, interrupted: bool) -> dict[str, Any]:
+    """The turn's payload; ``number`` counts from 1, and turn 1 also has the session's fields."""
     speeches, stopped = x.speeches(), user_stopped(x)
     started = x.voices[0].start if x.voices else stopped
     agent_start, agent_end = (speeches[0].start, speeches[-1].end) if speeches else (None, None)
     data: dict[str, Any] = {
-        "e2eLatency": None if answered is None else answered.ms,
+        "e2eLatency": None if response is None else response.ms,
         "interrupted": interrupted,
         "userSpeechStartTime": _seconds(started),
         "userSpeechEndTime": _seconds(stopped),
@@ -55,8 +55,8 @@ def payload(t: Timeline, x: Exchange, answered: Response | None, number: int, *,
     if x.handed_off:
         data["handOffOccurred"] = True
     runs = x.by_kind
-    heard = None if answered is None else answered.end
-    _add_components(data, runs, heard, answered)
+    first_audio = None if response is None else response.end
+    _add_components(data, runs, first_audio, response)
     _add_providers(data, t, runs, first=number == 1)
     if number == 1:
         data["systemInstructions"] = _text(t.session.system_instruction) or ""
@@ -69,7 +69,7 @@ def _text(value: Any) -> str | None:
 
 
 def _number(value: Any) -> float | None:
-    """None, too, for one that is no finite number."""
+    """The value if it is a finite number, else None."""
     return value if type(value) in (int, float) and abs(value) < 1e300 else None
 
 
@@ -85,34 +85,34 @@ def _ms(start: int | None, end: int | None) -> float | None:
     return None if start is None or end is None or end < start else (end - start) / 1e6
 
 
-def counted_run(runs: Sequence[Activity], heard: int | None) -> Activity:
-    """The run that counts: the last that had a result when the agent was first heard, else the last that had one."""
+def counted_run(runs: Sequence[Activity], first_audio: int | None) -> Activity:
+    """The run whose latency counts: the last with a result by the first audio, else the last with a result."""
     if len(runs) == 1:
         return runs[0]
     done = [run for run in runs if (run.first if run.kind in ("llm", "tts") else run.end) is not None]
-    if heard is not None:
+    if first_audio is not None:
         for run in reversed(done):
-            if (run.first if run.kind in ("llm", "tts") else run.end or 0) <= heard:  # type: ignore[operator]
+            if (run.first if run.kind in ("llm", "tts") else run.end or 0) <= first_audio:  # type: ignore[operator]
                 return run
     return (done or runs)[-1]
 
 
 def _add_components(
-    data: dict[str, Any], runs: dict[str, list[Activity]], heard: int | None, answered: Response | None
+    data: dict[str, Any], runs: dict[str, list[Activity]], first_audio: int | None, response: Response | None
 ) -> None:
     if "stt" in runs:
-        stt = counted_run(runs["stt"], heard)
+        stt = counted_run(runs["stt"], first_audio)
         data["sttLatency"] = _ms(stt.data.get("finalising"), stt.end)
         data["sttPreflightLatency"] = _ms(stt.start, stt.data.get("preflight"))
         data["sttInterimLatency"] = _ms(stt.start, stt.first)
         data["sttConfidence"], data["sttDuration"] = (_number(stt.data.get(key)) for key in ("confidence", "duration"))
     if "eou" in runs:
-        eou = counted_run(runs["eou"], heard)
+        eou = counted_run(runs["eou"], first_audio)
         data["eouLatency"] = _ms(eou.start, eou.end)
-        data["eouWaitMs"] = sum(p.ms for p in answered.parts if p.name == "EOU wait") if answered is not None else None
+        data["eouWaitMs"] = sum(p.ms for p in response.parts if p.name == "EOU wait") if response is not None else None
         data["eouProbability"] = _number(eou.data.get("probability"))
     if "llm" in runs:
-        llm = counted_run(runs["llm"], heard)
+        llm = counted_run(runs["llm"], first_audio)
         data["ttft"] = _ms(llm.data.get("failed_until", llm.start), llm.first)
         data["llmDuration"] = duration = _ms(llm.start, llm.end)
         tokens = [run.data["tokens"] for run in runs["llm"] if "tokens" in run.data]
@@ -131,13 +131,15 @@ def _add_components(
         if kb.data.get("retrievals") is not None:
             data["kbRetrievals"] = _list(kb.data["retrievals"])
     if "tts" in runs:
-        tts = counted_run(runs["tts"], heard)
+        tts = counted_run(runs["tts"], first_audio)
         data["ttfb"] = _ms(tts.start, tts.first)
-        data["ttsLatency"] = _ms(tts.start, heard if heard is not None and tts.first is not None else tts.first)
+        data["ttsLatency"] = _ms(
+            tts.start, first_audio if first_audio is not None and tts.first is not None else tts.first
+        )
         data["ttsDuration"] = _ms(tts.start, tts.end)
         data["ttsCharacters"] = sum(run.data.get("characters", 0) for run in runs["tts"])
     if "realtime" in runs:
-        data["ttfb"] = None if answered is None else answered.ms
+        data["ttfb"] = None if response is None else response.ms
         usage = [run.data.get("usage", {}) for run in runs["realtime"]]
         for key, name in _REALTIME.items():
             found = [count(one[key]) for one in usage if _number(one.get(key)) is not None]
@@ -145,7 +147,7 @@ def _add_components(
 
 
 def _add_providers(data: dict[str, Any], t: Timeline, runs: dict[str, list[Activity]], *, first: bool) -> None:
-    """Who served the turn, where it has a run that says so; else who would."""
+    """Add the providers of the turn's runs, or else those of the session."""
     for component in ("realtime", "llm", "stt", "tts", *(("vad", "eou") if first else ())):
         found = runs.get(component)
         provider = (found[-1].data.get("provider") if found else None) or t.session.provider_per_component.get(
@@ -158,14 +160,14 @@ def _add_providers(data: dict[str, Any], t: Timeline, runs: dict[str, list[Activ
 
 
 def _timeline(x: Exchange, speeches: Sequence[Activity]) -> list[dict[str, Any]]:
-    heard, spoken = x.voices[-1] if x.voices else None, speeches[-1] if speeches else None
+    last_voice, last_speech = x.voices[-1] if x.voices else None, speeches[-1] if speeches else None
     return [
         {
             "eventType": "user_speech" if part.kind == "voice" else "agent_speech",
             "startTime": _seconds(part.start),
             "endTime": _seconds(part.end),
             "durationInMs": _ms(part.start, part.end),
-            "text": x.words if part is heard else x.answer if part is spoken else "",
+            "text": x.words if part is last_voice else x.answer if part is last_speech else "",
         }
         for part in sorted((*x.voices, *speeches), key=lambda part: part.start or 0)
     ]

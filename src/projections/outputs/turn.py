@@ -1,4 +1,4 @@
-"""A turn as people read it: an exchange with its numbers. `docs/json.md` has the contract."""
+"""A turn of the JSON output: an exchange with its numbers. `docs/json.md` documents the fields."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from projections.turns.exchange import Exchange
 from projections.turns.ledger import BargeIn
 
 _FIRST = {"llm": "first_token", "tts": "first_byte", "stt": "first_interim", "tool": "first_part"}
-"""What the first output is called, by kind."""
+"""Name of the first output, by kind."""
 _SHOWN = {
     "stt": ("transcript", "confidence", "tokens", "audio_seconds", "provider"),
     "llm": ("input", "tokens", "provider"),
@@ -25,7 +25,7 @@ _SHOWN = {
 
 
 class Turn(msgspec.Struct, kw_only=True):
-    """One exchange. Times are seconds since the session's first event; None: the log does not say."""
+    """One exchange. Times are seconds since the session's first event; None is unknown."""
 
     turn: int
     user_speech: str | None
@@ -54,15 +54,15 @@ class Turn(msgspec.Struct, kw_only=True):
     agent: str | None
     handed_off: bool
     opened_at: float
-    """When it was opened: seconds since the epoch."""
+    """Seconds since the epoch."""
     decisions: list[dict[str, Any]]
     framework_e2e: float | None = None
 
 
 def turn_of(
-    t: Timeline, x: Exchange, number: int, answered: Response | None, records: list[BargeIn], *, last: bool
+    t: Timeline, x: Exchange, number: int, response: Response | None, records: list[BargeIn], *, last: bool
 ) -> Turn:
-    """The exchange as a turn; ``last``: no other came after it."""
+    """The exchange as a turn; ``last``: it is the session's last."""
     began, speeches, stopped = t.began, x.speeches(), user_stopped(x)
     return Turn(
         turn=number,
@@ -82,9 +82,9 @@ def turn_of(
             for s in speeches
         ],
         interrupted=any(record.kind in ("true", "escalated") for record in records) if records else False,
-        e2e_latency=None if answered is None else answered.ms,
-        no_response=None if answered is not None else no_response(x, last=last, ended=t.ended),
-        response=None if answered is None else response_dict(t, answered),
+        e2e_latency=None if response is None else response.ms,
+        no_response=None if response is not None else no_response(x, last=last, ended=t.ended),
+        response=None if response is None else response_dict(t, response),
         stt=[run_dict(t, run) for run in x.of("stt")],
         eou=_eous(began, x) if "eou" in x.by_kind else [],
         llm=[run_dict(t, run) for run in x.of("llm")],
@@ -115,7 +115,7 @@ def _ms(start: int | None, end: int | None) -> float | None:
 
 
 def run_dict(t: Timeline, run: Activity) -> dict[str, Any]:
-    """A run as the contract has it: seconds, status, and what belongs to its kind."""
+    """A run as JSON output has it: times in seconds, status, and the fields of its kind."""
     began, kind, data, start, end = t.began, run.kind, run.data, run.start, run.end
     found: dict[str, Any] = {
         "start": _since(began, start),
@@ -138,7 +138,7 @@ def run_dict(t: Timeline, run: Activity) -> dict[str, Any]:
 
 
 def _eous(began: int, x: Exchange) -> list[dict[str, Any]]:
-    """The end-of-utterance runs, each with the wait that it scheduled."""
+    """The end-of-utterance runs, each with the endpointing delay that it scheduled."""
     found: list[dict[str, Any]] = []
     for part in x.parts:
         start, end = part.start, part.end
@@ -151,7 +151,7 @@ def _eous(began: int, x: Exchange) -> list[dict[str, Any]]:
 
 
 def _tokens(x: Exchange) -> dict[str, int]:
-    """Of all runs."""
+    """Token counts, summed over all runs."""
     found = {"input": 0, "output": 0, "total": 0}
     for kind in ("stt", "llm", "tts", "realtime"):
         for run in x.of(kind):
@@ -162,14 +162,14 @@ def _tokens(x: Exchange) -> dict[str, int]:
     return found
 
 
-def response_dict(t: Timeline, answered: Response) -> dict[str, Any]:
-    """The response as the contract has it."""
+def response_dict(t: Timeline, response: Response) -> dict[str, Any]:
+    """The response as JSON output has it."""
     began = t.began
     return {
-        "start": _since(began, answered.start),
-        "end": _since(began, answered.end),
-        "ms": answered.ms,
-        "time_to_answer_ms": answered.time_to_answer_ms,
+        "start": _since(began, response.start),
+        "end": _since(began, response.end),
+        "ms": response.ms,
+        "time_to_answer_ms": response.time_to_answer_ms,
         "parts": [
             {
                 "name": part.name,
@@ -177,7 +177,7 @@ def response_dict(t: Timeline, answered: Response) -> dict[str, Any]:
                 "end": (part.end - began) / 1e9,
                 "ms": (part.end - part.start) / 1e6,
             }
-            for part in answered.parts
+            for part in response.parts
         ],
     }
 
@@ -187,7 +187,7 @@ _FIELDS = ("silent_known", "yield_ms", "decision_ms", "overlap_ms", "agent_heard
 
 
 def barge_in_dict(t: Timeline, record: BargeIn) -> dict[str, Any]:
-    """A record of the ledger as the contract has it."""
+    """A ledger record as JSON output has it."""
     found: dict[str, Any] = {"kind": record.kind, "at": record.at}
     for name in _TIMES:
         found[name] = _since(t.began, getattr(record, name))

@@ -1,6 +1,6 @@
-"""The framework's reading: what a release of videosdk-agents makes of the calls, bit for bit.
+"""The framework's reading: the turns, payloads and spans that a release of videosdk-agents produces, bit for bit.
 
-A fold over the hooks, with a switch for each change that a release made. It knows nothing of the caller's reading.
+A fold over the hooks, with a switch for each change that a release made. Independent of the caller's reading.
 """
 
 from projections.reference.fold import begin, fold

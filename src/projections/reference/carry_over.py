@@ -1,4 +1,4 @@
-"""What an interrupted turn leaves to the next one: the last of two or more STT, EOU and VAD entries."""
+"""Carry-over from an interrupted turn to the next one: the last of two or more STT, EOU and VAD entries."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from projections.reference.timing import milliseconds
 
 
 def extract_carry_over(s: State, turn: Turn) -> list[str]:
-    """Take out of an interrupted turn what is the next one's; returns of ``stt``, ``eou`` and ``vad`` what there was.
+    """Move the entries for the next turn out of an interrupted one; returns those of ``stt``, ``eou``, ``vad`` moved.
 
     Source: ``complete_turn``.
     """
@@ -30,7 +30,7 @@ def _speech_of(vad: Vad) -> TimelineEvent:
 
 
 def apply_carry_over(s: State, turn: Turn) -> None:
-    """Give a new turn what was set aside for it."""
+    """Add the carried-over entries to a new turn."""
     carried = s.carried
     if carried.timeline is not None:
         turn.timeline_event_metrics.append(carried.timeline)

@@ -1,7 +1,7 @@
-"""The fold: events in, state out, one event at a time.
+"""The fold from events to state, one event at a time.
 
-Pure (law 2): it reads nothing but the events and the state, and changes no event. Stopping after any event and going on
-later, on a copy or on a state read back from JSON, gives the same (law 3).
+Pure (law 2): it reads only the events and the state, and changes no event. Stopping after any event and continuing
+later, on a copy or on a state read back from JSON, gives the same result (law 3).
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from projections.reference.state import Raised, State
 
 
 def begin(rules: Rules = VIDEOSDK_1_0, *, spans: bool = True, signals: bool = True) -> State:
-    """The state before any event. Without ``spans`` or ``signals``, those are not made, which is faster."""
+    """The state before any event. Without ``spans`` or ``signals``, these are not produced, which is faster."""
     return State(rules=rules, spans_wanted=spans, signals_wanted=signals)
 
 
 def fold(s: State, events: Iterable[Event]) -> State:
-    """Advance ``s`` by ``events``, which stand in canonical order, and return it.
+    """Advance ``s`` by ``events``, which are in canonical order, and return it.
 
-    Raises `NotCanonical` if they do not, `UnknownHook` or `NewerEvent` for what only a newer turnlog can read,
-    `CannotReplay` for an event that no recorder of ours wrote.
+    Raises `NotCanonical` if they are not, `UnknownHook` or `NewerEvent` if only a newer turnlog can read them,
+    `CannotReplay` for an event that turnlog did not record.
     """
     handlers = HANDLERS.get
     origin, last_seq, at = s.origin, s.last_seq, s.at
@@ -42,10 +42,10 @@ def fold(s: State, events: Iterable[Event]) -> State:
                     f"event {seq} of origin {origin!r} in session {event.session_id!r} comes after event {last_seq}: "
                     "read events with store.read(), or sort them with canonical()"
                 )
-            bare, with_args, version = handlers(event.hook, _UNKNOWN)
+            without_args, with_args, version = handlers(event.hook, _UNKNOWN)
             args, payload = None, event.payload
             if event.version != version:
-                args = decode(event)  # an older version, or what only a newer turnlog knows: then it raises
+                args = decode(event)  # upgrades an older version; raises for a newer one
             elif with_args is not None:
                 args = read_payload(payload)
             last_seq = seq
@@ -54,11 +54,11 @@ def fold(s: State, events: Iterable[Event]) -> State:
             if payload != "{}" and payload.startswith('{"$'):
                 perf_ns, s.wall_ns = clocks(event)
             try:
-                if bare is not None:
-                    bare(s, perf_ns / 1e9)
+                if without_args is not None:
+                    without_args(s, perf_ns / 1e9)
                 else:
                     with_args(s, perf_ns / 1e9, args)  # type: ignore[misc, arg-type]  # one of the two there is
-            except STUMBLES as error:
+            except REFERENCE_ERRORS as error:
                 s.raised.append(Raised(at, type(error).__name__))
     except UNREADABLE as error:
         raise CannotReplay(s.session_name, f"at event {at} of the session", error) from error
@@ -68,8 +68,8 @@ def fold(s: State, events: Iterable[Event]) -> State:
 
 
 _UNKNOWN = None, None, 0
-STUMBLES = (AttributeError, KeyError, TypeError, ValueError, ArithmeticError, IndexError, UnboundLocalError)
-"""What the reference's code raises over arguments and states it did not expect."""
+REFERENCE_ERRORS = (AttributeError, KeyError, TypeError, ValueError, ArithmeticError, IndexError, UnboundLocalError)
+"""Errors that the reference's code raises on unexpected arguments and states."""
 
 
 def _change_origin(s: State, event: Event) -> None:

@@ -1,11 +1,11 @@
-"""What a call is made of: the reference's metrics schema (``metrics_schema``), field for field.
+"""The reference's metrics schema (``metrics_schema``), field for field.
 
-Times ``*_time`` are seconds on the recorder's monotonic clock, unless said. Latencies and durations are milliseconds,
-but for those a provider reports in its own unit. What an agent hands over is typed ``Any``: a hook records what it is
-given, and a rule must not turn a 0 into a 0.0. A field that starts ``UNSET`` is not in every release's schema: where
-the rule set has it, it is set (to None at least), and where it has not, it is left out of what is written.
+Times ``*_time`` are seconds on the recorder's monotonic clock, unless stated otherwise. Latencies and durations are
+milliseconds, except those that a provider reports in its own unit. Values from the agent are typed ``Any``: a hook
+records them unchanged, and a rule must not turn a 0 into a 0.0. A field that starts ``UNSET`` is not in every release's
+schema: rule sets that have it set it (at least to None); under all others it is left out of the output.
 
-``gc=False``: these hold values from JSON and each other, never a cycle, so the garbage collector need not look.
+``gc=False``: these hold values from JSON and each other, never a cycle, so the garbage collector can skip them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from projections.model import SessionDetails
 
 
 class Component(msgspec.Struct, gc=False):
-    """What every component's metrics begin with; the reference never fills these in."""
+    """Common fields of all components; the reference never fills them in."""
 
     id: str = ""
     provider_class: str = ""
@@ -69,7 +69,7 @@ class Eou(Component, gc=False):
     eou_avg_delay: float | None = None
     waited_for_additional_speech: bool = False
     wait_for_additional_speech_duration: Any = UNSET
-    """Seconds; until ``eou_wait_in_ms``."""
+    """Seconds; replaced by ``eou_wait_ms`` with ``eou_wait_in_ms``."""
     eou_wait_ms: Any = UNSET
 
 
@@ -169,7 +169,7 @@ class McpTool(msgspec.Struct, gc=False):
 
 
 class Fallback(msgspec.Struct, gc=False):
-    """A provider failed and another took over, or it recovered."""
+    """A provider failed and a different one took over, or it recovered."""
 
     component_type: Any = ""
     temporary_disable_sec: Any = 0
@@ -191,7 +191,7 @@ class Fallback(msgspec.Struct, gc=False):
 
 
 class TimelineEvent(msgspec.Struct, gc=False):
-    """Something that lasts: ``user_speech``, ``agent_speech``, ``background_audio`` or ``thinking_audio``."""
+    """An interval of ``user_speech``, ``agent_speech``, ``background_audio`` or ``thinking_audio``."""
 
     event_type: str = ""
     start_time: float | None = 0.0
@@ -201,9 +201,9 @@ class TimelineEvent(msgspec.Struct, gc=False):
 
 
 class Turn(msgspec.Struct, gc=False):
-    """One exchange: what the user said and what the agent answered.
+    """One exchange between user and agent.
 
-    The reference's ``session_metrics`` is not here, as all turns of a call share one session: see `turn_dict`.
+    The reference's ``session_metrics`` is left out, as all turns of a call share one session: see `turn_dict`.
     """
 
     turn_id: str = ""
@@ -248,14 +248,14 @@ _ATOMS = frozenset({str, int, float, bool, type(None)})
 
 
 def snapshot(value: Any) -> Any:
-    """``value`` as it is now, for what must not change when the turn goes on."""
+    """A copy of the value that does not change with the turn."""
     return value if type(value) in _ATOMS else msgspec.to_builtins(value)
 
 
 def turn_dict(turn: Turn, session: SessionDetails | None) -> dict[str, Any]:
-    """The turn as the reference's ``TurnMetrics`` looks, with its own copy of everything.
+    """The turn in the shape of the reference's ``TurnMetrics``, as a deep copy.
 
-    Until its completion is attempted (``session`` None), a turn shows a session of its own, as new as the turn.
+    Before its completion is attempted (``session`` None), a turn has an empty session that starts with the turn.
     """
     fields: dict[str, Any] = msgspec.to_builtins(turn)
     fields["session_metrics"] = msgspec.to_builtins(session or SessionDetails(session_start_time=turn.timestamp))

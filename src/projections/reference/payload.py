@@ -1,7 +1,7 @@
 """The analytics payload of a completed turn: flat, camelCase, as the reference posts it.
 
-Of each component the last entry counts. Which fields a payload has depends on which components the turn has and, for
-the session's own, on whether it is the first.
+The last entry of each component counts. The fields depend on the turn's components; the first turn also has those of
+the session.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from projections.reference.rules import Rules
 from projections.reference.timing import answering
 
 REALTIME_LLMS = frozenset({"GeminiRealtime", "OpenAIRealtime"})
-"""Provider classes that are set as ``llm`` but are speech-to-speech models."""
+"""Provider classes of speech-to-speech models that are configured as ``llm``."""
 
 
 def _camel(name: str) -> str:
@@ -30,10 +30,10 @@ _PROVIDER = {c: (c + "ProviderClass", c + "ModelName") for c in ("realtime", "ll
 def analytics_payload(
     turn: Turn, session: SessionDetails, rules: Rules, *, turns_opened: int, turns_completed: int
 ) -> dict[str, Any]:
-    """What is sent for a turn. ``turns_completed`` includes it; ``turns_opened`` also the discarded ones.
+    """The payload of a turn. ``turns_completed`` includes it; ``turns_opened`` also the discarded ones.
 
-    Negative numbers are sent as 0. Where the payload shares a list with the turn (the scores of the knowledge base),
-    that changes the turn too, as it does in the reference.
+    Negative numbers are set to 0. Where the payload shares a list with the turn (the scores of the knowledge base),
+    that changes the turn too, as in the reference.
     """
     data: dict[str, Any] = {
         "e2eLatency": turn.e2e_latency,
@@ -74,7 +74,7 @@ def _add_components(data: dict[str, Any], turn: Turn, rules: Rules) -> None:
     stt, eou, llm, tts = answering(turn)
     if stt is not None:
         if rules.stt_measured_entry_sent:
-            stt = _measured(turn.stt_metrics)
+            stt = _last_measured(turn.stt_metrics)
         data["sttLatency"] = stt.stt_latency
         data["sttPreflightLatency"] = stt.stt_preflight_latency
         data["sttInterimLatency"] = stt.stt_interim_latency
@@ -111,8 +111,8 @@ def _add_components(data: dict[str, Any], turn: Turn, rules: Rules) -> None:
             data[name] = getattr(realtime, field)
 
 
-def _measured(entries: list[Stt]) -> Stt:
-    """The last one with a latency, or else the last."""
+def _last_measured(entries: list[Stt]) -> Stt:
+    """The last entry with a latency, or else the last."""
     return next((stt for stt in reversed(entries) if stt.stt_latency is not None), entries[-1])
 
 
@@ -135,9 +135,9 @@ def _add_provider(data: dict[str, Any], component: str, provider: dict[str, Any]
 
 
 def _share(turn: Turn) -> None:
-    """What was said is in the timeline, too: one object there, and so if the state was read back from JSON.
+    """Make the turn and its timeline share the speech object again after the state was read back from JSON.
 
-    It matters for what is no text: `_clamp` changes a list in both places, as the reference does.
+    This matters for speech that is not text: `_clamp` then changes a list in both places, as in the reference.
     """
     for kind, text in (("user_speech", turn.user_speech), ("agent_speech", turn.agent_speech)):
         if type(text) is list or type(text) is dict:
@@ -148,7 +148,7 @@ def _share(turn: Turn) -> None:
 
 
 def _clamp(values: Any) -> None:
-    """Set every negative number in nested dicts and lists to 0, in place."""
+    """Set all negative numbers in nested dicts and lists to 0, in place."""
     for key, value in values.items() if type(values) is dict else enumerate(values):
         kind = type(value)
         if kind is str or value is None:

@@ -1,7 +1,7 @@
-"""The table of handlers, keyed by hook. A handler registers itself; its name is the hook's.
+"""The registry of handlers by hook. A handler has the name of its hook.
 
 A handler is ``(state, now)``, with ``now`` in seconds on the monotonic clock, or ``(state, now, args)`` where it needs
-the arguments: only then is the payload decoded. What a handler raises, the reference raises into its caller.
+the arguments: only then is the payload decoded. A handler raises where the reference raises into its caller.
 """
 
 from __future__ import annotations
@@ -12,39 +12,39 @@ from eventstore.hooks.arguments import Args
 from eventstore.hooks.vocabulary import HOOKS, TRACES
 from projections.reference.state import State
 
-Bare = Callable[[State, float], None]
-WithArgs = Callable[[State, float, Args], None]
+HandlerWithoutArgs = Callable[[State, float], None]
+HandlerWithArgs = Callable[[State, float, Args], None]
 
-HANDLERS: dict[str, tuple[Bare | None, WithArgs | None, int]] = {}
-"""One of the two kinds, and the version of the arguments it is written for."""
+HANDLERS: dict[str, tuple[HandlerWithoutArgs | None, HandlerWithArgs | None, int]] = {}
+"""By hook: one of the two kinds of handler, and the version of the arguments that it reads."""
 
 
-def without_args(handler: Bare) -> Bare:
+def without_args(handler: HandlerWithoutArgs) -> HandlerWithoutArgs:
     _add(handler.__name__, handler, None)
     return handler
 
 
-def with_args(handler: WithArgs) -> WithArgs:
+def with_args(handler: HandlerWithArgs) -> HandlerWithArgs:
     _add(handler.__name__, None, handler)
     return handler
 
 
-def traces_without_args(handler: Bare) -> Bare:
+def traces_without_args(handler: HandlerWithoutArgs) -> HandlerWithoutArgs:
     _add(TRACES + handler.__name__, handler, None)
     return handler
 
 
-def traces_with_args(handler: WithArgs) -> WithArgs:
+def traces_with_args(handler: HandlerWithArgs) -> HandlerWithArgs:
     _add(TRACES + handler.__name__, None, handler)
     return handler
 
 
-def _add(hook: str, bare: Bare | None, with_args: WithArgs | None) -> None:
-    HANDLERS[hook] = bare, with_args, HOOKS[hook].version
+def _add(hook: str, without_args: HandlerWithoutArgs | None, with_args: HandlerWithArgs | None) -> None:
+    HANDLERS[hook] = without_args, with_args, HOOKS[hook].version
 
 
 def _ignored(_s: State, _now: float) -> None:
-    """Adapters record this beside the framework's hooks; the framework's rules give it no meaning."""
+    """Events that adapters record in addition to the framework's hooks have no meaning under its rules."""
 
 
 for _hook in (

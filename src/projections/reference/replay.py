@@ -1,4 +1,4 @@
-"""The projections, each a plain function over a session's events, and `replay`, which makes all of them in one pass.
+"""The projections, each a function over a session's events, and `replay`, which computes all of them in one pass.
 
 Events are those of one session in canonical order, as `Store.read` gives them. All functions raise `NotCanonical`,
 `UnknownHook` and `NewerEvent` as `projections.reference.fold` does, and `UnknownRules`.
@@ -33,19 +33,19 @@ from projections.reference.timing import answering, milliseconds, wait_seconds
 
 
 class Call(NamedTuple):
-    """What happened in a call. ``…_at`` and ``at`` are indices into its events."""
+    """All projections of a call. ``…_at`` and ``at`` are indices into its events."""
 
     session_name: str
-    """The session in the log; `Session.session_id` is what the framework calls it."""
+    """The session's name in the log; `SessionDetails.session_id` is the framework's."""
     rules: str
     events: int
     session: SessionDetails
     turns: list[Turn]
     """Completed turns."""
     current_turn: Turn | None
-    """The turn that is still open."""
+    """The open turn."""
     current_turn_session: SessionDetails | None
-    """The session, where the open turn has it already (see `State.turn_has_session`)."""
+    """The session, if the open turn has it already (see `State.turn_has_session`)."""
     discarded: list[Discarded]
     interruptions: list[Interrupted]
     payloads: list[dict[str, Any]]
@@ -53,14 +53,14 @@ class Call(NamedTuple):
     emits: list[Emit]
     playground: list[PlaygroundMessage]
     spans: list[Span]
-    """Ended spans, in the order in which they ended."""
+    """Ended spans, by end."""
     open_spans: list[Span]
-    """Spans that have not ended; those that the reference lost never will."""
+    """Spans that have not ended, including those that the reference lost and never ends."""
     spans_started: int
     span_failures: list[SpanFailure]
     logs: list[LogLine]
     total_turns: int
-    """Turns opened, discarded ones included."""
+    """Number of turns opened, including discarded ones."""
     total_interruptions: int
     forgotten: ForgottenTurn
     raised: list[Raised]
@@ -95,7 +95,7 @@ def call_of(s: State) -> Call:
 
 
 def replay(events: Iterable[Event], rules: str | Rules = VIDEOSDK_1_0) -> Call:
-    """Everything, in one pass."""
+    """All projections in one pass."""
     return call_of(fold(begin(rule_sets.find_rules(rules)), events))
 
 
@@ -109,27 +109,27 @@ def turns(events: Iterable[Event], rules: str | Rules = VIDEOSDK_1_0) -> list[Tu
 
 
 def interruptions(events: Iterable[Event], rules: str | Rules = VIDEOSDK_1_0) -> list[Interrupted]:
-    """Barge-ins, in the order of their turns, each with what the next turn took over of the interrupting speech."""
+    """Barge-ins in turn order, each with the entries carried over to the next turn."""
     return _lean(events, rules).interruptions
 
 
 class Latency(NamedTuple):
-    """Where a turn's time went, in milliseconds; None where nothing was measured."""
+    """Latencies of a turn in milliseconds; None where nothing was measured."""
 
     turn: int
     """Number among the completed turns, from 1."""
     e2e: float | None
-    """The sum of the parts, as `projections.reference.timing.e2e` makes it."""
+    """The sum that `projections.reference.timing.e2e` computes."""
     stt: float | None
     eou: float | None
     eou_wait: float | None
-    """How long the agent then waited for the user to go on; a part of the sum since ``eou_wait_in_e2e``."""
+    """Endpointing delay after the EOU inference; part of the sum with ``eou_wait_in_e2e``."""
     ttft: float | None
     """LLM: time to first token."""
     tts: float | None
-    """From the request to the first byte, known only once the agent has finished speaking."""
+    """From the request to the first byte, set when the agent has finished speaking."""
     ttfb: float | None
-    """TTS: time to first byte, known at once; not a part of the sum."""
+    """TTS: time to first byte, set immediately; not part of the sum."""
     realtime: float | None
 
 
@@ -139,7 +139,7 @@ def latency(events: Iterable[Event], rules: str | Rules = VIDEOSDK_1_0) -> list[
 
 
 def latency_of(turn: Turn, number: int) -> Latency:
-    """A turn's latencies; of each component the last entry counts."""
+    """A turn's latencies; the last entry of each component counts."""
     stt, eou, llm, tts = answering(turn)
     return Latency(
         turn=number,
@@ -155,28 +155,30 @@ def latency_of(turn: Turn, number: int) -> Latency:
 
 
 def analytics_payloads(events: Iterable[Event], rules: str | Rules = VIDEOSDK_1_0) -> list[dict[str, Any]]:
-    """What the analytics endpoint is sent: camelCase, one for each completed turn."""
+    """The analytics payloads in camelCase, one for each completed turn."""
     return _lean(events, rules).payloads
 
 
 class Signals(NamedTuple):
+    """Output during the call: event bus and playground."""
+
     emits: list[Emit]
     playground: list[PlaygroundMessage]
 
 
 def signals(events: Iterable[Event], rules: str | Rules = VIDEOSDK_1_0) -> Signals:
-    """What leaves the call while it is going on."""
+    """Bus signals and playground messages of the call."""
     state = _lean(events, rules, signals=True)
     return Signals(state.emits, state.playground)
 
 
 def span_tree(events: Iterable[Event], rules: str | Rules = VIDEOSDK_1_0) -> list[Span]:
-    """The ended spans, in the order in which they ended; ``parent`` makes the tree."""
+    """The ended spans, by end; ``parent`` links them to a tree."""
     return _lean(events, rules, spans=True).spans
 
 
 def call_dict(call: Call) -> dict[str, Any]:
-    """The call as JSON carries it; spans have their ids."""
+    """The call as JSON output has it; spans have trace and span ids."""
     ids = identities(call.session_name, [*call.spans, *call.open_spans])
 
     def span(span: Span) -> dict[str, Any]:

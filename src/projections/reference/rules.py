@@ -1,8 +1,8 @@
-"""Rule sets: under which rules a log is read.
+"""Rule sets of the framework's reading.
 
 A rule set is a named, frozen set of switches. Each switch is one documented deviation from ``videosdk-agents==1.0.2``,
-and off in ``videosdk-1.0``, which is that release to the last digit. The other ``videosdk-…`` are later releases, each
-as exact: they are compared with the published package on fresh calls (``tests/differential``).
+and off in ``videosdk-1.0``, which reproduces that release exactly. The other ``videosdk-…`` reproduce later releases:
+they are compared with the published packages on fresh calls (``tests/differential``).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ REPLACED = {"corrected": "turnlog"}
 
 
 class UnknownRules(TurnlogError):
-    """There is no rule set, or no switch, of that name."""
+    """There is no rule set, or no switch, with that name."""
 
 
 def _because(reason: str) -> Any:
@@ -29,40 +29,40 @@ def _because(reason: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The switches, by the release that brought them; each field's metadata has the ``reason``."""
+    """The switches, grouped by the release that introduced them; each field's metadata has the ``reason``."""
 
     name: str
 
     # 1.0.11
-    playground_gone: bool = _because("the playground gets nothing any more; attaching its manager has no effect")
-    component_signals: bool = _because("a component's metrics are a signal (COMPONENT_METRIC) as soon as it is done")
+    playground_gone: bool = _because("the playground is disabled: attaching its manager has no effect")
+    component_signals: bool = _because("a component's metrics are signalled (COMPONENT_METRIC) once it is done")
     typed_transcripts: bool = _because("transcript signals say interim or final; the transport hooks send them, too")
-    eou_wait_in_ms: bool = _because("the EOU wait is kept and sent in ms, like all latencies; its span is EOU Wait")
-    eou_wait_in_e2e: bool = _because("the caller waits that long, too: the EOU wait counts in the E2E latency")
-    eou_wait_needs_entry: bool = _because("a wait that belongs to no EOU entry makes none, and is ignored")
-    eou_wait_actual: bool = _because("the wait that took place overwrites the scheduled one")
-    finalize_resets: bool = _because("another agent may go on with the collector: the end of a session resets it")
+    eou_wait_in_ms: bool = _because("the EOU wait is stored and sent in ms as all latencies; its span is EOU Wait")
+    eou_wait_in_e2e: bool = _because("the EOU wait counts in the E2E latency, as the caller waits for it too")
+    eou_wait_needs_entry: bool = _because("a wait without an EOU entry is ignored instead of creating one")
+    eou_wait_actual: bool = _because("the actual wait overwrites the scheduled one")
+    finalize_resets: bool = _because("the end of a session resets the collector for the next agent")
 
     # 1.0.24
-    stt_from_last_interim: bool = _because("STT latency counts from the last interim, or this entry's start: not from"
-                                           " when the user began to speak")  # fmt: skip
-    stt_first_final_wins: bool = _because("of two final transcripts of one entry, the first sets the STT latency")
-    stt_final_opens_turn: bool = _because("a final transcript without a turn opens one instead of being lost")
+    stt_from_last_interim: bool = _because("STT latency counts from the last interim or the entry's start, instead of"
+                                           " from the user's speech start")  # fmt: skip
+    stt_first_final_wins: bool = _because("the first of two final transcripts of an entry sets the STT latency")
+    stt_final_opens_turn: bool = _because("a final transcript without an open turn opens one instead of being lost")
     stt_measured_entry_sent: bool = _because("the last STT entry with a latency is sent, not an empty one after it")
-    vad_window_optional: bool = _because("VAD speech without a silence window has a span; without times, none")
+    vad_window_optional: bool = _because("VAD speech without a silence window gets a span; without times, it gets none")
 
     # 1.0.27
-    agent_first_start_wins: bool = _because("an agent that pauses in its speech does not start a second time")
-    realtime_ttfb_frozen: bool = _because("realtime TTFB is set at the first audio, before the user speaks again")
-    realtime_negatives_skipped: bool = _because("an agent that speaks before the user ends has no negative latency")
-    local_vad_wins: bool = _because("where a local VAD stamps the user's speech, the provider's later one is ignored")
-    user_speech_end_given: bool = _because("a detector may say when the speech ended (`at`), not before its start")
+    agent_first_start_wins: bool = _because("a pause in the agent's speech does not reset its start")
+    realtime_ttfb_frozen: bool = _because("realtime TTFB is set at the first audio; later speech does not change it")
+    realtime_negatives_skipped: bool = _because("an agent that speaks before the user ends gets no negative latency")
+    local_vad_wins: bool = _because("with a local VAD, the provider's reports of user speech are ignored")
+    user_speech_end_given: bool = _because("a detector may pass the end of speech (`at`), clamped to its start")
 
     # 1.0.30
-    turn_holds: bool = _because("a turn that is held, as a delegate still works for it, is not completed by its timer")
-    kb_retrievals: bool = _because("what the knowledge base retrieved is kept and sent")
-    llm_beside_realtime: bool = _because("an LLM beside a realtime model is sent as a provider of its own")
-    utterance_named: bool = _because("a streamed user transcript says which utterance it belongs to (utterance_ts)")
+    turn_holds: bool = _because("the timer does not complete a turn that is held for a delegate still at work")
+    kb_retrievals: bool = _because("retrievals of the knowledge base are stored and sent")
+    llm_beside_realtime: bool = _because("an LLM used with a realtime model is sent as a provider of its own")
+    utterance_named: bool = _because("a streamed user transcript names its utterance (utterance_ts)")
 
 
 SWITCHES: Mapping[str, str] = MappingProxyType(
@@ -77,7 +77,7 @@ def _from(base: Rules, name: str, *switches: str) -> Rules:
 
 
 VIDEOSDK_1_0 = Rules("videosdk-1.0")
-"""What ``videosdk-agents==1.0.2`` does, quirks included."""
+"""``videosdk-agents==1.0.2``, quirks included."""
 _1_0_11 = _from(
     VIDEOSDK_1_0, "videosdk-1.0.11", "playground_gone", "component_signals", "typed_transcripts", "eou_wait_in_ms",
     "eou_wait_in_e2e", "eou_wait_needs_entry", "eou_wait_actual", "finalize_resets",
@@ -100,19 +100,19 @@ RULE_SETS: Mapping[str, Rules] = MappingProxyType(
 
 
 def find_rules(rules: str | Rules) -> Rules:
-    """The rule set of that name; ``"videosdk-1.0+stt_final_opens_turn"`` is one with a switch, or more, put on.
+    """The rule set with that name; ``"videosdk-1.0+stt_final_opens_turn"`` turns on one switch, or more, in addition.
 
-    Raises `UnknownRules`, naming those there are.
+    Raises `UnknownRules`, which lists the known names.
     """
     if isinstance(rules, Rules):
         return rules
     name, *added = rules.split("+")
     if name in REPLACED:
-        raise UnknownRules(f"the rule set {name!r} is gone: {REPLACED[name]!r}, the default, replaced it")
+        raise UnknownRules(f"the rule set {name!r} was replaced by {REPLACED[name]!r}, the default")
     if name not in RULE_SETS:
         near = get_close_matches(name, RULE_SETS, 1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise UnknownRules(f"unknown rule set {name!r}; {hint}there are: {', '.join(RULE_SETS)}")
+        raise UnknownRules(f"unknown rule set {name!r}; {hint}known: {', '.join(RULE_SETS)}")
     for switch in added:
         if switch not in SWITCHES:
             near = get_close_matches(switch, SWITCHES, 1)

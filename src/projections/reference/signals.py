@@ -1,4 +1,4 @@
-"""What leaves a call while it is going on: signals on the event bus, and messages to the playground."""
+"""Output during a call: signals on the event bus, and messages to the playground."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from projections.reference.state import Emit, PlaygroundMessage, State
 
 
 def emit(s: State, name: str, data: dict[str, Any]) -> None:
-    """Put a signal on the bus (reference: ``global_event_emitter``)."""
+    """Emit a signal on the bus (reference: ``global_event_emitter``)."""
     if s.signals_wanted:
         s.emits.append(Emit(name, data, s.at))
 
 
 def component_metric(s: State, component: str, metrics: Component) -> None:
-    """Tell at once what was measured of a component; for rules that have that signal (``component_signals``)."""
+    """Emit a component's metrics; for rules with ``component_signals``."""
     if s.signals_wanted:
         data = {"component": component, "metrics": msgspec.to_builtins(metrics)}
         s.emits.append(Emit("COMPONENT_METRIC", data, s.at))
 
 
-def play(s: State, name: str, value: Any) -> None:
+def send_playground(s: State, name: str, value: Any) -> None:
     """Send a value to the playground, if one is attached (reference: ``send_cascading_metrics``)."""
     if s.signals_wanted and s.playground_attached:
         s.playground.append(PlaygroundMessage({name: snapshot(value)}, False, s.at))
 
 
-def play_all(s: State, **values: Any) -> None:
+def send_playground_values(s: State, **values: Any) -> None:
     """Send several values in one message."""
     if s.signals_wanted and s.playground_attached:
         s.playground.append(PlaygroundMessage({k: snapshot(v) for k, v in values.items()}, False, s.at))

@@ -1,7 +1,7 @@
-"""The state of a fold: everything that was ever learned from the events so far, as plain data.
+"""The state of the fold, as plain data.
 
-It can be copied (`copy.deepcopy`), compared, written as JSON and read back (`msgspec.json`), and folding can go on from
-there. Spans are named by their number, never by reference, so that this holds.
+It can be copied (`copy.deepcopy`), compared, and written as JSON and read back (`msgspec.json`), and the fold can
+continue from the result. For this, spans are referred to by number.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from projections.reference.rules import VIDEOSDK_1_0, Rules
 
 
 class Emit(NamedTuple):
-    """A transport signal, as the reference's event bus carries it."""
+    """A signal on the reference's event bus."""
 
     name: str
     data: dict[str, Any]
     at: int
-    """Index of the event, in the session's canonical order, that caused it."""
+    """Index of the event that caused it, in the session's canonical order."""
 
 
 class PlaygroundMessage(NamedTuple):
-    """Metrics for the playground: one or a few values, or a whole turn when it is completed."""
+    """Metrics for the playground: one or a few values, or a whole completed turn."""
 
     metrics: dict[str, Any]
     full_turn_data: bool
@@ -34,7 +34,7 @@ class PlaygroundMessage(NamedTuple):
 
 
 class Discarded(NamedTuple):
-    """A turn that was not sent anywhere; the reference forgets it, the log does not."""
+    """A turn that was not sent; the reference drops it."""
 
     turn: Turn
     reason: str
@@ -42,7 +42,7 @@ class Discarded(NamedTuple):
 
 
 class ForgottenTurn(NamedTuple):
-    """What came before the collector was last reset (switch ``finalize_resets``); the fold keeps it."""
+    """Counts before the last reset of the collector (switch ``finalize_resets``); the fold keeps the turns."""
 
     turns: int = 0
     """Completed turns."""
@@ -54,20 +54,20 @@ _NOTHING_FORGOTTEN = ForgottenTurn()
 
 
 class Interrupted(NamedTuple):
-    """A turn that the user cut off."""
+    """A turn that the user interrupted."""
 
     turn: int
     """Number of the turn among the completed ones, from 1."""
     time: float
-    """When the agent was told, in seconds on the monotonic clock; if more than once, the last time."""
+    """Time of the interruption, the last if there were several, in seconds on the monotonic clock."""
     carried_over: list[str]
-    """Of ``stt``, ``eou`` and ``vad``, those whose last entry became the next turn's first."""
+    """Those of ``stt``, ``eou`` and ``vad`` whose last entry became the next turn's first."""
     at: int
     """Index of the event that completed the turn."""
 
 
 class Carried(msgspec.Struct):
-    """What a turn leaves to the next one; see `projections.reference.carry_over`."""
+    """Entries carried over to the next turn; see `projections.reference.carry_over`."""
 
     timeline: TimelineEvent | None = None
     stt: list[Stt] = []
@@ -76,14 +76,14 @@ class Carried(msgspec.Struct):
 
 
 class Raised(NamedTuple):
-    """A hook in which the reference raises into its caller; what it had done until there is kept."""
+    """A hook in which the reference raises into its caller; its effects up to then are kept."""
 
     at: int
     error: str
 
 
 class SpanFailure(NamedTuple):
-    """A span that is missing or was never ended, as the reference stumbled while it made it."""
+    """A span that is missing or never ended, as the reference raised while creating it."""
 
     at: int
     component: str
@@ -94,12 +94,12 @@ class Span(msgspec.Struct, gc=False):
     """A span of the trace. Times are nanoseconds since the epoch."""
 
     id: int
-    """Counts spans in the order in which they started."""
+    """Number in order of start."""
     parent: int | None
     name: str
     start_ns: int
     attributes: dict[str, Any]
-    """Text."""
+    """Values are text."""
     start_time: Any
     """The monotonic start, in seconds, from which `end_ns` counts."""
     end_ns: int | None = None
@@ -111,10 +111,10 @@ class Span(msgspec.Struct, gc=False):
 
 
 class Traces(msgspec.Struct):
-    """The reference's ``TracesFlowManager``. Spans are named by their id."""
+    """The reference's ``TracesFlowManager``. Fields refer to spans by id."""
 
     attached: bool = False
-    """Whether the collector has the manager; its own hooks work either way."""
+    """Whether the manager is attached to the collector; its own hooks work either way."""
     root: int | None = None
     session_span: int | None = None
     main_turn: int | None = None
@@ -127,24 +127,24 @@ class Traces(msgspec.Struct):
     a2a_by_origin: dict[str, list[int | None]] = {}
     started: int = 0
     open: dict[int, Span] = {}
-    """Spans that have started and not ended; some never do."""
+    """Spans that have not ended; some never do."""
 
 
 @dataclass(slots=True)
 class State:
-    """A dataclass, as it is assigned to several times an event: in a msgspec struct that takes ten times as long."""
+    """The state. A dataclass, as assignments, of which each event makes several, take ten times as long in a struct."""
 
     rules: Rules = VIDEOSDK_1_0
     spans_wanted: bool = True
     signals_wanted: bool = True
 
-    # the event at hand
+    # the current event
     at: int = -1
     origin: str | None = None
     """None before the first event."""
     last_seq: int = -1
     seqs: dict[str, int] = field(default_factory=dict)
-    """The last ``seq`` of every other origin that has been seen."""
+    """The last ``seq`` of each earlier origin."""
     session_name: str = ""
     wall_ns: int = 0
 
@@ -152,7 +152,7 @@ class State:
     session: SessionDetails = field(default_factory=SessionDetails)
     turn: Turn | None = None
     turn_has_session: bool = False
-    """The open turn was nearly completed: the reference had given it the session when it raised."""
+    """The open turn already refers to the session, as the reference raised while completing it."""
     total_turns: int = 0
     total_interruptions: int = 0
     forgotten: ForgottenTurn = _NOTHING_FORGOTTEN
@@ -170,13 +170,13 @@ class State:
     holds: int = 0
     user_input_start: float | None = None
     user_speech_end: Any = None
-    """The last one, in or outside of a turn."""
+    """End of the user's last speech, in or outside of a turn."""
     pending_user_start: float | None = None
-    """Start of the user's speech in a discarded turn, for the next one."""
+    """Start of user speech in a discarded turn, for the next one."""
     carried: Carried = field(default_factory=Carried)
     traces: Traces = field(default_factory=Traces)
 
-    # what came out
+    # output
     turns: list[Turn] = field(default_factory=list)
     discarded: list[Discarded] = field(default_factory=list)
     interruptions: list[Interrupted] = field(default_factory=list)
@@ -185,7 +185,7 @@ class State:
     emits: list[Emit] = field(default_factory=list)
     playground: list[PlaygroundMessage] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
-    """Ended spans, in the order in which they ended."""
+    """Ended spans, by end."""
     span_failures: list[SpanFailure] = field(default_factory=list)
     logs: list[LogLine] = field(default_factory=list)
     raised: list[Raised] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""The arithmetic of latencies, in the reference's very operations: another order of them gives other last digits."""
+"""Latency arithmetic in the reference's exact operations: a different order would change the last digits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from projections.reference.rules import VIDEOSDK_1_0, Rules
 
 
 class Answering(NamedTuple):
-    """What the answer of a turn was made of."""
+    """The entries of a turn that count for its answer."""
 
     stt: Stt | None
     eou: Eou | None
@@ -30,16 +30,16 @@ def start_timeline(turn: Turn, kind: str, start_time: float) -> None:
 
 
 def end_timeline(turn: Turn, kind: str, end_time: float) -> None:
-    """End the last open event of a kind; the user's speech is extended even if it had ended, as VAD flickers."""
+    """End the last open event of a kind; user speech is extended even if it had ended, as VAD flickers."""
     for event in reversed(turn.timeline_event_metrics):
         if event.event_type == kind and (event.end_time is None or kind == "user_speech"):
             event.end_time = end_time
-            event.duration_ms = milliseconds(end_time - event.start_time)  # type: ignore[operator]  # may raise: so be it
+            event.duration_ms = milliseconds(end_time - event.start_time)  # type: ignore[operator]  # may raise, as the reference does
             return
 
 
 def ensure_timeline(turn: Turn, kind: str, start_time: float) -> None:
-    """Start an event of a kind, unless there has been one."""
+    """Start an event of a kind, unless there is one."""
     for event in turn.timeline_event_metrics:
         if event.event_type == kind:
             return
@@ -47,7 +47,7 @@ def ensure_timeline(turn: Turn, kind: str, start_time: float) -> None:
 
 
 def ensure_open_timeline(turn: Turn, kind: str, start_time: float) -> None:
-    """Start an event of a kind, unless one is going on."""
+    """Start an event of a kind, unless one is open."""
     for event in turn.timeline_event_metrics:
         if event.event_type == kind and event.end_time is None:
             return
@@ -55,7 +55,7 @@ def ensure_open_timeline(turn: Turn, kind: str, start_time: float) -> None:
 
 
 def label_timeline(turn: Turn, kind: str, text: object, now: float) -> None:
-    """Put what was said to the last event of a kind, which is started now if there is none."""
+    """Set the text of the last event of a kind; start one now if there is none."""
     for event in reversed(turn.timeline_event_metrics):
         if event.event_type == kind:
             event.text = text
@@ -69,11 +69,11 @@ PARTS_OF_E2E = frozenset(
         "realtime_ttfb",
     }
 )  # fmt: skip
-"""The fields that `e2e` adds up."""
+"""The fields that `e2e` sums."""
 
 
 def answering(turn: Turn) -> Answering:
-    """The entry of each component that counts: the last."""
+    """The last entry of each component."""
     stt, eou, llm, tts = turn.stt_metrics, turn.eou_metrics, turn.llm_metrics, turn.tts_metrics
     return Answering(
         stt[-1] if stt else None, eou[-1] if eou else None, llm[-1] if llm else None, tts[-1] if tts else None
@@ -83,7 +83,7 @@ def answering(turn: Turn) -> Answering:
 def e2e(turn: Turn, rules: Rules = VIDEOSDK_1_0) -> float | None:
     """End-to-end latency: the sum of the latencies of STT, EOU, LLM (first token), TTS and realtime, where known.
 
-    Of each component the last entry counts (reference: ``compute_e2e_latency``). None if none is known.
+    The last entry of each component counts (reference: ``compute_e2e_latency``). None if none is known.
     """
     eou = turn.eou_metrics[-1] if turn.eou_metrics else None
     parts = (
@@ -95,14 +95,14 @@ def e2e(turn: Turn, rules: Rules = VIDEOSDK_1_0) -> float | None:
         turn.realtime_metrics[-1].realtime_ttfb if turn.realtime_metrics else None,
     )
     total: float | None = None
-    for part in parts:  # not sum(): since Python 3.12 that rounds otherwise
+    for part in parts:  # not sum(), which rounds differently since Python 3.12
         if part is not None:
-            total = (0 if total is None else total) + part  # from 0, so that -0.0 becomes 0.0
+            total = (0 if total is None else total) + part  # starts at 0, so that -0.0 becomes 0.0
     return None if total is None else round(total, 4)
 
 
 def _wait(eou: Eou) -> float | None:
-    """How long the agent waited for the user to go on, in milliseconds."""
+    """The endpointing delay in milliseconds."""
     if eou.eou_wait_ms is not msgspec.UNSET:
         found: float | None = eou.eou_wait_ms
         return found
@@ -111,7 +111,7 @@ def _wait(eou: Eou) -> float | None:
 
 
 def wait_seconds(eou: Eou) -> float:
-    """How long the agent waited for the user to go on, as the rule set keeps it; 0 if it did not."""
+    """The endpointing delay in seconds, from either field; 0 if there was none."""
     ms, seconds = eou.eou_wait_ms, eou.wait_for_additional_speech_duration
     found: float = ms / 1000 if is_number(ms) else seconds if is_number(seconds) else 0.0
     return found

@@ -1,4 +1,4 @@
-"""The span tree of the caller's reading: turns, and in them every activity once."""
+"""The span tree of the caller's reading: turns with their activities."""
 
 from projections.spans.span import ROOT, Span, identities
 from projections.spans.tree import by_event, settled, span_tree, turn_spans

@@ -1,6 +1,6 @@
-"""What an activity's span is called, and what it says.
+"""Names and attributes of spans.
 
-Names are those of the framework's own trace where it has one for the thing, so that a query finds both.
+Names are those of the framework's own trace where it has a corresponding span, so that a query finds both.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ Attributes = dict[str, Any]
 Described = tuple[str, Attributes]
 
 
-def known(**attributes: Any) -> Attributes:
-    """Those that the log has a value for."""
-    return _known(attributes)
+def with_values(**attributes: Any) -> Attributes:
+    """The attributes that have a value: neither None nor empty text."""
+    return _with_values(attributes)
 
 
-def _known(attributes: Attributes) -> Attributes:
+def _with_values(attributes: Attributes) -> Attributes:
     values = attributes.values()
     if None not in values and "" not in values:
         return attributes
     return {name: value for name, value in attributes.items() if value is not None and value != ""}
 
 
-def _given(attributes: Attributes) -> Attributes:
+def _not_none(attributes: Attributes) -> Attributes:
     return {name: value for name, value in attributes.items() if name and value is not None}
 
 
@@ -39,41 +39,41 @@ def ms(start: int | None, end: int | None) -> float | None:
 
 
 def describe(part: Activity, x: Exchange | None) -> Described:
-    """The name and attributes of an activity's span; ``x`` is the exchange it belongs to."""
+    """Name and attributes of an activity's span; ``x`` is its exchange."""
     return _DESCRIBE[part.kind](part, x)
 
 
-def _served(part: Activity, name: str) -> Described:
-    """The name and what serves it."""
+def _with_provider(part: Activity, name: str) -> Described:
+    """The name with its provider, and the provider's attributes."""
     provider = part.data.get("provider")
     if provider is None:
         return name, {}
     label, model = provider["provider_class"], provider["model_name"]
-    said: Attributes = {}
+    attributes: Attributes = {}
     if label:
-        said["provider_class"] = label
+        attributes["provider_class"] = label
     if model:
-        said["model_name"] = model
-    return (f"{label}: {name}" if label else name), said
+        attributes["model_name"] = model
+    return (f"{label}: {name}" if label else name), attributes
 
 
 def _voice(part: Activity, _x: Exchange | None) -> Described:
-    return "User Input Speech", known(Transcript=words_of(part), duration_ms=ms(part.start, part.end))
+    return "User Input Speech", with_values(Transcript=words_of(part), duration_ms=ms(part.start, part.end))
 
 
 def _agent(part: Activity, x: Exchange | None) -> Described:
     text = x.answer if x is not None and x.speeches()[-1] is part else None
-    said = known(Transcript=text, duration_ms=ms(part.start, part.end), agent=part.data.get("agent"))
-    said["end_known"] = part.end_reported
+    attributes = with_values(Transcript=text, duration_ms=ms(part.start, part.end), agent=part.data.get("agent"))
+    attributes["end_known"] = part.end_reported
     if "cut" in part.data:
-        said["interrupted"] = True
-    return "Agent Output Speech", said
+        attributes["interrupted"] = True
+    return "Agent Output Speech", attributes
 
 
 def _stt(part: Activity, _x: Exchange | None) -> Described:
-    name, said = _served(part, "Speech to Text Processing")
+    name, attributes = _with_provider(part, "Speech to Text Processing")
     data = part.data
-    said |= _known(
+    attributes |= _with_values(
         {
             "output": data.get("transcript"),
             "stt_confidence": data.get("confidence"),
@@ -83,41 +83,41 @@ def _stt(part: Activity, _x: Exchange | None) -> Described:
             "latency.stt_preflight_ms": ms(part.start, data.get("preflight")),
         }
     )
-    return name, said | _tokens(part)
+    return name, attributes | _tokens(part)
 
 
 def _tokens(part: Activity) -> Attributes:
     tokens = part.data.get("tokens")
     if tokens is None:
         return {}
-    said = {"input_tokens": tokens["input"], "output_tokens": tokens["output"], "total_tokens": tokens["total"]}
-    return said | known(cached_input_tokens=tokens.get("cached"))
+    attributes = {"input_tokens": tokens["input"], "output_tokens": tokens["output"], "total_tokens": tokens["total"]}
+    return attributes | with_values(cached_input_tokens=tokens.get("cached"))
 
 
 def _eou(part: Activity, x: Exchange | None) -> Described:
-    name, said = _served(part, "End-Of-Utterance Detection")
+    name, attributes = _with_provider(part, "End-Of-Utterance Detection")
     words = x.words if x is not None else None
     probability, latency = part.data.get("probability"), ms(part.start, part.end)
-    return name, said | _known({"input": words, "eou_probability": probability, "latency.eou_ms": latency})
+    return name, attributes | _with_values({"input": words, "eou_probability": probability, "latency.eou_ms": latency})
 
 
 def _eou_wait(part: Activity, _x: Exchange | None) -> Described:
-    return "EOU Wait", known(eou_wait_ms=ms(part.start, part.end))
+    return "EOU Wait", with_values(eou_wait_ms=ms(part.start, part.end))
 
 
 def _knowledge_base(part: Activity, x: Exchange | None) -> Described:
     names = ("kb_id", "documents", "scores")
-    said = known(input=x.words if x is not None else None, retrieval_latency_ms=ms(part.start, part.end))
-    said |= known(**{name: part.data.get(name) for name in names})
-    if isinstance(said.get("documents"), list):
-        said["document_count"] = len(said["documents"])
-    return "Knowledge Base: Retrieval", said
+    attributes = with_values(input=x.words if x is not None else None, retrieval_latency_ms=ms(part.start, part.end))
+    attributes |= with_values(**{name: part.data.get(name) for name in names})
+    if isinstance(attributes.get("documents"), list):
+        attributes["document_count"] = len(attributes["documents"])
+    return "Knowledge Base: Retrieval", attributes
 
 
 def _llm(part: Activity, x: Exchange | None) -> Described:
-    name, said = _served(part, "LLM Processing")
+    name, attributes = _with_provider(part, "LLM Processing")
     wrote = x is not None and part.status in ("done", "unfinished") and _last(x, "llm") is part
-    said |= _known(
+    attributes |= _with_values(
         {
             "input": part.data.get("input"),
             "output": x.answer if x is not None and wrote else None,
@@ -125,7 +125,7 @@ def _llm(part: Activity, x: Exchange | None) -> Described:
             "latency.llm_ttft_ms": ms(part.data.get("failed_until", part.start), part.first),
         }
     )
-    return name, said | _tokens(part)
+    return name, attributes | _tokens(part)
 
 
 def _last(x: Exchange, kind: str) -> Activity | None:
@@ -136,14 +136,14 @@ def _last(x: Exchange, kind: str) -> Activity | None:
 def _tool(part: Activity, _x: Exchange | None) -> Described:
     data = part.data
     name = f"Invoked {'MCP ' if 'mcp' in data else ''}Tool: {data.get('name')}"
-    said = known(tool_name=data.get("name"), arguments=data.get("params"), result=data.get("response"))
-    return name, said | known(url=data.get("url"), **{"latency.tool_ms": ms(part.start, part.end)})
+    attributes = with_values(tool_name=data.get("name"), arguments=data.get("params"), result=data.get("response"))
+    return name, attributes | with_values(url=data.get("url"), **{"latency.tool_ms": ms(part.start, part.end)})
 
 
 def _tts(part: Activity, x: Exchange | None) -> Described:
-    name, said = _served(part, "Text to Speech Processing")
+    name, attributes = _with_provider(part, "Text to Speech Processing")
     spoken = x is not None and _last(x, "tts") is part
-    said |= _known(
+    attributes |= _with_values(
         {
             "input": x.answer if x is not None and spoken else None,
             "characters": part.data.get("characters"),
@@ -151,15 +151,15 @@ def _tts(part: Activity, x: Exchange | None) -> Described:
             "latency.tts_first_byte_ms": ms(part.start, part.first),
         }
     )
-    return name, said
+    return name, attributes
 
 
 def _realtime(part: Activity, x: Exchange | None) -> Described:
-    name, said = _served(part, "Realtime Processing")
+    name, attributes = _with_provider(part, "Realtime Processing")
     if x is not None:
-        said |= known(input=x.words, output=x.answer)
+        attributes |= with_values(input=x.words, output=x.answer)
     usage = part.data.get("usage", {})
-    return name, said | _tokens(part) | {name: n for name, n in usage.items() if type(n) in (int, float)}
+    return name, attributes | _tokens(part) | {name: n for name, n in usage.items() if type(n) in (int, float)}
 
 
 def _interruption(_part: Activity, _x: Exchange | None) -> Described:
@@ -169,21 +169,21 @@ def _interruption(_part: Activity, _x: Exchange | None) -> Described:
 def _doubt(part: Activity, _x: Exchange | None) -> Described:
     outcome = "Escalated" if "escalated" in part.data else "Resumed" if part.end is not None else "Open"
     pause = part.data.get("pause_duration")
-    return f"False Interruption ({outcome})", known(pause_duration_config=pause, paused=part.data.get("paused"))
+    return f"False Interruption ({outcome})", with_values(pause_duration_config=pause, paused=part.data.get("paused"))
 
 
 def _fallback(part: Activity, _x: Exchange | None) -> Described:
     kind = "Recovery" if part.data.get("is_recovery") else "Fallback"
-    return f"{kind}: {part.data.get('component_type')}", _given(part.data)
+    return f"{kind}: {part.data.get('component_type')}", _not_none(part.data)
 
 
 def _error(part: Activity, _x: Exchange | None) -> Described:
-    return f"{part.data['source']} Error", known(source=part.data["source"], message=part.data["message"])
+    return f"{part.data['source']} Error", with_values(source=part.data["source"], message=part.data["message"])
 
 
 def _sound(part: Activity, _x: Exchange | None) -> Described:
-    said = known(file_path=part.data.get("file"), looping=part.data.get("looping"))
-    return ("Thinking Audio" if part.data["name"] == "thinking" else "Background Audio"), said
+    attributes = with_values(file_path=part.data.get("file"), looping=part.data.get("looping"))
+    return ("Thinking Audio" if part.data["name"] == "thinking" else "Background Audio"), attributes
 
 
 def _hold(_part: Activity, _x: Exchange | None) -> Described:
@@ -191,8 +191,8 @@ def _hold(_part: Activity, _x: Exchange | None) -> Described:
 
 
 def _note(part: Activity, _x: Exchange | None) -> Described:
-    said = part.data["attributes"]
-    return part.data["name"], _given(said) if isinstance(said, dict) else {}
+    attributes = part.data["attributes"]
+    return part.data["name"], _not_none(attributes) if isinstance(attributes, dict) else {}
 
 
 _DESCRIBE: dict[str, Callable[[Activity, Exchange | None], Described]] = {
@@ -216,9 +216,9 @@ _DESCRIBE: dict[str, Callable[[Activity, Exchange | None], Described]] = {
 }
 
 
-def of_barge_in(record: BargeIn) -> Attributes:
-    """What the ledger says, on the span of the interruption or the doubt."""
-    return known(
+def barge_in_attributes(record: BargeIn) -> Attributes:
+    """Attributes from the ledger, for the span of an interruption or a doubt."""
+    return with_values(
         barge_in=record.kind,
         yield_ms=record.yield_ms,
         decision_ms=record.decision_ms,
@@ -232,27 +232,29 @@ def of_barge_in(record: BargeIn) -> Attributes:
 _PART_KEYS = {name: f"latency.response.{name.lower().replace(' ', '_').replace('-', '_')}_ms" for name in NAMES}
 
 
-def of_response(answered: Response) -> Attributes:
+def response_attributes(response: Response) -> Attributes:
     """The response and its parts, in milliseconds."""
-    said: Attributes = {"latency.response_ms": answered.ms}
-    if answered.time_to_answer_ms is not None:
-        said["latency.time_to_answer_ms"] = answered.time_to_answer_ms
-    for part in answered.parts:
+    attributes: Attributes = {"latency.response_ms": response.ms}
+    if response.time_to_answer_ms is not None:
+        attributes["latency.time_to_answer_ms"] = response.time_to_answer_ms
+    for part in response.parts:
         key = _PART_KEYS[part.name]
-        said[key] = said.get(key, 0.0) + part.ms
-    return said
+        attributes[key] = attributes.get(key, 0.0) + part.ms
+    return attributes
 
 
-def of_turn(
-    x: Exchange, number: int, answered: Response | None, missing: str | None, *, interrupted: bool
+def turn_attributes(
+    x: Exchange, number: int, response: Response | None, missing: str | None, *, interrupted: bool
 ) -> Attributes:
-    said = known(turn=number, input=x.words, output=x.answer, no_response=missing, interrupted=interrupted)
+    attributes = with_values(turn=number, input=x.words, output=x.answer, no_response=missing, interrupted=interrupted)
     for name, value in (("typed", x.typed), ("handed_off", x.handed_off)):
         if value:
-            said[name] = value
-    return said | (of_response(answered) if answered is not None else {})
+            attributes[name] = value
+    return attributes | (response_attributes(response) if response is not None else {})
 
 
-def of_session(t: Timeline, turns: int) -> Attributes:
-    ours = known(turns=turns, framework=t.framework, framework_version=t.framework_version, end_reason=t.end_reason)
-    return _given(t.meeting) | ours
+def session_attributes(t: Timeline, turns: int) -> Attributes:
+    own = with_values(
+        turns=turns, framework=t.framework, framework_version=t.framework_version, end_reason=t.end_reason
+    )
+    return _not_none(t.meeting) | own

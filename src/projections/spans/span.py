@@ -1,4 +1,4 @@
-"""A span, and the ids that it has in a trace."""
+"""Spans, and their ids in a trace."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ ROOT = "session"
 
 
 class Span(msgspec.Struct, gc=False, kw_only=True):
-    """Something in a call that lasted. Times are nanoseconds since the epoch.
+    """A span of the call. Times are nanoseconds since the epoch.
 
-    ``gc=False``: it holds numbers, text and data from JSON, never another span.
+    ``gc=False``: it holds numbers, text and data from JSON, never a span.
     """
 
     id: str
-    """What it is of: the session, a turn, an activity. The same while the session grows."""
+    """Names the session, turn or activity; stable while the session grows."""
     parent: str | None
     kind: str
     """``session``, ``turn``, ``response``, ``note``, or an activity's kind."""
@@ -28,31 +28,29 @@ class Span(msgspec.Struct, gc=False, kw_only=True):
     start_ns: int
     end_ns: int
     attributes: dict[str, Any] = {}
-    """Any JSON."""
+    """JSON values."""
     status: str = "UNSET"
     status_message: str | None = None
     events: list[dict[str, Any]] = []
     """Each with ``name``, ``attributes`` and ``time_ns``."""
     at: int = -1
-    """Index of the event that began it, of an activity's."""
+    """Index of the event that began its activity; -1 if it has none."""
     turn: int | None = None
-    """The number of its turn, from 1."""
+    """Number of its turn, from 1."""
 
     def add_event(self, name: str, attributes: dict[str, Any], time_ns: int) -> None:
-        """Keep a moment in it; of too many, OpenTelemetry keeps the last."""
+        """Add an event; as in OpenTelemetry, the last `MAX_EVENTS` are kept."""
         self.events.append({"name": name, "attributes": attributes, "time_ns": time_ns})
         del self.events[:-MAX_EVENTS]
 
 
 def identities(session_id: str, spans: Iterable[Span], *, by_turn: bool = False) -> dict[str, tuple[str, str]]:
-    """Trace and span ids in hex, by a span's id; the same log always gives the same.
+    """Trace and span ids in hex, by a span's id; the same log always gives the same ids.
 
-    The session is one trace; ``by_turn``: each turn is one of its own, and what is no turn's is another.
+    The session is one trace; ``by_turn``: each turn is a trace, and so is everything outside of turns.
     """
     traces = {ROOT: _digest(16, session_id, ROOT)}
-    found = {
-        ROOT: (traces[ROOT], _digest(8, session_id, ROOT))
-    }  # also while the call goes on, and its root is not there
+    found = {ROOT: (traces[ROOT], _digest(8, session_id, ROOT))}  # also during the call, which has no root yet
     for span in spans:
         of = (span.id if span.kind == "turn" else span.parent or ROOT) if by_turn and span.turn is not None else ROOT
         trace = traces.get(of)

@@ -1,7 +1,7 @@
-"""Turns and activities as a span tree: the session, in it the turns, in them their activities, each once.
+"""Span tree of a session: the session contains the turns, and these contain their activities, each once.
 
-A parent covers its children: it is made from them. What the log does not end is closed, and marked: in the last turn of
-a call that was cut off at the last event, elsewhere at the last thing known of its turn.
+A parent's extent is computed from its children. Activities without an end are closed and marked: in the last turn of a
+call that was cut off at the last event, elsewhere at the last known time of their turn.
 """
 
 from __future__ import annotations
@@ -12,7 +12,14 @@ from operator import attrgetter
 
 from projections.latency.missing import no_response
 from projections.latency.response import Response, user_stopped
-from projections.spans.attributes import describe, known, of_barge_in, of_response, of_session, of_turn
+from projections.spans.attributes import (
+    barge_in_attributes,
+    describe,
+    response_attributes,
+    session_attributes,
+    turn_attributes,
+    with_values,
+)
 from projections.spans.span import ROOT, Span
 from projections.timeline import Activity, Timeline
 from projections.turns.assembly import Assembly
@@ -20,34 +27,35 @@ from projections.turns.exchange import Exchange
 from projections.turns.ledger import BargeIn
 
 SETTLED_NS = 15_000_000_000
-"""Later than that after a turn, nothing is reported of it any more: late words, usage, the end of a speech."""
+"""Maximum delay after a turn of reports about it: late transcripts, usage, the end of a speech."""
 _OUTLASTING = ("sound", "log")
-"""Kinds that are no part of a turn's extent: a sound may last for the whole call, and a line is a moment in a span."""
+"""Kinds that do not count in a turn's extent: a sound may last for the whole call, and a log line is a span event."""
 _IN_ORDER = attrgetter("start_ns", "end_ns", "id")
 CUT_OFF = "cut off: the log ends before the call does"
+"""Status message of spans that are open at the end of such a log."""
 
 
 def span_tree(
-    a: Assembly, responses: list[Response | None], ledger: list[BargeIn], *, going_on: bool = False
+    a: Assembly, responses: list[Response | None], ledger: list[BargeIn], *, ongoing: bool = False
 ) -> list[Span]:
-    """The session's spans: turn by turn, then what is no turn's, the root last.
+    """The session's spans: turn by turn, then those outside of turns, the root last.
 
-    ``going_on``: more events may come; then there are only the turns that these can no longer move, so that what comes
-    later is added at the end.
+    ``ongoing``: more events may come; then only turns that these can no longer change are returned, so that later
+    ones are added at the end.
     """
     t, found = a.timeline, list[Span]()
-    going_on = going_on and not (t.left or (t.ended and not t.joined))  # the traces' last word comes after the end
+    ongoing = ongoing and not (t.left or (t.ended and not t.joined))  # the trace ends after the session
     own: dict[int, list[BargeIn]] = {}
     for record in ledger:
         if record.exchange is not None:
             own.setdefault(id(record.exchange), []).append(record)
     decided = by_event(ledger)
     last = len(a.exchanges)
-    for number, (x, answered) in enumerate(zip(a.exchanges, responses, strict=True), 1):
-        if going_on and not settled(t, x, last=number == last):
+    for number, (x, response) in enumerate(zip(a.exchanges, responses, strict=True), 1):
+        if ongoing and not settled(t, x, last=number == last):
             return found
-        found += turn_spans(t, x, number, answered, own.get(id(x), []), decided, last=number == last)
-    if not going_on:
+        found += turn_spans(t, x, number, response, own.get(id(x), []), decided, last=number == last)
+    if not ongoing:
         found += _session(a, found, decided)
     return found
 
@@ -61,23 +69,23 @@ def turn_spans(
     t: Timeline,
     x: Exchange,
     number: int,
-    answered: Response | None,
+    response: Response | None,
     own: list[BargeIn],
     decided: dict[int, BargeIn],
     *,
     last: bool,
 ) -> list[Span]:
-    """The spans of one turn: its activities' by start, the response among them, and its own last.
+    """The spans of one turn: those of its activities and its response by start, then its own.
 
-    ``own`` are its records in the ledger, ``decided`` those of all turns (`by_event`); ``last``: no other turn came.
+    ``own``: its records in the ledger; ``decided``: those of all turns (`by_event`); ``last``: it is the last turn.
     """
-    return _Turn(t, x, number, last=last).spans(answered, own, decided)
+    return _TurnSpans(t, x, number, last=last).spans(response, own, decided)
 
 
 def settled(t: Timeline, x: Exchange, *, last: bool) -> bool:
-    """Whether no later event moves the turn: the call has ended, or went on for a while after the turn was over.
+    """Whether later events can no longer change the turn: the call has ended, or the turn ended `SETTLED_NS` ago.
 
-    Words that STT still works on may be of a voice from back then.
+    An STT run that started before then may still transcribe a voice of the turn.
     """
     if t.ended:
         return True
@@ -87,7 +95,7 @@ def settled(t: Timeline, x: Exchange, *, last: bool) -> bool:
 
 
 def _times(x: Exchange) -> list[int]:
-    """All that is known of when it was."""
+    """All known times of the exchange."""
     times = [user_stopped(x)]
     for part in (*x.voices, *x.parts):
         if part.kind not in _OUTLASTING:
@@ -96,12 +104,12 @@ def _times(x: Exchange) -> list[int]:
 
 
 def turn_id(x: Exchange) -> str:
-    """By the event that began its question, or on which it was opened; no two turns have that in common."""
+    """A unique id, from the event that began the question, or else that opened the turn."""
     return f"turn:{x.voices[0].at}" if x.voices else f"turn:@{x.at}"
 
 
-class _Turn:
-    """What the spans of one turn have in common."""
+class _TurnSpans:
+    """Shared state for the spans of one turn."""
 
     def __init__(self, t: Timeline, x: Exchange, number: int, *, last: bool) -> None:
         self.t, self.x, self.number, self.last = t, x, number, last
@@ -110,27 +118,27 @@ class _Turn:
 
     @cached_property
     def begin(self) -> int:
-        """When the first thing was that is known of it."""
+        """The first known time of the turn."""
         return min(_times(self.x), default=self.x.opened)
 
     @cached_property
     def until(self) -> int:
-        """When the last thing was that is known of it; if the call hung up on it, the call's end."""
+        """The last known time of the turn; the call's end if the call was hung up during the turn."""
         until = max(_times(self.x), default=self.x.opened)
         return max(until, self.t.last) if self.last and (self.cut or self.x.hung_up) else until
 
-    def spans(self, answered: Response | None, own: list[BargeIn], decided: dict[int, BargeIn]) -> list[Span]:
+    def spans(self, response: Response | None, own: list[BargeIn], decided: dict[int, BargeIn]) -> list[Span]:
         x, shift = self.x, self.shift
         children = [_span(self, part, decided.get(part.at)) for part in (*x.voices, *x.parts) if part.kind != "log"]
         if own:
             cut = {part.at for part in x.of("interruption")}
             children += [
-                _silenced(self, r)
+                _unreported_interruption(self, r)
                 for r in own
                 if r.kind == "true" and r.at not in cut and r.speech is not None and "cut" not in r.speech.data
             ]
-        if answered is not None:
-            start, end = answered.start + shift, answered.end + shift
+        if response is not None:
+            start, end = response.start + shift, response.end + shift
             children.append(
                 Span(
                     id=f"response:{self.id}",
@@ -139,7 +147,7 @@ class _Turn:
                     name="Response",
                     start_ns=start,
                     end_ns=end,
-                    attributes=of_response(answered),
+                    attributes=response_attributes(response),
                     status="OK",
                     turn=self.number,
                 )
@@ -148,7 +156,7 @@ class _Turn:
         inside = [span for span in children if span.parent != ROOT]
         start = min([span.start_ns for span in inside], default=self.begin + shift)
         end = max([span.end_ns for span in inside], default=self.until + shift)
-        missing = None if answered is not None else no_response(x, last=self.last, ended=self.t.ended)
+        missing = None if response is not None else no_response(x, last=self.last, ended=self.t.ended)
         interrupted = any(record.kind in ("true", "escalated") for record in own)
         turn = Span(
             id=self.id,
@@ -157,7 +165,7 @@ class _Turn:
             name=f"Turn #{self.number}",
             start_ns=start,
             end_ns=end,
-            attributes=of_turn(x, self.number, answered, missing, interrupted=interrupted),
+            attributes=turn_attributes(x, self.number, response, missing, interrupted=interrupted),
             turn=self.number,
             status="ERROR" if missing == "error" else "OK",
         )
@@ -169,8 +177,8 @@ class _Turn:
         return [*children, turn]
 
 
-def _extent(turn: _Turn, part: Activity) -> tuple[int, int, bool]:
-    """When it was, on the session's clock, and whether its end is known."""
+def _extent(turn: _TurnSpans, part: Activity) -> tuple[int, int, bool]:
+    """Start and end of an activity on the session's clock, and whether the end is known."""
     start = part.start if part.start is not None else part.first if part.first is not None else part.end
     start = turn.begin if start is None else start
     if part.end is not None:
@@ -182,14 +190,14 @@ def _extent(turn: _Turn, part: Activity) -> tuple[int, int, bool]:
     return start, max(start, turn.until), False
 
 
-def _span(turn: _Turn, part: Activity, record: BargeIn | None) -> Span:
+def _span(turn: _TurnSpans, part: Activity, record: BargeIn | None) -> Span:
     kind, at, shift = part.kind, part.at, turn.shift
     start, end, ended = _extent(turn, part)
-    name, said = describe(part, turn.x)
+    name, attributes = describe(part, turn.x)
     if record is not None and kind in ("interruption", "doubt"):
-        said |= of_barge_in(record)
+        attributes |= barge_in_attributes(record)
         if kind == "interruption":
-            start, end = _yielded(record, start, end)
+            start, end = _yield_interval(record, start, end)
     inside = kind != "sound"
     span = Span(
         id=f"{kind}:{at}",
@@ -198,24 +206,24 @@ def _span(turn: _Turn, part: Activity, record: BargeIn | None) -> Span:
         name=name,
         start_ns=start + shift,
         end_ns=end + shift,
-        attributes=said,
+        attributes=attributes,
         status="OK",
         at=at,
         turn=turn.number if inside else None,
     )
-    _finish(span, part, shift, cut=turn.cut and not ended)
+    _set_status(span, part, shift, cut=turn.cut and not ended)
     if not ended:
-        said["unfinished"] = True
+        attributes["unfinished"] = True
     return span
 
 
-def _finish(span: Span, part: Activity, shift: int, *, cut: bool) -> None:
-    """How it ended, if not well; an error is an exception."""
+def _set_status(span: Span, part: Activity, shift: int, *, cut: bool) -> None:
+    """Set the span's status, its first output, and its exception event if it is an error."""
     kind, status, first = part.kind, part.status, part.first
     if kind == "error":
         span.status, span.status_message = "ERROR", part.data["message"]
-        said = {"exception.type": part.data["source"], "exception.message": part.data["message"]}
-        span.add_event("exception", said, span.start_ns)
+        attributes = {"exception.type": part.data["source"], "exception.message": part.data["message"]}
+        span.add_event("exception", attributes, span.start_ns)
     elif status == "failed" or "error" in part.data:
         span.status = "ERROR"
     elif status in ("cancelled", "superseded") and kind in ("llm", "tts", "tool", "realtime", "stt"):
@@ -231,18 +239,18 @@ def _finish(span: Span, part: Activity, shift: int, *, cut: bool) -> None:
 _FIRST = {"llm": "first token", "tts": "first byte", "stt": "first words"}
 
 
-def _yielded(record: BargeIn, start: int, end: int) -> tuple[int, int]:
-    """From when both were heard until the agent was silent."""
+def _yield_interval(record: BargeIn, start: int, end: int) -> tuple[int, int]:
+    """The yield as an interval: from the start of the overlap until the agent was silent."""
     if record.silent is None or record.user_start is None or record.agent_start is None:
         return start, end
     since = max(record.user_start, record.agent_start)
     return (since, record.silent) if since <= record.silent else (start, end)
 
 
-def _silenced(turn: _Turn, record: BargeIn) -> Span:
-    """An agent that fell silent under the user's voice, with no hook for the interruption itself."""
+def _unreported_interruption(turn: _TurnSpans, record: BargeIn) -> Span:
+    """The span of an interruption without a hook: the agent fell silent during the user's voice."""
     silent = record.silent if record.silent is not None else turn.until
-    start, end = _yielded(record, silent, silent)
+    start, end = _yield_interval(record, silent, silent)
     return Span(
         id=f"barge-in:{record.at}:{record.agent_start}",
         parent=turn.id,
@@ -250,19 +258,19 @@ def _silenced(turn: _Turn, record: BargeIn) -> Span:
         name="Turn Interrupted",
         start_ns=start + turn.shift,
         end_ns=end + turn.shift,
-        attributes=of_barge_in(record),
+        attributes=barge_in_attributes(record),
         status="OK",
         turn=turn.number,
     )
 
 
 def _add_line(span: Span, line: Activity, shift: int) -> None:
-    said = known(**{name: line.data.get(name) for name in ("level", "logger", "message")})
-    span.add_event("log", said, (line.start or 0) + shift)
+    attributes = with_values(**{name: line.data.get(name) for name in ("level", "logger", "message")})
+    span.add_event("log", attributes, (line.start or 0) + shift)
 
 
 def _session(a: Assembly, turns: list[Span], decided: dict[int, BargeIn]) -> Iterator[Span]:
-    """What is no turn's, by start, and the root."""
+    """The spans outside of turns, by start, then the root."""
     t, shift, last = a.timeline, a.timeline.wall_shift, a.timeline.last
     cut = not (t.ended or t.left)
     root = Span(
@@ -272,18 +280,18 @@ def _session(a: Assembly, turns: list[Span], decided: dict[int, BargeIn]) -> Ite
         name="Agent Session",
         start_ns=t.began + shift,
         end_ns=last + shift,
-        attributes=of_session(t, len(a.exchanges)),
+        attributes=session_attributes(t, len(a.exchanges)),
         status="OK",
     )
     found = []
-    reasons = {id(left.activity): left.reason for left in a.left}
-    for part in (*(left.activity for left in a.left), *t.notes):
+    reasons = {id(left.activity): left.reason for left in a.unassigned}
+    for part in (*(left.activity for left in a.unassigned), *t.notes):
         if part.kind == "log":
             _add_line(root, part, shift)
             continue
         start = next((time for time in (part.start, part.first, part.end) if time is not None), t.began)
         end = max(start, last) if part.end is None else part.end
-        name, said = describe(part, None)
+        name, attributes = describe(part, None)
         span = Span(
             id=f"{part.kind}:{part.at}",
             parent=ROOT,
@@ -291,13 +299,13 @@ def _session(a: Assembly, turns: list[Span], decided: dict[int, BargeIn]) -> Ite
             name=name,
             start_ns=min(start, end) + shift,
             end_ns=end + shift,
-            attributes=said,
+            attributes=attributes,
             status="OK",
         )
-        said |= known(reason=reasons.get(id(part)), unfinished=True if part.end is None else None)
+        attributes |= with_values(reason=reasons.get(id(part)), unfinished=True if part.end is None else None)
         if part.kind in ("interruption", "doubt") and part.at in decided:
-            said |= of_barge_in(decided[part.at])
-        _finish(span, part, shift, cut=cut and part.end is None)
+            attributes |= barge_in_attributes(decided[part.at])
+        _set_status(span, part, shift, cut=cut and part.end is None)
         found.append(span)
     found.sort(key=_IN_ORDER)
     root.start_ns = min([root.start_ns, *(span.start_ns for span in (*turns, *found))])

@@ -1,4 +1,4 @@
-"""What ran when, and which events say so: a session's events folded into activities."""
+"""The timeline: a session's events folded into activities, each with the events it comes from."""
 
 from projections.timeline.activity import Activity, Kind, Status
 from projections.timeline.fold import extend, timeline

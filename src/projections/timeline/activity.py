@@ -1,4 +1,4 @@
-"""An activity: something in a call that lasted, with the events that say so."""
+"""Activities: intervals in a call, with their provenance."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Status = Literal["done", "cancelled", "superseded", "failed", "unfinished"]
 
 
 class Activity(msgspec.Struct, gc=False):
-    """One interval. Times are nanoseconds on the session's clock; None: the log does not say.
+    """One interval. Times are nanoseconds on the session's clock; None is unknown.
 
-    ``gc=False``: it holds numbers, text and data from JSON, never another activity, so no cycle can run through it.
+    ``gc=False``: it holds numbers, text and data from JSON, never an activity, so it cannot be part of a cycle.
     """
 
     kind: Kind
@@ -25,41 +25,41 @@ class Activity(msgspec.Struct, gc=False):
     """Index of the event that began it."""
     start: int | None = None
     first: int | None = None
-    """First output: an LLM's token, a synthesis' byte, an interim transcript."""
+    """First output: an LLM token, a TTS byte, an interim transcript."""
     end: int | None = None
     end_reported: bool = False
-    """An event says when it ended; otherwise the end is inferred."""
+    """The end was reported by an event; otherwise it is inferred."""
     status: Status = "unfinished"
     id: str = ""
-    """The framework's own: a run's, or a tool call's."""
+    """The framework's id of the run or tool call."""
     data: dict[str, Any] = {}
-    """What belongs to the kind: a transcript, tokens, a tool's name and result."""
-    said: list[str | int] = []
-    """Provenance as `say` appends it, see `says`: alternately a field, or key of `data`, and the index of an event
-    that says so; ``~at`` is one that replaces those before it."""
+    """Fields of the kind: a transcript, tokens, a tool's name and result."""
+    provenance: list[str | int] = []
+    """Flat list for speed, read by `sources`: alternately a field, or key of `data`, and the index of an event that
+    sets it; ``~at`` replaces the earlier events of the field."""
 
-    def say(self, field: str, at: int) -> None:
-        """Note the event as one that says what ``field`` is."""
-        said = self.said
-        said.append(field)
-        said.append(at)
+    def add_source(self, field: str, at: int) -> None:
+        """Add the event to the sources of ``field``."""
+        provenance = self.provenance
+        provenance.append(field)
+        provenance.append(at)
 
-    def put_out(self, now: int, at: int) -> None:
-        """Take this for the first output, if there was none yet."""
+    def set_first_output(self, now: int, at: int) -> None:
+        """Set the time of the first output, unless it is set."""
         if self.first is None:
             self.first = now
-            self.say("first", at)
+            self.add_source("first", at)
 
     def finish(self, now: int, status: Status, at: int, *, reported: bool) -> None:
-        """Set the end, and how it came about."""
+        """Set the end and the status; ``reported``: an event reports this end."""
         self.end, self.end_reported, self.status = now, reported, status
-        self.say("end", ~at)
+        self.add_source("end", ~at)
 
     @property
-    def says(self) -> dict[str, list[int]]:
-        """By field or key of `data`: indices of the events that say so."""
+    def sources(self) -> dict[str, list[int]]:
+        """Indices of the events that set each field, or key of `data`."""
         found: dict[str, list[int]] = {}
-        fields = iter(self.said)
+        fields = iter(self.provenance)
         for field, at in zip(fields, fields, strict=True):
             if at < 0:  # type: ignore[operator]
                 found[field] = [~at]  # type: ignore[index, operator]
@@ -68,5 +68,5 @@ class Activity(msgspec.Struct, gc=False):
         return found
 
     def events(self) -> set[int]:
-        """Every event that says something of it."""
-        return {self.at}.union(*self.says.values())
+        """Indices of all events that contribute to it."""
+        return {self.at}.union(*self.sources.values())

@@ -1,4 +1,4 @@
-"""The fold: events in canonical order in, activities out. Pure, and one event at a time (laws 2 and 3)."""
+"""The fold from events in canonical order to activities. Pure, and one event at a time (laws 2 and 3)."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any
 from eventstore.codec import clocks, decode, read_payload
 from eventstore.errors import NotCanonical
 from eventstore.event import Event
-from projections.timeline import handlers as _handlers  # noqa: F401 - they enter themselves in the table
-from projections.timeline.registry import HANDLERS, complete
+from projections.timeline import handlers as _handlers  # noqa: F401 - importing registers them
+from projections.timeline.registry import HANDLERS, register_remaining
 from projections.timeline.state import Timeline
 
-complete()
+register_remaining()
 
 
 def timeline(events: Iterable[Event]) -> Timeline:
-    """What ran when, in the session whose events these are. Raises what `extend` does."""
+    """The timeline of a session's events. Raises the same errors as `extend`."""
     return extend(Timeline(), events)
 
 
 def extend(t: Timeline, events: Iterable[Event]) -> Timeline:
-    """Advance ``t`` by more events of its session, and return it.
+    """Extend ``t`` by further events of its session, and return it.
 
     Raises `NotCanonical` if they are out of order, `UnknownHook` or `NewerEvent` if only a newer turnlog can read them.
     """
@@ -49,12 +49,12 @@ def extend(t: Timeline, events: Iterable[Event]) -> Timeline:
                 t.began = last = now
             elif now > last:
                 last = now
-            bare, with_args, version = find(event.hook, _UNKNOWN)
+            without_args, with_args, version = find(event.hook, _UNKNOWN)
             if event.version != version:
-                args = decode(event)  # an older version, or what only a newer turnlog knows: then it raises
+                args = decode(event)  # upgrades an older version; raises for a newer one
             elif with_args is not None:
                 args = read_payload(payload)
-            elif bare is not None:
+            elif without_args is not None:
                 args = _NOTHING
             else:
                 continue
@@ -63,8 +63,8 @@ def extend(t: Timeline, events: Iterable[Event]) -> Timeline:
                 t.ignore("the arguments are not an object")
             elif with_args is not None:
                 with_args(t, now, args)
-            elif bare is not None:
-                bare(t, now)
+            elif without_args is not None:
+                without_args(t, now)
     finally:
         t.last_seq, t.last, t.at = last_seq, last, at
     return t
@@ -75,7 +75,7 @@ _UNKNOWN = None, None, 0
 
 
 def _change_origin(t: Timeline, event: Event) -> None:
-    """Another recorder goes on with the session: the wall clocks relate its monotonic clock to the first one's."""
+    """Switch to the events of a different recorder: wall clocks relate its monotonic clock to the first one's."""
     if t.at < 0:
         t.session_id = event.session_id
         t.wall_shift = event.wall_ns - event.perf_ns

@@ -1,1 +1,1 @@
-"""Turns of the caller's reading: activities put together by cause, and the ledger of barge-ins."""
+"""Turns of the caller's reading: activities grouped by cause, and the ledger of barge-ins."""

@@ -1,4 +1,4 @@
-"""Which exchange a run, a tool call or a stretch of the agent's speech belongs to."""
+"""Decisions that assign runs, tool calls and agent speech to an exchange."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from projections.turns.exchange import Exchange
 
 @decision
 def follows_a_tool(x: Exchange, now: int) -> bool:
-    """A run that starts after a tool's result, with no new question, is the answer going on."""
+    """An LLM run that starts after a tool result, with no new question, continues the same answer."""
     last = max((run.start for run in x.of("llm") if run.start is not None), default=x.opened)
     return any(
         tool.start is not None and tool.start >= last - 1_000_000 and (tool.end is None or tool.end <= now + 1_000_000)
@@ -18,10 +18,10 @@ def follows_a_tool(x: Exchange, now: int) -> bool:
 
 
 @decision
-def caller_of_tool(exchanges: list[Exchange], tool: Activity, named: set[str]) -> Exchange | None:
-    """A tool belongs to the turn whose LLM run called it: the last that began before it."""
+def caller_of_tool(exchanges: list[Exchange], tool: Activity, run_ids: set[str]) -> Exchange | None:
+    """A tool call belongs to the turn of the LLM run that made it: the last run that started before it."""
     run_id, start = tool.data.get("run_id"), tool.start or 0
-    if not named or (run_id and run_id not in named):
+    if not run_ids or (run_id and run_id not in run_ids):
         return None
     for x in reversed(exchanges):
         for run in x.of("llm"):
@@ -32,25 +32,25 @@ def caller_of_tool(exchanges: list[Exchange], tool: Activity, named: set[str]) -
 
 @decision
 def speaks_unasked(x: Exchange | None, now: int) -> bool:
-    """What the agent says of its own accord, with no answer under way, is a turn without a question."""
-    return x is None or x.over(now)
+    """Agent speech with no answer in progress is a turn of its own, without a question."""
+    return x is None or x.is_over(now)
 
 
 @decision
 def filler(x: Exchange, now: int) -> bool:
-    """What the agent is made to say while a tool works is part of the answer that the tool is for."""
+    """Scripted speech while a tool runs is part of the answer that the tool is for."""
     run = max((run.start or 0 for run in x.of("llm")), default=0)
     return any(run <= (tool.start or 0) <= now for tool in x.of("tool"))
 
 
 @decision
 def run_is_due(x: Exchange) -> bool:
-    """The run that starts after a question went to the model is the question's, whatever the user says meanwhile."""
-    asked = x.asked if x.asked is not None and x.words_at else None
-    return asked is not None and not any((run.start or 0) >= asked for run in x.of("llm"))
+    """The first LLM run after a question was sent to the model answers it, whatever the user says meanwhile."""
+    sent = x.sent if x.sent is not None and x.words_at else None
+    return sent is not None and not any((run.start or 0) >= sent for run in x.of("llm"))
 
 
 @decision
 def goes_on_speaking(x: Exchange | None, now: int) -> bool:
-    """Speech that goes on after a stop, with nothing new synthesised for it, is the same answer."""
-    return x is not None and x.heard and not x.closed
+    """Speech that resumes after a stop, with nothing newly synthesised, is the same answer."""
+    return x is not None and x.has_speech and not x.closed

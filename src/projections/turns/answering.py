@@ -1,4 +1,4 @@
-"""Steps of the assembly: runs, tool calls and speech of an answer, each to the exchange that it is for."""
+"""Assembly steps that assign an answer's runs, tool calls and speech to their exchange."""
 
 from __future__ import annotations
 
@@ -7,161 +7,161 @@ from projections.turns import answer, question
 from projections.turns.exchange import Exchange
 from projections.turns.state import Assembly
 
-REPORT_WHAT_WAS_HEARD = ("livekit-agents", "pipecat-ai")
-"""Frameworks that report the agent's words once they were heard, maybe when the next answer is synthesised already."""
+REPORTS_PLAYED_TEXT = ("livekit-agents", "pipecat-ai")
+"""Frameworks that report the agent's text only after playback, possibly while the next answer is being synthesised."""
 
 
 def llm_started(a: Assembly, step: Step) -> None:
     run, x, now = step.activity, a.current, step.time
     assert run is not None
     if x is not None and x.cut is None and answer.run_is_due(x):
-        x.because("run_is_due", step.at)
+        x.add_decision("run_is_due", step.at)
         a.add(x, run)
         return
-    over = x is None or x.over(now)
-    worded = a.asking([voice for voice in a.pending if voice.at in a.worded])
-    if x is not None and not over and not (worded and (x.heard or x.words_at)):
-        if worded and not answer.follows_a_tool(x, now):
-            a.give(x, a.in_a_row(worded), "", step)
+    over = x is None or x.is_over(now)
+    transcribed = a.possible_questions([voice for voice in a.pending if voice.at in a.transcribed])
+    if x is not None and not over and not (transcribed and (x.has_speech or x.words_at)):
+        if transcribed and not answer.follows_a_tool(x, now):
+            a.assign(x, a.consecutive(transcribed), "", step)
     elif x is not None and answer.follows_a_tool(x, now) and x.cut is None:
-        x.because("follows_a_tool", step.at)
-    elif voices := worded or _heard(a, now):
-        x = a.ask(a.in_a_row(voices), "", step, "voices_in_a_row")
+        x.add_decision("follows_a_tool", step.at)
+    elif voices := transcribed or _recognised_pending(a, now):
+        x = a.open_question(a.consecutive(voices), "", step, "voices_in_a_row")
     elif over:
         x = a.open(now, step.at)
-        x.because("speaks_unasked", step.at)
+        x.add_decision("speaks_unasked", step.at)
     assert x is not None
     a.add(x, run)
 
 
-def _heard(a: Assembly, now: int) -> list[Activity]:
-    """The pending voices of which something was understood, or, where STT does not say so, that have ended."""
-    if a.timeline.hears_interims:
-        return a.asking([voice for voice in a.pending if voice.at in a.heard_of])
+def _recognised_pending(a: Assembly, now: int) -> list[Activity]:
+    """The pending voices that STT has recognised; without interim transcripts, those that have ended."""
+    if a.timeline.reports_interims:
+        return a.possible_questions([voice for voice in a.pending if voice.at in a.recognised])
     return a.ended_pending(now)
 
 
 def tts_started(a: Assembly, step: Step) -> None:
     run, x, now = step.activity, a.current, step.time
     assert run is not None
-    if a.said:
-        x = say_something(a, step)
+    if a.say_pending:
+        x = open_scripted(a, step)
     elif answer.speaks_unasked(x, now):
         ended = a.ended_pending(now)
-        if ended and (a.timeline.realtime or all(voice.at in a.worded for voice in ended)):
-            x = a.ask(a.in_a_row(ended), "", step, "voices_in_a_row")
+        if ended and (a.timeline.realtime or all(voice.at in a.transcribed for voice in ended)):
+            x = a.open_question(a.consecutive(ended), "", step, "voices_in_a_row")
         else:
             x = a.open(now, step.at)
-            x.because("speaks_unasked", step.at)
+            x.add_decision("speaks_unasked", step.at)
     assert x is not None
     a.add(x, run)
-    a.fed_by = x
+    a.synthesised_for = x
 
 
-def say_something(a: Assembly, step: Step) -> Exchange:
-    """A turn of its own; a question that is being answered meanwhile goes on."""
-    going_on = a.current
+def open_scripted(a: Assembly, step: Step) -> Exchange:
+    """Open a turn for scripted speech; a question that is being answered stays the current one."""
+    answering = a.current
     x = a.open(step.time, step.at)
-    x.because("speaks_unasked", step.at)
-    if going_on is not None and going_on.question and not going_on.over(step.time):
-        a.current = going_on
+    x.add_decision("speaks_unasked", step.at)
+    if answering is not None and answering.question and not answering.is_over(step.time):
+        a.current = answering
     return x
 
 
 def agent_started(a: Assembly, step: Step) -> None:
     speech, x, now = step.activity, a.current, step.time
     assert speech is not None
-    if a.fed_by is not None:
-        a.add(a.fed_by, speech)
-        a.speaker, a.fed_by = a.fed_by, None
+    if a.synthesised_for is not None:
+        a.add(a.synthesised_for, speech)
+        a.last_speaker, a.synthesised_for = a.synthesised_for, None
         return
     ended = a.ended_pending(now)
-    if ended and (a.timeline.realtime or x is None or x.over(now)) and _answers(a, ended):
-        x = a.ask(a.in_a_row(ended), "", step, "voices_in_a_row")
-    elif a.said:
-        x = say_something(a, step)
+    if ended and (a.timeline.realtime or x is None or x.is_over(now)) and _may_be_answered(a, ended):
+        x = a.open_question(a.consecutive(ended), "", step, "voices_in_a_row")
+    elif a.say_pending:
+        x = open_scripted(a, step)
     elif not answer.goes_on_speaking(x, now) and answer.speaks_unasked(x, now):
         x = a.open(now, step.at)
-        x.because("speaks_unasked", step.at)
+        x.add_decision("speaks_unasked", step.at)
     assert x is not None
     a.add(x, speech)
-    a.speaker = x
+    a.last_speaker = x
 
 
-def _answers(a: Assembly, ended: list[Activity]) -> bool:
-    """Whether the agent can have understood a question in these voices."""
-    return a.timeline.realtime or any(voice.at in a.worded for voice in ended) or not a.timeline.hears_interims
+def _may_be_answered(a: Assembly, ended: list[Activity]) -> bool:
+    """Whether the agent can have recognised a question in these voices."""
+    return a.timeline.realtime or any(voice.at in a.transcribed for voice in ended) or not a.timeline.reports_interims
 
 
 def agent_text(a: Assembly, step: Step) -> None:
-    x = a.fed_by or a.current
-    if a.writer is not None and step.time - a.wrote < question.STAND_IN_NS:
-        a.say(a.writer, step.text, step.at)  # the framework reports the text of the run that has just ended
+    x = a.synthesised_for or a.current
+    if a.last_llm_owner is not None and step.time - a.last_llm_end < question.STAND_IN_NS:
+        a.add_text(a.last_llm_owner, step.text, step.at)  # text of the run that has just ended
         return
-    heard = a.speaker if a.timeline.framework in REPORT_WHAT_WAS_HEARD else None
-    if heard is not None and (a.fed_by in (None, heard) or not heard.texts):
-        a.say(heard, step.text, step.at)
+    speaker = a.last_speaker if a.timeline.framework in REPORTS_PLAYED_TEXT else None
+    if speaker is not None and (a.synthesised_for in (None, speaker) or not speaker.texts):
+        a.add_text(speaker, step.text, step.at)
         return
-    if x is None or a.said or (x.over(step.time) and x.texts and not x.question and x.cut is None):
-        a.text = step.text, step.at
-    elif not (not x.parts and len(a.exchanges) > 1 and step.text in a.exchanges[-2].texts):  # a report repeated late
-        a.say(x, step.text, step.at)
+    if x is None or a.say_pending or (x.is_over(step.time) and x.texts and not x.question and x.cut is None):
+        a.pending_text = step.text, step.at
+    elif not (not x.parts and len(a.exchanges) > 1 and step.text in a.exchanges[-2].texts):  # a late repetition
+        a.add_text(x, step.text, step.at)
 
 
 def run_ended(a: Assembly, step: Step) -> None:
     run = step.activity
     assert run is not None
-    a.writer, a.wrote = a.homes.get(run.at), step.time
+    a.last_llm_owner, a.last_llm_end = a.owners.get(run.at), step.time
 
 
-def said(a: Assembly, step: Step) -> None:
-    """The next synthesis is of words that were put into the agent's mouth; a filler, while a tool works."""
+def scripted_speech(a: Assembly, step: Step) -> None:
+    """The next synthesis is scripted speech; while a tool runs, it is a filler of the current answer."""
     x = a.current
-    a.said = x is None or x.over(step.time) or not x.question or not answer.filler(x, step.time)
-    if a.said and step.text:
-        a.text = step.text, step.at
+    a.say_pending = x is None or x.is_over(step.time) or not x.question or not answer.filler(x, step.time)
+    if a.say_pending and step.text:
+        a.pending_text = step.text, step.at
 
 
 def tool_started(a: Assembly, step: Step) -> None:
     call = step.activity
     assert call is not None
-    x = answer.caller_of_tool(a.exchanges, call, a.named)
+    x = answer.caller_of_tool(a.exchanges, call, a.run_ids)
     if x is None and a.ended_pending(step.time):
-        a.ahead.append(step)
+        a.early.append(step)
         return
     x = x or a.current
     if x is None:
         x = a.open(step.time, step.at)
-        x.because("speaks_unasked", step.at)
-    x.because("caller_of_tool", step.at)
+        x.add_decision("speaks_unasked", step.at)
+    x.add_decision("caller_of_tool", step.at)
     a.add(x, call)
 
 
 def run_started(a: Assembly, step: Step) -> None:
-    """STT and end-of-utterance runs are of the voices that wait; retrieval is of the question being answered."""
+    """Assign a retrieval to the question being answered; keep STT and end-of-utterance runs for the pending voices."""
     run, x = step.activity, a.current
     assert run is not None
-    if x is not None and not a.pending and not x.over(step.time):
+    if x is not None and not a.pending and not x.is_over(step.time):
         a.add(x, run)
     else:
-        a.ahead.append(step)
+        a.early.append(step)
 
 
 def realtime_usage(a: Assembly, step: Step) -> None:
     run, x = step.activity, a.current
     assert run is not None
     if a.ended_pending(step.time) or x is None:
-        a.ahead.append(step)
+        a.early.append(step)
     else:
         a.add(x, run)
 
 
-def belongs_to_now(a: Assembly, step: Step) -> None:
+def belongs_to_current(a: Assembly, step: Step) -> None:
     part, x = step.activity, a.current
     assert part is not None
-    if x is None or (x.over(step.time) and a.pending):
-        a.ahead.append(step)
+    if x is None or (x.is_over(step.time) and a.pending):
+        a.early.append(step)
         if x is not None:
-            a.fallback[part.at] = x
+            a.fallback_owners[part.at] = x
     else:
         a.add(x, part)

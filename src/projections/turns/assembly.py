@@ -1,7 +1,7 @@
-"""Activities into exchanges: by cause, and not by which turn the framework had open.
+"""Assembly of activities into exchanges, by cause rather than by the turn that the framework had open.
 
-A fold over the timeline's steps, in the order of time. A voice waits in ``pending`` until it is known what it was: part
-of a question, or of none. Work whose question is not known yet waits in ``ahead``.
+A fold over the timeline's steps in time order. A voice stays in ``pending`` until it is known to belong to a question
+or to none; work whose question is not known yet stays in ``early``.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ __all__ = ["Assembly", "Unassigned", "assemble"]
 
 
 def assemble(t: Timeline) -> Assembly:
-    """The timeline's activities as exchanges, in the order in which they were opened."""
+    """Group the timeline's activities into exchanges, ordered by opening time."""
     a = Assembly(t)
-    for step in sorted(t.steps, key=attrgetter("time")):  # at one time, in the order of their events
-        handler = STEPS.get(step.what)
+    for step in sorted(t.steps, key=attrgetter("time")):  # stable: event order within one time
+        handler = STEPS.get(step.kind)
         if handler is not None:
             handler(a, step)
     ending.finish(a)
@@ -30,26 +30,26 @@ def assemble(t: Timeline) -> Assembly:
 
 STEPS: dict[str, Callable[[Assembly, Step], None]] = {
     "voice started": listening.voice_started,
-    "interim": listening.understood,
-    "preflight": listening.worded,
-    "final": listening.worded,
-    "words": listening.words,
+    "interim": listening.recognised,
+    "preflight": listening.transcribed,
+    "final": listening.transcribed,
+    "question text": listening.question_text,
     "llm started": answering.llm_started,
     "tts started": answering.tts_started,
     "agent started": answering.agent_started,
     "agent text": answering.agent_text,
-    "say": answering.said,
+    "scripted speech": answering.scripted_speech,
     "tool started": answering.tool_started,
     "run started": answering.run_started,
     "run ended": answering.run_ended,
     "realtime usage": answering.realtime_usage,
     "interrupted": ending.interrupted,
-    "doubted": answering.belongs_to_now,
-    "error": answering.belongs_to_now,
-    "fallback": answering.belongs_to_now,
-    "sound": answering.belongs_to_now,
-    "hold": answering.belongs_to_now,
-    "log": answering.belongs_to_now,
+    "false interruption": answering.belongs_to_current,
+    "error": answering.belongs_to_current,
+    "fallback": answering.belongs_to_current,
+    "sound": answering.belongs_to_current,
+    "hold": answering.belongs_to_current,
+    "log": answering.belongs_to_current,
     "agent ended": ending.agent_ended,
     "turn closed": ending.turn_closed,
     "hand-off": ending.handed_off,

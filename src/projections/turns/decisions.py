@@ -1,6 +1,6 @@
-"""The decisions by which turns are assembled: each a named function, with a sentence that says why.
+"""Registry of the decisions that assemble turns: named functions, each with a sentence that explains it.
 
-`docs/rules.md` has a row for each, made from here.
+The table in `docs/rules.md` is generated from it.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
 DECISIONS: dict[str, str] = {}
-"""By name: the sentence."""
+"""Sentence by decision name."""
 
 
 def decision(function: F) -> F:
-    """Enter the function as a decision; the first line of its docstring is the sentence."""
+    """Register the function as a decision; the first line of its docstring is the sentence."""
     DECISIONS[function.__name__] = (function.__doc__ or "").strip().partition("\n")[0]
     return function

@@ -1,4 +1,4 @@
-"""An exchange: what the user asked and what was done to answer it. `projections.turns.assembly` makes them."""
+"""Exchanges: a user's question with all work done to answer it. `projections.turns.assembly` creates them."""
 
 from __future__ import annotations
 
@@ -8,80 +8,80 @@ import msgspec
 
 from projections.timeline import Activity
 
-GIVEN_UP_NS = 5_000_000_000
-"""An answer for which nothing was done for that long will not come."""
+ABANDONED_NS = 5_000_000_000
+"""Inactivity after which no answer is expected any more."""
 HUNG_NS = 10_000_000_000
-"""A model's run that never ends counts as running for that long after its start, or its first token."""
+"""Time after its start, or its first token, during which an LLM run without an end counts as running."""
 WORK = frozenset(("llm", "tts", "tool", "knowledge_base", "agent"))
-"""Kinds of which an answer is made, and spoken."""
-FEW = 8
-"""More parts than that are searched for those that are over, and these are left out."""
+"""Kinds of activities that produce and play an answer."""
+PRUNE_ABOVE = 8
+"""Longer lists of parts are pruned of those that ended long ago."""
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False):
-    """Why something stands where it does: the decision's name, and the event on which it was taken."""
+    """A decision that shaped the exchange: its name, and the index of the event at which it was made."""
 
     name: str
     at: int
 
 
 class Exchange(msgspec.Struct):
-    """Times are nanoseconds on the session's clock."""
+    """A question and its answer. Times are nanoseconds on the session's clock."""
 
     opened: int
     at: int
-    """Index of the event on which it was opened."""
+    """Index of the event that opened it."""
     voices: list[Activity] = []
     """The question's utterances."""
     words: str = ""
-    """The question, in words."""
+    """The question's text."""
     words_at: list[int] = []
-    asked: int | None = None
-    """When the question's words, or the run that answers them, went to the model."""
-    asked_at: int = -1
-    """Index of the event that says so."""
-    came: int | None = None
-    """When words came that no voice goes with."""
-    came_at: int = -1
+    sent: int | None = None
+    """When the question was sent to the model, or the run that answers it started."""
+    sent_at: int = -1
+    """Index of the event that reports it."""
+    arrived: int | None = None
+    """When text without a voice arrived."""
+    arrived_at: int = -1
     typed: bool = False
-    """No voice goes with the words: they were typed, or missed by the detector."""
+    """The question's text has no voice: it was typed, or missed by VAD."""
     parts: list[Activity] = []
-    """What was done for it: runs, tool calls, the agent's speech, errors …"""
+    """Everything done for it: runs, tool calls, the agent's speech, errors …"""
     texts: list[str] = []
-    """What the agent said, or was to say."""
+    """The agent's text, spoken or intended."""
     texts_at: list[int] = []
     cut: Activity | None = None
-    """The interruption that ended it."""
+    """The interruption that ended the answer."""
     cut_by: Activity | None = None
-    """The voice that was behind it."""
+    """The voice that caused it."""
     cut_by_words: bool = False
-    """STT understood the user where no voice was detected."""
+    """STT recognised the user although VAD reported no voice."""
     cut_by_voice: bool = False
-    """A voice that the next turn answers ended its answer, with no hook for the interruption itself."""
+    """A voice that the next turn answers ended the answer, without an interruption hook."""
     superseded: bool = False
-    """Another question was answered in its place before anything was heard of it."""
+    """A different question was answered in its place before any audio of this answer."""
     closed: bool = False
     hung_up: bool = False
-    """The session ended while it was going on."""
+    """The session ended during it."""
     handed_off: bool = False
     decisions: list[Decision] = []
     by_kind: dict[str, list[Activity]] = {}
-    """`parts` again."""
+    """`parts` by kind."""
     work: list[Activity] = []
-    """Those that make an answer; of many, the ones that were over long ago are left out."""
-    others: list[Activity] = []
-    """Those of all other kinds; likewise."""
-    latest: int = -(2**63)
-    """When something was last done of what is left out of both."""
-    spoke: int | None = None
-    """When the agent last began to speak in it."""
+    """The parts whose kind is in `WORK`, pruned of those that ended long ago."""
+    other_parts: list[Activity] = []
+    """The parts of all other kinds, pruned likewise."""
+    latest_pruned: int = -(2**63)
+    """The latest time of any pruned part."""
+    last_speech_start: int | None = None
+    """Start of the agent's last speech in it."""
 
     @property
     def question(self) -> bool:
         return bool(self.voices) or bool(self.words)
 
     def add(self, part: Activity) -> None:
-        """The activity is part of it. Its times are complete: the timeline is read to its end before."""
+        """Add an activity. Its times are final, as the timeline is complete before the assembly."""
         kind = part.kind
         self.parts.append(part)
         same = self.by_kind.get(kind)
@@ -89,38 +89,40 @@ class Exchange(msgspec.Struct):
             self.by_kind[kind] = [part]
         else:
             same.append(part)
-        (self.work if kind in WORK else self.others).append(part)
+        (self.work if kind in WORK else self.other_parts).append(part)
         if kind == "agent":
-            self.spoke = part.start or 0 if self.spoke is None else max(self.spoke, part.start or 0)
+            self.last_speech_start = (
+                part.start or 0 if self.last_speech_start is None else max(self.last_speech_start, part.start or 0)
+            )
 
     def of(self, kind: str) -> Sequence[Activity]:
-        """Its parts of that kind, in their order."""
+        """The parts of that kind, in order."""
         return self.by_kind.get(kind, ())
 
     def speeches(self) -> Sequence[Activity]:
         return self.by_kind.get("agent", ())
 
     @property
-    def heard(self) -> bool:
-        """The agent was heard."""
-        return self.spoke is not None
+    def has_speech(self) -> bool:
+        """Whether the agent spoke in it."""
+        return self.last_speech_start is not None
 
     @property
     def answer(self) -> str:
-        """What the agent said, or was to say."""
+        """The agent's text, spoken or intended."""
         return self.texts[0] if len(self.texts) == 1 else " ".join(self.texts)
 
     @property
     def cut_off(self) -> bool:
-        """Its answer was, before it was over."""
+        """Whether the answer was interrupted."""
         return self.cut is not None or self.cut_by_voice
 
-    # Where it stands at a time; these are called in the order of time -------------------------------------------
+    # State at a given time; callers pass non-decreasing times ---------------------------------------------------
 
-    def busy(self, now: int) -> bool:
-        """Whether an answer was being made or spoken at that time."""
-        if len(self.work) > FEW:
-            self.work = self._recent(self.work, now)
+    def is_busy(self, now: int) -> bool:
+        """Whether an answer was being produced or spoken at that time."""
+        if len(self.work) > PRUNE_ABOVE:
+            self.work = self._prune(self.work, now)
         for part in reversed(self.work):
             start, end = part.start, part.end
             if start is None or start > now or (end is not None and end <= now):
@@ -129,50 +131,57 @@ class Exchange(msgspec.Struct):
             if kind == "llm":
                 if part.end_reported or now - (part.first or start) < HUNG_NS:
                     return True
-            elif kind != "tts" or (part.first is None and now - start < GIVEN_UP_NS):
+            elif kind != "tts" or (part.first is None and now - start < ABANDONED_NS):
                 return True
         return False
 
-    def over(self, now: int) -> bool:
-        """Whether what comes now is none of its answer: it was cut off, was heard and is done, or never came."""
+    def is_over(self, now: int) -> bool:
+        """Whether the answer is finished by then: interrupted, completely spoken, or never given."""
         if self.closed or self.cut is not None:
             return True
-        if self.busy(now):
+        if self.is_busy(now):
             return False
-        if self.spoke is not None:
-            return not self._unspoken(now, self.spoke)
-        return now - self._latest(now) >= GIVEN_UP_NS
+        if self.last_speech_start is not None:
+            return not self._has_unspoken_output(now, self.last_speech_start)
+        return now - self._last_activity(now) >= ABANDONED_NS
 
-    def _unspoken(self, now: int, spoke: int) -> bool:
-        """Whether a model's run wrote something after the agent was last heard, that may yet be said."""
+    def _has_unspoken_output(self, now: int, last_speech_start: int) -> bool:
+        """Whether an LLM run after the last speech has output that may still be spoken."""
         for run in self.work:
-            if run.kind == "llm" and (run.start or 0) > spoke and run.first is not None and run.status == "done":
+            if (
+                run.kind == "llm"
+                and (run.start or 0) > last_speech_start
+                and run.first is not None
+                and run.status == "done"
+            ):
                 end = run.end
-                if end is not None and end <= now < end + GIVEN_UP_NS:
+                if end is not None and end <= now < end + ABANDONED_NS:
                     return True
         return False
 
-    def _latest(self, now: int) -> int:
-        """When something was last done for it."""
-        if len(self.others) > FEW:
-            self.others = self._recent(self.others, now)
-        latest = max(self.latest, self.asked or self.opened)
-        for part in (*self.work, *self.others):
+    def _last_activity(self, now: int) -> int:
+        """Time of the last activity for it."""
+        if len(self.other_parts) > PRUNE_ABOVE:
+            self.other_parts = self._prune(self.other_parts, now)
+        latest = max(self.latest_pruned, self.sent or self.opened)
+        for part in (*self.work, *self.other_parts):
             for time in (part.start, part.first, part.end):
                 if time is not None and latest < time <= now:
                     latest = time
         return latest
 
-    def _recent(self, parts: list[Activity], now: int) -> list[Activity]:
-        """Those that may matter at that time, or after it; the others' times go into `latest`."""
+    def _prune(self, parts: list[Activity], now: int) -> list[Activity]:
+        """The parts that can still matter at that time or later; the others' times are folded into `latest_pruned`."""
         rest = []
         for part in parts:
-            last = max((time for time in (part.start, part.first, part.end) if time is not None), default=self.latest)
-            if last + GIVEN_UP_NS >= now or (part.end is None and part.kind in WORK):
+            last = max(
+                (time for time in (part.start, part.first, part.end) if time is not None), default=self.latest_pruned
+            )
+            if last + ABANDONED_NS >= now or (part.end is None and part.kind in WORK):
                 rest.append(part)
             else:
-                self.latest = max(self.latest, last)
+                self.latest_pruned = max(self.latest_pruned, last)
         return rest
 
-    def because(self, decision: str, at: int) -> None:
+    def add_decision(self, decision: str, at: int) -> None:
         self.decisions.append(Decision(decision, at))

@@ -1,4 +1,4 @@
-"""Which utterances, and which words, make a question."""
+"""Decisions about which utterances and which text form a question."""
 
 from __future__ import annotations
 
@@ -9,57 +9,59 @@ from projections.turns.decisions import decision
 from projections.turns.exchange import Exchange
 
 JOIN_NS = 2_000_000_000
-"""A voice that goes on within that time after a pause is the same utterance going on, whatever STT made of it."""
+"""Maximum pause within one utterance, whatever STT recognised on either side of it."""
 RECENT_NS = 10_000_000_000
-"""Words that come later than that after a voice ended are not of it."""
+"""Maximum delay from the end of a voice to its transcript."""
 AGAIN_NS = 100_000_000
-"""The same words within that time are one question, reported twice."""
+"""Maximum interval between two reports of one question."""
 STAND_IN_NS = 5_000_000
-"""Some frameworks report a voice for typed text, right after it."""
+"""Maximum delay from typed text to the voice that some frameworks report for it."""
 _WORD = re.compile(r"\w+")
 
 
 def normalized(text: str) -> str:
-    """The words alone, as different reports of one text agree on them."""
+    """The text's words in lower case, without punctuation, on which different reports of one text agree."""
     return " ".join(_WORD.findall(text.casefold()))
 
 
-def _within(text: str, given: str) -> bool:
-    return bool(text) and (f" {text} " in f" {given} " or f" {given} " in f" {text} ")
+def _within(text: str, target: str) -> bool:
+    return bool(text) and (f" {text} " in f" {target} " or f" {target} " in f" {text} ")
 
 
-def _says(text: str, words: str, given: str) -> bool:
-    """Whether one of the two is in the other; ``given`` are the plain `words`."""
-    return bool(given) and (text == words or _within(normalized(text), given))
+def _matches(text: str, words: str, target: str) -> bool:
+    """Whether ``text`` and ``words`` are equal or one contains the other; ``target`` is ``words`` normalized."""
+    return bool(target) and (text == words or _within(normalized(text), target))
 
 
 def words_of(voice: Activity) -> str:
-    """What was understood of a voice: the final words, else those that were not final yet."""
+    """The transcript of a voice: the final ones, else the latest preliminary one."""
     finals: list[str] = voice.data.get("finals", [])
     return " ".join(finals) or voice.data.get("preflight", "") or voice.data.get("interim", "")
 
 
 @decision
 def voices_of_words(
-    pending: list[Activity], words: str, now: int, *, worded: set[int], interims: bool
+    pending: list[Activity], words: str, now: int, *, transcribed: set[int], interims: bool
 ) -> list[Activity]:
-    """The question is what its words say: an utterance whose own words are not among them is not part of it."""
-    given = normalized(words)
-    matched = [v for v in pending if any(_says(text, words, given) for text in v.data.get("finals", ()))]
+    """The question is what its text says: an utterance whose transcript is not in it is not part of it."""
+    target = normalized(words)
+    matched = [v for v in pending if any(_matches(text, words, target) for text in v.data.get("finals", ()))]
     if matched:
-        return [voice for voice in matched if voice.at in worded] or matched[:1]
-    wordless = (v for v in pending if "finals" not in v.data)
-    recent = [v for v in wordless if v.end is None or now - v.end < RECENT_NS]
+        return [voice for voice in matched if voice.at in transcribed] or matched[:1]
+    unmatched = (v for v in pending if "finals" not in v.data)
+    recent = [v for v in unmatched if v.end is None or now - v.end < RECENT_NS]
     return voices_in_a_row([v for v in recent if not interims or "understood" in v.data], interims=interims)
 
 
 @decision
-def with_the_cut(voices: list[Activity], pending: list[Activity], cutting: set[int]) -> list[Activity]:
-    """A voice that cut the agent off and paused before its words is the beginning of the question."""
+def with_the_cut(voices: list[Activity], pending: list[Activity], interrupting: set[int]) -> list[Activity]:
+    """A voice that interrupted the agent and then paused is the beginning of the question that follows."""
     if not voices or len(pending) == len(voices):
         return voices
     before = [
-        v for v in pending if (v.start or 0) < (voices[0].start or 0) and v.at in cutting and "finals" not in v.data
+        v
+        for v in pending
+        if (v.start or 0) < (voices[0].start or 0) and v.at in interrupting and "finals" not in v.data
     ]
     if before and before[-1].end is not None and (voices[0].start or 0) - before[-1].end <= JOIN_NS:
         return [before[-1], *voices]
@@ -68,7 +70,7 @@ def with_the_cut(voices: list[Activity], pending: list[Activity], cutting: set[i
 
 @decision
 def voices_in_a_row(pending: list[Activity], *, interims: bool) -> list[Activity]:
-    """Without words to tell by, the question is the last voice that was understood, with those just before it."""
+    """Without text to match, the question is the last voice that was recognised, and those just before it."""
     if len(pending) < 2:
         return pending[:]
     understood = [voice for voice in pending if voice.data.get("understood")] if interims else []
@@ -85,21 +87,21 @@ def voices_in_a_row(pending: list[Activity], *, interims: bool) -> list[Activity
 
 
 @decision
-def back_channel(voice: Activity, x: Exchange | None, cutting: set[int]) -> bool:
-    """A voice over which the agent went on speaking, and for which nothing was cancelled, asks nothing by itself."""
+def back_channel(voice: Activity, x: Exchange | None, interrupting: set[int]) -> bool:
+    """A voice that the agent spoke over, and for which nothing was cancelled, is no question by itself."""
     start, end = voice.start, voice.end
-    if x is None or start is None or end is None or voice.at in cutting:
+    if x is None or start is None or end is None or voice.at in interrupting:
         return False
     return any((s.start or 0) <= start and (s.end is None or s.end > end) for s in x.speeches())
 
 
 @decision
 def same_question(x: Exchange | None, pending: list[Activity], words: str, now: int) -> bool:
-    """Words that come without a new voice, while nothing was heard yet, are the question's that is being answered."""
-    if x is None or not x.question or x.heard:
+    """Text without a new voice, before any audio of the answer, belongs to the question being answered."""
+    if x is None or not x.question or x.has_speech:
         return False
     new, old = normalized(words), normalized(x.words)
-    if new == old and (not x.words_at or (x.asked is not None and now - x.asked < AGAIN_NS)):
+    if new == old and (not x.words_at or (x.sent is not None and now - x.sent < AGAIN_NS)):
         return True
     if pending or not x.voices:
         return new == old and not pending
@@ -108,8 +110,8 @@ def same_question(x: Exchange | None, pending: list[Activity], words: str, now: 
 
 @decision
 def words_of_run(x: Exchange | None, voices: list[Activity], now: int) -> bool:
-    """Words that come right after a run without a question are its question: some frameworks begin with the run."""
-    if x is None or x.question or x.heard or x.cut is not None:
+    """Text right after an LLM run without a question is that run's question: some frameworks start the run first."""
+    if x is None or x.question or x.has_speech or x.cut is not None:
         return False
     within = AGAIN_NS if voices else JOIN_NS
     return any(run.start is not None and now - run.start < within for run in x.of("llm"))
@@ -117,8 +119,8 @@ def words_of_run(x: Exchange | None, voices: list[Activity], now: int) -> bool:
 
 @decision
 def continues_question(x: Exchange | None, words: str) -> bool:
-    """A question of which nothing was answered yet goes on where the new words begin with its own."""
-    if x is None or x.heard or not x.words or not x.question:
+    """New text that begins with the text of a question not yet answered continues that question."""
+    if x is None or x.has_speech or not x.words or not x.question:
         return False
     new, old = normalized(words), normalized(x.words)
     return bool(old) and new != old and new.startswith(old + " ")
@@ -126,12 +128,12 @@ def continues_question(x: Exchange | None, words: str) -> bool:
 
 @decision
 def late_words(exchanges: list[Exchange], words: str, now: int) -> Exchange | None:
-    """Words that come late go to the oldest utterance that ended and was answered without any, or on STT's alone."""
-    given = normalized(words)
-    without = [x for x in exchanges if x.voices and (not x.words or (not x.words_at and normalized(x.words) == given))]
+    """Late text belongs to the oldest ended utterance that was answered without text, or on STT's text alone."""
+    target = normalized(words)
+    without = [x for x in exchanges if x.voices and (not x.words or (not x.words_at and normalized(x.words) == target))]
     for x in without:
         end = x.voices[-1].end
-        cut_short = x.cut_off and any(other.heard for other in without if other.at > x.at)
+        cut_short = x.cut_off and any(other.has_speech for other in without if other.at > x.at)
         if end is not None and end <= now <= end + RECENT_NS and not cut_short:
             return x
     return None
@@ -139,23 +141,23 @@ def late_words(exchanges: list[Exchange], words: str, now: int) -> Exchange | No
 
 @decision
 def end_of_missed(finals: list[tuple[int, str, Activity | None, int]], words: str, step: Step) -> tuple[int, int]:
-    """A question that the detector missed ends when STT had its words, or with the voice that went on to say them."""
-    given = normalized(words)
+    """A question that VAD missed ends with the voice that STT recognised it in, or else when STT finalised it."""
+    target = normalized(words)
     for time, text, voice, at in reversed(finals):
-        if step.time - time < RECENT_NS and _within(normalized(text), given):
+        if step.time - time < RECENT_NS and _within(normalized(text), target):
             if voice is not None and voice.end is not None and voice.end <= time:
-                return voice.end, voice.says["end"][-1]
+                return voice.end, voice.sources["end"][-1]
             return time, at
     return step.time, step.at
 
 
 @decision
 def stands_for_typed(x: Exchange | None, now: int) -> bool:
-    """A voice that is reported at the moment of typed words stands for them, and is none of its own."""
-    return x is not None and x.typed and not x.voices and x.asked is not None and 0 <= now - x.asked < STAND_IN_NS
+    """A voice reported together with typed text stands for that text, and is no utterance of its own."""
+    return x is not None and x.typed and not x.voices and x.sent is not None and 0 <= now - x.sent < STAND_IN_NS
 
 
 @decision
 def missed_by_detector(pending: list[Activity]) -> bool:
-    """Words that no voice goes with were typed, or missed by the detector: the question ends when they come."""
+    """Text without a voice was typed, or missed by VAD: the question ends when the text arrives."""
     return not pending

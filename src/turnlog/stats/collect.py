@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from eventstore.stores.base import Session, Store
 from projections.caller import RULES as TURNLOG
-from projections.measures import measured
+from projections.measures import session_measures
 from projections.reference.rules import find_rules
 from turnlog.stats.table import TurnTable
 from turnlog.survey import Survey
@@ -29,6 +29,6 @@ def collect(
     table = TurnTable(by, rules)
     survey = survey or Survey()
     events = {session.session_id: session.events for session in sessions}
-    for name, _added in survey.each(events, lambda name: table.add(name, *measured(store.read(name), chosen))):
+    for name, _added in survey.each(events, lambda name: table.add(name, *session_measures(store.read(name), chosen))):
         read(events[name])
     return table

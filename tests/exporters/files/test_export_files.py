@@ -468,7 +468,7 @@ def test_what_cannot_be_exported_is_said_in_a_line_and_nothing_written(imported:
     assert "did you mean 'barge_in_vad'" in imported.fails("export", kind, "soak_seed1", "barge_in_vda", "--out", kept)
     assert "or pass --all" in imported.fails("export", kind, "--out", kept)
     assert "or pass --all" in imported.fails("export", kind, "barge_in_vad", "--all", "--out", kept)
-    assert "there are: turnlog" in imported.fails("export", kind, "barge_in_vad", "--rules", "x", "--out", kept)
+    assert "known: turnlog" in imported.fails("export", kind, "barge_in_vad", "--rules", "x", "--out", kept)
     assert kept.read_text() == "as it was"
     assert "cannot write nowhere/x" in imported.fails("export", kind, "--all", "--out", "nowhere/x")
     assert "cannot write kept/x" in imported.fails("export", kind, "--all", "--out", "kept/x")

@@ -23,7 +23,7 @@ from turnlog.conformance import never
 
 
 def test_a_line_belongs_to_the_turn_that_was_open() -> None:
-    """Break: in handlers/logs.py, number turns by ``total_turns``; or in handlers/turn.py, do not ``disown``."""
+    """Break: in handlers/logs.py, count by ``total_turns``; or in handlers/turn.py, do not call `clear_turn_number`."""
     names = [
         "log_record", *TURN, "log_record", "start_turn", "log_record", "complete_turn",  # nothing measured: discarded
         "start_turn", "on_llm_start", "log_record", "on_llm_first_token", "complete_turn", "start_turn", "log_record",

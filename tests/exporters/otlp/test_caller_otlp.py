@@ -200,6 +200,6 @@ def test_the_reading_of_the_release_that_the_session_names() -> None:
     assert framework_of(events([*LIVEKIT, *ENDED])) == ("livekit-agents", "1.2.3")
     assert reading(events([*LIVEKIT, *ENDED]), "drop-in").rules == "turnlog"
     with pytest.raises(
-        UnknownRules, match=r"livekit-agents has no rule sets of its own; there are: turnlog, videosdk-1\.0"
+        UnknownRules, match=r"livekit-agents has no rule sets of its own; known: turnlog, videosdk-1\.0"
     ):
         reading(events([*LIVEKIT, *ENDED]), "framework")

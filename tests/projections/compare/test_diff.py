@@ -1,4 +1,4 @@
-"""Two replays of one call, two recordings of it, and what an engine once made of it: field by field."""
+"""Field-by-field comparison of replays, recordings and stored digests of a call."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from eventstore import Event, open_store
 from projections.compare.digest import changes_since, digest
-from projections.compare.recordings import aligned, changes_between, first_divergences, on_common_clock
+from projections.compare.recordings import align_turns, changes_between, first_divergences, on_common_clock
 from projections.compare.turns import Change, changes, first_divergence
 from projections.reference import rules as rule_sets
 from projections.reference.metrics import Turn
@@ -34,7 +34,7 @@ DEMO = events_of(*next(iter(read_recordings(FIXTURES / "demo.jsonl.gz"))))
 
 
 def moved(hook: str, nth: int, by_ns: int) -> list[Event]:
-    """The demo call, with one event at another moment."""
+    """The demo call, with one event at a different time."""
     found = [n for n, event in enumerate(DEMO) if event.hook == hook][nth]
     later = msgspec.structs.replace(DEMO[found], perf_ns=DEMO[found].perf_ns + by_ns)
     return [*DEMO[:found], later, *DEMO[found + 1 :]]
@@ -78,7 +78,7 @@ def test_what_is_in_one_object_only_is_a_change() -> None:
 
 
 def test_the_first_divergence_is_one_of_fields_that_both_have() -> None:
-    """Break: in compare/diff.py, ``first_divergence``, compare with ``!=``: then it is the first STT entry."""
+    """Break: in compare/turns.py, ``first_divergence``, compare with ``!=``: then it is the first STT entry."""
     first = first_divergence(DEMO, OLD, NEW)
     assert first is not None
     assert first.hook == "complete_turn"
@@ -172,11 +172,11 @@ TIMES = ("start_time", "end_time", "original_connection_start", "original_connec
 
 
 def again(events: list[Event]) -> list[Event]:
-    """The same call on another machine, a month later: other clocks, origin and ids."""
+    """The same call on a different machine, a month later: different clocks, origin and ids."""
 
-    def told(value: object, name: str = "") -> object:
+    def shifted(value: object, name: str = "") -> object:
         if isinstance(value, dict):
-            return {key: told(item, key) for key, item in value.items()}
+            return {key: shifted(item, key) for key, item in value.items()}
         if name in TIMES and isinstance(value, (int, float)):
             return value + (2 * MONTH_NS if name == "join_time" else MONTH_NS) / 1e9
         return f"other {value}" if name.endswith(("_id", "Id")) and isinstance(value, str) else value
@@ -184,7 +184,7 @@ def again(events: list[Event]) -> list[Event]:
     return [
         msgspec.structs.replace(
             event, origin="other", perf_ns=event.perf_ns + MONTH_NS, wall_ns=event.wall_ns + 2 * MONTH_NS,
-            payload=json.dumps(told(json.loads(event.payload))),
+            payload=json.dumps(shifted(json.loads(event.payload))),
         )
         for event in events
     ]  # fmt: skip
@@ -195,7 +195,7 @@ RECORDINGS = [events_of(*each) for each in read_recordings(FIXTURES / "recording
 
 @pytest.mark.parametrize("events", RECORDINGS, ids=lambda events: events[0].session_id)
 def test_other_clocks_and_ids_are_no_difference(events: list[Event]) -> None:
-    """Break: in projections/compare/recordings.py, ``_moved``, leave times in arguments; ``_ID``, compare ids."""
+    """Break: in projections/compare/recordings.py, ``_shift_times``, leave times in arguments; ``_ID``, compare ids."""
     one, two = on_common_clock(events), on_common_clock(again(events))
     assert changes_between(turns(one), turns(two)) == []
     assert first_divergences(one, two) == []
@@ -215,7 +215,7 @@ def test_on_one_clock_nothing_is_left_of_the_clocks(events: list[Event], perf_ns
 
 
 def later_from(nth: int, by_ns: int) -> list[Event]:
-    """The demo call, in which everything from an event on comes later."""
+    """The demo call, with everything from one event on delayed."""
     return [msgspec.structs.replace(e, perf_ns=e.perf_ns + by_ns, wall_ns=e.wall_ns + by_ns) if n >= nth else e
             for n, e in enumerate(DEMO)]  # fmt: skip
 
@@ -244,7 +244,7 @@ def test_what_another_clock_rounds_otherwise_is_no_difference() -> None:
 
 
 def test_where_two_recordings_part() -> None:
-    """Break: in ``partings``, compare payloads alone, or hooks alone."""
+    """Break: in ``first_divergences``, compare only payloads, or only hooks."""
     said = [event.hook for event in DEMO].index("set_user_transcript")
     other = msgspec.structs.replace(DEMO[said], payload='{"transcript":"something else"}')
     one = on_common_clock(DEMO)
@@ -261,18 +261,18 @@ def test_where_two_recordings_part() -> None:
 
 
 def test_turns_are_matched_by_what_was_said() -> None:
-    """Break: in ``aligned``, zip the turns."""
+    """Break: in ``align_turns``, zip the turns."""
 
     def said(*texts: str | None) -> list[Turn]:
         return [Turn(user_speech=text) for text in texts]
 
     one = said(None, "Hello.", "Where is it?", "Bye")
-    assert list(aligned(one, said(None, "hello", "Where is it", "bye"))) == [(1, 1), (2, 2), (3, 3), (4, 4)]
-    assert list(aligned(one, said(None, "Hello.", "Bye"))) == [(1, 1), (2, 2), (3, None), (4, 3)]
-    assert list(aligned(one, said("Hello.", "Hm?", "Where is it?", "Bye"))) == [
+    assert list(align_turns(one, said(None, "hello", "Where is it", "bye"))) == [(1, 1), (2, 2), (3, 3), (4, 4)]
+    assert list(align_turns(one, said(None, "Hello.", "Bye"))) == [(1, 1), (2, 2), (3, None), (4, 3)]
+    assert list(align_turns(one, said("Hello.", "Hm?", "Where is it?", "Bye"))) == [
         (1, None), (2, 1), (None, 2), (3, 3), (4, 4),
     ]  # fmt: skip
-    assert list(aligned(one, said(None, "Hello.", "Where was it?", "Bye"))) == [(1, 1), (2, 2), (3, 3), (4, 4)]
+    assert list(align_turns(one, said(None, "Hello.", "Where was it?", "Bye"))) == [(1, 1), (2, 2), (3, 3), (4, 4)]
     found = changes_between(one, said(None, "Hello.", "Bye"))
     assert found == [Change(3, None, "", "Where is it?", "(no such turn)")]
 
@@ -305,7 +305,7 @@ def test_two_logs(program: Program, tmp_path: Path) -> None:
 
 
 def stored(events: list[Event], path: Path, rules: str = OLD) -> digests.SessionDigest:
-    """What the file has of the session after it was written and read."""
+    """The session's digest after it was written and read."""
     found = rule_sets.find_rules(rules)
     path.write_bytes(
         digests.digest_line(digests.digest_heading(found))
@@ -318,7 +318,7 @@ def stored(events: list[Event], path: Path, rules: str = OLD) -> digests.Session
 
 @given(streams(max_size=60), st.sampled_from([OLD, NEW]))
 def test_a_log_is_what_its_digest_says(tmp_path: Path, events: list[Event], rules: str) -> None:
-    """Break: in turnlog/compare/digest_files.py, ``session``, leave out the last turn; or read numbers as text."""
+    """Break: in turnlog/compare/digest_files.py, ``session_digest``, drop the last turn, or read numbers as text."""
     session = stored(events, tmp_path / "d", rules)
     assert digests.up_to(events, session) == events
     assert changes_since(session.turns, [digest(turn) for turn in turns(events, rules)]) == []
@@ -419,7 +419,7 @@ def test_a_log_that_grew_is_compared_up_to_there(program: Program) -> None:
 
 
 def test_the_commands_of_diff_md_run(tmp_path: Path) -> None:
-    """In order, on a log of real calls and on another that is the same."""
+    """In order, on a log of recorded calls and an identical one."""
     text = (FIXTURES.parent / "docs" / "diff.md").read_text()
     commands = "".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL)).splitlines()
     program = Program(tmp_path)

@@ -1,4 +1,4 @@
-"""Why a number is what it is: which activities and events made it, and which events change it."""
+"""Explanations: the activities and events that a value comes from, and the events that change it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from projections.explain import Explanation, UnknownPath, explain, what_if
 from projections.explain.explanation import explain_reading, offsets_of
 from projections.explain.paths import leaves, parse
 from projections.explain.stretch import WHOLE
-from projections.explain.what_if import HOW, How, changed
+from projections.explain.what_if import HOW, How, apply_change
 from projections.reference.replay import replay
 from support.examples import examples
 from support.program import FIXTURES, Program
@@ -30,7 +30,7 @@ from turnlog.recordings import events_of, read_recordings
 FILES = ("recordings.jsonl.gz", "cases.jsonl")
 RECORDED = {found.name: events_of(place, found) for file in FILES for place, found in read_recordings(FIXTURES / file)}
 UNSAID = {"session.events", "session.sealed_events", "session.system_instruction"}
-"""What is counted, or is so by default; besides these, what is False or 0 may have no event that says so."""
+"""Counted and default values; only these, and values that are False or 0, may have no events."""
 
 
 def paths(call: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -52,7 +52,7 @@ def check_explained(made: list[Event], chosen: list[tuple[str, Any]]) -> None:
 
 @pytest.mark.parametrize("session", RECORDED)
 def test_every_value_of_the_contract_is_explained(session: str) -> None:
-    """And is the one of the contract, though only its turn was made.
+    """The value equals that of the JSON, though only its turn is computed.
 
     Break: in projections/explain/sourced.py, leave out the operation ``truediv``, or in ``NEAR`` say 0.
     """
@@ -83,16 +83,16 @@ def floats(made: list[Event]) -> dict[str, float]:
 
 @pytest.mark.parametrize("session", [name for name in CALLS if name in RECORDED])
 def test_what_an_event_moves_names_it(session: str) -> None:
-    """An event that comes so little earlier or later that it passes no threshold moves only what names it.
+    """An event that is shifted without crossing a threshold changes only values that name it.
 
-    Break: in timeline/handlers/trouble.py, do not say that a failed provider's start is the run's.
+    Break: in timeline/handlers/failures.py, do not add the run's start to the sources of a failed provider's.
     """
     made = RECORDED[session]
     r, before, offsets = read(made), floats(made), offsets_of(made)
     named = {path: events_named(explain_reading(r, parse(path), made)) for path in before}
     moved = 0
     for at in range(1, len(made)):  # all times count from the first
-        after = floats(changed(made, at, Random(at).choice(["earlier", "later"]), LITTLE_NS, offsets))
+        after = floats(apply_change(made, at, Random(at).choice(["earlier", "later"]), LITTLE_NS, offsets))
         for path, value in before.items():
             other = after[path]
             seconds = 1e-3 if path.endswith(("ms", "e2e_latency")) else 1.0
@@ -107,7 +107,7 @@ def events_named(found: Explanation) -> set[int]:
 
 
 def test_a_response_moves_exactly_with_the_events_at_its_ends() -> None:
-    """Break: in projections/explain/sourced.py, ``_carrying``, keep the sources of ``self`` alone."""
+    """Break: in projections/explain/sourced.py, ``_propagate``, keep the sources of ``self`` alone."""
     tried = 0
     for made in RECORDED.values():
         offsets = offsets_of(made)
@@ -119,7 +119,7 @@ def test_a_response_moves_exactly_with_the_events_at_its_ends() -> None:
             for one in ends:
                 said = [event.at for event in one.events if event.seconds == pytest.approx(one.value, abs=1e-9)]
                 for at in said[:1]:  # others repeat it, or said how long the detector waits
-                    after = read(changed(made, at, "later", LITTLE_NS, offsets)).turns[turn.turn - 1].e2e_latency
+                    after = read(apply_change(made, at, "later", LITTLE_NS, offsets)).turns[turn.turn - 1].e2e_latency
                     assert after is not None
                     by = LITTLE_NS / 1e6 if one.kind == "agent" else -LITTLE_NS / 1e6
                     assert after - (turn.e2e_latency or 0) == pytest.approx(by, abs=1e-9), path
@@ -152,7 +152,7 @@ def test_what_is_said_of_a_response() -> None:
     ],
 )
 def test_a_question_without_the_end_of_a_voice_names_its_words(before: list[str], said: tuple[str, str]) -> None:
-    """Break: in projections/turns/listening.py, ``words``, do not keep ``came_at``."""
+    """Break: in projections/turns/listening.py, ``question_text``, do not keep ``arrived_at``."""
     found = explain(log(*before, *answered(1.6, 3)), "turn 1")
     assert found.value is not None
     ((field, (event,)),) = [(one.field, one.events) for one in found.made_of if one.kind == "turn"]
@@ -160,7 +160,7 @@ def test_a_question_without_the_end_of_a_voice_names_its_words(before: list[str]
 
 
 def test_what_is_said_of_a_barge_in() -> None:
-    """Break: in projections/explain/provenance.py, ``barge_ins_at``, take ``_same`` for ``copies.of``."""
+    """Break: in projections/explain/provenance.py, ``barge_ins_at``, take ``_identity`` for ``copies.of``."""
     found = explain(RECORDED["barge_in_vad"], "turns[1].barge_ins[0].yield_ms")
     said = {(one.kind, one.field, one.turn) for one in found.made_of}
     assert said == {("interruption", "start", 2), ("voice", "start", 3)}
@@ -184,16 +184,16 @@ def test_why_there_is_no_response() -> None:
         ("turns[1].llm[7].first_token", "did you mean llm[0].first_token"),
         ("turns[99].e2e_latency", "the session has 4 turns"),
         ("turn 0", "counted from 1"),
-        ("turns.e2e_latency", "there is no turns; the session has 4 turns"),
+        ("turns.e2e_latency", "turns needs an index, like turns[0]; the session has 4 turns"),
         ("discarded 9", "the session has 0 discarded voices"),
-        ("turns[1].response", "is not one value; name one in it, like turns[1].response.start"),
-        ("turns[1].", "is no path"),
+        ("turns[1].response", "is not a single value; name a value in it, like turns[1].response.start"),
+        ("turns[1].", "is not a path"),
         ("payloads[0].x", "a path begins with turns[0]"),
-        ("", "is no path"),
+        ("", "is not a path"),
     ],
 )
 def test_a_path_that_leads_nowhere(path: str, said: str) -> None:
-    """Break: in projections/explain/paths.py, ``_unknown``, name nothing near."""
+    """Break: in projections/explain/paths.py, ``_unknown``, suggest nothing."""
     with pytest.raises(UnknownPath, match=re.escape(said)) as raised:
         explain(RECORDED["barge_in_vad"], path)
     assert "\n" not in str(raised.value)
@@ -212,7 +212,7 @@ def test_of_the_framework_s_reading_there_is_the_value() -> None:
 
 
 def without_snapshots(made: list[Event], at: int, how: How, path: str, rules: str) -> Any:
-    """The value in a whole replay of a log that was changed in another way: by time alone."""
+    """The value in a full replay of a log that was changed differently: by time only."""
     event = made[at]
     by = {"removed": 0, "earlier": -50_000_000, "later": 50_000_000}[how]
     key = {id(other): (other.perf_ns, n) for n, other in enumerate(made)}
@@ -240,9 +240,9 @@ def without_snapshots(made: list[Event], at: int, how: How, path: str, rules: st
     ],
 )
 def test_what_if_is_what_a_whole_replay_gives(session: str, path: str, rules: str) -> None:
-    """Of events that it names as of those that it tried and does not name.
+    """Both for events that it names and for those that it tried and does not name.
 
-    Break: in projections/explain/stretch.py, ``_emptied``, start from a new `Timeline`; or ``_copied``, return ``s``.
+    Break: in projections/explain/stretch.py, ``_without_finished``, use `Timeline()`; or ``_copy_state``, return ``s``.
     """
     made = RECORDED[session]
     assert all(one.perf_ns <= two.perf_ns for one, two in pairwise(made))
@@ -281,7 +281,7 @@ def test_the_command(program: Program) -> None:
 
 
 def test_a_bar_shows_how_far_it_is(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only on a terminal, and only where it takes long. Break: do not start it."""
+    """Shown only on a terminal, and only if it takes long. Break: do not start it."""
     from turnlog.cli.commands import explain as command
 
     monkeypatch.setattr(command, "PATIENCE_SECONDS", -1.0)

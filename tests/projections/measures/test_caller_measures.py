@@ -1,4 +1,4 @@
-"""Statistics and checks of the caller's reading, the default: the response, what was not answered, and why."""
+"""Statistics and checks of the caller's reading, the default: responses, unanswered questions, and reasons."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from eventstore import Event, Recorder, Store, open_store
 from eventstore.stores.memory import MemoryStore
 from projections.caller import read
-from projections.measures import TurnMeasures, measured, measures, measures_of
+from projections.measures import TurnMeasures, measures, measures_of, session_measures
 from support.known_calls import StillClock, recording
 from support.program import FIXTURES, Program
 from support.strategies import streams
@@ -37,7 +37,7 @@ def memory() -> Iterator[MemoryStore]:
 
 
 def question(recorder: Recorder, clock: StillClock, words: str = "secret") -> None:
-    """A second of speech, understood 100 ms later."""
+    """A second of speech, transcribed 100 ms later."""
     recorder.on_user_speech_start()
     clock.advance(1000)
     recorder.on_user_speech_end()
@@ -56,7 +56,7 @@ def llm(recorder: Recorder, clock: StillClock, ttft: float, given: int = 50) -> 
 
 
 def spoken(recorder: Recorder, clock: StillClock, tts: float = 150) -> None:
-    """Synthesised, heard for a second, and done."""
+    """An answer that is synthesised and spoken for a second."""
     recorder.on_tts_start()
     recorder.add_tts_characters(12)
     clock.advance(tts)
@@ -175,11 +175,11 @@ def test_the_framework_s_own_figures_stand_beside(memory: MemoryStore) -> None:
 
 
 def test_real_calls_are_measured_as_they_are_read() -> None:
-    """The measures are not made from turns and payloads, and say the same."""
+    """The measures are computed independently of turns and payloads, and agree with them."""
     for place, recorded in read_recordings(FIXTURES / "recordings.jsonl.gz"):
         events = events_of(place, recorded)
         r = read(events)
-        found, voices = measured(events)
+        found, voices = session_measures(events)
         assert voices == len(r.discarded)
         for m, turn, payload in zip(found, r.turns, r.payloads, strict=True):
             assert (m.turn, m.response_ms, m.no_response) == (turn.turn, turn.e2e_latency, turn.no_response)
@@ -199,7 +199,7 @@ PAYLOAD = {
 
 @given(streams(max_size=60), st.sampled_from(["provider", "agent", "session"]))
 def test_any_stream_can_be_measured(events: list[Event], by: str) -> None:
-    found, voices = measured(events)
+    found, voices = session_measures(events)
     table = TurnTable(by)
     table.add("s", found, voices)
     groups = report(table)
@@ -223,7 +223,7 @@ def test_odd_numbers_count_as_none(memory: MemoryStore, odd: object) -> None:
 
 
 def test_the_rate_of_unanswered_turns_and_its_reasons(memory: MemoryStore) -> None:
-    """Of the questions, one in three; the greeting is none. Break: in stats/metrics.py, empty ``SHARE_OF``."""
+    """One question in three; the greeting is no question. Break: in stats/metrics.py, empty ``SHARE_OF``."""
     mixed(memory)
     with recording(memory, "open") as (recorder, clock):
         question(recorder, clock)  # its time for an answer is not over
@@ -265,7 +265,7 @@ def test_budgets_hold_the_response(memory: MemoryStore) -> None:
 
 
 def test_tools_and_failed_providers_are_named(memory: MemoryStore) -> None:
-    """And nothing that was said. Break: in stats/reasons.py, ``_read``, leave out the failures."""
+    """The reasons contain no content. Break: in stats/reasons.py, ``_read``, leave out the failures."""
     with recording(memory, "s") as (recorder, clock):
         question(recorder, clock)
         recorder.on_llm_start()
@@ -318,7 +318,7 @@ def test_stats_lead_with_the_response(calls: Program) -> None:
 
 @pytest.mark.parametrize("rules", [RULES, "videosdk-1.0"])
 def test_a_check_over_no_turn_fails(program: Program, rules: str) -> None:
-    """Break: in cli/check.py, ``check``, go on without turns."""
+    """Break: in cli/check.py, ``check``, continue without turns."""
     store = open_store(program.db)
     with recording(store, "silent") as (recorder, _clock):
         recorder.set_provider_info("llm", "A", "b")

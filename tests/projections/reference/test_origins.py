@@ -24,7 +24,7 @@ from turnlog.recordings import RecordedClock, Recording, drive, read_recordings
 
 HOUR = 3_600_000_000_000
 OF_THE_WALL = {"timestamp", "turn_id", "session_end_time", "start_ns", "end_ns"}
-"""What a replay takes from the wall clock; a turn's id is made of its timestamp."""
+"""Fields that a replay takes from the wall clock; a turn's id is derived from its timestamp."""
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +42,9 @@ def stepping(clock: RecordedClock, after: int, step_ns: int) -> Callable[[], int
 @pytest.mark.parametrize("step_ns", [-HOUR, HOUR])
 @pytest.mark.parametrize("after", [1, 50, 100, 171])
 def test_a_wall_clock_that_steps_an_hour_in_mid_call(store: Store, demo: Recording, after: int, step_ns: int) -> None:
-    """Order, counts and turns are those of the same call without the step, and each span is as long.
+    """Order, counts, turns and span durations are those of the same call without the step.
 
-    Break: in eventstore/event.py, ``_timed``, go by the wall clock.
+    Break: in eventstore/event.py, ``_timed``, use the wall clock.
     """
     replays = []
     for session, step in (("s", 0), ("stepped", step_ns)):
@@ -69,7 +69,7 @@ def test_a_wall_clock_that_steps_an_hour_in_mid_call(store: Store, demo: Recordi
 
 
 def test_a_wall_clock_that_steps_while_two_origins_record(store: Store) -> None:
-    """Both had begun before, so their calls stay where they were among each other's."""
+    """Both had begun before, so the order of their calls stays the same."""
     orders = []
     for session, step in (("s", 0), ("stepped", -HOUR)):
         clock, other = RecordedClock(), RecordedClock()  # they share the wall
@@ -91,7 +91,7 @@ def test_a_wall_clock_that_steps_while_two_origins_record(store: Store) -> None:
 
 
 def test_an_origin_that_begins_after_the_step_is_whole_and_in_its_own_order(store: Store) -> None:
-    """Nothing says how long the step was, so it stands where its clock says; the order is the same whoever reads."""
+    """The size of the step is unknown, so its clock decides; the order is the same for every reader."""
     for origin, wall_ns in (("before", 10**18), ("after", 10**18 - HOUR)):
         perf = count(1)
         with Recorder(store, "s", origin=origin, clock=Clock(lambda: next(perf), lambda: wall_ns)) as recorder:  # noqa: B023
@@ -103,7 +103,7 @@ def test_an_origin_that_begins_after_the_step_is_whole_and_in_its_own_order(stor
 
 
 def test_a_monotonic_clock_that_runs_backwards(store: Store) -> None:
-    """Inside an origin ``seq`` alone orders.
+    """Within an origin, only ``seq`` determines the order.
 
     Break: in eventstore/event.py, ``merge``, sort instead of merging.
     """
@@ -143,7 +143,7 @@ store.close()
 
 
 def record_at_once(urls: tuple[str, Path], agents: list[tuple[str, str]], calls: int) -> list[dict[str, Any]]:
-    """In a process for each origin and name, all beginning together; returns how that went."""
+    """Run a process for each origin and name, all starting together; returns their results."""
     started = [
         subprocess.Popen(
             [sys.executable, "-c", AGENT, *urls, *agent, str(calls)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -166,14 +166,14 @@ def record_at_once(urls: tuple[str, Path], agents: list[tuple[str, str]], calls:
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def shared(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Store, tuple[str, Path]]:
-    """A store that several processes may share, and what they need to find it."""
+    """A store that several processes can share, with its address."""
     store: Store = request.getfixturevalue(request.param)
     url = str(tmp_path / "calls.db") if request.param == "sqlite" else request.getfixturevalue("postgres_url")
     return store, (url, tmp_path / "journal")
 
 
 def assert_order_is_nobodys(events: list[Event]) -> None:
-    """Arrival has no say in it: other stores that get them shuffled, in other batches, give the same order."""
+    """Independent of arrival: a store that gets them shuffled, in different batches, gives the same order."""
     for seed in range(3):
         chance, other = random.Random(seed), MemoryStore()
         shuffled = chance.sample(events, len(events))
@@ -218,7 +218,7 @@ def test_two_processes_record_one_session_as_two_origins(shared: tuple[Store, tu
 
 
 def test_an_origin_used_twice_keeps_what_came_first(store: Store) -> None:
-    """A misuse. What is refused is counted and named, and what is new is kept.
+    """A misuse: refused events are counted and named, and new ones are kept.
 
     Break: in eventstore/recording/writer.py, ``append_skipping_refused``, leave out the whole batch.
     """
@@ -238,7 +238,7 @@ def test_an_origin_used_twice_keeps_what_came_first(store: Store) -> None:
 
 
 def test_an_origin_used_by_two_threads_at_once(store: Store) -> None:
-    """Whoever wins, each identity is there once, and every call that is not there was counted."""
+    """Each identity is stored once, and every call that is not stored is counted."""
     barrier = threading.Barrier(2)
 
     def work(recorder: Recorder, name: str) -> None:
@@ -272,7 +272,7 @@ def test_an_origin_used_by_two_processes_at_once(shared: tuple[Store, tuple[str,
 
 
 def test_what_an_origin_has_stored_outlives_its_namesake(tmp_path: Path) -> None:
-    """The first has ended well before the second begins, with the same name and another clock."""
+    """The first ends well before the second begins, with the same name and a different clock."""
     for name in ("first", "second"):
         record_at_once((str(tmp_path / "calls.db"), tmp_path / "journal"), [("o", name)], 300)
     store = open_store(tmp_path / "calls.db")

@@ -1,4 +1,4 @@
-"""Every switch on the smallest log that shows it, off and on; and how rule sets are named and combined.
+"""Every switch, off and on, on a minimal log that shows its effect; names and combinations of rule sets.
 
 That a rule set is what a release does is shown by ``tests/differential``, against the release itself.
 """
@@ -36,7 +36,7 @@ Log = list[tuple[int, str, dict[str, Any]]]
 
 
 class Case(NamedTuple):
-    """A log (milliseconds, hook, arguments), what to look at, and what is there without and with the switch."""
+    """A log (milliseconds, hook, arguments), the inspected value, and its values without and with the switch."""
 
     log: Log
     seen: Callable[[Call], Any]
@@ -179,7 +179,7 @@ CASES = {
 
 @pytest.mark.parametrize("switch", CASES)
 def test_a_switch_off_and_on(switch: str) -> None:
-    """Break: do not ask for the switch where the handler does, or ask for its opposite; each case fails alone."""
+    """Break: remove the check of a switch in its handler, or invert it; only its case fails."""
     case = CASES[switch]
     assert case.seen(replay(events(case.log), case.under)) == case.off
     assert case.seen(replay(events(case.log), f"{case.under}+{switch}")) == case.on
@@ -220,7 +220,7 @@ def test_in_the_default_rules_every_switch_is_off_and_every_later_set_has_more()
 
 
 def test_switches_are_put_on_by_name() -> None:
-    """Break: in projections/reference/rules.py, `find`, name the rule set as it was asked for."""
+    """Break: in projections/reference/rules.py, `find_rules`, return the name as it was passed."""
     both = find_rules("videosdk-1.0+turn_holds+stt_final_opens_turn")
     assert both.name == "videosdk-1.0+stt_final_opens_turn+turn_holds"
     assert both == find_rules("videosdk-1.0+stt_final_opens_turn+turn_holds+turn_holds") == find_rules(both)
@@ -228,13 +228,13 @@ def test_switches_are_put_on_by_name() -> None:
     assert not both.eou_wait_in_ms
     assert find_rules("videosdk-1.0.30+turn_holds") == RULE_SETS["videosdk-1.0.30"]
     assert replay([], both).rules == both.name
-    with pytest.raises(UnknownRules, match="unknown rule set 'best'; there are: videosdk-1.0, "):
+    with pytest.raises(UnknownRules, match="unknown rule set 'best'; known: videosdk-1.0, "):
         find_rules("best+turn_holds")
     with pytest.raises(UnknownRules, match="did you mean 'turn_holds'"):
         find_rules("videosdk-1.0+turn_hold")
     with pytest.raises(UnknownRules, match="`turnlog rules` lists"):
         find_rules("videosdk-1.0+")
-    with pytest.raises(UnknownRules, match="'corrected' is gone: 'turnlog', the default, replaced it"):
+    with pytest.raises(UnknownRules, match="'corrected' was replaced by 'turnlog', the default"):
         find_rules("corrected+turn_holds")
 
 

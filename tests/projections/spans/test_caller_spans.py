@@ -1,4 +1,4 @@
-"""The span tree of the caller's reading: what holds of it for any call, and the situations it was made for."""
+"""The span tree of the caller's reading: properties for any call, and specific situations."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def check_each_activity_once(r: Reading) -> None:
             if part.kind != "log":
                 assert made[f"{part.kind}:{part.at}"] == 1
                 assert found[f"{part.kind}:{part.at}"].parent == ("session" if part.kind == "sound" else turn.id)
-    for left in r.assembly.left:
+    for left in r.assembly.unassigned:
         if left.activity.kind != "log":
             assert found[f"{left.activity.kind}:{left.activity.at}"].parent == "session"
     lines = sum(activity.kind == "log" for activity in r.timeline.activities)
@@ -72,7 +72,7 @@ def check_each_activity_once(r: Reading) -> None:
 
 
 def check_cut_off(r: Reading) -> None:
-    """Who was not seen to end is marked, and nobody else."""
+    """Exactly the spans without a reported end are marked."""
     t = r.timeline
     marked = "cut_off" in r.spans[-1].attributes
     assert marked == (not (t.ended or t.left))
@@ -120,14 +120,14 @@ def grows_at_its_end(made: list[Event], every: int) -> None:
     whole = [span.id for span in read(made).spans]
     parents = {span.id: span.parent for span in read(made).spans}
     for cut in range(1, len(made), every):
-        part = read(made[:cut], going_on=True).spans
+        part = read(made[:cut], ongoing=True).spans
         assert [span.id for span in part] == whole[: len(part)]
         assert all(parents[span.id] == span.parent for span in part)
 
 
 @recorded
 def test_what_is_sent_while_a_call_goes_on_stays(made: list[Event]) -> None:
-    """No span that was there is gone, or elsewhere, when more has come.
+    """No exported span disappears or changes when more events arrive.
 
     Break: in spans/tree.py, ``settled``, say True; or leave out the words that STT still works on.
     """
@@ -154,7 +154,7 @@ def ms(span: Span) -> tuple[float, float]:
 
 @pytest.mark.parametrize("opened", [False, True])
 def test_say_and_reply_outside_of_the_session_span(opened: bool) -> None:
-    """Break: in timeline/handlers/traces.py, do not note them."""
+    """Break: in timeline/handlers/traces.py, do not add them."""
     first = [*ATTACHED, (10, "traces.agent_say_called", {"message": "early"})]
     inside: Log = [(20, "traces.start_agent_session", {"attributes": {}}), (900, "traces.end_agent_session", {})]
     last: Log = [(950, "traces.agent_reply_called", {"instructions": "late"}), (990, "traces.agent_meeting_end", {})]
@@ -169,9 +169,9 @@ def test_say_and_reply_outside_of_the_session_span(opened: bool) -> None:
 
 @pytest.mark.parametrize("closed", [True, False])
 def test_an_end_of_speech_that_is_reported_late(closed: bool) -> None:
-    """It is in the turn, in the span and in the ledger alike.
+    """The turn, the span and the ledger agree.
 
-    Break: in spans/tree.py, ``_yielded``, leave the moment.
+    Break: in spans/tree.py, ``_yield_interval``, leave the moment.
     """
     close: Log = [(4310, "complete_turn", {})] if closed else []
     r = read(
@@ -196,7 +196,7 @@ def test_an_end_of_speech_that_is_reported_late(closed: bool) -> None:
 
 
 def test_a_realtime_model_that_falls_silent_under_the_user() -> None:
-    """No hook says so, and it is a barge-in all the same. Break: in spans/tree.py, leave `_silenced` out."""
+    """It is a barge-in without a hook. Break: in spans/tree.py, leave `_unreported_interruption` out."""
     model = {"component_type": "realtime", "provider_class": "R", "model_name": "r"}
     r = read(events([
         (0, "set_provider_info", model), (1000, "on_user_speech_start", {}), (2000, "on_user_speech_end", {}),
@@ -219,7 +219,7 @@ def test_a_call_that_was_killed_is_one_tree() -> None:
 
 
 def test_a_tool_without_an_end_in_a_turn_that_is_over_does_not_last_until_the_end_of_the_call() -> None:
-    """Break: in spans/tree.py, ``_Turn``, let every turn last until then."""
+    """Break: in spans/tree.py, ``_TurnSpans``, let every turn last until then."""
     again = [(ms + 60_000, hook, args) for ms, hook, args in QUESTION]
     called: Log = [(2600, "tool_started", {"call_id": "c", "tool_name": "look", "tool_params": {}, "run_id": None})]
     r = read(
@@ -257,7 +257,7 @@ def test_an_error_is_an_exception() -> None:
 
 
 def test_the_response_is_a_span_of_its_turn() -> None:
-    """So a trace viewer has the wait as a latency. Break: in spans/tree.py, leave it out."""
+    """A trace viewer shows the response as a latency. Break: in spans/tree.py, leave it out."""
     r = read(events([*QUESTION, (4000, "on_agent_speech_end", {}), (5000, "finalize_session", {})]))
     waited = named(r, "Response")
     assert (ms(waited), waited.attributes["latency.response_ms"]) == ((2000, 3000), 1000)

@@ -1,4 +1,4 @@
-"""The barge-in ledger: who spoke over whom, how soon the agent yielded, and what it had said."""
+"""The barge-in ledger: kinds of barge-ins, time to yield, and spoken text."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ANSWER: list[Call] = [
     *TEN_A_SECOND, (2.0, "on_tts_start"), (2.0, "set_agent_response", "We take everything back within thirty days."),
     (2.0, "add_tts_characters", 43), (2.0, "on_agent_speech_start"),
 ]  # fmt: skip
-"""And one of 43 that begins at second 2."""
+"""An answer of 43 characters that begins at second 2."""
 WAIT: list[Call] = [
     (4.0, "on_user_speech_end"), (4.2, "on_stt_complete", "Wait, what?"), (4.5, "set_user_transcript", "Wait, what?"),
 ]  # fmt: skip
@@ -42,7 +42,7 @@ FRAMEWORK: Call = (0.0, "set_framework", "pipecat-ai", "1.14.0")
 
 
 def log(calls: list[Call]) -> list[Event]:
-    """``(seconds, "happened", hook, …)`` is told when the call before it was, and happened then."""
+    """``(seconds, "happened", hook, …)`` is recorded with the previous call, and back-dated to that time."""
     now = [0.0]
     clock = Clock(lambda: round((100 + now[0]) * 1e9), lambda: round((10**9 + now[0]) * 1e9))
     store = MemoryStore()
@@ -57,7 +57,7 @@ def log(calls: list[Call]) -> list[Event]:
 
 
 def barge_ins(events: list[Event]) -> list[SimpleNamespace]:
-    """The records as JSON carries them; times are seconds since the first event, rounded as they are whole ms here."""
+    """The records as in JSON; times are seconds since the first event, rounded, as they are whole ms here."""
     r = read(events)
     found = [entry_dict(r, events, entry) for entry in entries(r)]
     return [SimpleNamespace(**{k: round(v, 6) if isinstance(v, float) else v for k, v in one.items()}) for one in found]
@@ -69,14 +69,14 @@ def only(calls: list[Call]) -> SimpleNamespace:
 
 
 def times(found: SimpleNamespace) -> tuple[float | None, ...]:
-    """In milliseconds: yield, decision, overlap, and how long the agent had been heard."""
+    """Yield, decision, overlap and duration of agent speech, in milliseconds."""
     return found.yield_ms, found.decision_ms, found.overlap_ms, found.agent_heard_ms
 
 
 def test_a_barge_in() -> None:
-    """VideoSDK's order: the agent's end is never told. At 10 characters a second, 2 s are 20 of them: "…everything b".
+    """VideoSDK: the agent's end is not reported. At 10 characters a second, 2 s are 20 of them: "…everything b".
 
-    Break: in turns/said.py, ``_split``, do not look for a space.
+    Break: in turns/spoken_text.py, ``_split``, do not look for a space.
     """
     found = only([*ANSWER, (3.2, "on_user_speech_start"), (4.0, "on_interrupted"), (4.0, "complete_turn"), *WAIT])
     assert found.kind == "true"
@@ -102,7 +102,7 @@ def test_an_end_of_another_answer_does_not_count() -> None:
 
 
 def test_without_a_rate_nothing_is_estimated() -> None:
-    """Break: in turns/said.py, ``_split``, take 15 characters a second if none is known."""
+    """Break: in turns/spoken_text.py, ``_split``, take 15 characters a second if none is known."""
     found = only([*ANSWER[5:], (3.2, "on_user_speech_start"), (3.8, "on_interrupted")])
     assert (found.said, found.unsaid, found.estimated) == (None, None, False)
     assert times(found) == (600, 600, 600, 1800)
@@ -116,7 +116,7 @@ def test_sealed_text_is_no_text() -> None:
 
 
 def test_a_pause_for_nothing() -> None:
-    """LiveKit's: the agent pauses, and goes on. Break: in turns/ledger.py, ``_audible``, skip no pause."""
+    """LiveKit: the agent pauses, then resumes. Break: in turns/ledger.py, ``_audible_intervals``, skip no pause."""
     found = only(
         [
             *ANSWER, (3.0, "on_user_speech_start"), (3.25, "on_false_interrupt_start", 2.0),
@@ -130,7 +130,7 @@ def test_a_pause_for_nothing() -> None:
 
 
 def test_noise_that_stopped_nobody() -> None:
-    """Pipecat's: no pause, and the doubt itself is the voice."""
+    """Pipecat: no pause, and the doubt itself stands for the voice."""
     found = only(
         [
             FRAMEWORK, *ANSWER, (3.4, "framework_event", "voice_stopped", {}),
@@ -144,7 +144,7 @@ def test_noise_that_stopped_nobody() -> None:
 
 
 def test_a_pause_that_was_right() -> None:
-    """LiveKit's: the interruption is as of the pause. Break: in turns/ledger.py, ``_doubted``, find none."""
+    """LiveKit: the interruption counts from the pause. Break: in turns/ledger.py, ``_escalated_doubt``, find none."""
     found = only(
         [
             *ANSWER, (3.25, "on_false_interrupt_start", 2.0), (3.9, "on_false_interrupt_escalated"),
@@ -157,7 +157,7 @@ def test_a_pause_that_was_right() -> None:
 
 
 def test_a_pause_that_was_right_without_saying_so() -> None:
-    """Break: in turns/ledger.py, ``_doubted``, ask only whether it escalated."""
+    """Break: in turns/ledger.py, ``_escalated_doubt``, check only for an escalation."""
     calls: list[Call] = [*ANSWER, (3.0, "on_user_speech_start"), (3.25, "on_false_interrupt_start", 2.0)]
     found = only([*calls, (4.0, "on_interrupted"), (4.0, "complete_turn")])
     assert (found.kind, found.stopped, found.silent) == ("escalated", 3.25, 3.25)
@@ -165,7 +165,7 @@ def test_a_pause_that_was_right_without_saying_so() -> None:
 
 
 def test_a_pause_is_not_the_barge_in_after_it() -> None:
-    """Break: in turns/ledger.py, ``_doubted``, find the last one always."""
+    """Break: in turns/ledger.py, ``_escalated_doubt``, find the last one always."""
     first, second = barge_ins(
         log(
             [
@@ -180,7 +180,7 @@ def test_a_pause_is_not_the_barge_in_after_it() -> None:
 
 
 def test_a_back_channel() -> None:
-    """Break: in turns/question.py, ``words_of``, read on after the user was heard again."""
+    """Break: in turns/question.py, ``words_of``, continue after the user spoke again."""
     calls: list[Call] = [
         *ANSWER, (3.0, "on_user_speech_start"), (3.5, "on_user_speech_end"), (3.6, "on_stt_complete", "Mm-hm."),
         (6.3, "on_agent_speech_end"), (6.3, "complete_turn"), (7.0, "on_user_speech_start"),
@@ -192,7 +192,7 @@ def test_a_back_channel() -> None:
 
 
 def test_an_overlap_that_nobody_notices() -> None:
-    """It is so wherever turns change. Break: make `NOTICED_NS` 1."""
+    """Short overlaps are normal at turn changes. Break: make `MIN_OVERLAP_NS` 1."""
     calls: list[Call] = [
         *ANSWER,
         (6.0, "on_user_speech_start"),
@@ -204,9 +204,9 @@ def test_an_overlap_that_nobody_notices() -> None:
 
 def test_livekit_s_own_events_tell_of_a_voice_that_was_no_turn() -> None:
 
-    def state(told: float, at: float, old: str, new: str) -> Call:
+    def state(reported: float, at: float, old: str, new: str) -> Call:
         event = {"old_state": old, "new_state": new, "created_at": 10**9 + at}
-        return told, "framework_event", "user_state_changed", event
+        return reported, "framework_event", "user_state_changed", event
 
     heard = [state(3.1, 3.0, "listening", "speaking"), state(3.6, 3.5, "speaking", "listening")]
     found = only([*ANSWER, *heard, (3.6, "on_stt_complete", "Mm-hm."), (6.3, "on_agent_speech_end")])
@@ -214,7 +214,7 @@ def test_livekit_s_own_events_tell_of_a_voice_that_was_no_turn() -> None:
 
 
 def test_a_voice_that_is_told_twice_is_one() -> None:
-    """Of a barge-in, the hooks come late, and all at once. Break: make `SAME_NS` 0."""
+    """The hooks of a barge-in come late and together. Break: make `SAME_NS` 0."""
     noise = {"old_state": "listening", "new_state": "speaking", "created_at": 10**9 + 3.0}
     silence = {"old_state": "speaking", "new_state": "listening", "created_at": 10**9 + 3.5}
     found = only(
@@ -247,14 +247,14 @@ def test_an_agent_that_talks_over_the_user() -> None:
 
 
 def test_an_answer_that_was_not_heard_yet() -> None:
-    """Break: in turns/ledger.py, ``_of_cut``, forget those without speech."""
+    """Break: in turns/ledger.py, ``_interruption_record``, drop those without speech."""
     found = only([*TEN_A_SECOND, (2.0, "on_llm_start"), (3.0, "on_user_speech_start"), (3.5, "on_interrupted"), *WAIT])
     assert (found.kind, found.agent_start, found.user_start, found.words) == ("phantom", None, 3.0, "Wait, what?")
     assert times(found) == (None, 500, None, None)
 
 
 def test_an_interruption_by_nobody() -> None:
-    """Of words that were answered nothing is left to interrupt. Break: in ``_understood``, take any words."""
+    """An answered transcript cannot interrupt. Break: in ``_recognised_during``, accept any transcript."""
     asked: list[Call] = [(1.2, "on_stt_complete", "And then?"), (1.3, "set_user_transcript", "And then?")]
     found = only([*TEN_A_SECOND, (1.1, "start_turn"), *asked, *ANSWER[5:], (2.5, "on_interrupted")])
     assert (found.kind, found.agent_start, found.user_start) == ("phantom", 2.0, None)
@@ -297,14 +297,14 @@ def test_an_end_that_cannot_be_is_when_it_was_told(odd: object) -> None:
 
 
 def test_no_time_is_negative() -> None:
-    """Clocks may say that the agent was told before it began. Break: in turns/ledger.py, ``_ms``, let it be."""
+    """Clocks may put the interruption before the speech. Break: in turns/ledger.py, ``_ms``, allow negative times."""
     calls: list[Call] = [(2.5, "on_user_speech_start"), (3.5, "on_agent_speech_start")]
     found = only([*calls, (3.0, "happened", "on_interrupted")])
     assert times(found) == (None, None, 0, 0)
 
 
 def test_origins_share_a_clock() -> None:
-    """Another process hears the user; its monotonic clock began elsewhere. Break: leave the offset 0."""
+    """A different process records the user, on its own monotonic clock. Break: leave the offset 0."""
     events = log([*ANSWER, (3.2, "on_user_speech_start"), (3.8, "on_interrupted")])
     moved = [
         Event(e.session_id, "other", 0, e.hook, 1, e.perf_ns + 5 * 10**9, e.wall_ns, e.payload)
@@ -330,7 +330,7 @@ SPEECH = st.sampled_from(
 
 @st.composite
 def odd_speech(draw: st.DrawFn) -> list[Event]:
-    """Hooks of speech in any order, with anything for arguments, and now and then back-dated."""
+    """Speech hooks in any order, with arbitrary arguments, some back-dated."""
     perf, wall, events = 10**12, 10**18, []
     for seq, hook in enumerate(draw(st.lists(SPEECH, max_size=30))):
         step = draw(st.sampled_from([0, 10**6, 10**8, 10**9]))
@@ -392,7 +392,7 @@ REAL = {
     "api_interrupt": [("phantom", None, None, 1507, "Let me read you the full"), ("phantom", *[None] * 4)],
     "barge_in_while_thinking": [("phantom", *[None] * 4)],
     "barge_in_at_end_of_playback": [
-        ("true", 504, 504, 730, "Sure,"), ("phantom", *[None] * 4),  # the end overlaps by 81 ms, which nobody notices
+        ("true", 504, 504, 730, "Sure,"), ("phantom", *[None] * 4),  # the end overlaps by 81 ms, too short to notice
     ],
     "non_interruptible_say": [("overlap", None, 2038, 1154, None)],
     "user_talks_over_greeting": [("true", 501, 501, 1563, "thanks for calling. How")],
@@ -410,7 +410,7 @@ def whole(ms: float | None) -> int | None:
 
 
 def test_real_calls() -> None:
-    """Each was looked at, event by event. Break: in turns/ledger.py, ``_overlaps``, find none."""
+    """Each was verified event by event. Break: in turns/ledger.py, ``_overlaps``, find none."""
     seen = {}
     for place, recording in read_recordings(FIXTURES / "recordings.jsonl.gz"):
         events = events_of(place, recording)
@@ -430,7 +430,7 @@ def test_real_calls() -> None:
 
 
 def test_measures_have_them() -> None:
-    """Break: in outputs/measures.py, ``_barge_ins``, return nothing."""
+    """Break: in measures/reading.py, ``_barge_ins``, return nothing."""
     for place, recording in read_recordings(FIXTURES / "recordings.jsonl.gz"):
         if recording.name in ("barge_in_vad", "backchannel_ignored"):
             found = [(whole(m.yield_ms), whole(m.overlap_ms)) for m in measures(events_of(place, recording))]

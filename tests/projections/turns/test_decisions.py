@@ -1,4 +1,4 @@
-"""Each decision of the caller's reading on the smallest log that shows it: seconds, hooks, and what must come out."""
+"""Each decision of the caller's reading on a minimal log that shows it: seconds, hooks and expected result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from support.script import answered, log
 
 
 def asked(at: float = 1.0, words: str = "How are you?") -> list[str]:
-    """A question of a second, handed to the model half a second after it."""
+    """A question of one second, sent to the model half a second later."""
     return [
         f"{at} voice+", f"{at + 1} voice-", f"{at + 1} stt+", f"{at + 1.2} final {words}", f"{at + 1.5} words {words}",
     ]  # fmt: skip
@@ -131,7 +131,7 @@ def test_a_decision_names_its_event() -> None:
 
 
 def test_an_answer_that_is_written_before_it_is_synthesised_is_no_turn_of_its_own() -> None:
-    """Break: in turns/exchange.py, let `over` not look at what is unspoken."""
+    """Break: in turns/exchange.py, let `is_over` ignore unspoken output."""
     later = ["6 llm+", "6.2 token", "6.5 llm-", "6.6 tts+", "6.8 byte", "6.8 agent+", "8 agent-"]
     (turn,) = read(log(*asked(), *answered(2.5, 4), "6 tool 4 6", *later)).turns
     assert turn.response is not None
@@ -146,9 +146,9 @@ def test_a_fallback_may_have_any_names_in_it() -> None:
 
 
 def test_final_words_at_one_moment_are_each_kept() -> None:
-    """And words that are not final, right after them, are no run of their own.
+    """Interim transcripts right after a final one are not a run of their own.
 
-    Break: in timeline/handlers/stt.py, let a final be of the run that has just ended, too; or ``_hearing`` of none.
+    Break: in timeline/handlers/stt.py, let a final be of the run that has just ended, too; or ``_open_run`` of none.
     """
     lines = ["1 voice+", "2 voice-", "2 stt+", "2.2 final Two of", "2.201 final them.", "2.202 preflight"]
     (turn,) = read(log(*lines, "2.5 words Two of them.", *answered(2.5, 4))).turns

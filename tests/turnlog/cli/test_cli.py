@@ -211,7 +211,7 @@ def test_a_turn_or_event_that_is_not_there(imported: Program) -> None:
     assert "no turn 9" in imported.fails("replay", "barge_in_vad", "--turn", 9)
     assert "the last one is 171" in imported.fails("replay", "barge_in_vad", "--at", 999)
     assert "--at takes the seq" in imported.fails("replay", "barge_in_vad", "--at", "soon")
-    assert "there are: turnlog, framework, videosdk-1.0" in imported.fails("replay", "barge_in_vad", "--rules", "best")
+    assert "known: turnlog, framework, videosdk-1.0" in imported.fails("replay", "barge_in_vad", "--rules", "best")
 
 
 def test_no_database_yet(program: Program) -> None:

@@ -68,7 +68,7 @@ def found(call: dict[str, Any], path: str) -> Any:
 def test_a_case_is_read_as_it_must_be(
     case: dict[str, Any], cases_db: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    """Break: in projections/latency/response.py, ``waits``, leave out ``end <= heard`` of retrievals; 02 goes red."""
+    """Break: in projections/latency/response.py, ``waits``, drop ``end <= first_audio`` of retrievals; 02 goes red."""
     turnlog("replay", case["name"], "--db", cases_db, "--json")
     call = orjson.loads(capfdbinary.readouterr().out)
     for expected in case["expect_turns"]:
@@ -211,7 +211,7 @@ def figure(events: list[Any]) -> float | None:
 
 
 def test_videosdk_s_figure_is_that_of_its_release() -> None:
-    """Break: in projections/framework_figures.py, ``_of_release``, take another release."""
+    """Break: in projections/framework_figures.py, ``_release_figures``, take a different release."""
     calls = [*ANSWERED, (3, "on_agent_speech_end", ()), (3, "complete_turn", ())]
     waited = [
         (1.0, "on_eou_start", ()),
@@ -224,7 +224,7 @@ def test_videosdk_s_figure_is_that_of_its_release() -> None:
 
 
 def test_livekit_s_figure_is_its_message_s() -> None:
-    """Break: in projections/framework_figures.py, ``_of_message``, leave out the factor of 1,000."""
+    """Break: in projections/framework_figures.py, ``_livekit_figure``, leave out the factor of 1,000."""
     metrics = {"started_speaking_at": 10**9 + 1.751, "e2e_latency": 0.748}
     said = {"item": {"type": "message", "role": "assistant", "metrics": metrics}}
     call = (3.0, "framework_event", ("conversation_item_added", said))
@@ -254,9 +254,7 @@ def test_the_framework_s_rules_are_those_of_the_release_that_the_session_names()
     assert reading(log(ANSWERED), "framework").rules == "videosdk-1.0"
     assert release("videosdk-agents", "0.9").name == "videosdk-1.0"
     for framework in ("livekit-agents", "pipecat-ai"):
-        with pytest.raises(
-            UnknownRules, match=f"{framework} has no rule sets of its own; there are: turnlog, videosdk"
-        ):
+        with pytest.raises(UnknownRules, match=f"{framework} has no rule sets of its own; known: turnlog, videosdk"):
             reading(log(ANSWERED, framework, "1.0"), "framework")
 
 
@@ -276,4 +274,4 @@ def test_corrected_says_what_replaced_it(imported: Program) -> None:
     """Break: in projections/readings.py, ``check_rules``, leave it out."""
     for command in ("replay", "payloads", "spans"):
         said = imported.fails(command, "barge_in_vad", "--rules", "corrected")
-        assert "'corrected' is gone: 'turnlog', the default, replaced it" in said
+        assert "'corrected' was replaced by 'turnlog', the default" in said

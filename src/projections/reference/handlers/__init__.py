@@ -1,4 +1,4 @@
-"""What each hook means, one module per component. Importing this fills `table`."""
+"""Handlers of the framework's reading, one module per component. Importing this fills `registry.HANDLERS`."""
 
 from projections.reference.handlers import (  # noqa: F401
     audio,

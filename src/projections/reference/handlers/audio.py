@@ -1,4 +1,4 @@
-"""Sounds besides speech: background music, and the noise of thinking."""
+"""Background and thinking audio."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""End of utterance: is the user done?"""
+"""End-of-utterance inference, and the wait for additional speech."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from projections.reference.handlers.turn import current_turn
 from projections.reference.metrics import Eou, Turn
 from projections.reference.registry import with_args, without_args
 from projections.reference.rules import Rules
-from projections.reference.signals import component_metric, play
+from projections.reference.signals import component_metric, send_playground
 from projections.reference.state import State
 from projections.reference.timing import milliseconds
 
@@ -50,7 +50,7 @@ def on_eou_complete(s: State, now: float) -> None:
         eou = _last(s, s.turn)
         eou.eou_end_time = now
         eou.eou_latency = latency
-        play(s, "eou_latency", latency)
+        send_playground(s, "eou_latency", latency)
         if s.rules.component_signals:
             component_metric(s, "eou", eou)
     s.eou_start = None

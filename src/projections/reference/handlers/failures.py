@@ -1,4 +1,4 @@
-"""Trouble: errors, and providers that fail over."""
+"""Errors and provider fallbacks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from eventstore.hooks.arguments import Args
 from projections.reference.handlers.turn import current_turn
 from projections.reference.metrics import Fallback
 from projections.reference.registry import with_args
-from projections.reference.signals import play
+from projections.reference.signals import send_playground
 from projections.reference.state import State
 
 
@@ -20,7 +20,7 @@ def _add_error(errors: list[dict[str, Any]], source: Any, message: str, now: flo
 def add_error(s: State, now: float, args: Args) -> None:
     if s.turn is not None:
         _add_error(s.turn.errors, args["source"], str(args["message"]), now)
-        play(s, "errors", s.turn.errors)
+        send_playground(s, "errors", s.turn.errors)
 
 
 @with_args
@@ -33,8 +33,8 @@ def set_realtime_model_error(s: State, now: float, args: Args) -> None:
 def on_fallback_event(s: State, now: float, args: Args) -> None:
     turn = current_turn(s, now)
     data = args["event_data"]
-    given = {name: data.get(name, default) for name, default in _FIELDS.items()}
-    turn.fallback_events.append(Fallback(**given))
+    fields = {name: data.get(name, default) for name, default in _FIELDS.items()}
+    turn.fallback_events.append(Fallback(**fields))
 
 
 _FIELDS = {name: getattr(Fallback(), name) for name in Fallback.__struct_fields__}

@@ -1,25 +1,25 @@
-"""Barge-ins, real and false."""
+"""True and false interruptions."""
 
 from __future__ import annotations
 
 from eventstore.hooks.arguments import Args
 from projections.reference.metrics import Interruption
 from projections.reference.registry import with_args, without_args
-from projections.reference.signals import play
+from projections.reference.signals import send_playground
 from projections.reference.state import State
 from projections.reference.timing import milliseconds
 
 
 @without_args
 def on_interrupted(s: State, now: float) -> None:
-    """Counts only while the agent speaks, or is thought to: an interrupted agent never reports its end."""
+    """Count an interruption while the agent speaks, or seems to: an interrupted agent never reports its end."""
     if not s.agent_speaking:
         return
     s.total_interruptions += 1
     if s.turn is not None:
         s.turn.is_interrupted = True
         s.interrupted_at = now
-        play(s, "interrupted", True)
+        send_playground(s, "interrupted", True)
 
 
 @with_args

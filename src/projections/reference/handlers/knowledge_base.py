@@ -1,4 +1,4 @@
-"""Knowledge base: what was looked up."""
+"""Knowledge base retrievals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from eventstore.hooks.arguments import Args
 from projections.reference.metrics import Kb
 from projections.reference.registry import with_args
 from projections.reference.rules import Rules
-from projections.reference.signals import play_all
+from projections.reference.signals import send_playground_values
 from projections.reference.state import State
 from projections.reference.timing import milliseconds
 
@@ -38,7 +38,7 @@ def on_knowledge_base_complete(s: State, now: float, args: Args) -> None:
     kb.kb_end_time = now
     if kb.kb_start_time:
         kb.kb_retrieval_latency = milliseconds(now - kb.kb_start_time)
-    play_all(
+    send_playground_values(
         s,
         kb_id=kb.kb_id,
         kb_retrieval_latency=kb.kb_retrieval_latency,

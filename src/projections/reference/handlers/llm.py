@@ -1,11 +1,11 @@
-"""The language model. A turn has one entry, however often the model is started."""
+"""LLM metrics. A turn has one entry, however often the model is started."""
 
 from __future__ import annotations
 
 from eventstore.hooks.arguments import Args
 from projections.reference.metrics import Llm, Turn
 from projections.reference.registry import with_args, without_args
-from projections.reference.signals import component_metric, play, play_all
+from projections.reference.signals import component_metric, send_playground, send_playground_values
 from projections.reference.state import State
 from projections.reference.timing import milliseconds
 
@@ -31,7 +31,7 @@ def on_llm_first_token(s: State, now: float) -> None:
     if llm.llm_start_time:
         llm.llm_first_token_time = now
         llm.llm_ttft = milliseconds(now - llm.llm_start_time)
-        play(s, "llm_ttft", llm.llm_ttft)
+        send_playground(s, "llm_ttft", llm.llm_ttft)
 
 
 @without_args
@@ -43,7 +43,7 @@ def on_llm_complete(s: State, now: float) -> None:
         llm = s.turn.llm_metrics[-1]
         llm.llm_end_time = now
         llm.llm_duration = duration
-        play(s, "llm_duration", duration)
+        send_playground(s, "llm_duration", duration)
         if s.rules.component_signals:
             component_metric(s, "llm", llm)
     s.llm_start = None
@@ -57,7 +57,7 @@ def set_llm_input(s: State, now: float, args: Args) -> None:
 
 @with_args
 def set_llm_usage(s: State, now: float, args: Args) -> None:
-    """Token counts; tokens per second only if the duration is known by now."""
+    """Set token counts, and tokens per second if the duration is already known."""
     usage = args["usage"]
     if s.turn is None or not usage:
         return
@@ -68,7 +68,7 @@ def set_llm_usage(s: State, now: float, args: Args) -> None:
     llm.prompt_cached_tokens = usage.get("prompt_cached_tokens")
     if llm.llm_duration and llm.llm_duration > 0 and llm.completion_tokens and llm.completion_tokens > 0:
         llm.tokens_per_second = round(llm.completion_tokens / (llm.llm_duration / 1000), 2)
-    play_all(
+    send_playground_values(
         s,
         prompt_tokens=llm.prompt_tokens,
         completion_tokens=llm.completion_tokens,

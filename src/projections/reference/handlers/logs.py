@@ -1,4 +1,4 @@
-"""Log lines: what the agent wrote, and in which turn."""
+"""The agent's log lines, with their turns."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def log_record(s: State, now: float, args: Args) -> None:
 
 
 def _is_time(value: Any) -> TypeGuard[float]:
-    """Whatever the agent hands over; no clock shows a time after the year 2286."""
+    """Whether an untrusted value is a plausible time in seconds since the epoch (before the year 2286)."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e10
 
 
-def disown(s: State, discarded: Turn) -> None:
-    """The lines of a turn that is discarded: they were the last, and its number will be another's."""
+def clear_turn_number(s: State, discarded: Turn) -> None:
+    """Remove the turn number from the lines of a discarded turn, which are the last; the next turn gets the number."""
     for n in range(len(s.logs) - 1, -1, -1):
         if s.logs[n].turn_id != discarded.turn_id:
             break

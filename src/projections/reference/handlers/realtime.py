@@ -1,4 +1,4 @@
-"""Speech-to-speech models: their token counts. Their latency comes from the turn's timer, see `turn`, or is frozen."""
+"""Speech-to-speech models: token counts and frozen TTFB; see `turn` for the latency set by the turn's timer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The session: how the agent is put together, who is there, when it ends."""
+"""Session metrics: pipeline configuration, providers, participants, and the end."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def set_system_instructions(s: State, now: float, args: Args) -> None:
 def set_provider_info(s: State, now: float, args: Args) -> None:
     component = args["component_type"]
     if type(component) is not str:
-        raise TypeError("a component is named by text")  # the reference takes any, and could then not be sent as JSON
+        raise TypeError("the component type must be text")  # the reference takes any, and then fails to send JSON
     s.session.provider_per_component[component] = {
         "provider_class": args["provider_class"],
         "model_name": args["model_name"],
@@ -43,7 +43,7 @@ def set_provider_info(s: State, now: float, args: Args) -> None:
 
 @with_args
 def update_provider_class(s: State, now: float, args: Args) -> None:
-    """Only of a component that has a provider; the model only if one is named."""
+    """Update the provider of a component that has one, and its model if one is given."""
     provider = s.session.provider_per_component.get(args["component_type"].lower())
     if provider is not None:
         provider["provider_class"] = args["provider_class"]
@@ -74,12 +74,12 @@ def set_interrupt_config(s: State, now: float, args: Args) -> None:
 
 @with_args
 def add_participant_metrics(s: State, now: float, args: Args) -> None:
-    """Kept for the session, and without ``meta`` for the traces; which raises if they are not attached."""
-    who = (args["participant_id"], args.get("kind"), args.get("sip_user"), args.get("join_time"))
-    s.session.participant_metrics.append(Participant(*who, args.get("meta")))
+    """Add a participant to the session and, without ``meta``, to the traces; raises if these are not attached."""
+    values = (args["participant_id"], args.get("kind"), args.get("sip_user"), args.get("join_time"))
+    s.session.participant_metrics.append(Participant(*values, args.get("meta")))
     if not s.traces.attached:
         raise AttributeError("no traces manager is attached")
-    s.traces.participants.append(Participant(*who))
+    s.traces.participants.append(Participant(*values))
 
 
 @with_args
@@ -101,7 +101,7 @@ def finalize_session(s: State, now: float) -> None:
 
 
 def _reset(s: State) -> None:
-    """Nothing of this agent is left for the next one, but the session itself (reference: ``_reset_pipeline_state``)."""
+    """Reset everything but the session for the next agent (reference: ``_reset_pipeline_state``)."""
     s.session.provider_per_component = {}
     s.stt_start = s.llm_start = s.tts_start = s.tts_first_byte = s.eou_start = None
     s.agent_speaking = s.user_speaking = s.local_vad = s.preemptive_generation = False

@@ -1,6 +1,6 @@
-"""Speech to text.
+"""STT metrics.
 
-The reference's skipping of a final after a preemptive one is not here: no hook sets the flags it asks for.
+The reference's skipping of a final after a preemptive one is left out: no hook sets the flags that it checks.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from eventstore.hooks.arguments import Args
 from projections.reference.handlers.turn import current_turn
 from projections.reference.metrics import Stt, Turn
 from projections.reference.registry import with_args, without_args
-from projections.reference.signals import component_metric, play
+from projections.reference.signals import component_metric, send_playground
 from projections.reference.state import State
 from projections.reference.timing import milliseconds
 
@@ -45,12 +45,12 @@ def on_stt_complete(s: State, now: float, args: Args) -> None:
         return
     stt = _last(s, s.turn)
     stt.stt_end_time = now
-    start = _asked_at(stt, now) if rules.stt_from_last_interim else s.stt_start
+    start = _latency_start(stt, now) if rules.stt_from_last_interim else s.stt_start
     if start and not (rules.stt_first_final_wins and stt.stt_latency is not None):
         stt.stt_latency = milliseconds(now - start)
         stt.stt_confidence = args.get("confidence", 0.0)
         stt.stt_duration = args.get("duration", 0.0)
-        play(s, "stt_latency", stt.stt_latency)
+        send_playground(s, "stt_latency", stt.stt_latency)
     if args.get("transcript"):
         stt.stt_transcript = args["transcript"]
     if s.rules.component_signals:
@@ -58,8 +58,8 @@ def on_stt_complete(s: State, now: float, args: Args) -> None:
     s.stt_start = None
 
 
-def _asked_at(stt: Stt, now: float) -> float | None:
-    """The last thing before now from which a final transcript could be expected."""
+def _latency_start(stt: Stt, now: float) -> float | None:
+    """The last interim or start before now, from which the STT latency counts."""
     return max((t for t in (stt.stt_last_interim_time, stt.stt_start_time) if t is not None and t < now), default=None)
 
 
@@ -72,7 +72,7 @@ def on_stt_preflight_end(s: State, now: float, args: Args) -> None:
         stt.stt_preflight_end_time = now
         stt.stt_preflight_latency = milliseconds(now - stt.stt_start_time)
         stt.stt_preflight_transcript = args.get("transcript", "")
-        play(s, "stt_preflight_latency", stt.stt_preflight_latency)
+        send_playground(s, "stt_preflight_latency", stt.stt_preflight_latency)
 
 
 @without_args
@@ -86,7 +86,7 @@ def on_stt_interim_end(s: State, now: float) -> None:
     if stt.stt_start_time and not stt.stt_interim_latency:
         stt.stt_interim_end_time = now
         stt.stt_interim_latency = milliseconds(now - stt.stt_start_time)
-        play(s, "stt_interim_latency", stt.stt_interim_latency)
+        send_playground(s, "stt_interim_latency", stt.stt_interim_latency)
 
 
 @with_args

@@ -1,11 +1,11 @@
-"""Tool calls, and the hand-over to another agent."""
+"""Tool calls, and hand-offs to a different agent."""
 
 from __future__ import annotations
 
 from eventstore.hooks.arguments import Args
 from projections.reference.metrics import FunctionTool, McpTool
 from projections.reference.registry import with_args, without_args
-from projections.reference.signals import play
+from projections.reference.signals import send_playground
 from projections.reference.state import State
 from projections.reference.timing import milliseconds
 
@@ -15,7 +15,7 @@ def _latency(tool: FunctionTool | McpTool) -> float | None:
 
 
 def _time_of_day(wall_ns: int) -> str:
-    """HH:MM:SS in UTC; the reference's own is in the agent's local time, which a replay must not depend on."""
+    """HH:MM:SS in UTC; the reference uses the agent's local time, which a replay must not depend on."""
     seconds = wall_ns // 1_000_000_000 % 86_400
     return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
@@ -34,7 +34,7 @@ def add_function_tool_call(s: State, now: float, args: Args) -> None:
     turn.function_tool_timestamps.append(
         {"tool_name": name, "timestamp": start, "readable_time": _time_of_day(s.wall_ns)}
     )
-    play(s, "function_tool_timestamps", turn.function_tool_timestamps)
+    send_playground(s, "function_tool_timestamps", turn.function_tool_timestamps)
 
 
 @with_args
@@ -57,4 +57,4 @@ def add_mcp_tool_call(s: State, now: float, args: Args) -> None:
 def set_a2a_handoff(s: State, now: float) -> None:
     if s.turn is not None:
         s.turn.is_a2a_enabled = s.turn.handoff_occurred = True
-        play(s, "handoff_occurred", True)
+        send_playground(s, "handoff_occurred", True)

@@ -1,4 +1,4 @@
-"""The traces manager's own hooks: the session's spans around those of the turns."""
+"""Hooks of the traces manager: the session-level spans that contain those of the turns."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from projections.reference.state import State
 
 @traces_without_args
 def set_session_metrics(s: State, now: float) -> None:
-    """Nothing: there is one session, and the fold has it."""
+    """No effect: there is one session, and the fold has it."""
 
 
 @traces_with_args
 def set_session_id(s: State, now: float, args: Args) -> None:
-    """Nothing that a trace shows."""
+    """No effect on the trace."""
 
 
 @traces_with_args
@@ -99,7 +99,7 @@ def agent_reply_called(s: State, now: float, args: Args) -> None:
 
 
 def _agent_speaks(s: State, now: float, name: str, attributes: Args) -> None:
-    """A trace of its own: the reference means the session's span as parent, and takes an empty context instead."""
+    """A root span: the reference intends the session's span as parent, but passes an empty context."""
     if s.traces.session_span is not None:
         point_span(s, now, name, attributes, None, now)
 
@@ -131,7 +131,7 @@ def create_pipeline_change_trace(s: State, now: float, args: Args) -> None:
 
 @traces_with_args
 def create_a2a_trace(s: State, now: float, args: Args) -> None:
-    """A span per message to another agent, all under one; `end_a2a_trace` names it by its number at this origin."""
+    """A span per message to a different agent, all under one; `end_a2a_trace` refers to it by its number per origin."""
     created = s.traces.a2a_by_origin.setdefault(s.origin or "", [])
     traces = s.traces
     if traces.main_turn is None:

@@ -1,4 +1,4 @@
-"""What was said: the user's transcript and the agent's response."""
+"""Transcripts of the user and the agent."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from eventstore.hooks.arguments import Args
 from projections.reference.handlers.turn import current_turn
 from projections.reference.metrics import snapshot
 from projections.reference.registry import with_args
-from projections.reference.signals import emit, play
+from projections.reference.signals import emit, send_playground
 from projections.reference.state import State
 from projections.reference.timing import label_timeline
 
@@ -19,7 +19,7 @@ def _signal(s: State, text: Any) -> dict[str, Any]:
 
 @with_args
 def set_user_transcript(s: State, now: float, args: Args) -> None:
-    """The user's words; ignored where the turn has some and is being answered."""
+    """Set the user's transcript; ignored if the turn has one and is being answered."""
     turn = s.turn
     if turn is None:
         return
@@ -29,7 +29,7 @@ def set_user_transcript(s: State, now: float, args: Args) -> None:
     turn.user_speech = text
     emit(s, "USER_TRANSCRIPT_ADDED", _signal(s, text))
     label_timeline(turn, "user_speech", text, now)
-    play(s, "user_speech", text)
+    send_playground(s, "user_speech", text)
 
 
 @with_args
@@ -39,11 +39,11 @@ def set_agent_response(s: State, now: float, args: Args) -> None:
     if args.get("emit_transport", True) or not s.rules.typed_transcripts:
         emit(s, "AGENT_TRANSCRIPT_ADDED", _signal(s, text))
     label_timeline(turn, "agent_speech", text, now)
-    play(s, "agent_speech", text)
+    send_playground(s, "agent_speech", text)
 
 
 def _stream(s: State, name: str, args: Args) -> None:
-    """Signal words of a turn while they come; what the turn has in the end is set by the other hooks."""
+    """Signal a streamed transcript; the turn's own transcript is set by other hooks."""
     text, utterance = args["text"], args.get("utterance_ts")
     if not s.rules.typed_transcripts or not text or not str(text).strip():
         return

@@ -1,4 +1,4 @@
-"""Text to speech, and the agent's voice being heard."""
+"""TTS metrics, and the agent's speech."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from projections.reference.handlers.realtime import freeze_ttfb
 from projections.reference.handlers.turn import current_turn
 from projections.reference.metrics import Tts, Turn
 from projections.reference.registry import with_args, without_args
-from projections.reference.signals import component_metric, play
+from projections.reference.signals import component_metric, send_playground
 from projections.reference.state import State
 from projections.reference.timing import end_timeline, ensure_open_timeline, milliseconds
 
@@ -34,7 +34,7 @@ def on_tts_first_byte(s: State, now: float) -> None:
         tts = s.turn.tts_metrics[-1]
         tts.tts_end_time = tts.tts_first_byte_time = now
         tts.ttfb = milliseconds(now - s.tts_start)
-        play(s, "ttfb", tts.ttfb)
+        send_playground(s, "ttfb", tts.ttfb)
     s.tts_first_byte = now
 
 
@@ -53,7 +53,7 @@ def on_agent_speech_start(s: State, now: float) -> None:
 
 @without_args
 def on_agent_speech_end(s: State, now: float) -> None:
-    """The agent stopped; only now is the TTS latency set, so an interrupted turn has none."""
+    """End the agent's speech; the TTS latency is set only here, so an interrupted turn has none."""
     s.agent_speaking = False
     turn = s.turn
     if turn is not None:
@@ -66,11 +66,11 @@ def on_agent_speech_end(s: State, now: float) -> None:
         if tts is not None:
             tts.tts_latency = milliseconds(s.tts_first_byte - s.tts_start)
         turn.agent_speech_duration = milliseconds(now - turn.agent_speech_start_time)
-        play(s, "tts_latency", tts.tts_latency if tts is not None else None)
-        play(s, "agent_speech_duration", turn.agent_speech_duration)
+        send_playground(s, "tts_latency", tts.tts_latency if tts is not None else None)
+        send_playground(s, "agent_speech_duration", turn.agent_speech_duration)
         if s.rules.component_signals:
             if tts is None:
-                raise UnboundLocalError("there is no TTS entry to signal")  # the reference has none to name
+                raise UnboundLocalError("there is no TTS entry to signal")  # as in the reference
             component_metric(s, "tts", tts)
     s.tts_start = s.tts_first_byte = None
 
@@ -79,8 +79,8 @@ def on_agent_speech_end(s: State, now: float) -> None:
 def add_tts_characters(s: State, now: float, args: Args) -> None:
     if s.turn is None:
         return
-    # a third of all events: no call for nothing
+    # a third of all events, so avoid needless calls
     tts = s.turn.tts_metrics[-1] if s.turn.tts_metrics else _last(s.turn)
     tts.tts_characters = (tts.tts_characters or 0) + args["count"]
     if s.playground_attached:
-        play(s, "tts_characters", tts.tts_characters)
+        send_playground(s, "tts_characters", tts.tts_characters)

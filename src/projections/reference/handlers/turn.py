@@ -1,11 +1,11 @@
-"""Turns: opened, completed, discarded, and what an interrupted one leaves to the next."""
+"""Opening, completing and discarding turns."""
 
 from __future__ import annotations
 
 import hashlib
 
 from projections.reference.carry_over import apply_carry_over, extract_carry_over
-from projections.reference.handlers.logs import disown
+from projections.reference.handlers.logs import clear_turn_number
 from projections.reference.metrics import Turn, turn_dict
 from projections.reference.payload import analytics_payload
 from projections.reference.registry import without_args
@@ -15,11 +15,11 @@ from projections.reference.spans.turn import trace_turn
 from projections.reference.state import Discarded, Interrupted, PlaygroundMessage, State
 from projections.reference.timing import e2e, ensure_timeline, milliseconds, start_timeline
 
-NO_LATENCY = "no latency was measured in it: no STT, EOU, LLM, TTS or realtime result"
+NO_LATENCY = "no latency was measured: no STT, EOU, LLM, TTS or realtime result"
 
 
 def current_turn(s: State, now: float) -> Turn:
-    """The turn that is open, opened now if there is none."""
+    """The open turn; opens one if there is none."""
     if s.turn is None:
         start_turn(s, now)
     assert s.turn is not None
@@ -59,7 +59,7 @@ def complete_turn(s: State, now: float) -> None:
         return
     s.turn_has_session = True
     latency = e2e(turn, rules)
-    if latency is not None:  # else one that the realtime timer set stays
+    if latency is not None:  # else keep the one set by the realtime timer
         turn.e2e_latency = latency
     opened = s.total_turns - s.forgotten.total_turns
     if opened > 1 and not is_meaningful(turn):
@@ -84,7 +84,7 @@ def complete_turn(s: State, now: float) -> None:
 def is_meaningful(turn: Turn) -> bool:
     """Whether any latency was measured in the turn (reference: ``_validate_turn``)."""
     return (
-        turn.e2e_latency is not None  # first, as it is so for nearly every turn
+        turn.e2e_latency is not None  # first, as it holds for nearly every turn
         or any(stt.stt_latency is not None for stt in turn.stt_metrics)
         or any(llm.llm_ttft is not None for llm in turn.llm_metrics)
         or any(tts.tts_latency is not None or tts.ttfb is not None for tts in turn.tts_metrics)
@@ -94,23 +94,23 @@ def is_meaningful(turn: Turn) -> bool:
 
 
 def _discard(s: State, turn: Turn) -> None:
-    """Send the turn nowhere; only the earliest start of the user's speech is kept, for the next turn."""
+    """Drop the turn; only the earliest start of the user's speech is kept, for the next turn."""
     start = turn.user_speech_start_time
     if start is not None and (s.pending_user_start is None or start < s.pending_user_start):
         s.pending_user_start = start
     s.discarded.append(Discarded(turn, NO_LATENCY, s.at))
-    disown(s, turn)
+    clear_turn_number(s, turn)
     s.turn = None
 
 
 @without_args
 def schedule_turn_complete(s: State, now: float) -> None:
-    """Nothing yet: the timer's firing is an event of its own."""
+    """No effect: the timer's firing is an event of its own."""
 
 
 @without_args
 def finalize_realtime_turn(s: State, now: float) -> None:
-    """The turn's timer fired: close what is open, set the realtime latencies, complete it."""
+    """The turn's timer fired: close open intervals, set the realtime latency, and complete the turn."""
     turn = s.turn
     if turn is None or (s.holds and s.rules.turn_holds):
         return
@@ -121,7 +121,7 @@ def finalize_realtime_turn(s: State, now: float) -> None:
     for event in turn.timeline_event_metrics:
         if event.end_time is None:
             event.end_time = now
-            event.duration_ms = milliseconds(now - event.start_time)  # type: ignore[operator]  # may raise: so be it
+            event.duration_ms = milliseconds(now - event.start_time)  # type: ignore[operator]  # may raise, as the reference does
     _set_realtime_latency(turn, s.rules)
     if turn.agent_speech_start_time and turn.agent_speech_end_time:
         turn.agent_speech_duration = milliseconds(turn.agent_speech_end_time - turn.agent_speech_start_time)
@@ -131,7 +131,7 @@ def finalize_realtime_turn(s: State, now: float) -> None:
 
 
 def _set_realtime_latency(turn: Turn, rules: Rules) -> None:
-    """From the end of the user's speech to the start of the agent's."""
+    """Set the latency from the end of the user's speech to the start of the agent's."""
     realtime = turn.realtime_metrics[-1] if turn.realtime_metrics else None
     if rules.realtime_ttfb_frozen and realtime is not None and realtime.realtime_ttfb is not None:
         turn.e2e_latency = realtime.realtime_ttfb

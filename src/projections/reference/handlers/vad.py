@@ -1,4 +1,4 @@
-"""Voice activity: when the user speaks."""
+"""Voice activity of the user."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from eventstore.hooks.arguments import Args
 from projections.reference.handlers.turn import current_turn
 from projections.reference.metrics import Vad
 from projections.reference.registry import with_args
-from projections.reference.signals import play
+from projections.reference.signals import send_playground
 from projections.reference.state import State
 from projections.reference.timing import end_timeline, ensure_timeline, milliseconds
 
@@ -33,8 +33,8 @@ def on_user_speech_end(s: State, now: float, args: Args) -> None:
     if s.local_vad and s.rules.local_vad_wins and not args.get("local_vad"):
         return
     s.user_speaking = False
-    given = args.get("at") if s.rules.user_speech_end_given else None
-    end = s.user_speech_end = now if given is None else given
+    reported_end = args.get("at") if s.rules.user_speech_end_given else None
+    end = s.user_speech_end = now if reported_end is None else reported_end
     turn = s.turn
     if turn is None or not turn.user_speech_start_time:
         return
@@ -46,13 +46,13 @@ def on_user_speech_end(s: State, now: float, args: Args) -> None:
     if not turn.vad_metrics:
         turn.vad_metrics.append(Vad())
     turn.vad_metrics[-1].user_speech_end_time = end
-    play(s, "user_speech_duration", turn.user_speech_duration)
+    send_playground(s, "user_speech_duration", turn.user_speech_duration)
 
 
 @with_args
 def set_vad_config(s: State, now: float, args: Args) -> None:
     if s.turn is None:
-        raise AttributeError("there is no turn to set the VAD configuration of")
+        raise AttributeError("no turn is open to set the VAD configuration in")
     config = args["vad_config"]
     if not s.turn.vad_metrics:
         s.turn.vad_metrics.append(Vad())

@@ -1,1 +1,1 @@
-"""The spans that videosdk-agents makes."""
+"""Spans as videosdk-agents creates them."""

@@ -1,7 +1,7 @@
-"""Starting and ending spans, with the times that the reference's telemetry gives them.
+"""Starting and ending spans, with the times of the reference's telemetry.
 
-A start is the wall clock at the hook, minus how long ago the given monotonic time was; an end is the start plus the
-monotonic difference (reference: ``VideoSDKTelemetry.trace`` and ``complete_span``). OpenTelemetry's limits are kept.
+A start is the wall clock at the hook minus the age of the given monotonic time; an end is the start plus the monotonic
+difference (reference: ``VideoSDKTelemetry.trace`` and ``complete_span``). OpenTelemetry's limits apply.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from projections.model import MAX_EVENTS
 from projections.reference.state import Span, State
 
 MAX_ATTRIBUTES = 127
-"""OpenTelemetry keeps the last 128; the reference uses one up for an id of its own."""
+"""OpenTelemetry's limit of 128, minus one that the reference uses for an id of its own; the last ones are kept."""
 _OWN_ATTRIBUTE = "attiribute_id"
 
 
@@ -45,7 +45,7 @@ def _as_text(attributes: dict[str, Any] | None) -> dict[str, str]:
 
 
 def end_span(s: State, now: float, number: int | None, end_time: Any, status: str = "OK") -> None:
-    """End a span at ``end_time`` (seconds; None is now). Nothing if it has ended, or never started.
+    """End a span at ``end_time`` (seconds; None is now). No effect if it has ended, or never started.
 
     A span whose ``end_time`` is not a time never ends.
     """
@@ -80,7 +80,7 @@ def add_event(s: State, number: int, name: str, attributes: dict[str, Any]) -> N
 
 
 def identities(session_id: str, spans: Iterable[Span]) -> dict[int, tuple[str, str]]:
-    """Trace and span ids in hex, by span number: derived, so that the same log always gives the same ids.
+    """Trace and span ids in hex, by span number; derived, so that the same log always gives the same ids.
 
     A span's id comes from its session, its number, and the names on its path; a trace's from that of its root.
     """

@@ -1,4 +1,4 @@
-"""Sounds as spans beside those of the turns: points in time, at which one starts or stops."""
+"""Spans without duration for the start and stop of background and thinking audio."""
 
 from __future__ import annotations
 

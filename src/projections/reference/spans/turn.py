@@ -1,7 +1,7 @@
 """The spans of a completed turn, component by component (reference: ``create_unified_turn_trace``).
 
-While a component's spans are made, the reference may stumble over a missing value; what it had started then never ends,
-and the rest of that component is missing. `State.span_failures` says where that happened.
+The reference may raise on a missing value while creating a component's spans; those already started then never end,
+and the rest of the component is missing. `State.span_failures` records where.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from projections.reference.spans.lifecycle import add_event, end_span, point_spa
 from projections.reference.state import SpanFailure, State
 
 ERROR_SECONDS = 0.100
-"""How long a component's error lasts in the trace."""
+"""Duration of a component's error span."""
 
 T = TypeVar("T")
 Attributes = dict[str, Any]
 
 
 class _Trace(NamedTuple):
-    """What every span of the turn needs."""
+    """Shared context of the turn's spans."""
 
     s: State
     now: float
@@ -49,7 +49,7 @@ class _Trace(NamedTuple):
         end_span(self.s, self.now, span, end_time, status)
 
     def provider(self, component: str) -> tuple[Any, Any]:
-        """Class and model that serve a component now."""
+        """Class and model of a component's current provider."""
         provider = self.s.session.provider_per_component.get(component, {})
         return provider.get("provider_class"), provider.get("model_name")
 
@@ -58,16 +58,16 @@ class _Trace(NamedTuple):
 
 
 def trace_turn(s: State, now: float, turn: Turn) -> None:
-    """Make the spans of a turn, if the span that holds all turns is open.
+    """Create the spans of a turn, if the span that contains all turns is open.
 
-    Also fills in the missing VAD times of the turn, which happens whether or not anybody wants the spans.
+    Also fills in missing VAD times of the turn, whether or not spans are wanted.
     """
     if s.traces.main_turn is None:
         return
     if not s.spans_wanted:
         if s.session.provider_per_component.get("vad", {}).get("provider_class"):
             for vad in turn.vad_metrics:
-                try:  # noqa: SIM105 - for every turn, and `contextlib.suppress` takes longer than the work itself
+                try:  # noqa: SIM105 - once per turn, and `contextlib.suppress` takes longer than the work itself
                     _fill_in(vad, s.rules)
                 except TypeError:  # as `_each` does
                     pass
@@ -100,7 +100,7 @@ def _each(t: _Trace, component: str, make: Callable[[_Trace, T], None], entries:
     for entry in entries:
         try:
             make(t, entry)
-        except Exception as error:  # noqa: BLE001 - the reference catches all, logs, and goes on with the next
+        except Exception as error:  # noqa: BLE001 - the reference catches all, logs, and continues
             t.s.span_failures.append(SpanFailure(t.s.at, component, f"{type(error).__name__}: {error}"))
 
 
@@ -129,9 +129,9 @@ def _status(errors_left: list[dict[str, Any]]) -> str:
 
 
 def _add_errors(t: _Trace, span: int, errors: list[dict[str, Any]], name: str, *fields: str) -> None:
-    """An event and a child span for each error, which is then taken off the list.
+    """Add an event and a child span for each error, and remove it from the list.
 
-    As it is taken off while the list is walked, every other one is passed over and stays: kept so.
+    As in the reference, removal during iteration skips every other error, which stays in the list.
     """
     for error in errors:
         add_event(t.s, span, "error", {field: error[field] for field in ("message", "timestamp", *fields)})
@@ -144,15 +144,15 @@ def _error_span(t: _Trace, parent: int, name: str, error: dict[str, Any]) -> Non
     t.end(child, error["timestamp"] + ERROR_SECONDS)
 
 
-def _given(**attributes: Any) -> Attributes:
-    """The attributes that have a value: neither None, nor 0, nor empty."""
+def _truthy(**attributes: Any) -> Attributes:
+    """The attributes with a truthy value."""
     return {name: value for name, value in attributes.items() if value}
 
 
 def _fill_in(vad: Vad, rules: Rules) -> None:
-    """Put a missing end one silence window after the start, and a missing start as long before the end.
+    """Set a missing end one silence window after the start, and a missing start one window before the end.
 
-    A window is known only after `set_vad_config`: until ``vad_window_optional``, it raises `TypeError` if it is not.
+    The window is known only after `set_vad_config`: without ``vad_window_optional``, raises `TypeError` if unknown.
     """
     window = vad.vad_min_silence_duration
     if rules.vad_window_optional:
@@ -167,7 +167,7 @@ def _vad(t: _Trace, vad: Vad) -> None:
     provider, model = t.provider("vad")
     if not provider:
         return
-    attributes = _given(
+    attributes = _truthy(
         provider_class=provider,
         model_name=model,
         min_silence_duration=vad.vad_min_silence_duration,
@@ -188,7 +188,7 @@ def _interruption(t: _Trace, interruption: Interruption) -> None:
     start, end = interruption.false_interrupt_start_time, interruption.false_interrupt_end_time
     if start and end:
         resumed = interruption.resumed_after_false_interrupt
-        attributes = _given(
+        attributes = _truthy(
             pause_duration_config=interruption.false_interrupt_pause_duration,
             false_interrupt_duration=interruption.false_interrupt_duration,
             resumed_after_false_interrupt=resumed,
@@ -197,14 +197,14 @@ def _interruption(t: _Trace, interruption: Interruption) -> None:
         name = f"False Interruption ({'Resumed' if resumed else 'Escalated'})"
         t.end(t.start(name, attributes, start, t.span), end)
     if not t.turn.is_interrupted:
-        # the reference ends a span here that it has not made
+        # the reference ends a span here that it has not created
         raise UnboundLocalError("a turn with a false interruption was not interrupted")
-    attributes = _given(
+    attributes = _truthy(
         false_interrupt_pause_duration=interruption.false_interrupt_pause_duration,
         resume_on_false_interrupt=interruption.resume_on_false_interrupt,
         preceded_by_false_interrupt=start is not None,
     )
-    point_span(t.s, t.now, "Turn Interrupted", attributes, t.span, None)  # no hook says when it began
+    point_span(t.s, t.now, "Turn Interrupted", attributes, t.span, None)  # no hook reports its start
 
 
 def _fallback(t: _Trace, fallback: Fallback) -> None:
@@ -233,19 +233,19 @@ def _fallback(t: _Trace, fallback: Fallback) -> None:
 
 def _stt(t: _Trace, stt: Stt) -> None:
     provider, model = t.provider("stt")
-    attributes = _given(provider_class=provider) | {"input": "N/A"} | _given(model_name=model)
+    attributes = _truthy(provider_class=provider) | {"input": "N/A"} | _truthy(model_name=model)
     if stt.stt_latency is not None:
         attributes["duration_ms"] = stt.stt_latency
-    attributes |= _given(start_timestamp=stt.stt_start_time, end_timestamp=stt.stt_end_time, output=stt.stt_transcript)
+    attributes |= _truthy(start_timestamp=stt.stt_start_time, end_timestamp=stt.stt_end_time, output=stt.stt_transcript)
     if provider == "DeepgramSTTV2":
-        attributes |= _given(stt_preemptive_generation_enabled=t.turn.preemtive_generation_enabled)
+        attributes |= _truthy(stt_preemptive_generation_enabled=t.turn.preemtive_generation_enabled)
     span = t.start(f"{provider}: Speech to Text Processing", attributes, stt.stt_start_time, t.span)
     if span is None:
         return
     errors = t.errors_of("STT")
     for error in errors:  # as in `_add_errors`, but only those within the span get one of their own
         add_event(t.s, span, "error", {"message": error["message"], "timestamp": error["timestamp"]})
-        if stt.stt_start_time <= error["timestamp"] <= stt.stt_end_time:  # may raise: so be it
+        if stt.stt_start_time <= error["timestamp"] <= stt.stt_end_time:  # may raise, as the reference does
             _error_span(t, span, "STT Error", error)
             errors.remove(error)
     t.end(span, stt.stt_end_time, _status(errors))
@@ -253,10 +253,10 @@ def _stt(t: _Trace, stt: Stt) -> None:
 
 def _eou(t: _Trace, eou: Eou) -> None:
     provider, model = t.provider("eou")
-    attributes = _given(provider_class=provider, model_name=model, input=t.turn.user_speech)
+    attributes = _truthy(provider_class=provider, model_name=model, input=t.turn.user_speech)
     if eou.eou_latency is not None:
         attributes["duration_ms"] = eou.eou_latency
-    attributes |= _given(
+    attributes |= _truthy(
         start_timestamp=eou.eou_start_time,
         end_timestamp=eou.eou_end_time,
         waited_for_additional_speech=eou.waited_for_additional_speech,
@@ -292,7 +292,7 @@ def _eou_wait(t: _Trace, eou: Eou, parent: int | None) -> None:
 
 def _llm(t: _Trace, llm: Llm) -> None:
     provider, model = t.provider("llm")
-    attributes = _given(
+    attributes = _truthy(
         provider_class=provider,
         model_name=model,
         input=llm.llm_input,
@@ -320,7 +320,7 @@ def _llm(t: _Trace, llm: Llm) -> None:
 
 def _tts(t: _Trace, tts: Tts) -> None:
     provider, model = t.provider("tts")
-    attributes = _given(
+    attributes = _truthy(
         provider_class=provider,
         model_name=model,
         input=t.turn.agent_speech,
@@ -342,7 +342,7 @@ def _tts(t: _Trace, tts: Tts) -> None:
 
 
 def _kb(t: _Trace, kb: Kb) -> None:
-    attributes = _given(
+    attributes = _truthy(
         input=t.turn.user_speech,
         retrieval_latency_ms=kb.kb_retrieval_latency,
         start_timestamp=kb.kb_start_time,
@@ -361,7 +361,7 @@ def _realtime(t: _Trace, _entry: Realtime) -> None:
     turn = t.turn
     provider, model = t.provider("realtime")
     start, end = turn.user_speech_end_time or turn.agent_speech_start_time, turn.agent_speech_start_time
-    attributes = _given(provider_class=provider, model_name=model)
+    attributes = _truthy(provider_class=provider, model_name=model)
     span = t.start(f"{provider}: Realtime Processing", attributes, start, t.span)
     for name in turn.function_tools_called:
         point_span(t.s, t.now, f"Invoked Tool: {name}", None, t.span, t.now)
@@ -391,7 +391,7 @@ def _timeline(t: _Trace, event: TimelineEvent, turn_end: float) -> None:
     else:
         thinking = kind == "thinking_audio"
         name = "Thinking Audio" if thinking else "Background Audio"
-        attributes = _given(file_path=turn.thinking_audio_file_path if thinking else turn.background_audio_file_path)
+        attributes = _truthy(file_path=turn.thinking_audio_file_path if thinking else turn.background_audio_file_path)
         looping = turn.thinking_audio_looping if thinking else turn.background_audio_looping
         rest = {"looping": looping, "duration_ms": event.duration_ms}
         attributes |= {key: value for key, value in rest.items() if value is not None}

@@ -1,4 +1,4 @@
-"""What each hook says of what ran when: one module a component. Importing this fills `table.HANDLERS`."""
+"""Handlers of the timeline, one module per component. Importing this fills `registry.HANDLERS`."""
 
 from projections.timeline.handlers import (
     agent,

@@ -1,4 +1,4 @@
-"""The agent's voice: when it is heard, and what it says."""
+"""Agent speech: its times and its text."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from projections.timeline.state import Timeline
 
 @without_args
 def on_agent_speech_start(t: Timeline, now: int) -> None:
-    """A second start is the same speech, reported twice, unless more was synthesised for it."""
+    """Start a speech; a second start without a new synthesis is the same speech, reported twice."""
     if t.speech is not None and not t.resynthesised:
-        t.speech.say("start", t.at)
+        t.speech.add_source("start", t.at)
         return
     if t.speech is not None:
         t.speech.finish(now, "done", t.at, reported=False)
     t.speech = t.begin("agent", now, agent=t.agent)
-    t.awaited, t.resynthesised = None, False
+    t.cut_speech, t.resynthesised = None, False
     if t.voice is not None:
         t.voice.data["answered"] = True
     t.step("agent started", t.speech)
@@ -24,15 +24,15 @@ def on_agent_speech_start(t: Timeline, now: int) -> None:
 
 @without_args
 def on_agent_speech_end(t: Timeline, now: int) -> None:
-    """Of the speech that is heard, or of one that was cut off: some frameworks report that end late, some never."""
-    speech = t.speech or t.awaited
+    """End the current speech, or an interrupted one: some frameworks report that end late, some never."""
+    speech = t.speech or t.cut_speech
     if speech is None:
-        t.ignore("the agent was not heard")
+        t.ignore("the agent was not speaking")
         return
     speech.finish(max(now, speech.start or now), "cancelled" if "cut" in speech.data else "done", t.at, reported=True)
     if t.tts is not None and t.tts.end is None and t.tts.first is not None:
         t.tts.finish(now, "done", t.at, reported=False)
-    t.speech = t.awaited = None
+    t.speech = t.cut_speech = None
     t.step("agent ended", speech)
 
 

@@ -1,4 +1,4 @@
-"""End of utterance: the model that decides whether the user is done, and the wait for more that it asks for."""
+"""End of utterance: inference runs of the turn detector, and the endpointing delays that they schedule."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def on_eou_start(t: Timeline, now: int) -> None:
         t.step("run started", t.eou)
     else:
         t.eou.start = now
-        t.eou.say("start", ~t.at)
-    _judge(t, t.eou)
+        t.eou.add_source("start", ~t.at)
+    _set_voice(t, t.eou)
 
 
-def _judge(t: Timeline, run: Activity) -> None:
-    """The voice that a run is about: that of the last final words, or the last one where there are never any."""
+def _set_voice(t: Timeline, run: Activity) -> None:
+    """Set the voice of a run: that of the last final transcript, or the last voice where there was none yet."""
     voice = latest(t)
-    at = t.worded if t.worded is not None else voice.at if voice is not None else -1
+    at = t.transcribed_voice if t.transcribed_voice is not None else voice.at if voice is not None else -1
     if at >= 0:
         run.data["voice"] = at
 
@@ -38,17 +38,17 @@ def on_eou_complete(t: Timeline, now: int) -> None:
 
 @with_args
 def on_wait_for_additional_speech(t: Timeline, now: int, args: Args) -> None:
-    """The wait is as long as it was scheduled, unless its end is reported."""
+    """Start a wait of the scheduled duration, which holds unless the actual one is reported."""
     duration = ns(args.get("duration"))
     if t.eou is not None:
         t.eou.data["probability"] = args.get("eou_probability")
-        t.eou.say("probability", t.at)
+        t.eou.add_source("probability", t.at)
     if not duration or duration < 0:
-        t.ignore("there was nothing to wait for")
+        t.ignore("the wait has no duration")
         return
     t.eou_wait = t.begin("eou_wait", now)
     t.eou_wait.finish(now + duration, "done", t.at, reported=False)
-    _judge(t, t.eou_wait)
+    _set_voice(t, t.eou_wait)
     t.step("run started", t.eou_wait)
 
 
@@ -56,6 +56,6 @@ def on_wait_for_additional_speech(t: Timeline, now: int, args: Args) -> None:
 def on_wait_for_additional_speech_complete(t: Timeline, now: int, args: Args) -> None:
     actual = ns(args.get("actual_duration"))
     if t.eou_wait is None or t.eou_wait.start is None or actual is None or actual < 0:
-        t.ignore("no wait was going on")
+        t.ignore("no wait was active")
         return
     t.eou_wait.finish(t.eou_wait.start + actual, "done", t.at, reported=True)

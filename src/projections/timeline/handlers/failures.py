@@ -1,11 +1,11 @@
-"""Errors, and providers that fail over."""
+"""Errors and provider fallbacks."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from eventstore.hooks.arguments import Args
-from projections.timeline.registry import moment, with_args
+from projections.timeline.registry import to_session_time, with_args
 from projections.timeline.state import Timeline
 
 
@@ -27,13 +27,13 @@ def _error(t: Timeline, now: int, source: Any, message: Any) -> None:
     run = {"llm": t.llm, "tts": t.tts, "stt": t.stt, "realtime_model": t.response}.get(component)
     if run is not None and run.end is None:
         run.data["error"] = now
-        run.say("error", t.at)
+        run.add_source("error", t.at)
     t.step("error", found)
 
 
 @with_args
 def on_fallback_event(t: Timeline, now: int, args: Args) -> None:
-    """A provider failed, after what time since the component's run began, and another serves; or it is back."""
+    """A provider failed and a different one took over, or it recovered. A failure spans the time that it cost."""
     event = args.get("event_data")
     event = event if isinstance(event, dict) else {}
     found = t.begin("fallback", now)
@@ -42,13 +42,15 @@ def on_fallback_event(t: Timeline, now: int, args: Args) -> None:
     run = {"llm": t.llm, "tts": t.tts, "stt": t.stt}.get(component)
     if not event.get("is_recovery"):
         running = run is not None and run.end is None and run.first is None
-        start = moment(t, event.get("original_connection_start")) or moment(t, event.get("start_time"))
+        start = to_session_time(t, event.get("original_connection_start")) or to_session_time(
+            t, event.get("start_time")
+        )
         begun = [s for s in (start, run.start if run is not None and running else None) if s is not None]
         found.start = min(begun, default=now)
         if run is not None and found.start == run.start:
-            found.say("start", run.says["start"][-1])
+            found.add_source("start", run.sources["start"][-1])
         if run is not None and running:
             run.data["failed_until"] = now
-            run.say("failed_until", t.at)
+            run.add_source("failed_until", t.at)
     found.finish(now, "failed", t.at, reported=True)
     t.step("fallback", found)

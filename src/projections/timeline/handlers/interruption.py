@@ -1,4 +1,4 @@
-"""Interruptions, and doubts whether one is real: pauses after which the agent may go on."""
+"""Interruptions, and suspected ones ("doubts"): false interruptions after which the agent may resume."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ def on_interrupted(t: Timeline, now: int) -> None:
 
 
 def interrupt(t: Timeline, now: int) -> None:
-    """The agent's side cancels what it was at: its speech, the synthesis, the model's run."""
+    """Cancel the agent's speech and its running LLM, TTS and realtime runs."""
     cut = t.begin("interruption", now)
     cut.finish(now, "done", t.at, reported=True)
     if t.speech is not None:
         t.speech.data["cut"] = t.at
         t.speech.finish(now, "cancelled", t.at, reported=False)
-        t.awaited, t.speech = t.speech, None
+        t.cut_speech, t.speech = t.speech, None
     for run in (t.llm, t.tts, t.response):
         if run is not None and run.end is None:
             run.finish(now, "cancelled", t.at, reported=False)
@@ -28,16 +28,16 @@ def interrupt(t: Timeline, now: int) -> None:
 
 @with_args
 def on_false_interrupt_start(t: Timeline, now: int, args: Args) -> None:
-    """Who gives a ``pause_duration`` pauses; others only note the noise."""
+    """Open a doubt; only frameworks that pass a ``pause_duration`` pause the agent."""
     pause = ns(args.get("pause_duration"))
     t.doubt = t.begin("doubt", now, paused=pause is not None, pause_duration=args.get("pause_duration"))
-    t.step("doubted", t.doubt)
+    t.step("false interruption", t.doubt)
 
 
 @without_args
 def on_false_interrupt_resume(t: Timeline, now: int) -> None:
     if t.doubt is None or t.doubt.end is not None:
-        t.ignore("no doubt was open")
+        t.ignore("no false interruption was open")
         return
     t.doubt.finish(now, "done", t.at, reported=True)
 
@@ -45,9 +45,9 @@ def on_false_interrupt_resume(t: Timeline, now: int) -> None:
 @with_args
 def on_false_interrupt_escalated(t: Timeline, now: int, args: Args) -> None:
     if t.doubt is None:
-        t.ignore("no doubt was open")
+        t.ignore("no false interruption was open")
         return
     t.doubt.data["escalated"], t.doubt.data["words"] = True, args.get("word_count")
-    t.doubt.say("escalated", t.at)
+    t.doubt.add_source("escalated", t.at)
     if t.doubt.end is None:
         t.doubt.finish(now, "cancelled", t.at, reported=True)

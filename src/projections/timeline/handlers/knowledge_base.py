@@ -1,4 +1,4 @@
-"""The knowledge base: what was looked up."""
+"""Knowledge base retrievals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from projections.timeline.state import Timeline
 @with_args
 def on_knowledge_base_start(t: Timeline, now: int, args: Args) -> None:
     if t.knowledge_base is not None and t.knowledge_base.end is None:
-        t.knowledge_base.say("start", t.at)
+        t.knowledge_base.add_source("start", t.at)
         return
     t.knowledge_base = t.begin("knowledge_base", now, kb_id=args.get("kb_id"))
     t.step("run started", t.knowledge_base)
@@ -25,5 +25,5 @@ def on_knowledge_base_complete(t: Timeline, now: int, args: Args) -> None:
     if found.end is None:
         found.finish(now, "done", t.at, reported=True)
     else:
-        found.say("documents", t.at)
+        found.add_source("documents", t.at)
     found.data |= {name: args.get(name) for name in ("documents", "scores", "retrievals")}

@@ -1,4 +1,4 @@
-"""The language model. Each start is a run of its own."""
+"""LLM runs. Each start is a run of its own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from projections.timeline.registry import with_args, without_args
 from projections.timeline.state import Timeline
 
 HUNG_NS = 10_000_000_000
-"""A run of which nothing was heard for that long has hung: it ends nowhere, and no other supersedes it."""
+"""A run without output for that long has hung: it has no end, and the next run does not supersede it."""
 
 
 @without_args
@@ -18,10 +18,10 @@ def on_llm_start(t: Timeline, now: int) -> None:
     t.llm = t.begin("llm", now)
     if before is not None and before.end is None and now - (before.first or before.start or now) < HUNG_NS:
         before.finish(now, "superseded", t.at, reported=False)
-    t.resynthesised, t.awaited = True, None
+    t.resynthesised, t.cut_speech = True, None
     if t.llm_input is not None:
         t.llm.data["input"], at = t.llm_input
-        t.llm.say("input", at)
+        t.llm.add_source("input", at)
         t.llm_input = None
     t.step("llm started", t.llm)
 
@@ -35,12 +35,12 @@ def _running(t: Timeline) -> Activity:
 
 @without_args
 def on_llm_first_token(t: Timeline, now: int) -> None:
-    _running(t).put_out(now, t.at)
+    _running(t).set_first_output(now, t.at)
 
 
 @without_args
 def on_llm_complete(t: Timeline, now: int) -> None:
-    """Also of a run that was cancelled: its end is then known, and it stays cancelled."""
+    """End the run; a cancelled or failed one keeps its status."""
     run = _running(t)
     if not run.end_reported:
         status = run.status if run.status in ("cancelled", "failed") else "done"
@@ -51,28 +51,28 @@ def on_llm_complete(t: Timeline, now: int) -> None:
 @with_args
 def set_llm_input(t: Timeline, now: int, args: Args) -> None:
     if t.llm is None or t.llm.first is not None or t.llm.end is not None:
-        t.llm_input = args.get("text") or "", t.at  # of the run that comes
+        t.llm_input = args.get("text") or "", t.at  # for the next run
         return
     t.llm.data["input"] = args.get("text")
-    t.llm.say("input", t.at)
+    t.llm.add_source("input", t.at)
 
 
 @with_args
 def set_llm_usage(t: Timeline, now: int, args: Args) -> None:
     usage = args.get("usage")
     if not isinstance(usage, dict) or not usage:
-        t.ignore("the usage says nothing")
+        t.ignore("the usage is empty")
         return
     run = run_of_usage(t, "llm", run_with_usage_due(t))
     if run is not None:
-        given, made = usage.get("prompt_tokens"), usage.get("completion_tokens")
-        add_tokens(run, t.at, given, made, usage.get("total_tokens"), usage.get("prompt_cached_tokens"))
+        tokens_in, tokens_out = usage.get("prompt_tokens"), usage.get("completion_tokens")
+        add_tokens(run, t.at, tokens_in, tokens_out, usage.get("total_tokens"), usage.get("prompt_cached_tokens"))
 
 
 def run_with_usage_due(t: Timeline) -> Activity | None:
-    """The run that usage without a name is of: the latest, or one that ended before it without any.
+    """The run that usage without a run id belongs to: the latest, or the one before it if that ended without usage.
 
-    A run reports its usage after its first token; so before that of the latest, it is the late report of another.
+    A run reports usage after its first token, so a report before the latest run's first token is a late one.
     """
     latest, before = t.llm, t.llm_before
     if latest is None or latest.first is not None or latest.end is not None:

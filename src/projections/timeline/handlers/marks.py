@@ -1,4 +1,4 @@
-"""The framework's own marks: words it hands to the model, turns it opens and closes, the session's end."""
+"""Marks of the framework: text it sends to the model, ends of turns, held turns, the end of the session."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from projections.timeline.state import Timeline
 
 @with_args
 def set_user_transcript(t: Timeline, now: int, args: Args) -> None:
-    """The words of the question, as the model gets them; typed, if no voice goes with them."""
+    """The question's text as sent to the model; without a voice, it was typed."""
     words = text(args.get("transcript"))
     if not words:
-        t.ignore("there are no words in it")
+        t.ignore("the transcript is empty")
         return
     if t.voice is not None and not t.realtime:
         t.voice.data["answered"] = True
-    t.step("words", text=words)
+    t.step("question text", text=words)
 
 
 @without_args
@@ -51,6 +51,6 @@ def hold_turn(t: Timeline, now: int) -> None:
 @without_args
 def release_turn(t: Timeline, now: int) -> None:
     if not t.hold:
-        t.ignore("nothing was held")
+        t.ignore("no turn was held")
         return
     t.hold.pop().finish(now, "done", t.at, reported=True)

@@ -1,4 +1,4 @@
-"""A realtime model: speech in, speech out. Its usage is of a response, and adds up."""
+"""Usage of realtime (speech-to-speech) models. Reports belong to a response, and add up."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from projections.timeline.state import Timeline
 
 @with_args
 def set_realtime_usage(t: Timeline, now: int, args: Args) -> None:
-    """Each report is a response's; without a name, a response of its own."""
+    """Add usage to its response; a report without a run id is a response of its own."""
     usage = args.get("usage")
     if not isinstance(usage, dict) or not usage:
-        t.ignore("the usage says nothing")
+        t.ignore("the usage is empty")
         return
     if "realtime" not in t.usage_of:
         t.response = t.begin("realtime", now)

@@ -1,4 +1,4 @@
-"""What the session is: its framework, components, participants and configuration."""
+"""Session details: framework, components, participants and configuration."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def set_framework(t: Timeline, now: int, args: Args) -> None:
 
 @with_args
 def framework_event(t: Timeline, now: int, args: Args) -> None:
-    """LiveKit's own event of the user's voice, in logs whose adapter recorded it in no other way."""
+    """LiveKit's user state event, for logs whose adapter recorded the user's voice in no other way."""
     event = args.get("arguments")
     if args.get("name") != "user_state_changed" or not isinstance(event, dict):
         return
@@ -64,7 +64,7 @@ def set_provider_info(t: Timeline, now: int, args: Args) -> None:
 
 @with_args
 def update_provider_class(t: Timeline, now: int, args: Args) -> None:
-    """Replaced, not changed: runs keep the provider that served them."""
+    """Replace the provider dict without mutating it, as earlier runs refer to the old one."""
     component = str(args.get("component_type")).lower()
     provider = t.session.provider_per_component.get(component)
     if provider is not None:
@@ -90,5 +90,5 @@ def set_interrupt_config(t: Timeline, now: int, args: Args) -> None:
 
 @with_args
 def add_participant_metrics(t: Timeline, now: int, args: Args) -> None:
-    who = (args.get(name) for name in ("participant_id", "kind", "sip_user", "join_time", "meta"))
-    t.session.participant_metrics.append(Participant(*who))
+    values = (args.get(name) for name in ("participant_id", "kind", "sip_user", "join_time", "meta"))
+    t.session.participant_metrics.append(Participant(*values))

@@ -1,4 +1,4 @@
-"""Speech synthesis. It may be armed before there is text: another start before the first byte is the real one."""
+"""TTS runs. A run may be armed before there is text: a second start before its first byte is the actual start."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from projections.timeline.state import Timeline
 
 @without_args
 def on_tts_start(t: Timeline, now: int) -> None:
-    t.resynthesised, t.awaited = True, None
+    t.resynthesised, t.cut_speech = True, None
     run = t.tts
-    armed = run is not None and run.first is None and run.end is None and not run.id and not t.said
-    t.said = False
+    armed = run is not None and run.first is None and run.end is None and not run.id and not t.say_pending
+    t.say_pending = False
     if run is not None and armed and not (t.llm is not None and t.llm.at > run.at):
         run.data.setdefault("armed", run.start)
         run.start = now
-        run.say("start", t.at)
+        run.add_source("start", t.at)
         return
     t.tts = t.begin("tts", now)
     t.step("tts started", t.tts)
@@ -33,7 +33,7 @@ def _running(t: Timeline) -> Activity:
 
 @without_args
 def on_tts_first_byte(t: Timeline, now: int) -> None:
-    _running(t).put_out(now, t.at)
+    _running(t).set_first_output(now, t.at)
 
 
 @with_args
@@ -41,7 +41,7 @@ def add_tts_characters(t: Timeline, now: int, args: Args) -> None:
     run = t.tts if t.tts is not None and not t.usage_of else run_of_usage(t, "tts", _running(t))
     if run is not None:
         run.data["characters"] = run.data.get("characters", 0) + count(args.get("count"))
-        run.say("characters", t.at)
+        run.add_source("characters", t.at)
 
 
 @with_args
@@ -49,6 +49,6 @@ def on_tts_complete(t: Timeline, now: int, args: Args) -> None:
     run_id = text(args.get("run_id"))
     run = t.runs.get(("tts", run_id)) if run_id else t.tts
     if run is None:
-        t.ignore("no synthesis had begun")
+        t.ignore("no synthesis had started")
     elif not run.end_reported:
         run.finish(now, "done" if run.status != "cancelled" else "cancelled", t.at, reported=True)

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from projections.boundary import replaying
 from projections.caller import RULES as TURNLOG
-from projections.explain import Explanation, MadeOf, Named, Outcome, WhatIf
+from projections.explain import EventReference, Explanation, Outcome, SourceField, WhatIf
 from projections.explain import explain as explain_value
 from projections.explain import what_if as what_if_of
 from projections.explain.what_if import BY_MS, HOW
@@ -130,25 +130,25 @@ def _table(console: Console, title: str, rows: list[tuple[str, str, str]]) -> No
     console.print(Padding(grid, (0, 0, 0, 2)))
 
 
-def _field(made: MadeOf, turn: int | None) -> str:
+def _field(made: SourceField, turn: int | None) -> str:
     elsewhere = f" (turn {made.turn})" if made.turn is not None and turn is not None and made.turn != turn else ""
     names = made.kind if not made.field.startswith(made.kind) else "", made.id, made.field
     return " ".join(filter(None, names)).replace("_", " ") + elsewhere
 
 
-def _short(made: MadeOf) -> str:
+def _short(made: SourceField) -> str:
     if made.time:
         return f"+{made.value:,.3f} s"
     text = f"{made.value:,.3f}" if type(made.value) is float else str("" if made.value is None else made.value)
     return text if len(text) <= 24 else text[:23] + "…"
 
 
-def _events(events: list[Named], several: bool) -> str:
+def _events(events: list[EventReference], several: bool) -> str:
     shown = [_event(event, several) for event in events[:3]]
     return ", ".join(shown) + (f" and {len(events) - 3} more" if len(events) > 3 else "")
 
 
-def _event(event: Named, several: bool, *, bare: bool = False) -> str:
+def _event(event: EventReference, several: bool, *, bare: bool = False) -> str:
     number = f"{event.origin}:{event.seq}" if several else str(event.seq)
     return f"[cyan]#{safe(number)}[/]" if bare else f"{safe(event.hook)} [cyan]#{safe(number)}[/]"
 

@@ -9,7 +9,7 @@ from eventstore.event import Event
 from projections.caller import Reading
 from projections.outputs.turn import barge_in_dict
 from projections.turns.ledger import BargeIn
-from projections.turns.said import SpokenText, spoken_text
+from projections.turns.spoken_text import SpokenText, spoken_text
 
 QUOTED = 40
 """Characters of what was said that are shown, unless there is --json."""

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from eventstore.integrity.gaps import Gap
 from eventstore.stores.encrypted import MASTER_KEY
-from projections.caller import Reading, interrupted
+from projections.caller import Reading, is_interrupted
 from projections.outputs.turn import Turn
 from projections.readings import VIDEOSDK
 from projections.turns.question import words_of
@@ -70,7 +70,7 @@ def _summary(r: Reading) -> Text:
     text = Text(in_line(r.session_name), "bold")
     answered = sum(response is not None for response in r.responses)
     counts = [plural(r.events, "event"), plural(len(r.exchanges), "turn"), f"{answered} answered"]
-    cut = sum(interrupted(r.barge_ins_of(x)) for x in r.exchanges)
+    cut = sum(is_interrupted(r.barge_ins_of(x)) for x in r.exchanges)
     counts += [f"{cut} interrupted"] if cut else []
     text.append(f"  {', '.join(counts)}", "not bold")
     text.append(f"  rules {r.rules}", "not bold dim")
@@ -170,7 +170,7 @@ def _show_turn(console: Console, r: Reading, turn: Turn, lines: list[Any], all_l
 def _show_rest(console: Console, r: Reading, homeless: list[Entry]) -> None:
     """What belongs to no turn, with the reasons, and why the session ended."""
     t, found = r.timeline, dict[tuple[str, str], list[str]]()
-    for left in r.assembly.left:
+    for left in r.assembly.unassigned:
         said = words_of(left.activity) if left.activity.kind == "voice" else str(left.activity.data.get("message", ""))
         start = left.activity.start
         when = "" if start is None else f"+{(start - t.began) / 1e9:,.1f} s"

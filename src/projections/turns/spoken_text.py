@@ -1,7 +1,7 @@
-"""What had been said of an answer when it was cut off, and what had not.
+"""Spoken and unspoken text of interrupted answers.
 
-Pipecat and LiveKit keep in their context what was heard, where the TTS times each word; elsewhere it is an
-estimate: how long the agent was heard, at the session's own rate of speech, and no more than was synthesised by then.
+Pipecat and LiveKit keep only the played text in their context, if the TTS has word timestamps. Otherwise it is
+estimated: the time that the agent spoke, at the session's own speech rate, and at most the text synthesised by then.
 """
 
 from __future__ import annotations
@@ -15,20 +15,22 @@ from projections.turns.assembly import Assembly
 from projections.turns.exchange import Exchange
 from projections.turns.ledger import BargeIn
 
-KEEP_WHAT_WAS_HEARD = ("livekit-agents", "pipecat-ai")
+KEEPS_PLAYED_TEXT = ("livekit-agents", "pipecat-ai")
 PLAUSIBLE = 2
-"""No one speaks that many times as fast as ever: then the framework kept the whole text."""
+"""Maximum length relative to the estimate: a longer text shows that the framework kept all of it, played or not."""
 
 
 class SpokenText(NamedTuple):
+    """The text of an interrupted answer, split where it was interrupted; None is unknown."""
+
     said: str | None = None
     unsaid: str | None = None
-    """None, too, where the framework did not keep it."""
+    """None also where the framework did not keep it."""
     estimated: bool = False
 
 
 def spoken_text(a: Assembly, records: Sequence[BargeIn]) -> list[SpokenText]:
-    """By record: what was said of the answer; nothing where the agent was not cut off, or its words are not known."""
+    """The split text for each record; empty where the agent was not interrupted, or its text is unknown."""
     rate = _rate(a)
     return [_split(a, record, rate) for record in records]
 
@@ -40,9 +42,9 @@ def _split(a: Assembly, record: BargeIn, rate: float | None) -> SpokenText:
     text = x.answer
     if not text:
         return SpokenText()
-    before = sum(_lasted(other) for other in x.speeches() if (other.start or 0) < (speech.start or 0))
+    before = sum(_duration_ns(other) for other in x.speeches() if (other.start or 0) < (speech.start or 0))
     length = None if rate is None else int(rate * (before / 1e9 + record.agent_heard_ms / 1000))
-    if a.timeline.framework in KEEP_WHAT_WAS_HEARD and (length is None or len(text) <= PLAUSIBLE * length):
+    if a.timeline.framework in KEEPS_PLAYED_TEXT and (length is None or len(text) <= PLAUSIBLE * length):
         return SpokenText(text)
     if length is None:
         return SpokenText()
@@ -55,21 +57,21 @@ def _split(a: Assembly, record: BargeIn, rate: float | None) -> SpokenText:
 
 
 def _rate(a: Assembly) -> float | None:
-    """Characters a second: the median of the session's answers that came to their end.
+    """Speech rate in characters per second: the median over the session's answers that were completed.
 
-    The median, as a pause that was not reported makes one of them seem slow.
+    The median, as an unreported pause makes a single answer seem slow.
     """
     rates = []
     for x in a.exchanges:
-        length, ns = len(x.answer), sum(map(_lasted, x.speeches()))
-        if length and ns > 0 and _came_to_its_end(x):
+        length, ns = len(x.answer), sum(map(_duration_ns, x.speeches()))
+        if length and ns > 0 and _was_completed(x):
             rates.append(length * 1e9 / ns)
     return median(rates) if rates else None
 
 
-def _came_to_its_end(x: Exchange) -> bool:
+def _was_completed(x: Exchange) -> bool:
     return not x.cut_off and all(speech.end_reported and "cut" not in speech.data for speech in x.speeches())
 
 
-def _lasted(speech: Activity) -> int:
+def _duration_ns(speech: Activity) -> int:
     return 0 if speech.start is None or speech.end is None else speech.end - speech.start
