@@ -1,4 +1,4 @@
-"""Sessions to a destination, at least once and in order, from the cursor on; and how they are sent."""
+"""Delivery of sessions to destinations: at least once, in order, resuming at the cursor."""
 
 from exporters.delivery.destination import Busy, Destination, NotConfigured, Refused
 from exporters.delivery.live import Attached, attach, follow

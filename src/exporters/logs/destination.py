@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from exporters.delivery.http import check_sendable, client, post, shown
+from exporters.delivery.http import check_sendable, client, post, redact_url
 from exporters.logs.body import Line, body, headers, identity
 from projections.caller import RULES as TURNLOG
 from projections.caller import Reading
@@ -37,7 +37,7 @@ class HttpLogs:
 
         Raises `NotConfigured`.
         """
-        self.name = f"logs-http {shown(endpoint)}"
+        self.name = f"logs-http {redact_url(endpoint)}"
         self.batch = 50 if arrays else 1
         self._endpoint, self._arrays = endpoint, arrays
         self._room_id, self._peer_id = room_id, peer_id

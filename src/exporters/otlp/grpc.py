@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 
 from exporters.delivery.destination import Busy, NotConfigured, Refused
-from exporters.delivery.http import ANSWER_BYTES, excerpt, shown
+from exporters.delivery.http import MAX_RESPONSE_BYTES, excerpt, redact_url
 from exporters.otlp.partial_success import check_partial_success
 
 BUSY = frozenset(
@@ -29,7 +29,7 @@ BUSY = frozenset(
 """OTLP's retryable codes (OTLP 1.x, "OTLP/gRPC Response"), and the two that a connection dies with, as HTTP's 5xx."""
 CHANNEL = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.min_reconnect_backoff_ms", 100),
              ("grpc.max_reconnect_backoff_ms", 1000),
-           ("grpc.max_receive_message_length", ANSWER_BYTES),
+           ("grpc.max_receive_message_length", MAX_RESPONSE_BYTES),
            ("grpc.max_metadata_size", 8192), ("grpc.absolute_max_metadata_size", 16384))  # fmt: skip
 """gRPC's own pause grows to two minutes, in which every send would fail at once; pauses are made by the deliverer. An
 answer is a few bytes; what is larger, or has more headers and trailers, is RESOURCE_EXHAUSTED."""
@@ -42,7 +42,7 @@ class GrpcSender:
     def __init__(self, endpoint: str, headers: Mapping[str, str], timeout_seconds: float) -> None:
         """Raises `NotConfigured`."""
         scheme, _, rest = endpoint.rpartition("://")
-        self.address = shown(endpoint if scheme else f"http://{endpoint}")
+        self.address = redact_url(endpoint if scheme else f"http://{endpoint}")
         self._target = rest.partition("/")[0].rpartition("@")[2]
         self._tls = scheme.lower() == "https"
         self._headers = {name.lower(): value for name, value in headers.items()}

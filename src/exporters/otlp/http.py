@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from exporters.delivery.destination import Busy
 from exporters.delivery.http import check_sendable as check_address
-from exporters.delivery.http import client, post, shown
+from exporters.delivery.http import client, post, redact_url
 from exporters.otlp.partial_success import check_partial_success
 
 PROTOBUF = "application/x-protobuf"
@@ -25,7 +25,7 @@ class HttpSender:
     def __init__(self, url: str, headers: Mapping[str, str], timeout_seconds: float) -> None:
         """Raises `NotConfigured`."""
         check_address(url, headers)
-        self.address = shown(url)
+        self.address = redact_url(url)
         self._url = url
         self._headers = {**headers, "content-type": PROTOBUF, "content-encoding": "gzip", "accept": PROTOBUF}
         self._client = client(timeout_seconds)

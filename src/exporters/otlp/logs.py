@@ -21,7 +21,7 @@ from opentelemetry.proto.common.v1.common_pb2 import (
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs, SeverityNumber
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-from exporters.delivery.http import check_sendable, client, post, shown
+from exporters.delivery.http import check_sendable, client, post, redact_url
 from exporters.logs.body import identity
 from exporters.otlp.spans import REFERENCE_RESOURCE, Profile
 from projections.caller import RULES as TURNLOG
@@ -69,7 +69,7 @@ class OtelLogs:
     ) -> None:
         """``profile``: that of the spans, which have others traces in each. Raises `NotConfigured`."""
         check_sendable(endpoint, headers or {})
-        self.name = f"logs-otlp {shown(endpoint)}"
+        self.name = f"logs-otlp {redact_url(endpoint)}"
         self._endpoint = endpoint
         self._profile = profile
         self._headers = {"Content-Type": "application/x-protobuf", **(headers or {})}

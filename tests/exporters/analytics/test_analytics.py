@@ -65,7 +65,7 @@ def named(call: Call, session_id: Any, log_name: str = "log") -> Call:
 @pytest.mark.parametrize("enabled", [False, True])
 @pytest.mark.parametrize("own", [False, True])
 def test_the_routing_table(endpoint: Receiver, enabled: bool, own: bool, first: bool) -> None:
-    """Break: in exporters/analytics/destination.py, ``_goes_to``, any of its conditions."""
+    """Break: in exporters/analytics/destination.py, ``_targets``, any of its conditions."""
     call = named(CALL, "s 1")
     count = len(call.payloads)
     assert count >= 2

@@ -190,7 +190,7 @@ def test_a_destination_that_is_down_is_left_for_the_next_round(sqlite: Store, en
     endpoint.behave = behave
     outcomes = run(sqlite, to, patience=HASTY, workers=1)
     assert all("503" in str(outcome.left) for outcome in outcomes)
-    assert len(tried) == delivery.IN_A_ROW
+    assert len(tried) == delivery.MAX_CONSECUTIVE_FAILURES
     endpoint.behave = lambda _request: 200
     assert sum(outcome.sent for outcome in run(sqlite, to)) == 20
 
@@ -369,7 +369,7 @@ def test_an_endpoint_that_is_down_is_caught_up_with(
             speak(recorder, n)
         wait_for(lambda: attached.health.last_error)
         endpoint.wait_for(len(endpoint.requests) + 6)
-        assert caplog.text.count("is put off") == 1, "one complaint for one trouble"
+        assert caplog.text.count("is postponed") == 1, "one warning for one problem"
         endpoint.behave = lambda _request: 200
         wait_for(lambda: attached.health.sent == 5)
     assert arrived(endpoint) == {"live": [0, 1, 2, 3, 4]}

@@ -20,7 +20,7 @@ import pytest
 
 from exporters.delivery import io_loop
 from exporters.delivery.destination import LONGEST_SECONDS, Busy, Refused
-from exporters.delivery.http import ANSWER_BYTES, client, post
+from exporters.delivery.http import MAX_RESPONSE_BYTES, client, post
 from support.http_receiver import Receiver
 
 SECRET = "s3cr3t-t0ken"
@@ -135,18 +135,18 @@ EVIL: dict[str, tuple[Behaviour, str, str]] = {
     "deflate without a head": (sent(raw_deflate(bytes(9)), BAD, b"deflate"), "Refused", "400 Bad"),
     "an endless answer": (says(DOWN + b"\r\n", b"x" * 65536), "Busy", "503 Down: more than 64 KiB"),
     "an endless answer that it was taken": (says(OK + b"\r\n", b"x" * 65536), "taken", ""),
-    "a trickled answer": (says(OK + b"\r\n", b"x", DROP), "Busy", "no whole answer within 1 seconds"),
-    "trickled headers": (says(OK + b"a: ", b"x", DROP), "Busy", "no answer within 1 seconds"),
-    "a trickled status": (says(b"H", b"T", DROP), "Busy", "no answer within 1 seconds"),
+    "a trickled answer": (says(OK + b"\r\n", b"x", DROP), "Busy", "no whole response within 1 seconds"),
+    "trickled headers": (says(OK + b"a: ", b"x", DROP), "Busy", "no response within 1 seconds"),
+    "a trickled status": (says(b"H", b"T", DROP), "Busy", "no response within 1 seconds"),
     "endless headers": (says(OK, b"name: value\r\n" * 999), "Busy", "RemoteProtocolError"),
     "an endless header": (says(OK + b"name: ", b"x" * 65536), "Busy", "RemoteProtocolError"),
-    "endless promises": (says(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 999), "Busy", "no answer within 1 seconds"),
+    "endless promises": (says(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 999), "Busy", "no response within 1 seconds"),
     "an endless chunk size": (says(DOWN + b"transfer-encoding: chunked\r\n\r\n", b"0" * 999), "Busy", "Remote"),
     "trickled chunks": (says(OK + b"transfer-encoding: chunked\r\n\r\n", b"1\r\nx\r\n", DROP), "Busy", "no whole"),
     "endless trailers": (
         says(OK + b"transfer-encoding: chunked\r\n\r\n0\r\n", b"a: b\r\n" * 999), "Busy", "RemoteProtocolError",
     ),
-    "silence": (silent, "Busy", "no answer within 1 seconds"),
+    "silence": (silent, "Busy", "no response within 1 seconds"),
     "half a connection": (half_closed, "Busy", "RemoteProtocolError"),
     "garbage": (says(b"\x00\xff\x1b[2J no HTTP\r\n\r\n"), "Busy", "RemoteProtocolError"),
     "a status that is none": (says(b"HTTP/1.1 9999999 OK\r\n\r\n"), "Busy", "RemoteProtocolError"),
@@ -191,11 +191,11 @@ def test_what_does_not_take_the_request_is_given_up() -> None:
         for one in full:
             one.setblocking(False)
             one.connect_ex(address)
-        assert send(evil.url)[1].endswith("no answer within 1 seconds")
+        assert send(evil.url)[1].endswith("no response within 1 seconds")
         for one in full:
             one.close()
     with Evil(silent, read=False) as evil:
-        assert send(evil.url, size=30 << 20)[1].endswith("no answer within 1 seconds")
+        assert send(evil.url, size=30 << 20)[1].endswith("no response within 1 seconds")
 
 
 def test_a_name_that_nothing_answers_for() -> None:
@@ -275,10 +275,10 @@ def test_no_redirect_is_followed_and_no_cookie_kept() -> None:
 def test_an_answer_of_just_the_bound_is_read() -> None:
     """Break: in exporters/delivery/http.py, ``_read``, ``>=`` for ``>``."""
     with Receiver() as endpoint, client() as to:
-        for size in (ANSWER_BYTES, ANSWER_BYTES + 1):
+        for size in (MAX_RESPONSE_BYTES, MAX_RESPONSE_BYTES + 1):
             endpoint.text = b"x" * size
             content = post(to, endpoint.url, b"", {}).content
-            assert content == (endpoint.text if size == ANSWER_BYTES else None)
+            assert content == (endpoint.text if size == MAX_RESPONSE_BYTES else None)
     compressed = Evil(sent(gzip.compress(b"the queue is full"), DOWN))
     with compressed as evil, client() as to, pytest.raises(Busy, match="the queue is full"):
         post(to, evil.url, b"", {})
@@ -397,10 +397,10 @@ def message(size: int) -> bytes:
 
 def test_a_grpc_answer_is_bounded() -> None:
     """Break: in exporters/otlp/grpc.py, ``CHANNEL``, leave out the length of a message (gRPC's is 4 MiB)."""
-    with Grpc(message(ANSWER_BYTES // 2)) as fits:
+    with Grpc(message(MAX_RESPONSE_BYTES // 2)) as fits:
         assert export(fits.url) is None
     for compression in (grpc.Compression.NoCompression, grpc.Compression.Gzip):
-        with Grpc(message(ANSWER_BYTES * 2), compression=compression) as large:
+        with Grpc(message(MAX_RESPONSE_BYTES * 2), compression=compression) as large:
             error = export(large.url)
         assert isinstance(error, Busy)
         assert "RESOURCE_EXHAUSTED" in str(error)

@@ -318,8 +318,7 @@ def stored(events: list[Event], path: Path, rules: str = OLD) -> digests.Session
 
 @given(streams(max_size=60), st.sampled_from([OLD, NEW]))
 def test_a_log_is_what_its_digest_says(tmp_path: Path, events: list[Event], rules: str) -> None:
-    """Break: in turnlog/compare/digest_files.py, ``session_digest``, leave out the last turn; or read numbers as text.
-    """
+    """Break: in turnlog/compare/digest_files.py, ``session_digest``, leave out the last turn; or read numbers as text."""
     session = stored(events, tmp_path / "d", rules)
     assert digests.up_to(events, session) == events
     assert changes_since(session.turns, [digest(turn) for turn in turns(events, rules)]) == []
