@@ -1,4 +1,4 @@
-"""A call's log lines, sent to a log endpoint in the body that `exporters.reference.job_logger` posts during a call."""
+"""The destination for a call's log lines; the bodies are those that `exporters.reference.job_logger` posts live."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class SentLine(NamedTuple):
 
 
 class HttpLogs:
-    """A destination. ``arrays``: the endpoint takes a JSON array of records; else each is a request."""
+    """A `Destination` for log lines. With ``arrays``, a batch is one JSON array; else each record is a request."""
 
     rules = TURNLOG
 
@@ -33,7 +33,7 @@ class HttpLogs:
         custom_headers: Mapping[str, str] | None = None,
         arrays: bool = False,
     ) -> None:
-        """Posts with ``custom_headers`` or else with ``jwt_key`` as ``Authorization``, as the reference does.
+        """``custom_headers`` take the place of ``jwt_key`` as ``Authorization``, as in the reference.
 
         Raises `NotConfigured`.
         """
@@ -46,7 +46,7 @@ class HttpLogs:
         self._client = client()
 
     def items(self, call: Call | Reading) -> list[SentLine]:
-        """With the framework's name of the session, or the log's where it has none."""
+        """The lines, each with the framework's session id, or else the session's name in the log."""
         session_id = str(call.session.session_id or call.session_name)
         return [SentLine(line, session_id) for line in call.logs]
 

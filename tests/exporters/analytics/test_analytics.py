@@ -215,7 +215,7 @@ def test_the_token_of_the_environment_is_read_once(monkeypatch: pytest.MonkeyPat
         (429, Busy, "429 Too Many"),
         ((503, {"retry-after": "7"}), Busy, "503 Service"),
         (500, Busy, "500 Internal"),
-        ("hang", Busy, "no answer within"),
+        ("hang", Busy, "no response within"),
         ("reset", Busy, "Remote|ReadError"),
         ("cut", Busy, "Remote"),
         ("garbage", Busy, "Remote"),

@@ -185,7 +185,7 @@ def test_no_answer_holds_or_fills_a_sender(name: str) -> None:
 def test_what_does_not_take_the_request_is_given_up() -> None:
     """It never accepts; or it accepts, and reads nothing. Break: the same deadline."""
     with Evil(silent, accept=False) as evil:
-        assert send(evil.url) == ("Busy", f"{evil.url}: no answer within 1 seconds")
+        assert send(evil.url) == ("Busy", f"{evil.url}: no response within 1 seconds")
         address = evil._socket.getsockname()
         full = [socket.socket() for _ in range(20)]  # no more fit in: the next waits for its connection
         for one in full:
@@ -205,7 +205,7 @@ def test_a_name_that_nothing_answers_for() -> None:
     """
     hangs = "import socket, time\nsocket.getaddrinfo = lambda *_a, **_k: time.sleep(3600)\n"
     assert send("http://nowhere.invalid/", before=hangs) == (
-        "Busy", "http://nowhere.invalid/: no answer within 1 seconds",
+        "Busy", "http://nowhere.invalid/: no response within 1 seconds",
     )  # fmt: skip
     kind, reason = send(f"http://{'a' * 70}.invalid/", seconds=60)
     assert kind == "Busy" or "InvalidURL" in reason

@@ -215,7 +215,7 @@ def test_a_time_that_otlp_cannot_carry_is_the_nearest() -> None:
 @pytest.mark.parametrize("wire", WIRES)
 def test_a_large_request_is_more_than_one(collector: Collector, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     to = destination(collector.url(wire), wire)
-    monkeypatch.setattr(otlp, "LARGEST", encode_spans(to.items(CALL)).ByteSize() // 2)
+    monkeypatch.setattr(otlp, "MAX_REQUEST_BYTES", encode_spans(to.items(CALL)).ByteSize() // 2)
     to.send(to.items(CALL))
     arrived = [collector.request() for _ in range(2)]
     while sum(map(len, arrived)) < len(CALL.spans):
@@ -248,7 +248,7 @@ HTTP: list[tuple[str, type[Exception] | None, float | None, str]] = [
     ("503", Busy, None, "503 Service Unavailable"),
     ("partial", Refused, None, "3 spans rejected: you said"),
     ("garbage", Busy, None, "is not OTLP"),
-    ("hang", Busy, None, "no answer within"),
+    ("hang", Busy, None, "no response within"),
     ("page", None, None, ""),
     ("v1/traces", None, None, ""),
 ]
@@ -300,7 +300,7 @@ def test_a_warning_is_logged(shared: Collector, wire: Wire, caplog: pytest.LogCa
     headers = {"authorization": TOKEN} | ({"x-answer": "warning"} if wire == "grpc" else {})
     with caplog.at_level(logging.WARNING, "turnlog"):
         assert outcome(destination(shared.url(wire).replace("v1/traces", "warning"), wire, headers)) is None
-    assert "took the spans and says: you said ***" in caplog.text
+    assert "accepted the spans with a warning: you said ***" in caplog.text
     assert TOKEN not in caplog.text
 
 

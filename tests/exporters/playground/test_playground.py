@@ -60,7 +60,7 @@ class Seen:
 
 
 def test_the_messages_of_a_replay() -> None:
-    """With ids that tell them apart. Break: in exporters/playground/stream.py, ``message``, leave out `_in_order`."""
+    """With unique ids. Break: in exporters/playground/stream.py, ``message``, leave out `_reorder`."""
     assert len(ALL) > 50
     assert [one.message for one in ALL] == [message(of) for of in replay(EVENTS).playground]
     assert len({one.id for one in ALL}) == len(ALL)
@@ -124,7 +124,7 @@ def split(seed: int, origins: int) -> list[Event]:
 def test_whatever_the_order_of_arrival_each_message_comes_once(seed: int, origins: int, batch: int) -> None:
     """All of those of the replay, by their ids.
 
-    Break: in exporters/playground/stream.py, ``take``, fold whatever comes.
+    Break: in exporters/playground/stream.py, ``add``, fold whatever comes.
     """
     store = MemoryStore()
     events, stop = split(seed, origins), threading.Event()
@@ -140,14 +140,14 @@ def test_whatever_the_order_of_arrival_each_message_comes_once(seed: int, origin
     stream_of = playground._Stream("videosdk-1.0")
     for event in events:
         store.append([event])
-        seen += stream_of.take(event, store)
+        seen += stream_of.add(event, store)
     ids = [one.id for one in seen]
     assert len(set(ids)) == len(ids)
     assert {one.id for one in published(store.read(NAME))} <= set(ids)
 
 
 def test_going_on_behind_a_message(sqlite: Store) -> None:
-    """Break: in exporters/playground/stream.py, ``_behind``, take the message itself, too."""
+    """Break: in exporters/playground/stream.py, ``_skip_to``, yield the message itself, too."""
     sqlite.append(EVENTS[:-30])
     for at in (0, 7, len(published(EVENTS[:-30])) - 1):
         seen = Seen()
