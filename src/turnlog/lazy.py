@@ -1,4 +1,4 @@
-"""Names of a package that are imported when they are first used (PEP 562)."""
+"""Lazy imports of a package's public names (PEP 562)."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 
 def names(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
-    """A package's ``__getattr__``: from a public name to the module that defines it.
+    """Return a package's ``__getattr__``; ``modules`` maps each public name to the module that defines it.
 
-    What an agent does not use is not imported into its process: neither other frameworks nor exporters.
+    An agent's process thus imports only what it uses: neither other frameworks nor exporters.
     """
-    origin = dict(modules)
+    modules = dict(modules)
 
     def get(name: str) -> Any:
-        if name not in origin:
+        if name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(import_module(origin[name]), name)
+        return getattr(import_module(modules[name]), name)
 
     return get

@@ -133,7 +133,7 @@ def test_law_3_live_reads_are_a_replay_of_the_log_so_far(
 ) -> None:
     """Reading the recorder at any moment shows what a replay of the log up to then shows.
 
-    Break: in turnlog/recorder.py, ``_catch_up``, forget what waits in the backlog.
+    Break: in turnlog/recorder.py, ``catch_up``, leave out the events waiting in the backlog.
     """
     clock = itertools.count(10**9, 10**6)
     with LiveRecorder(STORE, clock=Clock(clock.__next__, clock.__next__), scheduler=never) as recorder:

@@ -109,7 +109,7 @@ def writing(path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_what_a_killed_process_left_of_a_file_goes_when_it_is_written_again(tmp_path: Path) -> None:
-    """And what living ones write does not. Break: in turnlog/files.py, ``_part_of``, remove nothing."""
+    """And what living ones write does not. Break: in turnlog/files.py, ``_open_part``, remove nothing."""
     path = tmp_path / "a[1].jsonl.gz"
     with writing(path) as killed:
         killed.kill()

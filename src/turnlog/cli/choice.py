@@ -22,10 +22,10 @@ def chosen(store: Store, sessions: list[str] | None, every: bool) -> list[str]:
 
 
 def choose(store: Store, names: list[str] | None, since: str | None, until: str | None) -> list[Session]:
-    """The sessions that are meant, each once, the oldest first. Raises `UnknownSession` and `BadMoment`."""
-    from turnlog.stats.collect import between, moment_ns
+    """The sessions that are meant, each once, the oldest first. Raises `UnknownSession` and `BadDate`."""
+    from turnlog.stats.collect import between, date_ns
 
-    begin, end = (moment_ns(text) if text is not None else None for text in (since, until))
+    begin, end = (date_ns(text) if text is not None else None for text in (since, until))
     recorded = store.sessions()
     if names:
         there = {session.session_id: session for session in recorded}

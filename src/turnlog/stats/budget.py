@@ -1,4 +1,4 @@
-"""The budget file: what calls have to keep to, as TOML (``docs/stats.md`` has the grammar and an example)."""
+"""The budget file: limits for metrics, as TOML (``docs/stats.md`` has the grammar and an example)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from eventstore.errors import TurnlogError
 from turnlog.stats.metrics import Metric, Unit, UnknownMetric, find_comparable, find_metric
 
 UNITS: dict[Unit, dict[str, float]] = {"ms": {"ms": 1, "s": 1000}, "%": {"%": 1}, "": {"": 1}}
-"""How a limit may be written, and how many of the metric's unit that is."""
+"""The units accepted for each metric unit, with their conversion factors."""
 COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     "<": lambda value, limit: value < limit,
     "<=": lambda value, limit: value <= limit,
@@ -26,11 +26,11 @@ _LIMIT = re.compile(r"\s*([\w.]+)\s*(<=|>=|==|<|>)\s*(\d+(?:\.\d+)?)\s*(\S*)\s*"
 
 
 class BadBudget(TurnlogError):
-    """A budget file that cannot be understood."""
+    """The budget file is invalid."""
 
 
 class Limit(NamedTuple):
-    """``response.p95 < 1200 ms``."""
+    """A limit such as ``response.p95 < 1200 ms``."""
 
     text: str
     metric: Metric
@@ -43,13 +43,13 @@ class Limit(NamedTuple):
 
 
 class NoRegression(NamedTuple):
-    """No change for the worse, against a baseline, that is both significant and relevant."""
+    """Metrics that must not regress against a baseline; a regression is both significant and relevant."""
 
     metrics: tuple[Metric, ...] = ()
     significance: float = 0.01
-    """The chance of an alarm over nothing."""
+    """The probability of a false alarm."""
     minimum_change: float = 0.05
-    """Of the baseline's figure; less is not worth an alarm, however sure it is."""
+    """The smallest relevant change, as a share of the baseline's figure."""
 
 
 class Budget(NamedTuple):
@@ -71,7 +71,7 @@ class _File(BaseModel):
 
 
 def load_budget(path: Path) -> Budget:
-    """Read a budget file. Raises `BadBudget`, saying where and what."""
+    """Read a budget file. Raises `BadBudget` with the place and the problem."""
     try:
         found = _File.model_validate(tomllib.loads(path.read_text("utf-8")))
         budget = Budget(tuple(limit(text) for text in found.budgets), _no_regression(found.regression))
@@ -79,7 +79,7 @@ def load_budget(path: Path) -> Budget:
         raise BadBudget(f"cannot read {path}: {error.strerror}") from error
     except ValidationError as error:
         raise BadBudget(f"{path}: {_first(error)}") from error
-    except (ValueError, BadBudget, UnknownMetric) as error:  # TOML's own, or text that is no UTF-8
+    except (ValueError, BadBudget, UnknownMetric) as error:  # ValueError: invalid TOML or UTF-8
         raise BadBudget(f"{path}: {error}") from error
     if not budget.limits and not budget.regression.metrics:
         raise BadBudget(f'{path} sets no budget; write budgets = ["response.p95 < 1200 ms"]')
@@ -87,7 +87,7 @@ def load_budget(path: Path) -> Budget:
 
 
 def limit(text: str) -> Limit:
-    """One budget. Raises `BadBudget`."""
+    """Parse one limit. Raises `BadBudget`."""
     match = _LIMIT.fullmatch(text)
     if match is None:
         raise BadBudget(f"budget {text!r} is not of the form METRIC < NUMBER UNIT, as in 'response.p95 < 1200 ms'")
@@ -99,7 +99,8 @@ def limit(text: str) -> Limit:
     units = UNITS[metric.unit]
     if unit not in units:
         wanted = " or ".join(units) or "no unit"
-        raise BadBudget(f"budget {text!r}: {name} takes {wanted}, not {unit or 'a bare number'!r}")
+        problem = f"takes {wanted}, not {unit!r}" if unit else f"needs a unit, {wanted}: '{text.strip()} {[*units][0]}'"
+        raise BadBudget(f"budget {text!r}: {name} {problem}")
     return Limit(text.strip(), metric, comparison, float(number) * units[unit])
 
 
@@ -108,7 +109,7 @@ def _no_regression(found: _Regression | None) -> NoRegression:
         return NoRegression()
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", found.minimum_change)
     if match is None:
-        raise BadBudget(f"regression.minimum_change is a share such as '5 %', not {found.minimum_change!r}")
+        raise BadBudget(f"regression.minimum_change must be a percentage such as '5 %', not {found.minimum_change!r}")
     metrics = tuple(find_comparable(name) for name in dict.fromkeys(found.metrics))
     return NoRegression(metrics, found.significance, float(match[1]) / 100)
 
@@ -116,4 +117,4 @@ def _no_regression(found: _Regression | None) -> NoRegression:
 def _first(error: ValidationError) -> str:
     found: Any = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in found["loc"])
-    return f"{where}: {found['msg']}" if found["type"] != "extra_forbidden" else f"there is no setting {where!r}"
+    return f"{where}: {found['msg']}" if found["type"] != "extra_forbidden" else f"unknown setting {where!r}"

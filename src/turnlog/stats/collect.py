@@ -1,4 +1,4 @@
-"""From the log to a table of turns: each chosen session is read, replayed and reduced to its numbers in turn."""
+"""Building the table of turns: read, replay and measure the selected sessions, one at a time."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from turnlog.stats.table import TurnTable
 from turnlog.survey import Survey
 
 
-class BadMoment(TurnlogError):
-    """A moment that cannot be understood."""
+class BadDate(TurnlogError):
+    """The text is not a date."""
 
 
-def moment_ns(text: str) -> int:
-    """``2026-03-01`` or ``2026-03-01T12:30+01:00`` in nanoseconds since the epoch; UTC unless it says otherwise.
+def date_ns(text: str) -> int:
+    """Parse ``2026-03-01`` or ``2026-03-01T12:30+01:00`` to nanoseconds since the epoch; the default zone is UTC.
 
-    Raises `BadMoment`.
+    Raises `BadDate`.
     """
     try:
-        moment = datetime.fromisoformat(text)
+        date = datetime.fromisoformat(text)
     except ValueError:
-        raise BadMoment(f"{text!r} is not a moment; say 2026-03-01 or 2026-03-01T12:30+01:00") from None
-    moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
+        raise BadDate(f"{text!r} is not a date; use 2026-03-01 or 2026-03-01T12:30+01:00") from None
+    date = date if date.tzinfo is not None else date.replace(tzinfo=UTC)
+    since = date - datetime(1970, 1, 1, tzinfo=UTC)
     return (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1000
 
 
 def between(sessions: Sequence[Session], since_ns: int | None, until_ns: int | None) -> list[Session]:
-    """The sessions that began at or after ``since_ns`` and before ``until_ns``, the oldest first."""
+    """The sessions that began at ``since_ns`` or later and before ``until_ns``, the oldest first."""
     chosen = [
         s
         for s in sessions
@@ -50,10 +50,10 @@ def collect(
     read: Callable[[int], object] = lambda events: None,
     survey: Survey | None = None,
 ) -> TurnTable:
-    """The turns of the sessions; ``read`` is called after each with how many events it had.
+    """The table of the sessions' turns; ``read`` is called after each session with its number of events.
 
-    Never more than one session is in memory beside the table. Sessions that cannot be replayed are left out, and in the
-    ``survey``. Raises `UnknownRules`.
+    Memory holds the table and one session. Sessions that cannot be replayed are omitted, and listed in the ``survey``.
+    Raises `UnknownRules`.
     """
     chosen = rules if rules == TURNLOG else find_rules(rules)
     table = TurnTable(by, rules)

@@ -1,4 +1,4 @@
-"""The verdict on each line of a budget, and the turns to look at where it is broken."""
+"""The verdict on each line of a budget, with the worst turns where it is broken."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from turnlog.stats.regression import LESS_IS_WORSE, MetricChange, TooFew, compar
 from turnlog.stats.table import TurnTable
 
 WORST = 5
-"""Turns shown for a broken budget."""
+"""Number of turns shown for a broken budget."""
 
 
 class Worst(NamedTuple):
-    """A turn to look at."""
+    """One of the worst turns."""
 
     session: str
     number: int | None
@@ -26,11 +26,11 @@ class Worst(NamedTuple):
     at: int | None
     """Index of the event that discarded it."""
     value: float | None
-    """Of the budget's measure, in its unit; None where that is no number of a turn."""
+    """Its value of the budget's measure, in its unit; None if a turn has no such value."""
     parts: dict[str, float]
-    """Its latencies in milliseconds, where measured; see `turnlog.stats.metrics.PARTS`."""
+    """Its measured latencies in milliseconds; see `turnlog.stats.metrics.PARTS`."""
     why: list[str] = []  # noqa: RUF012
-    """In words; see `turnlog.stats.reasons`."""
+    """Explanation lines; see `turnlog.stats.reasons`."""
 
     @property
     def turn(self) -> str:
@@ -38,15 +38,15 @@ class Worst(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What became of a budget."""
+    """The result of checking a budget."""
 
     budget: str
     """As written."""
     outcome: Literal["held", "broken", "not decided"]
     found: str
-    """The figure, with its unit."""
+    """The figure with its unit."""
     why: str
-    """More on the figure: samples and interval, or the test."""
+    """Details of the figure: samples and interval, or the test."""
     unit: str
     worst: list[Worst] = []  # noqa: RUF012
 
@@ -54,14 +54,14 @@ class Verdict(NamedTuple):
 def judge(table: TurnTable, budget: Budget, baseline: Baseline | None) -> list[Verdict]:
     """A verdict for each limit, then for each metric that must not regress.
 
-    Without any turn the first one says so, and is broken: a budget that nothing was held to was not kept.
+    Without any turn, the first verdict says so and is broken: nothing was checked against the budget.
     """
-    found = [] if len(table.completed(table.everything())) else [_nothing(table)]
+    found = [] if len(table.completed(table.everything())) else [_no_turns(table)]
     found += [_limit(table, limit) for limit in budget.limits]
     return found + [_regression(table, metric, budget.regression, baseline) for metric in budget.regression.metrics]
 
 
-def _nothing(table: TurnTable) -> Verdict:
+def _no_turns(table: TurnTable) -> Verdict:
     return Verdict("turns to check", "broken", "0", f"no turn in {table.sessions:,} sessions", "")
 
 
@@ -75,7 +75,7 @@ def _limit(table: TurnTable, limit: Limit) -> Verdict:
     if low is not None and high is not None:
         why += f", 95 % interval {format_value(low, unit)} … {format_value(high, unit)}"
         if limit.holds(low) != limit.holds(high):
-            why += ", which the limit lies in"
+            why += " (includes the limit)"
     if limit.holds(value):
         return Verdict(limit.text, "held", exact(value, unit), why, unit)
     worst = _worst(table, limit.metric, least=limit.comparison.startswith(">"))
@@ -98,14 +98,14 @@ def _regression(table: TurnTable, metric: Metric, rule: NoRegression, baseline: 
 
 
 def _test(metric: Metric, change: MetricChange, rule: NoRegression) -> str:
-    what = "median " if metric.statistic == "all" else ""
+    statistic = "median " if metric.statistic == "all" else ""
     moved = "from 0" if math.isinf(change.relative) else f"{change.relative:+.1%}"
     needs = f"an alarm needs p < {rule.significance:g} and {rule.minimum_change * 100:g} %"
-    return f"{what}{moved}, p = {change.p:.2g}, {change.samples:,} turns or more; {needs}"
+    return f"{statistic}{moved}, p = {change.p:.2g}, at least {change.samples:,} turns per side; {needs}"
 
 
 def _worst(table: TurnTable, metric: Metric, *, least: bool) -> list[Worst]:
-    """The turns with the most of it, or the least; of what a turn has or has not, the first that have it."""
+    """The turns with the highest or (``least``) lowest values; for a rate, the first turns that it counts."""
     if metric.measure == "sessions" or metric.name == "turns.completed":
         return []
     chosen = table.everything()

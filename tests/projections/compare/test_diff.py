@@ -108,7 +108,7 @@ def test_the_command(program: Program) -> None:
         (("--against", "sqlite:///calls.db"), "are the same log"),
         (("--against", "absent.db"), "no database at absent.db"),
         (("--digests", "absent"), "cannot read absent: No such file"),
-        (("--digests", "calls.db"), "is no digest file"),
+        (("--digests", "calls.db"), "is not a digest file"),
     ],
 )
 def test_a_wrong_comparison_is_one_line(program: Program, arguments: tuple[str, ...], said: str) -> None:
@@ -388,11 +388,14 @@ def test_what_is_no_digest_file_is_one_line(tmp_path: Path) -> None:
     path, good = tmp_path / "d.jsonl", digests.digest_line(digests.digest_heading(rule_sets.find_rules(OLD)))
     for bad in (b"", b"{}", b"\xff", good.replace(b'"version":1', b'"version":2'), good[:-5]):
         path.write_bytes(bad)
-        with pytest.raises(digests.BadDigests, match=r"d.jsonl\S* is no digest file of this version; `turnlog digest`"):
+        with pytest.raises(
+            digests.BadDigests,
+            match=r"d.jsonl\S* is not a digest file of this version; create one with `turnlog digest`",
+        ):
             digests.load_digests(path)
     path.write_bytes(good + b'{"session":1}\n')
     _heading, sessions = digests.load_digests(path)
-    with pytest.raises(digests.BadDigests, match="d.jsonl:2 is no session of a digest file; it is damaged"):
+    with pytest.raises(digests.BadDigests, match="d.jsonl:2 is not a session of a digest file; the file is damaged"):
         next(sessions)
 
 

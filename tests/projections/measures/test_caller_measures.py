@@ -259,7 +259,7 @@ def test_budgets_hold_the_response(memory: MemoryStore) -> None:
     assert (slow.worst[0].turn, slow.worst[0].value) == ("3", 1150)
     assert slow.worst[0].parts == {"response": 1150, "stt": 100, "eou_wait": 0, "llm_ttft": 900, "tts_first_byte": 150}
     (why,) = slow.worst[0].why
-    assert why.startswith("answered after 1,150 ms: LLM to first token 900 ms, TTS to first byte 150 ms, ")
+    assert why.startswith("responded in 1,150 ms: LLM to first token 900 ms, TTS to first byte 150 ms, ")
     assert [(w.turn, w.why) for w in unanswered.worst] == [("4", ["no response: hang-up"])]
 
 

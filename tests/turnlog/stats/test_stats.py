@@ -23,7 +23,7 @@ from support.program import FIXTURES, Program
 from support.strategies import streams
 from support.tables import RULES, made, of, tabled
 from turnlog.recordings import events_of, read_recordings
-from turnlog.stats.collect import BadMoment, between, collect, moment_ns
+from turnlog.stats.collect import BadDate, between, collect, date_ns
 from turnlog.stats.figures import Figure, exact, format_value
 from turnlog.stats.metrics import MEASURES, METRICS, RATES, STATISTICS, UnknownMetric, find_metric
 from turnlog.stats.report import report
@@ -305,7 +305,7 @@ def test_since_and_until(week: Program) -> None:
     store.close()
 
     def chosen(since: str | None, until: str | None) -> list[str]:
-        ends = [moment_ns(text) if text else None for text in (since, until)]
+        ends = [date_ns(text) if text else None for text in (since, until)]
         return [session.session_id for session in between(sessions, *ends)]
 
     assert chosen("2026-03-02", None) == ["call-1", "cut", "call-2"]
@@ -333,10 +333,10 @@ def test_stats_names_what_is_wrong(week: Program) -> None:
 
 
 def test_moments() -> None:
-    assert moment_ns("2026-03-01") == MARCH_NS
-    assert moment_ns("2026-03-01T00:00:00.000001") == MARCH_NS + 1000
-    with pytest.raises(BadMoment):
-        moment_ns("1.3.2026")
+    assert date_ns("2026-03-01") == MARCH_NS
+    assert date_ns("2026-03-01T00:00:00.000001") == MARCH_NS + 1000
+    with pytest.raises(BadDate):
+        date_ns("1.3.2026")
 
 
 def test_a_missing_library_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
