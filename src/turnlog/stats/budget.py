@@ -99,7 +99,8 @@ def limit(text: str) -> Limit:
     units = UNITS[metric.unit]
     if unit not in units:
         wanted = " or ".join(units) or "no unit"
-        problem = f"takes {wanted}, not {unit!r}" if unit else f"needs a unit, {wanted}: '{text.strip()} {[*units][0]}'"
+        example = f"'{text.strip()} {next(iter(units))}'"
+        problem = f"takes {wanted}, not {unit!r}" if unit else f"needs a unit, {wanted}: {example}"
         raise BadBudget(f"budget {text!r}: {name} {problem}")
     return Limit(text.strip(), metric, comparison, float(number) * units[unit])
 
