@@ -50,7 +50,7 @@ def scenario(**options: Any) -> Callable[[Scenario], Scenario]:
 @scenario()
 async def normal(room: Room, result: Result) -> None:
     await room.start(DemoAgent(), **pipeline(room, ["It arrives on Tuesday.", "Yes, until the evening."]))
-    await room.hear()
+    await room.wait_for_answer()
     await room.ask(ORDER)
     await room.ask(ADDRESS)
 
@@ -151,7 +151,7 @@ async def hang_up_while_thinking(room: Room, result: Result) -> None:
 @scenario()
 async def without_vad(room: Room, result: Result) -> None:
     await room.start(DemoAgent(), **pipeline(room, ["It arrives on Tuesday."], vad=None, turn_detector=None))
-    await room.hear()
+    await room.wait_for_answer()
     await room.ask(ORDER)
 
 
@@ -236,7 +236,7 @@ async def spans(room: Room, result: Result) -> None:
 async def killed(room: Room, result: Result) -> None:
     """Dies as soon as the hook for the first audio of the answer has returned."""
     await room.start(DemoAgent(), **pipeline(room, [POLICY]))
-    await room.hear()
+    await room.wait_for_answer()
     hook = metrics.MetricsCollector.on_tts_first_byte
 
     def last(collector: Any) -> None:

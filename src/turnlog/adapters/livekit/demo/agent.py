@@ -43,15 +43,15 @@ class ShopAgent(Agent):  # type: ignore[misc, unused-ignore]
 
     @function_tool  # type: ignore[untyped-decorator, unused-ignore]
     async def order_status(self, order_id: str) -> str:
-        """Where an order is."""
+        """Return the status of an order."""
         await asyncio.sleep(0.2)
         return f"{order_id} has shipped"
 
 
 def new_session(caller: Caller, *, patience: float = 0.3, **changed: Any) -> Any:
-    """An `AgentSession` of scripted parts that listens to ``caller``; ``changed`` are other parts or options.
+    """An `AgentSession` of scripted parts for ``caller``; ``changed`` replaces parts or options.
 
-    ``patience``: seconds of silence after which the caller is taken to be done.
+    ``patience``: seconds of silence that end the caller's turn.
     """
     options: dict[str, Any] = {
         "stt": ScriptedSTT(caller),
@@ -93,7 +93,7 @@ async def answered(session: Any) -> None:
 
 
 async def run(store: Store, session_id: str) -> None:
-    """Hold the call and record it as ``session_id``."""
+    """Make the call and record it in ``store`` as ``session_id``."""
     caller = Caller()
     session = new_session(caller)
     adapter = attach(session, store, session_id=session_id)
