@@ -1,7 +1,7 @@
-"""What the VideoSDK adapter costs an event, beside what the framework's own collector costs.
+"""Recording cost per event of the VideoSDK adapter, compared with the framework's own collector.
 
 ``.venv-videosdk/bin/python benchmarks/adapters_videosdk.py [TURNS]`` prints rows like those of ``run.py``. Each figure
-is the best of five rounds, in microseconds a call of the collector.
+is the best of five rounds, in microseconds per call of the collector.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ ROUNDS = 5
 
 
 def microseconds(target: Any, turns: int) -> float:
-    """The best round's mean."""
+    """The mean per call in the best round."""
     best = float("inf")
     for _ in range(ROUNDS):
         calls = [(getattr(target, name), args) for _ in range(turns) for name, args in TURN]
@@ -59,9 +59,9 @@ def microseconds(target: Any, turns: int) -> float:
 
 
 def collector() -> Any:
-    made = metrics.MetricsCollector()
-    made.configure_pipeline("full_cascading")
-    return made
+    new = metrics.MetricsCollector()
+    new.configure_pipeline("full_cascading")
+    return new
 
 
 async def rows(turns: int, folder: Path) -> list[Row]:

@@ -1,6 +1,6 @@
-"""The event log's rows: one function a family of rows.
+"""Benchmarks of the event log: one function per family of rows.
 
-Sides take turns, round by round, and the best round of each counts.
+The sides alternate, round by round, and the best round of each counts.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from rows import Row, alone, below, beside
 ROUNDS = 5
 READ_ROUNDS = 3
 BATCHES = {1: 100, 10: 100, 100: 50, 1000: 20}
-"""How many batches of each size a side appends before the next side's turn."""
+"""Number of batches of each size that a side appends per round."""
 TURNS = 3
 SIZED = 100_000
 FOLLOWED = 200
 LONG = 10_000
-"""Events of a long session, and four times as many."""
+"""Events of a long session, and of one four times as long."""
 FULL_SESSIONS = 530
-"""Of so many sessions, 100,000 events, everything is made: the reference takes long for it."""
+"""Number of sessions (100,000 events) with all outputs; bounded because the reference is slow."""
 
 
 def append(database: Database) -> Iterator[Row]:
-    """Appending in batches, each a durable transaction; to the same table raw, and in `eventsourcing`."""
+    """Appending in batches, each a durable transaction, compared with the bare driver and with `eventsourcing`."""
     best = _append_seconds(database)
     for size, batches in BATCHES.items():
         rate = {side: size * batches / spent / 1000 for (side, of), spent in best.items() if of == size}
@@ -89,14 +89,14 @@ def _append_seconds(database: Database) -> dict[tuple[str, int], float]:
 
 
 def _stored_events(chosen: list[Event]) -> list[StoredEvent]:
-    """A session is an aggregate; the clocks of an event have no place there, which is to its advantage."""
+    """Sessions as aggregates; the library stores no clocks of an event, which is to its advantage."""
     ids = {e.session_id: UUID(e.session_id) for e in chosen}
     return [StoredEvent(ids[e.session_id], e.seq, e.hook, e.payload.encode()) for e in chosen]
 
 
 @contextmanager
 def _settled() -> Iterator[None]:
-    """What is there before the measurement is none of the collector's business in it."""
+    """Exclude existing objects from garbage collection during the measurement."""
     gc.collect()
     gc.freeze()
     yield
@@ -104,7 +104,7 @@ def _settled() -> Iterator[None]:
 
 
 def read(database: Database) -> Iterator[Row]:
-    """A million events, session by session, beside a scan of the table."""
+    """Reading a million events, session by session, compared with a scan of the table."""
     ours = raw = inf
     with closing(open_store(database.million)) as store:
         sessions = [session.session_id for session in store.sessions()]
@@ -147,15 +147,15 @@ def _follow_ms(store: Store) -> list[float]:
         committed = time.perf_counter()
         assert arrived.wait(10)
         arrived.clear()
-        waits.append(max(0.0, seen - committed) * 1000)  # it may come before append returns
-        time.sleep(random.uniform(0, 0.05))  # so that the next comes at any moment of a follower's rhythm
+        waits.append(max(0.0, seen - committed) * 1000)  # it may arrive before append returns
+        time.sleep(random.uniform(0, 0.05))  # so that the next one comes at a random phase of the follower's polling
     stop.set()
     follower.join()
-    return waits[1:]  # without the follower's start
+    return waits[1:]  # without the follower's startup
 
 
 def replay(database: Database) -> Iterator[Row]:
-    """Replays from SQLite, beside the reference fed from the same rows."""
+    """Replays from SQLite, compared with the reference on the same rows."""
     for what, sessions, at_least, title in (
         ("full", FULL_SESSIONS, 6.0, "everything"),
         ("lean", MILLION, 3.0, "turns and payloads, a million events"),
@@ -173,7 +173,7 @@ def replay(database: Database) -> Iterator[Row]:
 
 
 def _callers(database: Database, what: str, sessions: int, title: str) -> Row:
-    """The caller's reading beside the framework's, round by round."""
+    """The caller's reading compared with the framework's, round by round."""
     sides: tuple[list[float], list[float]] = ([], [])
     for _ in range(READ_ROUNDS):
         for rates, rules in zip(sides, (TURNLOG, VIDEOSDK_1_0.name), strict=True):
@@ -183,7 +183,7 @@ def _callers(database: Database, what: str, sessions: int, title: str) -> Row:
 
 
 def long(database: Database) -> Iterator[Row]:
-    """One long session: what four times the turns cost, and one turn of a million events."""
+    """One long session: the cost of four times as many turns, and of one turn with a million events."""
     with database.fresh() as url:
         for name, count in (("once", LONG), ("four", 4 * LONG), ("million", MILLION)):
             fill_session(url, name, count)
@@ -200,7 +200,7 @@ def long(database: Database) -> Iterator[Row]:
 
 
 def size(database: Database) -> Iterator[Row]:
-    """Bytes on disk, indexes included."""
+    """Bytes on disk, including indexes."""
     with database.fresh() as ours, database.fresh() as theirs:
         fill(ours, SIZED)
         stored = iter(_stored_events(events(SIZED)))

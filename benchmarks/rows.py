@@ -1,4 +1,4 @@
-"""A row of the table: a figure of ours, what stands beside it, and the goal, if it has one."""
+"""The rows of the table: our figure, the peer's, and the goal, if any."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def beside(
     at_least: float | None = None,
     at_most: float | None = None,
 ) -> Row:
-    """A row whose goal, if any, is about the ratio of ours to theirs."""
+    """A row whose goal, if any, applies to the ratio of ours to theirs."""
     ratio = ours / theirs
     row = alone(work, ours, unit) | {"peer": peer, "theirs": figure(theirs, unit), "ratio": float(f"{ratio:.3g}")}
     if at_least is not None:
@@ -28,7 +28,7 @@ def beside(
 
 
 def alone(work: str, ours: float, unit: str) -> Row:
-    """A row without a goal, and so far without a peer."""
+    """A row without a goal and without a peer."""
     return {
         "work": work, "ours": figure(ours, unit), "peer": "-", "theirs": "-",
         "ratio": None, "goal": "-", "reached": None,
@@ -36,10 +36,10 @@ def alone(work: str, ours: float, unit: str) -> Row:
 
 
 def below(row: Row, ours: float, bound: float, unit: str) -> Row:
-    """The row, with a goal for our figure itself."""
+    """Add a goal for our figure itself to a row."""
     return row | {"goal": f"< {bound:g} {unit}", "reached": ours < bound}
 
 
 def figure(value: float, unit: str) -> str:
-    """Three digits say all that such a measurement knows."""
+    """The number with three significant digits, the precision of such measurements."""
     return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"

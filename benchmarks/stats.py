@@ -1,8 +1,8 @@
-"""Statistics of a million events: `turnlog stats` beside a query that a person writes for DuckDB.
+"""Statistics of a million events: `turnlog stats` compared with a handwritten DuckDB query.
 
-The query reads the turns as `turnlog export csv` wrote them. It gives the percentiles of six latencies and the
-rate of interruptions; ours gives every measure and rate, with intervals. Both are asked for the same percentiles, and
-they must agree.
+The query reads the turns from the output of `turnlog export csv`. It returns the percentiles of six latencies and the
+rate of interruptions; `turnlog stats` returns every measure and rate, with intervals. The common percentiles must be
+equal.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ QUERY = f"select {_QUANTILES}, 100.0 * count_if(interrupted) / count(*) from rea
 
 
 def stats(database: Database) -> Iterator[Row]:
-    """From the log, and from turns that are there already."""
+    """Statistics from the log, and from turns already in memory."""
     with closing(open_store(database.million)) as store, tempfile.TemporaryDirectory(dir=database.folder) as folder:
         sessions = between(store.sessions(), None, None)
         names, path = [session.session_id for session in sessions], Path(folder) / "turns.csv"
@@ -78,7 +78,7 @@ def stats(database: Database) -> Iterator[Row]:
 
 
 def _best(work: Callable[[], object], rounds: int = ROUNDS) -> float:
-    """Seconds of the best round."""
+    """Seconds in the best round."""
     best = math.inf
     for _ in range(rounds):
         start = time.perf_counter()
