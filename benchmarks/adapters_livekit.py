@@ -16,7 +16,7 @@ from typing import Any
 
 from eventstore import Store, open_store
 from turnlog.adapters.livekit.adapter import attach
-from turnlog.adapters.livekit.demo.agent import ShopAgent, answered, new_session
+from turnlog.adapters.livekit.demo.agent import ShopAgent, new_session, wait_for_answer
 from turnlog.adapters.livekit.demo.parts import Caller
 
 ROUNDS, REPEATS = 10, 20
@@ -35,10 +35,10 @@ async def call() -> tuple[list[tuple[str, Any]], float]:
     session.emit = record
     began = time.process_time()
     await session.start(ShopAgent(), record=False)
-    await answered(session)
+    await wait_for_answer(session)
     for question in ("Are you open on Sunday?", "Where is my order A17?"):
         await caller.say(question)
-        await answered(session)
+        await wait_for_answer(session)
     took = time.process_time() - began
     await session.aclose()
     return [(name, event) for name, event in events if name != "close"], took / len(events) * 1e6

@@ -16,7 +16,7 @@ from typing import Any
 from videosdk.agents import metrics
 from videosdk.agents.metrics.analytics import AnalyticsClient
 
-from rows import Row, beside
+from rows import Row, comparison_row
 from turnlog import Recorder, open_store
 from turnlog.adapters import videosdk
 
@@ -75,9 +75,11 @@ async def rows(turns: int, folder: Path) -> list[Row]:
             found[mode] = microseconds(collector(), turns)
     peer = "the framework's collector alone"
     return [
-        beside("a collector call, adapter in shadow mode (passing on included)", found["shadow"], peer, alone, "µs"),
-        beside("a collector call, adapter in replace mode", found["replace"], peer, alone, "µs"),
-        beside("the same hooks on a recorder", recording, peer, alone, "µs"),
+        comparison_row(
+            "a collector call, adapter in shadow mode (passing on included)", found["shadow"], peer, alone, "µs"
+        ),
+        comparison_row("a collector call, adapter in replace mode", found["replace"], peer, alone, "µs"),
+        comparison_row("the same hooks on a recorder", recording, peer, alone, "µs"),
     ]
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from eventstore import Recorder, Store, open_store
 from exporters.analytics.destination import Analytics, routing
 from exporters.delivery.live import attach
-from rows import Row, beside
+from rows import Row, comparison_row
 
 BURST = 20
 PAUSE_SECONDS = 0.002
@@ -48,10 +48,10 @@ def measure(database: Any, ready: Callable[[Recorder], list[tuple[Any, tuple[Any
                     store.close()
                 best[name] = min(best[name][0], found[0]), min(best[name][1], found[1])
     for name, what in (("dead", "to a dead port"), ("silent", "to one that never answers")):
-        yield beside(
+        yield comparison_row(
             f"hook call, delivering {what}", best[name][0], "the same without", best["none"][0], "µs", at_most=1.1
         )
-        yield beside(
+        yield comparison_row(
             f"waking up late (p99), delivering {what}", best[name][1], "the same without", best["none"][1], "µs"
         )
 

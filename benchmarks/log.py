@@ -25,7 +25,7 @@ from databases import MILLION, Database
 from eventstore import Event, Store, open_store
 from projections.caller import RULES as TURNLOG
 from projections.reference.rules import VIDEOSDK_1_0
-from rows import Row, alone, below, beside
+from rows import Row, comparison_row, plain_row, with_bound
 
 ROUNDS = 5
 READ_ROUNDS = 3
@@ -53,7 +53,7 @@ def append(database: Database) -> Iterator[Row]:
         ):
             if side != "plain" or goals:
                 work = f"append to {database.name}, {size:,} a batch"
-                yield beside(work, rate["turnlog"], peer, rate[side], "k/s", at_least=goals.get(side))
+                yield comparison_row(work, rate["turnlog"], peer, rate[side], "k/s", at_least=goals.get(side))
 
 
 def _append_seconds(database: Database) -> dict[tuple[str, int], float]:
@@ -119,15 +119,15 @@ def read(database: Database) -> Iterator[Row]:
             assert database.scan(database.million) == count == MILLION
             raw = min(raw, time.perf_counter() - start)
     work = f"read a million events from {database.name}"
-    yield beside(work, MILLION / ours / 1000, "the driver's scan, as tuples", MILLION / raw / 1000, "k/s")
+    yield comparison_row(work, MILLION / ours / 1000, "the driver's scan, as tuples", MILLION / raw / 1000, "k/s")
 
 
 def follow(database: Database) -> Iterator[Row]:
     """Milliseconds from a commit to a follower, for events that come one at a time."""
     with database.fresh() as url, closing(open_store(url, migrate=True)) as store:
         waits = _follow_ms(store)
-    yield alone(f"follow {database.name}, from commit to follower, median", median(waits), "ms")
-    yield alone(f"follow {database.name}, from commit to follower, p99", quantiles(waits, n=100)[98], "ms")
+    yield plain_row(f"follow {database.name}, from commit to follower, median", median(waits), "ms")
+    yield plain_row(f"follow {database.name}, from commit to follower, p99", quantiles(waits, n=100)[98], "ms")
 
 
 def _follow_ms(store: Store) -> list[float]:
@@ -165,11 +165,11 @@ def replay(database: Database) -> Iterator[Row]:
             ours.append(processes.turnlog(what, database.million, sessions, VIDEOSDK_1_0.name))
             theirs.append(processes.reference(what, database.million, sessions))
         rates = [max(side["per_s"] for side in sides) / 1000 for sides in (ours, theirs)]
-        yield beside(f"replay, {title}", rates[0], f"reference, {title}", rates[1], "k/s", at_least=at_least)
+        yield comparison_row(f"replay, {title}", rates[0], f"reference, {title}", rates[1], "k/s", at_least=at_least)
         yield _callers(database, what, sessions, title)
     peaks = [max(side["peak_mb"] for side in sides) for sides in (ours, theirs)]
-    row = beside("replay, peak memory of the million", peaks[0], "reference, peak memory", peaks[1], "MB")
-    yield below(row, peaks[0], 200, "MB")
+    row = comparison_row("replay, peak memory of the million", peaks[0], "reference, peak memory", peaks[1], "MB")
+    yield with_bound(row, peaks[0], 200, "MB")
 
 
 def _callers(database: Database, what: str, sessions: int, title: str) -> Row:
@@ -179,7 +179,7 @@ def _callers(database: Database, what: str, sessions: int, title: str) -> Row:
         for rates, rules in zip(sides, (TURNLOG, VIDEOSDK_1_0.name), strict=True):
             rates.append(processes.turnlog(what, database.million, sessions, rules)["per_s"] / 1000)
     ours, theirs = map(max, sides)
-    return beside(f"replay turnlog, {title}", ours, f"videosdk-1.0, {title}", theirs, "k/s", at_least=0.8)
+    return comparison_row(f"replay turnlog, {title}", ours, f"videosdk-1.0, {title}", theirs, "k/s", at_least=0.8)
 
 
 def long(database: Database) -> Iterator[Row]:
@@ -191,12 +191,12 @@ def long(database: Database) -> Iterator[Row]:
         for _ in range(ROUNDS):
             once = min(once, processes.session(url, "once")["seconds"])
             four = min(four, processes.session(url, "four")["seconds"])
-        yield beside("turnlog, 4 × the turns of one session", four, "its turns", once, "s", at_most=5)
+        yield comparison_row("turnlog, 4 × the turns of one session", four, "its turns", once, "s", at_most=5)
         for what, options in (("--turn", ("--turn", "20000")), ("--at", ("--at", "500000", "--turn", "1"))):
             seconds, peak_mb = processes.replay_command(url, "million", *options)
             work = f"turnlog replay {what} on a session of a million events"
-            yield below(alone(work, seconds, "s"), seconds, 20, "s")
-            yield below(alone(f"{work}, peak memory", peak_mb, "MB"), peak_mb, 400, "MB")
+            yield with_bound(plain_row(work, seconds, "s"), seconds, 20, "s")
+            yield with_bound(plain_row(f"{work}, peak memory", peak_mb, "MB"), peak_mb, 400, "MB")
 
 
 def size(database: Database) -> Iterator[Row]:
@@ -208,4 +208,4 @@ def size(database: Database) -> Iterator[Row]:
             while batch := list(islice(stored, 1000)):
                 write(batch)
         sizes = [database.size(url) / SIZED for url in (ours, theirs)]
-    yield beside(f"an event in {database.name}", sizes[0], "eventsourcing, without clocks", sizes[1], "bytes")
+    yield comparison_row(f"an event in {database.name}", sizes[0], "eventsourcing, without clocks", sizes[1], "bytes")

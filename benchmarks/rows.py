@@ -7,7 +7,7 @@ from typing import Any
 Row = dict[str, Any]
 
 
-def beside(
+def comparison_row(
     work: str,
     ours: float,
     peer: str,
@@ -19,7 +19,7 @@ def beside(
 ) -> Row:
     """A row whose goal, if any, applies to the ratio of ours to theirs."""
     ratio = ours / theirs
-    row = alone(work, ours, unit) | {"peer": peer, "theirs": figure(theirs, unit), "ratio": float(f"{ratio:.3g}")}
+    row = plain_row(work, ours, unit) | {"peer": peer, "theirs": figure(theirs, unit), "ratio": float(f"{ratio:.3g}")}
     if at_least is not None:
         row |= {"goal": f"≥ {at_least}", "reached": ratio >= at_least}
     if at_most is not None:
@@ -27,7 +27,7 @@ def beside(
     return row
 
 
-def alone(work: str, ours: float, unit: str) -> Row:
+def plain_row(work: str, ours: float, unit: str) -> Row:
     """A row without a goal and without a peer."""
     return {
         "work": work, "ours": figure(ours, unit), "peer": "-", "theirs": "-",
@@ -35,7 +35,7 @@ def alone(work: str, ours: float, unit: str) -> Row:
     }  # fmt: skip
 
 
-def below(row: Row, ours: float, bound: float, unit: str) -> Row:
+def with_bound(row: Row, ours: float, bound: float, unit: str) -> Row:
     """Add a goal for our figure itself to a row."""
     return row | {"goal": f"< {bound:g} {unit}", "reached": ours < bound}
 

@@ -29,7 +29,7 @@ from databases import Postgres, Sqlite
 from eventstore import Recorder, Store, open_store
 from eventstore.recording.writer import Durability
 from reference_side import arguments, loop_seconds, positional, skipped
-from rows import Row, beside
+from rows import Row, comparison_row
 from turnlog.recordings import Recording
 
 HERE = Path(__file__).resolve().parent
@@ -65,8 +65,8 @@ def hook(sqlite: Sqlite) -> Iterator[Row]:
                 memory.append(_hook_us(corpus, "memory", store))
             store.close()
         peer = f"reference's hook, logging off, {calls} calls"
-        yield beside(f"hook call, process, {calls} calls", min(process), peer, min(theirs), "µs", at_most=0.5)
-        yield beside(f"hook call, memory, {calls} calls", min(memory), peer, min(theirs), "µs", at_most=0.2)
+        yield comparison_row(f"hook call, process, {calls} calls", min(process), peer, min(theirs), "µs", at_most=0.5)
+        yield comparison_row(f"hook call, memory, {calls} calls", min(memory), peer, min(theirs), "µs", at_most=0.2)
 
 
 def delivery(sqlite: Sqlite) -> Iterator[Row]:

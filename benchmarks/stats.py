@@ -22,8 +22,8 @@ from eventstore import open_store
 from exporters.files.turns_csv import header, rows_of
 from projections.caller import RULES, read
 from projections.measures import measures
-from rows import Row, beside
-from turnlog.stats.collect import between
+from rows import Row, comparison_row
+from turnlog.stats.collect import started_between
 from turnlog.stats.report import report
 from turnlog.stats.table import TurnTable
 
@@ -38,7 +38,7 @@ QUERY = f"select {_QUANTILES}, 100.0 * count_if(interrupted) / count(*) from rea
 def stats(database: Database) -> Iterator[Row]:
     """Statistics from the log, and from turns already in memory."""
     with closing(open_store(database.million)) as store, tempfile.TemporaryDirectory(dir=database.folder) as folder:
-        sessions = between(store.sessions(), None, None)
+        sessions = started_between(store.sessions(), None, None)
         names, path = [session.session_id for session in sessions], Path(folder) / "turns.csv"
 
         def export() -> None:
@@ -70,11 +70,11 @@ def stats(database: Database) -> Iterator[Row]:
         tabling, reporting, querying = _best(tabled), _best(lambda: report(table)), _best(query)
     peer = "export csv, then a DuckDB query"
     whole = replaying + tabling + reporting, exporting + querying
-    yield beside(
+    yield comparison_row(
         "stats of a million events, from the log", MILLION / whole[0] / 1000, peer, MILLION / whole[1] / 1000, "k/s"
     )
     work = f"stats of {len(table):,} turns, replayed already"
-    yield beside(work, (tabling + reporting) * 1000, "DuckDB, of the CSV", querying * 1000, "ms")
+    yield comparison_row(work, (tabling + reporting) * 1000, "DuckDB, of the CSV", querying * 1000, "ms")
 
 
 def _best(work: Callable[[], object], rounds: int = ROUNDS) -> float:

@@ -70,7 +70,7 @@ class Server:
         written = f"[{host}]" if ":" in host else host
         self.url = f"http://{written}:{self.port}/"
         own = {"127.0.0.1", "localhost", "[::1]"} | (set() if ip_address(bound).is_unspecified else {written})
-        allowed = _allowed(own, names, self.port)
+        allowed = _allowed_hosts(own, names, self.port)
         app = Starlette(routes=list(routes), middleware=[Middleware(HostGuard, allowed, allow_origin, csp)])
         self._server = uvicorn.Server(
             uvicorn.Config(
@@ -202,7 +202,7 @@ def _listen(host: str, port: int) -> socket.socket:
         raise CannotServe(f"cannot serve on {host}:{port}: {reason}") from error
 
 
-def _allowed(own: set[str], names: Iterable[str], port: int) -> frozenset[str]:
+def _allowed_hosts(own: set[str], names: Iterable[str], port: int) -> frozenset[str]:
     """The accepted ``Host`` values. A name without a port is accepted with our port and, behind a proxy, without."""
     local = {f"{name}:{port}" for name in own} | (own if port == 80 else set())
     additional = {host for name in names for host in ([name] if _has_port(name) else [name, f"{name}:{port}"])}

@@ -35,7 +35,7 @@ BATCH = 200
 """Number of sessions that share a temporary database."""
 
 
-def as_expected(call: ReplayedCall) -> dict[str, Any]:
+def expected_shape(call: ReplayedCall) -> dict[str, Any]:
     """The call in the shape of ``expect``."""
     expected = {
         "payloads": [{**data, "_at": at} for data, at in zip(call.payloads, call.payloads_at, strict=True)],
@@ -102,7 +102,7 @@ class Result:
 
     def __init__(self, recording: Recording, call: ReplayedCall) -> None:
         self.name, self.calls = recording.name, len(recording.calls)
-        self.got = as_expected(call)
+        self.got = expected_shape(call)
         expect = (recording.model_extra or {}).get("expect")
         self.mismatches = [
             f"{self.name} {output}{path}: expected {_short(expected)}, got {_short(got)}"
@@ -158,7 +158,9 @@ def _record(store: Store, clock: RecordedClock, session_id: str, place: str, cal
             find_hook(call.target, call.hook).complete(call.args)
         except TurnlogError as error:
             raise BadRecording(f"{place}: call {n}: {error}") from error
-    with Recorder(store, session_id, clock=Clock(clock.read_perf_ns, clock.read_wall_ns), scheduler=never) as recorder:
+    with Recorder(
+        store, session_id, clock=Clock(clock.read_perf_ns, clock.read_wall_ns), scheduler=no_timers
+    ) as recorder:
         try:
             drive(recorder, clock, calls)
         except (TypeError, ValueError, LookupError, AttributeError) as error:
@@ -173,6 +175,6 @@ class _Stopped:
         """Do nothing: the timer never runs."""
 
 
-def never(_seconds: float, _call: Callable[[], None]) -> Timer:
+def no_timers(_seconds: float, _call: Callable[[], None]) -> Timer:
     """A scheduler that runs no timers: those that fired are calls of the recording."""
     return _Stopped()

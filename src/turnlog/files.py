@@ -19,7 +19,7 @@ PRIVATE = 0o600
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """Open a file for atomic writing; an existing one is replaced on success. Raises `StoreError`.
 
     The mode is 0600 even if it replaces a file that others could read. A device or a pipe cannot be replaced, so it is
@@ -30,14 +30,14 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
             with path.open("wb") as device:
                 yield device
             return
-        with replacing(path) as file:
+        with atomic_write(path) as file:
             yield file
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
+def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     """Like `whole_file`, for regular files; synced to disk before the replacement. Raises `OSError`."""
     if path.is_dir():
         raise IsADirectoryError(21, os.strerror(21))

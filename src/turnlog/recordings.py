@@ -69,8 +69,8 @@ def read_recordings(path: Path, open_file: Opener = lambda path: path.open("rb")
     """
     loose: dict[str, list[HookCall]] = {}
     for place, line in _parse(path, open_file):
-        with _place_of_error(place):
-            found = _of_line(path, line)
+        with _locate_errors(place):
+            found = _parse_line(path, line)
         if isinstance(found, Recording):
             yield place, found
         else:
@@ -79,7 +79,7 @@ def read_recordings(path: Path, open_file: Opener = lambda path: path.open("rb")
         yield str(path), Recording(name=session, calls=calls)
 
 
-def _of_line(path: Path, line: Any) -> Recording | _LooseCall:
+def _parse_line(path: Path, line: Any) -> Recording | _LooseCall:
     """Validate a line: a whole session or a single call. Raises `ValidationError`."""
     if isinstance(line, dict) and "calls" not in line and "hook" in line:
         return _LooseCall.model_validate({"session": line.get("session_id") or path.stem, **line})
@@ -87,7 +87,7 @@ def _of_line(path: Path, line: Any) -> Recording | _LooseCall:
 
 
 @contextmanager
-def _place_of_error(place: str) -> Iterator[None]:
+def _locate_errors(place: str) -> Iterator[None]:
     """Turn a validation error into a `BadRecording` that names the place."""
     try:
         yield
@@ -135,8 +135,8 @@ def stream_recordings(path: Path, open_file: Opener = lambda path: path.open("rb
     """
     counts: dict[str, int] = {}
     for place, line in _parse(path, open_file):
-        with _place_of_error(place):
-            found = _of_line(path, line)
+        with _locate_errors(place):
+            found = _parse_line(path, line)
         if isinstance(found, Recording):
             yield found.name
             yield from _events(place, found)

@@ -80,7 +80,7 @@ class Measured(UserBotLatencyObserver):
         super().__init__(time_source=lambda: self.now)
 
     async def on_push_frame(self, data: FramePushed) -> None:
-        self.now = TurnlogObserver._moment(self, data).wall_ns / 1e9  # type: ignore[arg-type]
+        self.now = TurnlogObserver._time_of(self, data).wall_ns / 1e9  # type: ignore[arg-type]
         await super().on_push_frame(data)
 
     _clock = None

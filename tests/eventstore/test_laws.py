@@ -25,7 +25,7 @@ from projections import begin, call_dict, fold, replay
 from projections.reference.state import State
 from support.strategies import HOSTILE, NAMES, calls, sessions, streams
 from turnlog import Recorder as LiveRecorder
-from turnlog.conformance import never
+from turnlog.conformance import no_timers
 
 STORE = MemoryStore()
 
@@ -136,7 +136,7 @@ def test_law_3_live_reads_are_a_replay_of_the_log_so_far(
     Break: in turnlog/recorder.py, ``catch_up``, leave out the events waiting in the backlog.
     """
     clock = itertools.count(10**9, 10**6)
-    with LiveRecorder(STORE, clock=Clock(clock.__next__, clock.__next__), scheduler=never) as recorder:
+    with LiveRecorder(STORE, clock=Clock(clock.__next__, clock.__next__), scheduler=no_timers) as recorder:
         for hook, args in made:
             recorder._record(hook, args)
             if data.draw(st.integers(0, 4)) == 0:

@@ -2,7 +2,7 @@
 
 from exporters.delivery.destination import Busy, Destination, NotConfigured, Refused
 from exporters.delivery.live import Attached, attach, follow
-from exporters.delivery.outbox import DeliveryOutcome, deliver, due
+from exporters.delivery.outbox import DeliveryOutcome, deliver, due_cursors
 
 __all__ = [
     "Attached",
@@ -13,6 +13,6 @@ __all__ = [
     "Refused",
     "attach",
     "deliver",
-    "due",
+    "due_cursors",
     "follow",
 ]

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Self
 from eventstore.errors import TurnlogError
 from eventstore.stores.base import Store
 from exporters.delivery.destination import Destination
-from exporters.delivery.outbox import WORKERS, DeliveryOutcome, deliver, due
+from exporters.delivery.outbox import WORKERS, DeliveryOutcome, deliver, due_cursors
 from exporters.delivery.retry import Patience
 from projections.reference.rules import Rules
 
@@ -37,7 +37,7 @@ def follow(
     patience: Patience = Patience(),  # noqa: B008 - an immutable tuple
     workers: int = WORKERS,
     stop: threading.Event,
-    seen: Callable[[DeliveryOutcome], None] = lambda _outcome: None,
+    on_outcome: Callable[[DeliveryOutcome], None] = lambda _outcome: None,
 ) -> None:
     """Deliver new items, again and again, until ``stop`` is set. Failures are logged and retried.
 
@@ -50,9 +50,9 @@ def follow(
         try:
             with store.ledger.alone(to.name):
                 for outcome in deliver(
-                    store, to, due(store, to.name), rules=rules, patience=patience, workers=workers, stop=stop
+                    store, to, due_cursors(store, to.name), rules=rules, patience=patience, workers=workers, stop=stop
                 ):
-                    seen(outcome)
+                    on_outcome(outcome)
                     if outcome.parked is not None:
                         log.warning("session %s is parked: %s", outcome.session_id, outcome.parked)
                     problem = outcome.left or problem
@@ -118,7 +118,7 @@ class Attached:
             patience=self._patience,
             workers=1,
             stop=self._stop,
-            seen=self._see,
+            on_outcome=self._count,
         )
         left = self._ends - time.monotonic()
         if left > 0 and self._finish(to, left):  # after the timeout, the store may be closed
@@ -131,7 +131,7 @@ class Attached:
         timer.start()
         try:
             with self._store.ledger.alone(to.name):
-                cursors, patience = due(self._store, to.name), Patience(first=0.1, in_all=seconds)
+                cursors, patience = due_cursors(self._store, to.name), Patience(first=0.1, in_all=seconds)
                 rest = deliver(self._store, to, cursors, rules=self._rules, patience=patience, workers=1, stop=stop)
                 outcomes = list(rest)
         except TurnlogError as error:
@@ -140,10 +140,10 @@ class Attached:
         finally:
             timer.cancel()
         for outcome in outcomes:
-            self._see(outcome)
+            self._count(outcome)
         return not any(outcome.left for outcome in outcomes)
 
-    def _see(self, outcome: DeliveryOutcome) -> None:
+    def _count(self, outcome: DeliveryOutcome) -> None:
         with self._lock:
             self._sent += outcome.sent
             self._parked += outcome.parked is not None

@@ -56,7 +56,7 @@ class DeliveryOutcome(NamedTuple):
     """CPU time."""
 
 
-def due(store: Store, exporter: str, *, parked: bool = False) -> list[Cursor]:
+def due_cursors(store: Store, exporter: str, *, parked: bool = False) -> list[Cursor]:
     """The cursors of the sessions with undelivered events, the earliest session first.
 
     A session is due once more when it has been quiet for `QUIET_NS`: then what waited for more events is delivered.

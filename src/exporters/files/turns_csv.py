@@ -52,17 +52,17 @@ def rows_of(call: Reading | Call, *, defused: bool = False) -> Iterator[bytes]:
         return
     for turn, measured in zip(call.turns, measures_of_reading(call, ""), strict=True):
         cells = _read_cells(call.session_name, turn, measured)
-        yield _line(map(_defused, cells) if defused else cells)
+        yield _line(map(_defuse, cells) if defused else cells)
 
 
 def rows(session_id: str, turns: Iterable[Turn], *, defused: bool = False) -> Iterator[bytes]:
     """Yield one line per turn of a framework's reading; ``session_id`` is the session's name in the log."""
     for number, turn in enumerate(turns, 1):
         cells = _cells(session_id, turn, latency_of(turn, number))
-        yield _line(map(_defused, cells) if defused else cells)
+        yield _line(map(_defuse, cells) if defused else cells)
 
 
-def _defused(cell: object) -> object:
+def _defuse(cell: object) -> object:
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
 
 

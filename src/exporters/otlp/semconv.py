@@ -104,7 +104,7 @@ def attributes(call: Call) -> dict[int, Attributes]:
     return found
 
 
-def of_span(session: str, span: ReadSpan) -> Attributes:
+def span_attributes(session: str, span: ReadSpan) -> Attributes:
     """The attributes of a span of the caller's reading; such a span is complete by itself."""
     known, part = span.attributes, _part(span.name)
     objects = {"documents", "scores", "arguments", "result"}
@@ -128,7 +128,7 @@ def of_span(session: str, span: ReadSpan) -> Attributes:
     return own
 
 
-def turns_alone(spans: Iterable[ReadSpan]) -> list[ReadSpan]:
+def turns_as_roots(spans: Iterable[ReadSpan]) -> list[ReadSpan]:
     """The spans with each turn as a root; spans outside the turns become events of the last span, which is sent last.
 
     The session has no span of its own: backends would take a root as long as the call for its slowest response.

@@ -22,7 +22,7 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 from exporters.delivery.destination import NotConfigured
 from exporters.delivery.http import TIMEOUT_SECONDS
 from exporters.otlp import semconv
-from exporters.otlp.types import typed
+from exporters.otlp.types import otlp_attributes
 from projections.caller import RULES as TURNLOG
 from projections.caller import Reading
 from projections.reference.replay import Call
@@ -162,21 +162,25 @@ def otel_spans(
     A span names its parent even if that has not ended (the call is in progress, or broke off).
     """
     if isinstance(call, Reading):
-        return _of_reading(call, profile, resource)
+        return _reading_spans(call, profile, resource)
     ids = identities(call.session_name, [*call.spans, *call.open_spans])
     contexts = {number: _context(*pair) for number, pair in ids.items()}
     described = semconv.attributes(call) if profile == "semconv" else {}
     return [_readable(span, contexts, described.get(span.id), resource) for span in call.spans]
 
 
-def _of_reading(r: Reading, profile: Profile, resource: Resource) -> list[ReadableSpan]:
+def _reading_spans(r: Reading, profile: Profile, resource: Resource) -> list[ReadableSpan]:
     by_turn = profile == "semconv" and bool(r.turns)
-    spans = semconv.turns_alone(r.spans) if by_turn else r.spans
+    spans = semconv.turns_as_roots(r.spans) if by_turn else r.spans
     ids = read_identities(r.session_name, spans, by_turn=by_turn)
     contexts = {name: _context(*pair) for name, pair in ids.items()}
     found = []
     for span in spans:
-        own = typed(span.attributes) if profile == "reference" else semconv.of_span(r.session_name, span)
+        own = (
+            otlp_attributes(span.attributes)
+            if profile == "reference"
+            else semconv.span_attributes(r.session_name, span)
+        )
         found.append(_readable(span, contexts, own, resource))
     return found
 
@@ -213,7 +217,7 @@ def _event(event: dict[str, Any], end_ns: int, describe: Describe) -> SpanEvent:
 
 def _describe(span: Span | ReadSpan, described: semconv.Attributes | None) -> Describe:
     if isinstance(span, ReadSpan):
-        return lambda name, values: (name, typed(values))
+        return lambda name, values: (name, otlp_attributes(values))
     return semconv.span_event if described is not None else lambda name, values: (name, _attributes(values))
 
 

@@ -11,7 +11,7 @@ MAX_ATTRIBUTES = 128
 _INT64 = range(-(1 << 63), 1 << 63)
 
 
-def typed(attributes: dict[str, Any] | None) -> dict[str, Any]:
+def otlp_attributes(attributes: dict[str, Any] | None) -> dict[str, Any]:
     """The attributes with values of OpenTelemetry's types; other values become text, None is omitted."""
     if not attributes:
         return {}

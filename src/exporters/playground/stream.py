@@ -55,7 +55,7 @@ def _reorder(turn: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in turn.items() if name not in sounds} | sounds
 
 
-def published(events: Iterable[Event], rules: str | Rules = VIDEOSDK_1_0) -> list[Published]:
+def published_messages(events: Iterable[Event], rules: str | Rules = VIDEOSDK_1_0) -> list[Published]:
     """The messages of a session's events, in canonical order. Raises as `projections.reference.fold` does."""
     return _Stream(rules).fold(list(events))
 

@@ -16,7 +16,7 @@ from eventstore.recording.journal import sync_folder
 from eventstore.stores.base import Store
 from eventstore.stores.chain import Origin, genesis, link, seal
 from exporters.files.jsonl import BrokenChain, SessionHeading, lines
-from turnlog.files import replacing
+from turnlog.files import atomic_write
 from turnlog.recordings import MAX_LINE_BYTES, BadRecording, Opener, file_lines
 
 SUFFIX = ".jsonl.gz"
@@ -41,22 +41,22 @@ class _Line(msgspec.Struct):
 
 
 def write_archive(
-    store: Store, head: SessionHeading, folder: Path, wrote: Callable[[int], object] = lambda events: None
+    store: Store, head: SessionHeading, folder: Path, on_written: Callable[[int], object] = lambda events: None
 ) -> Path:
     """Write the heading's session to a file in the folder, atomically and synced to disk; return its path.
 
-    The name consists of the session and its seal, so a file is only ever replaced by itself. ``wrote`` is called with
-    the number of events written since its last call. Raises `BrokenChain`, `OSError`.
+    The name consists of the session and its seal, so a file is only ever replaced by itself. ``on_written`` is called
+    with the number of events written since its last call. Raises `BrokenChain`, `OSError`.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / f"{quote(head.session_id, safe='', errors='replace')[:100]}-{head.seal[:16]}{SUFFIX}"
     # mtime=0: the same session gives the same bytes
-    with replacing(path) as file, gzip.GzipFile("", "wb", fileobj=file, mtime=0) as zipped:
+    with atomic_write(path) as file, gzip.GzipFile("", "wb", fileobj=file, mtime=0) as zipped:
         for number, line in enumerate(lines(store, head)):
             if len(line) > MAX_LINE_BYTES:  # could not be read back
                 raise BrokenChain(f"session {head.session_id!r} has an event that is too large for an archive")
             zipped.write(line)
-            wrote(1 if number else 0)
+            on_written(1 if number else 0)
     sync_folder(folder)  # before the session is removed from the log
     return path
 

@@ -57,18 +57,18 @@ def forget(
     or read-only.
     """
     folder = journal or store.journal
-    stored = list(_stored(store, session_id))
+    stored = list(_readable_events(store, session_id))
     key = store.ledger.key(session_id)
     if key is None and (stored or not store.encrypts):
         held = {} if folder is None else holds(folder, session_id)
         advice = "let `turnlog recover` store them, then remove the session with `turnlog retention`"
         journals = [f"{path} holds {calls} call(s) of it in the clear; {advice}" for path, calls in held.items()]
-        return Forgetting(None, 0, 0, stored + journals + list(_archived(store, session_id)))
+        return Forgetting(None, 0, 0, stored + journals + list(_readable_archives(store, session_id)))
     scrubbed = list(_destroy_key(store, session_id))
     done = Erased() if folder is None else erase(store, folder, session_id, wait_seconds)
     left = store.ledger.key(session_id)
     assert left is not None, "a key is never deleted"
-    remains = [*scrubbed, *done.remains, *_stored(store, session_id), *_archived(store, session_id)]
+    remains = [*scrubbed, *done.remains, *_readable_events(store, session_id), *_readable_archives(store, session_id)]
     return Forgetting(left.forgotten_ns, done.moved, done.dropped, remains)
 
 
@@ -84,7 +84,7 @@ def _destroy_key(store: Store, session_id: str) -> Iterator[str]:
         yield f"the destroyed key may still be in the database's files: {error}"
 
 
-def _stored(store: Store, session_id: str) -> Iterator[str]:
+def _readable_events(store: Store, session_id: str) -> Iterator[str]:
     hooks: Counter[str] = Counter()
     for _origin, chain in store.chains(session_id):
         hooks.update(linked.event.hook for linked in chain if readable(linked.event))
@@ -96,7 +96,7 @@ def _stored(store: Store, session_id: str) -> Iterator[str]:
         )
 
 
-def _archived(store: Store, session_id: str) -> Iterator[str]:
+def _readable_archives(store: Store, session_id: str) -> Iterator[str]:
     """Report the archives named in the session's tombstones that have readable events of it."""
     removals = [r for r in store.ledger.removals() if r.session_id == session_id and r.archive]
     seals = {removal.seal for removal in removals}

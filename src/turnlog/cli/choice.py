@@ -23,11 +23,11 @@ def chosen(store: Store, sessions: list[str] | None, every: bool) -> list[str]:
 
 def choose(store: Store, names: list[str] | None, since: str | None, until: str | None) -> list[Session]:
     """The sessions that are meant, each once, the oldest first. Raises `UnknownSession` and `BadDate`."""
-    from turnlog.stats.collect import between, date_ns
+    from turnlog.stats.collect import date_ns, started_between
 
     begin, end = (date_ns(text) if text is not None else None for text in (since, until))
     recorded = store.sessions()
     if names:
         there = {session.session_id: session for session in recorded}
         recorded = [there[name] if name in there else known(store, name) for name in dict.fromkeys(names)]
-    return between(recorded, begin, end)
+    return started_between(recorded, begin, end)

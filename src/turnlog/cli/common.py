@@ -26,7 +26,7 @@ from turnlog.sessions import _opened, open_existing, place
 from turnlog.terminal import errors_to, in_line, say
 
 # What commands take from here
-output, print_json, whole_file = terminal.output, terminal.print_json, files.whole_file
+output, print_json, atomic_file = terminal.output, terminal.print_json, files.atomic_file
 
 
 class BadHeader(TurnlogError):

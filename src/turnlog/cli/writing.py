@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from eventstore.stores.base import Store
 from turnlog.cli.choice import chosen
-from turnlog.cli.common import progress, whole_file
+from turnlog.cli.common import atomic_file, progress
 from turnlog.survey import Survey
 from turnlog.terminal import stdout_file
 
@@ -36,7 +36,7 @@ def write_sessions(store: Store, sessions: list[str] | None, every: bool, out: P
     survey = Survey(alone=len(names) == 1)
     hidden = out is None and sys.stdout.isatty()  # the file itself goes there
     with (
-        whole_file(out) if out is not None else nullcontext(stdout_file()) as file,
+        atomic_file(out) if out is not None else nullcontext(stdout_file()) as file,
         progress(hidden=hidden) as bar,
         SpooledTemporaryFile(SPOOLED_BYTES) as spool,
     ):

@@ -96,7 +96,7 @@ def _decode(place: str, text: bytes, kind: type[Any], problem: str) -> Any:
         raise BadDigests(f"{place} {problem}") from error
 
 
-def up_to(events: Iterable[Event], stored: SessionDigest) -> list[Event] | None:
+def digested_events(events: Iterable[Event], stored: SessionDigest) -> list[Event] | None:
     """The events that the digest was made from; None if they have changed because one arrived late."""
     found = [event for event in events if event.seq <= stored.ends.get(event.origin, -1)]
     counts = Counter(event.origin for event in found)

@@ -44,7 +44,7 @@ class Baseline(BaseModel):
 
 def make_baseline(table: TurnTable, rules: str) -> Baseline:
     """Make a baseline of the table's turns."""
-    completed = table.completed(table.everything())
+    completed = table.completed(table.all_turns())
     samples = {measure: _thin_out(sorted(values_of(table, measure, completed).tolist())) for measure in MEASURES}
     opened = len(table)
     rates = {name: counts_of(table, name, completed) for name in RATES}

@@ -74,7 +74,7 @@ def load_budget(path: Path) -> Budget:
     """Read a budget file. Raises `BadBudget` with the place and the problem."""
     try:
         found = _File.model_validate(tomllib.loads(path.read_text("utf-8")))
-        budget = Budget(tuple(limit(text) for text in found.budgets), _no_regression(found.regression))
+        budget = Budget(tuple(parse_limit(text) for text in found.budgets), _no_regression(found.regression))
     except OSError as error:
         raise BadBudget(f"cannot read {path}: {error.strerror}") from error
     except ValidationError as error:
@@ -86,7 +86,7 @@ def load_budget(path: Path) -> Budget:
     return budget
 
 
-def limit(text: str) -> Limit:
+def parse_limit(text: str) -> Limit:
     """Parse one limit. Raises `BadBudget`."""
     match = _LIMIT.fullmatch(text)
     if match is None:

@@ -32,7 +32,7 @@ def date_ns(text: str) -> int:
     return (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1000
 
 
-def between(sessions: Sequence[Session], since_ns: int | None, until_ns: int | None) -> list[Session]:
+def started_between(sessions: Sequence[Session], since_ns: int | None, until_ns: int | None) -> list[Session]:
     """The sessions that began at ``since_ns`` or later and before ``until_ns``, the oldest first."""
     chosen = [
         s
@@ -47,10 +47,10 @@ def collect(
     sessions: Sequence[Session],
     rules: str = TURNLOG,
     by: str | None = None,
-    read: Callable[[int], object] = lambda events: None,
+    on_read: Callable[[int], object] = lambda events: None,
     survey: Survey | None = None,
 ) -> TurnTable:
-    """The table of the sessions' turns; ``read`` is called after each session with its number of events.
+    """The table of the sessions' turns; ``on_read`` is called after each session with its number of events.
 
     Memory holds the table and one session. Sessions that cannot be replayed are omitted, and listed in the ``survey``.
     Raises `UnknownRules`.
@@ -60,5 +60,5 @@ def collect(
     survey = survey or Survey()
     events = {session.session_id: session.events for session in sessions}
     for name, _added in survey.each(events, lambda name: table.add(name, *measured(store.read(name), chosen))):
-        read(events[name])
+        on_read(events[name])
     return table

@@ -35,7 +35,7 @@ def figure(table: TurnTable, metric: Metric, chosen: Choice | None = None) -> Fi
     if metric.measure == "sessions":
         count = table.sessions if chosen is None else table.sessions_of(chosen)
         return Figure(count, count)
-    chosen = table.everything() if chosen is None else chosen
+    chosen = table.all_turns() if chosen is None else chosen
     completed = table.completed(chosen)
     if metric.measure in ("turns", "discarded"):
         turns = len(completed) if metric.statistic == "completed" else len(chosen) - len(completed)
@@ -98,7 +98,7 @@ def rate(hits: int, turns: int) -> Figure:
     return Figure(100 * hits / turns, turns, 100 * float(found.low), 100 * float(found.high))
 
 
-def exact(value: float, unit: str) -> str:
+def format_exact(value: float, unit: str) -> str:
     """A value with up to three decimals, so that one just above a limit does not look equal to it."""
     return f"{round(value, 3) + 0.0:,.10g} {unit}".rstrip()
 

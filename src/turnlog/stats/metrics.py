@@ -76,22 +76,22 @@ METRICS = _all_metrics()
 
 def find_metric(name: str) -> Metric:
     """The metric of that name. Raises `UnknownMetric`, naming the nearest."""
-    return _among(METRICS, name)
+    return _look_up(METRICS, name)
 
 
 def find_measure(name: str) -> str:
     """The measure of that name. Raises `UnknownMetric`, naming the nearest."""
-    return _among({measure: Metric(measure, "all", unit) for measure, unit in MEASURES.items()}, name).measure
+    return _look_up({measure: Metric(measure, "all", unit) for measure, unit in MEASURES.items()}, name).measure
 
 
 def find_comparable(name: str) -> Metric:
     """A metric that a baseline supports: ``response`` as a whole, ``response.p95``, ``interruption.rate``."""
     whole = {measure: Metric(measure, "all", unit) for measure, unit in MEASURES.items()}
     parts = {n: m for n, m in METRICS.items() if m.statistic in PERCENTILES or m.statistic == "rate"}
-    return _among(whole | parts, name)
+    return _look_up(whole | parts, name)
 
 
-def _among(known: dict[str, Metric], name: str) -> Metric:
+def _look_up(known: dict[str, Metric], name: str) -> Metric:
     if name in known:
         return known[name]
     near = get_close_matches(name, known, 1)

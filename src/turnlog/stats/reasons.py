@@ -24,7 +24,9 @@ Place = tuple[int | None, int | None]
 """A turn's number, or else the event that discarded it."""
 
 
-def explained(verdicts: list[Verdict], store: Store, rules: str | Rules, survey: Survey | None = None) -> list[Verdict]:
+def explain_worst(
+    verdicts: list[Verdict], store: Store, rules: str | Rules, survey: Survey | None = None
+) -> list[Verdict]:
     """The verdicts, with the ``why`` of their worst turns. Only their sessions are read, one at a time.
 
     Turns of a session that cannot be replayed have no ``why``, and the session is listed in the ``survey``.
@@ -79,9 +81,9 @@ def _response_lines(reading: Reading, number: int) -> Iterator[str]:
     """The parts of a turn's response, its failures and tools; no transcript."""
     if number > len(reading.exchanges):
         return  # the session was cut back since
-    x, answered = reading.exchanges[number - 1], reading.responses[number - 1]
-    if answered is not None:
-        yield _response_line(answered)
+    x, response = reading.exchanges[number - 1], reading.responses[number - 1]
+    if response is not None:
+        yield _response_line(response)
     else:
         last = number == len(reading.exchanges)
         yield f"no response: {no_response(x, last=last, ended=reading.timeline.ended)}"
@@ -91,14 +93,14 @@ def _response_lines(reading: Reading, number: int) -> Iterator[str]:
         yield f"tools: {', '.join(tools)}"
 
 
-def _response_line(answered: Response) -> str:
+def _response_line(response: Response) -> str:
     spent: dict[str, float] = {}
-    for part in answered.parts:
+    for part in response.parts:
         spent[part.name] = spent.get(part.name, 0) + part.ms
     longest = sorted(spent.items(), key=lambda wait: -wait[1])
     waits = ", ".join(f"{name} {ms:,.0f} ms" for name, ms in longest if ms >= LEAST_MS)
-    line = f"responded in {answered.ms:,.0f} ms" + (f": {waits}" if waits else "")
-    later = answered.time_to_answer_ms
+    line = f"responded in {response.ms:,.0f} ms" + (f": {waits}" if waits else "")
+    later = response.time_to_answer_ms
     return line if later is None else f"{line}; the answer to the question came after {later:,.0f} ms"
 
 

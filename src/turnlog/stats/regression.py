@@ -57,7 +57,7 @@ def compare(table: TurnTable, metric: Metric, baseline: Baseline) -> MetricChang
         return _rates(table, metric.measure, baseline)
     import numpy as np
 
-    after = values_of(table, metric.measure, table.completed(table.everything()))
+    after = values_of(table, metric.measure, table.completed(table.all_turns()))
     before = np.asarray(baseline.samples.get(metric.measure, []), np.float64)
     share = PERCENTILES.get(metric.statistic)
     needed = FEWEST if share is None else max(FEWEST, math.ceil(FEWEST_BEYOND / (1 - share) - 1e-9))
@@ -101,7 +101,7 @@ def _percentiles(before: Numbers, after: Numbers, share: float, sign: int) -> Me
 
 
 def _rates(table: TurnTable, name: str, baseline: Baseline) -> MetricChange | TooFew:
-    chosen = table.everything()
+    chosen = table.all_turns()
     completed = table.completed(chosen)
     if name == "discarded":
         hits, turns = len(chosen) - len(completed), len(chosen)

@@ -122,7 +122,7 @@ class TurnTable:
         chosen = np.split(order, starts[1:]) if len(starts) else []
         yield from sorted(zip(self._groups, chosen, strict=True), key=lambda pair: pair[0])
 
-    def everything(self) -> Choice:
+    def all_turns(self) -> Choice:
         import numpy as np
 
         return np.arange(len(self))

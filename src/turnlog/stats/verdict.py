@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 from projections.caller import RULES as TURNLOG
 from turnlog.stats.baseline import Baseline
 from turnlog.stats.budget import Budget, Limit, NoRegression
-from turnlog.stats.figures import exact, figure, format_value
+from turnlog.stats.figures import figure, format_exact, format_value
 from turnlog.stats.metrics import FRAMEWORK_PARTS, MEASURES, PARTS, Metric
 from turnlog.stats.regression import LESS_IS_WORSE, MetricChange, TooFew, compare, is_worse
 from turnlog.stats.table import TurnTable
@@ -56,16 +56,18 @@ def judge(table: TurnTable, budget: Budget, baseline: Baseline | None) -> list[V
 
     Without any turn, the first verdict says so and is broken: nothing was checked against the budget.
     """
-    found = [] if len(table.completed(table.everything())) else [_no_turns(table)]
-    found += [_limit(table, limit) for limit in budget.limits]
-    return found + [_regression(table, metric, budget.regression, baseline) for metric in budget.regression.metrics]
+    found = [] if len(table.completed(table.all_turns())) else [_no_turns(table)]
+    found += [_limit_verdict(table, limit) for limit in budget.limits]
+    return found + [
+        _regression_verdict(table, metric, budget.regression, baseline) for metric in budget.regression.metrics
+    ]
 
 
 def _no_turns(table: TurnTable) -> Verdict:
     return Verdict("turns to check", "broken", "0", f"no turn in {table.sessions:,} sessions", "")
 
 
-def _limit(table: TurnTable, limit: Limit) -> Verdict:
+def _limit_verdict(table: TurnTable, limit: Limit) -> Verdict:
     unit, (value, samples, low, high) = limit.metric.unit, figure(table, limit.metric)
     if table.rules == TURNLOG and limit.metric.name in ("turns.discarded", "discarded.rate", "discarded.count"):
         return Verdict(limit.text, "not decided", "–", f"the rules {TURNLOG} discard no turn", unit)
@@ -77,12 +79,12 @@ def _limit(table: TurnTable, limit: Limit) -> Verdict:
         if limit.holds(low) != limit.holds(high):
             why += " (includes the limit)"
     if limit.holds(value):
-        return Verdict(limit.text, "held", exact(value, unit), why, unit)
+        return Verdict(limit.text, "held", format_exact(value, unit), why, unit)
     worst = _worst(table, limit.metric, least=limit.comparison.startswith(">"))
-    return Verdict(limit.text, "broken", exact(value, unit), why, unit, worst)
+    return Verdict(limit.text, "broken", format_exact(value, unit), why, unit, worst)
 
 
-def _regression(table: TurnTable, metric: Metric, rule: NoRegression, baseline: Baseline | None) -> Verdict:
+def _regression_verdict(table: TurnTable, metric: Metric, rule: NoRegression, baseline: Baseline | None) -> Verdict:
     text, unit = f"no regression of {metric.name}", metric.unit
     if table.rules == TURNLOG and metric.measure == "discarded":
         return Verdict(text, "not decided", "–", f"the rules {TURNLOG} discard no turn", unit)
@@ -91,13 +93,13 @@ def _regression(table: TurnTable, metric: Metric, rule: NoRegression, baseline: 
     change = compare(table, metric, baseline)
     if isinstance(change, TooFew):
         return Verdict(text, "not decided", "–", change.why, unit)
-    found = f"{exact(change.before, unit)} → {exact(change.after, unit)}"
+    found = f"{format_exact(change.before, unit)} → {format_exact(change.after, unit)}"
     worse = is_worse(metric, change, rule.significance, rule.minimum_change)
     worst = _worst(table, metric, least=metric.measure in LESS_IS_WORSE) if worse else []
-    return Verdict(text, "broken" if worse else "held", found, _test(metric, change, rule), unit, worst)
+    return Verdict(text, "broken" if worse else "held", found, _test_details(metric, change, rule), unit, worst)
 
 
-def _test(metric: Metric, change: MetricChange, rule: NoRegression) -> str:
+def _test_details(metric: Metric, change: MetricChange, rule: NoRegression) -> str:
     statistic = "median " if metric.statistic == "all" else ""
     moved = "from 0" if math.isinf(change.relative) else f"{change.relative:+.1%}"
     needs = f"an alarm needs p < {rule.significance:g} and {rule.minimum_change * 100:g} %"
@@ -108,7 +110,7 @@ def _worst(table: TurnTable, metric: Metric, *, least: bool) -> list[Worst]:
     """The turns with the highest or (``least``) lowest values; for a rate, the first turns that it counts."""
     if metric.measure == "sessions" or metric.name == "turns.completed":
         return []
-    chosen = table.everything()
+    chosen = table.all_turns()
     completed = table.completed(chosen)
     if metric.measure in ("turns", "discarded"):
         kept = set(completed.tolist())

@@ -23,11 +23,11 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 
 from eventstore import Event, Store, open_store
 from exporters.delivery.destination import Busy, Destination, NotConfigured, Refused
-from exporters.delivery.outbox import deliver, due
+from exporters.delivery.outbox import deliver, due_cursors
 from exporters.delivery.retry import Patience
 from exporters.otlp import spans as otlp
 from exporters.otlp.spans import Profile, Spans, Wire, destination, otel_spans
-from exporters.otlp.types import typed
+from exporters.otlp.types import otlp_attributes
 from projections.caller import read
 from projections.reference.fold import begin, fold
 from projections.reference.replay import Call, call_of, replay
@@ -402,7 +402,7 @@ def test_a_collector_that_is_killed_five_times_in_the_middle_of_a_delivery(
     got: set[str] = set()
     patience = Patience(first=0.01, longest=0.2, in_all=120)
     with ThreadPoolExecutor(1) as pool:
-        sent = pool.submit(lambda: list(deliver(sqlite, to, due(sqlite, to.name), patience=patience)))
+        sent = pool.submit(lambda: list(deliver(sqlite, to, due_cursors(sqlite, to.name), patience=patience)))
         for _ in range(5):
             for _ in range(20):
                 got |= {span["span_id"] for span in collector.request()}
@@ -461,7 +461,8 @@ def test_a_large_session_goes_in_bounded_batches(collector: Collector, program: 
 
 def test_values_without_a_type_are_text() -> None:
     """Break: in exporters/otlp/types.py, ``_typed``, take every list."""
-    assert typed({"a": 1 << 63, "b": -(1 << 63), "c": math.nan, "d": [1, 2.0], "e": (True, False), "f": [], "": 1}) == {
+    values = {"a": 1 << 63, "b": -(1 << 63), "c": math.nan, "d": [1, 2.0], "e": (True, False), "f": [], "": 1}
+    assert otlp_attributes(values) == {
         "a": str(1 << 63), "b": -(1 << 63), "c": "nan", "d": "[1, 2.0]", "e": [True, False], "f": [],
     }  # fmt: skip
-    assert list(typed({str(n): n for n in range(200)})) == [str(n) for n in range(72, 200)]
+    assert list(otlp_attributes({str(n): n for n in range(200)})) == [str(n) for n in range(72, 200)]

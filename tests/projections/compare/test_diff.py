@@ -320,7 +320,7 @@ def stored(events: list[Event], path: Path, rules: str = OLD) -> digests.Session
 def test_a_log_is_what_its_digest_says(tmp_path: Path, events: list[Event], rules: str) -> None:
     """Break: in turnlog/compare/digest_files.py, ``session_digest``, leave out the last turn; or read numbers as text."""
     session = stored(events, tmp_path / "d", rules)
-    assert digests.up_to(events, session) == events
+    assert digests.digested_events(events, session) == events
     assert changes_since(session.turns, [digest(turn) for turn in turns(events, rules)]) == []
 
 
@@ -400,7 +400,7 @@ def test_what_is_no_digest_file_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_log_that_grew_is_compared_up_to_there(program: Program) -> None:
-    """Break: in turnlog/compare/digest_files.py, ``up_to``, take all events."""
+    """Break: in turnlog/compare/digest_files.py, ``digested_events``, take all events."""
     kept = [msgspec.structs.replace(event, session_id="demo") for event in DEMO]
     with closing(open_store(program.db)) as store:
         store.append(kept[:150])

@@ -23,8 +23,8 @@ from support.program import FIXTURES, Program
 from support.strategies import streams
 from support.tables import RULES, made, of, tabled
 from turnlog.recordings import events_of, read_recordings
-from turnlog.stats.collect import BadDate, between, collect, date_ns
-from turnlog.stats.figures import Figure, exact, format_value
+from turnlog.stats.collect import BadDate, collect, date_ns, started_between
+from turnlog.stats.figures import Figure, format_exact, format_value
 from turnlog.stats.metrics import MEASURES, METRICS, RATES, STATISTICS, UnknownMetric, find_metric
 from turnlog.stats.report import report
 from turnlog.stats.table import GROUPS, MissingExtra, TurnTable, need_libraries
@@ -227,8 +227,8 @@ def test_figures_as_people_read_them() -> None:
         "17.3 ms",
         "1,234 ms",
     ]
-    assert exact(1200.004, "ms") == "1,200.004 ms"
-    assert exact(12.0, "") == "12"
+    assert format_exact(1200.004, "ms") == "1,200.004 ms"
+    assert format_exact(12.0, "") == "12"
 
 
 # by group -------------------------------------------------------------------------------------------------------
@@ -306,7 +306,7 @@ def test_since_and_until(week: Program) -> None:
 
     def chosen(since: str | None, until: str | None) -> list[str]:
         ends = [date_ns(text) if text else None for text in (since, until)]
-        return [session.session_id for session in between(sessions, *ends)]
+        return [session.session_id for session in started_between(sessions, *ends)]
 
     assert chosen("2026-03-02", None) == ["call-1", "cut", "call-2"]
     assert chosen(None, "2026-03-02T01:00+01:00") == ["call-0"]

@@ -38,7 +38,7 @@ class At(NamedTuple):
     wall_ns: int
     raw: dict[str, Any]
 
-    def moved(self, seconds: float, **raw: Any) -> At:
+    def at_seconds(self, seconds: float, **raw: Any) -> At:
         """A different time (seconds since the epoch) reported by the same frame."""
         return At(round(seconds * 1e9), self.raw | raw)
 
@@ -109,12 +109,12 @@ class PipecatCall:
         if self._is_new_detection(True, frame.timestamp):
             self._voice = self._detects = True
             raw = {"vad_s": frame.timestamp, "start_secs": frame.start_secs}
-            self.at(at.moved(frame.timestamp - frame.start_secs, **raw)).on_user_speech_start()
+            self.at(at.at_seconds(frame.timestamp - frame.start_secs, **raw)).on_user_speech_start()
 
     def voice_stopped(self, frame: f.VADUserStoppedSpeakingFrame, at: At, _source: FrameProcessor) -> None:
         if self._is_new_detection(False, frame.timestamp):
             raw = {"vad_s": frame.timestamp, "stop_secs": frame.stop_secs}
-            self._speech_ended(at.moved(frame.timestamp - frame.stop_secs, **raw))
+            self._speech_ended(at.at_seconds(frame.timestamp - frame.stop_secs, **raw))
 
     def _is_new_detection(self, voice: bool, seconds: float) -> bool:
         """False for a repeated detection: two frames report each one, up and down the pipeline, with slightly
@@ -145,7 +145,7 @@ class PipecatCall:
         self.at(at).on_eou_complete()
         self._silent = self._final = None
 
-    def interim(self, frame: f.InterimTranscriptionFrame, at: At, _source: FrameProcessor) -> None:
+    def interim_transcript(self, frame: f.InterimTranscriptionFrame, at: At, _source: FrameProcessor) -> None:
         self.at(with_timestamp(frame, at)).emit_user_transcript_transport(frame.text, "interim")
 
     def transcript(self, frame: f.TranscriptionFrame, at: At, _source: FrameProcessor) -> None:
@@ -283,7 +283,7 @@ class PipecatCall:
         """The played part of the agent's response, from the context."""
         self.at(at).set_agent_response(frame.text) if frame.text else self.framework_event(frame, at, source)
 
-    def interrupted(self, frame: f.InterruptionFrame, at: At, source: FrameProcessor) -> None:
+    def interruption(self, frame: f.InterruptionFrame, at: At, source: FrameProcessor) -> None:
         """Pipecat sends it with each user turn; it is an interruption only if something interruptible is active."""
         found = [run for run in (*self._llm.values(), *self._tts.values()) if run.open and run.interruptible]
         for run in found:
@@ -372,7 +372,7 @@ class PipecatCall:
         known = {"fatal": frame.fatal, "category": str(frame.category), "source": source.name}
         self.at(at).framework_event(type(frame).__name__, known)
 
-    def switched(self, at: At, component: str, old: str, new: str, model: str) -> None:
+    def provider_switched(self, at: At, component: str, old: str, new: str, model: str) -> None:
         """A component (``stt``, ``llm``, ``tts``) has switched to a different provider."""
         hooks, time = self.at(at), self._perf_seconds(at.wall_ns)
         hooks.on_fallback_event(
@@ -387,7 +387,7 @@ class PipecatCall:
         )
         hooks.update_provider_class(component.upper(), new, model)
 
-    def ended(self, frame: f.EndFrame | f.CancelFrame, at: At, _source: FrameProcessor) -> None:
+    def session_ended(self, frame: f.EndFrame | f.CancelFrame, at: At, _source: FrameProcessor) -> None:
         """The session ends; later frames show whether open runs are cut off or still play."""
         self.at(at).session_ended(type(frame).__name__ if frame.reason is None else str(frame.reason))
 

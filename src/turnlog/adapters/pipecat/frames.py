@@ -26,7 +26,7 @@ HANDLERS: dict[type[f.Frame], Handler] = {
     f.VADUserStoppedSpeakingFrame: PipecatCall.voice_stopped,
     f.UserStartedSpeakingFrame: PipecatCall.user_turn_started,
     f.UserStoppedSpeakingFrame: PipecatCall.user_turn_stopped,
-    f.InterimTranscriptionFrame: PipecatCall.interim,
+    f.InterimTranscriptionFrame: PipecatCall.interim_transcript,
     f.TranscriptionFrame: PipecatCall.transcript,
     f.LLMContextUserTurnFrame: PipecatCall.user_message,
     f.LLMContextFrame: PipecatCall.llm_requested,
@@ -42,14 +42,14 @@ HANDLERS: dict[type[f.Frame], Handler] = {
     f.BotStartedSpeakingFrame: PipecatCall.agent_started,
     f.BotStoppedSpeakingFrame: PipecatCall.agent_stopped,
     f.LLMContextAssistantTurnFrame: PipecatCall.agent_message,
-    f.InterruptionFrame: PipecatCall.interrupted,
+    f.InterruptionFrame: PipecatCall.interruption,
     f.FunctionCallInProgressFrame: PipecatCall.tool_started,
     f.FunctionCallResultFrame: PipecatCall.tool_result,
     f.FunctionCallCancelFrame: PipecatCall.tool_cancelled,
     f.MetricsFrame: PipecatCall.metrics,
     f.ErrorFrame: PipecatCall.error,
-    f.EndFrame: PipecatCall.ended,
-    f.CancelFrame: PipecatCall.ended,
+    f.EndFrame: PipecatCall.session_ended,
+    f.CancelFrame: PipecatCall.session_ended,
 }
 
 

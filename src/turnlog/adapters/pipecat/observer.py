@@ -225,7 +225,7 @@ class TurnlogObserver(Guarded, BaseObserver):
         if component is None or old is None or old is service:
             return
         self._providers[component] = service
-        self._call.switched(at, component, type(old).__name__, type(service).__name__, model_of(service))
+        self._call.provider_switched(at, component, type(old).__name__, type(service).__name__, model_of(service))
 
 
 def _perf_seconds(wall_ns: int) -> float:

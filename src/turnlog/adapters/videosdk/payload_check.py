@@ -70,28 +70,28 @@ def payload_differences(
         if theirs is None or ours is None:
             found.append(Difference(turn, "", theirs, ours))
             continue
-        unequal = _unequal(theirs, ours, "", jitter_ms)
+        unequal = _value_differences(theirs, ours, "", jitter_ms)
         if reused and turn == 1:
             unequal = (where for where in unequal if where[0] not in FIRST_TURN_ONLY)
         found += (Difference(turn, *where) for where in unequal)
     return found
 
 
-def _unequal(theirs: Any, ours: Any, path: str, jitter_ms: float) -> Iterator[tuple[str, Any, Any]]:
+def _value_differences(theirs: Any, ours: Any, path: str, jitter_ms: float) -> Iterator[tuple[str, Any, Any]]:
     if isinstance(theirs, dict) and isinstance(ours, dict):
         for key in sorted(theirs.keys() | ours.keys()):
             if key in theirs and key in ours:
-                yield from _unequal(theirs[key], ours[key], f"{path}.{key}" if path else key, jitter_ms)
+                yield from _value_differences(theirs[key], ours[key], f"{path}.{key}" if path else key, jitter_ms)
             else:
                 yield f"{path}.{key}" if path else key, theirs.get(key, "(absent)"), ours.get(key, "(absent)")
     elif isinstance(theirs, list) and isinstance(ours, list) and len(theirs) == len(ours):
         for n, (their, our) in enumerate(zip(theirs, ours, strict=True)):
-            yield from _unequal(their, our, f"{path}[{n}]", jitter_ms)
-    elif theirs != ours and not _within(theirs, ours, path, jitter_ms):
+            yield from _value_differences(their, our, f"{path}[{n}]", jitter_ms)
+    elif theirs != ours and not _within_jitter(theirs, ours, path, jitter_ms):
         yield path, theirs, ours
 
 
-def _within(theirs: Any, ours: Any, path: str, jitter_ms: float) -> bool:
+def _within_jitter(theirs: Any, ours: Any, path: str, jitter_ms: float) -> bool:
     if not isinstance(theirs, (int, float)) or not isinstance(ours, (int, float)):
         return False
     if path == "tokensPerSecond":  # derived from llmDuration, which is compared

@@ -10,7 +10,7 @@ import typer
 from eventstore.errors import TurnlogError
 from projections.caller import RULES as TURNLOG
 from turnlog.cli.choice import choose
-from turnlog.cli.common import existing, output, progress, whole_file
+from turnlog.cli.common import atomic_file, existing, output, progress
 from turnlog.cli.options import DbOption, RulesOption, SinceOption, SomeSessions, UntilOption
 from turnlog.files import append_to_file
 from turnlog.survey import Survey
@@ -51,7 +51,7 @@ def check(
     from turnlog.stats import baseline as baselines
     from turnlog.stats import budget as budgets
     from turnlog.stats.collect import collect
-    from turnlog.stats.reasons import explained
+    from turnlog.stats.reasons import explain_worst
     from turnlog.stats.table import need_libraries
     from turnlog.stats.verdict import judge
 
@@ -63,22 +63,22 @@ def check(
     with progress() as bar:
         task = bar.add_task("replaying", total=sum(s.events for s in chosen))
         survey = Survey(alone=len(chosen) == 1)
-        table = collect(store, chosen, rules, read=lambda events: bar.advance(task, events), survey=survey)
-    verdicts = explained(judge(table, wanted, before), store, rules, survey)
+        table = collect(store, chosen, rules, on_read=lambda events: bar.advance(task, events), survey=survey)
+    verdicts = explain_worst(judge(table, wanted, before), store, rules, survey)
     store.close()
     announce.show_verdict(output(), verdicts)
     if junit is not None:
-        with whole_file(junit) as file:
+        with atomic_file(junit) as file:
             file.write(announce.junit(verdicts))
     if summary is not None:
         append_to_file(summary, announce.markdown(verdicts))
-    if not len(table.completed(table.everything())):
+    if not len(table.completed(table.all_turns())):
         survey.finish()
         raise NothingToCheck(f"nothing to check: no turn in {table.sessions:,} sessions; see `turnlog sessions`")
     if broken := [f"{v.budget} ({v.found})" for v in verdicts if v.outcome == "broken"]:
         raise BudgetBroken(f"{len(broken)} of {len(verdicts)} budgets broken: {'; '.join(broken)}")
     survey.finish()  # a session of which nothing is known keeps to no budget
     if save_baseline is not None:
-        with whole_file(save_baseline) as file:
+        with atomic_file(save_baseline) as file:
             file.write(baselines.make_baseline(table, rules).model_dump_json().encode() + b"\n")
     say(announce.tally(verdicts))

@@ -17,7 +17,7 @@ from projections.caller import RULES as TURNLOG
 from projections.readings import FRAMEWORK, RELEASES
 from projections.reference.rules import RULE_SETS, SWITCHES, VIDEOSDK_1_0
 from projections.turns.decisions import DECISIONS
-from turnlog.cli.common import opener, output, print_json, progress, whole_file
+from turnlog.cli.common import atomic_file, opener, output, print_json, progress
 from turnlog.cli.options import FilesArgument, JsonOption, RulesOption
 from turnlog.terminal import safe, say
 
@@ -80,7 +80,7 @@ def conformance(
     from turnlog.recordings import read_recordings
 
     sessions = calls = mismatches = 0
-    with progress(DownloadColumn()) as bar, whole_file(dump) if dump is not None else nullcontext() as out:
+    with progress(DownloadColumn()) as bar, atomic_file(dump) if dump is not None else nullcontext() as out:
         recordings = chain.from_iterable(read_recordings(file, lambda path: opener(bar, path)) for file in files)
         for result in check_conformance(recordings, fast=fast, rules=rules):
             sessions += 1

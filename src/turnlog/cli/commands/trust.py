@@ -13,7 +13,7 @@ from rich.table import Table
 from eventstore.errors import StoreError, StoreUnavailable
 from eventstore.stores.base import Session, Store
 from eventstore.stores.records import Tombstone
-from turnlog.archive.retention import age_ns, expired, retire
+from turnlog.archive.retention import age_ns, expired_sessions, retire
 from turnlog.cli.common import BadChoice, confirm_destructive, existing, output, print_json, progress, url
 from turnlog.cli.options import DbOption, JsonOption, SessionArgument, YesOption
 from turnlog.sessions import known, moment
@@ -82,7 +82,7 @@ def retention(
     if no_archive and session is None:
         raise BadChoice("--no-archive goes with --session NAME; old sessions are archived")
     store = existing(context, db)
-    found = [known(store, session)] if session is not None else expired(store, age_ns(older_than or ""))
+    found = [known(store, session)] if session is not None else expired_sessions(store, age_ns(older_than or ""))
     if dry_run:
         store.close()
         if as_json:

@@ -15,7 +15,7 @@ from eventstore.errors import StoreError, StoreUnavailable, TurnlogError
 from eventstore.integrity.gaps import Gap
 from eventstore.integrity.session import Fault, check_session
 from eventstore.stores.base import Store
-from turnlog.cli.common import existing, print_json, progress, whole_file
+from turnlog.cli.common import atomic_file, existing, print_json, progress
 from turnlog.cli.options import DbOption, JsonOption
 from turnlog.sessions import known
 from turnlog.terminal import json_escaped, say, stdout_file
@@ -197,7 +197,7 @@ def seal(
         text = json_escaped(_sealed(store, session, key).decode()).encode()
     finally:
         store.close()
-    with whole_file(out) if out is not None else nullcontext(stdout_file()) as file:
+    with atomic_file(out) if out is not None else nullcontext(stdout_file()) as file:
         file.write(text)
 
 

@@ -70,7 +70,7 @@ def new_session(caller: Caller, *, patience: float = 0.3, **changed: Any) -> Any
     return session
 
 
-async def becomes(session: Any, state: str) -> None:
+async def wait_for_state(session: Any, state: str) -> None:
     """Wait until the agent is in ``state``."""
     reached = asyncio.Event()
 
@@ -86,10 +86,10 @@ async def becomes(session: Any, state: str) -> None:
         session.off("agent_state_changed", changed)
 
 
-async def answered(session: Any) -> None:
+async def wait_for_answer(session: Any) -> None:
     """Wait until the agent has spoken and listens again."""
-    await becomes(session, "speaking")
-    await becomes(session, "listening")
+    await wait_for_state(session, "speaking")
+    await wait_for_state(session, "listening")
 
 
 async def run(store: Store, session_id: str) -> None:
@@ -98,14 +98,14 @@ async def run(store: Store, session_id: str) -> None:
     session = new_session(caller)
     adapter = attach(session, store, session_id=session_id)
     await session.start(ShopAgent(), record=False)
-    await answered(session)
+    await wait_for_answer(session)
     for question in ("Are you open on Sunday?", "Where is my order A17?"):
         await caller.say(question)
-        await answered(session)
+        await wait_for_answer(session)
     await caller.say("What is your return policy?")
-    await becomes(session, "speaking")
+    await wait_for_state(session, "speaking")
     await asyncio.sleep(0.5)
     await caller.say("Make it short please.", 0.6)
-    await answered(session)
+    await wait_for_answer(session)
     await session.aclose()
     await asyncio.to_thread(adapter.close)
