@@ -284,7 +284,7 @@ async def failing(room: Room, result: Result) -> None:
     def broken(*_: Any, **__: Any) -> None:
         raise OSError("no recorder today")
 
-    result["adapter"]._log_of = broken
+    result["adapter"]._call_of = broken
     await room.start(DemoAgent(greeting=""), **pipeline(room, ["It arrives on Tuesday."]))
     await room.ask(ORDER)
 
