@@ -68,7 +68,7 @@ def test_a_session_that_grew_is_not_removed(store: Store, tmp_path: Path, monkey
         store.append([event(100, session="old/1")])  # a late event comes between the archive and the removal
         return path
 
-    monkeypatch.setattr(archive, "write", slow)
+    monkeypatch.setattr(archive, "write_archive", slow)
     with pytest.raises(StoreError, match="has changed since it was archived"):
         list(retire(store, [old], tmp_path))
     assert len(list(store.read("old/1"))) == len(ODD) + 4
@@ -168,7 +168,7 @@ def test_ages() -> None:
     assert age_ns(" 2 w ") == 14 * DAY
     assert age_ns("0m") == 0
     for wrong in ("", "d", "90", "-1d", "1y", "1.5h"):
-        with pytest.raises(BadAge, match="say 90d"):
+        with pytest.raises(BadAge, match="use 90d"):
             age_ns(wrong)
 
 
@@ -193,7 +193,7 @@ def test_the_commands(program: Program) -> None:
     assert f"imported {count} sessions" in program.run("import", *files).stdout
     assert program.run("payloads", "barge_in_vad").stdout == payloads
     assert "every chain holds" in program.run("verify").stdout
-    assert "say 90d" in program.fails("retention", "--older-than", "soon")
+    assert "use 90d" in program.fails("retention", "--older-than", "soon")
     blocked = program.folder / "file"
     blocked.write_text("")
     refused = program.run("retention", "--older-than", "0m", "--yes", "--archive", blocked / "x", code=1).stderr

@@ -360,7 +360,7 @@ def test_a_baseline_of_something_else_is_refused(tmp_path: Path) -> None:
         load_baseline(path, "videosdk-1.0.30")
     for bad in ("{}", "not json", good.replace('"version":1', '"version":2'), good.replace("1.0]", "null]")):
         path.write_text(bad)
-        with pytest.raises(BadBaseline, match="is no baseline of this version"):
+        with pytest.raises(BadBaseline, match="is not a baseline of this version"):
             load_baseline(path, RULES)
 
 
