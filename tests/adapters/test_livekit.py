@@ -644,8 +644,8 @@ def test_tools(seen: dict[str, Seen]) -> None:
 
 
 def test_a_tool_that_reports_progress_and_one_that_is_cancelled(seen: dict[str, Seen]) -> None:
-    told = [what for what, _at in seen["telling"].call.tools()["order_status"]]
-    assert told == ["started", "progress", "done"]
+    events = [what for what, _at in seen["telling"].call.tools()["order_status"]]
+    assert events == ["started", "progress", "done"]
     cut = [what for what, _at in seen["hang_up_while_it_works"].call.tools()["order_status"]]
     assert cut[0] == "started"
     assert cut[-1] == "cancelled"

@@ -56,7 +56,7 @@ async def normal(room: Room, result: Result) -> None:
 
 
 async def interrupted(room: Room) -> None:
-    slowly = ScriptedTTS(per_character=0.04)  # nobody waits for the end
+    slowly = ScriptedTTS(per_character=0.04)  # not awaited to the end
     await room.start(DemoAgent(greeting=""), **pipeline(room, [POLICY, "Thirty days."], tts=slowly))
     await room.say("What is your return policy?")
     await room.until(room.agent_speaks)
@@ -249,7 +249,7 @@ async def killed(room: Room, result: Result) -> None:
 
 @scenario()
 async def unknown_method(room: Room, result: Result) -> None:
-    """A method that this adapter has never heard of, as newer releases bring them (put in below, before `install`)."""
+    """A method unknown to this adapter, as in newer releases (added below, before `install`)."""
     await room.start(DemoAgent(greeting=""), **pipeline(room, ["It arrives on Tuesday."]))
     metrics.metrics_collector.on_mood(7, mood="calm")
     await room.ask(ORDER)

@@ -176,7 +176,7 @@ def test_names_tell_routings_apart_and_no_secret() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "reason"),
     [
         ({}, f"set {TOKEN}"),
         ({"enabled": False, "vendor_first_turn": True}, f"set {TOKEN}"),
@@ -189,9 +189,9 @@ def test_names_tell_routings_apart_and_no_secret() -> None:
         ({"export_url": "http://own", "export_headers": {"X-Key": 7}}, "'X-Key' cannot be sent"),
     ],
 )
-def test_what_cannot_be_sent_is_told_at_once(options: dict[str, Any], told: str) -> None:
+def test_what_cannot_be_sent_is_reported_at_once(options: dict[str, Any], reason: str) -> None:
     """Break: in exporters/analytics/destination.py, ``routing``, any of its checks."""
-    with pytest.raises(NotConfigured, match=told) as error:
+    with pytest.raises(NotConfigured, match=reason) as error:
         routing(**options)
     assert SECRET not in str(error.value)
 
@@ -207,7 +207,7 @@ def test_the_token_of_the_environment_is_read_once(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
-    ("outcome", "error", "told"),
+    ("outcome", "error", "reason"),
     [
         (400, Refused, "400 Bad Request"),
         (401, Refused, "401 Unauthorized"),
@@ -221,16 +221,16 @@ def test_the_token_of_the_environment_is_read_once(monkeypatch: pytest.MonkeyPat
         ("garbage", Busy, "Remote"),
     ],
 )
-def test_outcomes_are_told_apart(endpoint: Receiver, outcome: Answer, error: type[Exception], told: str) -> None:
+def test_outcomes_are_classified(endpoint: Receiver, outcome: Answer, error: type[Exception], reason: str) -> None:
     """Break: in exporters/analytics/destination.py, ``Routing.send``, catch what `post` raises."""
     endpoint.script = [outcome]
     headers = {"X-Key": SECRET, "Authorization": f"Bearer {SECRET}"}
     to = Analytics(routing(export_url=endpoint.url, export_headers=headers), 0.2 if outcome == "hang" else 60)
-    with pytest.raises(error, match=told) as raised:
+    with pytest.raises(error, match=reason) as raised:
         to.send(to.items(CALL)[:1])
     assert SECRET not in str(raised.value) + repr(raised.value) + repr(to.__dict__) + repr(to.items(CALL)[:1])
     if isinstance(raised.value, Busy):
-        assert raised.value.retry_after_seconds == (7 if "503" in told else None)
+        assert raised.value.retry_after_seconds == (7 if "503" in reason else None)
     to.close()
 
 

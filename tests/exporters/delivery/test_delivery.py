@@ -1,4 +1,4 @@
-"""Delivery: everything arrives, in order, whatever the other side does, and whoever dies on the way."""
+"""Delivery: everything arrives, in order, whatever the receiver does, and even if a process is killed."""
 
 from __future__ import annotations
 

@@ -307,7 +307,7 @@ RETRY_AFTER: dict[str, float | None] = {
 
 @pytest.mark.parametrize("asked", RETRY_AFTER, ids=lambda asked: repr(asked[:30]))
 def test_retry_after_is_bounded(asked: str) -> None:
-    """Break: in exporters/delivery/destination.py, ``Busy``, keep what was asked for."""
+    """Break: in exporters/delivery/destination.py, ``Busy``, do not clamp the requested wait."""
     with Receiver() as endpoint, client() as to:
         endpoint.behave = lambda _request: (503, {"retry-after": asked})
         with pytest.raises(Busy) as caught:
@@ -413,7 +413,7 @@ def test_grpc_trailers_are_bounded() -> None:
 
 @pytest.mark.parametrize(("seconds", "kept"), [(2**62, LONGEST_SECONDS), (-(2**62), 0.0), (-7, 0.0), (7, 7.0)])
 def test_grpc_retry_info_is_bounded(seconds: int, kept: float) -> None:
-    """Break: in exporters/delivery/destination.py, ``Busy``, keep what was asked for."""
+    """Break: in exporters/delivery/destination.py, ``Busy``, do not clamp the requested wait."""
     from google.protobuf.any_pb2 import Any as Packed
     from google.protobuf.duration_pb2 import Duration
     from google.rpc.error_details_pb2 import RetryInfo

@@ -1,4 +1,4 @@
-"""Span trees arrive at a real collector, in another process, as they are in the replay; every other outcome is told."""
+"""Span trees arrive at a real collector, in another process, as in the replay; every other outcome is reported."""
 
 from __future__ import annotations
 
@@ -438,12 +438,12 @@ def test_the_command(collector: Collector, program: Program) -> None:
         "openinference.project.name": "calls",
     }
     refused = url.replace("v1/traces", "400")
-    told = program.fails("export", "otlp", "--all", "--endpoint", refused, "--header", f"Authorization={TOKEN}")
-    assert "400" in told
-    assert TOKEN not in told
-    told = program.fails("export", "otlp", "--all", "--endpoint", url, "--header", TOKEN)
-    assert "NAME=VALUE" in told
-    assert TOKEN not in told
+    output = program.fails("export", "otlp", "--all", "--endpoint", refused, "--header", f"Authorization={TOKEN}")
+    assert "400" in output
+    assert TOKEN not in output
+    output = program.fails("export", "otlp", "--all", "--endpoint", url, "--header", TOKEN)
+    assert "NAME=VALUE" in output
+    assert TOKEN not in output
     assert "did you mean" in program.fails("export", "otlp", "barge_in", "--endpoint", url)
 
 

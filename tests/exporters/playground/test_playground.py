@@ -74,7 +74,7 @@ def test_the_messages_of_a_replay() -> None:
 def test_live_is_replay(store: Store) -> None:
     """Attached before the first call, while another session is recorded into the same store.
 
-    Break: in exporters/playground/stream.py, ``fold``, do not empty what was told; or in ``messages``, follow all
+    Break: in exporters/playground/stream.py, ``fold``, do not clear the messages; or in ``messages``, follow all
     sessions.
     """
     live, late = Seen(), Seen()
