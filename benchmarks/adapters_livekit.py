@@ -1,9 +1,9 @@
-"""What recording costs a LiveKit session: the time of one event with the adapter beside that without.
+"""Recording cost per event of a LiveKit session: the time to emit an event with and without the adapter.
 
     .venv-livekit/bin/python benchmarks/adapters_livekit.py
 
-The events of one scripted call are emitted again and again on a session, in their order, once with nobody listening but
-the framework itself and once with the adapter attached; the medians of ten rounds are compared.
+The events of one scripted call are emitted repeatedly on a session, in order, without listeners and with the adapter
+attached; the medians of ten rounds are compared.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from typing import Any
 
 from eventstore import Store, open_store
 from turnlog.adapters.livekit.adapter import attach
-from turnlog.adapters.livekit.demo.agent import ShopAgent, answered, new_session
+from turnlog.adapters.livekit.demo.agent import ShopAgent, new_session, wait_for_answer
 from turnlog.adapters.livekit.demo.parts import Caller
 
 ROUNDS, REPEATS = 10, 20
 
 
 async def call() -> tuple[list[tuple[str, Any]], float]:
-    """The events of a call of two questions, and the microseconds of processor time the framework took for each."""
+    """The events of a call with two questions, and the framework's CPU time per event in microseconds."""
     caller, events = Caller(), []
     session = new_session(caller)
     emit = session.emit
 
-    def noted(name: str, event: Any) -> None:
+    def record(name: str, event: Any) -> None:
         events.append((name, event))
         emit(name, event)
 
-    session.emit = noted
+    session.emit = record
     began = time.process_time()
     await session.start(ShopAgent(), record=False)
-    await answered(session)
+    await wait_for_answer(session)
     for question in ("Are you open on Sunday?", "Where is my order A17?"):
         await caller.say(question)
-        await answered(session)
+        await wait_for_answer(session)
     took = time.process_time() - began
     await session.aclose()
     return [(name, event) for name, event in events if name != "close"], took / len(events) * 1e6
@@ -69,8 +69,8 @@ async def main() -> None:
         store.close()
     ours, theirs = (statistics.median(times) for times in zip(*rounds, strict=True))
     print(
-        f"livekit: {ours - theirs:.0f} µs an event for recording; the framework itself takes {framework:.0f} µs of "
-        f"processor time an event, {theirs:.1f} µs of it to emit ({len(events)} events)"
+        f"livekit: {ours - theirs:.0f} µs per event for recording; the framework itself takes {framework:.0f} µs of "
+        f"CPU time per event, {theirs:.1f} µs of it to emit ({len(events)} events)"
     )
 
 

@@ -1,10 +1,9 @@
-"""What recording costs a Pipecat call: our observer beside Pipecat's own, on the same frames. ``.venv-pipecat`` has it.
+"""Recording cost per frame of a Pipecat call: our observer compared with Pipecat's own, on the same frames.
 
     .venv-pipecat/bin/python benchmarks/adapters_pipecat.py
 
-The frames of turns, with audio as it comes, are given to each observer as the pipeline's proxy would; a row says what a
-frame costs on average, the best of five runs. The pipeline's own cost is that of passing a frame through one more
-processor.
+Each observer gets the frames of complete turns, audio included, as from the pipeline's proxy; a row has the average
+cost of a frame, from the best of five runs. The pipeline's own cost is that of one additional processor.
 """
 
 from __future__ import annotations
@@ -60,7 +59,7 @@ def turn(source: Any) -> list[FramePushed]:
 
 
 async def observed(make: Callable[[int], Any]) -> float:
-    """Microseconds a frame."""
+    """Microseconds per frame."""
     clock = SystemClock()
     clock.start()
     source: Any = SimpleNamespace(get_clock=lambda: clock, name="source", processors=[])
@@ -79,7 +78,7 @@ async def observed(make: Callable[[int], Any]) -> float:
 
 
 async def passed(processors: int) -> float:
-    """Seconds to bring frames through a real pipeline."""
+    """Seconds to push frames through a real pipeline."""
     worker = PipelineWorker(
         Pipeline([IdentityFilter() for _ in range(processors)]),
         params=PipelineParams(),
@@ -104,9 +103,9 @@ async def main() -> None:
         ("pipecat: UserBotLatencyObserver", observed(lambda _run: UserBotLatencyObserver())),
     ]
     for name, row in rows:
-        print(f"{name:<36} {await row:6.2f} µs a frame")
+        print(f"{name:<36} {await row:6.2f} µs per frame")
     one_more = (await passed(5) - await passed(1)) / 4 / PASSED * 1e6
-    print(f"{'pipecat: one more processor':<36} {one_more:6.2f} µs a frame")
+    print(f"{'pipecat: one more processor':<36} {one_more:6.2f} µs per frame")
     store.close()
 
 

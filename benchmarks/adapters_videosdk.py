@@ -1,7 +1,7 @@
-"""What the VideoSDK adapter costs an event, beside what the framework's own collector costs.
+"""Recording cost per event of the VideoSDK adapter, compared with the framework's own collector.
 
 ``.venv-videosdk/bin/python benchmarks/adapters_videosdk.py [TURNS]`` prints rows like those of ``run.py``. Each figure
-is the best of five rounds, in microseconds a call of the collector.
+is the best of five rounds, in microseconds per call of the collector.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from videosdk.agents import metrics
 from videosdk.agents.metrics.analytics import AnalyticsClient
 
-from rows import Row, beside
+from rows import Row, comparison_row
 from turnlog import Recorder, open_store
 from turnlog.adapters import videosdk
 
@@ -47,7 +47,7 @@ ROUNDS = 5
 
 
 def microseconds(target: Any, turns: int) -> float:
-    """The best round's mean."""
+    """The mean per call in the best round."""
     best = float("inf")
     for _ in range(ROUNDS):
         calls = [(getattr(target, name), args) for _ in range(turns) for name, args in TURN]
@@ -59,9 +59,9 @@ def microseconds(target: Any, turns: int) -> float:
 
 
 def collector() -> Any:
-    made = metrics.MetricsCollector()
-    made.configure_pipeline("full_cascading")
-    return made
+    new = metrics.MetricsCollector()
+    new.configure_pipeline("full_cascading")
+    return new
 
 
 async def rows(turns: int, folder: Path) -> list[Row]:
@@ -75,9 +75,11 @@ async def rows(turns: int, folder: Path) -> list[Row]:
             found[mode] = microseconds(collector(), turns)
     peer = "the framework's collector alone"
     return [
-        beside("a collector call, adapter in shadow mode (passing on included)", found["shadow"], peer, alone, "µs"),
-        beside("a collector call, adapter in replace mode", found["replace"], peer, alone, "µs"),
-        beside("the same hooks on a recorder", recording, peer, alone, "µs"),
+        comparison_row(
+            "a collector call, adapter in shadow mode (passing on included)", found["shadow"], peer, alone, "µs"
+        ),
+        comparison_row("a collector call, adapter in replace mode", found["replace"], peer, alone, "µs"),
+        comparison_row("the same hooks on a recorder", recording, peer, alone, "µs"),
     ]
 
 

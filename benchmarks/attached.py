@@ -1,6 +1,6 @@
-"""What delivery that runs beside an agent costs it: the same hook calls, with and without exporters attached.
+"""Cost of delivery in the agent's process: the same hook calls, with and without exporters attached.
 
-Calls come in bursts, with pauses as an agent's event loop has them, in which other threads get on with their work.
+Calls come in bursts, with pauses like those of an agent's event loop, in which other threads run.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from eventstore import Recorder, Store, open_store
 from exporters.analytics.destination import Analytics, routing
 from exporters.delivery.live import attach
-from rows import Row, beside
+from rows import Row, comparison_row
 
 BURST = 20
 PAUSE_SECONDS = 0.002
@@ -25,7 +25,7 @@ ROUNDS = 12
 
 @contextmanager
 def _silent() -> Iterator[int]:
-    """A port where connections are accepted and nothing is ever answered."""
+    """A port that accepts connections and never responds."""
     with socket.create_server(("127.0.0.1", 0), backlog=100) as server:
         yield server.getsockname()[1]
 
@@ -36,7 +36,7 @@ def _dead_port() -> int:
 
 
 def measure(database: Any, ready: Callable[[Recorder], list[tuple[Any, tuple[Any, ...]]]]) -> Iterator[Row]:
-    """Hook calls with exporters attached, to a port where nobody is, and to one that never answers."""
+    """Hook calls with exporters attached to a closed port, and to one that never responds."""
     with _silent() as silent:
         ports = {"none": None, "dead": _dead_port(), "silent": silent}
         best = dict.fromkeys(ports, (float("inf"), float("inf")))
@@ -48,10 +48,10 @@ def measure(database: Any, ready: Callable[[Recorder], list[tuple[Any, tuple[Any
                     store.close()
                 best[name] = min(best[name][0], found[0]), min(best[name][1], found[1])
     for name, what in (("dead", "to a dead port"), ("silent", "to one that never answers")):
-        yield beside(
+        yield comparison_row(
             f"hook call, delivering {what}", best[name][0], "the same without", best["none"][0], "µs", at_most=1.1
         )
-        yield beside(
+        yield comparison_row(
             f"waking up late (p99), delivering {what}", best[name][1], "the same without", best["none"][1], "µs"
         )
 
@@ -59,7 +59,7 @@ def measure(database: Any, ready: Callable[[Recorder], list[tuple[Any, tuple[Any
 def _paced(
     store: Store, port: int | None, ready: Callable[[Recorder], list[tuple[Any, tuple[Any, ...]]]]
 ) -> tuple[float, float]:
-    """Mean microseconds a hook call, and how late a pause ends at the 99th percentile."""
+    """Mean microseconds per hook call, and the 99th percentile of how late a pause ends."""
     with ExitStack() as stack:
         recorder = stack.enter_context(Recorder(store))
         attached = None

@@ -1,4 +1,4 @@
-"""The calls that are measured with: real ones, and as many of them as are wanted."""
+"""The calls used for measurements: recorded ones, repeated as often as needed."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def recordings(path: Path) -> list[Recording]:
 
 
 def events(count: int) -> list[Event]:
-    """The recorded calls again and again, each time under a session id and an origin such as a recorder makes."""
+    """Repeat the recorded calls endlessly, each time under a new session id and origin in the recorder's format."""
     return list(islice(_events(), count))
 
 
 def fill(url: str, count: int) -> None:
-    """Append so many events."""
+    """Append ``count`` events."""
     store, source = open_store(url, migrate=True), _events()
     for at in range(0, count, BATCH):
         store.append(list(islice(source, min(BATCH, count - at))))

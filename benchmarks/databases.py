@@ -1,6 +1,6 @@
-"""The two databases: how to get an empty one, and what else can write to it and read from it.
+"""The two databases: creating empty ones, and the peers that write to and read from them.
 
-Whatever is compared is as durable as turnlog: SQLite in WAL with ``synchronous = FULL``, Postgres with ``fsync`` and
+All peers are as durable as turnlog: SQLite in WAL mode with ``synchronous = FULL``, Postgres with ``fsync`` and
 ``synchronous_commit`` on.
 """
 
@@ -30,14 +30,14 @@ from eventstore import open_store
 MILLION = 1_000_000
 CHUNK = 1000
 MADE_BY_DATABASE = ("position", "xid")
-"""Columns of ``events`` that no writer has to give."""
+"""Columns of ``events`` that the database fills."""
 Write = Callable[[Sequence[Any]], object]
 
 
 class Database(ABC):
     name: str
     at_least: dict[str, float]
-    """The goals for appending a thousand events at once, by peer."""
+    """The goals for appending a thousand events in one batch, by peer."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -45,7 +45,7 @@ class Database(ABC):
 
     @cached_property
     def million(self) -> str:
-        """A database of a million events, made on demand, for all who only read."""
+        """A database of a million events, created on first use, for read-only measurements."""
         url = self.ending.enter_context(self.fresh())
         fill(url, MILLION)
         return url
@@ -56,27 +56,27 @@ class Database(ABC):
 
     @abstractmethod
     def rows(self, url: str) -> list[tuple[Any, ...]]:
-        """The events as they are stored there, in the order in which they were appended."""
+        """The stored rows of the events, in the order in which they were appended."""
 
     @abstractmethod
     def raw_way(self, size: int) -> str:
-        """How `raw` writes a batch of that size."""
+        """A description of how `raw` writes a batch of that size."""
 
     @abstractmethod
     def raw(self, url: str, filled: str) -> AbstractContextManager[Write]:
-        """The driver, writing rows of ``filled`` that are ready; all but the events is copied beforehand."""
+        """The bare driver, writing prepared rows of ``filled``; all tables but the events are copied beforehand."""
 
     @abstractmethod
     def library(self, url: str, *, followable: bool) -> AbstractContextManager[Write]:
-        """``eventsourcing``: its recorder that can be followed, as our store can, or the plain one."""
+        """``eventsourcing``: its followable recorder, comparable to our store, or the plain one."""
 
     @abstractmethod
     def scan(self, url: str) -> int:
-        """Read all events with nothing but the driver, as tuples; returns their number."""
+        """Read all events with the bare driver, as tuples; return their number."""
 
     @abstractmethod
     def size(self, url: str) -> int:
-        """Bytes, indexes included."""
+        """Size in bytes, including indexes."""
 
 
 class Sqlite(Database):
@@ -120,7 +120,7 @@ class Sqlite(Database):
         with closing(SQLiteDatastore(url)) as datastore:
             recorder = (SQLiteApplicationRecorder if followable else SQLiteAggregateRecorder)(datastore)
             recorder.create_table()
-            with datastore.transaction(commit=False) as cursor:  # it leaves SQLite's defaults as they are
+            with datastore.transaction(commit=False) as cursor:  # the library leaves SQLite's defaults unchanged
                 cursor.execute("SELECT journal_mode, synchronous FROM pragma_journal_mode, pragma_synchronous")
                 assert tuple(cursor.fetchone()) == ("wal", 2)
             yield recorder.insert_events
@@ -147,7 +147,7 @@ class Postgres(Database):
 
     @cached_property
     def server(self) -> str | None:
-        """A real server: ``TURNLOG_TEST_POSTGRES_URL``, or one from a wheel; None if there is neither."""
+        """A real server: ``TURNLOG_TEST_POSTGRES_URL``, or one from a wheel; None without either."""
         url = os.environ.get("TURNLOG_TEST_POSTGRES_URL") or self._from_wheel()
         if url is not None:
             with psycopg.connect(url) as driver:
@@ -193,14 +193,14 @@ class Postgres(Database):
         with psycopg.connect(url, autocommit=True) as driver:
             with psycopg.connect(filled) as source:
                 _copy_others(source, driver)
-            driver.execute("ALTER TABLE events DISABLE TRIGGER USER")  # the ends of its chains are there already
+            driver.execute("ALTER TABLE events DISABLE TRIGGER USER")  # the ends of its chains are already there
             types = _types(driver)
             names = ", ".join(types)
             insert = f"INSERT INTO events ({names}) VALUES ({', '.join(['%s'] * len(types))})"
             copy_in = f"COPY events ({names}) FROM STDIN (FORMAT BINARY)"
 
             def write(rows: Sequence[Any]) -> None:
-                """A transaction by itself, either way."""
+                """Write one batch; either way it is one transaction."""
                 if len(rows) == 1:
                     driver.execute(insert, rows[0], prepare=True)
                     return
@@ -215,7 +215,7 @@ class Postgres(Database):
     def library(self, url: str, *, followable: bool) -> Iterator[Write]:
         at = conninfo_to_dict(url)
         where = at["dbname"], at["host"], at["port"], at["user"], at.get("password") or ""
-        # with its function in the database it is up to twice as fast as without
+        # its database function makes it up to twice as fast
         with PostgresDatastore(*where, enable_db_functions=followable) as datastore:
             recorder = (PostgresApplicationRecorder if followable else PostgresAggregateRecorder)(datastore)
             recorder.create_table()
@@ -248,7 +248,7 @@ def _types(driver: psycopg.Connection[Any]) -> dict[str, str]:
 
 def _copy_others(source: psycopg.Connection[Any], target: psycopg.Connection[Any]) -> None:
     for table in _others(source):
-        target.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")  # what is appended only comes ready-made here
+        target.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")  # copies of complete rows, which need no triggers
         with (
             source.cursor().copy(f"COPY {table} TO STDOUT") as out,
             target.cursor().copy(f"COPY {table} FROM STDIN") as into,

@@ -1,7 +1,7 @@
-"""Explaining a number of one very long session, beside reading it: ``python benchmarks/explain.py [EVENTS]``.
+"""Cost of explaining a value of a very long session, and of reading it: ``python benchmarks/explain.py [EVENTS]``.
 
-Seconds are the processor's, as the machine may have other work. The session is made of the recorded calls, one after
-the other on one clock, those with a realtime model left out.
+Times are CPU seconds, as the machine may be busy. The session consists of the recorded calls in sequence on one clock,
+without those with a realtime model.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ENDS = ("finalize_session", "session_ended", "set_session_id")
 
 
 def long_session(count: int) -> Iterator[Event]:
-    """One session of that many events."""
+    """One session of ``count`` events."""
     calls = [events_of("", recording) for recording in recordings(RECORDED)]
     calls = [call for call in calls if not read(call).timeline.realtime]
     began, seq = 10**12, 0

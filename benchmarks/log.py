@@ -1,6 +1,6 @@
-"""The event log's rows: one function a family of rows.
+"""Benchmarks of the event log: one function per family of rows.
 
-Sides take turns, round by round, and the best round of each counts.
+The sides alternate, round by round, and the best round of each counts.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from databases import MILLION, Database
 from eventstore import Event, Store, open_store
 from projections.caller import RULES as TURNLOG
 from projections.reference.rules import VIDEOSDK_1_0
-from rows import Row, alone, below, beside
+from rows import Row, comparison_row, plain_row, with_bound
 
 ROUNDS = 5
 READ_ROUNDS = 3
 BATCHES = {1: 100, 10: 100, 100: 50, 1000: 20}
-"""How many batches of each size a side appends before the next side's turn."""
+"""Number of batches of each size that a side appends per round."""
 TURNS = 3
 SIZED = 100_000
 FOLLOWED = 200
 LONG = 10_000
-"""Events of a long session, and four times as many."""
+"""Events of a long session, and of one four times as long."""
 FULL_SESSIONS = 530
-"""Of so many sessions, 100,000 events, everything is made: the reference takes long for it."""
+"""Number of sessions (100,000 events) with all outputs; bounded because the reference is slow."""
 
 
 def append(database: Database) -> Iterator[Row]:
-    """Appending in batches, each a durable transaction; to the same table raw, and in `eventsourcing`."""
+    """Appending in batches, each a durable transaction, compared with the bare driver and with `eventsourcing`."""
     best = _append_seconds(database)
     for size, batches in BATCHES.items():
         rate = {side: size * batches / spent / 1000 for (side, of), spent in best.items() if of == size}
@@ -53,7 +53,7 @@ def append(database: Database) -> Iterator[Row]:
         ):
             if side != "plain" or goals:
                 work = f"append to {database.name}, {size:,} a batch"
-                yield beside(work, rate["turnlog"], peer, rate[side], "k/s", at_least=goals.get(side))
+                yield comparison_row(work, rate["turnlog"], peer, rate[side], "k/s", at_least=goals.get(side))
 
 
 def _append_seconds(database: Database) -> dict[tuple[str, int], float]:
@@ -89,14 +89,14 @@ def _append_seconds(database: Database) -> dict[tuple[str, int], float]:
 
 
 def _stored_events(chosen: list[Event]) -> list[StoredEvent]:
-    """A session is an aggregate; the clocks of an event have no place there, which is to its advantage."""
+    """Sessions as aggregates; the library stores no clocks of an event, which is to its advantage."""
     ids = {e.session_id: UUID(e.session_id) for e in chosen}
     return [StoredEvent(ids[e.session_id], e.seq, e.hook, e.payload.encode()) for e in chosen]
 
 
 @contextmanager
 def _settled() -> Iterator[None]:
-    """What is there before the measurement is none of the collector's business in it."""
+    """Exclude existing objects from garbage collection during the measurement."""
     gc.collect()
     gc.freeze()
     yield
@@ -104,7 +104,7 @@ def _settled() -> Iterator[None]:
 
 
 def read(database: Database) -> Iterator[Row]:
-    """A million events, session by session, beside a scan of the table."""
+    """Reading a million events, session by session, compared with a scan of the table."""
     ours = raw = inf
     with closing(open_store(database.million)) as store:
         sessions = [session.session_id for session in store.sessions()]
@@ -119,15 +119,15 @@ def read(database: Database) -> Iterator[Row]:
             assert database.scan(database.million) == count == MILLION
             raw = min(raw, time.perf_counter() - start)
     work = f"read a million events from {database.name}"
-    yield beside(work, MILLION / ours / 1000, "the driver's scan, as tuples", MILLION / raw / 1000, "k/s")
+    yield comparison_row(work, MILLION / ours / 1000, "the driver's scan, as tuples", MILLION / raw / 1000, "k/s")
 
 
 def follow(database: Database) -> Iterator[Row]:
     """Milliseconds from a commit to a follower, for events that come one at a time."""
     with database.fresh() as url, closing(open_store(url, migrate=True)) as store:
         waits = _follow_ms(store)
-    yield alone(f"follow {database.name}, from commit to follower, median", median(waits), "ms")
-    yield alone(f"follow {database.name}, from commit to follower, p99", quantiles(waits, n=100)[98], "ms")
+    yield plain_row(f"follow {database.name}, from commit to follower, median", median(waits), "ms")
+    yield plain_row(f"follow {database.name}, from commit to follower, p99", quantiles(waits, n=100)[98], "ms")
 
 
 def _follow_ms(store: Store) -> list[float]:
@@ -147,15 +147,15 @@ def _follow_ms(store: Store) -> list[float]:
         committed = time.perf_counter()
         assert arrived.wait(10)
         arrived.clear()
-        waits.append(max(0.0, seen - committed) * 1000)  # it may come before append returns
-        time.sleep(random.uniform(0, 0.05))  # so that the next comes at any moment of a follower's rhythm
+        waits.append(max(0.0, seen - committed) * 1000)  # it may arrive before append returns
+        time.sleep(random.uniform(0, 0.05))  # so that the next one comes at a random phase of the follower's polling
     stop.set()
     follower.join()
-    return waits[1:]  # without the follower's start
+    return waits[1:]  # without the follower's startup
 
 
 def replay(database: Database) -> Iterator[Row]:
-    """Replays from SQLite, beside the reference fed from the same rows."""
+    """Replays from SQLite, compared with the reference on the same rows."""
     for what, sessions, at_least, title in (
         ("full", FULL_SESSIONS, 6.0, "everything"),
         ("lean", MILLION, 3.0, "turns and payloads, a million events"),
@@ -165,25 +165,25 @@ def replay(database: Database) -> Iterator[Row]:
             ours.append(processes.turnlog(what, database.million, sessions, VIDEOSDK_1_0.name))
             theirs.append(processes.reference(what, database.million, sessions))
         rates = [max(side["per_s"] for side in sides) / 1000 for sides in (ours, theirs)]
-        yield beside(f"replay, {title}", rates[0], f"reference, {title}", rates[1], "k/s", at_least=at_least)
+        yield comparison_row(f"replay, {title}", rates[0], f"reference, {title}", rates[1], "k/s", at_least=at_least)
         yield _callers(database, what, sessions, title)
     peaks = [max(side["peak_mb"] for side in sides) for sides in (ours, theirs)]
-    row = beside("replay, peak memory of the million", peaks[0], "reference, peak memory", peaks[1], "MB")
-    yield below(row, peaks[0], 200, "MB")
+    row = comparison_row("replay, peak memory of the million", peaks[0], "reference, peak memory", peaks[1], "MB")
+    yield with_bound(row, peaks[0], 200, "MB")
 
 
 def _callers(database: Database, what: str, sessions: int, title: str) -> Row:
-    """The caller's reading beside the framework's, round by round."""
+    """The caller's reading compared with the framework's, round by round."""
     sides: tuple[list[float], list[float]] = ([], [])
     for _ in range(READ_ROUNDS):
         for rates, rules in zip(sides, (TURNLOG, VIDEOSDK_1_0.name), strict=True):
             rates.append(processes.turnlog(what, database.million, sessions, rules)["per_s"] / 1000)
     ours, theirs = map(max, sides)
-    return beside(f"replay turnlog, {title}", ours, f"videosdk-1.0, {title}", theirs, "k/s", at_least=0.8)
+    return comparison_row(f"replay turnlog, {title}", ours, f"videosdk-1.0, {title}", theirs, "k/s", at_least=0.8)
 
 
 def long(database: Database) -> Iterator[Row]:
-    """One long session: what four times the turns cost, and one turn of a million events."""
+    """One long session: the cost of four times as many turns, and of one turn with a million events."""
     with database.fresh() as url:
         for name, count in (("once", LONG), ("four", 4 * LONG), ("million", MILLION)):
             fill_session(url, name, count)
@@ -191,16 +191,16 @@ def long(database: Database) -> Iterator[Row]:
         for _ in range(ROUNDS):
             once = min(once, processes.session(url, "once")["seconds"])
             four = min(four, processes.session(url, "four")["seconds"])
-        yield beside("turnlog, 4 × the turns of one session", four, "its turns", once, "s", at_most=5)
+        yield comparison_row("turnlog, 4 × the turns of one session", four, "its turns", once, "s", at_most=5)
         for what, options in (("--turn", ("--turn", "20000")), ("--at", ("--at", "500000", "--turn", "1"))):
             seconds, peak_mb = processes.replay_command(url, "million", *options)
             work = f"turnlog replay {what} on a session of a million events"
-            yield below(alone(work, seconds, "s"), seconds, 20, "s")
-            yield below(alone(f"{work}, peak memory", peak_mb, "MB"), peak_mb, 400, "MB")
+            yield with_bound(plain_row(work, seconds, "s"), seconds, 20, "s")
+            yield with_bound(plain_row(f"{work}, peak memory", peak_mb, "MB"), peak_mb, 400, "MB")
 
 
 def size(database: Database) -> Iterator[Row]:
-    """Bytes on disk, indexes included."""
+    """Bytes on disk, including indexes."""
     with database.fresh() as ours, database.fresh() as theirs:
         fill(ours, SIZED)
         stored = iter(_stored_events(events(SIZED)))
@@ -208,4 +208,4 @@ def size(database: Database) -> Iterator[Row]:
             while batch := list(islice(stored, 1000)):
                 write(batch)
         sizes = [database.size(url) / SIZED for url in (ours, theirs)]
-    yield beside(f"an event in {database.name}", sizes[0], "eventsourcing, without clocks", sizes[1], "bytes")
+    yield comparison_row(f"an event in {database.name}", sizes[0], "eventsourcing, without clocks", sizes[1], "bytes")

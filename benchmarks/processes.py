@@ -1,4 +1,4 @@
-"""What runs in a process of its own: the reference in its environment, and a replay whose memory is measured."""
+"""Subprocesses: the reference in its own environment, and a replay whose memory is measured."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def session(database: str, name: str) -> dict[str, float]:
 
 
 def replay_command(database: str, *arguments: str) -> tuple[float, float]:
-    """Seconds and peak megabytes of ``turnlog replay``, as a user calls it."""
+    """Seconds and peak megabytes of a ``turnlog replay`` command."""
     command = [sys.executable, "-m", "turnlog", "replay", "--db", database, *arguments]
     start = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:

@@ -1,4 +1,4 @@
-"""The reference's side of the benchmark; run by the interpreter that has the reference, prints one JSON object.
+"""The reference's side of the benchmark, run by the interpreter with the reference installed; prints a JSON object.
 
 ``python reference_side.py hooks RECORDINGS`` or ``python reference_side.py full|lean DATABASE SESSIONS``.
 """
@@ -29,7 +29,7 @@ EVENTS = (
 
 
 def load_metrics():
-    """Only the reference's metrics package, without its framework."""
+    """Import only the reference's metrics package, without its framework."""
     site = next(Path(p) for p in sys.path if (Path(p) / "videosdk" / "agents" / "metrics").is_dir())
     for name, path in (("videosdk", site / "videosdk"), ("videosdk.agents", site / "videosdk" / "agents")):
         module = types.ModuleType(name)
@@ -51,7 +51,7 @@ def arguments(hook, args):
 
 
 def positional(method, kwargs):
-    """The arguments as agents pass them: in place, not by keyword, which costs half a microsecond on either side."""
+    """The arguments as agents pass them: positional, as keywords cost half a microsecond on either side."""
     names = [name for name in inspect.signature(method).parameters if name in kwargs]
     return tuple(kwargs[name] for name in names)
 
@@ -67,7 +67,7 @@ def nothing(*_args):
 
 
 def loop_seconds(calls):
-    """What the loop over the calls costs by itself, with a function that does nothing; taken off on either side."""
+    """Cost of the loop over the calls, measured with an empty function; subtracted on both sides."""
     empty = [(nothing, args) for _method, args in calls]
     start = perf_counter()
     for method, args in empty:
@@ -76,7 +76,7 @@ def loop_seconds(calls):
 
 
 def hooks(path):
-    """Microseconds a hook call on the recorded calls, logging off, nothing attached: the reference at its cheapest."""
+    """Microseconds per hook call on the recorded calls, without logging or listeners: the reference at its best."""
     import logging
 
     logging.disable(logging.CRITICAL)
@@ -107,7 +107,7 @@ def hooks(path):
 
 
 def replay(database, count, attached):
-    """Events a second over the first ``count`` sessions by name; ``attached``: with everything, spans in memory."""
+    """Events per second over the first ``count`` sessions by name; ``attached``: with all outputs, spans in memory."""
     sys.path.insert(0, str(DRIVER))
     reference = importlib.import_module("reference")
     connection = sqlite3.connect(database)
@@ -120,7 +120,7 @@ def replay(database, count, attached):
 
 
 def peak_mb():
-    """This process's own peak; ``getrusage`` on Linux has that of the process that started it, if it was larger."""
+    """This process's peak memory; on Linux, ``getrusage`` may return the parent's if that was larger."""
     status = Path("/proc/self/status")
     if status.exists():
         return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text()).group(1)) / 1024

@@ -1,4 +1,4 @@
-"""A row of the table: a figure of ours, what stands beside it, and the goal, if it has one."""
+"""The rows of the table: our figure, the peer's, and the goal, if any."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 Row = dict[str, Any]
 
 
-def beside(
+def comparison_row(
     work: str,
     ours: float,
     peer: str,
@@ -17,9 +17,9 @@ def beside(
     at_least: float | None = None,
     at_most: float | None = None,
 ) -> Row:
-    """A row whose goal, if any, is about the ratio of ours to theirs."""
+    """A row whose goal, if any, applies to the ratio of ours to theirs."""
     ratio = ours / theirs
-    row = alone(work, ours, unit) | {"peer": peer, "theirs": figure(theirs, unit), "ratio": float(f"{ratio:.3g}")}
+    row = plain_row(work, ours, unit) | {"peer": peer, "theirs": figure(theirs, unit), "ratio": float(f"{ratio:.3g}")}
     if at_least is not None:
         row |= {"goal": f"≥ {at_least}", "reached": ratio >= at_least}
     if at_most is not None:
@@ -27,19 +27,19 @@ def beside(
     return row
 
 
-def alone(work: str, ours: float, unit: str) -> Row:
-    """A row without a goal, and so far without a peer."""
+def plain_row(work: str, ours: float, unit: str) -> Row:
+    """A row without a goal and without a peer."""
     return {
         "work": work, "ours": figure(ours, unit), "peer": "-", "theirs": "-",
         "ratio": None, "goal": "-", "reached": None,
     }  # fmt: skip
 
 
-def below(row: Row, ours: float, bound: float, unit: str) -> Row:
-    """The row, with a goal for our figure itself."""
+def with_bound(row: Row, ours: float, bound: float, unit: str) -> Row:
+    """Add a goal for our figure itself to a row."""
     return row | {"goal": f"< {bound:g} {unit}", "reached": ours < bound}
 
 
 def figure(value: float, unit: str) -> str:
-    """Three digits say all that such a measurement knows."""
+    """The number with three significant digits, the precision of such measurements."""
     return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"

@@ -1,7 +1,7 @@
-"""``make bench``: what turnlog costs, beside the reference, raw drivers and another event store, all from one run.
+"""``make bench``: turnlog's costs compared with the reference, bare drivers and a different event store, in one run.
 
-Prints a table and writes ``benchmarks/results.json``. Seconds are of this machine and this minute; the ratios are what
-goals are set in. ``--only WORD`` runs the families of rows that have the word in their names, and writes nothing.
+Prints a table and writes ``benchmarks/results.json``. Absolute times depend on the machine and its load, so goals are
+set for ratios. ``--only WORD`` runs only the families of rows with the word in their names, and writes no file.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from databases import Postgres, Sqlite
 from eventstore import Recorder, Store, open_store
 from eventstore.recording.writer import Durability
 from reference_side import arguments, loop_seconds, positional, skipped
-from rows import Row, beside
+from rows import Row, comparison_row
 from turnlog.recordings import Recording
 
 HERE = Path(__file__).resolve().parent
@@ -37,7 +37,7 @@ ROUNDS = 3
 
 
 def families(sqlite: Sqlite, postgres: Postgres) -> dict[str, Callable[[], Iterator[Row]]]:
-    """All rows, in the order of the table; a name is what ``--only`` searches."""
+    """All families of rows, in the order of the table, by the names that ``--only`` matches."""
     found: dict[str, Callable[[], Iterator[Row]]] = {
         "hook": partial(hook, sqlite),
         "delivery": partial(delivery, sqlite),
@@ -53,7 +53,7 @@ def families(sqlite: Sqlite, postgres: Postgres) -> dict[str, Callable[[], Itera
 
 
 def hook(sqlite: Sqlite) -> Iterator[Row]:
-    """What a hook call costs its caller."""
+    """Cost of a hook call for its caller."""
     generated = [recording for recording in recordings(GENERATED) if recording.name.endswith("cascade")]
     for calls, corpus, path in (("generated", generated, GENERATED), ("recorded", recordings(RECORDED), RECORDED)):
         process, memory, theirs = [], [], []
@@ -65,18 +65,18 @@ def hook(sqlite: Sqlite) -> Iterator[Row]:
                 memory.append(_hook_us(corpus, "memory", store))
             store.close()
         peer = f"reference's hook, logging off, {calls} calls"
-        yield beside(f"hook call, process, {calls} calls", min(process), peer, min(theirs), "µs", at_most=0.5)
-        yield beside(f"hook call, memory, {calls} calls", min(memory), peer, min(theirs), "µs", at_most=0.2)
+        yield comparison_row(f"hook call, process, {calls} calls", min(process), peer, min(theirs), "µs", at_most=0.5)
+        yield comparison_row(f"hook call, memory, {calls} calls", min(memory), peer, min(theirs), "µs", at_most=0.2)
 
 
 def delivery(sqlite: Sqlite) -> Iterator[Row]:
-    """What delivery beside an agent costs its hook calls."""
+    """Cost of delivery in the agent's process, per hook call."""
     generated = [recording for recording in recordings(GENERATED) if recording.name.endswith("cascade")]
     yield from attached.measure(sqlite, lambda recorder: _ready(recorder, generated))
 
 
 def _hook_us(recordings: list[Recording], durability: Durability, store: Store) -> float:
-    """Microseconds a hook call on the caller's side: all calls in one burst, the writer idle before it."""
+    """Microseconds per hook call for the caller: all calls in one burst, starting with an idle writer."""
     best = float("inf")
     for _ in range(10):
         with Recorder(store, durability=durability) as recorder:
@@ -112,16 +112,16 @@ def measure(console: Console, only: str) -> Iterator[Row]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--only", metavar="WORD", default="", help="only the families with this in their names")
+    parser.add_argument("--only", metavar="WORD", default="", help="run only families whose names contain WORD")
     only = parser.parse_args().only
     console = Console()
     rows: list[Row] = []
     for row in measure(console, only):
         rows.append(row)
-        if not only:  # so that what was measured is kept whatever comes
+        if not only:  # after each row, so that a later failure loses nothing
             result = {"machine": platform.platform(), "python": platform.python_version(), "rows": rows}
             (HERE / "results.json").write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
-    table = Table("work", "turnlog", "beside", "there", "ratio", "goal", title="turnlog beside its peers")
+    table = Table("work", "turnlog", "peer", "peer's figure", "ratio", "goal", title="turnlog and its peers")
     marks = {True: " [green]✓", False: " [red]✗", None: ""}
     for row in rows:
         ratio = "-" if row["ratio"] is None else str(row["ratio"])

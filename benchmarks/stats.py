@@ -1,8 +1,8 @@
-"""Statistics of a million events: `turnlog stats` beside a query that a person writes for DuckDB.
+"""Statistics of a million events: `turnlog stats` compared with a handwritten DuckDB query.
 
-The query reads the turns as `turnlog export csv` wrote them. It gives the percentiles of six latencies and the
-rate of interruptions; ours gives every measure and rate, with intervals. Both are asked for the same percentiles, and
-they must agree.
+The query reads the turns from the output of `turnlog export csv`. It returns the percentiles of six latencies and the
+rate of interruptions; `turnlog stats` returns every measure and rate, with intervals. The common percentiles must be
+equal.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from eventstore import open_store
 from exporters.files.turns_csv import header, rows_of
 from projections.caller import RULES, read
 from projections.measures import measures
-from rows import Row, beside
-from turnlog.stats.collect import between
+from rows import Row, comparison_row
+from turnlog.sessions import started_between
 from turnlog.stats.report import report
 from turnlog.stats.table import TurnTable
 
@@ -36,9 +36,9 @@ QUERY = f"select {_QUANTILES}, 100.0 * count_if(interrupted) / count(*) from rea
 
 
 def stats(database: Database) -> Iterator[Row]:
-    """From the log, and from turns that are there already."""
+    """Statistics from the log, and from turns already in memory."""
     with closing(open_store(database.million)) as store, tempfile.TemporaryDirectory(dir=database.folder) as folder:
-        sessions = between(store.sessions(), None, None)
+        sessions = started_between(store.sessions(), None, None)
         names, path = [session.session_id for session in sessions], Path(folder) / "turns.csv"
 
         def export() -> None:
@@ -70,15 +70,15 @@ def stats(database: Database) -> Iterator[Row]:
         tabling, reporting, querying = _best(tabled), _best(lambda: report(table)), _best(query)
     peer = "export csv, then a DuckDB query"
     whole = replaying + tabling + reporting, exporting + querying
-    yield beside(
+    yield comparison_row(
         "stats of a million events, from the log", MILLION / whole[0] / 1000, peer, MILLION / whole[1] / 1000, "k/s"
     )
     work = f"stats of {len(table):,} turns, replayed already"
-    yield beside(work, (tabling + reporting) * 1000, "DuckDB, of the CSV", querying * 1000, "ms")
+    yield comparison_row(work, (tabling + reporting) * 1000, "DuckDB, of the CSV", querying * 1000, "ms")
 
 
 def _best(work: Callable[[], object], rounds: int = ROUNDS) -> float:
-    """Seconds of the best round."""
+    """Seconds in the best round."""
     best = math.inf
     for _ in range(rounds):
         start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""turnlog's side of the replay, in a process of its own, as the reference's is; prints one JSON object.
+"""turnlog's side of the replay benchmark, in its own process like the reference's; prints a JSON object.
 
 ``python turnlog_side.py full|lean DATABASE SESSIONS RULES``, or ``python turnlog_side.py session DATABASE NAME``.
 """
@@ -35,14 +35,14 @@ def full(events: Iterable[Event]) -> object:
 
 
 def making(what: str, rules: str) -> Callable[[Iterable[Event]], object]:
-    """What makes everything, or turns and payloads, under that rule set."""
+    """The function that computes all outputs, or only turns and payloads, under that rule set."""
     if rules == TURNLOG:
         return {"full": full, "lean": lean}[what]
     return partial({"full": replay, "lean": framework_lean}[what], rules=find_rules(rules))
 
 
 def measure(make: Callable[[Iterable[Event]], object], database: str, count: int) -> dict[str, float]:
-    """Events a second over the first ``count`` sessions by name, and what memory it took."""
+    """Events per second over the first ``count`` sessions by name, and peak memory."""
     store = open_store(database)
     sessions = sorted(store.sessions(), key=lambda session: session.session_id)[:count]
     start = time.perf_counter()
@@ -54,7 +54,7 @@ def measure(make: Callable[[Iterable[Event]], object], database: str, count: int
 
 
 def session(database: str, name: str) -> dict[str, float]:
-    """Seconds for everything of one session, read before."""
+    """Seconds for all outputs of one session, with its events already read."""
     store = open_store(database)
     events = list(store.read(name))
     store.close()

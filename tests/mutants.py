@@ -269,11 +269,16 @@ MUTANTS = [
     Mutant(
         DELIVERY, "or cursor.digest not in", "and cursor.digest not in", "test_delivery.py::test_a_past_that_changed"
     ),
-    Mutant(DELIVERY, "if self._in_a_row >= IN_A_ROW:", "if 0:", "test_delivery.py::test_a_destination_that_is_down"),
+    Mutant(
+        DELIVERY,
+        "if self._in_a_row >= MAX_CONSECUTIVE_FAILURES:",
+        "if 0:",
+        "test_delivery.py::test_a_destination_that_is_down",
+    ),
     Mutant(DELIVERY, "retry(to.send, batch)", "to.send(batch)", "test_delivery.py::test_what_may_pass"),
     Mutant(
         "src/exporters/delivery/retry.py",
-        "max(asked or 0.0, backoff(state))",
+        "max(requested or 0.0, backoff(state))",
         "backoff(state)",
         "test_delivery.py::test_retry",
     ),
@@ -386,8 +391,8 @@ MUTANTS = [
     ),
     Mutant(
         "src/exporters/delivery/http.py",
-        "        if len(raw) > ANSWER_BYTES:\n            return None",
-        "        if len(raw) > ANSWER_BYTES:\n            continue",
+        "        if len(raw) > MAX_RESPONSE_BYTES:\n            return None",
+        "        if len(raw) > MAX_RESPONSE_BYTES:\n            continue",
         "test_outgoing.py::test_no_answer",
     ),
     Mutant(

@@ -1,4 +1,4 @@
-"""Names of a package that are imported on first use (PEP 562)."""
+"""Lazy imports of a package's public names (PEP 562)."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 
 
 def names(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
-    """A package's ``__getattr__``: maps a public name to the module that defines it, or to ``module:other_name``.
+    """Return a package's ``__getattr__``; ``modules`` maps each public name to the module that defines it.
 
-    What an agent does not use is not imported into its process: neither other frameworks nor exporters.
+    An agent's process thus imports only what it uses: neither other frameworks nor exporters.
     """
-    origin = dict(modules)
+    modules = dict(modules)
 
     def get(name: str) -> Any:
-        if name not in origin:
+        if name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        module, _colon, original = origin[name].partition(":")
+        module, _colon, original = modules[name].partition(":")
         value = getattr(import_module(module), original or name)
         setattr(sys.modules[package], name, value)  # so that this is called once a name
         return value

@@ -1,1 +1,1 @@
-"""Where it goes: what the projections make, sent to the outside world."""
+"""Exporters: projections sent to collectors and endpoints, written as files, or served to a browser."""

@@ -1,7 +1,7 @@
-"""Pages served from this machine: a Starlette app on a loopback port, answering only those it is meant for.
+"""Local web server: a Starlette app on a loopback port, guarded against other pages and DNS rebinding.
 
-A browser lets any page send requests to a local port, and a page whose name is rebound to 127.0.0.1 read the answers.
-So a request has to name this server (``Host``), and if it comes from a page, from one of ours (``Origin``).
+Any page in a browser can send requests to a local port, and a page whose name is rebound to 127.0.0.1 can read the
+responses. So a request must name this server in ``Host`` and, if it has an ``Origin``, that must be an allowed one.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from eventstore.errors import TurnlogError
 
 CONNECTIONS = 256
-"""Held at once. Beyond, the one that has waited longest without a request makes room."""
+"""Maximum number of open connections; beyond it, the one idle longest is closed."""
 REQUEST_SECONDS = 10.0
-"""For the headers of a request to be complete, from when the connection was made or the last answer sent."""
+"""Deadline for complete request headers, counted from the connection or the last response."""
 STUCK_SECONDS = 30.0
-"""A client that takes nothing of an answer for this long is dropped."""
+"""A client that reads nothing of a response for this long is disconnected."""
 CLOSE_SECONDS = 0.5
-"""For answers to end once the server closes; then they are cut off."""
+"""Time given to open responses when the server closes."""
 HEADER_BYTES = 16 * 1024
 CSP = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 
 class CannotServe(TurnlogError):
-    """The address cannot be listened on, or not safely."""
+    """The server cannot listen on the address, or not safely."""
 
 
 class Server:
-    """Serves ``routes`` in a thread, until `close`. ``url`` is where, with the port that it really has."""
+    """Serves ``routes`` in a thread, until `close`. ``url`` contains the actual port."""
 
     def __init__(
         self,
@@ -53,11 +53,11 @@ class Server:
         allow_origin: str | None = None,
         csp: str = CSP,
     ) -> None:
-        """``port`` 0 is any free one.
+        """Start to listen. Port 0 picks a free one.
 
-        ``allow_hosts`` are further names, ``NAME`` or ``NAME:PORT``, under which it may be reached; an address that
-        other machines can reach needs one. ``allow_origin`` is a page elsewhere that may read, as
-        ``http://localhost:3000``. Raises `CannotServe`.
+        ``allow_hosts`` are additional ``Host`` names, ``NAME`` or ``NAME:PORT``; an address that other machines can
+        reach needs one. ``allow_origin`` is an origin whose pages may read, such as ``http://localhost:3000``.
+        Raises `CannotServe`.
         """
         self._socket = _listen(host, port)
         bound, self.port = self._socket.getsockname()[:2]
@@ -65,12 +65,12 @@ class Server:
         if not (ip_address(bound).is_loopback or names):
             self._socket.close()
             raise CannotServe(
-                f"{host} can be reached from other machines: name what they may call it (--allow-host NAME)"
+                f"{host} can be reached from other machines: name it as they will call it (--allow-host NAME)"
             )
         written = f"[{host}]" if ":" in host else host
         self.url = f"http://{written}:{self.port}/"
         own = {"127.0.0.1", "localhost", "[::1]"} | (set() if ip_address(bound).is_unspecified else {written})
-        allowed = _allowed(own, names, self.port)
+        allowed = _allowed_hosts(own, names, self.port)
         app = Starlette(routes=list(routes), middleware=[Middleware(HostGuard, allowed, allow_origin, csp)])
         self._server = uvicorn.Server(
             uvicorn.Config(
@@ -85,7 +85,7 @@ class Server:
         self._thread.start()
 
     def call(self, function: Callable[[], object]) -> None:
-        """Have it called on the server's event loop, soon. Nothing once the server is closed."""
+        """Schedule ``function`` on the server's event loop; does nothing once the server is closed."""
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(function)
 
@@ -100,7 +100,7 @@ class Server:
 
 
 class HostGuard:
-    """Middleware: refuses a foreign ``Host`` or ``Origin`` (403), and sets the headers that browsers are to heed."""
+    """Middleware that refuses a foreign ``Host`` or ``Origin`` (403) and sets the security headers."""
 
     def __init__(self, app: ASGIApp, hosts: frozenset[str], allow_origin: str | None, csp: str) -> None:
         self._app, self._hosts, self._allow_origin = app, hosts, allow_origin
@@ -121,13 +121,13 @@ class HostGuard:
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                made = MutableHeaders(scope=message)
-                made.update(self._headers)
-                made.setdefault("cache-control", "no-store")
+                response = MutableHeaders(scope=message)
+                response.update(self._headers)
+                response.setdefault("cache-control", "no-store")
                 if origin is not None and origin == self._allow_origin:
-                    made["access-control-allow-origin"] = origin
+                    response["access-control-allow-origin"] = origin
                 if self._allow_origin is not None:
-                    made.add_vary_header("Origin")
+                    response.add_vary_header("Origin")
             await send(message)
 
         app = self._app
@@ -140,15 +140,15 @@ class HostGuard:
 
 
 class _Protocol(H11Protocol):
-    """uvicorn's, for clients that are not trusted: none holds its place by doing nothing."""
+    """uvicorn's protocol with timeouts, as clients are not trusted: an idle one cannot keep its connection."""
 
     _waiting: asyncio.TimerHandle | None = None
     _stuck: asyncio.TimerHandle | None = None
-    since = 0.0
+    idle_since = 0.0
 
     @property
     def idle(self) -> bool:
-        """Whether no request is being answered."""
+        """True while no response is in progress."""
         return self.cycle is None or self.cycle.response_complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -156,7 +156,7 @@ class _Protocol(H11Protocol):
         self._await_request()
         if len(self.connections) > CONNECTIONS:
             idle = [other for other in self.connections if isinstance(other, _Protocol) and other.idle]
-            min(idle, key=lambda other: other.since).transport.abort()
+            min(idle, key=lambda other: other.idle_since).transport.abort()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -184,16 +184,16 @@ class _Protocol(H11Protocol):
     def _await_request(self) -> None:
         if self._waiting is not None:
             self._waiting.cancel()
-        self.since = self.loop.time()
-        self._waiting = self.loop.call_later(REQUEST_SECONDS, self._give_up)
+        self.idle_since = self.loop.time()
+        self._waiting = self.loop.call_later(REQUEST_SECONDS, self._close_idle)
 
-    def _give_up(self) -> None:
+    def _close_idle(self) -> None:
         if self.idle:
             self.transport.abort()
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A socket that listens. Raises `CannotServe`."""
+    """Return a listening socket. Raises `CannotServe`."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=128)
@@ -202,11 +202,11 @@ def _listen(host: str, port: int) -> socket.socket:
         raise CannotServe(f"cannot serve on {host}:{port}: {reason}") from error
 
 
-def _allowed(own: set[str], names: Iterable[str], port: int) -> frozenset[str]:
-    """The ``Host`` headers that name this server. A name without a port has ours, or a proxy's usual one."""
-    ours = {f"{name}:{port}" for name in own} | (own if port == 80 else set())
-    further = {host for name in names for host in ([name] if _has_port(name) else [name, f"{name}:{port}"])}
-    return frozenset(host.lower() for host in ours | further)
+def _allowed_hosts(own: set[str], names: Iterable[str], port: int) -> frozenset[str]:
+    """The accepted ``Host`` values. A name without a port is accepted with our port and, behind a proxy, without."""
+    local = {f"{name}:{port}" for name in own} | (own if port == 80 else set())
+    additional = {host for name in names for host in ([name] if _has_port(name) else [name, f"{name}:{port}"])}
+    return frozenset(host.lower() for host in local | additional)
 
 
 def _has_port(name: str) -> bool:

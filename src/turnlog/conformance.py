@@ -1,7 +1,7 @@
-"""Does a replay give what the reference gave? The contract of ``turnlog conformance``.
+"""The conformance check: a replay must equal the reference's recorded output. The engine of ``turnlog conformance``.
 
-A session's calls go the real way, through recorder, journal and SQLite (or, if ``fast``, straight into the fold), and
-what comes out is put into the shape of the reference's recorded output and compared, exactly.
+A session's calls pass through recorder, journal and SQLite, as in production (or, if ``fast``, straight into the fold).
+The result is converted to the shape of the reference's recorded output and compared exactly.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from turnlog.recordings import BadRecording, HookCall, RecordedClock, Recording,
 OUTPUTS = (
     "payloads", "emits", "playground", "turns", "session", "current_turn", "spans", "spans_started", "totals",
 )  # fmt: skip
-"""What is compared. ``raised`` is not: the recorder lets nothing escape."""
+"""The outputs compared. ``raised`` is not among them, as the recorder never raises."""
 _OWN_ATTRIBUTES = ("attiribute_id", "attribute_id")
 BATCH = 200
-"""Sessions that share a temporary database."""
+"""Number of sessions that share a temporary database."""
 
 
-def as_expected(call: ReplayedCall) -> dict[str, Any]:
+def expected_shape(call: ReplayedCall) -> dict[str, Any]:
     """The call in the shape of ``expect``."""
     expected = {
         "payloads": [{**data, "_at": at} for data, at in zip(call.payloads, call.payloads_at, strict=True)],
@@ -56,7 +56,7 @@ def as_expected(call: ReplayedCall) -> dict[str, Any]:
         },
         "raised": [list(raised) for raised in call.raised],
     }
-    plain: dict[str, Any] = orjson.loads(orjson.dumps(expected))  # as the reference's was written: NaN becomes null
+    plain: dict[str, Any] = orjson.loads(orjson.dumps(expected))  # NaN becomes null, as in the reference's output
     return plain
 
 
@@ -76,15 +76,15 @@ def _span(span: Span) -> dict[str, Any]:
 
 
 def mismatches(expected: Any, got: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Where two JSON values differ; 1 equals 1.0, but not true."""
+    """Yield path, expected and actual value of each difference; 1 equals 1.0 but not true."""
     if isinstance(expected, dict) and isinstance(got, dict):
         for key in [*expected, *(key for key in got if key not in expected)]:
             yield from mismatches(expected.get(key, _ABSENT), got.get(key, _ABSENT), f"{path}.{key}")
     elif isinstance(expected, list) and isinstance(got, list):
         for n in range(max(len(expected), len(got))):
-            one = expected[n] if n < len(expected) else _ABSENT
-            other = got[n] if n < len(got) else _ABSENT
-            yield from mismatches(one, other, f"{path}[{n}]")
+            left = expected[n] if n < len(expected) else _ABSENT
+            right = got[n] if n < len(got) else _ABSENT
+            yield from mismatches(left, right, f"{path}[{n}]")
     elif expected != got or isinstance(expected, bool) != isinstance(got, bool):
         yield path, expected, got
 
@@ -102,7 +102,7 @@ class Result:
 
     def __init__(self, recording: Recording, call: ReplayedCall) -> None:
         self.name, self.calls = recording.name, len(recording.calls)
-        self.got = as_expected(call)
+        self.got = expected_shape(call)
         expect = (recording.model_extra or {}).get("expect")
         self.mismatches = [
             f"{self.name} {output}{path}: expected {_short(expected)}, got {_short(got)}"
@@ -123,13 +123,13 @@ def check_conformance(
 ) -> Iterator[Result]:
     """Replay every recording and compare.
 
-    Raises `BadRecording` for calls that no hook takes, `UnknownRules` for a rule set that there is not.
+    Raises `BadRecording` for calls that match no hook, and `UnknownRules`.
     """
     rules = find_rules(rules)
     if fast:
         for place, recording in recordings:
-            named = recording.model_copy(update={"name": "s"})  # any name is good enough here
-            yield Result(recording, replay(events_of(place, named), rules))
+            renamed = recording.model_copy(update={"name": "s"})  # the name may not be a valid session id
+            yield Result(recording, replay(events_of(place, renamed), rules))
         return
     batch: list[tuple[str, Recording]] = []
     for item in recordings:
@@ -158,11 +158,13 @@ def _record(store: Store, clock: RecordedClock, session_id: str, place: str, cal
             find_hook(call.target, call.hook).complete(call.args)
         except TurnlogError as error:
             raise BadRecording(f"{place}: call {n}: {error}") from error
-    with Recorder(store, session_id, clock=Clock(clock.read_perf_ns, clock.read_wall_ns), scheduler=never) as recorder:
+    with Recorder(
+        store, session_id, clock=Clock(clock.read_perf_ns, clock.read_wall_ns), scheduler=no_timers
+    ) as recorder:
         try:
             drive(recorder, clock, calls)
         except (TypeError, ValueError, LookupError, AttributeError) as error:
-            raise BadRecording(f"{place}: a hook cannot be called as the file says: {error}") from error
+            raise BadRecording(f"{place}: a hook call in the file is invalid: {error}") from error
     health = recorder.health
     if health.failed or health.dropped or health.rejected:
         raise BadRecording(f"{place}: could not be recorded: {health.last_error}")
@@ -170,9 +172,9 @@ def _record(store: Store, clock: RecordedClock, session_id: str, place: str, cal
 
 class _Stopped:
     def cancel(self) -> None:
-        """There is nothing to cancel."""
+        """Do nothing: the timer never runs."""
 
 
-def never(_seconds: float, _call: Callable[[], None]) -> Timer:
-    """Timers do not run: where one fired, the recording says so."""
+def no_timers(_seconds: float, _call: Callable[[], None]) -> Timer:
+    """A scheduler that runs no timers: those that fired are calls of the recording."""
     return _Stopped()

@@ -1,4 +1,4 @@
-"""What the fold of a live session leaves behind: finished turns, kept small, and lists that keep nothing."""
+"""Memory-saving lists for the fold of a live session: compressed finished turns, and a list that stays empty."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any, Self
 from projections.reference.metrics import Turn
 
 CHUNK = 64
-"""How many turns are compressed together."""
+"""Number of turns compressed together."""
 
 
 class FinishedTurns:
-    """Completed turns in the place of a state's list: a fold appends to it and takes its length.
+    """Completed turns, compressed; replaces the state's list, to which a fold only appends and whose length it reads.
 
-    No event changes a completed turn. In memory and not in a file, as content would lie there in the clear.
+    No event changes a completed turn. Kept in memory, as a file would hold content unencrypted.
     """
 
     def __init__(self) -> None:
@@ -33,13 +33,13 @@ class FinishedTurns:
             self._latest = []
 
     def turns(self) -> list[Turn]:
-        """All of them, in order."""
+        """All turns in order."""
         found = [turn for chunk in self._chunks for turn in pickle.loads(zlib.decompress(chunk))]
         return found + self._latest
 
 
-class Unkept(list[Any]):
-    """A list that stays empty, whatever is added."""
+class DiscardingList(list[Any]):
+    """A list that discards everything added to it."""
 
     def append(self, _item: Any) -> None:
         pass

@@ -1,4 +1,4 @@
-"""The recorder with live reads: `eventstore.Recorder`, whose log is folded when it is looked at."""
+"""The recorder with live reads: `eventstore.Recorder`, with a fold of its log on demand."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from projections.model import SessionDetails
 from projections.reference.fold import begin, fold
 from projections.reference.metrics import Turn
 from projections.reference.state import State
-from turnlog.finished import FinishedTurns, Unkept
+from turnlog.finished import DiscardingList, FinishedTurns
 
 log = logging.getLogger("turnlog")
 
 SETTLE_AT = 4096
-"""Calls that may wait unfolded after the first read; beyond, the writer's thread folds them."""
-_NOT_SHOWN = [
+"""Number of unfolded calls, after the first read, from which on the writer's thread folds them."""
+_NOT_KEPT = [
     "payloads",
     "payloads_at",
     "discarded",
@@ -32,27 +32,27 @@ _NOT_SHOWN = [
     "raised",
     "span_failures",
 ]
-"""What a fold collects and live reads do not show: it would grow with the session."""
+"""Lists of the state that live reads do not need; they would grow with the session."""
 INBOX = 65_536
-"""Calls that are kept for the fold at most; what is beyond is read from the journal and the store again."""
+"""Maximum number of calls queued for the fold; beyond it, they are read from the journal and the store."""
 
 
 class Recorder(PlainRecorder):
     """Records a session's hook calls, and shows the session so far.
 
-    A hook call folds nothing. `current_turn`, `turns` and `session` are caught up when they are read, by the very fold
-    that a replay uses; they start from what the store has of the session when they are first read, and go on with this
-    recorder's own calls. What they return is the fold's own data: read it, do not change it. Of a long session, the
-    finished turns are kept compressed, and `turns` unpacks them each time.
+    A hook call folds nothing. `current_turn`, `turns` and `session` are updated when they are read, by the same fold as
+    a replay; they start from the session's stored events at the first read and continue with this recorder's calls.
+    They return the fold's own data: do not modify it. Finished turns are kept compressed, and `turns` unpacks them on
+    each read.
     """
 
     def _open(self) -> None:
         super()._open()
-        self._live = _Live(self.store, self._writer.backlog, self.session_id, self.origin)  # the origin's own
+        self._live = _Live(self.store, self._writer.backlog, self.session_id, self.origin)  # one per origin
 
     @property
     def current_turn(self) -> Turn | None:
-        """The turn that is open."""
+        """The open turn."""
         return self._live_state().turn
 
     @property
@@ -83,7 +83,7 @@ class Recorder(PlainRecorder):
 
 
 class _Live:
-    """A fold of one recorder's session. From the first read on it gets each call as it is recorded."""
+    """A fold of one recorder's session, which receives each call from the first read on."""
 
     def __init__(self, store: Store, backlog: Backlog, session_id: str, origin: str) -> None:
         self.lock = threading.RLock()
@@ -91,51 +91,51 @@ class _Live:
         self.state = begin(spans=False, signals=False)
         self.finished = FinishedTurns()
         self.state.turns = cast("list[Turn]", self.finished)
-        for name in _NOT_SHOWN:
-            setattr(self.state, name, Unkept())
+        for name in _NOT_KEPT:
+            setattr(self.state, name, DiscardingList())
         self.inbox: deque[bytes | Pending] = deque(maxlen=INBOX)
         self._store, self._backlog, self._session_id, self._origin = store, backlog, session_id, origin
 
     def begin(self) -> None:
-        """Fold what was recorded before: what waits is read first, as it may be moved to the store meanwhile."""
+        """Fold earlier events. Pending ones are read first, as they may move to the store in the meantime."""
         waiting = self._waiting()
         try:
             fold(self.state, self._store.read(self._session_id))
         except StoreError as error:
-            log.error("live reads of session %s begin without what the store has: %s", self._session_id, error)
+            log.error("live reads of session %s begin without its stored events: %s", self._session_id, error)
         self._fold(waiting)
 
     def settle(self, at_least: int | None = None) -> None:
-        """Fold what has come, if that is much; the writer's thread calls this."""
+        """Fold the inbox if it has ``at_least`` calls (default `SETTLE_AT`); called by the writer's thread."""
         if len(self.inbox) >= (at_least or SETTLE_AT):
             with self.lock:
                 self.catch_up()
 
     def catch_up(self) -> None:
-        """Fold what has come since."""
-        came = []
+        """Fold the inbox, and fill gaps from the journal and the store."""
+        events = []
         while self.inbox:
-            came.append(as_event(self.inbox.popleft()))
-        if self._has_gap(came):  # an overtaken call, or the inbox was full
-            came += self._waiting()
-        if self._has_gap(came):
+            events.append(as_event(self.inbox.popleft()))
+        if self._has_gap(events):  # calls out of order, or the inbox was full
+            events += self._waiting()
+        if self._has_gap(events):
             try:
-                came += [event for event in self._store.read(self._session_id) if event.seq > self._last]
+                events += [event for event in self._store.read(self._session_id) if event.seq > self._last]
             except StoreError as error:
-                log.error("live reads of session %s go on with a gap: %s", self._session_id, error)
-        self._fold(came)
+                log.error("live reads of session %s continue with a gap: %s", self._session_id, error)
+        self._fold(events)
 
     def _waiting(self) -> list[Event]:
         return self._backlog.pending_events((self._session_id, self._origin))
 
-    def _has_gap(self, came: list[Event]) -> bool:
-        """Whether what comes next is not among them."""
+    def _has_gap(self, events: list[Event]) -> bool:
+        """True if the next event to fold is missing."""
         last = self._last
-        return bool(came) and min((event.seq for event in came if event.seq > last), default=last + 1) > last + 1
+        return bool(events) and min((event.seq for event in events if event.seq > last), default=last + 1) > last + 1
 
     @property
     def _last(self) -> int:
-        """The last of this recorder's calls that is folded."""
+        """The ``seq`` of this recorder's last folded call."""
         state = self.state
         return state.last_seq if state.origin == self._origin else state.seqs.get(self._origin, -1)
 

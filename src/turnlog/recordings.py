@@ -1,7 +1,7 @@
-"""Recordings in files: JSON lines, gzipped or not, of hook calls.
+"""Recordings: files of hook calls as JSON lines, optionally gzipped.
 
-A line is a whole session, ``{"name": …, "calls": [call, …]}``, or one call with the ``session`` it belongs to. A call
-is ``{"target": "collector" | "traces", "hook": …, "args": {…}, "perf_ns": …, "wall_ns": …}``.
+A line is a whole session, ``{"name": …, "calls": [call, …]}``, or one call with its ``session``. A call is
+``{"target": "collector" | "traces", "hook": …, "args": {…}, "perf_ns": …, "wall_ns": …}``.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from eventstore.recording.recorder import Recorder
 
 IMPORT_ORIGIN = "import"
 MAX_LINE_BYTES = 32 << 20
-"""How long a line may be, unzipped. Of hook calls, about 30 times as much is needed in memory."""
+"""Maximum length of a line, decompressed. Parsed hook calls need about 30 times as much memory."""
 
 
 class BadRecording(TurnlogError):
-    """A file of recordings cannot be read; the message names the file and the line."""
+    """The file cannot be read; the message names the file and the line."""
 
 
 class HookCall(BaseModel):
-    """One hook call as it stands in a file."""
+    """One hook call of a file."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -47,12 +47,12 @@ class HookCall(BaseModel):
 
 
 class Recording(BaseModel):
-    """One session as it stands in a file; keys that are not named here are passed through."""
+    """One session of a file; unknown keys are passed through."""
 
     model_config = ConfigDict(extra="allow")
 
     name: str = Field(min_length=1)
-    calls: Annotated[list[HookCall], FailFast()]  # a line may have millions, each with errors
+    calls: Annotated[list[HookCall], FailFast()]  # a line may have millions of calls, each with errors
 
 
 class _LooseCall(HookCall):
@@ -63,14 +63,14 @@ Opener = Callable[[Path], IO[bytes]]
 
 
 def read_recordings(path: Path, open_file: Opener = lambda path: path.open("rb")) -> Iterator[tuple[str, Recording]]:
-    """Stream the sessions of a file, each with the place (file and line) it came from.
+    """Yield the sessions of a file, each with its place (file and line).
 
-    Raises `BadRecording`. ``open_file`` lets a caller watch the progress.
+    Raises `BadRecording`. ``open_file`` lets a caller track progress.
     """
     loose: dict[str, list[HookCall]] = {}
-    for place, line in _parsed(path, open_file):
-        with _place_of_error(place):
-            found = _of_line(path, line)
+    for place, line in _parse(path, open_file):
+        with _locate_errors(place):
+            found = _parse_line(path, line)
         if isinstance(found, Recording):
             yield place, found
         else:
@@ -79,8 +79,8 @@ def read_recordings(path: Path, open_file: Opener = lambda path: path.open("rb")
         yield str(path), Recording(name=session, calls=calls)
 
 
-def _of_line(path: Path, line: Any) -> Recording | _LooseCall:
-    """A whole session, or one call of one. Raises `ValidationError`."""
+def _parse_line(path: Path, line: Any) -> Recording | _LooseCall:
+    """Validate a line: a whole session or a single call. Raises `ValidationError`."""
     if isinstance(line, dict) and "calls" not in line and "hook" in line:
         return _LooseCall.model_validate({"session": line.get("session_id") or path.stem, **line})
     return Recording.model_validate(line)
@@ -90,8 +90,8 @@ FORMATS = "import takes recordings of calls, archives, and what `turnlog export 
 
 
 @contextmanager
-def _place_of_error(place: str) -> Iterator[None]:
-    """Errors of what stands there as `BadRecording`."""
+def _locate_errors(place: str) -> Iterator[None]:
+    """Turn a validation error into a `BadRecording` that names the place."""
     try:
         yield
     except ValidationError as error:
@@ -100,7 +100,7 @@ def _place_of_error(place: str) -> Iterator[None]:
         raise BadRecording(f"{place}: {where + ': ' if where else ''}{first['msg']}; {FORMATS}") from error
 
 
-def _parsed(path: Path, open_file: Opener) -> Iterator[tuple[str, Any]]:
+def _parse(path: Path, open_file: Opener) -> Iterator[tuple[str, Any]]:
     for place, line in file_lines(path, open_file):
         try:
             yield place, orjson.loads(line)
@@ -111,9 +111,9 @@ def _parsed(path: Path, open_file: Opener) -> Iterator[tuple[str, Any]]:
 
 
 def file_lines(path: Path, open_file: Opener) -> Iterator[tuple[str, bytes]]:
-    """The lines of a file, unzipped, each with its place; empty ones are left out.
+    """Yield the non-empty lines of a file, decompressed, each with its place.
 
-    Raises `BadRecording`, also for a line of more than `MAX_LINE_BYTES`: a small file may unzip to any size.
+    Raises `BadRecording`, also for a line longer than `MAX_LINE_BYTES`: a small file may decompress to any size.
     """
     number = 0
     try:
@@ -134,14 +134,14 @@ def file_lines(path: Path, open_file: Opener) -> Iterator[tuple[str, bytes]]:
 
 
 def stream_recordings(path: Path, open_file: Opener = lambda path: path.open("rb")) -> Iterator[str | Event]:
-    """A file's events as they stand in it; the name of a session comes before its first event.
+    """Yield a file's events in file order; the name of each session comes before its first event.
 
-    Holds one line, however many events the file has. Raises what `read_recordings` and `events_of` do.
+    Memory holds one line at a time. Raises what `read_recordings` and `events_of` do.
     """
     counts: dict[str, int] = {}
-    for place, line in _parsed(path, open_file):
-        with _place_of_error(place):
-            found = _of_line(path, line)
+    for place, line in _parse(path, open_file):
+        with _locate_errors(place):
+            found = _parse_line(path, line)
         if isinstance(found, Recording):
             yield found.name
             yield from _events(place, found)
@@ -156,8 +156,8 @@ def stream_recordings(path: Path, open_file: Opener = lambda path: path.open("rb
 def events_of(place: str, recording: Recording) -> list[Event]:
     """The recording's calls as events of the session ``recording.name``, all of one origin.
 
-    Raises `BadRecording` for a hook that does not exist or arguments that do not fit it, and for what no recorder
-    writes (`eventstore.admission`).
+    Raises `BadRecording` for unknown hooks, arguments that do not match, and events that no recorder writes
+    (`eventstore.admission`).
     """
     return list(_events(place, recording))
 
@@ -179,7 +179,7 @@ def _event(place: str, session: str, seq: int, call: HookCall) -> Event:
 
 
 class RecordedClock:
-    """A clock that stands where the call at hand stood."""
+    """A clock set to the times of the current call."""
 
     perf_ns = 0
     wall_ns = 0
@@ -192,7 +192,7 @@ class RecordedClock:
 
 
 def drive(recorder: Recorder, clock: RecordedClock, calls: Iterable[HookCall]) -> None:
-    """Call the recorder's hooks as an agent did, each at its recorded time."""
+    """Call the recorder's hooks as the agent did, each at its recorded time."""
     created: list[A2ASpan] = []
     for call in calls:
         clock.perf_ns, clock.wall_ns = call.perf_ns, call.wall_ns
@@ -216,7 +216,7 @@ def drive(recorder: Recorder, clock: RecordedClock, calls: Iterable[HookCall]) -
 
 
 def _finish(coroutine: Any) -> None:
-    """Await a hook that never waits."""
+    """Run an async hook, none of which ever waits, to its end."""
     try:
         coroutine.send(None)
     except StopIteration:

@@ -81,25 +81,25 @@ def moment(wall_ns: int) -> str:
     return datetime.fromtimestamp(wall_ns // 1_000_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-class BadMoment(TurnlogError):
+class BadDate(TurnlogError):
     """A date or time that cannot be understood."""
 
 
-def moment_ns(text: str) -> int:
+def date_ns(text: str) -> int:
     """``2026-03-01`` or ``2026-03-01T12:30+01:00`` in nanoseconds since the epoch; UTC unless it says otherwise.
 
-    Raises `BadMoment`.
+    Raises `BadDate`.
     """
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise BadMoment(f"{text!r} is not a date; write 2026-03-01 or 2026-03-01T12:30+01:00") from None
+        raise BadDate(f"{text!r} is not a date; write 2026-03-01 or 2026-03-01T12:30+01:00") from None
     moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
     since = moment - datetime(1970, 1, 1, tzinfo=UTC)
     return (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1000
 
 
-def between(sessions: Sequence[Session], since_ns: int | None, until_ns: int | None) -> list[Session]:
+def started_between(sessions: Sequence[Session], since_ns: int | None, until_ns: int | None) -> list[Session]:
     """The sessions that began at or after ``since_ns`` and before ``until_ns``, the oldest first."""
     chosen = [
         s

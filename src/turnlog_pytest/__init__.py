@@ -1,4 +1,4 @@
-"""pytest: the turns of a recorded session, as a fixture.
+"""A pytest plugin with a fixture for the turns of a recorded session.
 
 pytest imports this package at every start, so it is separate from `turnlog`; what it needs is imported when a test uses
 the fixture.
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class RecordedSession(NamedTuple):
-    """A session as it is in the log."""
+    """A session of the log with its turns."""
 
     session: str
     rules: str
     turns: list[TurnMeasures]
-    """The turns: ``turns[0].response_ms``, ``.stt_ms``, ``.interrupted``, ``.unanswered``, …"""
+    """The completed turns: ``turns[0].response_ms``, ``.stt_ms``, ``.interrupted``, ``.unanswered``, …"""
     discarded: list[TurnMeasures]
-    """Those that a framework's rules discard; empty under ``turnlog``."""
+    """The turns that a framework's rules discard; empty under ``turnlog``."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -32,21 +32,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--turnlog-db",
         metavar="URL",
-        help="The event log that the fixture turnlog_session reads: sqlite:///calls.db, a path, or "
-        "postgresql+psycopg://…; by default TURNLOG_DB of the environment.",
+        help="Event log for the fixture turnlog_session: sqlite:///calls.db, a path, or postgresql+psycopg://… "
+        "(default: $TURNLOG_DB).",
     )
 
 
 @pytest.fixture(scope="session")
 def turnlog_session(request: pytest.FixtureRequest) -> Callable[..., RecordedSession]:
-    """A function: a session's id in the log gives its turns, as `projections.measures.measures` makes them.
+    """Return a function that loads a session by its id, with the turns of `projections.measures.measures`.
 
-    ``turnlog_session("s-1").turns[3].response_ms``; ``rules="…"`` replays under another rule set.
-    Raises `UnknownSession`, naming the nearest, and `StoreError` if there is no log.
+    ``turnlog_session("s-1").turns[3].response_ms``; ``rules="…"`` selects a different rule set. The function raises
+    `UnknownSession`, naming the nearest id, and `StoreError` if there is no log.
     """
     where: str | None = request.config.getoption("--turnlog-db") or os.environ.get("TURNLOG_DB")
     if where is None:
-        raise pytest.UsageError("turnlog_session has no log to read: give --turnlog-db or set TURNLOG_DB")
+        raise pytest.UsageError("turnlog_session needs an event log: pass --turnlog-db or set TURNLOG_DB")
     db = where
 
     def session(session_id: str, rules: str = "turnlog") -> RecordedSession:

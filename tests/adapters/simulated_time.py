@@ -100,7 +100,7 @@ class _Loop(asyncio.SelectorEventLoop):
 
 
 def run(main: Coroutine[Any, Any, T], seconds: float = 300.0) -> T:
-    """`asyncio.run` in simulated time. Raises `TimeoutError` if it takes more than so many simulated seconds."""
+    """`asyncio.run` in simulated time. Raises `TimeoutError` if it takes more than ``seconds`` of simulated time."""
 
     async def limited() -> T:
         return await asyncio.wait_for(main, seconds)

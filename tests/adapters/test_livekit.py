@@ -27,7 +27,7 @@ from eventstore import Store, open_store, recover
 from eventstore.codec import clocks, read_payload
 from eventstore.errors import StoreUnavailable
 from turnlog.adapters.livekit.adapter import LiveKitAdapter, attach
-from turnlog.adapters.livekit.demo.agent import ShopAgent, answered, becomes, new_session, run
+from turnlog.adapters.livekit.demo.agent import ShopAgent, new_session, run, wait_for_answer, wait_for_state
 from turnlog.adapters.livekit.demo.parts import Caller, LoudnessVAD, Reply, ScriptedLLM, ScriptedSTT, ScriptedTTS
 
 LONG = "You can return any item within thirty days. It must be unused and in its original box, with all its parts."
@@ -66,81 +66,81 @@ async def hold(store: Store, name: str, scenario: Scenario, agent: Any = None, *
 
 
 async def normal(session: Any, caller: Caller) -> None:
-    await answered(session)
+    await wait_for_answer(session)
     await caller.say("Are you open on Sunday?")
-    await answered(session)
+    await wait_for_answer(session)
     await caller.say("Where is my order A17?")
-    await answered(session)
+    await wait_for_answer(session)
 
 
 async def barge_in(session: Any, caller: Caller) -> None:
     await caller.say("What is your return policy?")
-    await becomes(session, "speaking")
+    await wait_for_state(session, "speaking")
     await asyncio.sleep(0.4)
     await caller.say("Make it short please.", 0.5)
-    await answered(session)
+    await wait_for_answer(session)
 
 
 async def false_interruption(session: Any, caller: Caller) -> None:
     await caller.say("What is your return policy?")
-    await becomes(session, "speaking")
+    await wait_for_state(session, "speaking")
     await asyncio.sleep(0.3)
     await caller.say("", 0.4)
-    await becomes(session, "listening")
-    await answered(session)
+    await wait_for_state(session, "listening")
+    await wait_for_answer(session)
     await caller.say("Make it short please.")
-    await answered(session)
+    await wait_for_answer(session)
 
 
 async def while_thinking(session: Any, caller: Caller) -> None:
     await caller.say("I want to return a jacket.")
-    await becomes(session, "thinking")
+    await wait_for_state(session, "thinking")
     await caller.say("Make it short please.", 0.5)
-    await answered(session)
+    await wait_for_answer(session)
 
 
 async def pause_in_speech(session: Any, caller: Caller) -> None:
     await caller.say("Are you", 0.3)
     await asyncio.sleep(0.25)
     await caller.say("open on Sunday?", 0.3)
-    await becomes(session, "speaking")
+    await wait_for_state(session, "speaking")
     await asyncio.sleep(0.2)
     await caller.say("Make it short please.", 0.5)
-    await answered(session)
+    await wait_for_answer(session)
 
 
 async def programmatic(session: Any, caller: Caller) -> None:
     session.say(LONG)
-    await becomes(session, "speaking")
+    await wait_for_state(session, "speaking")
     await asyncio.sleep(0.3)
     await session.interrupt()
     session.say("Sorry.")
-    await answered(session)
+    await wait_for_answer(session)
 
 
 async def failing_llm(session: Any, caller: Caller) -> None:
     await caller.say("Break please.")
-    await becomes(session, "thinking")
-    await becomes(session, "listening")
+    await wait_for_state(session, "thinking")
+    await wait_for_state(session, "listening")
     await caller.say("Make it short please.")
-    await answered(session)
+    await wait_for_answer(session)
 
 
 async def one_question(session: Any, caller: Caller) -> None:
     await caller.say("Make it short please.")
-    await answered(session)
+    await wait_for_answer(session)
 
 
 async def failing_tts(session: Any, caller: Caller) -> None:
     await caller.say("Are you there?")
-    await becomes(session, "thinking")
-    await becomes(session, "listening")
+    await wait_for_state(session, "thinking")
+    await wait_for_state(session, "listening")
     await one_question(session, caller)
 
 
 async def hang_up_while_spoken_to(session: Any, caller: Caller) -> None:
     await caller.say("What is your return policy?")
-    await becomes(session, "speaking")
+    await wait_for_state(session, "speaking")
     await asyncio.sleep(0.3)
 
 
@@ -171,7 +171,7 @@ async def order_with_filler(session: Any, caller: Caller) -> None:
     session.on("conversation_item_added", added)
     await caller.say("Where is my order A17?")
     await both.wait()
-    await becomes(session, "listening")
+    await wait_for_state(session, "listening")
 
 
 async def changed_mind(session: Any, caller: Caller) -> None:
@@ -179,7 +179,7 @@ async def changed_mind(session: Any, caller: Caller) -> None:
     await caller.say("I want", 0.3)
     await asyncio.sleep(0.25)
     await caller.say("to cancel please", 0.4)
-    await answered(session)
+    await wait_for_answer(session)
 
 
 async def metrics_twice(session: Any, caller: Caller) -> None:
@@ -197,12 +197,12 @@ async def metrics_twice(session: Any, caller: Caller) -> None:
 
 async def realtime(session: Any, caller: Caller) -> None:
     await caller.say("Hello there.")
-    await answered(session)
+    await wait_for_answer(session)
     await caller.say("Tell me all.")
-    await becomes(session, "speaking")
+    await wait_for_state(session, "speaking")
     await asyncio.sleep(0.2)
     await caller.say("Stop please.")
-    await answered(session)
+    await wait_for_answer(session)
 
 
 async def typed(session: Any, caller: Caller) -> None:
@@ -211,13 +211,13 @@ async def typed(session: Any, caller: Caller) -> None:
 
 async def broken_events(session: Any, caller: Caller) -> None:
     await caller.say("Are you open on Sunday?")
-    await becomes(session, "thinking")
+    await wait_for_state(session, "thinking")
     session.emit("agent_state_changed", Trap())
     session.emit("conversation_item_added", Trap())
     session.emit("metrics_collected", SimpleNamespace(metrics=Trap()))
     session.emit("overlapping_speech", SimpleNamespace(type="overlapping_speech", detected_at=1.0))
-    await becomes(session, "speaking")
-    await becomes(session, "listening")
+    await wait_for_state(session, "speaking")
+    await wait_for_state(session, "listening")
 
 
 class Trap:
@@ -288,9 +288,9 @@ class Sales(Agent):
 
 async def handoff(session: Any, caller: Caller) -> None:
     await caller.say("Sales please.")
-    await answered(session)
+    await wait_for_answer(session)
     await caller.say("Make it short please.")
-    await answered(session)
+    await wait_for_answer(session)
 
 
 def llm_of(*replies: Reply, **options: Any) -> Callable[[Caller], Any]:
@@ -644,8 +644,8 @@ def test_tools(seen: dict[str, Seen]) -> None:
 
 
 def test_a_tool_that_reports_progress_and_one_that_is_cancelled(seen: dict[str, Seen]) -> None:
-    told = [what for what, _at in seen["telling"].call.tools()["order_status"]]
-    assert told == ["started", "progress", "done"]
+    events = [what for what, _at in seen["telling"].call.tools()["order_status"]]
+    assert events == ["started", "progress", "done"]
     cut = [what for what, _at in seen["hang_up_while_it_works"].call.tools()["order_status"]]
     assert cut[0] == "started"
     assert cut[-1] == "cancelled"
@@ -739,7 +739,7 @@ KILLED = """
 import asyncio, sys
 from eventstore import open_store
 from livekit.agents import Agent
-from turnlog.adapters.livekit.demo.agent import becomes, new_session
+from turnlog.adapters.livekit.demo.agent import wait_for_state, new_session
 from turnlog.adapters.livekit.demo.parts import Caller, Reply, ScriptedLLM
 from turnlog.adapters.livekit import attach
 
@@ -749,7 +749,7 @@ async def call():
     attach(session, open_store(sys.argv[1]), session_id="killed")
     await session.start(Agent(instructions=""), record=False)
     await caller.say("What is your return policy?")
-    await becomes(session, "speaking")
+    await wait_for_state(session, "speaking")
     await asyncio.sleep(0.2)  # the LLM's and the TTS's own measurements
     print("speaking", flush=True)
     await asyncio.sleep(60)

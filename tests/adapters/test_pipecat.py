@@ -80,7 +80,7 @@ class Measured(UserBotLatencyObserver):
         super().__init__(time_source=lambda: self.now)
 
     async def on_push_frame(self, data: FramePushed) -> None:
-        self.now = TurnlogObserver._moment(self, data).wall_ns / 1e9  # type: ignore[arg-type]
+        self.now = TurnlogObserver._time_of(self, data).wall_ns / 1e9  # type: ignore[arg-type]
         await super().on_push_frame(data)
 
     _clock = None
@@ -553,7 +553,7 @@ def test_a_question_and_its_answer(scenes: dict[str, Played]) -> None:
     assert [args["transcript"] for args in call.of("set_user_transcript")] == ASKED
     answers = [args["response"] for args in call.of("set_agent_response")]
     assert answers[:2] == ["Hello, how can I help?", "Your order has shipped."]
-    assert all(LONG.startswith(heard) for heard in answers[2:-1])  # what was heard of it, if it was a word
+    assert all(LONG.startswith(heard) for heard in answers[2:-1])  # the part that was played, if any
     assert answers[-1] == "Thirty days."
     assert [run.status for run in call.runs("llm")] == ["done"] * 5
     assert [run.usage for run in call.runs("tts")] == [[22], [23], [len(LONG)], [12]]
@@ -713,7 +713,7 @@ def test_events_keep_the_frameworks_own_clocks(scenes: dict[str, Played]) -> Non
 
 def test_pipecats_own_metrics_are_kept(scenes: dict[str, Played]) -> None:
     kept = scenes["demo"].call.framework("MetricsFrame")
-    kinds = {measured["kind"] for noted in kept for measured in noted["data"]}
+    kinds = {measured["kind"] for frame in kept for measured in frame["data"]}
     assert {"TTFBMetricsData", "LLMUsageMetricsData", "TTSUsageMetricsData", "ProcessingMetricsData"} <= kinds
 
 
@@ -727,7 +727,7 @@ def test_a_frame_that_breaks_does_not_break_the_call(scenes: dict[str, Played]) 
     assert played.call.of("set_agent_response")[-1] == {"response": "Hello yourself."}
 
 
-def told(observer: TurnlogObserver, *frames: f.Frame, waited_ns: int = 0) -> list[tuple[Event, dict[str, Any]]]:
+def observe(observer: TurnlogObserver, *frames: f.Frame, waited_ns: int = 0) -> list[tuple[Event, dict[str, Any]]]:
     """What is recorded of frames that waited in the observer's queue, from a pipeline that runs for a while."""
     clock = SystemClock()
     clock.start()
@@ -747,7 +747,7 @@ def told(observer: TurnlogObserver, *frames: f.Frame, waited_ns: int = 0) -> lis
 
 def test_waiting_in_the_queue_makes_nothing_late() -> None:
     second = 10**9
-    recorded = told(TurnlogObserver(MemoryStore()), f.BotStartedSpeakingFrame(), waited_ns=second)
+    recorded = observe(TurnlogObserver(MemoryStore()), f.BotStartedSpeakingFrame(), waited_ns=second)
     ((event, _),) = [one for one in recorded if one[0].hook == "on_agent_speech_start"]
     perf_ns, wall_ns = codec.clocks(event)
     assert event.perf_ns - perf_ns > 0.999 * second
@@ -755,7 +755,7 @@ def test_waiting_in_the_queue_makes_nothing_late() -> None:
 
 
 def recorded_of(*frames: f.Frame) -> Recorded:
-    return Recorded([event for event, _ in told(TurnlogObserver(MemoryStore()), f.StartFrame(), *frames)])
+    return Recorded([event for event, _ in observe(TurnlogObserver(MemoryStore()), f.StartFrame(), *frames)])
 
 
 def test_a_voice_that_the_pipeline_still_ends_after_a_hang_up_has_that_end() -> None:
@@ -832,7 +832,7 @@ def test_without_a_detector_pipecats_turns_are_the_voices() -> None:
 
 
 def test_an_observer_that_comes_late_records_the_rest() -> None:
-    recorded = told(TurnlogObserver(MemoryStore()), f.BotStartedSpeakingFrame(), f.BotStoppedSpeakingFrame())
+    recorded = observe(TurnlogObserver(MemoryStore()), f.BotStartedSpeakingFrame(), f.BotStoppedSpeakingFrame())
     hooks = [event.hook for event, _ in recorded]
     assert hooks[0] == "set_framework"
     assert hooks[-3:] == ["finalize_session", "traces.end_agent_session", "traces.agent_meeting_end"]
@@ -840,7 +840,7 @@ def test_an_observer_that_comes_late_records_the_rest() -> None:
 
 
 def test_settings_are_not_recorded_as_they_may_hold_keys() -> None:
-    recorded = told(TurnlogObserver(MemoryStore()), f.LLMUpdateSettingsFrame(settings={"api_key": "sk-secret"}))
+    recorded = observe(TurnlogObserver(MemoryStore()), f.LLMUpdateSettingsFrame(settings={"api_key": "sk-secret"}))
     assert "sk-secret" not in str(recorded)
     assert ("framework_event", {"name": "LLMUpdateSettingsFrame", "arguments": {}}) in [
         (event.hook, {name: value for name, value in args.items() if not name.startswith("$")})

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from turnlog.adapters import videosdk
 from turnlog.adapters.videosdk.payload_check import payload_differences, rules_of, sent_payloads
 
 HERE = Path(__file__).parent
-VERSION = videosdk.importlib.metadata.version("videosdk-agents")
+VERSION = metadata.version("videosdk-agents")
 OLD = VERSION == "1.0.2"
 REPLAYED_EXACTLY = [
     "normal",
@@ -134,7 +135,7 @@ def test_hanging_up_in_mid_turn(ran: Any) -> None:
 
 def test_the_framework_and_its_version_come_first(ran: Any) -> None:
     first = ran("normal").events[0]
-    version = videosdk.importlib.metadata.version("videosdk-agents")
+    version = metadata.version("videosdk-agents")
     assert (first.hook, json.loads(first.payload)) == ("set_framework", {"name": "videosdk-agents", "version": version})
 
 
@@ -244,7 +245,7 @@ def test_uninstall(store: Store) -> None:
     before = wrapped()
     adapter = videosdk.install(store)
     assert "on_llm_start" in wrapped()
-    with pytest.raises(videosdk.AdapterInstalled, match="uninstall that one first"):
+    with pytest.raises(videosdk.AdapterInstalled, match="uninstall it first"):
         videosdk.install(store)
     adapter.uninstall()
     assert wrapped() == before

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from turnlog import Event, Store, analytics_payloads, open_store
-from turnlog.adapters.videosdk.call_log import CallLog, collector_write, traces_write
-from turnlog.adapters.videosdk.clock import HERE, NOTED, LentTime, enter, leave
+from turnlog.adapters.videosdk.call import VideoSDKCall, collector_write, traces_write
+from turnlog.adapters.videosdk.clock import CALL_CONTEXT, RECORDING_CLOCK, LentTime, enter, leave
 from turnlog.adapters.videosdk.payload_check import SENT, Difference, payload_differences, rules_of
 from turnlog.recorder import Recorder
 
@@ -35,7 +35,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def recorded(store: Store, collector: NewCollector, name: str, *args: Any, **kwargs: Any) -> list[Event]:
     """What a call of one method leaves in the log."""
-    log = CallLog(store, "s", "1.0.30", timer=False, reused=False)
+    log = VideoSDKCall(store, "s", "1.0.30", timer=False, reused=False)
     write, _is_hook = collector_write(name, vars(NewCollector)[name])
     write(log, collector, args, kwargs)
     log.recorder.close()
@@ -86,7 +86,7 @@ def test_a_release_has_the_rules_of_the_newest_that_is_compared_up_to_it(version
 
 
 def test_a_span_between_agents_is_ended_by_the_one_that_was_begun(store: Store) -> None:
-    log = CallLog(store, "s", "1.0.2", timer=False, reused=False)
+    log = VideoSDKCall(store, "s", "1.0.2", timer=False, reused=False)
     theirs = [object(), object()]
     create, _ = traces_write("create_a2a_trace", lambda self, name, attributes: None)
     end, _ = traces_write("end_a2a_trace", lambda self, span, message="": None)
@@ -143,13 +143,13 @@ def test_jitter_is_let_pass_up_to_its_bound(store: Store, jitter_ms: float, foun
 
 def test_while_a_call_is_passed_on_the_clock_stands(store: Store) -> None:
     lent = LentTime()
-    read = NOTED.perf_ns(), NOTED.wall_ns()
+    read = RECORDING_CLOCK.perf_ns(), RECORDING_CLOCK.wall_ns()
     enter(object(), lend=True)
-    NOTED.perf_ns()  # the recorder reads it again for an event inside the call
+    RECORDING_CLOCK.perf_ns()  # the recorder reads it again for an event inside the call
     assert (lent.perf_counter(), lent.time()) == (read[0] / 1e9, read[1] / 1e9)
     assert (lent.perf_counter_ns(), lent.time_ns()) == read
     leave()
-    assert not HERE.inside
+    assert not CALL_CONTEXT.inside
     assert lent.perf_counter_ns() > read[0]
     assert lent.strftime is time.strftime
     enter(None, lend=True)  # nothing was recorded, so there is no reading of this call's

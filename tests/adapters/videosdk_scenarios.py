@@ -50,13 +50,13 @@ def scenario(**options: Any) -> Callable[[Scenario], Scenario]:
 @scenario()
 async def normal(room: Room, result: Result) -> None:
     await room.start(DemoAgent(), **pipeline(room, ["It arrives on Tuesday.", "Yes, until the evening."]))
-    await room.hear()
+    await room.wait_for_answer()
     await room.ask(ORDER)
     await room.ask(ADDRESS)
 
 
 async def interrupted(room: Room) -> None:
-    slowly = ScriptedTTS(per_character=0.04)  # nobody waits for the end
+    slowly = ScriptedTTS(per_character=0.04)  # not awaited to the end
     await room.start(DemoAgent(greeting=""), **pipeline(room, [POLICY, "Thirty days."], tts=slowly))
     await room.say("What is your return policy?")
     await room.until(room.agent_speaks)
@@ -151,7 +151,7 @@ async def hang_up_while_thinking(room: Room, result: Result) -> None:
 @scenario()
 async def without_vad(room: Room, result: Result) -> None:
     await room.start(DemoAgent(), **pipeline(room, ["It arrives on Tuesday."], vad=None, turn_detector=None))
-    await room.hear()
+    await room.wait_for_answer()
     await room.ask(ORDER)
 
 
@@ -236,7 +236,7 @@ async def spans(room: Room, result: Result) -> None:
 async def killed(room: Room, result: Result) -> None:
     """Dies as soon as the hook for the first audio of the answer has returned."""
     await room.start(DemoAgent(), **pipeline(room, [POLICY]))
-    await room.hear()
+    await room.wait_for_answer()
     hook = metrics.MetricsCollector.on_tts_first_byte
 
     def last(collector: Any) -> None:
@@ -249,7 +249,7 @@ async def killed(room: Room, result: Result) -> None:
 
 @scenario()
 async def unknown_method(room: Room, result: Result) -> None:
-    """A method that this adapter has never heard of, as newer releases bring them (put in below, before `install`)."""
+    """A method unknown to this adapter, as in newer releases (added below, before `install`)."""
     await room.start(DemoAgent(greeting=""), **pipeline(room, ["It arrives on Tuesday."]))
     metrics.metrics_collector.on_mood(7, mood="calm")
     await room.ask(ORDER)
@@ -284,7 +284,7 @@ async def failing(room: Room, result: Result) -> None:
     def broken(*_: Any, **__: Any) -> None:
         raise OSError("no recorder today")
 
-    result["adapter"]._log_of = broken
+    result["adapter"]._call_of = broken
     await room.start(DemoAgent(greeting=""), **pipeline(room, ["It arrives on Tuesday."]))
     await room.ask(ORDER)
 

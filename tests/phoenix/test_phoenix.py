@@ -163,7 +163,7 @@ def test_models_tools_documents_and_turns_are_what_they_are(shown: Phoenix) -> N
 
 
 def test_a_session_shows_the_conversation_and_a_latency_per_turn(shown: Phoenix) -> None:
-    """As its pages ask for it. Break: in exporters/otlp/semconv.py, ``turns_alone``, send the session's root."""
+    """As its pages ask for it. Break: in exporters/otlp/semconv.py, ``turns_as_roots``, send the session's root."""
     query = """{ projects { edges { node { name sessions(first: 100) { edges { node {
         sessionId firstInput { value } lastOutput { value }
         traces(first: 100) { edges { node { latencyMs rootSpan { name input { value } output { value } } } } }

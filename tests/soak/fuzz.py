@@ -228,7 +228,7 @@ def read_digests(data: bytes, folder: Path) -> None:
     try:
         _heading, sessions = digests.load_digests(path)
         for session in sessions:
-            digests.up_to(ARCHIVED["a"], session)
+            digests.digested_events(ARCHIVED["a"], session)
     except TurnlogError as error:
         assert "\n" not in str(error)
 

@@ -21,14 +21,14 @@ from eventstore.recording.journal import Segment, files
 from eventstore.recording.recorder import Recorder
 from eventstore.stores.encrypted import MasterKey, forget
 from eventstore.stores.rotation import rotate
-from exporters.delivery.outbox import deliver, due
+from exporters.delivery.outbox import deliver, due_cursors
 from soak.children import Acknowledgements
 from soak.figures import Figures
 from soak.places import KEY, MARKER, OTHER_KEY, Place, Places
 from support.deliveries import QUICK, Turns, arrived, in_order, turns
 from support.http_receiver import Answer, Receiver
 from turnlog.archive import files as archive
-from turnlog.archive.retention import expired, retire
+from turnlog.archive.retention import expired_sessions, retire
 from turnlog.recordings import events_of, read_recordings
 
 SECRET = MARKER.encode()
@@ -206,7 +206,7 @@ class Retention(Operation):
     @staticmethod
     def work(place: Place, acks: Acknowledgements) -> None:
         store = place.open()
-        for removal in retire(store, expired(store, 0), place.archive):
+        for removal in retire(store, expired_sessions(store, 0), place.archive):
             acks.write(removal.session_id)
 
     def check(self, acknowledged: list[str]) -> None:
@@ -223,7 +223,7 @@ class Retention(Operation):
                     self.figures.lose(1, f"the archive of {name}")
 
     def finish(self) -> None:
-        list(retire(self.store, expired(self.store, 0), self.place.archive))
+        list(retire(self.store, expired_sessions(self.store, 0), self.place.archive))
         self.check(self.sessions)
         self.store.ledger.scrub()
         if left := list(self.place.archive.glob(".*")):
@@ -405,7 +405,7 @@ class Deliver(Operation):
     def work(place: Place, url: str, acks: Acknowledgements) -> None:
         store, to = place.open(), Turns(url)
         with _alone(store, to.name):
-            for outcome in deliver(store, to, due(store, to.name), patience=QUICK, workers=Deliver.WORKERS):
+            for outcome in deliver(store, to, due_cursors(store, to.name), patience=QUICK, workers=Deliver.WORKERS):
                 acks.write(outcome.session_id if outcome.left is None and outcome.parked is None else "left")
 
     def check(self, acknowledged: list[str]) -> None:
@@ -418,7 +418,9 @@ class Deliver(Operation):
     def finish(self) -> None:
         to = Turns(self._endpoint.url)
         with _alone(self.store, to.name):
-            for outcome in deliver(self.store, to, due(self.store, to.name), patience=QUICK, workers=self.WORKERS):
+            for outcome in deliver(
+                self.store, to, due_cursors(self.store, to.name), patience=QUICK, workers=self.WORKERS
+            ):
                 if outcome.left or outcome.parked:
                     self.figures.fail(f"not delivered by the second run: {outcome}")
         to.close()

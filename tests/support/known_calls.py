@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from eventstore import Clock, Recorder, Store
-from turnlog.conformance import never
+from turnlog.conformance import no_timers
 
 DAY_NS = 86_400_000_000_000
 MARCH_NS = 1_772_323_200_000_000_000
@@ -26,7 +26,7 @@ class StillClock:
 def recording(store: Store, session: str, wall_ns: int = MARCH_NS) -> Iterator[tuple[Recorder, StillClock]]:
     clock = StillClock(wall_ns)
     both = Clock(lambda: clock.perf_ns, lambda: clock.wall_ns)
-    with Recorder(store, session, clock=both, scheduler=never, durability="memory") as recorder:
+    with Recorder(store, session, clock=both, scheduler=no_timers, durability="memory") as recorder:
         yield recorder, clock
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from eventstore import Store
 from projections.measures import TurnMeasures
-from turnlog.sessions import between
+from turnlog.sessions import started_between
 from turnlog.stats.collect import collect
 from turnlog.stats.figures import Figure, figure
 from turnlog.stats.metrics import find_metric
@@ -20,7 +20,7 @@ def of(table: TurnTable, name: str) -> Figure:
 
 
 def tabled(store: Store, by: str | None = None) -> TurnTable:
-    return collect(store, between(store.sessions(), None, None), RULES, by)
+    return collect(store, started_between(store.sessions(), None, None), RULES, by)
 
 
 def made(e2e: list[float] | list[float | None], **fields: list[Any]) -> TurnTable:

@@ -1,6 +1,6 @@
 """Golden: real recordings and generated calls, against what the reference made of them (`fixtures/`).
 
-`differential/` compares with the reference itself, on calls that nobody has seen.
+`differential/` compares with the reference itself, on newly generated calls.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ DEEP = ["[" * 5000, '{"a":' * 5000, '{"turnlog_log_seal":1,"a":' + "[" * 5000]
 
 @pytest.mark.parametrize("text", [*DEEP, '{"turnlog_log_seal":1,"\udc80sessions":1}'])
 def test_what_is_nested_too_deeply_or_no_text_is_refused_in_a_line(tmp_path: Path, text: str) -> None:
-    """Break: let RecursionError escape from turnlog/compare/digest_files.py, ``_decoded``, or archive/log_seals.py."""
+    """Break: let RecursionError escape from turnlog/compare/digest_files.py, ``_decode``, or archive/log_seals.py."""
     path = tmp_path / "file"
     path.write_bytes(text.encode(errors="surrogateescape"))
     for load in (digests.load_digests, log_seals.load_seal):
@@ -117,7 +117,7 @@ def test_a_log_seal_with_numbers_of_any_size_is_refused(tmp_path: Path) -> None:
     about = {"turnlog_log_seal": 1, "sessions": 1, "events": 10**400, "seal": "0" * 64}
     path = tmp_path / "log.seal"
     path.write_text(json.dumps(about | {"heads": [head], "tombstones": []}))
-    with pytest.raises(TurnlogError, match="is not a seal that this turnlog knows"):
+    with pytest.raises(TurnlogError, match="is not a seal that this version of turnlog supports"):
         log_seals.load_seal(path)
 
 

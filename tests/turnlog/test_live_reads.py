@@ -44,7 +44,7 @@ def test_all_turns_of_a_long_session_are_shown(store: Store) -> None:
 
 
 def test_only_the_latest_turns_are_kept_unpacked(store: Store) -> None:
-    """Break: in turnlog/finished.py, ``append``, compress nothing; or in ``Unkept``, keep what is added."""
+    """Break: in turnlog/finished.py, ``append``, compress nothing; or in ``DiscardingList``, keep what is added."""
     with Recorder(store, "s") as recorder:
         for n in range(10 * CHUNK + 3):
             take_a_turn(recorder, n)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from support.program import FIXTURES, Program
-from turnlog.files import replacing, whole_file
+from turnlog.files import atomic_file, atomic_write
 
 WRITERS: list[tuple[str, ...]] = [
     ("export", "csv", "--all", "--out", "out"), ("export", "payloads", "--all", "--out", "out"),
@@ -36,7 +36,7 @@ def open_umask() -> object:
 @pytest.mark.usefixtures("open_umask")
 @pytest.mark.parametrize("command", WRITERS, ids=" ".join)
 def test_what_a_command_writes(program: Program, command: tuple[str, ...]) -> None:
-    """Break: in turnlog/files.py, ``replacing``, open the file with `open`."""
+    """Break: in turnlog/files.py, ``atomic_write``, open the file with `open`."""
     (program.folder / "demo.jsonl.gz").write_bytes((FIXTURES / "demo.jsonl.gz").read_bytes())
     (program.folder / "b.toml").write_text("budgets = ['sessions.count >= 1']")
     program.run("import", "demo.jsonl.gz")
@@ -61,13 +61,13 @@ def test_an_archive_and_its_folder(program: Program) -> None:
 
 @pytest.mark.usefixtures("open_umask")
 def test_it_is_private_while_it_is_written(tmp_path: Path) -> None:
-    with whole_file(tmp_path / "out") as file:
+    with atomic_file(tmp_path / "out") as file:
         file.write(b"x")
         file.flush()
         (part,) = tmp_path.iterdir()
         assert mode(part) == 0o600
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    with pytest.raises(RuntimeError), whole_file(tmp_path / "out") as file:
+    with pytest.raises(RuntimeError), atomic_file(tmp_path / "out") as file:
         file.write(b"y")
         raise RuntimeError
     assert (tmp_path / "out").read_bytes() == b"x"
@@ -89,8 +89,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from turnlog.files import replacing
-with replacing(Path(sys.argv[1])) as file:
+from turnlog.files import atomic_write
+with atomic_write(Path(sys.argv[1])) as file:
     file.write(b"half")
     file.flush()
     print("writing", flush=True)
@@ -109,7 +109,7 @@ def writing(path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_what_a_killed_process_left_of_a_file_goes_when_it_is_written_again(tmp_path: Path) -> None:
-    """And what living ones write does not. Break: in turnlog/files.py, ``_part_of``, remove nothing."""
+    """And what living ones write does not. Break: in turnlog/files.py, ``_open_part``, remove nothing."""
     path = tmp_path / "a[1].jsonl.gz"
     with writing(path) as killed:
         killed.kill()
@@ -118,7 +118,7 @@ def test_what_a_killed_process_left_of_a_file_goes_when_it_is_written_again(tmp_
     other.touch()
     with writing(path) as living:
         assert not left.exists()
-        with replacing(path) as file:
+        with atomic_write(path) as file:
             file.write(b"whole")
         assert path.read_bytes() == b"whole"
         living.communicate("\n")

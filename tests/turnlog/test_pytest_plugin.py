@@ -77,7 +77,7 @@ def test_the_log_is_of_the_environment_or_missed(tmp_path: Path, db: Path) -> No
     tests = "def test_it(turnlog_session): assert turnlog_session('barge_in_vad').turns"
     missed = run(tmp_path, tests)
     assert "1 error" in missed
-    assert "turnlog_session has no log to read: give --turnlog-db or set TURNLOG_DB" in missed
+    assert "turnlog_session needs an event log: pass --turnlog-db or set TURNLOG_DB" in missed
     assert "1 passed" in run(tmp_path, tests, TURNLOG_DB=str(db))
     assert "no database at absent.db" in run(tmp_path, tests, "--turnlog-db", "absent.db", TURNLOG_DB=str(db))
     assert not (tmp_path / "absent.db").exists()

@@ -1,4 +1,4 @@
-"""Analytics payloads: their schema, and where they are posted."""
+"""Analytics payloads: their schema and the HTTP destination."""
 
 from exporters.analytics.destination import Analytics, Routing, routing
 

@@ -1,9 +1,9 @@
-"""Analytics payloads over HTTP: one POST a turn, routed as the reference's ``AnalyticsClient`` does.
+"""Analytics payloads over HTTP: one POST per turn, routed as the reference's ``AnalyticsClient`` does.
 
-A body is ``{"data": [payload]}``, in UTF-8 and without spaces. The reference writes NaN and infinity as the bare words
-``NaN`` and ``Infinity``, which are no JSON; here they are null. Two things are added to the reference: what comes out
-of a send is told apart (`exporters.delivery.http`), and every request has an ``Idempotency-Key``, the same whenever it
-is sent again, so that an endpoint which heeds it takes a turn once.
+A body is ``{"data": [payload]}``, in UTF-8 and without spaces. The reference writes ``NaN`` and ``Infinity``, which is
+not valid JSON; here they are null. Two things differ from the reference: outcomes are classified
+(`exporters.delivery.http`), and every request has an ``Idempotency-Key`` that a repeated request repeats, so that an
+endpoint which supports it stores a turn once.
 """
 
 from __future__ import annotations
@@ -18,57 +18,57 @@ from urllib.parse import quote
 import orjson
 
 from exporters.delivery.destination import NotConfigured, Refused
-from exporters.delivery.http import TIMEOUT_SECONDS, Client, check_sendable, client, post, shown
+from exporters.delivery.http import TIMEOUT_SECONDS, Client, check_sendable, client, post, redact_url
 from projections.caller import Reading
 from projections.readings import DROP_IN
 from projections.reference.replay import Call
 
 BASE_URL = "https://api.videosdk.live"
-"""The vendor's API."""
+"""Base URL of the VideoSDK API ("the vendor" below)."""
 TOKEN = "VIDEOSDK_AUTH_TOKEN"
-"""The environment variable that has the vendor's token."""
+"""Environment variable with the vendor's token."""
 
 
 class Post(NamedTuple):
-    """A payload on its way to one endpoint; nothing in it is secret."""
+    """A payload to be sent to one endpoint; contains no secrets."""
 
     to_vendor: bool
     session_id: str
-    """What the vendor knows the session by; empty if nobody has said."""
+    """The vendor's session id; empty if unknown."""
     body: bytes
     key: str
-    """Tells this post from every other, and is the same when it is made again."""
+    """Idempotency key: unique per post, and the same whenever it is made again."""
 
 
 @dataclass(frozen=True)
 class Routing:
-    """Where turns go. Its first four fields are those of the reference's ``MetricsOptions`` and the vendor's token."""
+    """Where turns are sent. The first four fields are the vendor's token and the reference's ``MetricsOptions``."""
 
     token: str | None = field(default=None, repr=False)
     enabled: bool = True
     export_url: str | None = field(default=None, repr=False)
-    """An endpoint of one's own. It gets all turns, and the vendor none."""
+    """A custom endpoint. It gets all turns, and the vendor none."""
     export_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     vendor_first_turn: bool = False
-    """The reference's rule: a call's first turn goes to the vendor, even if metrics are off or go elsewhere."""
+    """The reference's rule: a call's first turn is sent to the vendor, even if metrics are off or go elsewhere."""
     base_url: str = BASE_URL
 
     def posts(self, number: int, payload: dict[str, Any], log_name: str, session_id: str) -> Iterator[Post]:
-        """The posts of a call's payload, which is its ``number``-th from 1. Raises `Refused` if it is not JSON.
+        """The posts of a call's ``number``-th payload, from 1. Raises `Refused` if it cannot be encoded as JSON.
 
-        ``log_name`` and ``number`` make the key; ``session_id`` is the vendor's.
+        The key is derived from ``log_name`` and ``number``; ``session_id`` is the vendor's.
         """
         try:
             body = orjson.dumps({"data": [payload]}, option=orjson.OPT_NON_STR_KEYS)
         except TypeError as error:  # orjson.JSONEncodeError is one
             raise Refused(f"payload {number} of session {log_name!r} cannot be written as JSON: {error}") from None
-        named = f"{log_name}\0{number}\0".encode(errors="surrogatepass")
-        key = hashlib.blake2b(named + body, digest_size=16).hexdigest()
-        for to_vendor in self._goes_to(number):
+        identity = f"{log_name}\0{number}\0".encode(errors="surrogatepass")
+        key = hashlib.blake2b(identity + body, digest_size=16).hexdigest()
+        for to_vendor in self._targets(number):
             yield Post(to_vendor, session_id, body, key)
 
     def send(self, to: Client, posted: Post) -> None:
-        """Raises `Busy` or `Refused`."""
+        """Send one post. Raises `Busy` or `Refused`."""
         if posted.to_vendor:
             if not posted.session_id:
                 raise Refused("the session has no id to send its analytics under: call set_session_id first")
@@ -78,8 +78,8 @@ class Routing:
         key = {"idempotency-key": posted.key}
         post(to, url, posted.body, {"content-type": "application/json"} | headers | key)
 
-    def _goes_to(self, number: int) -> Iterator[bool]:
-        """To the vendor (True), to the endpoint of one's own (False), or both, the vendor first."""
+    def _targets(self, number: int) -> Iterator[bool]:
+        """Yield True for the vendor and False for the custom endpoint, the vendor first."""
         own = self.enabled and bool(self.export_url)
         if (self.vendor_first_turn and number == 1) or (self.enabled and not own):
             yield True
@@ -96,16 +96,13 @@ def routing(
     vendor_first_turn: bool = False,
     base_url: str = BASE_URL,
 ) -> Routing:
-    """A `Routing` that can be used. ``token`` is by default that of the environment, which is read now.
-
-    Raises `NotConfigured`.
-    """
+    """Return a validated `Routing`. ``token`` defaults to that of the environment. Raises `NotConfigured`."""
     own = enabled and bool(export_url)
     needs_token = vendor_first_turn or (enabled and not own)
     token = (token or os.environ.get(TOKEN) or "").strip() or None
     if needs_token and token is None:
         raise NotConfigured(
-            f"no token for {shown(base_url)}: set {TOKEN}, or name your own endpoint (--endpoint, export_url=)"
+            f"no token for {redact_url(base_url)}: set {TOKEN}, or name your own endpoint (--endpoint, export_url=)"
         )
     headers = dict(export_headers or {})
     for url in [base_url] * needs_token + [export_url or ""] * own:
@@ -114,18 +111,17 @@ def routing(
 
 
 def vendor_url(base_url: str, session_id: str) -> str:
-    """The vendor's endpoint. A session id is one segment of the path, whatever is in it."""
+    """The vendor's endpoint for a session, whose id is escaped to one path segment."""
     segment = quote(session_id, safe="", errors="replace")
-    if segment in (".", ".."):  # which mean other segments
+    if segment in (".", ".."):  # relative segments
         segment = segment.replace(".", "%2E")
     return f"{base_url}/v2/sessions/{segment}/agent-analytics"
 
 
 class Analytics:
-    """A `Destination` for analytics payloads. Its items are posts, so their content is the body; one goes at a time.
+    """A `Destination` for analytics payloads; its items are `Post`s, sent one at a time.
 
-    The vendor gets them under what the framework calls the session, else under the payload's own ``sessionId``, else
-    under the session's name in the log.
+    The vendor's session id is the framework's, else the payload's ``sessionId``, else the session's name in the log.
     """
 
     batch = 1
@@ -160,11 +156,11 @@ def _session_id(call: Call | Reading, payload: dict[str, Any]) -> str:
 
 
 def _name(routing: Routing) -> str:
-    """Every routing that makes other items has a name of its own."""
-    vendor = shown(routing.base_url)
+    """The cursor name; routings that produce different items have different names."""
+    vendor = redact_url(routing.base_url)
     if not routing.enabled:
         return f"analytics {vendor} (first turn)" if routing.vendor_first_turn else "analytics (off)"
     if not routing.export_url:
         return f"analytics {vendor}"
     first = f" (first turn also {vendor})" if routing.vendor_first_turn else ""
-    return f"analytics {shown(routing.export_url)}{first}"
+    return f"analytics {redact_url(routing.export_url)}{first}"

@@ -1,6 +1,6 @@
-"""The analytics payload as a type: what a receiver may count on. ``turnlog schema`` prints its JSON Schema.
+"""The analytics payload as a pydantic model. ``turnlog schema`` prints its JSON Schema.
 
-Which fields are there depends on what the turn had (see `projections.reference.payload`); a field that is there may be
+Which fields are present depends on the turn (see `projections.reference.payload`); a field that is present may be
 null where nothing was measured. Latencies and durations are milliseconds, times are seconds on the agent's monotonic
 clock.
 """
@@ -17,7 +17,7 @@ Count = int | None
 
 
 class TimelineEntry(BaseModel):
-    """Somebody speaking."""
+    """One stretch of user or agent speech."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -29,7 +29,7 @@ class TimelineEntry(BaseModel):
 
 
 class AnalyticsPayload(BaseModel):
-    """What the reference posts for a turn, field for field (rule set videosdk-1.0; later ones add to it)."""
+    """The reference's payload for a turn, field for field (rule set videosdk-1.0; later ones add fields)."""
 
     model_config = ConfigDict(extra="forbid", strict=True, title="Analytics payload of a turn")
 

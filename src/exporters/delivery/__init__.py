@@ -1,8 +1,8 @@
-"""Sessions to a destination, at least once and in order, from the cursor on; and how they are sent."""
+"""Delivery of sessions to destinations: at least once, in order, resuming at the cursor."""
 
 from exporters.delivery.destination import Busy, Destination, NotConfigured, Refused
 from exporters.delivery.live import Attached, attach, follow
-from exporters.delivery.outbox import DeliveryOutcome, deliver, due
+from exporters.delivery.outbox import DeliveryOutcome, deliver, due_cursors
 
 __all__ = [
     "Attached",
@@ -13,6 +13,6 @@ __all__ = [
     "Refused",
     "attach",
     "deliver",
-    "due",
+    "due_cursors",
     "follow",
 ]

@@ -1,7 +1,7 @@
-"""The event loop that all outgoing HTTP runs on: one daemon thread of the process, started when it is first needed.
+"""The event loop for all outgoing HTTP: one daemon thread per process, started on first use.
 
-A request that runs here can be cancelled wherever it waits (name, connection, TLS, body), which no socket timeout of a
-blocking client can: that one is per operation, and a byte now and then keeps it from firing.
+A request on the loop can be cancelled wherever it waits (name lookup, connection, TLS, body). The socket timeout of a
+blocking client cannot do that: it applies per operation, and a byte now and then keeps it from firing.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from typing import Any, TypeVar
 Result = TypeVar("Result")
 
 THREAD = "turnlog-io"
-"""Begins as the name of every thread does whose log lines `exporters.reference.job_logger` must not send."""
+"""Starts with the prefix of threads whose log lines `exporters.reference.job_logger` ignores."""
 
 
 class _Loop(asyncio.SelectorEventLoop):
     async def getaddrinfo(self, host: Any, port: Any, **hints: int) -> Any:
-        """Names are looked up in a daemon thread: no resolver that hangs delays the end of the process.
+        """Look the name up in a daemon thread, so that a hanging resolver does not delay the end of the process.
 
-        asyncio's own pool of threads does, and takes no work once the interpreter is ending, when exit handlers flush.
+        asyncio's thread pool would delay it, and accepts no work once the interpreter exits, when exit handlers flush.
         """
         found: asyncio.Future[Any] = self.create_future()
 
         def settle(answer: Any, error: OSError | None) -> None:
-            if found.done():  # it was cancelled
+            if found.done():  # cancelled
                 return
             if error is None:
                 found.set_result(answer)
@@ -41,26 +41,26 @@ class _Loop(asyncio.SelectorEventLoop):
             except OSError as error:
                 self.call_soon_threadsafe(settle, None, error)
             except (UnicodeError, OverflowError) as error:
-                self.call_soon_threadsafe(settle, None, OSError(f"no name to look up: {type(error).__name__}"))
+                self.call_soon_threadsafe(settle, None, OSError(f"not a valid host name: {type(error).__name__}"))
 
         threading.Thread(target=look_up, name=f"{THREAD}-name", daemon=True).start()
         return await found
 
 
 def run_in_loop(work: Coroutine[Any, Any, Result]) -> Result:
-    """The result of a coroutine, run on the loop while this thread waits. Call it from any thread but the loop's."""
+    """Run a coroutine on the loop, wait for it and return its result. Call it from any thread but the loop's."""
     future = asyncio.run_coroutine_threadsafe(work, _running())
     try:
         return future.result()
-    except BaseException:  # of the coroutine, where this does nothing, or a KeyboardInterrupt here
+    except BaseException:  # from the coroutine (cancel does nothing then), or a KeyboardInterrupt here
         future.cancel()
         raise
 
 
 _lock = threading.Lock()
 _loops: list[asyncio.AbstractEventLoop] = []
-"""The last is this process's, if ``_alive``; those before it are of the processes it was forked from, whose sockets
-they share: they are kept so that nothing collects and closes them."""
+"""The last one is this process's, if ``_alive``; the others belong to parent processes, whose sockets they share: they
+are kept so that garbage collection does not close those."""
 _alive = False
 
 
@@ -75,7 +75,7 @@ def _running() -> asyncio.AbstractEventLoop:
 
 
 def _after_fork() -> None:
-    """The thread is the parent's, and it may have held the lock."""
+    """Reset the state: the thread exists in the parent only, and may have held the lock."""
     global _alive, _lock
     _alive, _lock = False, threading.Lock()
 

@@ -1,8 +1,8 @@
-"""Delivering calls while they go on.
+"""Continuous delivery while calls are in progress.
 
-`follow` reads the log, not the recorder, so that a slow or dead receiver costs the recording nothing, and what an agent
-did not live to deliver is delivered by whoever follows next. It may run in a process of its own (``turnlog deliver
---follow``), or beside the agent with `attach`.
+`follow` reads the log, not the recorder, so a slow or dead receiver costs the recording nothing, and what a crashed
+agent left undelivered is delivered by the next follower. It runs in a process of its own (``turnlog deliver
+--follow``), or in the agent's process with `attach`.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from typing import Any, NamedTuple, Self
 from eventstore.errors import TurnlogError
 from eventstore.stores.base import Store
 from exporters.delivery.destination import Destination
-from exporters.delivery.outbox import WORKERS, DeliveryOutcome, deliver, due
+from exporters.delivery.outbox import WORKERS, DeliveryOutcome, deliver, due_cursors
 from exporters.delivery.retry import Patience
 from projections.reference.rules import Rules
 
 log = logging.getLogger("turnlog")
 
 REST_SECONDS = 1.0
-"""So often a follower looks for new events,"""
+"""Polling interval."""
 WORK_SHARE = 0.1
-"""and so much of a processor it takes at most: where it shares a process with an agent, it must not be felt."""
+"""Maximum share of one CPU, so that an agent in the same process is not slowed down."""
 
 
 def follow(
@@ -37,22 +37,22 @@ def follow(
     patience: Patience = Patience(),  # noqa: B008 - an immutable tuple
     workers: int = WORKERS,
     stop: threading.Event,
-    seen: Callable[[DeliveryOutcome], None] = lambda _outcome: None,
+    on_outcome: Callable[[DeliveryOutcome], None] = lambda _outcome: None,
 ) -> None:
-    """Deliver what is due, and again as calls go on, until ``stop`` is set. What fails is logged and tried again.
+    """Deliver new items, again and again, until ``stop`` is set. Failures are logged and retried.
 
-    While another process follows for the same destination, this one waits to take over.
+    While another process delivers to the same destination, this one waits to take over.
     """
-    complaint = ""
+    last_problem = ""
     while not stop.is_set():
         began, work, rest = time.thread_time(), 0.0, REST_SECONDS
         problem = ""
         try:
             with store.ledger.exclusive_delivery(to.name):
                 for outcome in deliver(
-                    store, to, due(store, to.name), rules=rules, patience=patience, workers=workers, stop=stop
+                    store, to, due_cursors(store, to.name), rules=rules, patience=patience, workers=workers, stop=stop
                 ):
-                    seen(outcome)
+                    on_outcome(outcome)
                     if outcome.parked is not None:
                         log.warning("session %s is parked: %s", outcome.session_id, outcome.parked)
                     problem = outcome.left or problem
@@ -60,25 +60,25 @@ def follow(
                     rest = max(rest, outcome.retry_after_seconds or 0.0)
         except TurnlogError as error:
             problem = str(error)
-        if problem and problem != complaint and not stop.is_set():
-            log.warning("delivery to %s is put off: %s", to.name, problem)
-        complaint = problem
+        if problem and problem != last_problem and not stop.is_set():
+            log.warning("delivery to %s is postponed: %s", to.name, problem)
+        last_problem = problem
         work += time.thread_time() - began
         stop.wait(max(rest, work * (1 / WORK_SHARE - 1)))
 
 
 class DeliveryHealth(NamedTuple):
-    """How delivery goes."""
+    """Counters of an attached delivery."""
 
     sent: int
-    """Items that were taken."""
+    """Accepted items."""
     parked: int
-    """Sessions that were refused."""
+    """Refused sessions."""
     last_error: str | None
 
 
 class Attached:
-    """A thread for each destination, which delivers to it until this is closed."""
+    """Background delivery: one thread per destination, until `close`."""
 
     def __init__(
         self, store: Store, destinations: tuple[Destination[Any], ...], rules: str | Rules | None, patience: Patience
@@ -100,9 +100,9 @@ class Attached:
         return DeliveryHealth(self._sent, self._parked, self._last_error)
 
     def close(self, timeout: float = 10.0) -> bool:
-        """Deliver what is in the store by now, and close the destinations; True if nothing is left.
+        """Deliver what is in the store now, and close the destinations; True if nothing is left.
 
-        What ``timeout`` seconds were not enough for, the next one delivers, who follows or runs ``turnlog deliver``.
+        What is not delivered within ``timeout`` seconds is left to the next follower or ``turnlog deliver``.
         """
         self._ends = time.monotonic() + timeout
         self._stop.set()
@@ -118,10 +118,10 @@ class Attached:
             patience=self._patience,
             workers=1,
             stop=self._stop,
-            seen=self._see,
+            on_outcome=self._count,
         )
         left = self._ends - time.monotonic()
-        if left > 0 and self._finish(to, left):  # later than that, the store may be closed
+        if left > 0 and self._finish(to, left):  # after the timeout, the store may be closed
             self._unfinished.discard(to.name)
         to.close()
 
@@ -131,19 +131,19 @@ class Attached:
         timer.start()
         try:
             with self._store.ledger.exclusive_delivery(to.name):
-                cursors, patience = due(self._store, to.name), Patience(first=0.1, in_all=seconds)
+                cursors, patience = due_cursors(self._store, to.name), Patience(first=0.1, in_all=seconds)
                 rest = deliver(self._store, to, cursors, rules=self._rules, patience=patience, workers=1, stop=stop)
                 outcomes = list(rest)
         except TurnlogError as error:
-            log.warning("the last of it is not delivered to %s: %s", to.name, error)
+            log.warning("the last items were not delivered to %s: %s", to.name, error)
             return False
         finally:
             timer.cancel()
         for outcome in outcomes:
-            self._see(outcome)
+            self._count(outcome)
         return not any(outcome.left for outcome in outcomes)
 
-    def _see(self, outcome: DeliveryOutcome) -> None:
+    def _count(self, outcome: DeliveryOutcome) -> None:
         with self._lock:
             self._sent += outcome.sent
             self._parked += outcome.parked is not None
@@ -166,6 +166,6 @@ def attach(
 ) -> Attached:
     """Deliver all calls of the store to the destinations, in threads of this process, until the result is closed.
 
-    Close it after the recorders, which hold what is not in the store yet. A fork's child has no such threads.
+    Close it after the recorders, which hold events that are not stored yet. A forked child has no delivery threads.
     """
     return Attached(store, destinations, rules, patience)

@@ -1,11 +1,11 @@
-"""Delivering recorded calls: at least once, in order within a session, from the log, at any time.
+"""Delivery of recorded calls from the log: at least once, in order within a session.
 
-A cursor in the database for each (exporter, session) says how many of the session's items were taken. It moves after
-every send, so that whoever delivers next, after a crash or a month later, goes on there; only what was sent and not yet
-noted is sent again, and destinations make that harmless by ids or keys that follow from the log alone.
+A cursor in the database for each (exporter, session) counts the session's accepted items. It is saved after every
+send, so the next delivery, after a crash or a month later, resumes there. Only items sent after the last save are
+repeated, and destinations make that harmless with ids or keys derived from the log alone.
 
-What is `Refused` parks its session, with the reason, and others go on. What is `Busy` is tried again, and left for the
-next round if that takes too long. When several sessions in a row have failed, the others are left for it as well.
+A session that is `Refused` is parked with the reason, and others continue. A `Busy` destination is retried; if that
+takes too long, the session is left for the next round. After several failures in a row, all others are left as well.
 """
 
 from __future__ import annotations
@@ -32,35 +32,35 @@ from projections.reference.rules import Rules
 log = logging.getLogger("turnlog")
 
 WORKERS = 4
-"""So many sessions are delivered at the same time."""
+"""Maximum number of sessions delivered concurrently."""
 QUIET_NS = 600_000_000_000
-"""A session without an end to which nothing came for that long goes on no more: its process was killed."""
-IN_A_ROW = 3
-"""After so many sessions that failed, no other is tried in the same round."""
+"""A session without an end and without events for this long counts as over: its process was killed."""
+MAX_CONSECUTIVE_FAILURES = 3
+"""After this many consecutive failures, no further session is tried in the same round."""
 
 
 class DeliveryOutcome(NamedTuple):
-    """What became of a session that was due."""
+    """The result of delivering one session."""
 
     session_id: str
     sent: int = 0
-    """Items that were taken."""
+    """Accepted items."""
     parked: str | None = None
-    """Why they were refused."""
+    """Reason of the refusal."""
     left: str | None = None
-    """Why it is left for the next round."""
+    """Reason why it is left for the next round."""
     unreadable: bool = False
-    """It is left because the session cannot be replayed, which is not the destination's fault."""
+    """The session cannot be replayed, which does not count as a failure of the destination."""
     retry_after_seconds: float | None = None
     work_seconds: float = 0.0
-    """Of a processor."""
+    """CPU time."""
 
 
-def due(store: Store, exporter: str, *, parked: bool = False) -> list[Cursor]:
-    """The cursors of the sessions that have events not delivered yet, the earliest session first.
+def due_cursors(store: Store, exporter: str, *, parked: bool = False) -> list[Cursor]:
+    """The cursors of the sessions with undelivered events, the earliest session first.
 
     A session is due once more when it has been quiet for `QUIET_NS`: then what waited for more events is delivered.
-    A parked session is due only if ``parked`` is asked for, and then no other is.
+    With ``parked``, only the parked sessions are returned; else only the others.
     """
     cursors = {cursor.session_id: cursor for cursor in store.ledger.cursors(exporter)}
     found, now = [], time.time_ns()
@@ -83,7 +83,7 @@ def deliver(
     workers: int = WORKERS,
     stop: threading.Event | None = None,
 ) -> Iterator[DeliveryOutcome]:
-    """Deliver the sessions, each outcome as it comes; without ``rules``, under those of the destination.
+    """Deliver the sessions and yield each outcome as it completes. ``rules`` defaults to the destination's.
 
     Hold `Ledger.exclusive_delivery` meanwhile, or order is not kept.
 
@@ -111,7 +111,7 @@ def deliver(
 
 
 class _Failures:
-    """Of sessions in a row: a destination that fails every one of them is not asked for the others."""
+    """Counts consecutive failures, and gives up on a destination after `MAX_CONSECUTIVE_FAILURES` of them."""
 
     def __init__(self) -> None:
         self.given_up: str | None = None
@@ -124,14 +124,14 @@ class _Failures:
                 return
             reason = outcome.left or outcome.parked
             self._in_a_row = self._in_a_row + 1 if reason is not None else 0
-            if self._in_a_row >= IN_A_ROW:
+            if self._in_a_row >= MAX_CONSECUTIVE_FAILURES:
                 self.given_up = reason
 
 
 def _session(
     store: Store, to: Destination[Any], cursor: Cursor, rules: str | Rules, patience: Patience, stop: threading.Event
 ) -> DeliveryOutcome:
-    began, sent, parked, left, unreadable, asked = time.thread_time(), 0, None, None, False, None
+    began, sent, parked, left, unreadable, retry_after = time.thread_time(), 0, None, None, False, None
     try:
         for cursor, more in _advance(store, to, cursor, rules, retrying(patience, stop)):  # noqa: B020, PLR1704
             store.ledger.save_cursor(cursor)
@@ -140,27 +140,27 @@ def _session(
         parked = str(error)
         store.ledger.save_cursor(cursor._replace(parked=parked, updated_ns=time.time_ns()))
     except Busy as error:
-        left, asked = str(error), error.retry_after_seconds
+        left, retry_after = str(error), error.retry_after_seconds
     except CannotReplay as error:
         left, unreadable = str(error), True
-    except TurnlogError as error:  # of the store
+    except TurnlogError as error:  # from the store
         left = str(error)
     except Exception as error:
         left = f"{type(error).__name__}: {error}"
         log.exception("session %s cannot be delivered", cursor.session_id)
-    return DeliveryOutcome(cursor.session_id, sent, parked, left, unreadable, asked, time.thread_time() - began)
+    return DeliveryOutcome(cursor.session_id, sent, parked, left, unreadable, retry_after, time.thread_time() - began)
 
 
 def _advance(
     store: Store, to: Destination[Any], cursor: Cursor, rules: str | Rules, retry: Retrying
 ) -> Iterator[tuple[Cursor, int]]:
-    """Send what there is; after each send the cursor and how many were taken, and the cursor once all is sent."""
+    """Send the new items; yield the cursor and the number accepted after each send, and a final cursor at the end."""
     with replaying(cursor.session_id):
         events = list(store.read(cursor.session_id))
         last_ns = max((event.wall_ns for event in events), default=0)
         call = reading(events, rules, ongoing=time.time_ns() - last_ns < QUIET_NS)
     items = to.items(call)
-    done, digest = _taken(to, items, cursor)
+    done, digest = _resume_at(to, items, cursor)
     for at in range(done, len(items), to.batch):
         batch = items[at : at + to.batch]
         retry(to.send, batch)
@@ -170,15 +170,15 @@ def _advance(
     yield cursor._replace(events=call.events, parked=None, updated_ns=time.time_ns()), 0
 
 
-def _taken(to: Destination[Any], items: Sequence[Any], cursor: Cursor) -> tuple[int, Any]:
-    """How many items need not be sent, and their digest.
+def _resume_at(to: Destination[Any], items: Sequence[Any], cursor: Cursor) -> tuple[int, Any]:
+    """The number of items already delivered, and their digest.
 
-    All are sent again if those that were taken are others now: events of another origin have come late, from before.
+    It is 0 if those items have changed: earlier events of a different origin arrived late. Then all are sent again.
     """
     digest = sha256()
     _extend(digest, to, items[: cursor.done])
     if len(items) < cursor.done or cursor.digest not in (b"", digest.digest()):
-        log.warning("session %s is not what was delivered to %s: it is sent again", cursor.session_id, to.name)
+        log.warning("session %s has changed since its delivery to %s; sending it again", cursor.session_id, to.name)
         return 0, sha256()
     return cursor.done, digest
 

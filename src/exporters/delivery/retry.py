@@ -1,4 +1,4 @@
-"""How long to go on trying: exponential backoff with jitter, and never sooner than the other side asks."""
+"""Retry policy: exponential backoff with jitter, never sooner than the receiver's ``Retry-After``."""
 
 from __future__ import annotations
 
@@ -20,29 +20,30 @@ from exporters.delivery.destination import Busy
 
 
 class Patience(NamedTuple):
-    """All in seconds."""
+    """Retry limits, in seconds."""
 
     first: float = 0.5
-    """Before the second try at most so long, at random; twice as long before each further one."""
+    """Upper bound of the random pause before the second attempt; it doubles with each further one."""
     longest: float = 30.0
+    """Upper bound of every pause."""
     in_all: float = 30.0
-    """After so long it is left for later."""
+    """Total time after which to give up."""
 
 
 def pause(first: float = Patience().first, longest: float = Patience().longest) -> Callable[[RetryCallState], float]:
-    """Seconds until the next try: at random, up to an exponentially growing bound, or what the other side asked for."""
+    """Return tenacity's wait function: a random, exponentially growing pause, at least the receiver's request."""
     backoff = wait_random_exponential(multiplier=first, max=longest)
 
     def wait(state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome is not None else None
-        asked = error.retry_after_seconds if isinstance(error, Busy) else None
-        return max(asked or 0.0, backoff(state))
+        requested = error.retry_after_seconds if isinstance(error, Busy) else None
+        return max(requested or 0.0, backoff(state))
 
     return wait
 
 
 def retrying(patience: Patience, stop: threading.Event) -> Retrying:
-    """Call it with what may raise `Busy`, which it lets through when it gives up or ``stop`` is set."""
+    """Return a retrier for functions that raise `Busy`; it re-raises when it gives up or ``stop`` is set."""
     return Retrying(
         retry=retry_if_exception_type(Busy),
         wait=pause(patience.first, patience.longest),

@@ -1,7 +1,7 @@
-"""What ran in a turn, when, and on which track: plain data for a timeline.
+"""The activities of a framework's turn as plain timeline data: track, name, start and end.
 
-Times are seconds on the recorder's monotonic clock, as the turn has them. What has no recorded start is left out, and
-what has no recorded end has none here.
+Times are seconds on the recorder's monotonic clock, as in the turn. Entries without a recorded start are omitted; an
+end that was not recorded is None.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ TRACKS = (
     "session", "turns", "response", "interruptions", "user", "VAD", "STT", "EOU", "knowledge base", "LLM", "tools",
     "TTS", "realtime", "agent", "audio", "errors", "log",
 )  # fmt: skip
-"""From top to bottom: the caller's way through the components to the agent's voice."""
+"""Tracks from top to bottom: from the caller through the components to the agent's voice."""
 
 
 class FrameworkActivity(NamedTuple):
-    """Something that ran, or a moment in it."""
+    """An interval or an instant on a track."""
 
     track: str
     name: str
     start: float
     end: float | None
-    """None for a moment, and for what was never seen to end."""
+    """None for an instant, and where no end was recorded."""
     args: dict[str, Any]
 
 
@@ -41,17 +41,17 @@ _TIMELINE = {
 
 
 def activities_of(turn: Turn) -> Iterator[FrameworkActivity]:
-    """What ran in the turn."""
+    """Yield the turn's activities."""
     for track, name, start, end, entry in _entries(turn):
         if is_timestamp(start):
-            # An end before its start comes from a clock that is not the recorder's: no end is known.
+            # An end before the start comes from a different clock: treat it as unknown.
             yield FrameworkActivity(
                 track, name, start, end if is_timestamp(end) and end >= start else None, _args(entry)
             )
 
 
 def _entries(turn: Turn) -> Iterator[tuple[str, str, Any, Any, Any]]:
-    """Track, name, start, end, and the entry that says more."""
+    """Yield track, name, start, end and the entry with the details."""
     for event in turn.timeline_event_metrics:
         yield *_TIMELINE[event.event_type], event.start_time, event.end_time, event
     for vad in turn.vad_metrics:
@@ -71,9 +71,9 @@ def _entries(turn: Turn) -> Iterator[tuple[str, str, Any, Any, Any]]:
         yield "tools", f"tool {tool.tool_name}", tool.start_time, tool.end_time, tool
     for mcp in turn.mcp_tool_metrics:
         yield "tools", f"MCP tool {mcp.tool_url or mcp.type}", mcp.start_time, mcp.end_time, mcp
-    for tts in turn.tts_metrics:  # its end is the first byte: when the last one came is not recorded
+    for tts in turn.tts_metrics:  # its end is the first byte: the last one is not recorded
         yield "TTS", "TTS: first byte", tts.tts_start_time, tts.tts_end_time, tts
-    for realtime in turn.realtime_metrics[-1:]:  # has no times of its own: its latency is that between these two
+    for realtime in turn.realtime_metrics[-1:]:  # has no times of its own: its latency spans these two
         end = turn.agent_speech_start_time if realtime.realtime_ttfb is not None else None
         yield "realtime", "realtime", turn.user_speech_end_time, end, realtime
     if turn.interruption_metrics is not None:
@@ -86,11 +86,11 @@ def _entries(turn: Turn) -> Iterator[tuple[str, str, Any, Any, Any]]:
         yield "errors", f"{error['source']} error", error["timestamp"], None, error
     for fallback in turn.fallback_events:
         name = f"{fallback.component_type} {'recovery' if fallback.is_recovery else 'fallback'}"
-        yield "errors", name, fallback.start_time, None, fallback  # a moment, as the errors beside it
+        yield "errors", name, fallback.start_time, None, fallback  # an instant, like an error
 
 
 def extent(turn: Turn, interrupted_at: float | None = None) -> tuple[float, float] | None:
-    """The first and the last time recorded in the turn, if there is any; that it was interrupted is a part of it."""
+    """The first and the last time recorded in the turn, including its interruption; None if there is none."""
     times = [
         turn.user_speech_start_time, turn.user_speech_end_time, turn.agent_speech_start_time,
         turn.agent_speech_end_time, interrupted_at, *(fallback.end_time for fallback in turn.fallback_events),
@@ -102,11 +102,11 @@ def extent(turn: Turn, interrupted_at: float | None = None) -> tuple[float, floa
 
 
 def is_timestamp(value: Any) -> TypeGuard[float]:
-    """Agents hand over some of the times, so they may be anything."""
+    """True for a finite number. Some times are supplied by the agent and therefore untrusted."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _args(entry: Any) -> dict[str, Any]:
-    """What the entry says; nothing for what it leaves open."""
+    """The entry's non-empty fields."""
     plain = msgspec.to_builtins(entry)
     return {name: value for name, value in (plain or {}).items() if value not in (None, "", [], {})}

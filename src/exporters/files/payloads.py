@@ -1,4 +1,4 @@
-"""Analytics payloads as JSON lines: one a line, each as the reference sent it."""
+"""Analytics payloads as JSON lines, each as the reference sent it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ import orjson
 
 
 def lines(payloads: Iterable[dict[str, Any]]) -> Iterator[bytes]:
-    """A line for each payload. Nothing is added: the session is in it where the reference put it there."""
+    """Yield one line per payload. Nothing is added: the session id is in it only where the reference put it there."""
     for payload in payloads:
         yield orjson.dumps(payload, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE)

@@ -1,9 +1,9 @@
-"""Calls as a Chrome trace, which ui.perfetto.dev and chrome://tracing open.
+"""Calls as a Chrome trace, for ui.perfetto.dev and chrome://tracing.
 
-It is the "JSON Object Format" of the Trace Event Format: a process for each session, a thread for each track of
+The format is the "JSON Object Format" of the Trace Event Format: a process per session, a thread per track of
 `exporters.files.framework_activities`. Times are microseconds from the session's first event. The caller's reading is
-drawn as its spans are (`exporters.files.reading_shapes`). Of a framework's reading, what was never seen to end is an
-instant where it started.
+drawn from its spans (`exporters.files.reading_shapes`). In a framework's reading, an activity without an end is an
+instant at its start.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from projections.reference.replay import Call, latency_of
 from projections.reference.state import Interrupted
 
 HEAD, BETWEEN, TAIL = b'{"displayTimeUnit":"ms","traceEvents":[\n', b",\n", b"\n]}\n"
-"""Before, between and after the sessions' parts of a file."""
+"""Text before, between and after the sessions of a file."""
 FLOWS_PER_SESSION = 1_000_000
-"""Arrows are numbered over the whole file, so each session has a range of its own."""
+"""Size of each session's range of arrow ids, which must be unique in a file."""
 
 
 def trace(sessions: Iterable[tuple[Call | Reading, int]]) -> Iterator[bytes]:
-    """The file in pieces. With each call comes its first event's monotonic time in nanoseconds."""
+    """Yield the file in chunks. Each call comes with its first event's monotonic time in nanoseconds."""
     yield HEAD
     for pid, (call, zero_ns) in enumerate(sessions, 1):
         yield (BETWEEN if pid > 1 else b"") + session_text(call, zero_ns, pid)
@@ -42,7 +42,7 @@ def session_text(call: Call | Reading, zero_ns: int, pid: int) -> bytes:
 
 
 def session_events(call: Call | Reading, zero_ns: int, pid: int) -> Iterator[dict[str, Any]]:
-    """The session's trace events: names first, then everything by time."""
+    """The session's trace events: names first, then slices, instants and arrows by time."""
     if isinstance(call, Reading):
         shapes = read_shapes(call)
         arrows = read_arrows(call, shapes)
@@ -50,7 +50,7 @@ def session_events(call: Call | Reading, zero_ns: int, pid: int) -> Iterator[dic
         turns = _turns(call, zero_ns)
         shapes = [shape for shape in turns.values() if shape is not None]
         arrows = list(_arrows(call, turns, zero_ns))
-        shapes += _works(call, zero_ns)
+        shapes += _activities(call, zero_ns)
     shapes.sort(key=lambda shape: (shape.start, shape.start if shape.end is None else shape.end))
     lay_out(shapes)
     threads = sorted({(shape.track, shape.lane) for shape in shapes}, key=lambda t: (TRACKS.index(t[0]), t[1]))
@@ -72,15 +72,15 @@ def session_events(call: Call | Reading, zero_ns: int, pid: int) -> Iterator[dic
 def _shape_event(shape: Shape) -> dict[str, Any]:
     event = {"name": shape.name, "cat": shape.category, "args": shape.args}
     if shape.end is None:
-        return {"ph": "i", "s": "t"} | event  # of its thread
+        return {"ph": "i", "s": "t"} | event  # scope: thread
     return {"ph": "X", "dur": (shape.end - shape.start) / 1000} | event
 
 
-# what is drawn ------------------------------------------------------------------------------------------------------
+# shapes -------------------------------------------------------------------------------------------------------------
 
 
 def _turns(call: Call, zero_ns: int) -> dict[tuple[str, int], Shape | None]:
-    """Turns by category and number; None for one without any recorded time."""
+    """Turn shapes by category and number; None for a turn without any recorded time."""
     interrupted = {found.turn: found for found in call.interruptions}
     drawn: dict[tuple[str, int], Shape | None] = {}
     for number, turn in enumerate(call.turns, 1):
@@ -97,7 +97,7 @@ def _turns(call: Call, zero_ns: int) -> dict[tuple[str, int], Shape | None]:
     if call.current_turn is not None:
         shape = _turn(call, "open turn", "open turn", call.current_turn, zero_ns)
         if shape is not None:
-            shape.end = None  # it goes on: nothing says until when
+            shape.end = None  # still in progress
         drawn["open turn", 1] = shape
     return drawn
 
@@ -113,34 +113,35 @@ def _turn(
 
 
 def _turn_args(turn: Turn) -> dict[str, Any]:
-    """The turn's texts and latencies, in milliseconds; only those there are."""
+    """The turn's texts and latencies in milliseconds, as far as known."""
     latencies = latency_of(turn, 0)._asdict()
-    del latencies["turn"]  # the slice is named so
+    del latencies["turn"]  # already the slice's name
     args: dict[str, Any] = {"turn_id": turn.turn_id, "user_speech": turn.user_speech, "agent_speech": turn.agent_speech}
     args |= {f"{part}_ms": value for part, value in latencies.items()}
     args["interrupted"] = turn.is_interrupted
     return {name: value for name, value in args.items() if value is not None}
 
 
-def _works(call: Call, zero_ns: int) -> Iterator[Shape]:
-    """What ran in all turns, the discarded ones and the open one too, and the interruptions."""
+def _activities(call: Call, zero_ns: int) -> Iterator[Shape]:
+    """The activities of all turns, including discarded and open ones, and the interruptions."""
     named: list[tuple[int | str, Turn]] = list(enumerate(call.turns, 1))
     named += [("discarded", discarded.turn) for discarded in call.discarded]
     named += [("open", call.current_turn)] if call.current_turn is not None else []
     for name, turn in named:
-        yield from (_work(work, name, zero_ns) for work in activities_of(turn))
+        yield from (_activity(activity, name, zero_ns) for activity in activities_of(turn))
     for found in call.interruptions:
         args = {"turn": found.turn, "carried_over": found.carried_over}
         yield Shape("interruptions", "interruption", "interrupted", _ns(found.time, zero_ns), None, args)
 
 
-def _work(work: FrameworkActivity, turn: int | str, zero_ns: int) -> Shape:
-    end = None if work.end is None else _ns(work.end, zero_ns)
-    return Shape(work.track, work.track, work.name, _ns(work.start, zero_ns), end, {"turn": turn} | work.args)
+def _activity(activity: FrameworkActivity, turn: int | str, zero_ns: int) -> Shape:
+    track, start = activity.track, _ns(activity.start, zero_ns)
+    end = None if activity.end is None else _ns(activity.end, zero_ns)
+    return Shape(track, track, activity.name, start, end, {"turn": turn} | activity.args)
 
 
 def _ns(seconds: float, zero_ns: int) -> int:
-    """Whole nanoseconds, as the clock gave them, so that slices that touch still do so after rounding."""
+    """Nanoseconds since ``zero_ns``, rounded to the clock's own values so that adjacent slices stay adjacent."""
     return round(seconds * 1_000_000_000) - zero_ns
 
 
@@ -148,19 +149,19 @@ def _ns(seconds: float, zero_ns: int) -> int:
 
 
 def _arrows(call: Call, turns: dict[tuple[str, int], Shape | None], zero_ns: int) -> Iterator[Arrow]:
-    """From each interrupted turn to the one that took over its last speech; none where nothing was carried over."""
+    """An arrow from each interrupted turn to the turn that its last speech was carried over to, if any was."""
     for found in call.interruptions:
         tail, head = turns["turn", found.turn], turns.get(_receiver(call, found))
         if not found.carried_over or tail is None or tail.end is None or head is None or head.end is None:
-            continue  # a turn that is still open has no slice to point at
-        # It has to leave and arrive while the slices are open, and cannot point into the past.
+            continue  # an open turn has no slice
+        # An arrow must start and end within its slices, and cannot point into the past.
         leaves = min(max(_ns(found.time, zero_ns), tail.start), tail.end - 1, head.end - 1)
         if tail.start <= leaves and head.start < head.end:
             yield Arrow(found.turn, tail, leaves, head, max(leaves, head.start))
 
 
 def _receiver(call: Call, found: Interrupted) -> tuple[str, int]:
-    """The turn that was opened next: the one that ended next, completed or discarded, or else the open one."""
+    """The turn opened after the interruption: the next one completed or discarded, else the open one."""
     ended = [(at, ("turn", number)) for number, at in enumerate(call.payloads_at, 1)]
     ended += [(discarded.at, ("discarded turn", number)) for number, discarded in enumerate(call.discarded, 1)]
     return min((turn for turn in ended if turn[0] > found.at), default=(0, ("open turn", 1)))[1]

@@ -1,4 +1,4 @@
-"""The caller's reading on a timeline: its spans, each on the track of its kind."""
+"""The caller's reading on a timeline: one shape per span, on the track of its kind."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _TRACKS = {
 
 
 def read_shapes(r: Reading) -> list[Shape]:
-    """A slice for each span that lasts, an instant for each that does not, and for each log line."""
+    """A slice for each span with a duration, and an instant for each other span and each log line."""
     zero_ns = r.timeline.began + r.timeline.wall_shift
     found = []
     for span in r.spans:
@@ -43,8 +43,8 @@ def read_shapes(r: Reading) -> list[Shape]:
         found.append(Shape(_TRACKS[span.kind], span.kind, name, span.start_ns - zero_ns, end, _args(span)))
         for event in span.events:
             if event["name"] == "log":
-                at, said = event["time_ns"] - zero_ns, event["attributes"]
-                found.append(Shape("log", "log", str(said.get("message", "")), at, None, said))
+                at, attributes = event["time_ns"] - zero_ns, event["attributes"]
+                found.append(Shape("log", "log", str(attributes.get("message", "")), at, None, attributes))
     return found
 
 
@@ -53,7 +53,7 @@ def _args(span: Span) -> dict[str, Any]:
 
 
 def read_arrows(r: Reading, shapes: list[Shape]) -> list[Arrow]:
-    """From each turn that was cut off to the one that answers the voice behind it."""
+    """An arrow from each turn that was cut off to the turn that answers the interrupting speech."""
     drawn = {shape.args["turn"]: shape for shape in shapes if shape.category == "turn"}
     numbers = {turn_id(x): number for number, x in enumerate(r.exchanges, 1)}
     found = []
@@ -63,7 +63,7 @@ def read_arrows(r: Reading, shapes: list[Shape]) -> list[Arrow]:
             continue
         tail, head = drawn[number], drawn[numbers[turn_id(home)]]
         leaves = (x.cut.start or 0) - r.timeline.began
-        # it has to leave and arrive while the slices are open, and cannot point into the past
+        # An arrow must start and end within its slices, and cannot point into the past.
         leaves = min(max(leaves, tail.start), (tail.end or 0) - 1, (head.end or 0) - 1)
         if tail.start <= leaves and head.start < (head.end or 0):
             found.append(Arrow(number, tail, leaves, head, max(leaves, head.start)))

@@ -1,4 +1,4 @@
-"""What a timeline draws: slices, instants, arrows, and the lanes they are drawn in."""
+"""Timeline shapes: slices, instants and arrows, and their layout in lanes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 @dataclass(eq=False, slots=True)
 class Shape:
-    """A slice or, without ``end``, an instant. Times are nanoseconds from the session's first event."""
+    """A slice, or an instant if ``end`` is None. Times are nanoseconds from the session's first event."""
 
     track: str
     category: str
@@ -17,11 +17,11 @@ class Shape:
     end: int | None
     args: dict[str, Any]
     lane: int = 0
-    """Which of the tracks of that name, from 0; see `lay_out`."""
+    """Index among the track's lanes, from 0; see `lay_out`."""
 
 
 class Arrow(NamedTuple):
-    """From slice to slice. Times are those of a `Shape`; a viewer looks for the slice that is open then."""
+    """An arrow between slices. Times are those of a `Shape`; a viewer attaches an end to the slice open at its time."""
 
     number: int
     tail: Shape
@@ -31,9 +31,9 @@ class Arrow(NamedTuple):
 
 
 def lay_out(shapes: list[Shape]) -> None:
-    """Give each slice a lane of its track where nothing else is going on; ``shapes`` are by start.
+    """Assign each slice to a free lane of its track. ``shapes`` are sorted by start.
 
-    Viewers drop slices that overlap on one lane without nesting. An instant overlaps nothing.
+    Viewers drop slices that overlap on one lane without nesting. Instants do not overlap.
     """
     tracks: dict[str, list[int]] = {}
     for shape in shapes:

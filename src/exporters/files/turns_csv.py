@@ -1,8 +1,8 @@
-"""Turns as CSV, one a row, for a spreadsheet or a data frame.
+"""Turns as CSV, one per row, for a spreadsheet or a data frame.
 
-Latencies and durations are milliseconds. A cell is empty where nothing was measured or said. Text is written as it is,
-unless it is to be defused: then what a spreadsheet would run as a formula gets an apostrophe in front, as OWASP has it.
-Each reading has columns of its own: they do not measure the same.
+Latencies and durations are milliseconds. A cell is empty where nothing was measured or said. Text is written as it is;
+with ``defused``, text that a spreadsheet would run as a formula gets an apostrophe in front, as OWASP recommends.
+Each reading has its own columns, as they measure different things.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ TURNLOG_COLUMNS = (
     "user_speech_ms", "agent_speech_ms", "interrupted", "tools", "errors", "fallbacks",
     "input_tokens", "output_tokens", "agent",
 )  # fmt: skip
-"""Of the caller's reading."""
+"""Columns of the caller's reading."""
 COLUMNS = (
     "session_id", "turn", "turn_id", "opened_at", "user_speech", "agent_speech",
     "e2e_ms", "stt_ms", "eou_ms", "llm_ttft_ms", "tts_ms", "tts_first_byte_ms", "realtime_ms",
     "user_speech_ms", "agent_speech_ms", "interrupted", "tools", "errors", "fallbacks",
     "eou_wait_ms",
 )  # fmt: skip
-"""Of a framework's reading. New ones come last, so that who counts columns is not misled."""
+"""Columns of a framework's reading. New ones are appended, so that column positions stay stable."""
 
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""How a text begins that a spreadsheet may take for a formula."""
+"""Prefixes of text that a spreadsheet may evaluate as a formula."""
 
 
 def header(rules: str = TURNLOG) -> bytes:
@@ -46,29 +46,29 @@ def header(rules: str = TURNLOG) -> bytes:
 
 
 def rows_of(call: Reading | Call, *, defused: bool = False) -> Iterator[bytes]:
-    """A line for each turn of the session."""
+    """Yield one line per turn of the session."""
     if not isinstance(call, Reading):
         yield from rows(call.session_name, call.turns, defused=defused)
         return
     for turn, measured in zip(call.turns, measures_of_reading(call, ""), strict=True):
         cells = _read_cells(call.session_name, turn, measured)
-        yield _line(map(_defused, cells) if defused else cells)
+        yield _line(map(_defuse, cells) if defused else cells)
 
 
 def rows(session_id: str, turns: Iterable[Turn], *, defused: bool = False) -> Iterator[bytes]:
-    """A line for each turn of a framework's reading; ``session_id`` is the session's name in the log."""
+    """Yield one line per turn of a framework's reading; ``session_id`` is the session's name in the log."""
     for number, turn in enumerate(turns, 1):
         cells = _cells(session_id, turn, latency_of(turn, number))
-        yield _line(map(_defused, cells) if defused else cells)
+        yield _line(map(_defuse, cells) if defused else cells)
 
 
-def _defused(cell: object) -> object:
+def _defuse(cell: object) -> object:
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
 
 
 def _read_cells(session_id: str, turn: ReadTurn, measured: TurnMeasures) -> Iterable[object]:
     return (
-        session_id, turn.turn, _moment(turn.opened_at), turn.user_speech, turn.agent_speech,
+        session_id, turn.turn, _timestamp(turn.opened_at), turn.user_speech, turn.agent_speech,
         turn.e2e_latency, measured.time_to_answer_ms, turn.no_response, turn.framework_e2e,
         measured.stt_ms, measured.eou_ms, measured.eou_wait_ms or None,
         measured.llm_ttft_ms, measured.tts_first_byte_ms,
@@ -84,7 +84,7 @@ def _ms(start: float | None, end: float | None) -> float | None:
 
 def _cells(session_id: str, turn: Turn, found: Latency) -> Iterable[object]:
     return (
-        session_id, found.turn, turn.turn_id, _moment(turn.timestamp), turn.user_speech, turn.agent_speech,
+        session_id, found.turn, turn.turn_id, _timestamp(turn.timestamp), turn.user_speech, turn.agent_speech,
         found.e2e, found.stt, found.eou, found.ttft, found.tts, found.ttfb, found.realtime,
         turn.user_speech_duration, turn.agent_speech_duration, "true" if turn.is_interrupted else "false",
         len(turn.function_tool_metrics) + len(turn.mcp_tool_metrics), len(turn.errors), len(turn.fallback_events),
@@ -92,8 +92,8 @@ def _cells(session_id: str, turn: Turn, found: Latency) -> Iterable[object]:
     )  # fmt: skip
 
 
-def _moment(seconds: float) -> str:
-    """In UTC to the microsecond, more than which a float of seconds since the epoch does not hold."""
+def _timestamp(seconds: float) -> str:
+    """UTC in ISO 8601 with microseconds, the precision of a float of seconds since the epoch."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")
 
 

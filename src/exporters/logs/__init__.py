@@ -1,4 +1,4 @@
-"""Log lines to an HTTP endpoint."""
+"""Log lines sent to an HTTP endpoint."""
 
 from exporters.logs.destination import HttpLogs
 

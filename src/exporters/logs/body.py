@@ -1,4 +1,4 @@
-"""A log line as the reference posts it to a log endpoint, field for field (reference: ``_sync_push_log``)."""
+"""The request body of a log line, field for field as the reference posts it (reference: ``_sync_push_log``)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SDK_NAME, SDK_VERSION = "AGENTS", "1.0.2"
 
 
 class Line(NamedTuple):
-    """What is said: final, whatever becomes of what it was made of."""
+    """An immutable log line, independent of the record it was made from."""
 
     level: str
     logger: str
@@ -28,12 +28,12 @@ class Line(NamedTuple):
 
 
 def body(line: Line, context: Mapping[str, Any]) -> bytes:
-    """JSON; ``dateTime`` is local time to the millisecond. What JSON cannot carry becomes text.
+    """The line as JSON; ``dateTime`` is local time to the millisecond. Values that JSON cannot represent become text.
 
-    ``context`` has ``roomId``, ``peerId``, ``sessionId``, ``sdk_name``, ``sdk_version`` and ``service_name``; nothing
-    else of it is looked at.
+    The keys read from ``context`` are ``roomId``, ``peerId``, ``sessionId``, ``sdk_name``, ``sdk_version`` and
+    ``service_name``.
     """
-    moment = datetime.fromtimestamp(line.created)  # noqa: DTZ006 - the reference's, which names no zone
+    created = datetime.fromtimestamp(line.created)  # noqa: DTZ006 - the reference writes local time without a zone
     service = context.get("service_name", SERVICE)
     attributes = {
         "roomId": context.get("roomId", ""),
@@ -42,7 +42,7 @@ def body(line: Line, context: Mapping[str, Any]) -> bytes:
         "sdk.name": context.get("sdk_name") or SDK_NAME,
         "sdk.version": context.get("sdk_version") or SDK_VERSION,
         "service.name": service,
-        "dateTime": moment.strftime("%Y-%m-%d %H:%M:%S,%f")[:-3],
+        "dateTime": created.strftime("%Y-%m-%d %H:%M:%S,%f")[:-3],
         "origin": line.logger,
         "level": line.level,
         **line.attributes,
@@ -64,20 +64,20 @@ def _encode(value: dict[str, Any]) -> bytes:
     if ALTERED.encode() not in data:
         return data
     plain = orjson.loads(data)
-    plain.pop(ALTERED, None)  # an endpoint expects the reference's fields, and no others
+    plain.pop(ALTERED, None)  # endpoints expect the reference's fields only
     return orjson.dumps(plain)
 
 
 def headers(jwt_key: str, custom_headers: Mapping[str, str] | None) -> dict[str, str]:
-    """Of a post: the custom headers, or else the key as ``Authorization``."""
+    """Request headers: the custom ones, or else the key as ``Authorization``."""
     if custom_headers:
         return {"Content-Type": "application/json", **custom_headers}
     return {"Content-Type": "application/json"} | ({"Authorization": jwt_key} if jwt_key else {})
 
 
 def identity(line: LogLine) -> bytes:
-    """What a line says and when, for `exporters.delivery.destination.Destination.encode`.
+    """A line's stable content, for `exporters.delivery.destination.Destination.encode`.
 
-    Without what may be known better later (its place in the call, the session's name) or elsewhere (the local time).
+    Omits what may change later (its place in the call, the session's name) or differ elsewhere (the local time).
     """
     return json.dumps((line.level, line.logger, line.message, line.attributes, line.created, line.turn_id)).encode()

@@ -1,11 +1,11 @@
-"""A call's log lines, sent to a log endpoint in the body that `exporters.reference.job_logger` posts during a call."""
+"""The destination for a call's log lines; the bodies are those that `exporters.reference.job_logger` posts live."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from exporters.delivery.http import check_sendable, client, post, shown
+from exporters.delivery.http import check_sendable, client, post, redact_url
 from exporters.logs.body import Line, body, headers, identity
 from projections.caller import RULES as TURNLOG
 from projections.caller import Reading
@@ -19,7 +19,7 @@ class SentLine(NamedTuple):
 
 
 class HttpLogs:
-    """A destination. ``arrays``: the endpoint takes a JSON array of records; else each is a request."""
+    """A `Destination` for log lines. With ``arrays``, a batch is one JSON array; else each record is a request."""
 
     rules = TURNLOG
 
@@ -33,11 +33,11 @@ class HttpLogs:
         custom_headers: Mapping[str, str] | None = None,
         arrays: bool = False,
     ) -> None:
-        """Posts with ``custom_headers`` or else with ``jwt_key`` as ``Authorization``, as the reference does.
+        """``custom_headers`` take the place of ``jwt_key`` as ``Authorization``, as in the reference.
 
         Raises `NotConfigured`.
         """
-        self.name = f"logs-http {shown(endpoint)}"
+        self.name = f"logs-http {redact_url(endpoint)}"
         self.batch = 50 if arrays else 1
         self._endpoint, self._arrays = endpoint, arrays
         self._room_id, self._peer_id = room_id, peer_id
@@ -46,7 +46,7 @@ class HttpLogs:
         self._client = client()
 
     def items(self, call: Call | Reading) -> list[SentLine]:
-        """With the framework's name of the session, or the log's where it has none."""
+        """The lines, each with the framework's session id, or else the session's name in the log."""
         session_id = str(call.session.session_id or call.session_name)
         return [SentLine(line, session_id) for line in call.logs]
 

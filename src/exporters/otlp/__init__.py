@@ -1,4 +1,4 @@
-"""OTLP: spans and log records, over HTTP and gRPC."""
+"""OTLP: spans over HTTP and gRPC, and log records over HTTP."""
 
 from exporters.otlp.logs import OtelLogs
 from exporters.otlp.spans import Spans, destination

@@ -1,4 +1,4 @@
-"""OTLP over HTTP (OpenTelemetry protocol 1.x: ``OTLP/HTTP``), in protobuf."""
+"""OTLP over HTTP in protobuf (OpenTelemetry protocol 1.x: ``OTLP/HTTP``)."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from exporters.delivery.destination import Busy
 from exporters.delivery.http import check_sendable as check_address
-from exporters.delivery.http import client, post, shown
+from exporters.delivery.http import client, post, redact_url
 from exporters.otlp.partial_success import check_partial_success
 
 PROTOBUF = "application/x-protobuf"
 
 
 class HttpSender:
-    """Keeps its connections. ``url`` is the whole address, its path included."""
+    """Sends spans over persistent connections. ``url`` includes the path."""
 
     def __init__(self, url: str, headers: Mapping[str, str], timeout_seconds: float) -> None:
         """Raises `NotConfigured`."""
         check_address(url, headers)
-        self.address = shown(url)
+        self.address = redact_url(url)
         self._url = url
         self._headers = {**headers, "content-type": PROTOBUF, "content-encoding": "gzip", "accept": PROTOBUF}
         self._client = client(timeout_seconds)
 
     def send(self, request: ExportTraceServiceRequest) -> None:
-        """Raises `Busy` or `Refused`."""
-        answer = post(self._client, self._url, gzip.compress(request.SerializeToString(), 6), self._headers)
-        if answer.content_type != PROTOBUF:
-            return  # it was taken, and no more is said
+        """Send a request. Raises `Busy` or `Refused`."""
+        response = post(self._client, self._url, gzip.compress(request.SerializeToString(), 6), self._headers)
+        if response.content_type != PROTOBUF:
+            return  # accepted, without details
         try:
-            if answer.content is None:
+            if response.content is None:
                 raise DecodeError
-            said = ExportTraceServiceResponse.FromString(answer.content)
+            result = ExportTraceServiceResponse.FromString(response.content)
         except DecodeError:
-            raise Busy(f"{self.address}: {answer.status}, but what it answers is not OTLP") from None
-        check_partial_success(said, self.address, self._headers)
+            raise Busy(f"{self.address}: {response.status}, but the response is not OTLP") from None
+        check_partial_success(result, self.address, self._headers)
 
     def close(self) -> None:
         self._client.close()

@@ -1,7 +1,6 @@
-"""A call's log lines as OpenTelemetry log records, posted to a collector over OTLP; each with the span of its turn.
+"""A call's log lines as OpenTelemetry log records over OTLP/HTTP, each with the span of its turn.
 
-The messages are made of OTLP's own types, as the log classes of OpenTelemetry's SDK are still private. Needs the extra
-``otlp``.
+The messages use OTLP's own protobuf types, as the SDK's log classes are still private. Needs the extra ``otlp``.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from opentelemetry.proto.common.v1.common_pb2 import (
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs, SeverityNumber
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-from exporters.delivery.http import check_sendable, client, post, shown
+from exporters.delivery.http import check_sendable, client, post, redact_url
 from exporters.logs.body import identity
 from exporters.otlp.spans import REFERENCE_RESOURCE, Profile
 from projections.caller import RULES as TURNLOG
@@ -41,24 +40,24 @@ SEVERITY: Mapping[str, SeverityNumber.ValueType] = {
     "CRITICAL": SeverityNumber.SEVERITY_NUMBER_FATAL,
     "FATAL": SeverityNumber.SEVERITY_NUMBER_FATAL,
 }
-"""By the names that Python's levels have; others have no number."""
+"""Severity numbers by Python level name; other levels have none."""
 _INT64 = range(-(2**63), 2**63)
 
 
 class SessionLine(NamedTuple):
-    """A line with what is known of its surroundings now."""
+    """A log line with its session and span."""
 
     line: LogLine
     session: str
     span: tuple[str, str] | None
-    """Trace and span id of its turn, in hex, once that is completed and if it is traced."""
+    """Trace and span id of its turn in hex; None until the turn is completed, or if it is not traced."""
 
 
 class OtelLogs:
-    """A destination. ``endpoint`` is the whole address, as in ``http://localhost:4318/v1/logs``.
+    """A `Destination` for log lines. ``endpoint`` includes the path, as in ``http://localhost:4318/v1/logs``.
 
-    A line is sent as soon as it is there. If its turn is still open then, it has no span: a call that breaks off
-    must not keep its last lines to itself.
+    A line is sent as soon as it is recorded, without a span if its turn is still open: the last lines of a call that
+    breaks off must be delivered too.
     """
 
     batch = 512
@@ -67,9 +66,9 @@ class OtelLogs:
     def __init__(
         self, endpoint: str, headers: Mapping[str, str] | None = None, *, profile: Profile = "reference"
     ) -> None:
-        """``profile``: that of the spans, which have others traces in each. Raises `NotConfigured`."""
+        """``profile`` must be that of the spans, as trace ids depend on it. Raises `NotConfigured`."""
         check_sendable(endpoint, headers or {})
-        self.name = f"logs-otlp {shown(endpoint)}"
+        self.name = f"logs-otlp {redact_url(endpoint)}"
         self._endpoint = endpoint
         self._profile = profile
         self._headers = {"Content-Type": "application/x-protobuf", **(headers or {})}
@@ -93,7 +92,7 @@ class OtelLogs:
 
 
 def span_ids_of_turns(call: Call | Reading, profile: Profile = "reference") -> dict[int, tuple[str, str]]:
-    """Trace and span ids of the turns' own spans, by the number of the turn; only of traced turns."""
+    """Trace and span ids of the turns' own spans, by turn number; turns that are not traced are missing."""
     if not call.logs:
         return {}
     if isinstance(call, Reading):
@@ -105,7 +104,7 @@ def span_ids_of_turns(call: Call | Reading, profile: Profile = "reference") -> d
 
 
 def request(items: Sequence[SessionLine]) -> ExportLogsServiceRequest:
-    """The lines in their order, each under its logger as scope."""
+    """The export request: the lines in order, with their loggers as scopes."""
     scopes = [
         ScopeLogs(scope=InstrumentationScope(name=logger), log_records=map(_record, lines))
         for logger, lines in groupby(items, key=lambda item: item.line.logger)
@@ -118,7 +117,7 @@ def _record(item: SessionLine) -> LogRecord:
     line, (trace_id, span_id) = item.line, item.span or ("", "")
     about = {"session.id": item.session} | ({} if line.turn_id is None else {"turn.id": line.turn_id})
     return LogRecord(
-        time_unix_nano=round(line.created * 1_000_000) * 1000,  # a float of seconds holds no more
+        time_unix_nano=round(line.created * 1_000_000) * 1000,  # the precision of a float of seconds
         severity_number=SEVERITY.get(line.level, SeverityNumber.SEVERITY_NUMBER_UNSPECIFIED),
         severity_text=line.level,
         body=AnyValue(string_value=line.message),
@@ -133,7 +132,7 @@ def _pairs(values: Mapping[str, Any]) -> list[KeyValue]:
 
 
 def _value(value: Any) -> AnyValue:
-    """Any JSON; an integer beyond 64 bits as text."""
+    """A JSON value as OTLP's ``AnyValue``; an integer beyond 64 bits becomes text."""
     match value:
         case None:
             return AnyValue()

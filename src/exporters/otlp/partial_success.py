@@ -1,4 +1,4 @@
-"""What a collector says of a request that it took: all of it, or a part."""
+"""OTLP partial success: the collector accepted a request, but perhaps not all of its spans."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from exporters.delivery.http import excerpt
 log = logging.getLogger("turnlog")
 
 
-def check_partial_success(answer: ExportTraceServiceResponse, address: str, headers: Mapping[str, str]) -> None:
-    """Raises `Refused` if spans were rejected, as they would be again (OTLP: partial success is never retried)."""
-    rejected = answer.partial_success.rejected_spans
-    reason = excerpt(headers, answer.partial_success.error_message)
+def check_partial_success(response: ExportTraceServiceResponse, address: str, headers: Mapping[str, str]) -> None:
+    """Raise `Refused` if spans were rejected (OTLP: a partial success is never retried)."""
+    rejected = response.partial_success.rejected_spans
+    reason = excerpt(headers, response.partial_success.error_message)
     if rejected:
         raise Refused(f"{address}: {rejected} spans rejected: {reason}".rstrip(": "))
     if reason:
-        log.warning("%s took the spans and says: %s", address, reason)
+        log.warning("%s accepted the spans with a warning: %s", address, reason)

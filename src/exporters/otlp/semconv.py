@@ -1,12 +1,12 @@
-"""Spans as other tools read them: typed attributes, under the names that two conventions give to them.
+"""Span attributes under the names of two conventions, so that other tools understand them.
 
-OpenTelemetry's semantic conventions 1.41.0 (``gen_ai.*``; the last release before they moved to a repository of their
-own) and OpenInference (``openinference.span.kind``, ``input.value``, ``llm.*``, ``retrieval.documents.*``, …), which
-Arize Phoenix reads. Both are followed where they have a name for a thing, so a value may stand there twice or thrice.
+The conventions are OpenTelemetry's semantic conventions 1.41.0 (``gen_ai.*``; the last release before they moved to a
+repository of their own) and OpenInference (``openinference.span.kind``, ``input.value``, ``llm.*``,
+``retrieval.documents.*``, …), which Arize Phoenix reads. A value is exported under every name it has in either.
 
-What the span says by itself stays, as ``turnlog.`` and its own name, and with its own type: `TYPES` says of which names
-the reference writes a number or a yes or no as text. Text that is none is left out, so that a name has one type.
-What a span does not say comes from its turn: ``turnlog.latency.*_ms`` (milliseconds), texts, documents, arguments.
+A span's own attributes are exported as ``turnlog.<name>``, typed: `TYPES` lists the numbers and booleans that the
+reference writes as text. Values that do not parse are omitted, so that each attribute keeps one type. Details that a
+span lacks come from its turn: ``turnlog.latency.*_ms`` (milliseconds), texts, documents, arguments.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ TYPES: Mapping[str, type[bool] | type[int] | type[float]] = {
         bool,
     ),
 }  # fmt: skip
-"""Of the reference's attributes, those that are not text. Times are seconds on the agent's monotonic clock."""
+"""Types of the reference's non-text attributes. Times are seconds on the agent's monotonic clock."""
 
 PROVIDERS = (
     ("AzureOpenAI", "azure.ai.openai", "azure"),
@@ -69,30 +69,30 @@ PROVIDERS = (
     ("Mistral", "mistral_ai", "mistralai"),
     ("Cohere", "cohere", "cohere"),
 )
-"""How a provider's class begins, and what the two conventions call the provider. Others are called as their class."""
+"""Prefix of a provider's class, and its name in the two conventions. Other providers keep the name of their class."""
 
 
 class TurnPart(NamedTuple):
-    """What a kind of span is in the conventions."""
+    """A kind of span in the conventions."""
 
     kind: str = "CHAIN"
-    """OpenInference's."""
+    """OpenInference span kind."""
     operation: str = ""
-    """``gen_ai.operation.name``, where there is one."""
+    """``gen_ai.operation.name``, if any."""
     names: Mapping[str, tuple[str, ...]] = {}
     """The conventions' names of the span's own attributes."""
     more: Callable[[Turn, Span], Attributes] | None = None
-    """What its turn says about it."""
+    """Attributes taken from its turn."""
     latencies: bool = False
-    """Whether it is the turn's, and has its latencies."""
+    """True for the turn's own span, which has the turn's latencies."""
 
 
 def attributes(call: Call) -> dict[int, Attributes]:
     """The attributes of the call's ended spans, by span number. They never change once the span has ended."""
-    # a turn's spans end while the turn is completed
+    # a turn's spans end at the event that completes the turn
     turns = {at: (number, turn) for number, (at, turn) in enumerate(zip(call.payloads_at, call.turns, strict=False), 1)}
     if len(call.payloads_at) != len(call.turns):
-        turns = {}  # of some turn no payload could be made (`Call.raised`): it is not known which ended when
+        turns = {}  # some turn has no payload (`Call.raised`), so the events cannot be matched
     found = {}
     for span in call.spans:
         part = _part(span.name)
@@ -104,34 +104,34 @@ def attributes(call: Call) -> dict[int, Attributes]:
     return found
 
 
-def of_span(session: str, span: ReadSpan) -> Attributes:
-    """The attributes of a span of the caller's reading, which says by itself all that is known of it."""
-    said, part = span.attributes, _part(span.name)
+def span_attributes(session: str, span: ReadSpan) -> Attributes:
+    """The attributes of a span of the caller's reading; such a span is complete by itself."""
+    known, part = span.attributes, _part(span.name)
     objects = {"documents", "scores", "arguments", "result"}
-    own = _own(session, part, {name: value for name, value in said.items() if name not in objects})
+    own = _own(session, part, {name: value for name, value in known.items() if name not in objects})
     if span.turn is not None:
         own["turnlog.turn"] = span.turn
-    if span.kind == "turn":  # a view of conversations has no line for what it has no text of
-        own["input.value"] = _text(said.get("input")) or "(no question)"
-        own["output.value"] = _text(said.get("output")) or f"({said.get('no_response') or 'no words'})"
+    if span.kind == "turn":  # conversation views hide a turn without text
+        own["input.value"] = _text(known.get("input")) or "(no question)"
+        own["output.value"] = _text(known.get("output")) or f"({known.get('no_response') or 'no words'})"
     elif span.kind == "llm":
-        ttft_ms = said.get("latency.llm_ttft_ms")
+        ttft_ms = known.get("latency.llm_ttft_ms")
         own |= {} if ttft_ms is None else {"gen_ai.response.time_to_first_chunk": ttft_ms / 1000}
     elif span.kind == "tool":
-        own |= _call(str(said.get("tool_name")), said.get("arguments"), said.get("result"))
+        own |= _call(str(known.get("tool_name")), known.get("arguments"), known.get("result"))
     elif span.kind == "knowledge_base":
-        own |= _documents(said.get("kb_id"), said.get("documents"), said.get("scores"))
+        own |= _documents(known.get("kb_id"), known.get("documents"), known.get("scores"))
     elif span.kind == "realtime":
         for name, names in _REALTIME.items():
-            count = _typed(int, said.get(name.removeprefix("realtime_")))
+            count = _typed(int, known.get(name.removeprefix("realtime_")))
             own |= dict.fromkeys(names, count) if count is not None else {}
     return own
 
 
-def turns_alone(spans: Iterable[ReadSpan]) -> list[ReadSpan]:
-    """The spans of the turns, each turn a root; what is no turn's is an event of the last one, which is sent last.
+def turns_as_roots(spans: Iterable[ReadSpan]) -> list[ReadSpan]:
+    """The spans with each turn as a root; spans outside the turns become events of the last span, which is sent last.
 
-    The session has no span of its own: a root as long as the call would be taken for its slowest answer.
+    The session has no span of its own: backends would take a root as long as the call for its slowest response.
     """
     spans = list(spans)
     found = [replace(span, parent=None) if span.kind == "turn" else span for span in spans if span.turn is not None]
@@ -148,30 +148,30 @@ def turns_alone(spans: Iterable[ReadSpan]) -> list[ReadSpan]:
 
 
 def span_event(name: str, values: Mapping[str, Any]) -> tuple[str, Attributes]:
-    """A span's event: an error is an exception there; its time is ``turnlog.timestamp``, in monotonic seconds."""
+    """A span's error event as an ``exception``; its time is ``turnlog.timestamp``, in monotonic seconds."""
     rest = {f"turnlog.{key}": _typed(TYPES.get(key), value) for key, value in values.items() if key != "message"}
-    return "exception", {"exception.type": name, "exception.message": str(values.get("message")), **_given(rest)}
+    return "exception", {"exception.type": name, "exception.message": str(values.get("message")), **_not_none(rest)}
 
 
 def _own(session: str, part: TurnPart, attributes: Mapping[str, Any]) -> Attributes:
-    """What the span says by itself, under all of its names."""
+    """The span's own attributes, under all their names."""
     own: Attributes = {"session.id": session, "openinference.span.kind": part.kind}
     if part.operation:
         own |= {"gen_ai.operation.name": part.operation, "gen_ai.conversation.id": session}
-    for name, said in attributes.items():
-        value = _typed(TYPES.get(name) or _type(said), said)
+    for name, raw in attributes.items():
+        value = _typed(TYPES.get(name) or _type(raw), raw)
         if value is not None:
             own[f"turnlog.{name}"] = value
             own |= dict.fromkeys(part.names.get(name, ()), value)
     if part.kind == "LLM" and "provider_class" in attributes:
         provider = str(attributes["provider_class"])
-        named = (names[1:] for names in PROVIDERS if provider.startswith(names[0]))
-        gen_ai, openinference = next(named, (provider, provider))
+        known = (names[1:] for names in PROVIDERS if provider.startswith(names[0]))
+        gen_ai, openinference = next(known, (provider, provider))
         own |= {"gen_ai.provider.name": gen_ai, "gen_ai.system": gen_ai, "llm.provider": openinference}
     return own
 
 
-# what the turn says -------------------------------------------------------------------------------------------------
+# attributes from the turn -------------------------------------------------------------------------------------------
 
 
 def _latencies(turn: Turn, number: int) -> Attributes:
@@ -180,11 +180,11 @@ def _latencies(turn: Turn, number: int) -> Attributes:
         "e2e": latency.e2e, "stt": latency.stt, "eou": latency.eou, "eou_wait": latency.eou_wait,
         "llm_ttft": latency.ttft, "tts": latency.tts, "tts_first_byte": latency.ttfb, "realtime": latency.realtime,
     }  # fmt: skip
-    return _given({f"turnlog.latency.{part}_ms": _typed(float, value) for part, value in measured.items()})
+    return _not_none({f"turnlog.latency.{part}_ms": _typed(float, value) for part, value in measured.items()})
 
 
 def _turn(turn: Turn, _span: Span) -> Attributes:
-    return _given(_exchange(turn)) | {
+    return _not_none(_exchange(turn)) | {
         "turnlog.turn_id": turn.turn_id,
         "turnlog.interrupted": turn.is_interrupted,
     }
@@ -199,7 +199,7 @@ def _llm(turn: Turn, span: Span) -> Attributes:
     if entry is None:
         return {}
     ttft_ms = _typed(float, entry.llm_ttft)
-    return _given(
+    return _not_none(
         {
             "gen_ai.response.time_to_first_chunk": None if ttft_ms is None else float(ttft_ms) / 1000,
             "turnlog.latency.llm_ttft_ms": ttft_ms,
@@ -226,19 +226,19 @@ _REALTIME = {
 
 
 def _realtime(turn: Turn, _span: Span) -> Attributes:
-    said = _exchange(turn)
+    values = _exchange(turn)
     for entry in turn.realtime_metrics[-1:]:
-        said["turnlog.latency.realtime_ms"] = _typed(float, entry.realtime_ttfb)
+        values["turnlog.latency.realtime_ms"] = _typed(float, entry.realtime_ttfb)
         for field, names in _REALTIME.items():
-            said |= dict.fromkeys(names, _typed(int, getattr(entry, field)))
-    return _given(said)
+            values |= dict.fromkeys(names, _typed(int, getattr(entry, field)))
+    return _not_none(values)
 
 
 def _stt(turn: Turn, span: Span) -> Attributes:
     entry = _entry(turn.stt_metrics, "stt_start_time", span)
     if entry is None:
         return {}
-    return _given(
+    return _not_none(
         {
             "turnlog.latency.stt_ms": _typed(float, entry.stt_latency),
             "turnlog.latency.stt_interim_ms": _typed(float, entry.stt_interim_latency),
@@ -250,14 +250,14 @@ def _stt(turn: Turn, span: Span) -> Attributes:
 
 def _eou(turn: Turn, span: Span) -> Attributes:
     entry = _entry(turn.eou_metrics, "eou_start_time", span)
-    return _given({"turnlog.latency.eou_ms": _typed(float, entry.eou_latency)}) if entry is not None else {}
+    return _not_none({"turnlog.latency.eou_ms": _typed(float, entry.eou_latency)}) if entry is not None else {}
 
 
 def _tts(turn: Turn, span: Span) -> Attributes:
     entry = _entry(turn.tts_metrics, "tts_start_time", span)
     if entry is None:
         return {}
-    return _given(
+    return _not_none(
         {
             "turnlog.latency.tts_ms": _typed(float, entry.tts_latency),
             "turnlog.latency.tts_first_byte_ms": _typed(float, entry.ttfb),
@@ -273,28 +273,28 @@ def _kb(turn: Turn, span: Span) -> Attributes:
 
 
 def _documents(kb_id: Any, documents: Any, scores: Any) -> Attributes:
-    said: dict[str, Value | None] = {"gen_ai.data_source.id": _text(kb_id)}
+    values: dict[str, Value | None] = {"gen_ai.data_source.id": _text(kb_id)}
     scores = scores if isinstance(scores, list) else []
     for number, document in enumerate(documents if isinstance(documents, list) else ()):
         name = f"retrieval.documents.{number}.document"
-        said[f"{name}.content"] = _text(document)
-        said[f"{name}.score"] = _typed(float, scores[number]) if number < len(scores) else None
-    return _given(said)
+        values[f"{name}.content"] = _text(document)
+        values[f"{name}.score"] = _typed(float, scores[number]) if number < len(scores) else None
+    return _not_none(values)
 
 
 def _tool(turn: Turn, span: Span) -> Attributes:
     name = span.name.removeprefix("Invoked Tool: ")
     called = [tool for tool in turn.function_tool_metrics if str(tool.tool_name) == name]
-    # of realtime models, all of a turn's tools have the time at which it was completed
+    # with realtime models, all tools of a turn have the time of its completion
     tool = _entry(called, "start_time", span) or (called[0] if len(called) == 1 else None)
     if tool is None:
         return _call(name, None, None)
     latency = {"turnlog.latency.tool_ms": _typed(float, tool.latency)}
-    return _given(latency) | _call(name, tool.tool_params, tool.tool_response)
+    return _not_none(latency) | _call(name, tool.tool_params, tool.tool_response)
 
 
 def _call(name: str, arguments: Any, result: Any) -> Attributes:
-    said: Attributes = {"tool.name": name, "gen_ai.tool.name": name, "gen_ai.tool.type": "function"}
+    values: Attributes = {"tool.name": name, "gen_ai.tool.name": name, "gen_ai.tool.type": "function"}
     for side, gen_ai, value in (
         ("input", "gen_ai.tool.call.arguments", arguments),
         ("output", "gen_ai.tool.call.result", result),
@@ -302,9 +302,9 @@ def _call(name: str, arguments: Any, result: Any) -> Attributes:
         if value not in (None, "", {}, []):
             is_text = isinstance(value, str)
             text = value if is_text else msgspec.json.encode(value).decode()
-            said |= {f"{side}.value": text, gen_ai: text}
-            said[f"{side}.mime_type"] = "text/plain" if is_text else "application/json"
-    return said
+            values |= {f"{side}.value": text, gen_ai: text}
+            values[f"{side}.mime_type"] = "text/plain" if is_text else "application/json"
+    return values
 
 
 # the table ----------------------------------------------------------------------------------------------------------
@@ -323,7 +323,7 @@ _LLM_NAMES = _MODEL | {
 }
 _KB_NAMES = {"input": (*_IN, "gen_ai.retrieval.query.text")}
 
-BEGINS = {  # first, as what follows is up to the agent
+BY_PREFIX = {  # checked first, as the rest of these names is chosen by the agent
     "Agent Session Closed": _CHAIN,
     "Agent Session": _SESSION,
     "Turn #": TurnPart("AGENT", "invoke_agent", more=_turn, latencies=True),
@@ -334,7 +334,7 @@ BEGINS = {  # first, as what follows is up to the agent
     "Recovery: ": _CHAIN,
     "Connection: ": _CHAIN,
 }
-ENDS = {
+BY_SUFFIX = {
     "Session Started": _SESSION,
     "User & Agent Turns": _SESSION,
     "LLM Processing": TurnPart("LLM", "chat", _LLM_NAMES, _llm),
@@ -348,37 +348,36 @@ ENDS = {
     "Agent Say": TurnPart(names={"Agent Say Message": _OUT}),
     "Agent Reply": TurnPart(names={"Agent Reply Instructions": _IN}),
 }
-"""By how a span's name begins or ends; any other is a link in a chain."""
+"""Span kinds by prefix or suffix of the span's name; all others are of kind CHAIN."""
 
 
 def _part(name: str) -> TurnPart:
-    begun = (part for start, part in BEGINS.items() if name.startswith(start))
-    ended = (part for end, part in ENDS.items() if name.endswith(end))
-    return next(begun, None) or next(ended, _CHAIN)
+    by_prefix = (part for prefix, part in BY_PREFIX.items() if name.startswith(prefix))
+    by_suffix = (part for suffix, part in BY_SUFFIX.items() if name.endswith(suffix))
+    return next(by_prefix, None) or next(by_suffix, _CHAIN)
 
 
-def _entry(entries: Iterable[Any], started: str, span: Span) -> Any:
-    """The turn's entry that the span was made of: that with its start."""
-    return next((entry for entry in entries if getattr(entry, started) == span.start_time), None)
+def _entry(entries: Iterable[Any], start_field: str, span: Span) -> Any:
+    """The turn's entry that the span was made from: the one with the same start."""
+    return next((entry for entry in entries if getattr(entry, start_field) == span.start_time), None)
 
 
-def _given(values: Mapping[str, Value | None]) -> Attributes:
-    """What there is of it."""
+def _not_none(values: Mapping[str, Value | None]) -> Attributes:
     return {name: value for name, value in values.items() if value is not None}
 
 
 def _text(value: Any) -> str | None:
-    """Agents hand over some of the texts, so they may be anything; None for nothing."""
+    """The value as text, None if empty. Some texts are supplied by the agent and may be of any type."""
     return None if value is None or value == "" else str(value)
 
 
-def _type(said: Any) -> type[Value]:
-    """Of an attribute that is no text by itself (switch ``typed_attributes``); a list is written as text."""
-    return type(said) if isinstance(said, (bool, int, float)) else str
+def _type(value: Any) -> type[Value]:
+    """The type of an attribute that is not text (switch ``typed_attributes``); lists are written as text."""
+    return type(value) if isinstance(value, (bool, int, float)) else str
 
 
 def _typed(kind: type[Value] | None, value: Any) -> Value | None:
-    """The value as ``kind`` (None: as it is); None if it is none, or none that OTLP can carry."""
+    """The value as ``kind`` (None: as text); None if it does not parse, or does not fit into OTLP's type."""
     text = str(value)
     if kind is bool:
         return {"True": True, "False": False}.get(text)

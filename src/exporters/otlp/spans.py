@@ -1,9 +1,9 @@
 """Span trees as OpenTelemetry spans, sent over OTLP.
 
-Trace and span ids are derived from the session and what a span is of: a backend that stores spans by id has them once,
-however often they are sent. Profile ``reference`` has the attributes of the reading, so under a framework's rule set
-those of the framework; ``semconv`` those of `exporters.otlp.semconv`. Of the caller's reading, ``semconv`` makes each
-turn a trace of its own: backends take input, output and latency of a conversation from the roots of its traces.
+Trace and span ids are derived from the session and the span's subject, so a backend that stores spans by id has each
+once, however often it is sent. Profile ``reference`` exports the reading's own attributes (under a framework's rule set
+those of the framework), ``semconv`` those of `exporters.otlp.semconv`. For the caller's reading, ``semconv`` makes each
+turn a trace: backends take a conversation's input, output and latency from the roots of its traces.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 from exporters.delivery.destination import NotConfigured
 from exporters.delivery.http import TIMEOUT_SECONDS
 from exporters.otlp import semconv
-from exporters.otlp.types import typed
+from exporters.otlp.types import otlp_attributes
 from projections.caller import RULES as TURNLOG
 from projections.caller import Reading
 from projections.reference.replay import Call
@@ -40,46 +40,48 @@ Wire = Literal["http/protobuf", "grpc"]
 REFERENCE_RESOURCE = Resource(
     {"sdk.name": "AGENTS", "sdk.version": "1.0.2", "service.name": "videosdk-otel-telemetry-agents"}
 )
-"""As the reference's: its traces and ours of its reading belong to one service."""
+"""The reference's resource, so that its own traces and ours belong to one service."""
 SCOPE = InstrumentationScope("turnlog")
-LARGEST = 3 << 20
-"""Bytes in one request; of more, it is two. Over gRPC a collector takes 4 MiB, if it was not told otherwise."""
+MAX_REQUEST_BYTES = 3 << 20
+"""A larger request is split. Over gRPC, collectors accept 4 MiB by default."""
 _LATEST_NS = (1 << 64) - 1
-"""OTLP's times are unsigned; one that an agent handed over may be anything."""
+"""OTLP's times are unsigned 64-bit; times from an agent are untrusted and clamped."""
 
 
 class Sender(Protocol):
-    """One way to a collector: `exporters.otlp.http`, `exporters.otlp.grpc`."""
+    """A connection to a collector: `exporters.otlp.http` or `exporters.otlp.grpc`."""
 
     address: str
-    """As it may be shown."""
+    """The address without secrets."""
 
     def send(self, request: ExportTraceServiceRequest) -> None:
-        """Raises `Busy` or `Refused`."""
+        """Send a request. Raises `Busy` or `Refused`."""
         ...
 
     def close(self) -> None: ...
 
 
 class Spans:
-    """A `Destination`: a call's ended spans, to one collector."""
+    """A `Destination` for a call's ended spans."""
 
     batch = 512
     rules = TURNLOG
 
-    def __init__(self, sender: Sender, profile: Profile = "reference", named: Mapping[str, str] | None = None) -> None:
-        """``named``: attributes of the resource, in place of what the session says."""
+    def __init__(
+        self, sender: Sender, profile: Profile = "reference", resource: Mapping[str, str] | None = None
+    ) -> None:
+        """``resource``: resource attributes that override the session's."""
         self.name = f"otlp {sender.address}" + (" semconv" if profile == "semconv" else "")
         self._sender = sender
         self._profile = profile
-        self._named = dict(named or {})
+        self._resource = dict(resource or {})
 
     def items(self, call: Call | Reading) -> Sequence[ReadableSpan]:
-        """The spans in an order in which later ones come after those that were there."""
-        return otel_spans(call, self._profile, resource_of(call, self._named))
+        """The spans, in an order that later spans only extend."""
+        return otel_spans(call, self._profile, resource_of(call, self._resource))
 
     def encode(self, item: ReadableSpan) -> bytes:
-        """All that a span says; where it comes from (its resource) is not its content."""
+        """The span's whole content, without its resource."""
         context, parent = item.get_span_context(), item.parent
         assert context is not None
         return msgspec.json.encode(
@@ -92,11 +94,11 @@ class Spans:
         )  # fmt: skip
 
     def send(self, items: Sequence[ReadableSpan]) -> None:
-        """One request, or more if it is too large. Raises `Busy` or `Refused`; all of it may be sent again."""
+        """Send the spans, in several requests if need be. Raises `Busy` or `Refused`; all may be sent again."""
         from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 
         request = encode_spans(items)
-        if request.ByteSize() > LARGEST and len(items) > 1:
+        if request.ByteSize() > MAX_REQUEST_BYTES and len(items) > 1:
             half = len(items) // 2
             self.send(items[:half])
             self.send(items[half:])
@@ -117,10 +119,10 @@ def destination(
     project: str | None = None,
     timeout_seconds: float = TIMEOUT_SECONDS,
 ) -> Spans:
-    """The collector at ``endpoint``, as its manual gives it: ``http://localhost:4318/v1/traces``, or for gRPC
-    ``http://localhost:4317`` or ``localhost:4317``; ``https`` means TLS.
+    """Return the destination for a collector. Raises `NotConfigured`.
 
-    ``project`` is what Arize Phoenix files the spans under. Raises `NotConfigured`.
+    ``endpoint`` is as in the collector's manual: ``http://localhost:4318/v1/traces``, or for gRPC
+    ``http://localhost:4317`` or ``localhost:4317``; ``https`` means TLS. ``project`` is the Arize Phoenix project.
     """
     sender: Sender
     try:
@@ -134,47 +136,51 @@ def destination(
             sender = HttpSender(endpoint, headers or {}, timeout_seconds)
     except ModuleNotFoundError as error:
         raise NotConfigured(f"OTLP needs the extra: pip install 'turnlog[otlp]' ({error})") from error
-    named = {"service.name": service_name, "openinference.project.name": project}
-    return Spans(sender, profile, {name: value for name, value in named.items() if value})
+    resource = {"service.name": service_name, "openinference.project.name": project}
+    return Spans(sender, profile, {name: value for name, value in resource.items() if value})
 
 
-def resource_of(call: Call | Reading, named: Mapping[str, str]) -> Resource:
-    """Where the spans come from: the session's framework and its version, but for what is ``named``."""
+def resource_of(call: Call | Reading, overrides: Mapping[str, str]) -> Resource:
+    """The spans' resource: the session's framework and its version, with ``overrides``."""
     if isinstance(call, Reading):
         framework, release = call.timeline.framework or "turnlog", call.timeline.framework_version
-        said = {"service.name": framework, "sdk.name": framework, "sdk.version": release}
-        said |= {"telemetry.sdk.name": "turnlog", "telemetry.sdk.version": version("turnlog")}
+        own = {"service.name": framework, "sdk.name": framework, "sdk.version": release}
+        own |= {"telemetry.sdk.name": "turnlog", "telemetry.sdk.version": version("turnlog")}
     else:
         release = call.rules.partition("+")[0].removeprefix("videosdk-")
-        said = dict(REFERENCE_RESOURCE.attributes)  # type: ignore[arg-type]
-        if release.count(".") > 1:  # of the first rule set, it is that of the constant
-            said["sdk.version"] = release
-    return Resource({name: value for name, value in {**said, **named}.items() if value})
+        own = dict(REFERENCE_RESOURCE.attributes)  # type: ignore[arg-type]
+        if release.count(".") > 1:  # the first rule set's version is that of the constant
+            own["sdk.version"] = release
+    return Resource({name: value for name, value in {**own, **overrides}.items() if value})
 
 
 def otel_spans(
     call: Call | Reading, profile: Profile = "reference", resource: Resource = REFERENCE_RESOURCE
 ) -> list[ReadableSpan]:
-    """The call's spans as OpenTelemetry has them; of the framework's reading those that have ended, in that order.
+    """The call's spans as OpenTelemetry spans; for a framework's reading the ended ones, in the order of their ends.
 
-    A span whose parent has not ended (the call goes on, or was cut off) names it all the same.
+    A span names its parent even if that has not ended (the call is in progress, or broke off).
     """
     if isinstance(call, Reading):
-        return _of_reading(call, profile, resource)
+        return _reading_spans(call, profile, resource)
     ids = identities(call.session_name, [*call.spans, *call.open_spans])
     contexts = {number: _context(*pair) for number, pair in ids.items()}
     described = semconv.attributes(call) if profile == "semconv" else {}
     return [_readable(span, contexts, described.get(span.id), resource) for span in call.spans]
 
 
-def _of_reading(r: Reading, profile: Profile, resource: Resource) -> list[ReadableSpan]:
+def _reading_spans(r: Reading, profile: Profile, resource: Resource) -> list[ReadableSpan]:
     by_turn = profile == "semconv" and bool(r.turns)
-    spans = semconv.turns_alone(r.spans) if by_turn else r.spans
+    spans = semconv.turns_as_roots(r.spans) if by_turn else r.spans
     ids = read_identities(r.session_name, spans, by_turn=by_turn)
     contexts = {name: _context(*pair) for name, pair in ids.items()}
     found = []
     for span in spans:
-        own = typed(span.attributes) if profile == "reference" else semconv.of_span(r.session_name, span)
+        own = (
+            otlp_attributes(span.attributes)
+            if profile == "reference"
+            else semconv.span_attributes(r.session_name, span)
+        )
         found.append(_readable(span, contexts, own, resource))
     return found
 
@@ -204,14 +210,14 @@ def _readable(
 
 
 def _event(event: dict[str, Any], end_ns: int, describe: Describe) -> SpanEvent:
-    """The reference stamps a span's events when it builds the span, which is when it ends."""
+    """An event without a time gets the span's end, as the reference builds a span and its events at that moment."""
     name, values = describe(event["name"], event["attributes"])
     return SpanEvent(name, values, min(max(event.get("time_ns", end_ns), 0), _LATEST_NS))
 
 
 def _describe(span: Span | ReadSpan, described: semconv.Attributes | None) -> Describe:
     if isinstance(span, ReadSpan):
-        return lambda name, values: (name, typed(values))
+        return lambda name, values: (name, otlp_attributes(values))
     return semconv.span_event if described is not None else lambda name, values: (name, _attributes(values))
 
 

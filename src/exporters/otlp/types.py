@@ -1,4 +1,4 @@
-"""Attribute values as OTLP has types for them."""
+"""Attribute values converted to OTLP's types."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 from projections.model import is_number
 
 MAX_ATTRIBUTES = 128
-"""Those of a span that OpenTelemetry keeps: the last ones."""
+"""OpenTelemetry's limit per span; the last ones are kept."""
 _INT64 = range(-(1 << 63), 1 << 63)
 
 
-def typed(attributes: dict[str, Any] | None) -> dict[str, Any]:
-    """Values that OpenTelemetry has a type for as they are; others as text, None not at all."""
+def otlp_attributes(attributes: dict[str, Any] | None) -> dict[str, Any]:
+    """The attributes with values of OpenTelemetry's types; other values become text, None is omitted."""
     if not attributes:
         return {}
     kept = [
@@ -32,6 +32,6 @@ def _typed(value: Any) -> Any:
 
 
 def _has_type(value: Any) -> bool:
-    """Whether OTLP carries it: text, a truth value, an integer of 64 bits, or a finite number."""
+    """True for text, a bool, a 64-bit integer or a finite float."""
     kind = type(value)
     return kind is str or kind is bool or (kind is int and value in _INT64) or (kind is float and is_number(value))

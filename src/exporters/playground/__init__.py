@@ -1,1 +1,1 @@
-"""Playground messages of old releases, as server-sent events."""
+"""The playground messages of the reference's old releases, as Server-Sent Events."""

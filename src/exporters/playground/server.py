@@ -1,4 +1,4 @@
-"""A server whose only page is a session's playground stream, as Server-Sent Events."""
+"""An HTTP server for one session's playground stream, as Server-Sent Events."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from exporters.playground.stream import Attachment, Published, attach_playground
 from exporters.web import Server
 
 IDLE_SECONDS = 5.0
-"""An idle stream is silent for this long, then says that it is there."""
+"""Interval of keep-alive comments on an idle stream."""
 SSE = {"content-type": "text/event-stream"}
 
 
 class PlaygroundServer:
-    """Serves in the background until `close`, to several clients at once; ``url`` is where.
+    """Serves ``url`` in the background until `close`, to any number of clients.
 
-    The session is followed once for all of them, so they all get the same in the same order. It knows no users: any
-    program that can reach ``host`` can read what is said in the call.
+    The session is followed once for all of them, so they all get the same messages in the same order. There is no
+    authentication: any program that can reach ``host`` can read the conversation.
     """
 
     def __init__(
@@ -35,10 +35,10 @@ class PlaygroundServer:
         allow_origin: str | None = None,
         allow_hosts: Iterable[str] = (),
     ) -> None:
-        """The options as for `exporters.web.Server`. Raises `CannotServe`."""
+        """The options are those of `exporters.web.Server`. Raises `CannotServe`."""
         self._published: list[Published] = []
         self._news = asyncio.Event()
-        """Set, and replaced, whenever there is something new; touched on the server's event loop alone."""
+        """Set and replaced with every new message; used only on the server's event loop."""
         self._ended = False
         self._attachment: Attachment | None = None
         routes = [Route("/", self._answer)]
@@ -60,7 +60,7 @@ class PlaygroundServer:
         return StreamingResponse(self._stream(request.headers.get("last-event-id")), headers=SSE)
 
     async def _stream(self, after: str | None) -> AsyncIterator[bytes]:
-        """All that was published behind the message of that id, or from the beginning, and what comes."""
+        """Stream the messages after the one with that id, or all, and then new ones."""
         at = next((n for n, one in enumerate(self._published, 1) if one.id == after), 0)
         while True:
             news = self._news

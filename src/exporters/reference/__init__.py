@@ -1,1 +1,1 @@
-"""Drop-in replacements for the clients of videosdk-agents."""
+"""Drop-in replacements for videosdk-agents' analytics, log and telemetry clients."""

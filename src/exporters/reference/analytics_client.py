@@ -1,8 +1,8 @@
-"""The reference's ``AnalyticsClient`` as agents use it, with a delivery that is not fire-and-forget.
+"""Drop-in for the reference's ``AnalyticsClient``, with retries instead of fire-and-forget.
 
-What it is given waits in memory, and a thread posts it in order, again and again until it is taken or refused. It
-needs no event loop, and never raises into the agent. What has not been sent when the process ends is lost: delivery
-from the log (`exporters.delivery.outbox`) loses nothing, and is the one to choose where the calls are recorded anyway.
+Payloads are queued in memory, and a thread posts them in order, each until it is accepted or refused. It needs no event
+loop and never raises into the agent. Payloads not sent when the process ends are lost: where calls are recorded, prefer
+delivery from the log (`exporters.delivery.outbox`), which loses nothing.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ from exporters.delivery.retry import pause
 log = logging.getLogger("turnlog.analytics")
 
 LIMIT = 1000
-"""Posts that may wait; beyond, the oldest is dropped."""
+"""Maximum number of queued posts; beyond it, the oldest is dropped."""
 
 
 class AnalyticsHealth(NamedTuple):
-    """How it goes, in posts; a turn may be two of them (`Routing.vendor_first_turn`)."""
+    """Counts of posts; a turn may take two of them (`Routing.vendor_first_turn`)."""
 
     waiting: int
     sent: int
     refused: int
-    """Not taken, and never will be; they are lost."""
+    """Rejected for good, and lost."""
     dropped: int
-    """More than `LIMIT` waited, or the client was closed; they are lost."""
+    """Lost because more than `LIMIT` were queued, or the client was closed."""
     last_error: str | None
 
 
 class AnalyticsClient:
     """Sends analytics payloads of one session after another. Use it as a context manager, or `close` it.
 
-    Unlike the reference's it is not one for the whole process, and reads the environment when it is made or configured.
+    Unlike the reference's it is not a singleton, and reads the environment when it is created or configured.
     """
 
     def __init__(
@@ -57,13 +57,13 @@ class AnalyticsClient:
         base_url: str = BASE_URL,
         timeout_seconds: float = TIMEOUT_SECONDS,
     ) -> None:
-        """``metrics_options`` as for `configure`. Raises `NotConfigured`."""
+        """``metrics_options`` are those of `configure`. Raises `NotConfigured`."""
         self.session_id = session_id
         self._route = partial(routing, token=token, vendor_first_turn=vendor_first_turn, base_url=base_url)
         self._changed = threading.Condition()
         self._queue: deque[tuple[Routing, Post]] = deque()
         self._sending = 0
-        """1 while the thread is at a post, which is in the queue no more."""
+        """1 while the thread sends a post it has taken off the queue."""
         self._sent = self._refused = self._dropped = 0
         self._last_error: str | None = None
         self._stop = threading.Event()
@@ -75,12 +75,12 @@ class AnalyticsClient:
             self._client.close()
             raise
 
-    # as the reference's ----------------------------------------------------------------------------------------
+    # the reference's methods -----------------------------------------------------------------------------------
 
     def configure(self, metrics_options: Any) -> None:
-        """Take over ``enabled``, ``export_url`` and ``export_headers``, and count turns from the first again.
+        """Apply ``enabled``, ``export_url`` and ``export_headers``, and restart the turn count.
 
-        Raises `NotConfigured`; then all stays as it was.
+        Raises `NotConfigured`; then nothing is changed.
         """
         routes = self._route(
             enabled=getattr(metrics_options, "enabled", True),
@@ -91,15 +91,15 @@ class AnalyticsClient:
             self._routing, self.turn_count = routes, 0
 
     def set_session_id(self, session_id: str) -> None:
-        """What the vendor knows the session by, from the next payload on."""
+        """Set the vendor's session id for the payloads to come."""
         self.session_id = session_id
 
     async def send_interaction_analytics(self, interaction_data: dict[str, Any]) -> None:
-        """The same as `send_interaction_analytics_safe`; there is nothing to wait for."""
+        """The same as `send_interaction_analytics_safe`; it does not wait."""
         self.send_interaction_analytics_safe(interaction_data)
 
     def send_interaction_analytics_safe(self, interaction_data: dict[str, Any]) -> None:
-        """Have a turn's payload sent, as it is now. Returns at once and never raises; see `health`."""
+        """Queue a copy of a turn's payload. Returns at once and never raises; see `health`."""
         try:
             with self._changed:
                 self.turn_count += 1
@@ -107,10 +107,10 @@ class AnalyticsClient:
                 routes = self._routing
                 for posted in routes.posts(self.turn_count, interaction_data, session_id, session_id):
                     self._add(routes, posted)
-        except Exception as error:  # noqa: BLE001 - a guest's object; the host goes on
+        except Exception as error:  # noqa: BLE001 - user objects; the agent must not fail
             self._refuse(error if isinstance(error, Refused) else Refused(f"no payload: {type(error).__name__}"))
 
-    # life ------------------------------------------------------------------------------------------------------
+    # lifecycle -------------------------------------------------------------------------------------------------
 
     @property
     def health(self) -> AnalyticsHealth:
@@ -120,12 +120,12 @@ class AnalyticsClient:
             )
 
     def flush(self, timeout: float = 10.0) -> bool:
-        """Wait until nothing waits any more; False if ``timeout`` seconds were not enough."""
+        """Wait until the queue is empty; False if that takes longer than ``timeout`` seconds."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._queue and not self._sending, timeout)
 
     def close(self, timeout: float = 10.0) -> bool:
-        """Flush and stop; what was not sent in ``timeout`` seconds is dropped. True if all was sent or refused."""
+        """Flush and stop; posts not sent within ``timeout`` seconds are dropped. True if none were."""
         until = time.monotonic() + timeout
         self.flush(timeout)
         self._stop.set()
@@ -150,7 +150,7 @@ class AnalyticsClient:
     ) -> None:
         self.close()
 
-    # inside ----------------------------------------------------------------------------------------------------
+    # internals -------------------------------------------------------------------------------------------------
 
     def _add(self, routes: Routing, posted: Post) -> None:
         if self._stop.is_set():
@@ -185,23 +185,23 @@ class AnalyticsClient:
                         return
                     head = self._queue.popleft()
                     self._sending = 1
-                taken = self._post(*head)
-                if taken is None:
+                accepted = self._post(*head)
+                if accepted is None:
                     return
                 with self._changed:
-                    self._sent += taken and self._sending  # `close` may have given it up
+                    self._sent += accepted and self._sending  # `close` may have counted it as dropped
                     self._sending = 0
                     self._changed.notify_all()
 
     def _post(self, routes: Routing, posted: Post) -> bool | None:
-        """Whether it was taken (else it was refused); None if the client was closed before that."""
+        """True if accepted, False if refused; None if the client was closed before either."""
         try:
             for attempt in Retrying(
                 retry=retry_if_exception_type(Busy),
                 wait=pause(),
                 stop=stop_when_event_set(self._stop),
                 sleep=sleep_using_event(self._stop),
-                before_sleep=self._note,
+                before_sleep=self._log_retry,
                 reraise=True,
             ):
                 with attempt:
@@ -211,13 +211,13 @@ class AnalyticsClient:
         except Refused as error:
             self._refuse(error)
             return False
-        except Exception as error:  # noqa: BLE001 - nobody would start the thread again
+        except Exception as error:  # noqa: BLE001 - the thread must survive
             self._refuse(Refused(f"not sent: {type(error).__name__}"))
             return False
         return True
 
-    def _note(self, state: RetryCallState) -> None:
+    def _log_retry(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         with self._changed:
             self._last_error = str(error)
-        log.warning("analytics: will try again: %s", error)
+        log.warning("analytics: will retry: %s", error)

@@ -1,7 +1,7 @@
-"""An agent's own log lines, caught where they are logged; the reference's ``JobLogger``, and its ``LogManager``.
+"""Drop-in for the reference's ``JobLogger``: a handler that captures an agent's own log lines.
 
-Each record is made final in the thread that logs it, so nothing that changes later changes it. That thread waits for no
-network, and nothing is raised into it.
+Each record is formatted in the thread that logs it, so later changes of its arguments do not affect it. That thread
+never waits for the network, and no exception reaches it.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from exporters.reference.log_queue import Endpoint, LogHealth, LogQueue
 __all__ = ["Endpoint", "JobLogger", "LogHealth", "LogManager", "LogQueue", "OwnHooks"]
 
 OWN = "turnlog"
-"""Loggers under this name, and threads whose name begins so, are heard by nobody here: else what is logged over the
-sending or the recording of a line would be sent and recorded in turn, for ever."""
+"""Loggers under this name and threads with this prefix are ignored: else a line that is logged while sending or
+recording a line would be sent and recorded in turn, forever."""
 
 
 class JobLogger:
-    """Catches what is logged under ``namespace``, until `cleanup`.
+    """Captures what is logged under ``namespace``, until `cleanup`.
 
-    Records go to ``queue`` while ``send_logs_to_dashboard`` is on, and, whether or not it is, to ``recorder`` as
-    `log_record` events. ``extra={"log_attributes": {…}}`` of a logging call is added to the record's attributes.
+    Records go to ``queue`` if ``send_logs_to_dashboard`` is on, and always to ``recorder`` as `log_record` events.
+    ``extra={"log_attributes": {…}}`` of a logging call is added to the record's attributes.
     """
 
     def __init__(
@@ -45,9 +45,9 @@ class JobLogger:
         namespace: str = "videosdk.agents",
         recorder: OwnHooks | None = None,
     ) -> None:
-        """``auth_token`` is not used, nor kept; the reference takes it. ``namespace`` ``""`` is every logger.
+        """``auth_token`` is ignored, for compatibility. The ``namespace`` ``""`` is every logger.
 
-        A level that is not known is INFO. The logger's own level is lowered to it if need be, and stays so.
+        An unknown level is INFO. The logger's own level is lowered to it if need be, permanently.
         """
         self._queue = queue
         self._context: dict[str, Any] = {
@@ -67,15 +67,15 @@ class JobLogger:
         self._logger.addHandler(self._handler)
 
     def update_context(self, **fields: Any) -> None:
-        """Change fields of the records to come: ``roomId``, ``peerId``, ``sessionId``, ``sdk_name``, …"""
+        """Change fields of later records: ``roomId``, ``peerId``, ``sessionId``, ``sdk_name``, …"""
         self._context.update(fields)
 
     def set_endpoint(self, endpoint: str, jwt_key: str = "", custom_headers: Mapping[str, str] | None = None) -> None:
-        """Where the records go, those that are waiting too; see `LogManager.update_endpoint`."""
+        """Set the endpoint, for queued records too; see `LogManager.update_endpoint`."""
         self._queue.set_endpoint(endpoint, jwt_key, custom_headers)
 
     def cleanup(self) -> None:
-        """Catch no more."""
+        """Stop capturing."""
         self._logger.removeHandler(self._handler)
         self._handler.close()
 
@@ -96,20 +96,20 @@ class _Handler(logging.Handler):
             if self._recorder is not None:
                 attributes = dict(line.attributes) or None
                 self._recorder.log_record(line.level, line.logger, line.message, line.created, attributes)
-        except Exception as error:  # noqa: BLE001 - the host goes on; counted
-            self._queue.lose(f"a log record could not be kept: {type(error).__name__}")
+        except Exception as error:  # noqa: BLE001 - counted; the agent must not fail
+            self._queue.count_lost(f"a log record could not be kept: {type(error).__name__}")
 
     def _line(self, record: logging.LogRecord, context: Mapping[str, Any]) -> Line:
         attributes = context.get("log_attributes")
-        known = attributes if isinstance(attributes, Mapping) else {}
-        return Line(record.levelname, record.name, self._text(record), record.created, known)
+        valid = attributes if isinstance(attributes, Mapping) else {}
+        return Line(record.levelname, record.name, self._text(record), record.created, valid)
 
     def _text(self, record: logging.LogRecord) -> str:
-        """The message, and below it the traceback and the stack if there are (reference: ``QueueHandler.prepare``).
+        """The message, followed by the traceback and the stack, if any (reference: ``QueueHandler.prepare``).
 
-        Where the arguments do not fit the message, it is kept without them.
+        A message that does not fit its arguments is kept without them.
         """
         try:
             return self.format(record)
-        except Exception:  # noqa: BLE001 - a guest's arguments
+        except Exception:  # noqa: BLE001 - user arguments
             return as_text(record.msg)

@@ -1,7 +1,7 @@
-"""Sends log records to a log endpoint, from a thread of its own; the reference's ``LogManager`` for those who know it.
+"""Drop-in for the reference's ``LogManager``: a thread that sends log records to a log endpoint.
 
-Records arrive in order. One that was posted twice may arrive twice, as an endpoint that took it and then lost the
-connection cannot be told from one that did not take it.
+Records arrive in order, at least once: a connection lost after the endpoint stored a record looks the same as one lost
+before, so the record is sent again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ log = logging.getLogger("turnlog")
 
 THREAD = "turnlog-logs"
 LIMIT = 10_000
-"""Records kept while they cannot be sent."""
+"""Maximum number of queued records."""
 
 
 class LogManager:
@@ -31,13 +31,13 @@ class LogManager:
         manager = LogManager()
         manager.start()
         logger = JobLogger(manager.get_queue(), room_id, peer_id, token, send_logs_to_dashboard=True)
-        ...  # records are kept from now on, and sent once `update_endpoint` or `JobLogger.set_endpoint` says where
+        ...  # records are queued, and sent once `update_endpoint` or `JobLogger.set_endpoint` was called
         logger.cleanup()
         manager.stop()
 
-    What cannot be sent now is tried again, after as long as the endpoint asked for or an exponential pause; what the
-    endpoint refuses (4xx) is counted in `health`. After a fork the child has none of the records and no thread: call
-    `start` there. `start` after `stop` goes on, with the endpoint that is known.
+    Failed requests are retried with exponential backoff, or after the endpoint's ``Retry-After``; refused records (4xx)
+    are counted in `health`. A forked child has an empty queue and no thread: call `start` there. `start` after `stop`
+    resumes with the same endpoint.
     """
 
     def __init__(
@@ -48,44 +48,44 @@ class LogManager:
         arrays: bool = False,
         limit: int = LIMIT,
     ) -> None:
-        """``arrays``: the endpoint takes a JSON array of records, so that a batch is one request, not many."""
+        """``arrays``: the endpoint accepts a JSON array of records, so a batch is one request."""
         self.queue = LogQueue(limit, max(1, batch_size))
         self._interval = flush_interval_seconds
         self._arrays = arrays
         self._sender: _Sender | None = None
 
     def start(self, auth_token: str = "") -> None:
-        """Begin to send. ``auth_token`` is not used, nor kept; the reference takes it."""
+        """Start sending. ``auth_token`` is ignored, for compatibility."""
         if self._sender is None or not self._sender.is_alive():
-            # the client is made here: in the thread, httpx would still be importing when this process forks
+            # create the client here: in the thread, httpx might still be importing when this process forks
             self._sender = _Sender(client(), self.queue, self._interval, self._arrays)
             self._sender.start()
 
     def update_endpoint(
         self, endpoint: str, jwt_key: str = "", custom_headers: Mapping[str, str] | None = None
     ) -> None:
-        """Where to post, with ``custom_headers`` or else with ``jwt_key`` as ``Authorization``."""
+        """Set the endpoint, and ``custom_headers`` or else ``jwt_key`` as ``Authorization``."""
         self.queue.set_endpoint(endpoint, jwt_key, custom_headers)
 
     def stop(self, timeout: float = 5.0) -> int:
-        """Send what can be sent in ``timeout`` seconds; returns how many records were lost, or may have been.
+        """Flush for up to ``timeout`` seconds and stop; return the number of records lost, or possibly lost.
 
-        Nothing if it does not run. Records that are logged later wait for the next `start`.
+        Does nothing if not started. Records logged later wait for the next `start`.
         """
         sender, self._sender = self._sender, None
         if sender is None:
             return 0
-        sender.give_up_at = time.monotonic() + timeout
+        sender.deadline = time.monotonic() + timeout
         self.queue.close()
         sender.join(timeout)
         lost = self.queue.abandon()
         if lost:
-            reason = self.queue.last_error or ("no endpoint was set" if not self.queue.endpoint.url else "no time left")
+            reason = self.queue.last_error or ("no endpoint was set" if not self.queue.endpoint.url else "timeout")
             log.warning("%d log records were not sent: %s", lost, reason)
         return lost
 
     def get_queue(self) -> LogQueue:
-        """What a `JobLogger` takes."""
+        """The queue to pass to a `JobLogger`."""
         return self.queue
 
     @property
@@ -94,14 +94,14 @@ class LogManager:
 
 
 class _Sender(threading.Thread):
-    """Sends until the queue's round is over."""
+    """Sends until the queue's round ends."""
 
     def __init__(self, to: Client, queue: LogQueue, interval_seconds: float, arrays: bool) -> None:
         super().__init__(name=THREAD, daemon=True)
         self._to, self._queue, self._interval, self._arrays = to, queue, interval_seconds, arrays
         self._number = queue.open()
-        self.give_up_at: float | None = None
-        """On the monotonic clock, once somebody waits for the end."""
+        self.deadline: float | None = None
+        """On the monotonic clock; set by `LogManager.stop`."""
         self._closing = False
 
     def run(self) -> None:
@@ -115,21 +115,21 @@ class _Sender(threading.Thread):
                         return
 
     def _deliver(self, content: bytes, records: int) -> bool:
-        """False if there is no time left to try."""
+        """Send one request with retries; False if the deadline has passed."""
         try:
             retrying = Retrying(
                 retry=retry_if_exception_type(Busy),
                 wait=pause(),
                 stop=self._is_over,
                 sleep=lambda seconds: self._queue.pause(self._number, seconds, self._closing),
-                before_sleep=self._note,
+                before_sleep=self._log_retry,
                 reraise=True,
             )
             retrying(self._post, content)
         except Busy as error:
             self._queue.last_error = str(error)
             return False
-        except Exception as error:  # noqa: BLE001 - counted and logged; the records behind it go on
+        except Exception as error:  # noqa: BLE001 - counted and logged; later records must still be sent
             reason = str(error) if isinstance(error, Refused) else f"{type(error).__name__} while posting"
             if reason != self._queue.last_error:
                 log.warning("a log record was refused: %s", reason)
@@ -139,17 +139,17 @@ class _Sender(threading.Thread):
         return True
 
     def _post(self, content: bytes) -> None:
-        endpoint = self._queue.endpoint  # read anew: the key may have been renewed
+        endpoint = self._queue.endpoint  # read each time: the key may have been renewed
         if not endpoint.url:
-            raise Busy("there is no log endpoint any more")
+            raise Busy("the log endpoint was removed")
         post(self._to, endpoint.url, content, endpoint.headers())
 
     def _is_over(self, state: RetryCallState) -> bool:
-        self._closing = self.give_up_at is not None
-        return self.give_up_at is not None and time.monotonic() + state.upcoming_sleep >= self.give_up_at
+        self._closing = self.deadline is not None
+        return self.deadline is not None and time.monotonic() + state.upcoming_sleep >= self.deadline
 
-    def _note(self, state: RetryCallState) -> None:
+    def _log_retry(self, state: RetryCallState) -> None:
         reason = str(state.outcome.exception()) if state.outcome is not None else ""
         if reason != self._queue.last_error:
-            log.warning("log records wait: %s", reason)
+            log.warning("log records are waiting: %s", reason)
             self._queue.last_error = reason

@@ -1,4 +1,4 @@
-"""Log records between the threads that log and the one that sends: bounded, counted, never waiting for a network."""
+"""A bounded queue of log records between the logging threads and the sending one; it never waits for the network."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from exporters.logs.body import headers
 
 
 class LogHealth(NamedTuple):
-    """What became of the records."""
+    """Counts of log records."""
 
     sent: int
     waiting: int
-    """Not sent yet, those that are on their way included."""
+    """Queued or in transit."""
     dropped: int
-    """Lost: the oldest at the bound, those that nobody sent before `LogManager.stop` had to return, and any that
-    could not be put into words."""
+    """Lost: the oldest at the limit, those not sent when `LogManager.stop` returned, and those that could not be
+    formatted."""
     refused: int
-    """Not taken by the endpoint, for good."""
+    """Rejected by the endpoint for good."""
     last_error: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where records go. Nothing of it is shown, as it has tokens."""
+    """The log endpoint. Its repr is empty, as the fields contain tokens."""
 
     url: str = field(default="", repr=False)
     jwt_key: str = field(default="", repr=False)
@@ -41,11 +41,11 @@ class Endpoint:
 
 
 class LogQueue:
-    """Bodies of log records, in order. After a fork, the child's is empty."""
+    """A queue of log record bodies. After a fork, the child's is empty."""
 
-    def __init__(self, limit: int, enough: int) -> None:
-        """At ``limit`` records the oldest are dropped; ``enough`` are worth sending at once."""
-        self.limit, self.enough = limit, enough
+    def __init__(self, limit: int, batch: int) -> None:
+        """Beyond ``limit`` records the oldest are dropped; ``batch`` of them are sent without waiting for more."""
+        self.limit, self.batch = limit, batch
         self.endpoint = Endpoint()
         self.last_error: str | None = None
         self._sent = self._dropped = self._refused = 0
@@ -54,12 +54,12 @@ class LogQueue:
         _queues.add(self)
 
     def _reset(self) -> None:
-        self._changed = threading.Condition()  # on an RLock: a signal's handler may log, too
+        self._changed = threading.Condition()  # on an RLock: a signal handler may log, too
         self._waiting: deque[bytes] = deque()
         self._taken = 0
         self._closing = False
 
-    # the threads that log --------------------------------------------------------------------------------------
+    # called by the logging threads -----------------------------------------------------------------------------
 
     def put_nowait(self, body: bytes) -> None:
         with self._changed:
@@ -67,17 +67,17 @@ class LogQueue:
             if len(self._waiting) + self._taken > self.limit:
                 self._waiting.popleft()
                 self._dropped += 1
-            if len(self._waiting) in (1, self.enough):
+            if len(self._waiting) in (1, self.batch):
                 self._changed.notify()
 
-    def lose(self, why: str) -> None:
-        """A record that could not be made."""
+    def count_lost(self, reason: str) -> None:
+        """Count a record that could not be formatted."""
         with self._changed:
             self._dropped += 1
-            self.last_error = why
+            self.last_error = reason
 
     def set_endpoint(self, url: str, jwt_key: str, custom_headers: Mapping[str, str] | None) -> None:
-        """A key or headers that are not given stay as they were (reference: ``update_endpoint``)."""
+        """Set the endpoint; an empty key or headers keep their old value (reference: ``update_endpoint``)."""
         with self._changed:
             known = self.endpoint
             self.endpoint = Endpoint(url, jwt_key or known.jwt_key, custom_headers or known.custom_headers)
@@ -89,40 +89,40 @@ class LogQueue:
             waiting = len(self._waiting) + self._taken
             return LogHealth(self._sent, waiting, self._dropped, self._refused, self.last_error)
 
-    # the thread that sends, one at a time: each has a round of its own -------------------------------------------
+    # called by the sending thread; each one has its own round ----------------------------------------------------
 
     def open(self) -> int:
-        """Begin a round of sending, and return its number."""
+        """Begin a round of sending; return its number."""
         with self._changed:
             self._closing = False
             self._round += 1
             return self._round
 
     def take(self, number: int, interval_seconds: float) -> list[bytes]:
-        """The oldest records, once there are enough or the first has waited for the interval, and an endpoint.
+        """Wait for a full batch or for the interval, and for an endpoint; return the oldest records.
 
-        Empty when the round is over.
+        Returns an empty list when the round is over.
         """
         since: float | None = None
         with self._changed:
             while number == self._round:
-                there = len(self._waiting) if self.endpoint.url else 0
-                if self._closing and not there:
+                ready = len(self._waiting) if self.endpoint.url else 0
+                if self._closing and not ready:
                     break
-                if there and since is None:
+                if ready and since is None:
                     since = time.monotonic()
                 left = None if since is None else since + interval_seconds - time.monotonic()
-                if there and (there >= self.enough or self._closing or (left is not None and left <= 0)):
-                    self._taken = min(there, self.enough)
+                if ready and (ready >= self.batch or self._closing or (left is not None and left <= 0)):
+                    self._taken = min(ready, self.batch)
                     return [self._waiting.popleft() for _ in range(self._taken)]
-                self._changed.wait(left if there else None)
+                self._changed.wait(left if ready else None)
         return []
 
     def settle(self, number: int, records: int, refused: str | None = None) -> None:
-        """That many of those taken were sent, or were refused for this reason."""
+        """Count records of the current batch as sent, or as refused with the reason."""
         with self._changed:
             if number != self._round:
-                return  # too late: they have been counted as dropped
+                return  # already counted as dropped
             self._taken -= records
             if refused is None:
                 self._sent += records
@@ -131,18 +131,18 @@ class LogQueue:
                 self.last_error = refused
 
     def pause(self, number: int, seconds: float, closing: bool) -> None:
-        """Wait so long. If the round was not closing before, no longer than until it is: there may be no later."""
+        """Sleep for a retry; wake up early when the round starts closing or ends."""
         with self._changed:
             self._changed.wait_for(lambda: self._closing != closing or number != self._round, seconds)
 
     def close(self) -> None:
-        """The round ends when what there is has been sent."""
+        """End the round once the queued records have been sent."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
 
     def abandon(self) -> int:
-        """End the round now. What is left is dropped; returns how many that are."""
+        """End the round now and drop what is left; return the number of dropped records."""
         with self._changed:
             lost = len(self._waiting) + self._taken
             self._waiting.clear()
@@ -157,7 +157,7 @@ _queues: weakref.WeakSet[LogQueue] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    """The records are the parent's to send, and a lock may have been held by one of its threads."""
+    """Empty the queues: the parent sends their records, and one of its threads may have held a lock."""
     for queue in list(_queues):
         queue._reset()
 

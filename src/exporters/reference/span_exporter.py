@@ -1,4 +1,4 @@
-"""An OpenTelemetry exporter over OTLP/HTTP, its requests bounded as all of ours are (`exporters.delivery.http`)."""
+"""An OpenTelemetry span exporter over OTLP/HTTP that uses our bounded requests (`exporters.delivery.http`)."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ DEFAULT_ENDPOINT = "http://localhost:4318"
 
 
 class BoundedSpanExporter(SpanExporter):
-    """Posts each batch until it is taken, refused, or out of time; then it is lost, and a warning says so."""
+    """Posts each batch until it is accepted, refused or out of time; a batch that is lost is logged."""
 
     def __init__(self, endpoint: str | None = None, headers: Mapping[str, str] | None = None) -> None:
-        """What is not given comes from OpenTelemetry's variables (``OTEL_EXPORTER_OTLP_ENDPOINT``, ``…_HEADERS``,
-        ``…_TIMEOUT``, and those of traces alone). Raises `NotConfigured`.
+        """The defaults are those of OpenTelemetry's variables (``OTEL_EXPORTER_OTLP_ENDPOINT``, ``…_HEADERS``,
+        ``…_TIMEOUT``, and their ``…_TRACES_…`` variants). Raises `NotConfigured`.
         """
         base = os.environ.get(OTEL_EXPORTER_OTLP_ENDPOINT) or DEFAULT_ENDPOINT
         traces = os.environ.get(OTEL_EXPORTER_OTLP_TRACES_ENDPOINT) or f"{base.removesuffix('/')}/v1/traces"
         self._url = endpoint or traces
-        known = _environment(OTEL_EXPORTER_OTLP_TRACES_HEADERS, OTEL_EXPORTER_OTLP_HEADERS)
-        given = {name.lower(): value for name, value in (headers or {}).items()}
-        self._headers = {**parse_env_headers(known, liberal=True), **given, "content-type": "application/x-protobuf"}
+        defaults = _environment(OTEL_EXPORTER_OTLP_TRACES_HEADERS, OTEL_EXPORTER_OTLP_HEADERS)
+        own = {name.lower(): value for name, value in (headers or {}).items()}
+        self._headers = {**parse_env_headers(defaults, liberal=True), **own, "content-type": "application/x-protobuf"}
         check_sendable(self._url, self._headers)
         seconds = float(_environment(OTEL_EXPORTER_OTLP_TRACES_TIMEOUT, OTEL_EXPORTER_OTLP_TIMEOUT) or TIMEOUT_SECONDS)
         self._patience = Patience(in_all=seconds)
@@ -61,10 +61,10 @@ class BoundedSpanExporter(SpanExporter):
         self._client.close()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """True: nothing waits here."""
+        """Return True: nothing is buffered."""
         return True
 
 
 def _environment(*names: str) -> str:
-    """The first that is set."""
+    """The value of the first variable that is set, else an empty string."""
     return next((value for name in names if (value := os.environ.get(name))), "")

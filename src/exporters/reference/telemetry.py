@@ -1,7 +1,7 @@
-"""Spans of one's own beside those of the replay: the reference's telemetry functions, under their names.
+"""Drop-ins for the reference's telemetry functions, for custom spans in addition to those of the replay.
 
-A real OpenTelemetry tracer, whose spans go out in batches over OTLP. Nothing here raises into its caller: what goes
-wrong is logged, each kind once. Needs the extra ``otlp``.
+They use a real OpenTelemetry tracer, whose spans are sent in batches over OTLP. They never raise: failures are logged,
+each kind once. Needs the extra ``otlp``.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ def auto_initialize_telemetry_and_logs(
     sdk_metadata: Mapping[str, Any] | None = None,
     custom_traces_config: Mapping[str, Any] | None = None,
 ) -> None:
-    """Begin to trace, if the room's attributes say so; nothing if there are none.
+    """Start tracing if ``room_attributes`` enable it.
 
-    Of ``room_attributes``, ``observability`` is a token, sent as ``Authorization``, and ``traces`` is the
-    configuration, unless ``custom_traces_config`` is given: ``enabled``, ``pbEndPoint`` (where to post) and
-    ``export_headers`` (sent in place of the token). ``peer_id`` names the tracer.
+    In ``room_attributes``, ``observability`` is a token sent as ``Authorization``, and ``traces`` is the configuration
+    unless ``custom_traces_config`` is given: ``enabled``, ``pbEndPoint`` (the URL) and ``export_headers`` (sent instead
+    of the token). ``peer_id`` names the tracer. ``room_id`` and ``session_id`` are ignored, for compatibility.
 
-    Logs are not touched, whatever the name says; nor does the reference's function. Its room hands the attributes'
-    ``logs`` (``enabled``, ``endPoint``) to the job's logger, and so may you: `JobLogger.set_endpoint`.
+    Despite the name, logs are not set up, as in the reference. Its room passes the attributes' ``logs`` (``enabled``,
+    ``endPoint``) to the job's logger; use `JobLogger.set_endpoint` for that.
 
-    The provider becomes the global one if there is none yet. Called again, new spans go to the new endpoint, and what
-    was traced before still goes to the old one. ``room_id`` and ``session_id`` are the reference's, and not used.
+    The provider becomes the global one if there is none yet. After another call new spans go to the new endpoint,
+    earlier ones still to the old one.
     """
     global _current  # noqa: PLW0603 - the reference's functions take no object
     if not room_attributes:
@@ -57,9 +57,9 @@ def auto_initialize_telemetry_and_logs(
                 headers = {"Authorization": token}
             _current = _Telemetry(peer_id, _resource(sdk_metadata or {}), _exporter(config.get("pbEndPoint"), headers))
     except ModuleNotFoundError as error:
-        _once("traces are not exported", f"they need the extra: pip install 'turnlog[otlp]' ({error})")
-    except Exception as error:  # noqa: BLE001 - the host goes on; not the text, which may have a token in it
-        _once("traces are not exported", type(error).__name__)
+        _warn_once("traces are not exported", f"they need the extra: pip install 'turnlog[otlp]' ({error})")
+    except Exception as error:  # noqa: BLE001 - the agent must not fail; the text may contain a token
+        _warn_once("traces are not exported", type(error).__name__)
 
 
 def create_span(
@@ -68,31 +68,31 @@ def create_span(
     parent_span: Span | None = None,
     start_time: float | None = None,
 ) -> Span | None:
-    """Start a span, under the active one if no parent is given; None if there is no tracing.
+    """Start a span, by default under the active one; None if tracing is off.
 
-    ``start_time`` is in seconds on the clock of ``time.perf_counter()``, None is now: the reference's docstring says
-    "since epoch", but its code reckons so. Attributes become text, and one is added, ``attiribute_id`` (sic).
+    ``start_time`` is in seconds on the clock of ``time.perf_counter()`` (default: now): the reference's docstring says
+    "since epoch", but its code uses that clock. Attributes become text, and ``attiribute_id`` (sic) is added.
     """
     telemetry = _current
     try:
         return telemetry.start(span_name, attributes or {}, parent_span, start_time) if telemetry else None
-    except Exception as error:  # noqa: BLE001 - the host goes on
-        _once("a span was not made", f"{span_name}: {type(error).__name__}: {as_text(error)}")
+    except Exception as error:  # noqa: BLE001 - the agent must not fail
+        _warn_once("a span was not created", f"{span_name}: {type(error).__name__}: {as_text(error)}")
         return None
 
 
 def complete_span(span: Span | None, status_code: StatusCode, message: str = "", end_time: float | None = None) -> None:
-    """End a span, once; ``end_time`` as in `create_span`. ``message`` becomes an attribute, too."""
+    """End a span, once. ``end_time`` is on the clock of `create_span`; ``message`` becomes an attribute, too."""
     telemetry = _current
     try:
         if telemetry and span:
             telemetry.end(span, status_code, message, end_time)
-    except Exception as error:  # noqa: BLE001 - the host goes on
-        _once("a span was not ended as it should be", f"{type(error).__name__}: {as_text(error)}")
+    except Exception as error:  # noqa: BLE001 - the agent must not fail
+        _warn_once("a span was not ended properly", f"{type(error).__name__}: {as_text(error)}")
 
 
 def shutdown_telemetry(timeout: float = 10.0) -> bool:
-    """Send what has ended, and trace no more; True if it was all sent in ``timeout`` seconds."""
+    """Flush the ended spans and stop tracing; True if all were sent within ``timeout`` seconds."""
     global _current
     telemetry, _current = _current, None
     if telemetry is None:
@@ -100,14 +100,14 @@ def shutdown_telemetry(timeout: float = 10.0) -> bool:
     try:
         sent = telemetry.provider.force_flush(int(timeout * 1000))
         telemetry.provider.shutdown()
-    except Exception as error:  # noqa: BLE001 - the host goes on
-        _once("traces were not sent", type(error).__name__)
+    except Exception as error:  # noqa: BLE001 - the agent must not fail
+        _warn_once("traces were not sent", type(error).__name__)
         return False
     return sent
 
 
 class _Telemetry:
-    """A tracer, and when its open spans began."""
+    """A tracer with the start times of its open spans."""
 
     def __init__(self, name: str, resource: Resource, exporter: SpanExporter) -> None:
         self.provider = TracerProvider(resource=resource)
@@ -129,7 +129,7 @@ class _Telemetry:
 
     def end(self, span: Span, status: StatusCode, message: str, end_time: float | None) -> None:
         if not span.is_recording():
-            return  # it has ended, or is of nobody's trace
+            return  # already ended, or not sampled
         end_ns = None
         try:
             text = as_text(message) if message else ""
@@ -139,18 +139,18 @@ class _Telemetry:
             if span in self._begun:
                 began, start_ns = self._begun.pop(span)
                 end_ns = start_ns + int(((time.perf_counter() if end_time is None else end_time) - began) * 1e9)
-        finally:  # whatever it was handed, it does end
+        finally:  # end it even with invalid arguments
             span.end(end_ns)
 
 
 _current: _Telemetry | None = None
-_told: set[str] = set()
+_warned: set[str] = set()
 
 
-def _once(what: str, why: str) -> None:
-    if what not in _told:
-        _told.add(what)
-        log.warning("%s: %s", what, why)
+def _warn_once(problem: str, reason: str) -> None:
+    if problem not in _warned:
+        _warned.add(problem)
+        log.warning("%s: %s", problem, reason)
 
 
 def _resource(sdk_metadata: Mapping[str, Any]) -> Resource:

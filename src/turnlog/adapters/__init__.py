@@ -1,1 +1,1 @@
-"""Adapters: what an agent framework does, told in our hooks. Each imports its framework; `turnlog` imports none."""
+"""Adapters record an agent framework's events as hook calls. Each imports its framework; `turnlog` imports none."""

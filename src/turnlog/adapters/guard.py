@@ -1,4 +1,4 @@
-"""The guard between an adapter and the call it records: what fails here never reaches the framework."""
+"""The guard of adapters: an error while recording never reaches the framework."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Guard:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        if not isinstance(error, Exception):  # a cancellation is the host's
+        if not isinstance(error, Exception):  # a cancellation belongs to the application
             return False
         self.failed += 1
         self.last_error = f"{type(error).__name__}: {as_text(error)}"
@@ -39,7 +39,7 @@ class Guard:
         return True
 
     def __call__(self, function: Callable[P, T]) -> Callable[P, T | None]:
-        """The function, guarded; it returns None where it fails."""
+        """Wrap the function so that it returns None instead of raising."""
 
         @functools.wraps(function)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> T | None:
@@ -51,13 +51,13 @@ class Guard:
 
 
 class Guarded:
-    """An adapter with a guard: how much it failed to record, and why."""
+    """Base of adapters, with the counters of their guard."""
 
     guard: Guard
 
     @property
     def failed(self) -> int:
-        """How often the adapter itself failed; each time the framework went on."""
+        """Number of failures to record; none of them affected the framework."""
         return self.guard.failed
 
     @property

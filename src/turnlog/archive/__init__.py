@@ -1,1 +1,1 @@
-"""Sessions out of a log and back: archives, retention, erasure, seals, import."""
+"""Moving sessions out of a log and back: archives, retention, erasure, seals, import."""

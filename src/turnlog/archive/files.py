@@ -1,4 +1,4 @@
-"""Archives: whole sessions in gzipped files of `exporters.files.jsonl`'s lines, and back without losing a byte."""
+"""Archives: complete sessions as gzipped lines of `exporters.files.jsonl`, restorable byte for byte."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from eventstore.recording.journal import sync_folder
 from eventstore.stores.base import Store
 from eventstore.stores.chain import Origin, genesis, link, seal
 from exporters.files.jsonl import BrokenChain, SessionHeading, lines
-from turnlog.files import replacing
+from turnlog.files import atomic_write
 from turnlog.recordings import MAX_LINE_BYTES, BadRecording, Opener, file_lines
 
 SUFFIX = ".jsonl.gz"
@@ -41,40 +41,40 @@ class _Line(msgspec.Struct):
 
 
 def write_archive(
-    store: Store, head: SessionHeading, folder: Path, wrote: Callable[[int], object] = lambda events: None
+    store: Store, head: SessionHeading, folder: Path, on_written: Callable[[int], object] = lambda events: None
 ) -> Path:
-    """Archive the heading's session into the folder; the file is there whole, and on the disk, or not at all.
+    """Write the heading's session to a file in the folder, atomically and synced to disk; return its path.
 
-    Its name has the session's and its seal's, so that a file is only ever replaced by itself. ``wrote`` is told how
-    many events were written since the last time. Raises `BrokenChain`, `OSError`.
+    The name consists of the session and its seal, so a file is only ever replaced by itself. ``on_written`` is called
+    with the number of events written since its last call. Raises `BrokenChain`, `OSError`.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / f"{quote(head.session_id, safe='', errors='replace')[:100]}-{head.seal[:16]}{SUFFIX}"
-    # without a time in it: the same session gives the same bytes
-    with replacing(path) as file, gzip.GzipFile("", "wb", fileobj=file, mtime=0) as zipped:
+    # mtime=0: the same session gives the same bytes
+    with atomic_write(path) as file, gzip.GzipFile("", "wb", fileobj=file, mtime=0) as zipped:
         for number, line in enumerate(lines(store, head)):
-            if len(line) > MAX_LINE_BYTES:  # it could not be read again
+            if len(line) > MAX_LINE_BYTES:  # could not be read back
                 raise BrokenChain(f"session {head.session_id!r} has an event that is too large for an archive")
             zipped.write(line)
-            wrote(1 if number else 0)
+            on_written(1 if number else 0)
     sync_folder(folder)  # before the session is removed from the log
     return path
 
 
 def is_archive(path: Path, open_file: Opener = lambda path: path.open("rb")) -> bool:
-    """Whether the file begins as an archive does. Raises `BadRecording` if it cannot be read."""
+    """True if the file starts like an archive. Raises `BadRecording` if it cannot be read."""
     return any(line.startswith(b'{"turnlog":') for _place, line in _first(file_lines(path, open_file)))
 
 
-def _first(of: Iterator[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
-    found = next(of, None)
+def _first(lines: Iterator[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+    found = next(lines, None)
     return [] if found is None else [found]
 
 
 def read_archive(
     path: Path, open_file: Opener = lambda path: path.open("rb"), seals: Collection[str] = ()
 ) -> Iterator[tuple[str, list[Event]]]:
-    """The sessions of an archive by name, each whole. Raises what `stream_archive` does."""
+    """Yield the name and the events of each session of an archive. Raises what `stream_archive` does."""
     name: str | None = None
     events: list[Event] = []
     for found in stream_archive(path, open_file, seals):
@@ -91,11 +91,11 @@ def read_archive(
 def stream_archive(
     path: Path, open_file: Opener = lambda path: path.open("rb"), seals: Collection[str] = ()
 ) -> Iterator[str | Event]:
-    """An archive's events as they stand in it; the name of a session comes before its first event.
+    """Yield an archive's events in file order; the name of each session comes before its first event.
 
-    Holds one line, however many events a session has; only at a session's end is it sure that it is whole. Raises
-    `BadRecording` if it is not, to the byte, what was archived, or has events that no recorder writes
-    (`eventstore.admission`). ``seals`` are those of the log's own tombstones: what it has removed it takes back as is.
+    Memory holds one line at a time; a session is known to be complete only at its end. Raises `BadRecording` if a
+    session is not, byte for byte, what was archived, or has events that no recorder writes (`eventstore.admission`).
+    ``seals`` are those of the log's own tombstones: sessions removed from this log are readmitted unchecked.
     """
     place, chain = str(path), _Chain(None, admitted=False)
     for where, line in file_lines(path, open_file):
@@ -113,10 +113,10 @@ def stream_archive(
 
 
 class _Chain:
-    """Links a session's events anew while they are read."""
+    """Recomputes a session's hash chain while its events are read."""
 
     def __init__(self, head: SessionHeading | None, *, admitted: bool) -> None:
-        """``admitted``: the log has had these events before."""
+        """``admitted``: the events come from this log, so admission is not checked again."""
         self.head, self.admitted = head, admitted
         self.tails: dict[tuple[str, str], tuple[int, bytes]] = {}
         self.numbers: dict[str, _Numbers] = {}
@@ -128,7 +128,7 @@ class _Chain:
         if event.session_id != session_id:
             raise BadRecording(f"{place}: an event of session {event.session_id!r} in session {session_id!r}")
         if not self.numbers.setdefault(event.origin, _Numbers()).add(event.seq):
-            raise BadRecording(f"{place}: event {event.seq} of origin {event.origin!r} is there twice")
+            raise BadRecording(f"{place}: duplicate event {event.seq} of origin {event.origin!r}")
         try:
             if not self.admitted:
                 admit(event)
@@ -142,7 +142,7 @@ class _Chain:
         return event
 
     def end(self, place: str) -> None:
-        """The session is over. Raises `BadRecording` if it is not whole."""
+        """Check the session at its end. Raises `BadRecording` if it is not complete."""
         if self.head is None:
             return
         origins = [Origin(*key, count, last) for key, (count, last) in self.tails.items()]
@@ -150,19 +150,19 @@ class _Chain:
         if found != self.head.events or seal(origins) != self.head.seal:
             raise BadRecording(
                 f"{place}: session {self.head.session_id!r} is not what was archived: {found} of "
-                f"{self.head.events} events, and the seal is another"
+                f"{self.head.events} events, and the seal differs"
             )
 
 
 class _Numbers:
-    """Which numbers have come, as ranges: those of an origin come mostly one after the other."""
+    """A set of numbers stored as ranges, as an origin's numbers are mostly consecutive."""
 
     def __init__(self) -> None:
         self._starts: list[int] = []
         self._ends: list[int] = []
 
     def add(self, number: int) -> bool:
-        """False if it has come before."""
+        """Add a number; False if it was already in the set."""
         at = bisect_right(self._starts, number)
         if at and number < self._ends[at - 1]:
             return False

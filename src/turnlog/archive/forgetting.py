@@ -1,4 +1,4 @@
-"""Forgetting a session: its key, what journals hold of it, and an exact account of what cannot be reached from here."""
+"""Forgetting a session: destroy its key, erase it from journals, and report where readable content remains."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from eventstore.stores.records import Key
 from turnlog.archive import files as archive
 
 WAIT_SECONDS = 5.0
-"""How long a living recorder has to store and wipe what it holds."""
+"""Time given to running recorders to store and wipe their journals."""
 _NO_MASTER = "none"
 
 
 class Forgetting(NamedTuple):
-    """What was forgotten of a session, and what was not."""
+    """The result of forgetting a session."""
 
     forgotten_ns: int | None
-    """When its key was destroyed, since the epoch; None if it has none, and nothing was done."""
+    """When its key was destroyed, since the epoch; None if it has no key, so nothing was done."""
     moved: int
-    """Calls from journals that are in the log now, without their content."""
+    """Number of calls moved from journals to the log, without their content."""
     dropped: int
-    """What journals held and the log does not take; erased."""
+    """Number of calls in journals that the log does not accept; erased."""
     remains: list[str]
-    """A line for each place that still has content of it, or may; empty if it is gone."""
+    """A line for each place that has, or may have, readable content; empty if none has."""
 
 
 def is_known(store: Store, session_id: str, journal: Path | None = None) -> bool:
-    """Whether there is anything of that name: a session, a key, a tombstone, or calls in a journal."""
+    """True if the name has a session, a key, a tombstone or calls in a journal."""
     folder = journal or store.journal
     return (
         store.ledger.key(session_id) is not None
@@ -49,31 +49,31 @@ def is_known(store: Store, session_id: str, journal: Path | None = None) -> bool
 def forget(
     store: Store, session_id: str, *, journal: Path | None = None, wait_seconds: float = WAIT_SECONDS
 ) -> Forgetting:
-    """Destroy the session's key, and with it the content of its events, wherever those were copied to.
+    """Destroy the session's key, and with it the content of its events in all copies.
 
-    What is in the ``journal`` folder (by default the store's) is stored without its content, and erased there; for the
-    files of living processes this waits ``wait_seconds`` at most. Order, times and hash chain stay. Again is harmless.
-    A session without a key that has readable events is left as it is. Raises `StoreError` if the store is not
-    reachable, or may not be written.
+    Calls in the ``journal`` folder (default: the store's) are stored without their content and erased there; the files
+    of running processes are waited for, up to ``wait_seconds``. Order, times and hash chain are kept. Idempotent.
+    A session without a key that has readable events is left unchanged. Raises `StoreError` if the store is unreachable
+    or read-only.
     """
     folder = journal or store.journal
-    stored = list(_stored(store, session_id))
+    stored = list(_readable_events(store, session_id))
     key = store.ledger.key(session_id)
     if key is None and (stored or not store.encrypts):
         held = {} if folder is None else count_calls(folder, session_id)
         advice = "let `turnlog recover` store them, then remove the session with `turnlog retention`"
         journals = [f"{path} holds {calls} call(s) of it in the clear; {advice}" for path, calls in held.items()]
-        return Forgetting(None, 0, 0, stored + journals + list(_archived(store, session_id)))
+        return Forgetting(None, 0, 0, stored + journals + list(_readable_archives(store, session_id)))
     scrubbed = list(_destroy_key(store, session_id))
     done = Erased() if folder is None else erase(store, folder, session_id, wait_seconds)
     left = store.ledger.key(session_id)
     assert left is not None, "a key is never deleted"
-    remains = [*scrubbed, *done.remains, *_stored(store, session_id), *_archived(store, session_id)]
+    remains = [*scrubbed, *done.remains, *_readable_events(store, session_id), *_readable_archives(store, session_id)]
     return Forgetting(left.forgotten_ns, done.moved, done.dropped, remains)
 
 
 def _destroy_key(store: Store, session_id: str) -> Iterator[str]:
-    if store.ledger.key(session_id) is None:  # only a journal has it: what is destroyed is the key that it would get
+    if store.ledger.key(session_id) is None:  # only a journal has it: destroy the key that it would get
         store.ledger.add_key(Key(session_id, _NO_MASTER, os.urandom(60)))
     try:
         store.ledger.destroy_key(session_id, time.time_ns())
@@ -84,26 +84,27 @@ def _destroy_key(store: Store, session_id: str) -> Iterator[str]:
         yield f"the destroyed key may still be in the database's files: {error}"
 
 
-def _stored(store: Store, session_id: str) -> Iterator[str]:
+def _readable_events(store: Store, session_id: str) -> Iterator[str]:
     hooks: Counter[str] = Counter()
     for _origin, chain in store.chains(session_id):
         hooks.update(linked.event.hook for linked in chain if has_readable_content(linked.event))
     if hooks:
-        named = ", ".join(f"{hook} {count}" for hook, count in sorted(hooks.items()))
+        names = ", ".join(f"{hook} {count}" for hook, count in sorted(hooks.items()))
         yield (
-            f"{hooks.total()} event(s) of it were stored in the clear, and stay readable in the database ({named}); "
+            f"{hooks.total()} event(s) of it were stored in the clear, and stay readable in the database ({names}); "
             f"remove the session with: turnlog retention --session {shlex.quote(session_id)} --no-archive"
         )
 
 
-def _archived(store: Store, session_id: str) -> Iterator[str]:
-    """Archives that tombstones of the session name, and that have readable events of it."""
-    of = [r for r in store.ledger.tombstones() if r.session_id == session_id and r.archive]
-    for path in sorted({Path(removal.archive) for removal in of}):
+def _readable_archives(store: Store, session_id: str) -> Iterator[str]:
+    """Report the archives named in the session's tombstones that have readable events of it."""
+    removals = [r for r in store.ledger.tombstones() if r.session_id == session_id and r.archive]
+    seals = {removal.seal for removal in removals}
+    for path in sorted({Path(removal.archive) for removal in removals}):
         if not path.is_file():
             continue
         try:
-            events = [e for _place, found in archive.read_archive(path, seals={r.seal for r in of}) for e in found]
+            events = [event for _name, found in archive.read_archive(path, seals=seals) for event in found]
         except TurnlogError as error:
             yield f"the archive {path} may hold content of it, as it cannot be read: {error}"
             continue

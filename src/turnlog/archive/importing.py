@@ -1,4 +1,4 @@
-"""Files of recordings or archives as batches for the log: however long a session is, memory holds one batch of it."""
+"""Reading recordings and archives in batches, so that memory holds one batch of even the longest session."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from turnlog.recordings import Opener
 
 BATCH_EVENTS = 2_000
 BATCH_BYTES = 4 << 20
-"""Of payloads; a batch ends with the event that reaches either."""
+"""Size of the payloads; a batch ends with the event that reaches either limit."""
 
 
 class Batch(NamedTuple):
     sessions: int
-    """How many begin in it."""
+    """Number of sessions that begin in it."""
     events: list[Event]
 
 
 def batches(path: Path, open_file: Opener, seals: Collection[str] = ()) -> Iterator[Batch]:
-    """The file's events, as they stand in it, each checked; the file is good only if all batches come.
+    """Yield the file's events in file order, each checked; the file is valid only if the iteration completes.
 
-    ``seals``: see `archive.stream`. Raises `BadRecording`.
+    ``seals``: see `stream_archive`. Raises `BadRecording`.
     """
     found = (
         archive.stream_archive(path, open_file, seals)
@@ -33,12 +33,12 @@ def batches(path: Path, open_file: Opener, seals: Collection[str] = ()) -> Itera
         else recordings.stream_recordings(path, open_file)
     )
     batch, size = Batch(0, []), 0
-    for one in found:
-        if isinstance(one, str):
+    for item in found:
+        if isinstance(item, str):
             batch = batch._replace(sessions=batch.sessions + 1)
             continue
-        batch.events.append(one)
-        size += len(one.payload)
+        batch.events.append(item)
+        size += len(item.payload)
         if len(batch.events) >= BATCH_EVENTS or size >= BATCH_BYTES:
             yield batch
             batch, size = Batch(0, []), 0

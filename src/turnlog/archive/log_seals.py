@@ -1,6 +1,6 @@
-"""The seal of a whole log: every session's heads, and every tombstone, under one digest.
+"""The seal of a whole log: the heads of all sessions and all tombstones under one digest.
 
-A JSON document with a session a line, so that thousands stay readable::
+It is a JSON document with one session per line, so that thousands stay readable::
 
     {"turnlog_log_seal": 1, "sessions": 2, "events": 80, "seal": "…", "signature": "…",
     "heads": [
@@ -37,7 +37,7 @@ from turnlog.archive.seals import BadSeal, Seal
 Count = Annotated[int, msgspec.Meta(gt=0)]
 Link = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 KeyState = Literal["kept", "forgotten", "none"]
-# Values of other types, numbers of any size, text that is not UTF-8, documents nested too deeply
+# wrong types, numbers out of range, text that is not UTF-8, documents nested too deeply
 _NOT_A_SEAL = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
@@ -51,7 +51,7 @@ class SealedSession(msgspec.Struct, frozen=True):
         return sum(events for _name, events, _link in self.origins)
 
     def digest(self) -> str:
-        """What a tombstone's seal is, if the session was removed as it was sealed."""
+        """The seal of a tombstone that removes exactly this session."""
         return chain.seal(
             chain.Origin(self.session_id, name, events, bytes.fromhex(link)) for name, events, link in self.origins
         )
@@ -68,31 +68,30 @@ class LogSeal(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Since(NamedTuple):
-    """What has happened to a log since it was sealed, and is in order."""
+    """Legitimate changes of a log since it was sealed."""
 
     new: list[str]
-    """Sessions that the seal does not have."""
+    """Sessions that are not in the seal."""
     grown: list[str]
     removed: list[Tombstone]
-    """With a tombstone."""
     forgotten: list[str]
 
 
 def seal_log(store: Store, private_key: Path | None = None) -> LogSeal:
-    """Seal the log as it is stored now. Raises `BadSeal` if the key cannot be used, or the log not be sealed."""
+    """Seal the log as it is stored now. Raises `BadSeal` if the key is unusable or the log is damaged."""
     heads = list(_heads(store))
     tombstones = store.ledger.tombstones()
     digest = _digest(heads, tombstones)
-    signature = None if private_key is None else seals.sign(_signed(digest), private_key)
+    signature = None if private_key is None else seals.sign(_message(digest), private_key)
     return LogSeal(1, len(heads), sum(head.events for head in heads), digest, heads, tombstones, signature)
 
 
 def write_log_seal(sealed: LogSeal, file: IO[bytes]) -> None:
-    """The document, a session a line."""
-    about = {"turnlog_log_seal": 1, "sessions": sealed.sessions, "events": sealed.events, "seal": sealed.seal}
+    """Write the document with one session per line."""
+    head = {"turnlog_log_seal": 1, "sessions": sealed.sessions, "events": sealed.events, "seal": sealed.seal}
     if sealed.signature is not None:
-        about["signature"] = sealed.signature
-    file.write(orjson.dumps(about)[:-1])
+        head["signature"] = sealed.signature
+    file.write(orjson.dumps(head)[:-1])
     for name, entries in (("heads", sealed.heads), ("tombstones", [t._asdict() for t in sealed.tombstones])):
         lines = ",\n".join(msgspec.json.encode(entry).decode() for entry in entries)
         file.write(f',\n"{name}": [\n{lines}\n]'.encode() if entries else f',\n"{name}": []'.encode())
@@ -100,7 +99,7 @@ def write_log_seal(sealed: LogSeal, file: IO[bytes]) -> None:
 
 
 def load_seal(path: Path, public_key: Path | None = None) -> LogSeal | Seal:
-    """A seal of a log or of a session; with a public key only one signed with its other half. Raises `BadSeal`."""
+    """Read the seal of a log or a session, and check its signature if a public key is given. Raises `BadSeal`."""
     data = seals.content(path)
     if not data.lstrip().startswith(b'{"turnlog_log_seal"'):
         return seals.parse_seal(path, data, public_key)
@@ -110,12 +109,12 @@ def load_seal(path: Path, public_key: Path | None = None) -> LogSeal | Seal:
         found = msgspec.convert(raw, LogSeal)
         digest = _digest(found.heads, found.tombstones)
     except _NOT_A_SEAL as error:
-        raise BadSeal(f"{path} is not a seal that this turnlog knows: {error}") from error
-    counted = len(found.heads), sum(head.events for head in found.heads)
-    if digest != found.seal or counted != (found.sessions, found.events):
+        raise BadSeal(f"{path} is not a seal that this version of turnlog supports: {error}") from error
+    counts = len(found.heads), sum(head.events for head in found.heads)
+    if digest != found.seal or counts != (found.sessions, found.events):
         raise BadSeal(f"{path} was changed: its digest is not that of its sessions and tombstones")
     if public_key is not None:
-        seals.check_signature(path, found.signature, _signed(found.seal), public_key)
+        seals.check_signature(path, found.signature, _message(found.seal), public_key)
     return found
 
 
@@ -126,9 +125,9 @@ def sessions_of(sealed: LogSeal | Seal) -> list[SealedSession]:
 
 
 def check_log_seal(store: Store, sealed: LogSeal | Seal) -> tuple[list[Fault], Since]:
-    """Where the log is no longer what was sealed, and what it has besides.
+    """Compare the log with a seal: return the faults, and the legitimate changes since.
 
-    Its chains must have been verified too. Raises `StoreError`.
+    Its hash chains must be verified separately. Raises `StoreError`.
     """
     faults: list[Fault] = []
     since = Since([], [], [], [])
@@ -136,7 +135,7 @@ def check_log_seal(store: Store, sealed: LogSeal | Seal) -> tuple[list[Fault], S
     for head in sessions_of(sealed):
         try:
             now = {origin.origin: origin for origin, _stored in store.chains(head.session_id)}
-            if found := [f for end in head.origins if (f := seals.differs(store, head.session_id, *end, now))]:
+            if found := [f for end in head.origins if (f := seals.origin_fault(store, head.session_id, *end, now))]:
                 changed.append((head, now.keys().isdisjoint(end[0] for end in head.origins), found))
             elif sum(origin.events for origin in now.values()) > head.events:
                 since.grown.append(head.session_id)
@@ -147,9 +146,9 @@ def check_log_seal(store: Store, sealed: LogSeal | Seal) -> tuple[list[Fault], S
         except StoreError as error:
             message = f"session {head.session_id!r} cannot be read: {error}"
             faults.append(Fault(head.session_id, None, None, "unreadable", message))
-    tombstones = store.ledger.tombstones()  # after the sessions, or one removed just now would have none
+    tombstones = store.ledger.tombstones()  # read after the sessions: one may have been removed in the meantime
     for head, gone, found in changed:
-        faults += _removed(head, tombstones, since) if gone else found
+        faults += _check_removal(head, tombstones, since) if gone else found
     if isinstance(sealed, LogSeal):
         faults += _check_tombstones(sealed.tombstones, tombstones)
         known = {head.session_id for head in sealed.heads}
@@ -157,22 +156,22 @@ def check_log_seal(store: Store, sealed: LogSeal | Seal) -> tuple[list[Fault], S
     return faults, since
 
 
-def _removed(sealed: SealedSession, tombstones: list[Tombstone], since: Since) -> Iterator[Fault]:
-    """Nothing of what was sealed is there; that is in order if retention has removed it."""
+def _check_removal(sealed: SealedSession, tombstones: list[Tombstone], since: Since) -> Iterator[Fault]:
+    """Check a session that is gone: it is a fault unless retention left a matching tombstone."""
     removals = [t for t in tombstones if t.session_id == sealed.session_id]
-    fitting = [t for t in removals if _covers(t, sealed)]
-    if fitting:
-        since.removed.append(fitting[-1])
+    matching = [t for t in removals if _covers(t, sealed)]
+    if matching:
+        since.removed.append(matching[-1])
         return
-    what = f"it is gone without a tombstone; {sealed.events} events were sealed"
+    problem = f"it is gone without a tombstone; {sealed.events} events were sealed"
     kind: Literal["removed", "tombstone"] = "removed"
     if removals:
-        what, kind = "its tombstone is not that of the session that was sealed", "tombstone"
-    yield Fault(sealed.session_id, None, None, kind, f"session {sealed.session_id!r}: {what}")
+        problem, kind = "its tombstone is not that of the session that was sealed", "tombstone"
+    yield Fault(sealed.session_id, None, None, kind, f"session {sealed.session_id!r}: {problem}")
 
 
 def _covers(tombstone: Tombstone, sealed: SealedSession) -> bool:
-    """Whether it is of what was sealed, or of a session that had grown since (whose seal says no more about it)."""
+    """True if it removes the sealed session, or a grown one, whose seal cannot be compared."""
     grown = type(tombstone.events) is int and tombstone.events > sealed.events
     return grown or tombstone.seal == sealed.digest()
 
@@ -184,8 +183,8 @@ def _check_key(store: Store, sealed: SealedSession, since: Since) -> Iterator[Fa
     if now == "forgotten":
         since.forgotten.append(sealed.session_id)
         return
-    what = "its key is gone" if now == "none" else "its key was forgotten when it was sealed, and is there again"
-    yield Fault(sealed.session_id, None, None, "key", f"session {sealed.session_id!r}: {what}")
+    problem = "its key is gone" if now == "none" else "its key, forgotten when it was sealed, has reappeared"
+    yield Fault(sealed.session_id, None, None, "key", f"session {sealed.session_id!r}: {problem}")
 
 
 def _check_tombstones(sealed: list[Tombstone], now: list[Tombstone]) -> Iterator[Fault]:
@@ -197,7 +196,7 @@ def _check_tombstones(sealed: list[Tombstone], now: list[Tombstone]) -> Iterator
 
 
 def _heads(store: Store) -> Iterator[SealedSession]:
-    """By session."""
+    """Yield the heads, grouped by session."""
     for session_id, origins in groupby(_origins(store), key=lambda origin: origin.session_id):
         ends = [(origin.origin, origin.events, origin.link.hex()) for origin in origins]
         yield SealedSession(session_id, _key_state(store, session_id), ends)
@@ -210,8 +209,8 @@ def _origins(store: Store) -> Iterator[chain.Origin]:
             yield from (origin for origin, _stored in store.chains(name))
         return
     for head in log.heads():
-        sound = is_valid_text(head.session_id) and is_valid_text(head.origin) and isinstance(head.link, bytes)
-        if not (sound and type(head.events) is int and head.events >= 0 and len(head.link) == 32):
+        valid = is_valid_text(head.session_id) and is_valid_text(head.origin) and isinstance(head.link, bytes)
+        if not (valid and type(head.events) is int and head.events >= 0 and len(head.link) == 32):
             raise BadSeal(f"origin {head.origin!r} of session {head.session_id!r} is damaged; see: turnlog verify")
         if head.events:
             yield chain.Origin(*head[1:])
@@ -230,9 +229,10 @@ def _key_state(store: Store, session_id: str) -> KeyState:
 
 
 def _digest(heads: list[SealedSession], tombstones: list[Tombstone]) -> str:
-    shaped = [(head.session_id, head.key, head.origins) for head in heads]
-    return sha256(msgspec.msgpack.encode(("turnlog log seal", 1, shaped, tombstones))).hexdigest()
+    rows = [(head.session_id, head.key, head.origins) for head in heads]
+    return sha256(msgspec.msgpack.encode(("turnlog log seal", 1, rows, tombstones))).hexdigest()
 
 
-def _signed(digest: str) -> bytes:
+def _message(digest: str) -> bytes:
+    """The text that is signed."""
     return f"turnlog log seal 1:{digest}".encode()

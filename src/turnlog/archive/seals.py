@@ -1,8 +1,8 @@
-"""Seals: what to keep elsewhere, so that no one can rebuild or remove a session unseen.
+"""Seals: digests to keep outside the database, so that rebuilding or removing a session is detected.
 
-A session's seal is a small JSON document: each origin with the number of its events and its last link, a digest of
-that, and optionally an Ed25519 signature of ``turnlog seal 1:`` and the digest. `turnlog.archive.log_seals` seals a
-whole log. A session may grow after it was sealed; what was sealed may not change.
+A session's seal is a small JSON document: each origin with its number of events and its last link, a digest of these,
+and optionally an Ed25519 signature of ``turnlog seal 1:`` and the digest. `turnlog.archive.log_seals` seals a whole
+log. A session may grow after it was sealed; its sealed part may not change.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from eventstore.stores.base import Store
 
 
 class BadSeal(TurnlogError):
-    """A seal, its signature or a key is not what it should be."""
+    """A seal, its signature or a key is invalid."""
 
 
 class SealedOrigin(BaseModel):
@@ -44,7 +44,7 @@ class Seal(BaseModel):
     """Ed25519, in base64."""
 
     def digest(self) -> str:
-        """What `seal` has to be."""
+        """The digest of the origins, which `seal` must equal."""
         return chain.seal(
             chain.Origin(self.session_id, origin.origin, origin.events, bytes.fromhex(origin.link))
             for origin in self.origins
@@ -52,7 +52,7 @@ class Seal(BaseModel):
 
 
 def seal_session(store: Store, session_id: str, private_key: Path | None = None) -> Seal:
-    """Seal a session as it is stored now. Raises `BadSeal` if the key cannot be used."""
+    """Seal a session as it is stored now. Raises `BadSeal` if the key is unusable."""
     origins = [origin for origin, _stored in store.chains(session_id)]
     digest = chain.seal(origins)
     return Seal(
@@ -60,12 +60,12 @@ def seal_session(store: Store, session_id: str, private_key: Path | None = None)
         events=sum(origin.events for origin in origins),
         seal=digest,
         origins=[SealedOrigin(origin=o.origin, events=o.events, link=o.link.hex()) for o in origins],
-        signature=None if private_key is None else sign(_signed(digest), private_key),
+        signature=None if private_key is None else sign(_message(digest), private_key),
     )
 
 
 def parse_seal(path: Path, data: bytes, public_key: Path | None = None) -> Seal:
-    """A seal from its file's content; with a public key only one signed with its other half. Raises `BadSeal`."""
+    """Parse the content of a seal file, and check its signature if a public key is given. Raises `BadSeal`."""
     try:
         found = Seal.model_validate_json(data)
     except ValidationError as error:
@@ -73,17 +73,17 @@ def parse_seal(path: Path, data: bytes, public_key: Path | None = None) -> Seal:
     if found.digest() != found.seal:
         raise BadSeal(f"{path} was changed: its digest is not that of its origins")
     if public_key is not None:
-        check_signature(path, found.signature, _signed(found.seal), public_key)
+        check_signature(path, found.signature, _message(found.seal), public_key)
     return found
 
 
 def load_session_seal(path: Path, public_key: Path | None = None) -> Seal:
-    """A session's seal from its file; see `parse_seal`."""
+    """Read a session's seal from a file; see `parse_seal`."""
     return parse_seal(path, content(path), public_key)
 
 
 def content(path: Path) -> bytes:
-    """Of a seal's file. Raises `BadSeal`."""
+    """Read a seal file. Raises `BadSeal`."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -91,48 +91,49 @@ def content(path: Path) -> bytes:
 
 
 def check_session_seal(store: Store, sealed: Seal) -> list[Fault]:
-    """Where a session is no longer what was sealed. Its chains must have been verified besides."""
+    """The differences between a session and its seal. Its hash chains must be verified separately."""
     now = {origin.origin: origin for origin, _stored in store.chains(sealed.session_id)}
     ends = ((o.origin, o.events, o.link) for o in sealed.origins)
-    return [fault for end in ends if (fault := differs(store, sealed.session_id, *end, now))]
+    return [fault for end in ends if (fault := origin_fault(store, sealed.session_id, *end, now))]
 
 
-def differs(
+def origin_fault(
     store: Store, session_id: str, origin: str, events: int, sealed: str, now: dict[str, chain.Origin]
 ) -> Fault | None:
-    """How an origin differs from what was sealed, its count of events and last link (hex); None if it holds them.
+    """The difference between an origin and its sealed event count and last link (hex); None if they still match.
 
-    ``now`` has the session's origins as they are, by name.
+    ``now`` maps names to the session's current origins.
     """
     found, link = now.get(origin), bytes.fromhex(sealed)
     kind: Literal["removed", "changed"] = "removed"
     if found is None:
-        what = f"is gone; {events} events were sealed"
+        problem = f"is gone; {events} events were sealed"
     elif type(found.events) is not int or found.events < events:
-        what = f"has fewer events than were sealed: {found.events} of {events}"
+        problem = f"has fewer events than were sealed: {found.events} of {events}"
     elif (found.events, found.link) == (events, link):
         return None
-    else:  # it has grown, or was rebuilt: the sealed link must be in the chain still
+    else:  # it has grown, or was rebuilt: the sealed link must still be in the chain
         at = link_at(store, session_id, origin, events)
         if at == link:
             return None
         kind = "removed" if at is None else "changed"
-        what = "has fewer events than were sealed" if at is None else "was rebuilt since it was sealed"
-    message = f"session {session_id!r}, origin {origin!r}: {what}"
+        problem = "has fewer events than were sealed" if at is None else "was rebuilt since it was sealed"
+    message = f"session {session_id!r}, origin {origin!r}: {problem}"
     return Fault(session_id, origin, events - 1, kind, message)
 
 
-def _signed(digest: str) -> bytes:
+def _message(digest: str) -> bytes:
+    """The text that is signed."""
     return f"turnlog seal 1:{digest}".encode()
 
 
 def sign(message: bytes, private_key: Path) -> str:
-    """An Ed25519 signature, in base64. Raises `BadSeal` if the key cannot be used."""
+    """Return an Ed25519 signature in base64. Raises `BadSeal` if the key is unusable."""
     return base64.b64encode(_load(private_key, "private").sign(message)).decode()
 
 
 def check_signature(path: Path, signature: str | None, message: bytes, public_key: Path) -> None:
-    """Raises `BadSeal` if the seal at ``path`` was not signed with the key's other half."""
+    """Raise `BadSeal` unless the seal at ``path`` was signed with the matching private key."""
     from cryptography.exceptions import InvalidSignature
 
     if signature is None:
@@ -141,7 +142,7 @@ def check_signature(path: Path, signature: str | None, message: bytes, public_ke
     try:
         key.verify(base64.b64decode(signature, validate=True), message)
     except (InvalidSignature, binascii.Error) as error:
-        raise BadSeal(f"{path} was not signed with the key that belongs to {public_key}") from error
+        raise BadSeal(f"{path} was not signed with the private key of {public_key}") from error
 
 
 def _load(path: Path, half: Literal["private", "public"]) -> Any:

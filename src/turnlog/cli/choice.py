@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from eventstore.stores.base import Session, Store
 from turnlog.cli.common import BadChoice
-from turnlog.sessions import between, known, moment_ns
+from turnlog.sessions import date_ns, known, started_between
 
 
 def chosen(store: Store, sessions: list[str] | None, every: bool) -> list[str]:
@@ -22,10 +22,10 @@ def chosen(store: Store, sessions: list[str] | None, every: bool) -> list[str]:
 
 
 def choose(store: Store, names: list[str] | None, since: str | None, until: str | None) -> list[Session]:
-    """The sessions that are meant, each once, the oldest first. Raises `UnknownSession` and `BadMoment`."""
-    begin, end = (moment_ns(text) if text is not None else None for text in (since, until))
+    """The sessions that are meant, each once, the oldest first. Raises `UnknownSession` and `BadDate`."""
+    begin, end = (date_ns(text) if text is not None else None for text in (since, until))
     recorded = store.sessions()
     if names:
         there = {session.session_id: session for session in recorded}
         recorded = [there[name] if name in there else known(store, name) for name in dict.fromkeys(names)]
-    return between(recorded, begin, end)
+    return started_between(recorded, begin, end)

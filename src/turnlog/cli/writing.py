@@ -13,7 +13,7 @@ from typing import NamedTuple
 from eventstore.stores.base import Store
 from turnlog.cli.choice import chosen
 from turnlog.cli.common import progress
-from turnlog.files import whole_file
+from turnlog.files import atomic_file
 from turnlog.survey import Survey
 from turnlog.terminal import stdout_file
 
@@ -37,7 +37,7 @@ def write_sessions(store: Store, sessions: list[str] | None, every: bool, out: P
     survey = Survey(alone=len(names) == 1)
     hidden = out is None and sys.stdout.isatty()  # the file itself goes there
     with (
-        whole_file(out) if out is not None else nullcontext(stdout_file()) as file,
+        atomic_file(out) if out is not None else nullcontext(stdout_file()) as file,
         progress(hidden=hidden) as bar,
         SpooledTemporaryFile(SPOOLED_BYTES) as spool,
     ):

@@ -1,1 +1,1 @@
-"""Many sessions under two rule sets, and stored digests of what a replay made."""
+"""Comparing the replays of sessions: under two rule sets, or with stored digests."""

@@ -1,7 +1,7 @@
-"""What became of many sessions, added up: in how many turns which field is another, and by how much.
+"""The differences between two replays of many sessions, summed up by field: turns affected and size of the change.
 
-In bounded memory, however many sessions: counts, at most `KEPT` values a field, and the first `LISTED` changes and
-sessions. Nothing is chosen by chance: the same sessions in the same order give the same figures.
+Memory is bounded: counts, at most `KEPT` values per field, and the first `LISTED` changes and sessions. The sample is
+not random: the same sessions in the same order give the same figures.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from projections.model import is_number
 KEPT = 4096
 LISTED = 1000
 GOLDEN = 2654435769
-"""2³² by the golden ratio: its multiples, modulo 2³², are spread evenly, also those of every second, or third, number.
-So what is kept has no rhythm in common with the values, as every second one would with turns of two entries."""
+"""2³² divided by the golden ratio: its multiples modulo 2³² are spread evenly, also those of every second or third
+number. So the sample has no period in common with the values, as every second value would with turns of two entries."""
 
 
 class Compared(NamedTuple):
-    """A session's part in it."""
+    """The comparison of one session."""
 
     session: str
     turns: int
-    """How many there are on the first side, or only on the second."""
+    """Number of turns on the first side or only on the second."""
     changes: list[Change]
     first: Any
-    """From where on it is another, as plain data; None if it is not."""
+    """The first divergence, as plain data; None if there is none."""
 
 
 @dataclass(slots=True)
 class Spread:
-    """How a number changed: exact up to `KEPT` values, then over half of them, a quarter, and so on."""
+    """The distribution of a number's change: exact up to `KEPT` values, then from half of them, a quarter, …"""
 
     count: int = 0
     least: float = 0.0
     most: float = 0.0
     kept: list[tuple[int, float]] = field(default_factory=list)
-    """Values with their keys; those of which the key is small enough stay."""
+    """Sample of keys and values; those with the smallest keys are kept."""
     _below: int = 2**32
 
     def add(self, value: float) -> None:
@@ -54,7 +54,7 @@ class Spread:
                 self.kept = [pair for pair in self.kept if pair[0] < self._below]
 
     def percentiles(self) -> tuple[float, float, float]:
-        """The 5th, the 50th and the 95th, linear between the two nearest values. At least one value is needed."""
+        """The 5th, 50th and 95th percentile, linear between the two nearest values. Requires at least one value."""
         values = [value for _key, value in self.kept]
         if len(values) == 1:
             return values[0], values[0], values[0]
@@ -64,16 +64,16 @@ class Spread:
 
 @dataclass(slots=True)
 class Field:
-    """What became of a field in all turns."""
+    """The changes of a field in all turns."""
 
     turns: int = 0
     spread: Spread = field(default_factory=Spread)
-    """Of the change, where the field is a number on both sides."""
+    """Distribution of the change, where the field is a number on both sides."""
 
 
 @dataclass(slots=True)
 class Differences:
-    """Sessions are added one by one."""
+    """The totals over all sessions, which are added one by one."""
 
     sessions: int = 0
     turns: int = 0
@@ -105,17 +105,17 @@ COLUMNS = ("field", "turns", "least", "p5", "median", "p95", "most")
 
 
 def summary_rows(found: Differences) -> list[tuple[Any, ...]]:
-    """A row of `COLUMNS` for each field, that which changed in most turns first."""
-    made = []
+    """A row of `COLUMNS` per field, the one that changed in most turns first."""
+    rows = []
     for name, each in found.fields.items():
         spread = each.spread
         figures = (spread.least, *spread.percentiles(), spread.most) if spread.count else (None,) * 5
-        made.append((name or "(the whole turn)", each.turns, *figures))
-    return sorted(made, key=lambda row: (-row[1], row[0]))
+        rows.append((name or "(the whole turn)", each.turns, *figures))
+    return sorted(rows, key=lambda row: (-row[1], row[0]))
 
 
 def summary(found: Differences) -> dict[str, Any]:
-    """As JSON carries it."""
+    """The totals and the listed changes as JSON data."""
     return {
         "sessions": found.sessions,
         "changed_sessions": found.changed_sessions,

@@ -1,6 +1,6 @@
-"""Digest files: what an engine made of some sessions, for a later one to be compared with.
+"""Digest files: digests of replayed sessions, to compare a later version's replay with.
 
-JSON lines: a heading with the engine's version and the rules, then a line for each session
+The format is JSON lines: a heading with the engine's version and the rules, then one line per session
 (`projections.compare.digest`).
 """
 
@@ -24,7 +24,7 @@ from turnlog.recordings import BadRecording, Opener, file_lines
 
 
 class BadDigests(TurnlogError):
-    """A digest file that cannot be read, or not be compared with."""
+    """The digest file cannot be read or compared."""
 
 
 class DigestHeading(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,27 +34,27 @@ class DigestHeading(msgspec.Struct, frozen=True, kw_only=True):
     """Version of turnlog."""
     rules: str
     switches: str
-    """Hash of the switches that are on: what the rule set's name meant."""
+    """Hash of the enabled switches, as the meaning of a rule set's name may change."""
 
 
 class SessionDigest(msgspec.Struct, frozen=True):
     session: str
     events: int
     ends: dict[str, int]
-    """The ``seq`` of the last event of each origin: a log may grow, and then is compared up to there."""
+    """The ``seq`` of the last event of each origin: a session that has grown is compared up to there."""
     turns: list[Digest]
-    """The completed ones."""
+    """Digests of the completed turns."""
 
 
 def digest_heading(rules: Rules) -> DigestHeading:
-    """That of a file which this engine writes under these rules."""
+    """The heading of a file written by this version under these rules."""
     on = ",".join(switch for switch in SWITCHES if getattr(rules, switch))
     switches = hashlib.blake2b(on.encode(), digest_size=8).hexdigest()
     return DigestHeading(engine=version("turnlog"), rules=rules.name, switches=switches)
 
 
 def session_digest(name: str, events: Iterable[Event], rules: Rules) -> SessionDigest:
-    """What this engine makes of a session. Raises as `projections.reference.replay`."""
+    """Replay a session and digest its turns. Raises as `projections.reference.replay`."""
     kept = list(events)
     ends = {event.origin: event.seq for event in kept}
     return SessionDigest(name, len(kept), ends, [digest(turn) for turn in turns(kept, rules)])
@@ -67,20 +67,19 @@ def digest_line(item: DigestHeading | SessionDigest) -> bytes:
 def load_digests(
     path: Path, open_file: Opener = lambda path: path.open("rb")
 ) -> tuple[DigestHeading, Iterator[SessionDigest]]:
-    """Read a file, session by session. Raises `BadDigests`, also while the sessions are read.
+    """Read a file, session by session. Raises `BadDigests`, also during the iteration.
 
-    ``open_file`` lets a caller watch the progress.
+    ``open_file`` lets a caller track progress.
     """
     lines = _lines(path, open_file)
     first = next(lines, (str(path), b""))
-    return _decoded(*first, DigestHeading, "is no digest file of this version; `turnlog digest` makes one"), _sessions(
-        lines
-    )
+    heading = _decode(*first, DigestHeading, "is not a digest file of this version; create one with `turnlog digest`")
+    return heading, _sessions(lines)
 
 
 def _sessions(lines: Iterator[tuple[str, bytes]]) -> Iterator[SessionDigest]:
     for place, text in lines:
-        yield _decoded(place, text, SessionDigest, "is no session of a digest file; it is damaged")
+        yield _decode(place, text, SessionDigest, "is not a session of a digest file; the file is damaged")
 
 
 def _lines(path: Path, open_file: Opener) -> Iterator[tuple[str, bytes]]:
@@ -90,15 +89,15 @@ def _lines(path: Path, open_file: Opener) -> Iterator[tuple[str, bytes]]:
         raise BadDigests(f"cannot read {error}") from error
 
 
-def _decoded(place: str, text: bytes, kind: type[Any], said: str) -> Any:
+def _decode(place: str, text: bytes, kind: type[Any], problem: str) -> Any:
     try:
         return msgspec.json.decode(text, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadDigests(f"{place} {said}") from error
+        raise BadDigests(f"{place} {problem}") from error
 
 
-def up_to(events: Iterable[Event], stored: SessionDigest) -> list[Event] | None:
-    """The events of which the digest was made; None if it was made of others, as one has come late since."""
+def digested_events(events: Iterable[Event], stored: SessionDigest) -> list[Event] | None:
+    """The events that the digest was made from; None if they have changed because one arrived late."""
     found = [event for event in events if event.seq <= stored.ends.get(event.origin, -1)]
     counts = Counter(event.origin for event in found)
     return found if len(found) == stored.events and counts.keys() == stored.ends.keys() else None

@@ -1,1 +1,1 @@
-"""Statistics over the turns of many calls, and the gates that hold them to a budget."""
+"""Statistics over the turns of many calls, and checks against a budget and a baseline."""

@@ -1,7 +1,7 @@
-"""A baseline: what the turns were like once, small enough to be committed beside the code.
+"""Baselines: samples of earlier turns to compare with, small enough to be committed with the code.
 
-JSON: of each measure up to `KEPT` values (all of them, or evenly spaced ones of the sorted values, which keep the
-percentiles), of each rate its two counts.
+A baseline is JSON with up to `KEPT` values of each measure (all of them, or evenly spaced ones of the sorted values,
+which preserves the percentiles) and the two counts of each rate.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ KEPT = 1000
 
 
 class BadBaseline(TurnlogError):
-    """A baseline that cannot be read, or not be compared with."""
+    """The baseline cannot be read or compared."""
 
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -28,7 +28,7 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class Baseline(BaseModel):
-    """What is kept, under a version of its own."""
+    """The content of a baseline file, which has its own version."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -37,29 +37,29 @@ class Baseline(BaseModel):
     rules: str
     turns: Count
     samples: dict[str, list[Finite]]
-    """By measure, sorted; in milliseconds, or numbers."""
+    """Sorted values by measure, in its unit."""
     rates: dict[str, tuple[Count, Count]]
-    """By rate: the turns that have it, and all turns."""
+    """By rate: the number of turns counted, and of all turns."""
 
 
 def make_baseline(table: TurnTable, rules: str) -> Baseline:
-    """The baseline that these turns are."""
-    completed = table.completed(table.everything())
-    samples = {measure: _kept(sorted(values_of(table, measure, completed).tolist())) for measure in MEASURES}
+    """Make a baseline of the table's turns."""
+    completed = table.completed(table.all_turns())
+    samples = {measure: _thin_out(sorted(values_of(table, measure, completed).tolist())) for measure in MEASURES}
     opened = len(table)
     rates = {name: counts_of(table, name, completed) for name in RATES}
     rates["discarded"] = (opened - len(completed), opened)
     return Baseline(rules=rules, turns=len(completed), samples={n: v for n, v in samples.items() if v}, rates=rates)
 
 
-def _kept(values: list[float]) -> list[float]:
+def _thin_out(values: list[float]) -> list[float]:
     if len(values) <= KEPT:
         return values
     return [values[round(n * (len(values) - 1) / (KEPT - 1))] for n in range(KEPT)]
 
 
 def load_baseline(path: Path, rules: str) -> Baseline:
-    """Read a baseline, which must be of the same rules. Raises `BadBaseline`."""
+    """Read a baseline, which must have the same rules. Raises `BadBaseline`."""
     try:
         found = Baseline.model_validate_json(path.read_bytes())
     except OSError as error:

@@ -15,7 +15,7 @@ from eventstore.errors import TurnlogError
 from turnlog.stats.metrics import Metric, Unit, UnknownMetric, find_comparable, find_metric
 
 UNITS: dict[Unit, dict[str, float]] = {"ms": {"ms": 1, "s": 1000}, "%": {"%": 1}, "": {"": 1}}
-"""How a limit may be written, and how many of the metric's unit that is."""
+"""The units accepted for each metric unit, with their conversion factors."""
 COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     "<": lambda value, limit: value < limit,
     "<=": lambda value, limit: value <= limit,
@@ -27,11 +27,11 @@ _LIMIT = re.compile(r"\s*([\w.]+)\s*(<=|>=|==|<|>)\s*(\d+(?:\.\d+)?)\s*(\S*)\s*"
 
 
 class BadBudget(TurnlogError):
-    """A budget file that cannot be understood."""
+    """The budget file is invalid."""
 
 
 class Limit(NamedTuple):
-    """``response.p95 < 1200 ms``."""
+    """A limit such as ``response.p95 < 1200 ms``."""
 
     text: str
     metric: Metric
@@ -44,13 +44,13 @@ class Limit(NamedTuple):
 
 
 class NoRegression(NamedTuple):
-    """No change for the worse, against a baseline, that is both significant and relevant."""
+    """Metrics that must not regress against a baseline; a regression is both significant and relevant."""
 
     metrics: tuple[Metric, ...] = ()
     significance: float = 0.01
-    """The chance of an alarm over nothing."""
+    """The probability of a false alarm."""
     minimum_change: float = 0.05
-    """Of the baseline's figure; less is not worth an alarm, however sure it is."""
+    """The smallest relevant change, as a share of the baseline's figure."""
 
 
 class Budget(NamedTuple):
@@ -72,23 +72,23 @@ class _File(BaseModel):
 
 
 def load_budget(path: Path) -> Budget:
-    """Read a budget file. Raises `BadBudget`, saying where and what."""
+    """Read a budget file. Raises `BadBudget` with the place and the problem."""
     try:
         found = _File.model_validate(tomllib.loads(path.read_text("utf-8")))
-        budget = Budget(tuple(limit(text) for text in found.budgets), _no_regression(found.regression))
+        budget = Budget(tuple(parse_limit(text) for text in found.budgets), _no_regression(found.regression))
     except OSError as error:
         raise BadBudget(f"cannot read {path}: {error.strerror}") from error
     except ValidationError as error:
         raise BadBudget(f"{path}: {_first(error)}") from error
-    except (ValueError, BadBudget, UnknownMetric) as error:  # TOML's own, or text that is no UTF-8
+    except (ValueError, BadBudget, UnknownMetric) as error:  # ValueError: invalid TOML or UTF-8
         raise BadBudget(f"{path}: {error}") from error
     if not budget.limits and not budget.regression.metrics:
         raise BadBudget(f'{path} sets no budget; write budgets = ["response.p95 < 1200 ms"]')
     return budget
 
 
-def limit(text: str) -> Limit:
-    """One budget. Raises `BadBudget`."""
+def parse_limit(text: str) -> Limit:
+    """Parse one limit. Raises `BadBudget`."""
     match = _LIMIT.fullmatch(text)
     if match is None:
         raise BadBudget(f"budget {text!r} is not of the form METRIC < NUMBER UNIT, as in 'response.p95 < 1200 ms'")

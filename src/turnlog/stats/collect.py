@@ -1,4 +1,4 @@
-"""From the log to a table of turns: each chosen session is read, replayed and reduced to its numbers in turn."""
+"""Building the table of turns: read, replay and measure the selected sessions, one at a time."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ def collect(
     sessions: Sequence[Session],
     rules: str = TURNLOG,
     by: str | None = None,
-    read: Callable[[int], object] = lambda events: None,
+    on_read: Callable[[int], object] = lambda events: None,
     survey: Survey | None = None,
 ) -> TurnTable:
-    """The turns of the sessions; ``read`` is called after each with how many events it had.
+    """The table of the sessions' turns; ``on_read`` is called after each session with its number of events.
 
-    Never more than one session is in memory beside the table. Sessions that cannot be replayed are left out, and in the
-    ``survey``. Raises `UnknownRules`.
+    Memory holds the table and one session. Sessions that cannot be replayed are omitted, and listed in the ``survey``.
+    Raises `UnknownRules`.
     """
     chosen = rules if rules == TURNLOG else find_rules(rules)
     table = TurnTable(by, rules)
     survey = survey or Survey()
     events = {session.session_id: session.events for session in sessions}
     for name, _added in survey.each(events, lambda name: table.add(name, *session_measures(store.read(name), chosen))):
-        read(events[name])
+        on_read(events[name])
     return table

@@ -1,9 +1,9 @@
-"""The figure of a metric over some turns, and how sure it is.
+"""The value of a metric over a set of turns, with its confidence interval.
 
-Percentiles are numpy's default, linear between the two nearest values. Intervals hold the true figure with 95 %, if
-turns are independent of each other, which those of one call are not quite: of a percentile the distribution-free one
-from order statistics (`scipy.stats.quantile_test`), of a rate Wilson's (`scipy.stats.binomtest`). Neither draws random
-numbers, so the same turns give the same figures.
+Percentiles are numpy's default, linear between the two nearest values. Intervals have a confidence of 95 %, assuming
+independent turns, which those of one call are not quite: for a percentile the distribution-free one from order
+statistics (`scipy.stats.quantile_test`), for a rate Wilson's (`scipy.stats.binomtest`). Neither draws random numbers,
+so the same turns give the same figures.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ CONFIDENCE = 0.95
 
 class Figure(NamedTuple):
     value: float | None
-    """In the metric's unit; None if there was nothing to make it of."""
+    """In the metric's unit; None without samples."""
     samples: int
-    """The turns (or sessions) it is made of."""
+    """Number of turns (or sessions)."""
     low: float | None = None
     high: float | None = None
-    """The interval; None where there is none, or the samples are too few for one."""
+    """The interval; None if the metric has none, or there are too few samples."""
 
 
 def figure(table: TurnTable, metric: Metric, chosen: Choice | None = None) -> Figure:
-    """The metric over all turns, or the chosen ones."""
+    """The metric over the chosen turns, or all."""
     if metric.measure == "sessions":
         count = table.sessions if chosen is None else table.sessions_of(chosen)
         return Figure(count, count)
-    chosen = table.everything() if chosen is None else chosen
+    chosen = table.all_turns() if chosen is None else chosen
     completed = table.completed(chosen)
     if metric.measure in ("turns", "discarded"):
         turns = len(completed) if metric.statistic == "completed" else len(chosen) - len(completed)
@@ -50,7 +50,7 @@ def figure(table: TurnTable, metric: Metric, chosen: Choice | None = None) -> Fi
 
 
 def values_of(table: TurnTable, measure: str, chosen: Choice) -> Numbers:
-    """What was measured, in the order of the turns."""
+    """The measured values, in the order of the turns."""
     import numpy as np
 
     column = table.column(measure)[chosen]
@@ -58,13 +58,13 @@ def values_of(table: TurnTable, measure: str, chosen: Choice) -> Numbers:
 
 
 def counts_of(table: TurnTable, measure: str, chosen: Choice) -> tuple[int, int]:
-    """The turns that have what the rate counts, and those that it is a share of."""
+    """A rate's numerator and denominator: the number of turns counted, and of those it is a share of."""
     turns = table.share_of(measure, chosen)
     return int((table.column(measure)[turns] > 0).sum()), len(turns)
 
 
 def statistic(values: Numbers, name: str) -> float | None:
-    """One of `STATISTICS`, or ``sum``; None if there are no values to make it of."""
+    """One of `STATISTICS`, or ``sum``; None without values."""
     import numpy as np
 
     if name == "count":
@@ -78,18 +78,18 @@ def statistic(values: Numbers, name: str) -> float | None:
 
 
 def interval(values: Numbers, share: float) -> tuple[float | None, float | None]:
-    """Of the percentile ``share``; None if the values are too few for an upper bound, or a lower one."""
+    """The interval of the percentile ``share``; None if there are too few values for either bound."""
     from scipy import stats
 
     if max(share, 1 - share) ** len(values) > (1 - CONFIDENCE) / 2:
-        return None, None  # so likely do all values lie on one side of it
+        return None, None  # all values may well lie on one side of it
     found: Any = stats.quantile_test(values, p=share).confidence_interval(CONFIDENCE)
     low, high = float(found.low), float(found.high)
     return (low, high) if math.isfinite(low) and math.isfinite(high) else (None, None)
 
 
 def rate(hits: int, turns: int) -> Figure:
-    """In percent."""
+    """The rate in percent, with its interval."""
     from scipy import stats
 
     if not turns:
@@ -98,13 +98,13 @@ def rate(hits: int, turns: int) -> Figure:
     return Figure(100 * hits / turns, turns, 100 * float(found.low), 100 * float(found.high))
 
 
-def exact(value: float, unit: str) -> str:
-    """To three decimals: what is held to a limit of 1200 ms must not look like it."""
+def format_exact(value: float, unit: str) -> str:
+    """A value with up to three decimals, so that one just above a limit does not look equal to it."""
     return f"{round(value, 3) + 0.0:,.10g} {unit}".rstrip()
 
 
 def format_value(value: float | None, unit: str) -> str:
-    """For people: whole milliseconds from 10 on, and else three digits."""
+    """A rounded value for display: whole numbers from 100 on, else three significant digits."""
     if value is None:
         return "–"
     number = f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 100 else f"{value:.3g}"

@@ -1,7 +1,7 @@
-"""What can be asked for: the names of metrics, such as ``response.p95``, and their units.
+"""The metrics: their names, such as ``response.p95``, and their units.
 
-A metric is a measure and a statistic of it. Latencies, durations, tokens and characters have a distribution over the
-completed turns (``p50`` … ``max``); what a turn does or does not have, such as an interruption, has a rate and a count.
+A metric is a statistic of a measure. Latencies, durations, tokens and characters have a distribution over the completed
+turns (``p50`` … ``max``); yes-or-no properties of a turn, such as an interruption, have a rate and a count.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _COUNTED = (
         "tts_characters", "stt_audio_seconds", "tts_audio_seconds", "tools",
 )  # fmt: skip
 MEASURES: dict[str, Unit] = {**{name.removesuffix("_ms"): "ms" for name in _TIMED}, **dict.fromkeys(_COUNTED, "")}
-"""With a distribution; each is a field of `TurnMeasures`, there with its unit in the name."""
+"""Measures with a distribution; each is a field of `TurnMeasures`, which has the unit in its name."""
 RATES = {
     "unanswered": "unanswered",
     "interruption": "interrupted",
@@ -31,15 +31,15 @@ RATES = {
     "error": "errors",
     "fallback": "fallbacks",
 }
-"""Share of the completed turns in which the field is not 0."""
+"""Rates, with the field that is not 0 in the turns they count; they are a share of the completed turns."""
 SHARE_OF = {"unanswered": "asked"}
-"""Rates that are a share of some turns only: those in which this field is not 0."""
+"""Rates that are a share of only those turns in which this field is not 0."""
 LEAD = ("response", "time_to_answer", "framework_e2e")
-"""What the caller waited for, and what the framework reported of it."""
+"""Perceived latencies, and the one reported by the framework."""
 PARTS = ("response", "stt", "eou", "eou_wait", "kb", "llm_ttft", "tool", "tts_first_byte", "realtime")
-"""The response, and the components at work in it."""
+"""The response latency and those of its components."""
 FRAMEWORK_PARTS = ("e2e", "stt", "eou", "llm_ttft", "tts", "realtime")
-"""Under a framework's rules: the end-to-end latency, and what it is made of."""
+"""Under a framework's rules: the end-to-end latency and its components."""
 
 
 class UnknownMetric(TurnlogError):
@@ -49,7 +49,7 @@ class UnknownMetric(TurnlogError):
 class Metric(NamedTuple):
     measure: str
     statistic: str
-    """Of `STATISTICS`, or ``sum``, ``rate``; ``all`` of a measure is its whole distribution."""
+    """One of `STATISTICS`, or ``sum``, ``rate``; ``all`` stands for a measure's whole distribution."""
     unit: Unit
 
     @property
@@ -62,7 +62,7 @@ def field_of(measure: str) -> str:
     return f"{measure}_ms" if MEASURES.get(measure) == "ms" else RATES.get(measure, measure)
 
 
-def _every() -> dict[str, Metric]:
+def _all_metrics() -> dict[str, Metric]:
     found = [Metric(m, s, "" if s == "count" else unit) for m, unit in MEASURES.items() for s in STATISTICS]
     found += [Metric(m, "sum", unit) for m, unit in MEASURES.items() if unit == ""]
     for rate in (*RATES, "discarded"):
@@ -71,27 +71,27 @@ def _every() -> dict[str, Metric]:
     return {metric.name: metric for metric in found}
 
 
-METRICS = _every()
+METRICS = _all_metrics()
 
 
 def find_metric(name: str) -> Metric:
     """The metric of that name. Raises `UnknownMetric`, naming the nearest."""
-    return _among(METRICS, name)
+    return _look_up(METRICS, name)
 
 
 def find_measure(name: str) -> str:
     """The measure of that name. Raises `UnknownMetric`, naming the nearest."""
-    return _among({measure: Metric(measure, "all", unit) for measure, unit in MEASURES.items()}, name).measure
+    return _look_up({measure: Metric(measure, "all", unit) for measure, unit in MEASURES.items()}, name).measure
 
 
 def find_comparable(name: str) -> Metric:
-    """What can be held against a baseline: ``response`` as a whole, ``response.p95``, ``interruption.rate``."""
+    """A metric that a baseline supports: ``response`` as a whole, ``response.p95``, ``interruption.rate``."""
     whole = {measure: Metric(measure, "all", unit) for measure, unit in MEASURES.items()}
     parts = {n: m for n, m in METRICS.items() if m.statistic in PERCENTILES or m.statistic == "rate"}
-    return _among(whole | parts, name)
+    return _look_up(whole | parts, name)
 
 
-def _among(known: dict[str, Metric], name: str) -> Metric:
+def _look_up(known: dict[str, Metric], name: str) -> Metric:
     if name in known:
         return known[name]
     near = get_close_matches(name, known, 1)

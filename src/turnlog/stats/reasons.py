@@ -1,4 +1,4 @@
-"""Why were these turns the worst? A few lines of words for each, from the log."""
+"""Explanations of the worst turns: a few lines of text for each, from the log."""
 
 from __future__ import annotations
 
@@ -24,17 +24,19 @@ Place = tuple[int | None, int | None]
 """A turn's number, or else the event that discarded it."""
 
 
-def explained(verdicts: list[Verdict], store: Store, rules: str | Rules, survey: Survey | None = None) -> list[Verdict]:
-    """The verdicts, with the ``why`` of their worst turns. Only those sessions are read, one at a time.
+def explain_worst(
+    verdicts: list[Verdict], store: Store, rules: str | Rules, survey: Survey | None = None
+) -> list[Verdict]:
+    """The verdicts, with the ``why`` of their worst turns. Only their sessions are read, one at a time.
 
-    Turns of a session of which that cannot be said have none, and the session is in the ``survey``.
+    Turns of a session that cannot be replayed have no ``why``, and the session is listed in the ``survey``.
     """
     turns: dict[str, set[Place]] = {}
     for verdict in verdicts:
         for worst in verdict.worst:
             turns.setdefault(worst.session, set()).add((worst.number, worst.at))
     survey = survey or Survey()
-    why = dict(survey.each(turns, lambda session: _words(store, session, turns[session], rules)))
+    why = dict(survey.each(turns, lambda session: _reasons(store, session, turns[session], rules)))
 
     def of(worst: Worst) -> list[str]:
         return why.get(worst.session, {}).get((worst.number, worst.at), [])
@@ -42,15 +44,15 @@ def explained(verdicts: list[Verdict], store: Store, rules: str | Rules, survey:
     return [verdict._replace(worst=[w._replace(why=of(w)) for w in verdict.worst]) for verdict in verdicts]
 
 
-def _words(store: Store, session: str, places: set[Place], rules: str | Rules) -> dict[Place, list[str]]:
+def _reasons(store: Store, session: str, places: set[Place], rules: str | Rules) -> dict[Place, list[str]]:
     if rules == TURNLOG:
         reading = read(store.read(session))
-        return {(number, at): list(_read(reading, number)) for number, at in places if number is not None}
+        return {(number, at): list(_response_lines(reading, number)) for number, at in places if number is not None}
     state = fold(begin(rule_sets.find_rules(rules), spans=False, signals=False), store.read(session))
     found: dict[Place, list[str]] = {}
     for number, at in places:
         if number is not None:
-            found[number, at] = list(_summed(latency_of(turn, number) for turn in state.turns[number - 1 : number]))
+            found[number, at] = list(_e2e_lines(latency_of(turn, number) for turn in state.turns[number - 1 : number]))
         else:
             found[number, at] = [_discarded(each) for each in state.discarded if each.at == at]
     return found
@@ -62,8 +64,8 @@ _LATENCIES = {
 }  # fmt: skip
 
 
-def _summed(latencies: Iterable[Latency]) -> Iterator[str]:
-    """The framework's own latency of a turn, and what it measured in it."""
+def _e2e_lines(latencies: Iterable[Latency]) -> Iterator[str]:
+    """The framework's own latency of a turn and its measured components."""
     for found in latencies:
         if found.e2e is not None:
             values = {name: getattr(found, field) for field, name in _LATENCIES.items()}
@@ -72,16 +74,16 @@ def _summed(latencies: Iterable[Latency]) -> Iterator[str]:
 
 
 LEAST_MS = 1.0
-"""Shorter waits are not worth a word."""
+"""Shorter waits are omitted."""
 
 
-def _read(reading: Reading, number: int) -> Iterator[str]:
-    """What the caller waited for, which tools and providers were behind it; not what was said."""
+def _response_lines(reading: Reading, number: int) -> Iterator[str]:
+    """The parts of a turn's response, its failures and tools; no transcript."""
     if number > len(reading.exchanges):
         return  # the session was cut back since
-    x, answered = reading.exchanges[number - 1], reading.responses[number - 1]
-    if answered is not None:
-        yield _waited(answered)
+    x, response = reading.exchanges[number - 1], reading.responses[number - 1]
+    if response is not None:
+        yield _response_line(response)
     else:
         last = number == len(reading.exchanges)
         yield f"no response: {no_response(x, last=last, ended=reading.timeline.ended)}"
@@ -91,24 +93,24 @@ def _read(reading: Reading, number: int) -> Iterator[str]:
         yield f"tools: {', '.join(tools)}"
 
 
-def _waited(answered: Response) -> str:
+def _response_line(response: Response) -> str:
     spent: dict[str, float] = {}
-    for part in answered.parts:
+    for part in response.parts:
         spent[part.name] = spent.get(part.name, 0) + part.ms
     longest = sorted(spent.items(), key=lambda wait: -wait[1])
     waits = ", ".join(f"{name} {ms:,.0f} ms" for name, ms in longest if ms >= LEAST_MS)
-    line = f"answered after {answered.ms:,.0f} ms" + (f": {waits}" if waits else "")
-    later = answered.time_to_answer_ms
+    line = f"responded in {response.ms:,.0f} ms" + (f": {waits}" if waits else "")
+    later = response.time_to_answer_ms
     return line if later is None else f"{line}; the answer to the question came after {later:,.0f} ms"
 
 
 def _failures(x: Exchange) -> Iterator[str]:
     for part in x.of("fallback"):
-        said = part.data
-        if said.get("is_recovery") is not True:
-            before, after = (said.get(f"{which}_provider_label") or "unknown" for which in ("original", "new"))
+        data = part.data
+        if data.get("is_recovery") is not True:
+            before, after = (data.get(f"{which}_provider_label") or "unknown" for which in ("original", "new"))
             took = "" if part.start is None or part.end is None else f" after {(part.end - part.start) / 1e6:,.0f} ms"
-            yield f"{said.get('component_type') or 'provider'} {before} failed{took}; next: {after}"
+            yield f"{data.get('component_type') or 'provider'} {before} failed{took}; next: {after}"
     sources = [str(part.data.get("source")) for part in x.of("error")]
     if sources:
         yield f"errors of {', '.join(dict.fromkeys(sources))}: {len(sources)}"
@@ -127,9 +129,9 @@ _PARTS = {
 
 
 def _discarded(found: Discarded) -> str:
-    """Why, and what was in it; not what was said, as these lines end up in the logs of CI."""
+    """The reason and the turn's content by kind; no transcript, as these lines end up in CI logs."""
     turn: Turn = found.turn
-    spoken = ("user", turn.user_speech), ("agent", turn.agent_speech)
-    had = [f"the {speaker}'s words" for speaker, words in spoken if words]
-    had += [f"{name} {len(entries)}" for field, name in _PARTS.items() if (entries := getattr(turn, field))]
-    return f"discarded: {found.reason}; it had {', '.join(had) or 'nothing'}"
+    speech = ("user", turn.user_speech), ("agent", turn.agent_speech)
+    content = [f"the {speaker}'s words" for speaker, words in speech if words]
+    content += [f"{name} {len(entries)}" for field, name in _PARTS.items() if (entries := getattr(turn, field))]
+    return f"discarded: {found.reason}; it had {', '.join(content) or 'nothing'}"

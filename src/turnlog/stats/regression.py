@@ -1,9 +1,9 @@
-"""Has it become worse? Statistical tests of the turns of now against those of a baseline.
+"""Regression tests: statistical comparison of the current turns with those of a baseline.
 
-All are one-sided, and "worse" is more: more milliseconds, more tokens, more interruptions (``tokens_per_second`` is the
-one measure of which less is worse). A whole distribution is compared by Mann and Whitney's test; a percentile by the
-quantile test, which counts the values above the pooled percentile on both sides (Fisher's exact test of the four
-counts; for the median it is Mood's); a rate by Fisher's exact test.
+All tests are one-sided, and "worse" means more: more milliseconds, more tokens, more interruptions
+(``tokens_per_second`` is the only measure where less is worse). A whole distribution is compared by the Mann-Whitney
+test; a percentile by the quantile test, which counts the values above the pooled percentile on both sides (Fisher's
+exact test of the four counts; for the median it is Mood's); a rate by Fisher's exact test.
 """
 
 from __future__ import annotations
@@ -20,44 +20,44 @@ if TYPE_CHECKING:
     from turnlog.stats.table import Numbers
 
 FEWEST = 20
-"""Values on each side, or there is no decision."""
+"""Minimum number of values on each side for a decision."""
 FEWEST_BEYOND = 5
-"""Of them expected beyond the percentile."""
+"""Minimum number of values expected beyond the percentile."""
 LESS_IS_WORSE = frozenset({"tokens_per_second"})
 
 
 class MetricChange(NamedTuple):
-    """What the test found."""
+    """The result of a test."""
 
     before: float
-    """The metric's figure in the baseline; of a whole distribution, its median."""
+    """The baseline's figure; for a whole distribution the median."""
     after: float
     p: float
-    """How likely such a difference or a greater one would be, had nothing become worse."""
+    """The probability of such a difference or a greater one if nothing had become worse."""
     samples: int
-    """The fewer of the two sides."""
+    """Number of values on the smaller side."""
 
     @property
     def relative(self) -> float:
-        """Of the figure before: 0.2 is a fifth more."""
+        """The change relative to ``before``: 0.2 is a fifth more."""
         if self.after == self.before:
             return 0.0
         return (self.after - self.before) / abs(self.before) if self.before else math.copysign(math.inf, self.after)
 
 
 class TooFew(NamedTuple):
-    """There is no decision, and why."""
+    """Too few values for a decision."""
 
     why: str
 
 
 def compare(table: TurnTable, metric: Metric, baseline: Baseline) -> MetricChange | TooFew:
-    """The metric over the completed turns (of ``discarded``, over all), against the baseline."""
+    """Compare the metric over the completed turns (``discarded``: over all turns) with the baseline."""
     if metric.statistic == "rate":
         return _rates(table, metric.measure, baseline)
     import numpy as np
 
-    after = values_of(table, metric.measure, table.completed(table.everything()))
+    after = values_of(table, metric.measure, table.completed(table.all_turns()))
     before = np.asarray(baseline.samples.get(metric.measure, []), np.float64)
     share = PERCENTILES.get(metric.statistic)
     needed = FEWEST if share is None else max(FEWEST, math.ceil(FEWEST_BEYOND / (1 - share) - 1e-9))
@@ -68,7 +68,7 @@ def compare(table: TurnTable, metric: Metric, baseline: Baseline) -> MetricChang
 
 
 def is_worse(metric: Metric, change: MetricChange, significance: float, minimum_change: float) -> bool:
-    """Whether the change is for the worse, significant, and no smaller than what is worth an alarm."""
+    """True if the change is for the worse, significant and relevant."""
     relative = -change.relative if metric.measure in LESS_IS_WORSE else change.relative
     return change.p < significance and relative >= minimum_change
 
@@ -76,7 +76,7 @@ def is_worse(metric: Metric, change: MetricChange, significance: float, minimum_
 def _too_few(before: int, after: int, needed: int) -> TooFew | None:
     if min(before, after) >= needed:
         return None
-    return TooFew(f"needs {needed} turns on each side; the baseline has {before}, and there are {after} now")
+    return TooFew(f"needs {needed} turns on each side; the baseline has {before}, this run {after}")
 
 
 def _distributions(before: Numbers, after: Numbers, sign: int) -> MetricChange:
@@ -90,7 +90,7 @@ def _distributions(before: Numbers, after: Numbers, sign: int) -> MetricChange:
 
 
 def _percentiles(before: Numbers, after: Numbers, share: float, sign: int) -> MetricChange:
-    """Of a measure of which less is worse, the percentile counts from the other end, as its tail is there."""
+    """Where less is worse, the percentile counts from the other end, as the tail is there."""
     import numpy as np
 
     share = share if sign > 0 else 1 - share
@@ -101,7 +101,7 @@ def _percentiles(before: Numbers, after: Numbers, share: float, sign: int) -> Me
 
 
 def _rates(table: TurnTable, name: str, baseline: Baseline) -> MetricChange | TooFew:
-    chosen = table.everything()
+    chosen = table.all_turns()
     completed = table.completed(chosen)
     if name == "discarded":
         hits, turns = len(chosen) - len(completed), len(chosen)
@@ -118,5 +118,5 @@ def _fisher(hits: int, turns: int, hits_before: int, turns_before: int) -> float
     import numpy as np
     from scipy import stats
 
-    four = np.array([[hits, turns - hits], [hits_before, turns_before - hits_before]])
-    return float(stats.fisher_exact(four, alternative="greater").pvalue)
+    counts = np.array([[hits, turns - hits], [hits_before, turns_before - hits_before]])
+    return float(stats.fisher_exact(counts, alternative="greater").pvalue)

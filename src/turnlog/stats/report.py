@@ -32,7 +32,7 @@ def _group(table: TurnTable, chosen: Choice | None) -> dict[str, Any]:
         return figure(table, METRICS[name], chosen)
 
     rates = {name: of(f"{name}.rate") for name in (*RATES, "discarded")}
-    completed = table.completed(table.everything() if chosen is None else chosen)
+    completed = table.completed(table.all_turns() if chosen is None else chosen)
     found: dict[str, Any] = {
         "sessions": of("sessions.count").value,
         "turns": {"completed": of("turns.completed").value, "discarded": of("turns.discarded").value},
@@ -177,7 +177,7 @@ def plot(table: TurnTable, measure: str, width: int) -> str:
     """A histogram of the measure for each group; empty if nothing was measured."""
     drawn = []
     for label, chosen in _groups(table):
-        values = values_of(table, measure, table.completed(table.everything() if chosen is None else chosen))
+        values = values_of(table, measure, table.completed(table.all_turns() if chosen is None else chosen))
         if len(values):
             title = " ".join(part for part in (measure, MEASURES[measure] and f"({MEASURES[measure]})", label) if part)
             drawn.append(_histogram(values.tolist(), title, width))

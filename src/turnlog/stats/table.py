@@ -1,4 +1,4 @@
-"""The turns of many sessions, column by column: some hundred bytes a turn, however long the calls were."""
+"""A columnar table of the turns of many sessions; it takes a few hundred bytes per turn."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
     Numbers = np.ndarray[Any, np.dtype[np.float64]]
     Choice = np.ndarray[Any, np.dtype[np.int64]]
-    """Turns, as indices into the table."""
+    """A selection of turns, as indices into the table."""
 
 
 class MissingExtra(TurnlogError):
-    """Statistics need libraries that are not installed."""
+    """The libraries for statistics are not installed."""
 
 
 def need_libraries() -> None:
-    """Raises `MissingExtra` unless numpy, scipy and plotext are there."""
+    """Raise `MissingExtra` unless numpy, scipy and plotext are installed."""
     try:
         import numpy  # noqa: F401
         import plotext  # noqa: F401
@@ -37,11 +37,11 @@ def need_libraries() -> None:
 
 
 def _stack(part: int) -> Callable[[TurnMeasures], str]:
-    """Of each component its provider (0), or its model (1)."""
+    """A label of each component's provider (0) or model (1)."""
 
     def label(turn: TurnMeasures) -> str:
-        named = [served.partition("/")[::2][part] for served in (turn.stt, turn.llm, turn.tts, turn.realtime)]
-        return " + ".join(name for name in named if name)
+        names = [provider.partition("/")[::2][part] for provider in (turn.stt, turn.llm, turn.tts, turn.realtime)]
+        return " + ".join(name for name in names if name)
 
     return label
 
@@ -62,7 +62,7 @@ GROUPS: dict[str, Callable[[TurnMeasures], str]] = {
     "tts": lambda turn: turn.tts,
     "realtime": lambda turn: turn.realtime,
 }
-"""What turns can be grouped by; days are those of UTC."""
+"""Keys that turns can be grouped by; days are in UTC."""
 
 _FIELDS = [*map(field_of, (*MEASURES, *RATES)), *SHARE_OF.values()]
 _VALUES = attrgetter(*_FIELDS)
@@ -70,7 +70,7 @@ _NAN = float("nan")
 
 
 class TurnTable:
-    """Sessions are added one by one; then columns are read."""
+    """The table. Sessions are added one by one; then columns are read."""
 
     def __init__(self, by: str | None = None, rules: str = TURNLOG) -> None:
         self.by = by
@@ -81,17 +81,17 @@ class TurnTable:
         self._names: list[str] = []
         self._session = array("q")
         self._number = array("q")
-        """Of the turn in its session; of a discarded one, -1 less the index of the event that discarded it."""
+        """Turn number; for a discarded turn -1 minus the index of the event that discarded it."""
         self._group = array("q")
         self._columns = {field: array("d") for field in _FIELDS}
         self._reason = array("b")
-        """Why there is no response, as an index into ``_reasons``; -1 where there is one."""
+        """Reason of a missing response, as an index into ``_reasons``; -1 if there is a response."""
         self._reasons: dict[str, int] = {}
         self._voices = array("q")
-        """By session: voices of no question."""
+        """By session: number of utterances that belong to no question."""
 
     def add(self, session: str, turns: Iterable[TurnMeasures], voices: int = 0) -> None:
-        """A session's turns, as `projections.measures.measures` gives them; all of them, or none if one is refused."""
+        """Add a session's turns, as `projections.measures.measures` returns them: all, or none if one is invalid."""
         rows = list(map(self._row, turns))
         self.sessions += 1
         self._names.append(session)
@@ -122,32 +122,32 @@ class TurnTable:
         chosen = np.split(order, starts[1:]) if len(starts) else []
         yield from sorted(zip(self._groups, chosen, strict=True), key=lambda pair: pair[0])
 
-    def everything(self) -> Choice:
+    def all_turns(self) -> Choice:
         import numpy as np
 
         return np.arange(len(self))
 
     def completed(self, chosen: Choice) -> Choice:
-        """Those of the turns that were completed."""
+        """The completed turns among ``chosen``."""
         import numpy as np
 
         return chosen[np.asarray(self._number)[chosen] > 0]
 
     def column(self, measure: str) -> Numbers:
-        """A value for each turn, NaN where there is none."""
+        """The measure's value for each turn, NaN if not measured."""
         import numpy as np
 
         return np.asarray(self._columns[field_of(measure)])
 
     def share_of(self, rate: str, chosen: Choice) -> Choice:
-        """Those of the turns that the rate is a share of."""
+        """The turns among ``chosen`` that the rate is a share of."""
         import numpy as np
 
         field = SHARE_OF.get(rate)
         return chosen if field is None else chosen[np.asarray(self._columns[field])[chosen] > 0]
 
     def reasons(self, chosen: Choice) -> dict[str, int]:
-        """Why turns have no response, and how many do for that reason; the most frequent first."""
+        """Reasons of missing responses with their counts, the most frequent first."""
         import numpy as np
 
         found = np.asarray(self._reason)[chosen]
@@ -155,14 +155,14 @@ class TurnTable:
         return dict(sorted(((name, n) for name, n in counts if n), key=lambda pair: (-pair[1], pair[0])))
 
     def voices_of(self, chosen: Choice | None) -> int:
-        """Voices of no question in all sessions, or those of the turns."""
+        """Number of utterances that belong to no question, in all sessions or in those of the turns."""
         import numpy as np
 
         voices = np.asarray(self._voices)
         return int((voices if chosen is None else voices[np.unique(np.asarray(self._session)[chosen])]).sum())
 
     def sessions_of(self, chosen: Choice) -> int:
-        """How many sessions the turns are of."""
+        """Number of sessions that the turns are from."""
         import numpy as np
 
         return len(np.unique(np.asarray(self._session)[chosen]))
@@ -172,6 +172,6 @@ class TurnTable:
         return self._names[self._session[index]], self._number[index]
 
     def parts(self, index: int, measures: Sequence[str]) -> dict[str, float]:
-        """What was measured of these in a turn."""
+        """The turn's values of the measures, as far as measured."""
         found = {name: self._columns[field_of(name)][index] for name in measures}
         return {name: value for name, value in found.items() if not math.isnan(value)}

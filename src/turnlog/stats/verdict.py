@@ -8,14 +8,14 @@ from typing import Literal, NamedTuple
 from projections.caller import RULES as TURNLOG
 from turnlog.stats.baseline import Baseline
 from turnlog.stats.budget import Budget, Limit, NoRegression
-from turnlog.stats.figures import exact, figure, format_value
+from turnlog.stats.figures import figure, format_exact, format_value
 from turnlog.stats.metrics import FRAMEWORK_PARTS, MEASURES, PARTS, Metric
 from turnlog.stats.regression import LESS_IS_WORSE, MetricChange, TooFew, compare, is_worse
 from turnlog.stats.table import TurnTable
 from turnlog.terminal import plural
 
 WORST = 5
-"""Turns shown for a broken budget."""
+"""Number of turns shown for a broken budget."""
 
 
 class Worst(NamedTuple):
@@ -27,11 +27,11 @@ class Worst(NamedTuple):
     at: int | None
     """Index of the event that discarded it."""
     value: float | None
-    """Of the budget's measure, in its unit; None where that is no number of a turn."""
+    """Its value of the budget's measure, in its unit; None if a turn has no such value."""
     parts: dict[str, float]
-    """Its latencies in milliseconds, where measured; see `turnlog.stats.metrics.PARTS`."""
+    """Its measured latencies in milliseconds; see `turnlog.stats.metrics.PARTS`."""
     why: list[str] = []  # noqa: RUF012
-    """In words; see `turnlog.stats.reasons`."""
+    """Explanation lines; see `turnlog.stats.reasons`."""
 
     @property
     def turn(self) -> str:
@@ -45,9 +45,9 @@ class Verdict(NamedTuple):
     """As written."""
     outcome: Literal["pass", "fail", "inconclusive"]
     found: str
-    """The figure, with its unit."""
+    """The figure with its unit."""
     why: str
-    """More on the figure: samples and interval, or the test."""
+    """Details of the figure: samples and interval, or the test."""
     unit: str
     worst: list[Worst] = []  # noqa: RUF012
 
@@ -57,16 +57,18 @@ def judge(table: TurnTable, budget: Budget, baseline: Baseline | None) -> list[V
 
     Without any turn there is a failed one in front: a check of nothing must not pass.
     """
-    found = [] if len(table.completed(table.everything())) else [_nothing(table)]
-    found += [_limit(table, limit) for limit in budget.limits]
-    return found + [_regression(table, metric, budget.regression, baseline) for metric in budget.regression.metrics]
+    found = [] if len(table.completed(table.all_turns())) else [_no_turns(table)]
+    found += [_limit_verdict(table, limit) for limit in budget.limits]
+    return found + [
+        _regression_verdict(table, metric, budget.regression, baseline) for metric in budget.regression.metrics
+    ]
 
 
-def _nothing(table: TurnTable) -> Verdict:
+def _no_turns(table: TurnTable) -> Verdict:
     return Verdict("turns to check", "fail", "0", f"no turn in {plural(table.sessions, 'session')}", "")
 
 
-def _limit(table: TurnTable, limit: Limit) -> Verdict:
+def _limit_verdict(table: TurnTable, limit: Limit) -> Verdict:
     unit, (value, samples, low, high) = limit.metric.unit, figure(table, limit.metric)
     if table.rules == TURNLOG and limit.metric.name in ("turns.discarded", "discarded.rate", "discarded.count"):
         return Verdict(limit.text, "inconclusive", "–", f"the rules {TURNLOG} discard no turn", unit)
@@ -78,12 +80,12 @@ def _limit(table: TurnTable, limit: Limit) -> Verdict:
         if limit.holds(low) != limit.holds(high):
             why += ", which contains the limit"
     if limit.holds(value):
-        return Verdict(limit.text, "pass", exact(value, unit), why, unit)
+        return Verdict(limit.text, "pass", format_exact(value, unit), why, unit)
     worst = _worst(table, limit.metric, least=limit.comparison.startswith(">"))
-    return Verdict(limit.text, "fail", exact(value, unit), why, unit, worst)
+    return Verdict(limit.text, "fail", format_exact(value, unit), why, unit, worst)
 
 
-def _regression(table: TurnTable, metric: Metric, rule: NoRegression, baseline: Baseline | None) -> Verdict:
+def _regression_verdict(table: TurnTable, metric: Metric, rule: NoRegression, baseline: Baseline | None) -> Verdict:
     text, unit = f"no regression of {metric.name}", metric.unit
     if table.rules == TURNLOG and metric.measure == "discarded":
         return Verdict(text, "inconclusive", "–", f"the rules {TURNLOG} discard no turn", unit)
@@ -92,24 +94,24 @@ def _regression(table: TurnTable, metric: Metric, rule: NoRegression, baseline: 
     change = compare(table, metric, baseline)
     if isinstance(change, TooFew):
         return Verdict(text, "inconclusive", "–", change.why, unit)
-    found = f"{exact(change.before, unit)} → {exact(change.after, unit)}"
+    found = f"{format_exact(change.before, unit)} → {format_exact(change.after, unit)}"
     worse = is_worse(metric, change, rule.significance, rule.minimum_change)
     worst = _worst(table, metric, least=metric.measure in LESS_IS_WORSE) if worse else []
-    return Verdict(text, "fail" if worse else "pass", found, _test(metric, change, rule), unit, worst)
+    return Verdict(text, "fail" if worse else "pass", found, _test_details(metric, change, rule), unit, worst)
 
 
-def _test(metric: Metric, change: MetricChange, rule: NoRegression) -> str:
-    what = "median " if metric.statistic == "all" else ""
+def _test_details(metric: Metric, change: MetricChange, rule: NoRegression) -> str:
+    statistic = "median " if metric.statistic == "all" else ""
     moved = "from 0" if math.isinf(change.relative) else f"{change.relative:+.1%}"
     needs = f"fails at p < {rule.significance:g} with a change of {rule.minimum_change * 100:g} %"
-    return f"{what}{moved}, p = {change.p:.2g}, at least {plural(change.samples, 'turn')} on each side; {needs}"
+    return f"{statistic}{moved}, p = {change.p:.2g}, at least {plural(change.samples, 'turn')} on each side; {needs}"
 
 
 def _worst(table: TurnTable, metric: Metric, *, least: bool) -> list[Worst]:
-    """The turns with the most of it, or the least; of what a turn has or has not, the first that have it."""
+    """The turns with the highest or (``least``) lowest values; for a rate, the first turns that it counts."""
     if metric.measure == "sessions" or metric.name == "turns.completed":
         return []
-    chosen = table.everything()
+    chosen = table.all_turns()
     completed = table.completed(chosen)
     if metric.measure in ("turns", "discarded"):
         kept = set(completed.tolist())

@@ -20,7 +20,7 @@ from projections.reference.replay import replay
 from support.examples import examples
 from support.program import FIXTURES
 from support.strategies import HOSTILE
-from turnlog.conformance import never
+from turnlog.conformance import no_timers
 from turnlog.recordings import events_of, read_recordings
 
 SECRET = "hunter2-4111"
@@ -127,7 +127,7 @@ def test_in_every_argument_of_every_hook(tmp_path: Path, master_key: str, durabi
     """Break: in eventstore/hooks/arguments.py, return ``data`` without ``hide``; or in one way of encoding."""
     store = open_store(tmp_path / "calls.db", master_key=master_key)
     made = 0
-    with Recorder(store, "s", durability=durability, scheduler=never) as recorder:
+    with Recorder(store, "s", durability=durability, scheduler=no_timers) as recorder:
         for name in ("api_key", "Authorization", "sessionToken", "client-secret", "PASSWORD"):
             for value in nested(name):
                 for hook in HOOKS:
@@ -238,7 +238,7 @@ def test_nothing_that_a_hook_is_handed_gets_past_redact(calls: list[tuple[str, A
     def redact(_hook: str, args: dict[str, Any]) -> Any:
         return {} if hide else calls[-1][1]
 
-    with Recorder(store, "s", redact=redact, durability="memory", scheduler=never) as recorder:
+    with Recorder(store, "s", redact=redact, durability="memory", scheduler=no_timers) as recorder:
         for hook, value in calls:
             of = recorder.traces if hook.startswith("traces.") else recorder
             call(getattr(of, hook.removeprefix("traces.")), value)

@@ -18,7 +18,7 @@ from eventstore.recording.writer import Durability
 from eventstore.stores.memory import MemoryStore
 from projections.reference.replay import call_dict, replay
 from support.strategies import HOSTILE, streams
-from turnlog.conformance import never
+from turnlog.conformance import no_timers
 
 KEY = "A" * 43 + "="
 
@@ -42,7 +42,7 @@ def test_the_recorder_maps_the_wall_clock_to_its_own(durability: Durability) -> 
     ticks = itertools.count(0, 1000)
     clock = Clock(lambda: 5_000_000 + next(ticks), lambda: 10**18 + next(ticks))
     store = MemoryStore()
-    with Recorder(store, "s", clock=clock, scheduler=never, durability=durability) as recorder:
+    with Recorder(store, "s", clock=clock, scheduler=no_timers, durability=durability) as recorder:
         recorder.start_turn()
         late = recorder.happened(10**18 - 7_000_000, {"created_at": 999_999_999.993, "text": "Ada"})
         late.on_user_speech_start()
@@ -68,7 +68,7 @@ def test_the_recorder_maps_the_wall_clock_to_its_own(durability: Durability) -> 
 @given(HOSTILE, HOSTILE)
 def test_nothing_raises_whatever_it_is_handed(time: object, raw: object) -> None:
     store = MemoryStore()
-    with Recorder(store, "s", scheduler=never, durability="memory") as recorder:
+    with Recorder(store, "s", scheduler=no_timers, durability="memory") as recorder:
         recorder.happened(time, raw).set_user_transcript("hello")  # type: ignore[arg-type]
         recorder.happened(10**18, {"x": raw}).set_user_transcript(raw)  # type: ignore[arg-type]
         recorder.framework_event("x", raw)  # type: ignore[arg-type]
@@ -78,7 +78,7 @@ def test_nothing_raises_whatever_it_is_handed(time: object, raw: object) -> None
 def test_sealed_it_keeps_its_time_and_hides_what_was_said(tmp_path: Path) -> None:
     """Break: in eventstore/hooks/content.py, ``without_content``, leave out ``RAW``."""
     store = open_store(tmp_path / "calls.db", master_key=KEY)
-    with Recorder(store, "s", scheduler=never) as recorder:
+    with Recorder(store, "s", scheduler=no_timers) as recorder:
         recorder.start_turn()
         recorder.happened(10**18, {"created_at": 1.5, "text": "Ada"}).set_user_transcript("my name is Ada")
         recorder.framework_event("x", {"who": "Ada", "n": 1})

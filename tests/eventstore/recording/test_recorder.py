@@ -215,13 +215,13 @@ def test_live_reads_go_on_from_what_another_process_recorded(store: Store) -> No
 
 
 def test_live_reads_are_a_replay(store: Store) -> None:
-    from turnlog.conformance import never
+    from turnlog.conformance import no_timers
     from turnlog.recordings import RecordedClock, drive, read_recordings
 
     path = Path(__file__).resolve().parents[3] / "fixtures" / "demo.jsonl.gz"
     ((_place, recording),) = read_recordings(path)
     clock = RecordedClock()
-    with Recorder(store, "s", clock=Clock(clock.read_perf_ns, clock.read_wall_ns), scheduler=never) as recorder:
+    with Recorder(store, "s", clock=Clock(clock.read_perf_ns, clock.read_wall_ns), scheduler=no_timers) as recorder:
         for call in recording.calls:
             drive(recorder, clock, [call])
             assert recorder.turns is not None

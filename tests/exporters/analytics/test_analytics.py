@@ -66,7 +66,7 @@ def named(call: Call, session_id: Any, log_name: str = "log") -> Call:
 @pytest.mark.parametrize("enabled", [False, True])
 @pytest.mark.parametrize("own", [False, True])
 def test_the_routing_table(endpoint: Receiver, enabled: bool, own: bool, first: bool) -> None:
-    """Break: in exporters/analytics/destination.py, ``_goes_to``, any of its conditions."""
+    """Break: in exporters/analytics/destination.py, ``_targets``, any of its conditions."""
     call = named(CALL, "s 1")
     count = len(call.payloads)
     assert count >= 2
@@ -177,22 +177,22 @@ def test_names_tell_routings_apart_and_no_secret() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "reason"),
     [
         ({}, f"set {TOKEN}"),
         ({"enabled": False, "vendor_first_turn": True}, f"set {TOKEN}"),
         ({"export_url": "http://own", "vendor_first_turn": True}, f"set {TOKEN}"),
-        ({"export_url": f"ftp://x:{SECRET}@own/"}, "'ftp://own/' is no address"),
-        ({"export_url": "own.example/x"}, "is no address"),
-        ({"token": SECRET, "base_url": "https://"}, "is no address"),
+        ({"export_url": f"ftp://x:{SECRET}@own/"}, "'ftp://own/' is not a valid URL"),
+        ({"export_url": "own.example/x"}, "is not a valid URL"),
+        ({"token": SECRET, "base_url": "https://"}, "is not a valid URL"),
         ({"token": SECRET + "\nX: y"}, "'authorization' cannot be sent"),
         ({"export_url": "http://own", "export_headers": {"X-Key": SECRET + "ü"}}, "'X-Key' cannot be sent"),
         ({"export_url": "http://own", "export_headers": {"X-Key": 7}}, "'X-Key' cannot be sent"),
     ],
 )
-def test_what_cannot_be_sent_is_told_at_once(options: dict[str, Any], told: str) -> None:
+def test_what_cannot_be_sent_is_reported_at_once(options: dict[str, Any], reason: str) -> None:
     """Break: in exporters/analytics/destination.py, ``routing``, any of its checks."""
-    with pytest.raises(NotConfigured, match=told) as error:
+    with pytest.raises(NotConfigured, match=reason) as error:
         routing(**options)
     assert SECRET not in str(error.value)
 
@@ -208,7 +208,7 @@ def test_the_token_of_the_environment_is_read_once(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
-    ("outcome", "error", "told"),
+    ("outcome", "error", "reason"),
     [
         (400, Refused, "400 Bad Request"),
         (401, Refused, "401 Unauthorized"),
@@ -216,22 +216,22 @@ def test_the_token_of_the_environment_is_read_once(monkeypatch: pytest.MonkeyPat
         (429, Busy, "429 Too Many"),
         ((503, {"retry-after": "7"}), Busy, "503 Service"),
         (500, Busy, "500 Internal"),
-        ("hang", Busy, "no answer within"),
+        ("hang", Busy, "no response within"),
         ("reset", Busy, "Remote|ReadError"),
         ("cut", Busy, "Remote"),
         ("garbage", Busy, "Remote"),
     ],
 )
-def test_outcomes_are_told_apart(endpoint: Receiver, outcome: Answer, error: type[Exception], told: str) -> None:
+def test_outcomes_are_classified(endpoint: Receiver, outcome: Answer, error: type[Exception], reason: str) -> None:
     """Break: in exporters/analytics/destination.py, ``Routing.send``, catch what `post` raises."""
     endpoint.script = [outcome]
     headers = {"X-Key": SECRET, "Authorization": f"Bearer {SECRET}"}
     to = Analytics(routing(export_url=endpoint.url, export_headers=headers), 0.2 if outcome == "hang" else 60)
-    with pytest.raises(error, match=told) as raised:
+    with pytest.raises(error, match=reason) as raised:
         to.send(to.items(CALL)[:1])
     assert SECRET not in str(raised.value) + repr(raised.value) + repr(to.__dict__) + repr(to.items(CALL)[:1])
     if isinstance(raised.value, Busy):
-        assert raised.value.retry_after_seconds == (7 if "503" in told else None)
+        assert raised.value.retry_after_seconds == (7 if "503" in reason else None)
     to.close()
 
 

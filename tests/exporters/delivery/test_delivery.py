@@ -1,4 +1,4 @@
-"""Delivery: everything arrives, in order, whatever the other side does, and whoever dies on the way."""
+"""Delivery: everything arrives, in order, whatever the receiver does, and even if a process is killed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from exporters.delivery import outbox as delivery
 from exporters.delivery.destination import Busy, Refused
 from exporters.delivery.http import client, post
 from exporters.delivery.live import attach, follow
-from exporters.delivery.outbox import DeliveryOutcome, deliver, due
+from exporters.delivery.outbox import DeliveryOutcome, deliver, due_cursors
 from exporters.delivery.retry import Patience, retrying
 from exporters.files.jsonl import session_heading
 from support.deliveries import QUICK, Turns, arrived, in_order, speak, turns, wait_for
@@ -60,7 +60,9 @@ def run(
     store: Store, to: Turns, *, patience: Patience = QUICK, parked: bool = False, workers: int = 4
 ) -> list[DeliveryOutcome]:
     with store.ledger.exclusive_delivery(to.name):
-        return sorted(deliver(store, to, due(store, to.name, parked=parked), patience=patience, workers=workers))
+        return sorted(
+            deliver(store, to, due_cursors(store, to.name, parked=parked), patience=patience, workers=workers)
+        )
 
 
 # what is due, and what a cursor says -----------------------------------------------------------------------------
@@ -71,7 +73,7 @@ def test_all_is_delivered_once_in_order_and_then_nothing_is_due(store: Store, en
         store.append(turns(session, 5))
     assert [outcome[:4] for outcome in run(store, to)] == [(s, 5, None, None) for s in "abc"]
     assert arrived(endpoint) == {s: list(range(5)) for s in "abc"}
-    assert due(store, to.name) == []
+    assert due_cursors(store, to.name) == []
     assert run(store, to) == []
 
 
@@ -80,7 +82,7 @@ def test_a_call_that_goes_on_is_delivered_from_where_it_was(store: Store, endpoi
     run(store, to)
     store.append(turns("a", 1, first=2)[:-1])  # the third turn is not complete
     assert [outcome.sent for outcome in run(store, to)] == [0]
-    assert due(store, to.name) == []
+    assert due_cursors(store, to.name) == []
     store.append(turns("a", 2, first=2))
     assert [outcome.sent for outcome in run(store, to)] == [2]
     assert arrived(endpoint) == {"a": [0, 1, 2, 3]}
@@ -170,12 +172,12 @@ def test_what_is_refused_is_parked_with_its_reason_until_it_is_asked_for(
     assert "turn 1 is too long" in str(first.parked)
     sqlite.append(turns("a", 1, first=3))
     assert run(sqlite, to) == []
-    (cursor,) = due(sqlite, to.name, parked=True)
+    (cursor,) = due_cursors(sqlite, to.name, parked=True)
     assert cursor.parked == first.parked
     endpoint.behave = lambda _request: 200
     assert [outcome.sent for outcome in run(sqlite, to, parked=True)] == [3]
     assert arrived(endpoint)["a"] == [0, 1, 2, 3]
-    assert due(sqlite, to.name) == due(sqlite, to.name, parked=True) == []
+    assert due_cursors(sqlite, to.name) == due_cursors(sqlite, to.name, parked=True) == []
 
 
 def test_a_destination_that_is_down_is_left_for_the_next_round(sqlite: Store, endpoint: Receiver, to: Turns) -> None:
@@ -190,7 +192,7 @@ def test_a_destination_that_is_down_is_left_for_the_next_round(sqlite: Store, en
     endpoint.behave = behave
     outcomes = run(sqlite, to, patience=HASTY, workers=1)
     assert all("503" in str(outcome.left) for outcome in outcomes)
-    assert len(tried) == delivery.IN_A_ROW
+    assert len(tried) == delivery.MAX_CONSECUTIVE_FAILURES
     endpoint.behave = lambda _request: 200
     assert sum(outcome.sent for outcome in run(sqlite, to)) == 20
 
@@ -281,11 +283,11 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from eventstore import open_store
 from support.deliveries import (QUICK, Turns)
-from exporters.delivery import deliver, due
+from exporters.delivery import deliver, due_cursors
 store, to = open_store(sys.argv[2]), Turns(sys.argv[3])
 with store.ledger.exclusive_delivery(to.name):
     print("begun", flush=True)
-    for outcome in deliver(store, to, due(store, to.name), patience=QUICK, workers=8):
+    for outcome in deliver(store, to, due_cursors(store, to.name), patience=QUICK, workers=8):
         assert outcome.left is None and outcome.parked is None, outcome
 print("done")
 """
@@ -369,7 +371,7 @@ def test_an_endpoint_that_is_down_is_caught_up_with(
             speak(recorder, n)
         wait_for(lambda: attached.health.last_error)
         endpoint.wait_for(len(endpoint.requests) + 6)
-        assert caplog.text.count("is put off") == 1, "one complaint for one trouble"
+        assert caplog.text.count("is postponed") == 1, "one warning for one problem"
         endpoint.behave = lambda _request: 200
         wait_for(lambda: attached.health.sent == 5)
     assert arrived(endpoint) == {"live": [0, 1, 2, 3, 4]}
@@ -426,7 +428,7 @@ def test_stopping_ends_after_what_is_under_way(sqlite: Store, endpoint: Receiver
         return 200
 
     endpoint.behave = behave
-    outcomes = list(deliver(sqlite, to, due(sqlite, to.name), patience=QUICK, workers=2, stop=stop))
+    outcomes = list(deliver(sqlite, to, due_cursors(sqlite, to.name), patience=QUICK, workers=2, stop=stop))
     assert len(outcomes) == 50
     assert 1 <= len(endpoint.taken) <= 4
     assert sum(outcome.sent for outcome in outcomes) == len(endpoint.taken)

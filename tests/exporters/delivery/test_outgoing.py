@@ -20,7 +20,7 @@ import pytest
 
 from exporters.delivery import io_loop
 from exporters.delivery.destination import LONGEST_SECONDS, Busy, Refused
-from exporters.delivery.http import ANSWER_BYTES, client, post
+from exporters.delivery.http import MAX_RESPONSE_BYTES, client, post
 from support.http_receiver import Receiver
 
 SECRET = "s3cr3t-t0ken"
@@ -135,18 +135,18 @@ EVIL: dict[str, tuple[Behaviour, str, str]] = {
     "deflate without a head": (sent(raw_deflate(bytes(9)), BAD, b"deflate"), "Refused", "400 Bad"),
     "an endless answer": (says(DOWN + b"\r\n", b"x" * 65536), "Busy", "503 Down: more than 64 KiB"),
     "an endless answer that it was taken": (says(OK + b"\r\n", b"x" * 65536), "taken", ""),
-    "a trickled answer": (says(OK + b"\r\n", b"x", DROP), "Busy", "no whole answer within 1 seconds"),
-    "trickled headers": (says(OK + b"a: ", b"x", DROP), "Busy", "no answer within 1 seconds"),
-    "a trickled status": (says(b"H", b"T", DROP), "Busy", "no answer within 1 seconds"),
+    "a trickled answer": (says(OK + b"\r\n", b"x", DROP), "Busy", "no whole response within 1 seconds"),
+    "trickled headers": (says(OK + b"a: ", b"x", DROP), "Busy", "no response within 1 seconds"),
+    "a trickled status": (says(b"H", b"T", DROP), "Busy", "no response within 1 seconds"),
     "endless headers": (says(OK, b"name: value\r\n" * 999), "Busy", "RemoteProtocolError"),
     "an endless header": (says(OK + b"name: ", b"x" * 65536), "Busy", "RemoteProtocolError"),
-    "endless promises": (says(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 999), "Busy", "no answer within 1 seconds"),
+    "endless promises": (says(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 999), "Busy", "no response within 1 seconds"),
     "an endless chunk size": (says(DOWN + b"transfer-encoding: chunked\r\n\r\n", b"0" * 999), "Busy", "Remote"),
     "trickled chunks": (says(OK + b"transfer-encoding: chunked\r\n\r\n", b"1\r\nx\r\n", DROP), "Busy", "no whole"),
     "endless trailers": (
         says(OK + b"transfer-encoding: chunked\r\n\r\n0\r\n", b"a: b\r\n" * 999), "Busy", "RemoteProtocolError",
     ),
-    "silence": (silent, "Busy", "no answer within 1 seconds"),
+    "silence": (silent, "Busy", "no response within 1 seconds"),
     "half a connection": (half_closed, "Busy", "RemoteProtocolError"),
     "garbage": (says(b"\x00\xff\x1b[2J no HTTP\r\n\r\n"), "Busy", "RemoteProtocolError"),
     "a status that is none": (says(b"HTTP/1.1 9999999 OK\r\n\r\n"), "Busy", "RemoteProtocolError"),
@@ -185,17 +185,17 @@ def test_no_answer_holds_or_fills_a_sender(name: str) -> None:
 def test_what_does_not_take_the_request_is_given_up() -> None:
     """It never accepts; or it accepts, and reads nothing. Break: the same deadline."""
     with Evil(silent, accept=False) as evil:
-        assert send(evil.url) == ("Busy", f"{evil.url}: no answer within 1 seconds")
+        assert send(evil.url) == ("Busy", f"{evil.url}: no response within 1 seconds")
         address = evil._socket.getsockname()
         full = [socket.socket() for _ in range(20)]  # no more fit in: the next waits for its connection
         for one in full:
             one.setblocking(False)
             one.connect_ex(address)
-        assert send(evil.url)[1].endswith("no answer within 1 seconds")
+        assert send(evil.url)[1].endswith("no response within 1 seconds")
         for one in full:
             one.close()
     with Evil(silent, read=False) as evil:
-        assert send(evil.url, size=30 << 20)[1].endswith("no answer within 1 seconds")
+        assert send(evil.url, size=30 << 20)[1].endswith("no response within 1 seconds")
 
 
 def test_a_name_that_nothing_answers_for() -> None:
@@ -205,7 +205,7 @@ def test_a_name_that_nothing_answers_for() -> None:
     """
     hangs = "import socket, time\nsocket.getaddrinfo = lambda *_a, **_k: time.sleep(3600)\n"
     assert send("http://nowhere.invalid/", before=hangs) == (
-        "Busy", "http://nowhere.invalid/: no answer within 1 seconds",
+        "Busy", "http://nowhere.invalid/: no response within 1 seconds",
     )  # fmt: skip
     kind, reason = send(f"http://{'a' * 70}.invalid/", seconds=60)
     assert kind == "Busy" or "InvalidURL" in reason
@@ -275,10 +275,10 @@ def test_no_redirect_is_followed_and_no_cookie_kept() -> None:
 def test_an_answer_of_just_the_bound_is_read() -> None:
     """Break: in exporters/delivery/http.py, ``_read``, ``>=`` for ``>``."""
     with Receiver() as endpoint, client() as to:
-        for size in (ANSWER_BYTES, ANSWER_BYTES + 1):
+        for size in (MAX_RESPONSE_BYTES, MAX_RESPONSE_BYTES + 1):
             endpoint.text = b"x" * size
             content = post(to, endpoint.url, b"", {}).content
-            assert content == (endpoint.text if size == ANSWER_BYTES else None)
+            assert content == (endpoint.text if size == MAX_RESPONSE_BYTES else None)
     compressed = Evil(sent(gzip.compress(b"the queue is full"), DOWN))
     with compressed as evil, client() as to, pytest.raises(Busy, match="the queue is full"):
         post(to, evil.url, b"", {})
@@ -307,7 +307,7 @@ RETRY_AFTER: dict[str, float | None] = {
 
 @pytest.mark.parametrize("asked", RETRY_AFTER, ids=lambda asked: repr(asked[:30]))
 def test_retry_after_is_bounded(asked: str) -> None:
-    """Break: in exporters/delivery/destination.py, ``Busy``, keep what was asked for."""
+    """Break: in exporters/delivery/destination.py, ``Busy``, do not clamp the requested wait."""
     with Receiver() as endpoint, client() as to:
         endpoint.behave = lambda _request: (503, {"retry-after": asked})
         with pytest.raises(Busy) as caught:
@@ -397,10 +397,10 @@ def message(size: int) -> bytes:
 
 def test_a_grpc_answer_is_bounded() -> None:
     """Break: in exporters/otlp/grpc.py, ``CHANNEL``, leave out the length of a message (gRPC's is 4 MiB)."""
-    with Grpc(message(ANSWER_BYTES // 2)) as fits:
+    with Grpc(message(MAX_RESPONSE_BYTES // 2)) as fits:
         assert export(fits.url) is None
     for compression in (grpc.Compression.NoCompression, grpc.Compression.Gzip):
-        with Grpc(message(ANSWER_BYTES * 2), compression=compression) as large:
+        with Grpc(message(MAX_RESPONSE_BYTES * 2), compression=compression) as large:
             error = export(large.url)
         assert isinstance(error, Busy)
         assert "RESOURCE_EXHAUSTED" in str(error)
@@ -413,7 +413,7 @@ def test_grpc_trailers_are_bounded() -> None:
 
 @pytest.mark.parametrize(("seconds", "kept"), [(2**62, LONGEST_SECONDS), (-(2**62), 0.0), (-7, 0.0), (7, 7.0)])
 def test_grpc_retry_info_is_bounded(seconds: int, kept: float) -> None:
-    """Break: in exporters/delivery/destination.py, ``Busy``, keep what was asked for."""
+    """Break: in exporters/delivery/destination.py, ``Busy``, do not clamp the requested wait."""
     from google.protobuf.any_pb2 import Any as Packed
     from google.protobuf.duration_pb2 import Duration
     from google.rpc.error_details_pb2 import RetryInfo

@@ -456,8 +456,8 @@ def test_export_to_a_file_gives_the_same_bytes_each_time(imported: Program, kind
 
 
 def test_a_perfetto_file_starts_with_the_session_s_first_event(imported: Program) -> None:
-    told = imported.run("export", "perfetto", "barge_in_vad", "--rules", "framework").stdout
-    events = orjson.loads(told)["traceEvents"]
+    output = imported.run("export", "perfetto", "barge_in_vad", "--rules", "framework").stdout
+    events = orjson.loads(output)["traceEvents"]
     assert events == traced(call("barge_in_vad"), recorded()["barge_in_vad"][0].perf_ns)
 
 

@@ -19,7 +19,7 @@ from support.log_lines import TURN, hook, line
 from support.program import Program
 from support.strategies import streams
 from turnlog import Recorder, open_store
-from turnlog.conformance import never
+from turnlog.conformance import no_timers
 
 
 def test_a_line_belongs_to_the_turn_that_was_open() -> None:
@@ -97,7 +97,7 @@ def test_a_fold_that_is_stopped_goes_on_with_the_lines(events: list[Event], data
 def test_the_recorder_keeps_any_object_as_text() -> None:
     clock = itertools.count(10**9, 10**6)
     store = MemoryStore()
-    with Recorder(store, "s", clock=Clock(clock.__next__, clock.__next__), scheduler=never) as recorder:
+    with Recorder(store, "s", clock=Clock(clock.__next__, clock.__next__), scheduler=no_timers) as recorder:
         recorder.log_record("ERROR", "agent", ValueError("no such order"), 1.5, {"order": 7})  # type: ignore[arg-type]
         recorder.log_record("INFO", "agent", "plain")
     first, second = replay(store.read("s")).logs

@@ -13,7 +13,7 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan
 
 from eventstore import Event, Store
-from exporters.delivery.outbox import QUIET_NS, deliver, due
+from exporters.delivery.outbox import QUIET_NS, deliver, due_cursors
 from exporters.otlp.spans import Profile, Spans, otel_spans, resource_of
 from projections.caller import read
 from projections.readings import framework_of, reading
@@ -48,7 +48,7 @@ def check_traces(spans: list[ReadableSpan], *, by_turn: bool) -> None:
 
 @pytest.mark.parametrize("profile", ["reference", "semconv"])
 def test_traces_of_recordings(profile: Profile) -> None:
-    """Break: in exporters/otlp/semconv.py, ``turns_alone``, keep the parent of a turn."""
+    """Break: in exporters/otlp/semconv.py, ``turns_as_roots``, keep the parent of a turn."""
     for made in RECORDED.values():
         r = read(made)
         spans = otel_spans(r, profile)
@@ -114,7 +114,7 @@ def test_a_turn_is_a_root_with_input_output_and_its_wait() -> None:
 
 
 def test_what_is_no_turns_is_an_event_of_the_last_one() -> None:
-    """Break: in exporters/otlp/semconv.py, ``turns_alone``, leave the rest out."""
+    """Break: in exporters/otlp/semconv.py, ``turns_as_roots``, leave the rest out."""
     say: Log = [(10, "traces.agent_say_called", {"message": "early"})]
     spans = otel_spans(read(events([*say, *ENDED])), "semconv")
     (turn,) = (span for span in spans if span.parent is None)
@@ -156,7 +156,7 @@ def at_wall(made: list[Event], last_ns: int) -> list[Event]:
 def test_a_turn_is_sent_when_it_is_over_and_a_killed_call_when_it_was_quiet(
     sqlite: Store, profile: Profile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Break: in exporters/delivery/outbox.py, ``due``, forget the quiet ones;
+    """Break: in exporters/delivery/outbox.py, ``due_cursors``, forget the quiet ones;
 
     or in ``_advance``, take no call as going on.
     """
@@ -168,20 +168,20 @@ def test_a_turn_is_sent_when_it_is_over_and_a_killed_call_when_it_was_quiet(
 
     def sent() -> list[str]:
         before = len(sender.names())
-        outcomes = list(deliver(sqlite, to, due(sqlite, to.name), workers=1))
+        outcomes = list(deliver(sqlite, to, due_cursors(sqlite, to.name), workers=1))
         assert [(outcome.left, outcome.parked) for outcome in outcomes] in ([], [(None, None)])
         return sender.names()[before:]
 
     first = sent()
     assert "Turn #1" in first
     assert not {"Turn #2", "Agent Session"} & set(first), "these may change"
-    assert due(sqlite, to.name) == []
+    assert due_cursors(sqlite, to.name) == []
     monkeypatch.setattr(time, "time_ns", lambda: now + QUIET_NS + 1)
     rest = sent()
     assert "Turn #2" in rest
     assert "Turn #1" not in rest, "it is not sent again"
     assert ("Agent Session" in rest) == (profile == "reference")
-    assert due(sqlite, to.name) == []
+    assert due_cursors(sqlite, to.name) == []
 
 
 # which reading --------------------------------------------------------------------------------------------------------

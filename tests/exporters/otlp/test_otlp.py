@@ -1,4 +1,4 @@
-"""Span trees arrive at a real collector, in another process, as they are in the replay; every other outcome is told."""
+"""Span trees arrive at a real collector, in another process, as in the replay; every other outcome is reported."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 
 from eventstore import Event, Store, open_store
 from exporters.delivery.destination import Busy, Destination, NotConfigured, Refused
-from exporters.delivery.outbox import deliver, due
+from exporters.delivery.outbox import deliver, due_cursors
 from exporters.delivery.retry import Patience
 from exporters.otlp import spans as otlp
 from exporters.otlp.spans import Profile, Spans, Wire, destination, otel_spans
-from exporters.otlp.types import typed
+from exporters.otlp.types import otlp_attributes
 from projections.caller import read
 from projections.reference.fold import begin, fold
 from projections.reference.replay import Call, call_of, replay
@@ -215,7 +215,7 @@ def test_a_time_that_otlp_cannot_carry_is_the_nearest() -> None:
 @pytest.mark.parametrize("wire", WIRES)
 def test_a_large_request_is_more_than_one(collector: Collector, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     to = destination(collector.url(wire), wire)
-    monkeypatch.setattr(otlp, "LARGEST", encode_spans(to.items(CALL)).ByteSize() // 2)
+    monkeypatch.setattr(otlp, "MAX_REQUEST_BYTES", encode_spans(to.items(CALL)).ByteSize() // 2)
     to.send(to.items(CALL))
     arrived = [collector.request() for _ in range(2)]
     while sum(map(len, arrived)) < len(CALL.spans):
@@ -248,7 +248,7 @@ HTTP: list[tuple[str, type[Exception] | None, float | None, str]] = [
     ("503", Busy, None, "503 Service Unavailable"),
     ("partial", Refused, None, "3 spans rejected: you said"),
     ("garbage", Busy, None, "is not OTLP"),
-    ("hang", Busy, None, "no answer within"),
+    ("hang", Busy, None, "no response within"),
     ("page", None, None, ""),
     ("v1/traces", None, None, ""),
 ]
@@ -300,7 +300,7 @@ def test_a_warning_is_logged(shared: Collector, wire: Wire, caplog: pytest.LogCa
     headers = {"authorization": TOKEN} | ({"x-answer": "warning"} if wire == "grpc" else {})
     with caplog.at_level(logging.WARNING, "turnlog"):
         assert outcome(destination(shared.url(wire).replace("v1/traces", "warning"), wire, headers)) is None
-    assert "took the spans and says: you said ***" in caplog.text
+    assert "accepted the spans with a warning: you said ***" in caplog.text
     assert TOKEN not in caplog.text
 
 
@@ -402,7 +402,7 @@ def test_a_collector_that_is_killed_five_times_in_the_middle_of_a_delivery(
     got: set[str] = set()
     patience = Patience(first=0.01, longest=0.2, in_all=120)
     with ThreadPoolExecutor(1) as pool:
-        sent = pool.submit(lambda: list(deliver(sqlite, to, due(sqlite, to.name), patience=patience)))
+        sent = pool.submit(lambda: list(deliver(sqlite, to, due_cursors(sqlite, to.name), patience=patience)))
         for _ in range(5):
             for _ in range(20):
                 got |= {span["span_id"] for span in collector.request()}
@@ -438,12 +438,12 @@ def test_the_command(collector: Collector, program: Program) -> None:
         "openinference.project.name": "calls",
     }
     refused = url.replace("v1/traces", "400")
-    told = program.fails("export", "otlp", "--all", "--endpoint", refused, "--header", f"Authorization={TOKEN}")
-    assert "400" in told
-    assert TOKEN not in told
-    told = program.fails("export", "otlp", "--all", "--endpoint", url, "--header", TOKEN)
-    assert "NAME=VALUE" in told
-    assert TOKEN not in told
+    output = program.fails("export", "otlp", "--all", "--endpoint", refused, "--header", f"Authorization={TOKEN}")
+    assert "400" in output
+    assert TOKEN not in output
+    output = program.fails("export", "otlp", "--all", "--endpoint", url, "--header", TOKEN)
+    assert "NAME=VALUE" in output
+    assert TOKEN not in output
     assert "did you mean" in program.fails("export", "otlp", "barge_in", "--endpoint", url)
 
 
@@ -461,7 +461,8 @@ def test_a_large_session_goes_in_bounded_batches(collector: Collector, program: 
 
 def test_values_without_a_type_are_text() -> None:
     """Break: in exporters/otlp/types.py, ``_typed``, take every list."""
-    assert typed({"a": 1 << 63, "b": -(1 << 63), "c": math.nan, "d": [1, 2.0], "e": (True, False), "f": [], "": 1}) == {
+    values = {"a": 1 << 63, "b": -(1 << 63), "c": math.nan, "d": [1, 2.0], "e": (True, False), "f": [], "": 1}
+    assert otlp_attributes(values) == {
         "a": str(1 << 63), "b": -(1 << 63), "c": "nan", "d": "[1, 2.0]", "e": [True, False], "f": [],
     }  # fmt: skip
-    assert list(typed({str(n): n for n in range(200)})) == [str(n) for n in range(72, 200)]
+    assert list(otlp_attributes({str(n): n for n in range(200)})) == [str(n) for n in range(72, 200)]

@@ -54,10 +54,10 @@ def type_of(name: str) -> type:
 def has_the_right_types(call: Call) -> None:
     found = attributes(call)
     assert list(found) == [span.id for span in call.spans]
-    for said in found.values():
-        assert said["session.id"] == call.session_name
-        assert said["openinference.span.kind"] in {"AGENT", "LLM", "TOOL", "RETRIEVER", "CHAIN"}
-        for name, value in said.items():
+    for own in found.values():
+        assert own["session.id"] == call.session_name
+        assert own["openinference.span.kind"] in {"AGENT", "LLM", "TOOL", "RETRIEVER", "CHAIN"}
+        for name, value in own.items():
             assert type(value) is type_of(name), (name, value)
             assert not isinstance(value, int) or abs(value) < 1 << 63
             assert not isinstance(value, float) or math.isfinite(value)
@@ -81,12 +81,12 @@ def test_types_of_any_text(texts: dict[str, str], name: str) -> None:
     """A number that is none is left out; every other is there, and is that number."""
     call = CALLS["say_only"]._replace(spans=[Span(0, None, name, 1, texts, 0.0, 2)])
     has_the_right_types(call)
-    said = attributes(call)[0]
+    own = attributes(call)[0]
     for own, text in texts.items():
-        if text in ("7", "-1.5", "True") and (value := said.get(f"turnlog.{own}")) is not None:
+        if text in ("7", "-1.5", "True") and (value := own.get(f"turnlog.{own}")) is not None:
             assert str(value) in (text, f"{text}.0")
         if (TYPES[own], text) in {(int, "7"), (float, "7"), (float, "-1.5"), (bool, "True")}:
-            assert f"turnlog.{own}" in said
+            assert f"turnlog.{own}" in own
 
 
 def spans(call: Call, name: str) -> list[Attributes]:
@@ -97,37 +97,37 @@ def spans(call: Call, name: str) -> list[Attributes]:
 
 def test_a_turn_has_both_sides_and_its_latencies() -> None:
     call = CALLS["barge_in_vad"]
-    told = [said for said in attributes(call).values() if said.get("gen_ai.operation.name") == "invoke_agent"]
-    told.sort(key=lambda said: said["turnlog.turn"])
-    assert len(told) == len(call.turns)
-    for number, (said, turn) in enumerate(zip(told, call.turns, strict=True), 1):
-        assert said.get("input.value") == (turn.user_speech or None)
-        assert said.get("output.value") == (turn.agent_speech or None)
-        assert (said["turnlog.turn"], said["turnlog.turn_id"]) == (number, turn.turn_id)
-        assert said["turnlog.interrupted"] is turn.is_interrupted
+    exported = [own for own in attributes(call).values() if own.get("gen_ai.operation.name") == "invoke_agent"]
+    exported.sort(key=lambda own: own["turnlog.turn"])
+    assert len(exported) == len(call.turns)
+    for number, (own, turn) in enumerate(zip(exported, call.turns, strict=True), 1):
+        assert own.get("input.value") == (turn.user_speech or None)
+        assert own.get("output.value") == (turn.agent_speech or None)
+        assert (own["turnlog.turn"], own["turnlog.turn_id"]) == (number, turn.turn_id)
+        assert own["turnlog.interrupted"] is turn.is_interrupted
         latency = latency_of(turn, number)
-        assert said.get("turnlog.latency.e2e_ms") == latency.e2e
-        assert said.get("turnlog.latency.llm_ttft_ms") == latency.ttft
-        assert said["openinference.span.kind"] == "AGENT"
-    assert {said["turnlog.interrupted"] for said in told} == {True, False}
+        assert own.get("turnlog.latency.e2e_ms") == latency.e2e
+        assert own.get("turnlog.latency.llm_ttft_ms") == latency.ttft
+        assert own["openinference.span.kind"] == "AGENT"
+    assert {own["turnlog.interrupted"] for own in exported} == {True, False}
 
 
 def test_a_model_has_its_name_its_tokens_and_its_texts() -> None:
     call = CALLS["normal_cascading"]
     entries = [(turn, llm) for turn in call.turns for llm in turn.llm_metrics]
-    told = spans(call, ": LLM Processing")
-    assert len(told) == len(entries) > 2
-    for said, (turn, llm) in zip(told, entries, strict=True):
-        assert said["openinference.span.kind"] == "LLM"
-        assert said["gen_ai.request.model"] == said["llm.model_name"] == "scripted-llm-1"
-        assert said["gen_ai.provider.name"] == said["gen_ai.system"] == said["llm.provider"] == "ScriptedLLM"
-        assert said["gen_ai.usage.input_tokens"] == said["llm.token_count.prompt"] == llm.prompt_tokens
-        assert said["gen_ai.usage.output_tokens"] == said["llm.token_count.completion"] == llm.completion_tokens
-        assert said["llm.token_count.total"] == llm.total_tokens
-        assert (said["input.value"], said["output.value"]) == (llm.llm_input, turn.agent_speech)
+    exported = spans(call, ": LLM Processing")
+    assert len(exported) == len(entries) > 2
+    for own, (turn, llm) in zip(exported, entries, strict=True):
+        assert own["openinference.span.kind"] == "LLM"
+        assert own["gen_ai.request.model"] == own["llm.model_name"] == "scripted-llm-1"
+        assert own["gen_ai.provider.name"] == own["gen_ai.system"] == own["llm.provider"] == "ScriptedLLM"
+        assert own["gen_ai.usage.input_tokens"] == own["llm.token_count.prompt"] == llm.prompt_tokens
+        assert own["gen_ai.usage.output_tokens"] == own["llm.token_count.completion"] == llm.completion_tokens
+        assert own["llm.token_count.total"] == llm.total_tokens
+        assert (own["input.value"], own["output.value"]) == (llm.llm_input, turn.agent_speech)
         assert llm.llm_ttft is not None
-        assert said["gen_ai.response.time_to_first_chunk"] == llm.llm_ttft / 1000, "seconds"
-        assert said["turnlog.duration_ms"] == llm.llm_duration
+        assert own["gen_ai.response.time_to_first_chunk"] == llm.llm_ttft / 1000, "seconds"
+        assert own["turnlog.duration_ms"] == llm.llm_duration
 
 
 def test_providers_are_called_as_the_conventions_call_them() -> None:
@@ -137,33 +137,33 @@ def test_providers_are_called_as_the_conventions_call_them() -> None:
     call = CALLS["say_only"]._replace(
         spans=[Span(0, None, "GoogleLLM: LLM Processing", 1, {"provider_class": "GoogleLLM"}, 0.0, 2)]
     )
-    said = attributes(call)[0]
-    assert (said["gen_ai.provider.name"], said["llm.provider"]) == ("gcp.gemini", "google")
+    own = attributes(call)[0]
+    assert (own["gen_ai.provider.name"], own["llm.provider"]) == ("gcp.gemini", "google")
 
 
 def test_speech_goes_in_and_out() -> None:
     call = CALLS["normal_cascading"]
     texts = [stt.stt_transcript for turn in call.turns for stt in turn.stt_metrics]
-    assert [said["output.value"] for said in spans(call, ": Speech to Text Processing")] == texts
+    assert [own["output.value"] for own in spans(call, ": Speech to Text Processing")] == texts
     assert "input.value" not in spans(call, ": Speech to Text Processing")[0], "N/A is no text"
     spoken = [turn.agent_speech for turn in call.turns for _tts in turn.tts_metrics]
-    assert [said["input.value"] for said in spans(call, ": Text to Speech Processing")] == spoken
+    assert [own["input.value"] for own in spans(call, ": Text to Speech Processing")] == spoken
     confidences = [stt.stt_confidence for turn in call.turns for stt in turn.stt_metrics]
-    assert [said["turnlog.stt_confidence"] for said in spans(call, ": Speech to Text Processing")] == confidences
+    assert [own["turnlog.stt_confidence"] for own in spans(call, ": Speech to Text Processing")] == confidences
 
 
 def test_documents_have_their_scores() -> None:
     call = CALLS["realtime_hybrid_stt"]
     entries = [kb for turn in call.turns for kb in turn.kb_metrics]
-    told = spans(call, "Knowledge Base: Retrieval")
-    assert len(told) == len(entries)
-    for said, kb in zip(told, entries, strict=True):
-        assert said["openinference.span.kind"] == "RETRIEVER"
-        documents = [value for name, value in said.items() if name.endswith(".document.content")]
+    exported = spans(call, "Knowledge Base: Retrieval")
+    assert len(exported) == len(entries)
+    for own, kb in zip(exported, entries, strict=True):
+        assert own["openinference.span.kind"] == "RETRIEVER"
+        documents = [value for name, value in own.items() if name.endswith(".document.content")]
         assert documents == (kb.kb_documents or [])
-        assert [value for name, value in said.items() if name.endswith(".document.score")] == (kb.kb_scores or [])
-        assert said["input.value"] == said["gen_ai.retrieval.query.text"]
-    assert "retrieval.documents.0.document.content" in {name for said in told for name in said}
+        assert [value for name, value in own.items() if name.endswith(".document.score")] == (kb.kb_scores or [])
+        assert own["input.value"] == own["gen_ai.retrieval.query.text"]
+    assert "retrieval.documents.0.document.content" in {name for own in exported for name in own}
 
 
 def call_of(*hooks: tuple[str, dict[str, Any]]) -> Call:
@@ -210,8 +210,8 @@ def test_what_is_no_text_is_written_as_text() -> None:
         ("set_agent_response", {"response": {"a": 1}}),
         ("complete_turn", {}),
     )
-    (said,) = spans(call, "Turn #1")
-    assert (said["input.value"], said["output.value"]) == ("5", "{'a': 1}")
+    (own,) = spans(call, "Turn #1")
+    assert (own["input.value"], own["output.value"]) == ("5", "{'a': 1}")
 
 
 def test_realtime_models_have_their_tokens_from_the_turn() -> None:
@@ -233,12 +233,12 @@ def test_realtime_models_have_their_tokens_from_the_turn() -> None:
         ("set_agent_response", {"response": "hi"}),
         ("finalize_realtime_turn", {}),
     )
-    (said,) = spans(call, ": Realtime Processing")
-    assert said["openinference.span.kind"] == "LLM"
-    assert (said["input.value"], said["output.value"]) == ("hello?", "hi")
-    assert (said["gen_ai.provider.name"], said["gen_ai.request.model"]) == ("gcp.gemini", "live")
-    assert (said["llm.token_count.prompt"], said["llm.token_count.completion"]) == (7, 5)
-    assert (said["gen_ai.usage.input_tokens"], said["gen_ai.usage.output_tokens"]) == (7, 5)
-    assert said["llm.token_count.prompt_details.audio"] == 6
-    assert said["llm.token_count.completion_details.audio"] == 4
-    assert said["turnlog.latency.realtime_ms"] == call.turns[0].e2e_latency
+    (own,) = spans(call, ": Realtime Processing")
+    assert own["openinference.span.kind"] == "LLM"
+    assert (own["input.value"], own["output.value"]) == ("hello?", "hi")
+    assert (own["gen_ai.provider.name"], own["gen_ai.request.model"]) == ("gcp.gemini", "live")
+    assert (own["llm.token_count.prompt"], own["llm.token_count.completion"]) == (7, 5)
+    assert (own["gen_ai.usage.input_tokens"], own["gen_ai.usage.output_tokens"]) == (7, 5)
+    assert own["llm.token_count.prompt_details.audio"] == 6
+    assert own["llm.token_count.completion_details.audio"] == 4
+    assert own["turnlog.latency.realtime_ms"] == call.turns[0].e2e_latency

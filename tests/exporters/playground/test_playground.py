@@ -25,12 +25,12 @@ from eventstore.stores.memory import MemoryStore
 from exporters import web as served
 from exporters.playground import stream as playground
 from exporters.playground.server import PlaygroundServer
-from exporters.playground.stream import Published, attach_playground, message, messages, published, sse
+from exporters.playground.stream import Published, attach_playground, message, messages, published_messages, sse
 from exporters.web import CannotServe
 from projections.reference.replay import replay
 from support.examples import examples
 from support.program import FIXTURES, Program
-from turnlog.conformance import never
+from turnlog.conformance import no_timers
 from turnlog.recordings import RecordedClock, drive, events_of, read_recordings
 
 RECORDING = max(
@@ -39,7 +39,7 @@ RECORDING = max(
 )
 EVENTS = events_of("", RECORDING)
 NAME = RECORDING.name
-ALL = published(EVENTS)
+ALL = published_messages(EVENTS)
 
 
 class Seen:
@@ -61,7 +61,7 @@ class Seen:
 
 
 def test_the_messages_of_a_replay() -> None:
-    """With ids that tell them apart. Break: in exporters/playground/stream.py, ``message``, leave out `_in_order`."""
+    """With unique ids. Break: in exporters/playground/stream.py, ``message``, leave out `_reorder`."""
     assert len(ALL) > 50
     assert [one.message for one in ALL] == [message(of) for of in replay(EVENTS).playground]
     assert len({one.id for one in ALL}) == len(ALL)
@@ -75,7 +75,7 @@ def test_the_messages_of_a_replay() -> None:
 def test_live_is_replay(store: Store) -> None:
     """Attached before the first call, while another session is recorded into the same store.
 
-    Break: in exporters/playground/stream.py, ``fold``, do not empty what was told; or in ``messages``, follow all
+    Break: in exporters/playground/stream.py, ``fold``, do not clear the messages; or in ``messages``, follow all
     sessions.
     """
     live, late = Seen(), Seen()
@@ -84,7 +84,7 @@ def test_live_is_replay(store: Store) -> None:
     with (
         Recorder(store, "another", durability="memory") as other,
         Recorder(
-            store, NAME, durability="memory", clock=Clock(clock.read_perf_ns, clock.read_wall_ns), scheduler=never
+            store, NAME, durability="memory", clock=Clock(clock.read_perf_ns, clock.read_wall_ns), scheduler=no_timers
         ) as recorder,
     ):
         half = len(RECORDING.calls) // 2
@@ -95,7 +95,7 @@ def test_live_is_replay(store: Store) -> None:
         other.on_user_speech_end()
         second = attach_playground(store, NAME, late)
         drive(recorder, clock, RECORDING.calls[half:])
-    expected = published(store.read(NAME))
+    expected = published_messages(store.read(NAME))
     assert [one.message for one in expected] == [one.message for one in ALL]
     assert live.wait_for(len(ALL)) == expected
     assert late.wait_for(len(ALL)) == expected
@@ -125,14 +125,14 @@ def split(seed: int, origins: int) -> list[Event]:
 def test_whatever_the_order_of_arrival_each_message_comes_once(seed: int, origins: int, batch: int) -> None:
     """All of those of the replay, by their ids.
 
-    Break: in exporters/playground/stream.py, ``take``, fold whatever comes.
+    Break: in exporters/playground/stream.py, ``add``, fold whatever comes.
     """
     store = MemoryStore()
     events, stop = split(seed, origins), threading.Event()
     stream, seen = messages(store, NAME, stop=stop), list[Published]()
     for at in range(0, len(events), batch):
         store.append(events[at : at + batch])
-    whole = published(store.read(NAME))
+    whole = published_messages(store.read(NAME))
     while len(seen) < len(whole):
         seen.append(next(stream))
     assert seen == whole, "it caught up at once"
@@ -141,16 +141,16 @@ def test_whatever_the_order_of_arrival_each_message_comes_once(seed: int, origin
     stream_of = playground._Stream("videosdk-1.0")
     for event in events:
         store.append([event])
-        seen += stream_of.take(event, store)
+        seen += stream_of.add(event, store)
     ids = [one.id for one in seen]
     assert len(set(ids)) == len(ids)
-    assert {one.id for one in published(store.read(NAME))} <= set(ids)
+    assert {one.id for one in published_messages(store.read(NAME))} <= set(ids)
 
 
 def test_going_on_behind_a_message(sqlite: Store) -> None:
-    """Break: in exporters/playground/stream.py, ``_behind``, take the message itself, too."""
+    """Break: in exporters/playground/stream.py, ``_skip_to``, yield the message itself, too."""
     sqlite.append(EVENTS[:-30])
-    for at in (0, 7, len(published(EVENTS[:-30])) - 1):
+    for at in (0, 7, len(published_messages(EVENTS[:-30])) - 1):
         seen = Seen()
         attachment = attach_playground(sqlite, NAME, seen, after=ALL[at].id)
         sqlite.append(EVENTS)
@@ -177,7 +177,7 @@ def test_a_callback_that_raises(sqlite: Store, caplog: pytest.LogCaptureFixture)
             recorder.on_user_speech_start()
             recorder.on_user_speech_end()
         assert recorder.flush()
-        count = len(published(sqlite.read(NAME)))
+        count = len(published_messages(sqlite.read(NAME)))
         assert count > 1
         assert len(seen.wait_for(count)) == count
         assert recorder.health[2:7] == (0, 0, 0, 0, None)
@@ -236,7 +236,7 @@ def test_a_database_that_goes_away(sqlite: Store, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sqlite, "read", unreadable)
     seen = Seen()
     attachment = attach_playground(sqlite, NAME, seen)
-    seen.wait_for(len(published(EVENTS[:half])))
+    seen.wait_for(len(published_messages(EVENTS[:half])))
     sqlite.append(EVENTS[half:])
     assert seen.wait_for(len(ALL)) == ALL
     attachment.close()
@@ -250,7 +250,7 @@ def test_events_as_bytes() -> None:
     text = sse(ALL[0]) + sse(None)
     data = json.dumps(ALL[0].message, separators=(",", ":"), ensure_ascii=False)
     assert text.decode() == f"id: {ALL[0].id}\nevent: AGENT_METRICS\ndata: {data}\n\n:\n\n"
-    odd = [one._replace(message={"metrics": "two\nlines\r"}) for one in published(canonical(split(1, 2)))]
+    odd = [one._replace(message={"metrics": "two\nlines\r"}) for one in published_messages(canonical(split(1, 2)))]
     assert b"".join(map(sse, odd)).count(b"\n") == 4 * len(odd)
 
 
@@ -303,7 +303,7 @@ def test_two_clients_and_one_that_comes_back(sqlite: Store, server: PlaygroundSe
     half = len(EVENTS) // 2
     early = Client(server.url)
     sqlite.append(EVENTS[:half])
-    before = len(published(EVENTS[:half]))
+    before = len(published_messages(EVENTS[:half]))
     assert early.take(before) == ALL[:before]
     later = Client(server.url)
     assert later.take(3) == ALL[:3]

@@ -108,7 +108,7 @@ def test_the_command(program: Program) -> None:
         (("--against", "sqlite:///calls.db"), "name the same log"),
         (("--against", "absent.db"), "no database at absent.db"),
         (("--digests", "absent"), "cannot read absent: No such file"),
-        (("--digests", "calls.db"), "is no digest file"),
+        (("--digests", "calls.db"), "is not a digest file"),
     ],
 )
 def test_a_wrong_comparison_is_one_line(program: Program, arguments: tuple[str, ...], said: str) -> None:
@@ -320,7 +320,7 @@ def stored(events: list[Event], path: Path, rules: str = OLD) -> digests.Session
 def test_a_log_is_what_its_digest_says(tmp_path: Path, events: list[Event], rules: str) -> None:
     """Break: in turnlog/compare/digest_files.py, ``session_digest``, drop the last turn, or read numbers as text."""
     session = stored(events, tmp_path / "d", rules)
-    assert digests.up_to(events, session) == events
+    assert digests.digested_events(events, session) == events
     assert changes_since(session.turns, [digest(turn) for turn in turns(events, rules)]) == []
 
 
@@ -390,16 +390,19 @@ def test_what_is_no_digest_file_is_one_line(tmp_path: Path) -> None:
     path, good = tmp_path / "d.jsonl", digests.digest_line(digests.digest_heading(rule_sets.find_rules(OLD)))
     for bad in (b"", b"{}", b"\xff", good.replace(b'"version":1', b'"version":2'), good[:-5]):
         path.write_bytes(bad)
-        with pytest.raises(digests.BadDigests, match=r"d.jsonl\S* is no digest file of this version; `turnlog digest`"):
+        with pytest.raises(
+            digests.BadDigests,
+            match=r"d.jsonl\S* is not a digest file of this version; create one with `turnlog digest`",
+        ):
             digests.load_digests(path)
     path.write_bytes(good + b'{"session":1}\n')
     _heading, sessions = digests.load_digests(path)
-    with pytest.raises(digests.BadDigests, match="d.jsonl:2 is no session of a digest file; it is damaged"):
+    with pytest.raises(digests.BadDigests, match="d.jsonl:2 is not a session of a digest file; the file is damaged"):
         next(sessions)
 
 
 def test_a_log_that_grew_is_compared_up_to_there(program: Program) -> None:
-    """Break: in turnlog/compare/digest_files.py, ``up_to``, take all events."""
+    """Break: in turnlog/compare/digest_files.py, ``digested_events``, take all events."""
     kept = [msgspec.structs.replace(event, session_id="demo") for event in DEMO]
     with closing(open_store(program.db)) as store:
         store.append(kept[:150])

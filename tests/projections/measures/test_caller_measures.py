@@ -18,12 +18,12 @@ from support.known_calls import StillClock, recording
 from support.program import FIXTURES, Program
 from support.strategies import streams
 from turnlog.recordings import events_of, read_recordings
-from turnlog.sessions import between
-from turnlog.stats.budget import Budget, NoRegression, limit
+from turnlog.sessions import started_between
+from turnlog.stats.budget import Budget, NoRegression, parse_limit
 from turnlog.stats.collect import collect
 from turnlog.stats.figures import figure
 from turnlog.stats.metrics import find_comparable, find_metric
-from turnlog.stats.reasons import explained
+from turnlog.stats.reasons import explain_worst
 from turnlog.stats.report import report
 from turnlog.stats.table import TurnTable
 from turnlog.stats.verdict import Verdict, judge
@@ -92,12 +92,12 @@ def mixed(store: Store, session: str = "mixed") -> None:
 
 
 def tabled(store: Store, by: str | None = None) -> TurnTable:
-    return collect(store, between(store.sessions(), None, None), by=by)
+    return collect(store, started_between(store.sessions(), None, None), by=by)
 
 
 def judged(table: TurnTable, *limits: str, metrics: tuple[str, ...] = ()) -> list[Verdict]:
     rule = NoRegression(tuple(map(find_comparable, metrics)))
-    return judge(table, Budget(tuple(map(limit, limits)), rule), None)
+    return judge(table, Budget(tuple(map(parse_limit, limits)), rule), None)
 
 
 # a turn ---------------------------------------------------------------------------------------------------------
@@ -256,11 +256,11 @@ def test_budgets_hold_the_response(memory: MemoryStore) -> None:
     verdicts = judged(table, "response.max < 1 s", "e2e.max < 1 s", "unanswered.rate < 5 %", "turns.discarded == 0")
     assert [v.outcome for v in verdicts] == ["fail", "fail", "fail", "inconclusive"]
     assert verdicts[3].why == "the rules turnlog discard no turn"
-    slow, _alias, unanswered, _none = explained(verdicts, memory, RULES)
+    slow, _alias, unanswered, _none = explain_worst(verdicts, memory, RULES)
     assert (slow.worst[0].turn, slow.worst[0].value) == ("3", 1150)
     assert slow.worst[0].parts == {"response": 1150, "stt": 100, "eou_wait": 0, "llm_ttft": 900, "tts_first_byte": 150}
     (why,) = slow.worst[0].why
-    assert why.startswith("answered after 1,150 ms: LLM to first token 900 ms, TTS to first byte 150 ms, ")
+    assert why.startswith("responded in 1,150 ms: LLM to first token 900 ms, TTS to first byte 150 ms, ")
     assert [(w.turn, w.why) for w in unanswered.worst] == [("4", ["no response: hang-up"])]
 
 
@@ -281,7 +281,7 @@ def test_tools_and_failed_providers_are_named(memory: MemoryStore) -> None:
         recorder.tool_ended("c1", "failed")
         llm(recorder, clock, 100)
         spoken(recorder, clock)
-    (verdict,) = explained(judged(tabled(memory), "response.p50 < 1 s"), memory, RULES)
+    (verdict,) = explain_worst(judged(tabled(memory), "response.p50 < 1 s"), memory, RULES)
     wait, *others = verdict.worst[0].why
     assert "failed provider 400 ms" in wait
     assert "tools 300 ms" in wait

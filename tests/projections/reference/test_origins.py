@@ -19,7 +19,7 @@ from eventstore.stores.memory import MemoryStore
 from projections import replay
 from support.program import FIXTURES
 from turnlog import Clock, Recorder, open_store
-from turnlog.conformance import as_expected, mismatches, never
+from turnlog.conformance import expected_shape, mismatches, no_timers
 from turnlog.recordings import RecordedClock, Recording, drive, read_recordings
 
 HOUR = 3_600_000_000_000
@@ -51,7 +51,7 @@ def test_a_wall_clock_that_steps_an_hour_in_mid_call(store: Store, demo: Recordi
         clock = RecordedClock()
         wall_ns = stepping(clock, after, step)
         with Recorder(
-            store, session, origin="o", clock=Clock(clock.read_perf_ns, wall_ns), scheduler=never
+            store, session, origin="o", clock=Clock(clock.read_perf_ns, wall_ns), scheduler=no_timers
         ) as recorder:
             drive(recorder, clock, demo.calls)
             assert recorder.flush()
@@ -59,7 +59,7 @@ def test_a_wall_clock_that_steps_an_hour_in_mid_call(store: Store, demo: Recordi
             assert (recorder.health.dropped, recorder.health.failed, recorder.health.rejected) == (0, 0, 0)
         events = list(store.read(session))
         assert [event.seq for event in events] == list(range(len(demo.calls)))
-        replays.append(as_expected(replay(events)))
+        replays.append(expected_shape(replay(events)))
     plain, stepped = replays
     differing = [path for path, _one, _other in mismatches(plain, stepped)]
     assert [path for path in differing if path.rpartition(".")[2] not in OF_THE_WALL] == []

@@ -29,7 +29,7 @@ from support.examples import examples
 from support.program import FIXTURES, Program
 from support.strategies import streams
 from turnlog.cli.commands.rules import decisions_markdown, markdown
-from turnlog.conformance import as_expected
+from turnlog.conformance import expected_shape
 from turnlog.recordings import events_of, read_recordings
 
 Log = list[tuple[int, str, dict[str, Any]]]
@@ -100,7 +100,7 @@ CASES = {
     "finalize_resets": Case(
         [(0, "set_provider_info", {"component_type": "llm", "provider_class": "A", "model_name": "a"}), OPEN_TURN,
          (0, "finalize_session", {}), OPEN_TURN, (0, "complete_turn", {})],
-        lambda call: (sent("llmProviderClass")(call), len(call.turns), len(as_expected(call)["turns"])),
+        lambda call: (sent("llmProviderClass")(call), len(call.turns), len(expected_shape(call)["turns"])),
         ("A", 1, 1), (None, 2, 1),
     ),
     "stt_from_last_interim": Case(
@@ -260,7 +260,7 @@ def test_under_the_default_rules_the_later_hooks_change_nothing(made: list[Event
     """Break: in projections/reference/handlers/realtime.py, `hold_turn`, count a turn."""
     nothing = {"hook": "set_framework", "payload": "{}", "version": 1}
     without = [msgspec.structs.replace(e, **nothing) if e.hook in LATER else e for e in made]
-    assert as_expected(replay(made)) == as_expected(replay(without))
+    assert expected_shape(replay(made)) == expected_shape(replay(without))
 
 
 @settings(max_examples=examples(60))
@@ -322,7 +322,7 @@ def test_conformance_and_replay_take_a_rule_set_and_switches(program: Program) -
         {"target": "collector", "hook": hook, "args": args, "perf_ns": (1000 + ms) * 10**6, "wall_ns": ms}
         for ms, hook, args in WAIT
     ]
-    line = {"name": "s", "calls": calls, "expect": as_expected(replay(events(WAIT), "videosdk-1.0+eou_wait_in_e2e"))}
+    line = {"name": "s", "calls": calls, "expect": expected_shape(replay(events(WAIT), "videosdk-1.0+eou_wait_in_e2e"))}
     line["expect"] = {"payloads": line["expect"]["payloads"]}  # type: ignore[index]
     file = program.folder / "calls.jsonl"
     file.write_bytes(orjson.dumps(line))

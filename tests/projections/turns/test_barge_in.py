@@ -21,7 +21,7 @@ from support.strategies import JSON, sessions, streams
 from turnlog import Clock
 from turnlog.cli.render.barge_in import entries, entry_dict
 from turnlog.cli.render.barge_in import sentence as written
-from turnlog.conformance import never
+from turnlog.conformance import no_timers
 from turnlog.recordings import events_of, read_recordings
 
 Call = tuple[float, str, *tuple[object, ...]]
@@ -46,7 +46,7 @@ def log(calls: list[Call]) -> list[Event]:
     now = [0.0]
     clock = Clock(lambda: round((100 + now[0]) * 1e9), lambda: round((10**9 + now[0]) * 1e9))
     store = MemoryStore()
-    with Recorder(store, "s", clock=clock, scheduler=never) as recorder:
+    with Recorder(store, "s", clock=clock, scheduler=no_timers) as recorder:
         for when, hook, *args in calls:
             if hook == "happened":
                 getattr(recorder.happened(round((10**9 + when) * 1e9)), str(args[0]))(*args[1:])

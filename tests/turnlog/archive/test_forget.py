@@ -369,7 +369,7 @@ def record(store: Store, *texts: str) -> None:
 
 
 def test_what_was_stored_before_there_was_a_key(log: Log) -> None:
-    """Break: in turnlog/archive/forgetting.py, leave out ``_stored``; or in cli/trust.py, exit with 0."""
+    """Break: in turnlog/archive/forgetting.py, leave out ``_readable_events``; or in cli/trust.py, exit with 0."""
     plain = log.store._store  # type: ignore[attr-defined]
     plain.append([said(0), said(1), Event("s", "o", 2, "on_eou_start", 1, 3, 3, "{}")])
     log.store.append([said(3)])
@@ -412,7 +412,7 @@ def test_a_session_without_a_key(program: Program, with_key: bool) -> None:
 
 
 def test_an_archive_that_is_readable(program: Program) -> None:
-    """Break: in turnlog/archive/forgetting.py, leave out ``_archived``."""
+    """Break: in turnlog/archive/forgetting.py, leave out ``_readable_archives``."""
     record(open_store(program.db), "SECRETWORD")
     program.run("retention", "--session", "s", "--yes")
     (path,) = (program.folder / "archive").iterdir()

@@ -23,7 +23,7 @@ from support.examples import examples
 from support.program import FIXTURES, Program
 from support.strategies import sessions as any_session
 from turnlog.archive import files as archive
-from turnlog.archive.retention import BadAge, age_ns, expired, retire
+from turnlog.archive.retention import BadAge, age_ns, expired_sessions, retire
 from turnlog.recordings import BadRecording
 
 ODD = ['{ "a" : 1.0 }', '{"a":\n1}', "not json", '{"a":1e2,"a":2}', '"text"', "[1]", '{"é":"\\u00e9"}', ""]
@@ -41,7 +41,7 @@ def test_a_retired_session_comes_back_to_the_byte(store: Store, tmp_path: Path) 
     two_sessions(store)
     before = [(origin, list(chain)) for origin, chain in store.chains("old/1")]
     digest = seal(origin for origin, _chain in before)
-    (old,) = expired(store, 30 * DAY)
+    (old,) = expired_sessions(store, 30 * DAY)
     (removal,) = retire(store, [old], tmp_path / "archive")
     assert (removal.session_id, removal.events, removal.seal) == ("old/1", len(ODD) + 3, digest)
     assert store.ledger.tombstones() == [removal]
@@ -61,7 +61,7 @@ def test_a_retired_session_comes_back_to_the_byte(store: Store, tmp_path: Path) 
 def test_a_session_that_grew_is_not_removed(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Break: in eventstore/stores/ledger.py, ``remove``, do not compare the seal."""
     two_sessions(store)
-    (old,) = expired(store, 30 * DAY)
+    (old,) = expired_sessions(store, 30 * DAY)
     written = archive.write_archive
 
     def slow(*args: object) -> Path:
@@ -82,7 +82,7 @@ def test_a_session_that_goes_on_is_not_retired(store: Store, tmp_path: Path) -> 
     Break: in turnlog/archive/retention.py, ``retire``, do not compare the number of events.
     """
     two_sessions(store)
-    chosen = expired(store, 30 * DAY)
+    chosen = expired_sessions(store, 30 * DAY)
     store.append([event(200, session="old/1", wall_ns=time.time_ns())])
     assert list(retire(store, chosen, tmp_path)) == []
     assert len(list(store.read("old/1"))) == len(ODD) + 4
@@ -94,7 +94,7 @@ def test_a_reader_does_not_hold_up_a_removal(store: Store, tmp_path: Path) -> No
     two_sessions(store)
     reader = store.read("new")
     next(reader)
-    assert len(list(retire(store, expired(store, 30 * DAY), tmp_path))) == 1
+    assert len(list(retire(store, expired_sessions(store, 30 * DAY), tmp_path))) == 1
     assert len(list(reader)) == 4
 
 
@@ -106,7 +106,7 @@ def test_what_was_tampered_with_is_not_archived(tmp_path: Path) -> None:
         meddler.execute("UPDATE events SET perf_ns = 1 WHERE seq = 2")
     meddler.close()
     with pytest.raises(BrokenChain, match="does not verify"):
-        list(retire(store, expired(store, 30 * DAY), tmp_path / "archive"))
+        list(retire(store, expired_sessions(store, 30 * DAY), tmp_path / "archive"))
     assert list((tmp_path / "archive").iterdir()) == []
     assert len(list(store.read("old/1"))) == len(ODD) + 3
     store.close()
@@ -117,7 +117,7 @@ def test_events_leave_only_through_a_removal(store: Store, tmp_path: Path, reque
     if isinstance(store, MemoryStore):
         return
     two_sessions(store)
-    list(retire(store, expired(store, 30 * DAY), tmp_path))
+    list(retire(store, expired_sessions(store, 30 * DAY), tmp_path))
     with pytest.raises(StoreError, match="append-only"), store._errors(), store._engine.begin() as connection:  # type: ignore[attr-defined]
         connection.exec_driver_sql("DELETE FROM events")
     with pytest.raises(StoreError, match="append-only"), store._errors(), store._engine.begin() as connection:  # type: ignore[attr-defined]
@@ -129,7 +129,7 @@ def test_events_leave_only_through_a_removal(store: Store, tmp_path: Path, reque
 def test_after_its_removal_a_session_may_begin_again(store: Store, tmp_path: Path) -> None:
     """A recorder that still held the old chain's end goes on from the beginning."""
     two_sessions(store)
-    list(retire(store, expired(store, 30 * DAY), tmp_path))
+    list(retire(store, expired_sessions(store, 30 * DAY), tmp_path))
     store.append([event(50, session="old/1")])
     assert [e.seq for e in store.read("old/1")] == [50]
     assert verify(store, "old/1") == []
@@ -169,7 +169,7 @@ def test_ages() -> None:
     assert age_ns(" 2 w ") == 14 * DAY
     assert age_ns("0m") == 0
     for wrong in ("", "d", "90", "-1d", "1y", "1.5h"):
-        with pytest.raises(BadAge, match="say 90d"):
+        with pytest.raises(BadAge, match="use 90d"):
             age_ns(wrong)
 
 
@@ -194,7 +194,7 @@ def test_the_commands(program: Program) -> None:
     assert f"imported {count} sessions" in program.run("import", *files).stdout
     assert program.run("payloads", "barge_in_vad").stdout == payloads
     assert "all hash chains valid" in program.run("verify").stdout
-    assert "say 90d" in program.fails("retention", "--older-than", "soon")
+    assert "use 90d" in program.fails("retention", "--older-than", "soon")
     blocked = program.folder / "file"
     blocked.write_text("")
     refused = program.run("retention", "--older-than", "0m", "--yes", "--archive", blocked / "x", code=1).stderr

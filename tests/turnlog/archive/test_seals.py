@@ -63,7 +63,7 @@ def test_signatures(store: Store, tmp_path: Path) -> None:
     assert seals.load_session_seal(file, public) == signed
     (tmp_path / "other").mkdir()
     _private, stranger = key_pair(tmp_path / "other")
-    with pytest.raises(seals.BadSeal, match="not signed with the key"):
+    with pytest.raises(seals.BadSeal, match="not signed with the private key of"):
         seals.load_session_seal(file, stranger)
     file.write_text(seals.seal_session(store, "s").model_dump_json())
     with pytest.raises(seals.BadSeal, match="is not signed"):
@@ -178,7 +178,7 @@ def test_a_log_may_grow_but_not_shrink_after_it_was_sealed(store: Store, tmp_pat
 
 
 def test_a_session_that_came_back_and_was_rebuilt_is_not_excused_by_its_tombstone(store: Store) -> None:
-    """Break: in turnlog/archive/log_seals.py, ``_check_session``, let a fitting tombstone excuse any fault."""
+    """Break: in turnlog/archive/log_seals.py, ``_check_removal``, let a matching tombstone excuse any fault."""
     store.append([event(n) for n in range(5)])
     sealed = log_seals.seal_log(store)
     retire(store, "s")

@@ -19,7 +19,7 @@ from projections.reference.rules import UnknownRules
 from support.program import FIXTURES, Program
 from turnlog import Clock, Recorder, open_store, replay
 from turnlog.cli.app import app
-from turnlog.conformance import never
+from turnlog.conformance import no_timers
 
 CASES = [json.loads(line) for line in (FIXTURES / "cases.jsonl").read_text().splitlines()]
 KEYS = {
@@ -173,7 +173,7 @@ def log(calls: list[tuple[float, str, tuple[object, ...]]], *framework: str, sto
     now = [0.0]
     clock = Clock(lambda: round((100 + now[0]) * 1e9), lambda: round((10**9 + now[0]) * 1e9))
     kept = MemoryStore() if store is None else store
-    with Recorder(kept, "s", clock=clock, scheduler=never) as recorder:
+    with Recorder(kept, "s", clock=clock, scheduler=no_timers) as recorder:
         if framework:
             recorder.set_framework(*framework)
         for now[0], hook, args in calls:

@@ -25,9 +25,9 @@ from support.tables import made, tabled
 from turnlog.stats import announce
 from turnlog.stats.baseline import KEPT, BadBaseline, Baseline, load_baseline
 from turnlog.stats.baseline import make_baseline as baseline_of
-from turnlog.stats.budget import BadBudget, Budget, NoRegression, limit, load_budget
+from turnlog.stats.budget import BadBudget, Budget, NoRegression, load_budget, parse_limit
 from turnlog.stats.metrics import find_comparable
-from turnlog.stats.reasons import explained
+from turnlog.stats.reasons import explain_worst
 from turnlog.stats.regression import MetricChange, TooFew, compare, is_worse
 from turnlog.stats.table import TurnTable
 from turnlog.stats.verdict import Verdict, judge
@@ -50,7 +50,7 @@ RULES = VIDEOSDK_1_0.name
     ],
 )
 def test_limits_and_their_units(text: str, bound: float) -> None:
-    assert limit(text).bound == pytest.approx(bound)
+    assert parse_limit(text).bound == pytest.approx(bound)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_limits_and_their_units(text: str, bound: float) -> None:
 )
 def test_what_is_no_limit_is_named(text: str, said: str) -> None:
     with pytest.raises(BadBudget) as raised:
-        limit(text)
+        parse_limit(text)
     assert said in str(raised.value)
     assert text in str(raised.value)
 
@@ -103,7 +103,7 @@ def judged(
     table: TurnTable, *limits: str, baseline: Baseline | None = None, metrics: tuple[str, ...] = ()
 ) -> list[Verdict]:
     rule = NoRegression(tuple(find_comparable(name) for name in metrics))
-    return judge(table, Budget(tuple(limit(text) for text in limits), rule), baseline)
+    return judge(table, Budget(tuple(parse_limit(text) for text in limits), rule), baseline)
 
 
 def test_verdicts_by_hand() -> None:
@@ -183,12 +183,12 @@ class CountingStore(MemoryStore):
 
 
 def test_the_worst_turns_are_explained() -> None:
-    """Break: in turnlog/stats/reasons.py, ``explained``, leave out ``_replace``; ``_discarded``, what it had."""
+    """Break: in turnlog/stats/reasons.py, ``explain_worst``, leave out ``_replace``; ``_discarded``, what it had."""
     store = CountingStore()
     slow_calls(store)
     verdicts = judged(tabled(store), "e2e.p95 < 500 ms", "turns.discarded == 0", "e2e.min < 1 s")
     store.asked.clear()
-    slow, discarded, held = explained(verdicts, store, RULES)
+    slow, discarded, held = explain_worst(verdicts, store, RULES)
     assert sorted(store.asked) == ["quick", "slow"]  # each once
     assert slow.worst[0].why == ["E2E by the rules 1,000 ms: EOU 20, LLM to first token 800, TTS 180"]
     assert [len(worst.why) for worst in slow.worst[1:]] == [1] * 4
@@ -206,14 +206,14 @@ def test_only_the_sessions_of_the_worst_turns_are_read() -> None:
     slow_calls(store)
     verdicts = judged(tabled(store), "turns.discarded == 0")
     store.asked.clear()
-    explained(verdicts, store, RULES)
+    explain_worst(verdicts, store, RULES)
     assert store.asked == ["slow"]
 
 
 def test_explanations_are_in_every_report() -> None:
     store = MemoryStore()
     slow_calls(store)
-    verdicts = explained(judged(tabled(store), "e2e.max < 500 ms", "turns.discarded == 0"), store, RULES)
+    verdicts = explain_worst(judged(tabled(store), "e2e.max < 500 ms", "turns.discarded == 0"), store, RULES)
     failures = [failure.text or "" for failure in ElementTree.fromstring(announce.junit(verdicts)).iter("failure")]
     assert "\n  E2E by the rules 1,000 ms: EOU 20, LLM" in failures[0]
     assert "\n  discarded: no latency" in failures[1]
@@ -296,7 +296,7 @@ def test_a_small_change_is_no_alarm_however_sure() -> None:
 
 def test_too_few_turns_decide_nothing() -> None:
     few = compare(sample(2, 3, 19), find_comparable("e2e"), baseline_of(sample(1), RULES))
-    assert few == TooFew("needs 20 turns on each side; the baseline has 300, and there are 19 now")
+    assert few == TooFew("needs 20 turns on each side; the baseline has 300, this run 19")
     assert isinstance(compare(sample(2, 3, 20), find_comparable("e2e"), baseline_of(sample(1), RULES)), MetricChange)
     assert isinstance(compare(sample(2, 3, 99), find_comparable("e2e.p95"), baseline_of(sample(1), RULES)), TooFew)
     assert isinstance(
@@ -360,11 +360,11 @@ def test_a_baseline_of_something_else_is_refused(tmp_path: Path) -> None:
         load_baseline(path, "videosdk-1.0.30")
     for bad in ("{}", "not json", good.replace('"version":1', '"version":2'), good.replace("1.0]", "null]")):
         path.write_text(bad)
-        with pytest.raises(BadBaseline, match="is no baseline of this version"):
+        with pytest.raises(BadBaseline, match="is not a baseline of this version"):
             load_baseline(path, RULES)
 
 
-# how it is told -------------------------------------------------------------------------------------------------
+# output --------------------------------------------------------------------------------------------------------
 
 
 ODD = "a|b\x1b <c> ` d\nnew"

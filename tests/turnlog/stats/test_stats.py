@@ -23,9 +23,9 @@ from support.program import FIXTURES, Program
 from support.strategies import streams
 from support.tables import RULES, made, of, tabled
 from turnlog.recordings import events_of, read_recordings
-from turnlog.sessions import BadMoment, between, moment_ns
+from turnlog.sessions import BadDate, date_ns, started_between
 from turnlog.stats.collect import collect
-from turnlog.stats.figures import Figure, exact, format_value
+from turnlog.stats.figures import Figure, format_exact, format_value
 from turnlog.stats.metrics import MEASURES, METRICS, RATES, STATISTICS, UnknownMetric, find_metric
 from turnlog.stats.report import report
 from turnlog.stats.table import GROUPS, MissingExtra, TurnTable, need_libraries
@@ -228,8 +228,8 @@ def test_figures_as_people_read_them() -> None:
         "17.3 ms",
         "1,234 ms",
     ]
-    assert exact(1200.004, "ms") == "1,200.004 ms"
-    assert exact(12.0, "") == "12"
+    assert format_exact(1200.004, "ms") == "1,200.004 ms"
+    assert format_exact(12.0, "") == "12"
 
 
 # by group -------------------------------------------------------------------------------------------------------
@@ -306,8 +306,8 @@ def test_since_and_until(week: Program) -> None:
     store.close()
 
     def chosen(since: str | None, until: str | None) -> list[str]:
-        ends = [moment_ns(text) if text else None for text in (since, until)]
-        return [session.session_id for session in between(sessions, *ends)]
+        ends = [date_ns(text) if text else None for text in (since, until)]
+        return [session.session_id for session in started_between(sessions, *ends)]
 
     assert chosen("2026-03-02", None) == ["call-1", "cut", "call-2"]
     assert chosen(None, "2026-03-02T01:00+01:00") == ["call-0"]
@@ -334,10 +334,10 @@ def test_stats_names_what_is_wrong(week: Program) -> None:
 
 
 def test_moments() -> None:
-    assert moment_ns("2026-03-01") == MARCH_NS
-    assert moment_ns("2026-03-01T00:00:00.000001") == MARCH_NS + 1000
-    with pytest.raises(BadMoment):
-        moment_ns("1.3.2026")
+    assert date_ns("2026-03-01") == MARCH_NS
+    assert date_ns("2026-03-01T00:00:00.000001") == MARCH_NS + 1000
+    with pytest.raises(BadDate):
+        date_ns("1.3.2026")
 
 
 def test_a_missing_library_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

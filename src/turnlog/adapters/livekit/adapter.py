@@ -1,7 +1,7 @@
-"""The adapter for LiveKit Agents: `attach` makes an ``AgentSession`` record itself (``docs/livekit.md``).
+"""The adapter for LiveKit Agents: `attach` records an ``AgentSession`` (``docs/livekit.md``).
 
-It only listens. Which hook an event becomes is in `livekit_call`; here is how the session is listened to, and that
-nothing of it ever reaches the framework: each callback is guarded, and none waits for the store.
+This module subscribes to the session's events; `turnlog.adapters.livekit.call` maps them to hooks. Every callback is
+guarded and none waits for the store, so the framework is never affected.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ _FALLBACKS = {"stt": stt.FallbackAdapter, "llm": llm.FallbackAdapter, "tts": tts
 def attach(session: Any, store: Store, *, session_id: str | None = None, **recorder: Any) -> LiveKitAdapter:
     """Record an ``AgentSession`` in ``store``, from now until it closes. Call it before ``session.start()``.
 
-    ``session_id`` names the call in the log: take it from the job or the room; None is a random one. ``recorder`` goes
-    to `turnlog.Recorder`: ``durability``, ``journal``, … What that may raise while it is made (a store that was closed,
-    a bad session id) is raised; after that, nothing is.
+    ``session_id`` names the call in the log: take it from the job or the room; None is a random one. ``recorder`` is
+    passed to `turnlog.Recorder`: ``durability``, ``journal``, … Errors of its constructor (a closed store, an invalid
+    session id) are raised; afterwards nothing is.
     """
     return LiveKitAdapter(session, Recorder(store, session_id, **recorder))
 
 
 class LiveKitAdapter(Guarded):
-    """Listens to one session. ``failed`` counts the events it could not translate, ``last_error`` says why."""
+    """Records one session. ``failed`` counts the events that could not be recorded, ``last_error`` has the reason."""
 
     def __init__(self, session: Any, recorder: Recorder) -> None:
         self.recorder = recorder
@@ -60,19 +60,19 @@ class LiveKitAdapter(Guarded):
         self._finished = False
         self._closing = threading.Lock()
         self._stored: bool | None = None
-        self.guard(self._begin)()
+        self.guard(self._record_setup)()
         for name in get_args(EventTypes):
-            self._listen(session, name, self._heard(name))
+            self._listen(session, name, self._event_handler(name))
 
-    # listening -------------------------------------------------------------------------------------------------
+    # subscriptions ---------------------------------------------------------------------------------------------
 
     def _listen(self, emitter: Any, name: str, call: Callable[[Any], Any]) -> None:
-        callback = self._while_it_lasts(call)
-        # the base class's `on`: the session's own logs a warning for metrics_collected, which is where the metrics are
+        callback = self._until_finished(call)
+        # the base class's `on`: the session's own warns about metrics_collected, the event with the metrics
         rtc.EventEmitter.on(emitter, name, callback)
         self._listening.append((emitter, name, callback))
 
-    def _while_it_lasts(self, call: Callable[[Any], Any]) -> Callable[[Any], None]:
+    def _until_finished(self, call: Callable[[Any], Any]) -> Callable[[Any], None]:
         guarded = self.guard(call)
 
         def callback(event: Any) -> None:
@@ -81,21 +81,21 @@ class LiveKitAdapter(Guarded):
 
         return callback
 
-    def _heard(self, name: str) -> Callable[[Any], None]:
-        known = getattr(self, f"_{name}", None)
+    def _event_handler(self, name: str) -> Callable[[Any], None]:
+        handler = getattr(self, f"_{name}", None)
 
-        def heard(event: Any) -> None:
+        def handle(event: Any) -> None:
             self._call.notice_interruptions()
-            if known is None or not known(event):
+            if handler is None or not handler(event):
                 self.recorder.framework_event(name, _plain(event))
 
-        return heard
+        return handle
 
     def _speech(self) -> Speech | None:
         handle = self._session.current_speech
         return None if handle is None else Speech(handle.id, handle.interrupted)
 
-    # the session's events; True from those whose hooks carry all there is to know --------------------------------
+    # the session's events; a handler returns True if its hooks record the whole event -----------------------------
 
     def _user_state_changed(self, event: Any) -> None:
         self._call.user_state_changed(event)
@@ -115,7 +115,7 @@ class LiveKitAdapter(Guarded):
             self._call.agent_message(item)
         elif item.type == "agent_handoff":
             self._agent_handoff(item)
-        plain = item.model_dump(mode="json", exclude={"content"})  # which may be sound or pictures
+        plain = item.model_dump(mode="json", exclude={"content"})  # it may contain audio or images
         plain["text"] = getattr(item, "text_content", None)
         self.recorder.framework_event("conversation_item_added", {"item": plain, "created_at": event.created_at})
         return True
@@ -133,20 +133,20 @@ class LiveKitAdapter(Guarded):
         metrics = event.metrics
         component = metrics.type.removesuffix("_metrics")
         if component in _FALLBACKS and metrics.metadata is not None:
-            self._served(component, metrics.label, metrics.metadata.model_name or "")
+            self._provider_used(component, metrics.label, metrics.metadata.model_name or "")
         self._call.metrics(metrics)
 
     def _speech_created(self, event: Any) -> bool:
         handle = event.speech_handle
         self._call.speech_created(handle)
-        handle.add_done_callback(self._while_it_lasts(self._speech_done))
+        handle.add_done_callback(self._until_finished(self._speech_done))
         self._follow_output()
         self.recorder.framework_event("speech_created", {**_plain(event), "speech_id": handle.id})
         return True
 
     def _speech_done(self, handle: Any) -> None:
-        said = {"speech_id": handle.id, "interrupted": handle.interrupted, "scheduled": handle.scheduled}
-        self.recorder.framework_event("speech_done", said)
+        state = {"speech_id": handle.id, "interrupted": handle.interrupted, "scheduled": handle.scheduled}
+        self.recorder.framework_event("speech_done", state)
         self._call.speech_done(handle)
 
     def _tool_execution_updated(self, event: Any) -> None:
@@ -165,7 +165,7 @@ class LiveKitAdapter(Guarded):
         return True
 
     def _session_usage_updated(self, event: Any) -> bool:
-        return True  # the sum of what the metrics say; `_close` keeps the last
+        return True  # the sum of the metrics; `_close` records the last one
 
     def _close(self, event: Any) -> bool:
         usage = [used.model_dump(mode="json") for used in self._session.usage.model_usage]
@@ -173,13 +173,13 @@ class LiveKitAdapter(Guarded):
         self.recorder.framework_event("close", {"reason": event.reason, "error": as_text(event.error)})
         self.recorder.session_ended(event.reason.value)
         self._finish()
-        threading.Thread(target=self.close, name="turnlog-livekit-close").start()  # it may wait for the store
+        threading.Thread(target=self.close, name="turnlog-livekit-close").start()  # may wait for the store
         return True
 
     # components ------------------------------------------------------------------------------------------------
 
     def _component(self, kind: str, component: Any) -> None:
-        """Who serves a component; of a fallback adapter, also when one of its providers fails."""
+        """Record a component's provider; for a fallback adapter, subscribe to its providers' availability."""
         label = getattr(component, "label", None) or getattr(component, "_label", None)
         if not isinstance(label, str):
             return
@@ -192,14 +192,14 @@ class LiveKitAdapter(Guarded):
     def _available(self, kind: str, event: Any) -> None:
         self._call.fallback(kind.upper(), getattr(event, kind).label, event.available)
 
-    def _served(self, kind: str, label: str, model: str) -> None:
-        """The metrics name who really served."""
+    def _provider_used(self, kind: str, label: str, model: str) -> None:
+        """Record the provider named in the metrics, if it has changed."""
         if self._providers.get(kind, ("", ""))[0] and self._providers[kind] != (label, model):
             self._providers[kind] = label, model
             self.recorder.update_provider_class(kind.upper(), label, model)
 
     def _follow_output(self) -> None:
-        """Playback says exactly when the agent is heard; the output may be replaced during the call."""
+        """Subscribe to the audio output, which has the exact playback times; it may be replaced during the call."""
         output = self._session.output.audio
         if output is not None and output is not self._output:
             self._listen(output, "playback_started", self._playback_started)
@@ -212,9 +212,9 @@ class LiveKitAdapter(Guarded):
     def _playback_finished(self, event: Any) -> None:
         self._call.playback_finished(event.interrupted, self._speech())
 
-    # life ------------------------------------------------------------------------------------------------------
+    # lifecycle -------------------------------------------------------------------------------------------------
 
-    def _begin(self) -> None:
+    def _record_setup(self) -> None:
         recorder, session = self.recorder, self._session
         recorder.set_framework("livekit-agents", version("livekit-agents"))
         parts = {"stt": session.stt, "llm": session.llm, "tts": session.tts, "vad": session.vad}
@@ -245,10 +245,10 @@ class LiveKitAdapter(Guarded):
         recorder.set_preemptive_generation_enabled(bool(options.preemptive_generation["enabled"]))
         recorder.set_traces_flow_manager(recorder.traces)
         recorder.traces.start_agent_joined_meeting({"agent_name": "livekit", "peerId": recorder.session_id})
-        _now(recorder.traces.start_agent_session({}))
+        _run_hook(recorder.traces.start_agent_session({}))
 
     def _finish(self) -> None:
-        """The last hooks, and no callbacks any more."""
+        """Unsubscribe and record the last hooks."""
         if self._finished:
             return
         for emitter, name, callback in self._listening:
@@ -259,9 +259,9 @@ class LiveKitAdapter(Guarded):
         self._finished = True
 
     def close(self, timeout: float = 10.0) -> bool:
-        """Stop listening and close the recorder: `Recorder.close`, which may wait ``timeout`` seconds for the store.
+        """Unsubscribe and close the recorder, waiting up to ``timeout`` seconds for the store.
 
-        The session's own end does it too, in a thread. True if everything is in the store.
+        Happens in a thread when the session closes, too. True if everything is in the store.
         """
         self.guard(self._finish)()
         with self._closing:
@@ -271,10 +271,10 @@ class LiveKitAdapter(Guarded):
 
 
 def _plain(event: Any) -> dict[str, Any]:
-    """An event as the log keeps it; the recorder copes with what JSON cannot carry."""
+    """An event as plain data; the recorder handles values that JSON cannot represent."""
     try:
         plain: dict[str, Any] = event.model_dump(mode="json")
-    except Exception:  # noqa: BLE001 - some hold what pydantic cannot write; what it is then is kept as text
+    except Exception:  # noqa: BLE001 - some hold values that pydantic cannot serialize: keep them as text
         plain = {"text": as_text(event)}
     return plain
 
@@ -290,7 +290,7 @@ def _realtime_mode(parts: dict[str, Any]) -> str:
     return "hybrid_stt" if "stt" in parts else "hybrid_tts" if "tts" in parts else "full_s2s"
 
 
-def _now(hook: Coroutine[Any, Any, None]) -> None:
-    """Call a hook that is a coroutine only by name: it awaits nothing."""
+def _run_hook(hook: Coroutine[Any, Any, None]) -> None:
+    """Run an async hook, which awaits nothing."""
     with contextlib.suppress(StopIteration):
         hook.send(None)

@@ -1,8 +1,8 @@
-"""A LiveKit session in hooks: each method records what one kind of event says, as of the moment it happened.
+"""Maps LiveKit's events to hooks: each method records one kind of event, with the time at which it happened.
 
-It reads plain attributes and imports nothing of LiveKit. The framework's times are seconds since the epoch. Nothing is
-put together here: which turn a voice, a run or a word belongs to is for projections to say. What is kept between events
-is what a hook has to name, and what distinguishes a repeated report from a new one.
+It reads plain attributes and imports nothing from LiveKit. The framework's times are seconds since the epoch. Nothing
+is interpreted here: projections decide which turn speech, a run or a transcript belongs to. State is kept only for ids
+that a hook needs, and to recognise repeated reports.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Any, Literal, NamedTuple
 from eventstore.recording.backdating import BackdatedHooks
 from eventstore.recording.recorder import Recorder
 
-SAME_SECONDS = 0.001
-"""Two of the framework's clock readings of one moment differ by less."""
+CLOCK_TOLERANCE_SECONDS = 0.001
+"""Maximum difference between the framework's clock readings of the same moment."""
 Component = Literal["llm", "tts"]
 _STATUS: dict[str, Literal["done", "failed", "cancelled"]] = {"error": "failed", "cancelled": "cancelled"}
 
 
 class Speech(NamedTuple):
-    """The speech handle that is current when an event arrives."""
+    """The current speech handle when an event arrives."""
 
     id: str
     interrupted: bool
@@ -31,29 +31,29 @@ class LiveKitCall:
     """Records the hooks of one session."""
 
     def __init__(self, recorder: Recorder, *, realtime: bool = False, pause_seconds: float | None = None) -> None:
-        """``pause_seconds``: how long the agent pauses before it takes an interruption for a false one; None: never."""
+        """``pause_seconds``: pause after which an interruption counts as false; None if the agent does not resume."""
         self.recorder = recorder
         self.realtime = realtime
         self.pause_seconds = pause_seconds
         self._user_speaks = self._playing = False
-        self._asked = False
-        """The user was heard in the turn that is open."""
+        self._has_question = False
+        """True if the user has spoken in the open turn."""
         self._silent: float | None = None
-        """Since when the user is silent."""
+        """When the user fell silent."""
         self._paused: float | None = None
-        """Since when the agent holds its voice, in doubt about an interruption."""
+        """When the agent paused for a possible interruption."""
         self._handles: dict[str, Any] = {}
-        """The speech handles that are not done."""
-        self._heard: str | None = None
-        """The speech that was played last, and whether more of it is in the making."""
-        self._thinks = False
+        """The unfinished speech handles."""
+        self._played: str | None = None
+        """The last played speech; `_more_expected` if the agent is still thinking."""
+        self._more_expected = False
         self._interrupted: str | None = None
-        """The speech whose interruption was recorded last."""
+        """The last speech whose interruption was recorded."""
         self._runs: dict[str, list[tuple[Component, str]]] = {}
-        """Reported runs, by the speech they were made for."""
+        """Reported runs by speech."""
         self._reported: set[tuple[Component, str]] = set()
         self._superseded: set[str] = set()
-        """Speeches that were made ahead on words that were not all, and discarded."""
+        """Speeches generated preemptively from an incomplete transcript, and discarded."""
 
     def _at(self, seconds: float, **raw: Any) -> BackdatedHooks:
         return self.recorder.happened(round(seconds * 1e9), raw or None)
@@ -63,7 +63,7 @@ class LiveKitCall:
     def user_state_changed(self, event: Any) -> None:
         hooks = self._at(event.created_at, created_at=event.created_at)
         if event.new_state == "speaking":
-            self._user_speaks = self._asked = True
+            self._user_speaks = self._has_question = True
             self._silent = None
             hooks.on_user_speech_start()
         elif event.old_state == "speaking":
@@ -72,26 +72,26 @@ class LiveKitCall:
             hooks.on_user_speech_end()
 
     def user_input_transcribed(self, event: Any) -> None:
-        """STT takes as long as from the user's silence to the words; no time if the user speaks on."""
+        """STT runs from the user's silence to the transcript; it has no duration while the user continues to speak."""
         if not event.transcript:
             return
         hooks = self._at(event.created_at)
         if not event.is_final:
             hooks.emit_user_transcript_transport(event.transcript, "interim")
-        elif not self.realtime:  # such a model's words are those of its message, which comes with this
+        elif not self.realtime:  # a realtime model's transcript is in its message, which comes with this event
             if self._silent is not None and self._silent < event.created_at:
                 self._at(self._silent).on_stt_start()
             hooks.on_stt_complete(event.transcript)
 
     def user_message(self, item: Any) -> None:
-        """The framework takes the user's words for complete. With them come its own measurements."""
+        """The framework considers the user's message complete; its own measurements come with it."""
         metrics = dict(item.metrics)
         stopped = metrics.get("stopped_speaking_at")
-        if not self._asked:  # typed, or missed by the detector
-            self._asked = True
+        if not self._has_question:  # typed, or missed by the detector
+            self._has_question = True
             self.recorder.start_turn()
-        if stopped is not None and self._silent is not None and abs(stopped - self._silent) > SAME_SECONDS:
-            self._silent = stopped  # measured anew
+        if stopped is not None and self._silent is not None and abs(stopped - self._silent) > CLOCK_TOLERANCE_SECONDS:
+            self._silent = stopped  # a corrected measurement
             self._at(stopped, **_numbers(metrics)).on_user_speech_end()
         if stopped is not None and "end_of_turn_delay" in metrics:
             final = stopped + metrics.get("transcription_delay", 0.0)
@@ -99,20 +99,20 @@ class LiveKitCall:
             self._at(max(final, stopped + metrics["end_of_turn_delay"]), **_numbers(metrics)).on_eou_complete()
         self.recorder.set_user_transcript(item.text_content or "")
 
-    # the agent's voice -----------------------------------------------------------------------------------------
+    # agent speech ----------------------------------------------------------------------------------------------
 
     def playback_started(self, created_at: float, speech: Speech | None) -> None:
-        self._playing, self._thinks, self._paused = True, False, None
-        self._heard = speech and speech.id
+        self._playing, self._more_expected, self._paused = True, False, None
+        self._played = speech and speech.id
         self._at(created_at, created_at=created_at).on_agent_speech_start()
 
     def playback_finished(self, interrupted: bool, speech: Speech | None) -> None:
-        """A voice that paused in doubt, and never went on, was last heard before the pause."""
+        """Speech that paused for a possible interruption and was not resumed ended at the pause."""
         if not self._playing:
             return
         self._playing, paused = False, self._paused
         self._paused = None
-        if not interrupted or speech is None or not speech.interrupted:  # a failing TTS interrupts its playback, too
+        if not interrupted or speech is None or not speech.interrupted:  # a failing TTS also interrupts its playback
             self.recorder.on_agent_speech_end()
             return
         if paused is not None:
@@ -121,12 +121,12 @@ class LiveKitCall:
         (self.recorder if paused is None else self._at(paused)).on_agent_speech_end()
 
     def agent_state_changed(self, event: Any, speech: Speech | None, *, audible: bool) -> None:
-        """The agent falls silent while it has something to play: it pauses, as the user may be interrupting.
+        """An agent that falls silent with audio left to play pauses for a possible interruption.
 
-        Without an ``audible`` output, the state is all that says when the agent speaks.
+        Without an ``audible`` output, only this state shows when the agent speaks.
         """
         hooks = self._at(event.created_at, created_at=event.created_at)
-        self._thinks = self._thinks or event.new_state == "thinking"
+        self._more_expected = self._more_expected or event.new_state == "thinking"
         starts, ends = event.new_state == "speaking", event.old_state == "speaking"
         if not audible:
             if starts or ends:
@@ -142,18 +142,18 @@ class LiveKitCall:
         return self._playing and self.pause_seconds is not None and not (speech is not None and speech.interrupted)
 
     def agent_message(self, item: Any) -> None:
-        """What the agent has said, and was heard; one speech may have several."""
+        """The played part of the agent's speech; a speech may have several messages."""
         if item.text_content:
             self.recorder.set_agent_response(item.text_content)
 
     def notice_interruptions(self) -> None:
-        """Nothing says that an answer was interrupted that is still in the making; its handle knows, from then on."""
+        """Record the interruption of speech that is still being generated: no event reports it, only the handle."""
         for handle in self._handles.values():
             if handle.interrupted and handle.scheduled and not self._playing:
                 self._cancelled(handle)
 
     def _cancelled(self, handle: Any) -> None:
-        if self._thinks or self._heard != handle.id:  # else all of it was heard, and nothing was left to cancel
+        if self._more_expected or self._played != handle.id:  # else all of it was played, so nothing was cancelled
             self._interrupt(Speech(handle.id, interrupted=True))
 
     def _interrupt(self, speech: Speech) -> None:
@@ -165,7 +165,7 @@ class LiveKitCall:
         self._handles[handle.id] = handle
 
     def speech_done(self, handle: Any) -> None:
-        """A speech has come to its end, whichever; with the last one that was going to be heard, the turn is over."""
+        """A speech has ended, for any reason; the turn completes with the last scheduled speech."""
         self._handles.pop(handle.id, None)
         runs = self._runs.pop(handle.id, [])
         if not handle.scheduled:
@@ -176,14 +176,14 @@ class LiveKitCall:
         if handle.interrupted:
             self._cancelled(handle)
         if not any(other.scheduled for other in self._handles.values()):
-            self._asked = self._user_speaks
+            self._has_question = self._user_speaks
             recorder = self.recorder
             recorder.finalize_realtime_turn() if self.realtime else recorder.complete_turn()
 
     # runs ------------------------------------------------------------------------------------------------------
 
     def metrics(self, metrics: Any) -> None:
-        """A component's own report. ``timestamp`` is taken at the end of what is measured."""
+        """A component's own metrics, whose ``timestamp`` is the end of the measured interval."""
         if metrics.type == "llm_metrics":
             if self._is_new("llm", metrics):
                 self._run("llm", metrics, metrics.ttft)
@@ -207,7 +207,7 @@ class LiveKitCall:
             self._realtime_run(metrics)
 
     def _is_new(self, component: Component, metrics: Any) -> bool:
-        """Whether it is the first report of its run; some are emitted twice."""
+        """True for the first report of a run; some are emitted twice."""
         run, speech = (component, _run_id(metrics)), metrics.speech_id
         if run in self._reported:
             return False
@@ -217,7 +217,7 @@ class LiveKitCall:
         return True
 
     def _run(self, component: Component, metrics: Any, until_first: float) -> None:
-        """``until_first``: seconds from the run's start to its first output; negative if there was none."""
+        """Record a run. ``until_first``: seconds from its start to its first output; negative if there was none."""
         start, run = metrics.timestamp - metrics.duration, _run_id(metrics)
         begun = self._at(start, timestamp=metrics.timestamp, duration=metrics.duration)
         ended = self._at(metrics.timestamp)
@@ -230,17 +230,17 @@ class LiveKitCall:
             self._at(start + until_first, ttft=until_first).on_llm_first_token()
         elif until_first >= 0:
             self._at(start + until_first, ttfb=until_first).on_tts_first_byte()
-        if not self._cut_short(ended, component, metrics):
+        if not self._ended_early(ended, component, metrics):
             ended.on_llm_complete() if component == "llm" else ended.on_tts_complete(run)
 
-    def _cut_short(self, ended: BackdatedHooks, component: Component, metrics: Any) -> bool:
+    def _ended_early(self, ended: BackdatedHooks, component: Component, metrics: Any) -> bool:
         superseded = metrics.speech_id in self._superseded
         if superseded or metrics.cancelled:
             ended.run_ended(component, "superseded" if superseded else "cancelled", _run_id(metrics))
         return bool(superseded or metrics.cancelled)
 
     def _realtime_run(self, metrics: Any) -> None:
-        """``timestamp`` is that of the response's creation."""
+        """A realtime response, whose ``timestamp`` is its creation."""
         run = _run_id(metrics)
         if metrics.duration:
             self._at(metrics.timestamp, timestamp=metrics.timestamp).name_run("realtime", run)
@@ -249,7 +249,7 @@ class LiveKitCall:
         self.recorder.name_usage("realtime", run)
         self.recorder.set_realtime_usage(_realtime_usage(metrics))
 
-    # tools, trouble --------------------------------------------------------------------------------------------
+    # tools and failures ----------------------------------------------------------------------------------------
 
     def tool_execution_updated(self, event: Any) -> None:
         update, hooks = event.update, self._at(event.created_at, created_at=event.created_at)
@@ -262,7 +262,7 @@ class LiveKitCall:
             hooks.tool_ended(update.call_id, _STATUS.get(update.status, "done"), update.message)
 
     def function_tools_executed(self, event: Any) -> None:
-        offset = time.perf_counter() - time.time()  # the hook wants the monotonic clock
+        offset = time.perf_counter() - time.time()  # the hook takes monotonic times
         for call, output in zip(event.function_calls, event.function_call_outputs, strict=False):
             self.recorder.add_function_tool_call(
                 call.name,
@@ -273,7 +273,7 @@ class LiveKitCall:
             )
 
     def fallback(self, component: str, label: str, available: bool) -> None:
-        """A provider of a fallback adapter failed, or works again."""
+        """A provider of a fallback adapter failed or recovered."""
         self.recorder.on_fallback_event(
             {
                 "component_type": component,
@@ -286,7 +286,7 @@ class LiveKitCall:
 
 
 def _run_id(metrics: Any) -> str:
-    """The provider's id of the request, and of the segment if that is measured by itself."""
+    """The provider's request id, with the segment id if segments are measured separately."""
     segment = getattr(metrics, "segment_id", None)
     own = metrics.request_id or f"{metrics.label}@{metrics.timestamp}"
     return f"{own}/{segment}" if segment else str(own)
@@ -304,20 +304,20 @@ def _json(text: str) -> Any:
 
 
 def _realtime_usage(metrics: Any) -> dict[str, int]:
-    given, made = metrics.input_token_details, metrics.output_token_details
-    cached = given.cached_tokens_details
+    received, generated = metrics.input_token_details, metrics.output_token_details
+    cached = received.cached_tokens_details
     return {
         "input_tokens": metrics.input_tokens,
         "output_tokens": metrics.output_tokens,
         "total_tokens": metrics.total_tokens,
-        "input_text_tokens": given.text_tokens,
-        "input_audio_tokens": given.audio_tokens,
-        "input_image_tokens": given.image_tokens,
-        "input_cached_tokens": given.cached_tokens,
+        "input_text_tokens": received.text_tokens,
+        "input_audio_tokens": received.audio_tokens,
+        "input_image_tokens": received.image_tokens,
+        "input_cached_tokens": received.cached_tokens,
         "cached_text_tokens": cached.text_tokens if cached else 0,
         "cached_audio_tokens": cached.audio_tokens if cached else 0,
         "cached_image_tokens": cached.image_tokens if cached else 0,
-        "output_text_tokens": made.text_tokens,
-        "output_audio_tokens": made.audio_tokens,
-        "output_image_tokens": made.image_tokens,
+        "output_text_tokens": generated.text_tokens,
+        "output_audio_tokens": generated.audio_tokens,
+        "output_image_tokens": generated.image_tokens,
     }

@@ -1,7 +1,7 @@
-"""A Pipecat call in hooks: each method records what one kind of frame says, as of the moment it happened.
+"""Maps Pipecat's frames to hooks: each method records one kind of frame, with the time at which it happened.
 
-Nothing is put together here: which turn a voice, a run or a word belongs to is for projections to say. What is kept
-between frames is what a hook has to name, and what distinguishes a repeated frame from a new one.
+Nothing is interpreted here: projections decide which turn speech, a run or a transcript belongs to. State is kept only
+for ids that a hook needs, and to recognise repeated frames.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from turnlog.adapters.pipecat.values import frame_fields, json_of, realtime_toke
 
 SERVICES: dict[str, type[FrameProcessor]] = {"stt": STTService, "llm": LLMService, "tts": TTSService}
 
-SAME_FINDING_SECONDS = 0.1
-"""A voice detector takes longer than this from one voice to the next."""
+SAME_DETECTION_SECONDS = 0.1
+"""Two detections of the same kind within this time are one: a voice detector takes longer between two of them."""
 
 
 def component_of(processor: object) -> str | None:
-    """``stt``, ``llm`` or ``tts``, if it is one."""
+    """``stt``, ``llm`` or ``tts``; None for other processors."""
     return next((name for name, base in SERVICES.items() if isinstance(processor, base)), None)
 
 
 class At(NamedTuple):
-    """When something happened: ``wall_ns`` since the epoch, and ``raw``, what the framework said of it."""
+    """When something happened: ``wall_ns`` since the epoch, and the framework's ``raw`` values."""
 
     wall_ns: int
     raw: dict[str, Any]
 
-    def moved(self, seconds: float, **raw: Any) -> At:
-        """Another moment, in seconds since the epoch, that the framework named in the same breath."""
+    def at_seconds(self, seconds: float, **raw: Any) -> At:
+        """A different time (seconds since the epoch) reported by the same frame."""
         return At(round(seconds * 1e9), self.raw | raw)
 
 
@@ -50,11 +50,11 @@ class Run:
     component: Literal["llm", "tts", "realtime"]
     id: str
     due: bool = True
-    """Its first output has not come yet."""
+    """True until its first output."""
     open: bool = True
     failed: bool = False
     counted: bool = False
-    """Its usage is known."""
+    """True once its usage was reported."""
     interruptible: bool = True
     audio_seconds: float = 0.0
 
@@ -63,120 +63,122 @@ class PipecatCall:
     """Records the hooks of one call."""
 
     def __init__(self, recorder: Recorder, perf_seconds: Callable[[int], float]) -> None:
-        """``perf_seconds`` turns nanoseconds since the epoch into seconds of the recorder's monotonic clock."""
+        """``perf_seconds`` converts nanoseconds since the epoch to seconds of the recorder's monotonic clock."""
         self.recorder, self._perf_seconds = recorder, perf_seconds
         self.realtime = False
         self.speaking = False
-        """The agent is heard."""
-        self.keeps_words = False
-        """What the agent has said: as an aggregator keeps it, else as it was synthesised."""
+        """True while the agent speaks."""
+        self.has_transcript_aggregator = False
+        """True if an aggregator reports the agent's transcript; else the synthesised text is recorded."""
         self._detects = False
-        """There is a voice detector; without one, Pipecat's user turns are all there is."""
+        """True if there is a voice detector; without one, only Pipecat's user turns show when the user speaks."""
         self._voice = False
         self._detected = {True: 0.0, False: 0.0}
-        """When the detector last found a voice, and the end of one; seconds since the epoch."""
+        """When the detector last reported the start (True) and the end of speech; seconds since the epoch."""
         self._silent: At | None = None
-        """Since when the user is silent, and when their last final words came; of the turn that is not decided."""
+        """In the open user turn: when the user fell silent, and (``_final``) when the last final transcript came."""
         self._final: At | None = None
         self._llm: dict[str, Run] = {}
-        """The latest run of each LLM."""
-        self._guess: Run | None = None
-        """A run on words that may not be all (a speculation): its frames are held back until the turn is over."""
+        """The latest run by LLM."""
+        self._speculation: Run | None = None
+        """A run on a transcript that may be incomplete: its frames are held back until the user turn ends."""
         self._tts: dict[str, Run] = {}
-        """Syntheses that are going on, by context."""
+        """Open TTS runs by context."""
         self._contexts: set[str] = set()
-        """Those that had a synthesis; a slow LLM makes it stop and start within one."""
+        """Contexts that had a run; with a slow LLM, TTS stops and restarts within one."""
         self._last_tts: Run | None = None
         self._characters = 0
-        """Reported before the synthesis that they are of."""
+        """Characters reported before their TTS run."""
         self._spoken: list[str] = []
         self._tools: dict[str, tuple[At, bool]] = {}
-        """Since when a tool runs, and whether an interruption cancels it."""
+        """Start of each running tool, and whether an interruption cancels it."""
         self._errors: dict[str, str] = {}
-        """The last one of each component, as a reason to switch."""
+        """The last error of each component, which may be the reason for a switch."""
 
     def at(self, at: At) -> BackdatedHooks:
         return self.recorder.happened(at.wall_ns, at.raw)
 
-    def note(self, frame: f.Frame, at: At, _source: FrameProcessor) -> None:
-        """What no hook is for."""
+    def framework_event(self, frame: f.Frame, at: At, _source: FrameProcessor) -> None:
+        """Record a frame without a hook of its own."""
         self.at(at).framework_event(type(frame).__name__, frame_fields(frame))
 
     # the user --------------------------------------------------------------------------------------------------
 
     def voice_started(self, frame: f.VADUserStartedSpeakingFrame, at: At, _source: FrameProcessor) -> None:
-        """The detector says when it was sure; the voice began `start_secs` before."""
-        if self._is_news(True, frame.timestamp):
+        """The timestamp is that of the decision; speech began ``start_secs`` earlier."""
+        if self._is_new_detection(True, frame.timestamp):
             self._voice = self._detects = True
             raw = {"vad_s": frame.timestamp, "start_secs": frame.start_secs}
-            self.at(at.moved(frame.timestamp - frame.start_secs, **raw)).on_user_speech_start()
+            self.at(at.at_seconds(frame.timestamp - frame.start_secs, **raw)).on_user_speech_start()
 
     def voice_stopped(self, frame: f.VADUserStoppedSpeakingFrame, at: At, _source: FrameProcessor) -> None:
-        if self._is_news(False, frame.timestamp):
+        if self._is_new_detection(False, frame.timestamp):
             raw = {"vad_s": frame.timestamp, "stop_secs": frame.stop_secs}
-            self._fell_silent(at.moved(frame.timestamp - frame.stop_secs, **raw))
+            self._speech_ended(at.at_seconds(frame.timestamp - frame.stop_secs, **raw))
 
-    def _is_news(self, voice: bool, seconds: float) -> bool:
-        """Two frames tell of one finding, one each way; they say neither that they are two, nor the very same time."""
-        if self._voice == voice or abs(seconds - self._detected[voice]) < SAME_FINDING_SECONDS:
+    def _is_new_detection(self, voice: bool, seconds: float) -> bool:
+        """False for a repeated detection: two frames report each one, up and down the pipeline, with slightly
+        different times and without a common id.
+        """
+        if self._voice == voice or abs(seconds - self._detected[voice]) < SAME_DETECTION_SECONDS:
             return False
         self._detected[voice] = seconds
         return True
 
-    def _fell_silent(self, at: At) -> None:
+    def _speech_ended(self, at: At) -> None:
         self._voice, self._silent = False, at
         self.at(at).on_user_speech_end()
 
     def user_turn_started(self, frame: f.UserStartedSpeakingFrame, at: At, source: FrameProcessor) -> None:
-        self.note(frame, at, source)
+        self.framework_event(frame, at, source)
         if not self._detects and not self._voice:
             self._voice = True
             self.at(at).on_user_speech_start()
 
     def user_turn_stopped(self, _frame: f.UserStoppedSpeakingFrame, at: At, _source: FrameProcessor) -> None:
-        """Pipecat takes the user to be done; what it waited for began with the silence, or with the last words."""
+        """Pipecat has ended the user turn; its wait began with the silence or the last final transcript."""
         if not self._detects and self._voice:
-            self._fell_silent(at)
+            self._speech_ended(at)
         since = [moment for moment in (self._silent, self._final) if moment is not None]
         if since:
             self.at(max(since, key=lambda moment: moment.wall_ns)).on_eou_start()
         self.at(at).on_eou_complete()
         self._silent = self._final = None
 
-    def interim(self, frame: f.InterimTranscriptionFrame, at: At, _source: FrameProcessor) -> None:
-        self.at(heard(frame, at)).emit_user_transcript_transport(frame.text, "interim")
+    def interim_transcript(self, frame: f.InterimTranscriptionFrame, at: At, _source: FrameProcessor) -> None:
+        self.at(with_timestamp(frame, at)).emit_user_transcript_transport(frame.text, "interim")
 
     def transcript(self, frame: f.TranscriptionFrame, at: At, _source: FrameProcessor) -> None:
-        """Final words. STT takes as long as from the user's silence to them; no time if the user speaks on."""
-        at = heard(frame, at)
+        """STT runs from the user's silence to the transcript; it has no duration while the user continues to speak."""
+        at = with_timestamp(frame, at)
         if self._silent is not None and not self._voice and not self.realtime and self._silent.wall_ns < at.wall_ns:
             self.at(self._silent).on_stt_start()
         self.at(at).on_stt_complete(frame.text)
         self._final = at
 
     def user_message(self, frame: f.LLMContextUserTurnFrame, at: At, source: FrameProcessor) -> None:
-        """What the LLM gets to read; a realtime model hears, and the context is written up some time later."""
+        """The LLM's input; a realtime model gets audio, and its context is updated some time later."""
         if self.realtime:
-            self.note(frame, at, source)
+            self.framework_event(frame, at, source)
         else:
             self.at(at).set_user_transcript(frame.text)
 
-    # the model -------------------------------------------------------------------------------------------------
+    # LLM -------------------------------------------------------------------------------------------------------
 
-    def llm_asked(self, frame: f.LLMContextFrame, at: At, _source: FrameProcessor) -> None:
-        """The response's own frames tell of it, but for a speculation: those are held back, or never come."""
+    def llm_requested(self, frame: f.LLMContextFrame, at: At, _source: FrameProcessor) -> None:
+        """Start a speculative run; its response frames are held back or never come. Other runs start with them."""
         if frame.speculation:
-            self._guess = self._begin_llm(frame, at)
+            self._speculation = self._begin_llm(frame, at)
 
-    def guess_withdrawn(self, frame: f.EagerEndOfTurnCancelFrame, at: At, source: FrameProcessor) -> None:
-        if self._guess is not None:
-            self._end(self._guess, "superseded", at)
-            self._guess = None
-        self.note(frame, at, source)
+    def speculation_cancelled(self, frame: f.EagerEndOfTurnCancelFrame, at: At, source: FrameProcessor) -> None:
+        if self._speculation is not None:
+            self._end(self._speculation, "superseded", at)
+            self._speculation = None
+        self.framework_event(frame, at, source)
 
     def llm_started(self, frame: f.LLMFullResponseStartFrame, at: At, source: FrameProcessor) -> None:
-        guess, self._guess = self._guess, None
-        self._llm[source.name] = guess or self._begin_llm(frame, at)
+        speculation, self._speculation = self._speculation, None
+        self._llm[source.name] = speculation or self._begin_llm(frame, at)
 
     def _begin_llm(self, frame: f.Frame, at: At) -> Run:
         run = Run("realtime" if self.realtime else "llm", frame.name)
@@ -186,8 +188,8 @@ class PipecatCall:
         hooks.name_run(run.component, run.id)
         return run
 
-    def llm_gave(self, frame: f.Frame, at: At, source: FrameProcessor) -> None:
-        """A token, or a tool call; the first one counts."""
+    def llm_output(self, frame: f.Frame, at: At, source: FrameProcessor) -> None:
+        """A token or a tool call; the first one is recorded."""
         run = self._llm.get(source.name)
         if run is not None and run.due and run.open and not self.realtime:
             self.at(at).on_llm_first_token()
@@ -195,7 +197,7 @@ class PipecatCall:
             run.due = False
 
     def llm_ended(self, frame: f.LLMFullResponseEndFrame, at: At, source: FrameProcessor) -> None:
-        """One that was cancelled pushes this frame, too."""
+        """A cancelled response pushes this frame, too."""
         run = self._llm.get(source.name)
         if run is not None:
             self._end(run, "failed" if run.failed else "done", at)
@@ -214,12 +216,12 @@ class PipecatCall:
         if run.audio_seconds:
             hooks.add_audio_seconds("tts", round(run.audio_seconds, 6), run.id)
 
-    # the voice -------------------------------------------------------------------------------------------------
+    # TTS and agent speech --------------------------------------------------------------------------------------
 
     def tts_started(self, frame: f.TTSStartedFrame, at: At, source: FrameProcessor) -> None:
-        """Of a realtime model, it says only that the answer begins."""
+        """From a realtime model, the frame only marks the start of the response."""
         if isinstance(source, LLMService):
-            self.note(frame, at, source)
+            self.framework_event(frame, at, source)
             return
         context = frame.context_id or frame.name
         again = f" {frame.name}" if context in self._contexts else ""
@@ -234,7 +236,7 @@ class PipecatCall:
             self._count_characters(at, run, characters)
 
     def _count_characters(self, at: At, run: Run, characters: int) -> None:
-        """A synthesis has as many reports as sentences, and none is a repetition; so only the first can name it."""
+        """A run has one report per sentence, none of them a repetition; so only the first names the run."""
         hooks = self.at(at)
         if not run.counted:
             hooks.name_usage("tts", run.id)
@@ -251,13 +253,13 @@ class PipecatCall:
             self.at(at).on_tts_first_byte()
 
     def tts_text(self, frame: f.TTSTextFrame, _at: At, _source: FrameProcessor) -> None:
-        """What the agent is going to say; it counts where nothing else says what it has said."""
-        if not self.keeps_words:
+        """The agent's text before it is spoken; used only if no aggregator reports the transcript."""
+        if not self.has_transcript_aggregator:
             self._spoken.append(frame.text)
 
     def tts_stopped(self, frame: f.TTSStoppedFrame, at: At, source: FrameProcessor) -> None:
         if isinstance(source, LLMService):
-            self.note(frame, at, source)
+            self.framework_event(frame, at, source)
         elif self._tts:
             context = frame.context_id if frame.context_id in self._tts else next(iter(self._tts))
             run = self._tts.pop(context)
@@ -272,17 +274,17 @@ class PipecatCall:
             self.at(at).on_agent_speech_start()
 
     def agent_stopped(self, _frame: f.Frame, at: At, _source: FrameProcessor) -> None:
-        """The agent is silent: cut off, done, or only pausing."""
+        """The agent falls silent: interrupted, finished, or pausing."""
         if self.speaking:
             self.speaking = False
             self.at(at).on_agent_speech_end()
 
     def agent_message(self, frame: f.LLMContextAssistantTurnFrame, at: At, source: FrameProcessor) -> None:
-        """What the user has heard, as the context keeps it."""
-        self.at(at).set_agent_response(frame.text) if frame.text else self.note(frame, at, source)
+        """The played part of the agent's response, from the context."""
+        self.at(at).set_agent_response(frame.text) if frame.text else self.framework_event(frame, at, source)
 
-    def interrupted(self, frame: f.InterruptionFrame, at: At, source: FrameProcessor) -> None:
-        """Pipecat sends it at each user turn; it interrupts where it finds something at work that it may cut off."""
+    def interruption(self, frame: f.InterruptionFrame, at: At, source: FrameProcessor) -> None:
+        """Pipecat sends it with each user turn; it is an interruption only if something interruptible is active."""
         found = [run for run in (*self._llm.values(), *self._tts.values()) if run.open and run.interruptible]
         for run in found:
             self._end(run, "failed" if run.failed else "cancelled", at)
@@ -292,9 +294,9 @@ class PipecatCall:
         if runs or silenced or any(cancels for _since, cancels in self._tools.values()):
             self.at(at).on_interrupted()
         else:
-            self.note(frame, at, source)
+            self.framework_event(frame, at, source)
 
-    # usage, tools and trouble ----------------------------------------------------------------------------------
+    # usage, tools and failures ---------------------------------------------------------------------------------
 
     def metrics(self, frame: f.MetricsFrame, at: At, _source: FrameProcessor) -> None:
         kept = [{"kind": type(measured).__name__, **measured.model_dump()} for measured in frame.data]
@@ -308,8 +310,8 @@ class PipecatCall:
                 self.at(at).add_audio_seconds("stt", measured.value.audio_seconds)
 
     def _llm_usage(self, at: At, measured: LLMUsageMetricsData) -> None:
-        """Of the LLM's latest run, be it over or not; only the first report names it, as a second is none again."""
-        run, hooks = self._guess or self._llm.get(measured.processor), self.at(at)
+        """Usage of the LLM's latest run, open or not; only the first report names the run, as later ones add up."""
+        run, hooks = self._speculation or self._llm.get(measured.processor), self.at(at)
         if run is not None and not run.counted:
             run.counted = True
             hooks.name_usage(run.component, run.id)
@@ -319,7 +321,7 @@ class PipecatCall:
             hooks.set_llm_usage(tokens(measured.value))
 
     def _tts_usage(self, at: At, characters: int) -> None:
-        """It often comes just before the synthesis begins, as its frames have to queue."""
+        """Usage often arrives just before its TTS run starts, as frames are queued."""
         run = self._last_tts
         if run is not None and run.open:
             self._count_characters(at, run, characters)
@@ -329,8 +331,8 @@ class PipecatCall:
     def tool_started(self, frame: f.FunctionCallInProgressFrame, at: At, source: FrameProcessor) -> None:
         self._tools[frame.tool_call_id] = at, frame.cancel_on_interruption
         run = self._llm.get(source.name)
-        asked_by = None if run is None else run.id
-        self.at(at).tool_started(frame.tool_call_id, frame.function_name, json_of(frame.arguments), asked_by)
+        requested_by = None if run is None else run.id
+        self.at(at).tool_started(frame.tool_call_id, frame.function_name, json_of(frame.arguments), requested_by)
 
     def tool_result(self, frame: f.FunctionCallResultFrame, at: At, source: FrameProcessor) -> None:
         if frame.properties is not None and not frame.properties.is_final:
@@ -340,14 +342,14 @@ class PipecatCall:
         self.at(at).tool_ended(frame.tool_call_id, status, json_of(frame.result))
         self._tool_call(frame.tool_call_id, frame.function_name, frame.arguments, frame.result, at)
         if frame.error:
-            self.note(frame, at, source)
+            self.framework_event(frame, at, source)
 
     def tool_cancelled(self, frame: f.FunctionCallCancelFrame, at: At, _source: FrameProcessor) -> None:
         self.at(at).tool_ended(frame.tool_call_id, "cancelled")
         self._tool_call(frame.tool_call_id, frame.function_name, {}, {"cancelled": True}, at)
 
     def _tool_call(self, call_id: str, name: str, arguments: Any, result: Any, at: At) -> None:
-        """The call as the reference's hook has it: whole, with its times."""
+        """Record the complete call with its times, as the reference's hook does."""
         start, _cancels = self._tools.pop(call_id, (at, False))
         self.at(at).add_function_tool_call(
             name,
@@ -370,8 +372,8 @@ class PipecatCall:
         known = {"fatal": frame.fatal, "category": str(frame.category), "source": source.name}
         self.at(at).framework_event(type(frame).__name__, known)
 
-    def switched(self, at: At, component: str, old: str, new: str, model: str) -> None:
-        """Another provider serves a component (``stt``, ``llm``, ``tts``) from now on."""
+    def provider_switched(self, at: At, component: str, old: str, new: str, model: str) -> None:
+        """A component (``stt``, ``llm``, ``tts``) has switched to a different provider."""
         hooks, time = self.at(at), self._perf_seconds(at.wall_ns)
         hooks.on_fallback_event(
             {
@@ -385,10 +387,10 @@ class PipecatCall:
         )
         hooks.update_provider_class(component.upper(), new, model)
 
-    def ended(self, frame: f.EndFrame | f.CancelFrame, at: At, _source: FrameProcessor) -> None:
-        """What was going on is cut off, or still plays; that is for the frames that follow to say."""
+    def session_ended(self, frame: f.EndFrame | f.CancelFrame, at: At, _source: FrameProcessor) -> None:
+        """The session ends; later frames show whether open runs are cut off or still play."""
         self.at(at).session_ended(type(frame).__name__ if frame.reason is None else str(frame.reason))
 
 
-def heard(frame: Any, at: At) -> At:
+def with_timestamp(frame: Any, at: At) -> At:
     return At(at.wall_ns, at.raw | {"iso": frame.timestamp})

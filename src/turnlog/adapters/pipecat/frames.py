@@ -1,4 +1,4 @@
-"""Which frame of Pipecat's says what, and where in a pipeline its services are."""
+"""Maps Pipecat's frame types to handlers, and finds the services of a pipeline."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from pipecat.processors.frame_processor import FrameProcessor
 from turnlog.adapters.pipecat.call import At, PipecatCall
 
 Handler = Callable[[PipecatCall, Any, At, FrameProcessor], None]
-PASSED_OVER: tuple[type[f.Frame], ...] = (
+IGNORED: tuple[type[f.Frame], ...] = (
     *(f.InputAudioRawFrame, f.OutputAudioRawFrame, f.InputImageRawFrame, f.OutputImageRawFrame, f.SpriteFrame),
-    *(f.UserSpeakingFrame, f.BotSpeakingFrame, f.HeartbeatFrame),  # they repeat, as long as someone speaks
+    *(f.UserSpeakingFrame, f.BotSpeakingFrame, f.HeartbeatFrame),  # repeated periodically
     *(f.AggregatedTextFrame, f.LLMContextAssistantTimestampFrame, f.LLMThoughtTextFrame),
     *(f.OutputTransportMessageFrame, f.OutputTransportMessageUrgentFrame),
 )
-"""Too many, or said by another frame. All others that no hook is for are kept as framework events."""
+"""Frames not recorded: too frequent, or redundant. Other frames without a hook are recorded as framework events."""
 
 HANDLERS: dict[type[f.Frame], Handler] = {
     f.VADUserStartedSpeakingFrame: PipecatCall.voice_started,
     f.VADUserStoppedSpeakingFrame: PipecatCall.voice_stopped,
     f.UserStartedSpeakingFrame: PipecatCall.user_turn_started,
     f.UserStoppedSpeakingFrame: PipecatCall.user_turn_stopped,
-    f.InterimTranscriptionFrame: PipecatCall.interim,
+    f.InterimTranscriptionFrame: PipecatCall.interim_transcript,
     f.TranscriptionFrame: PipecatCall.transcript,
     f.LLMContextUserTurnFrame: PipecatCall.user_message,
-    f.LLMContextFrame: PipecatCall.llm_asked,
-    f.EagerEndOfTurnCancelFrame: PipecatCall.guess_withdrawn,
+    f.LLMContextFrame: PipecatCall.llm_requested,
+    f.EagerEndOfTurnCancelFrame: PipecatCall.speculation_cancelled,
     f.LLMFullResponseStartFrame: PipecatCall.llm_started,
-    f.LLMTextFrame: PipecatCall.llm_gave,
-    f.FunctionCallsStartedFrame: PipecatCall.llm_gave,
+    f.LLMTextFrame: PipecatCall.llm_output,
+    f.FunctionCallsStartedFrame: PipecatCall.llm_output,
     f.LLMFullResponseEndFrame: PipecatCall.llm_ended,
     f.TTSStartedFrame: PipecatCall.tts_started,
     f.TTSAudioRawFrame: PipecatCall.tts_audio,
@@ -42,29 +42,29 @@ HANDLERS: dict[type[f.Frame], Handler] = {
     f.BotStartedSpeakingFrame: PipecatCall.agent_started,
     f.BotStoppedSpeakingFrame: PipecatCall.agent_stopped,
     f.LLMContextAssistantTurnFrame: PipecatCall.agent_message,
-    f.InterruptionFrame: PipecatCall.interrupted,
+    f.InterruptionFrame: PipecatCall.interruption,
     f.FunctionCallInProgressFrame: PipecatCall.tool_started,
     f.FunctionCallResultFrame: PipecatCall.tool_result,
     f.FunctionCallCancelFrame: PipecatCall.tool_cancelled,
     f.MetricsFrame: PipecatCall.metrics,
     f.ErrorFrame: PipecatCall.error,
-    f.EndFrame: PipecatCall.ended,
-    f.CancelFrame: PipecatCall.ended,
+    f.EndFrame: PipecatCall.session_ended,
+    f.CancelFrame: PipecatCall.session_ended,
 }
 
 
 def handler_of(kind: type) -> Handler | None:
-    """That of the nearest class; a frame of an unknown kind is recorded, unless it is passed over."""
+    """The handler of the nearest base class; None if the frame is ignored. Unknown frames become framework events."""
     for base in kind.__mro__:
         if base in HANDLERS:
             return HANDLERS[base]
-        if base in PASSED_OVER:
+        if base in IGNORED:
             return None
-    return PipecatCall.note
+    return PipecatCall.framework_event
 
 
 def services(processor: FrameProcessor) -> Iterator[FrameProcessor]:
-    """The processors of a pipeline; of those that stand in for each other, the one that is active."""
+    """The processors of a pipeline; of a service switcher only the active service."""
     if isinstance(processor, ServiceSwitcher):
         yield processor.strategy.active_service
     elif processor.processors:
@@ -74,8 +74,8 @@ def services(processor: FrameProcessor) -> Iterator[FrameProcessor]:
         yield processor
 
 
-def keeps_words(processors: list[FrameProcessor]) -> bool:
-    """Whether the pipeline has an aggregator that says what the agent has said."""
+def has_transcript_aggregator(processors: list[FrameProcessor]) -> bool:
+    """True if the pipeline has an aggregator that reports the agent's transcript."""
     return any(isinstance(processor, LLMAssistantAggregator) for processor in processors)
 
 

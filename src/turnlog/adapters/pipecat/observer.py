@@ -1,8 +1,7 @@
-"""Pipecat: an observer that records a call (``docs/pipecat.md``). Needs ``pipecat-ai``.
+"""The adapter for Pipecat: an observer that records a call (``docs/pipecat.md``). Needs ``pipecat-ai``.
 
-Three clocks meet here. Frames are pushed at a time of the pipeline's clock (ns since it started), the voice detector
-gives seconds since the epoch, transcripts ISO 8601. Each event is recorded as of the moment it happened, on the epoch,
-and keeps the framework's own value.
+Pipecat uses three clocks: frames have a time of the pipeline's clock (ns since its start), voice detection has seconds
+since the epoch, and transcripts have ISO 8601. Each event is recorded with its wall-clock time and the original value.
 """
 
 from __future__ import annotations
@@ -24,53 +23,53 @@ from pipecat.services.llm_service import LLMService
 from eventstore.stores.base import Store
 from turnlog.adapters.guard import Guard, Guarded
 from turnlog.adapters.pipecat.call import At, PipecatCall, component_of
-from turnlog.adapters.pipecat.frames import Handler, handler_of, keeps_words, model_of, services
+from turnlog.adapters.pipecat.frames import Handler, handler_of, has_transcript_aggregator, model_of, services
 from turnlog.recorder import Recorder
 
 log = logging.getLogger("turnlog.pipecat")
 
 CLOSE_SECONDS = 2.0
-"""How long the end of a call may wait for the store; what is not there by then is in the journal."""
-SAME_NS = 200_000
-"""Two clocks that are read within this time are read at once."""
-Say = Callable[..., None]
+"""Time the end of a call may wait for the store; events not stored by then are in the journal."""
+MAX_SKEW_NS = 200_000
+"""Maximum time between two clock readings that count as simultaneous."""
+EventCallback = Callable[..., None]
 
 
-class _Turns(TurnTrackingObserver):
-    """Pipecat's own account of turns. It says each thing at once, not in a task of its own."""
+class _TurnTracker(TurnTrackingObserver):
+    """Pipecat's turn tracking, with its events delivered synchronously instead of in tasks."""
 
-    def __init__(self, say: Say) -> None:
+    def __init__(self, callback: EventCallback) -> None:
         super().__init__()
-        self._say = say
+        self._callback = callback
 
     async def _call_event_handler(self, event_name: str, *args: Any, **_kwargs: Any) -> None:
-        self._say(event_name, *args)
+        self._callback(event_name, *args)
 
 
 class _Latency(UserBotLatencyObserver):
-    """Pipecat's own latency, by the time at which frames were pushed instead of that at which it gets to see them."""
+    """Pipecat's latency measurement, based on the time at which frames were pushed instead of observed."""
 
-    def __init__(self, now: Callable[[], float], say: Say) -> None:
+    def __init__(self, now: Callable[[], float], callback: EventCallback) -> None:
         super().__init__(time_source=now)
-        self._say = say
+        self._callback = callback
 
     async def _call_event_handler(self, event_name: str, *args: Any, **_kwargs: Any) -> None:
-        self._say(event_name, *args)
+        self._callback(event_name, *args)
 
 
 class TurnlogObserver(Guarded, BaseObserver):
     """Records one call of one pipeline; add it to the observers of its `PipelineWorker` (`PipelineTask`).
 
-    It never raises into the pipeline: what it fails at is counted in ``failed``, the last error is in ``last_error``,
-    and the first is logged. The recording is closed with the pipeline.
+    It never raises into the pipeline: failures are counted in ``failed``, the last one is in ``last_error``, and the
+    first is logged. The recording is closed with the pipeline.
     """
 
     def __init__(
         self, store: Store, session_id: str | None = None, *, agent_name: str | None = None, **recorder: Any
     ) -> None:
-        """``session_id`` names the call: take it from the room, the call or the job; None is a random one.
+        """``session_id`` names the call in the log: take it from the room, the call or the job; None is a random one.
 
-        ``recorder`` goes to `turnlog.Recorder`: ``durability``, ``journal``, …
+        ``recorder`` is passed to `turnlog.Recorder`: ``durability``, ``journal``, …
         """
         super().__init__(observe_every_push=False)
         self.guard = Guard(log, "a Pipecat frame")
@@ -82,14 +81,14 @@ class TurnlogObserver(Guarded, BaseObserver):
         self._clock: Callable[[], int] | None = None
         self._providers: dict[str, FrameProcessor] = {}
         self._at: At | None = None
-        """The moment of the frame that is being looked at."""
-        self._turns = _Turns(self._turn_event)
+        """Time of the current frame."""
+        self._turn_tracker = _TurnTracker(self._turn_event)
         self._user_turn: tuple[FramePushed, At] | None = None
-        """The start of a user's turn that `_turns` has not seen yet."""
+        """The start of a user turn that `_turn_tracker` has not received yet."""
         self._latency = _Latency(lambda: self._now().wall_ns / 1e9, self._latency_event)
         self._started = self._finished = False
 
-    # what the pipeline calls -----------------------------------------------------------------------------------
+    # called by the pipeline ------------------------------------------------------------------------------------
 
     async def on_push_frame(self, data: FramePushed) -> None:
         with self.guard:
@@ -98,9 +97,9 @@ class TurnlogObserver(Guarded, BaseObserver):
                 self._handlers[kind] = handler_of(kind)
             handler = self._handlers[kind]
             if handler is not None:
-                self._at = self._moment(data)
-                if not self._started:  # with the StartFrame, unless it was added to a call that was going on
-                    await self._begin(data)
+                self._at = self._time_of(data)
+                if not self._started:  # the StartFrame, unless the observer was added during the call
+                    await self._record_setup(data)
                 if kind is not f.TTSAudioRawFrame:
                     await self._latency.on_push_frame(data)
                 if not self._is_sibling(data.frame):
@@ -110,49 +109,49 @@ class TurnlogObserver(Guarded, BaseObserver):
     async def on_process_frame(self, data: FrameProcessed) -> None:
         if type(data.frame) is f.ServiceSwitcherRequestMetadataFrame:
             with self.guard:
-                self._switch(data.frame.service, self._moment(data))
+                self._switch(data.frame.service, self._time_of(data))
 
     async def cleanup(self) -> None:
-        """The pipeline is torn down: close the recording."""
+        """Close the recording when the pipeline is torn down."""
         with self.guard:
-            await self._turns.cleanup()
+            await self._turn_tracker.cleanup()
             await self._finish()
             await asyncio.to_thread(self.recorder.close, CLOSE_SECONDS)
         await super().cleanup()  # type: ignore[no-untyped-call]
 
-    # time, and what is seen twice ------------------------------------------------------------------------------
+    # times and duplicates --------------------------------------------------------------------------------------
 
-    def _moment(self, data: FramePushed | FrameProcessed) -> At:
-        """By the age of the push: waiting in the observer's queue makes nothing late, nor does a clock that is set."""
+    def _time_of(self, data: FramePushed | FrameProcessed) -> At:
+        """The wall-clock time of a push, from its age: neither the observer's queue nor a clock step distorts it."""
         if self._clock is None:
             processor = data.source if isinstance(data, FramePushed) else data.processor
             self._clock = processor.get_clock().get_time
         for _ in range(3):
             before_ns, pipeline_ns, after_ns = time.time_ns(), self._clock(), time.time_ns()
-            if after_ns - before_ns < SAME_NS:
-                break  # else another thread had its turn between the readings
+            if after_ns - before_ns < MAX_SKEW_NS:
+                break  # else another thread ran between the readings
         return At(after_ns - (pipeline_ns - data.timestamp), {"pipeline_ns": data.timestamp})
 
     def _now(self) -> At:
         return self._at or At(time.time_ns(), {})
 
     def _is_sibling(self, frame: f.Frame) -> bool:
-        """Whether it is the second of two frames that are one event, sent both ways."""
+        """True for the second of two frames that report one event, up and down the pipeline."""
         sibling = frame.broadcast_sibling_id
         if sibling is None:
             return False
         if sibling in self._siblings:
             self._siblings.discard(sibling)
             return True
-        if len(self._siblings) > 1000:  # frames whose sibling went nowhere
+        if len(self._siblings) > 1000:  # frames whose sibling never arrived
             self._siblings.clear()
         self._siblings.add(frame.id)
         return False
 
-    # frames, and what the framework's own observers make of them -----------------------------------------------
+    # frames and the framework's own observers ------------------------------------------------------------------
 
     async def _record(self, handler: Handler, data: FramePushed, at: At) -> None:
-        """The mark of a new turn comes after the interruption: that is of the turn before, but Pipecat's next frame."""
+        """Record a frame. A turn's start is marked one frame late: an interruption there belongs to the turn before."""
         kind = type(data.frame)
         if kind is not f.InterruptionFrame:
             await self._mark_turn()
@@ -161,14 +160,14 @@ class TurnlogObserver(Guarded, BaseObserver):
             await self._mark_turn()
         elif kind is f.UserStartedSpeakingFrame:
             self._user_turn = data, at
-        elif kind not in (f.EndFrame, f.CancelFrame):  # after which the pipeline may still play what it has
-            await self._turns.on_push_frame(data)
+        elif kind not in (f.EndFrame, f.CancelFrame):  # the pipeline may still play audio after these
+            await self._turn_tracker.on_push_frame(data)
 
     async def _mark_turn(self) -> None:
         if self._user_turn is not None:
             (data, at), self._user_turn = self._user_turn, None
             current, self._at = self._at, at
-            await self._turns.on_push_frame(data)
+            await self._turn_tracker.on_push_frame(data)
             self._at = current
 
     def _turn_event(self, name: str, *args: Any) -> None:
@@ -187,7 +186,7 @@ class TurnlogObserver(Guarded, BaseObserver):
 
     # the session -----------------------------------------------------------------------------------------------
 
-    async def _begin(self, data: FramePushed) -> None:
+    async def _record_setup(self, data: FramePushed) -> None:
         self._started = True
         recorder = self.recorder
         recorder.set_framework("pipecat-ai", metadata.version("pipecat-ai"))
@@ -200,10 +199,10 @@ class TurnlogObserver(Guarded, BaseObserver):
                 recorder.set_provider_info(component, type(service).__name__, model_of(service))
         llm = self._providers.get("llm")
         realtime = isinstance(llm, LLMService) and llm.service_metadata_frame().is_realtime_service
-        self._call.realtime, self._call.keeps_words = realtime, keeps_words(processors)
+        self._call.realtime, self._call.has_transcript_aggregator = realtime, has_transcript_aggregator(processors)
         mode, realtime_mode = ("realtime", "full_s2s") if realtime else ("full_cascading", None)
         recorder.configure_pipeline(mode, realtime_mode, sorted(self._providers))
-        recorder.set_eou_config({})  # Pipecat's are strategies, without settings that tell
+        recorder.set_eou_config({})  # Pipecat's turn strategies have no settings to record
         if self.agent_name is not None:
             recorder.agent_active(self.agent_name)
         recorder.set_traces_flow_manager(self)
@@ -220,13 +219,13 @@ class TurnlogObserver(Guarded, BaseObserver):
             self.recorder.traces.agent_meeting_end()
 
     def _switch(self, service: FrameProcessor, at: At) -> None:
-        """A switcher made another service the active one, upon an error or on demand."""
+        """Record that a switcher activated a different service, after an error or on demand."""
         component = component_of(service)
         old = self._providers.get(component) if component is not None else None
         if component is None or old is None or old is service:
             return
         self._providers[component] = service
-        self._call.switched(at, component, type(old).__name__, type(service).__name__, model_of(service))
+        self._call.provider_switched(at, component, type(old).__name__, type(service).__name__, model_of(service))
 
 
 def _perf_seconds(wall_ns: int) -> float:

@@ -1,4 +1,4 @@
-"""Pipecat's values as the log keeps them."""
+"""Pipecat's values as plain data for the log."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def json_of(value: Any) -> Any:
 
 
 def frame_fields(frame: f.Frame) -> dict[str, Any]:
-    """The fields that are plain values; objects of the pipeline are none."""
+    """The frame's fields with plain values, without objects of the pipeline."""
     if isinstance(frame, f.ServiceUpdateSettingsFrame):  # settings may hold keys
         return {}
     return {

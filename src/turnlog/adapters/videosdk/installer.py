@@ -1,4 +1,4 @@
-"""`install`: from then on every call of this process is recorded."""
+"""`install` starts recording all calls of this process."""
 
 # mypy: disable-error-code="import-not-found,import-untyped,misc,untyped-decorator"
 # The framework is not installed where the types are checked.
@@ -16,17 +16,17 @@ from turnlog.adapters.videosdk.patching import wrap
 def install(
     store: Store, *, mode: Mode = "shadow", lend_clock: bool = True, session_id: Callable[[], str] | None = None
 ) -> VideoSDKAdapter:
-    """Record all calls of this process in ``store``, until `Adapter.uninstall`.
+    """Record all calls of this process in ``store``, until `VideoSDKAdapter.uninstall`.
 
-    ``shadow``: the framework's metrics go on as they are; ``replace``: they are recorded instead of made.
-    ``lend_clock``: the framework's metrics see the clock value that the event has, so that a replay equals what the
-    framework sent exactly. ``session_id`` names the log of each call, from the room or the job that is current
-    when the call begins; by default the names are random. Raises `AdapterInstalled`, and `ValueError` for another mode.
+    ``shadow`` keeps the framework's metrics running; ``replace`` records their calls instead. With ``lend_clock``, the
+    framework's metrics see the event's clock values, so that a replay equals exactly what the framework sent.
+    ``session_id`` returns the name of each new call, e.g. from the current room or job; the default is random.
+    Raises `AdapterInstalled`, and `ValueError` for an unknown mode.
     """
     if mode not in ("shadow", "replace"):
-        raise ValueError(f"mode is 'shadow' or 'replace', not {mode!r}")
+        raise ValueError(f"mode must be 'shadow' or 'replace', not {mode!r}")
     if INSTALLED:
-        raise AdapterInstalled("the videosdk adapter is installed already; uninstall that one first")
+        raise AdapterInstalled("the videosdk adapter is already installed; uninstall it first")
     adapter = VideoSDKAdapter(store, mode, lend_clock, session_id)
     INSTALLED.append(adapter)
     adapter._undo = wrap(adapter)

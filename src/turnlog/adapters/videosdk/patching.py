@@ -1,4 +1,4 @@
-"""Wrapping the framework's classes, and giving them back as they were."""
+"""Wraps methods of the framework's classes, and restores them."""
 
 # mypy: disable-error-code="import-not-found,import-untyped,misc,untyped-decorator"
 # The framework is not installed where the types are checked.
@@ -19,18 +19,18 @@ from videosdk.agents.pipeline import Pipeline
 from videosdk.agents.room.room import VideoSDKHandler
 
 from turnlog.adapters.videosdk.adapter import VideoSDKAdapter
-from turnlog.adapters.videosdk.call_log import RENAMED, CallLog, collector_write, traces_write
-from turnlog.adapters.videosdk.clock import HERE, LentTime, enter, leave
+from turnlog.adapters.videosdk.call import RENAMED, VideoSDKCall, collector_write, traces_write
+from turnlog.adapters.videosdk.clock import CALL_CONTEXT, LentTime, enter, leave
 
 Method = Callable[..., Any]
-COMPLETES_LATER = "schedule_turn_complete"
-"""Without an event loop it completes the turn at once; that is a call of its own, as the timer's firing is."""
-CLOCKED = ("metrics_collector", "telemetry", "traces_flow")
-"""Modules of ``videosdk.agents.metrics`` that read the clock."""
+COMPLETE_LATER_HOOK = "schedule_turn_complete"
+"""Without an event loop it completes the turn at once; that is recorded as a call of its own, as with a timer."""
+CLOCK_MODULES = ("metrics_collector", "telemetry", "traces_flow")
+"""The modules of ``videosdk.agents.metrics`` that read the clock."""
 
 
 def wrap(adapter: VideoSDKAdapter) -> list[Callable[[], None]]:
-    """Put the adapter into the framework's classes; returns what undoes it, to be called from the last to the first."""
+    """Wrap the framework's methods; return functions that restore them, to be called in reverse order."""
     undo: list[Callable[[], None]] = []
 
     def put(owner: Any, name: str, value: Any) -> None:
@@ -38,41 +38,41 @@ def wrap(adapter: VideoSDKAdapter) -> list[Callable[[], None]]:
         setattr(owner, name, value)
         undo.append(lambda: delattr(owner, name) if before is undo else setattr(owner, name, before))
 
-    if adapter.lends and not adapter.replaces:
-        for module in CLOCKED:
+    if adapter.lends_clock and not adapter.replaces:
+        for module in CLOCK_MODULES:
             put(sys.modules[f"{metrics.__name__}.{module}"], "time", LentTime())
     for name, method in _methods(metrics.MetricsCollector):
-        put(metrics.MetricsCollector, name, _collector_method(adapter, name, method))
+        put(metrics.MetricsCollector, name, _wrap_collector(adapter, name, method))
     for name, method in _methods(metrics.TracesFlowManager):
-        make = _traces_coroutine if inspect.iscoroutinefunction(method) else _traces_method
+        make = _wrap_traces_coroutine if inspect.iscoroutinefunction(method) else _wrap_traces
         put(metrics.TracesFlowManager, name, make(adapter, name, method))
     if adapter.replaces:
         for name, read in LIVE_READS.items():
             put(metrics.MetricsCollector, name, _live_read(adapter, name, read))
-    put(AnalyticsClient, SENDS, _sending(adapter, vars(AnalyticsClient)[SENDS]))
-    put(Pipeline, "set_agent", _setting_agent(adapter, vars(Pipeline)["set_agent"]))
-    put(VideoSDKHandler, ENDS, _ending(adapter, vars(VideoSDKHandler)[ENDS]))
-    put(JobContext, "shutdown", _shutdown(adapter, vars(JobContext)["shutdown"]))
+    put(AnalyticsClient, SEND_METHOD, _wrap_send(adapter, vars(AnalyticsClient)[SEND_METHOD]))
+    put(Pipeline, "set_agent", _wrap_set_agent(adapter, vars(Pipeline)["set_agent"]))
+    put(VideoSDKHandler, END_METHOD, _wrap_end(adapter, vars(VideoSDKHandler)[END_METHOD]))
+    put(JobContext, "shutdown", _wrap_shutdown(adapter, vars(JobContext)["shutdown"]))
     return undo
 
 
-def _methods(of: type) -> list[tuple[str, Method]]:
-    found = [(name, value) for name, value in vars(of).items() if inspect.isfunction(value)]
+def _methods(cls: type) -> list[tuple[str, Method]]:
+    found = [(name, value) for name, value in vars(cls).items() if inspect.isfunction(value)]
     return [(name, value) for name, value in found if not name.startswith("_") or name in RENAMED]
 
 
 # the collector -------------------------------------------------------------------------------------------------------
 
 
-def _collector_method(adapter: VideoSDKAdapter, name: str, original: Method) -> Method:
+def _wrap_collector(adapter: VideoSDKAdapter, name: str, original: Method) -> Method:
     write, is_hook = collector_write(name, original)
-    instead = HELD.get(name, _nothing) if adapter.replaces and is_hook else None
-    record, lends, completes_later = adapter.record, adapter.lends, name == COMPLETES_LATER
+    instead = SETTERS.get(name, _ignore) if adapter.replaces and is_hook else None
+    record, lends_clock, completes_later = adapter.record, adapter.lends_clock, name == COMPLETE_LATER_HOOK
 
     @functools.wraps(original)
     def recorded(collector: Any, *args: Any, **kwargs: Any) -> Any:
-        if HERE.inside:
-            if not _from_metrics(sys._getframe(1)):  # a listener to what the collector emits
+        if CALL_CONTEXT.inside:
+            if not _from_metrics(sys._getframe(1)):  # called by a listener to the collector's events
                 record(write, name, collector, args, kwargs)
             return original(collector, *args, **kwargs)
         call = record(write, name, collector, args, kwargs)
@@ -80,7 +80,7 @@ def _collector_method(adapter: VideoSDKAdapter, name: str, original: Method) -> 
             return instead(collector, *args, **kwargs)
         if completes_later:
             return original(collector, *args, **kwargs)
-        enter(call, lend=lends)
+        enter(call, lend=lends_clock)
         try:
             return original(collector, *args, **kwargs)
         finally:
@@ -90,35 +90,35 @@ def _collector_method(adapter: VideoSDKAdapter, name: str, original: Method) -> 
 
 
 def _from_metrics(caller: types.FrameType) -> bool:
-    """Whether the collector, or the traces manager, calls itself: that is part of the call that is being passed on."""
+    """True if the collector or the traces manager calls itself, as part of a call already recorded."""
     return str(caller.f_globals.get("__name__", "")).startswith(metrics.__name__)
 
 
-def _nothing(_collector: Any, *_args: Any, **_kwargs: Any) -> None:
-    """In replace mode the recorder has it, and nobody else."""
+def _ignore(_collector: Any, *_args: Any, **_kwargs: Any) -> None:
+    """The collector's method in replace mode: only the recorder gets the call."""
 
 
-def _hold_traces(collector: Any, manager: Any) -> None:
+def _set_traces(collector: Any, manager: Any) -> None:
     collector.traces_flow_manager = manager
 
 
-def _hold_playground(collector: Any, manager: Any) -> None:
+def _set_playground(collector: Any, manager: Any) -> None:
     collector.playground_manager = manager
 
 
-HELD: dict[str, Method] = {"set_traces_flow_manager": _hold_traces, "set_playground_manager": _hold_playground}
-"""In replace mode: what the framework reads back from the collector is set on it."""
+SETTERS: dict[str, Method] = {"set_traces_flow_manager": _set_traces, "set_playground_manager": _set_playground}
+"""Setters in replace mode, for attributes that the framework reads back from the collector."""
 
-LIVE_READS: dict[str, Callable[[CallLog], Any]] = {
+LIVE_READS: dict[str, Callable[[VideoSDKCall], Any]] = {
     "current_turn": lambda call: call.recorder.current_turn,
     "turns": lambda call: call.recorder.turns,
     "session": lambda call: call.recorder.session,
     "_stt_start_time": lambda call: call.recorder._live_state().stt_start,
 }
-"""In replace mode: what the framework reads of the collector while a call goes on, from the fold of the log."""
+"""The collector's attributes that the framework reads during a call; in replace mode they come from the fold."""
 
 
-def _live_read(adapter: VideoSDKAdapter, name: str, read: Callable[[CallLog], Any]) -> property:
+def _live_read(adapter: VideoSDKAdapter, name: str, read: Callable[[VideoSDKCall], Any]) -> property:
     def get(collector: Any) -> Any:
         with adapter.guard:
             call = adapter.live(collector)
@@ -135,18 +135,18 @@ def _live_read(adapter: VideoSDKAdapter, name: str, read: Callable[[CallLog], An
 # the traces manager --------------------------------------------------------------------------------------------------
 
 
-def _traces_method(adapter: VideoSDKAdapter, name: str, original: Method) -> Method:
+def _wrap_traces(adapter: VideoSDKAdapter, name: str, original: Method) -> Method:
     write, is_hook = traces_write(name, original)
     replaced = adapter.replaces and is_hook
 
     @functools.wraps(original)
     def recorded(manager: Any, *args: Any, **kwargs: Any) -> Any:
-        if HERE.inside:
+        if CALL_CONTEXT.inside:
             return original(manager, *args, **kwargs)
         call, ours = adapter.record_traces(write, manager, args, kwargs)
         if replaced:
             return ours
-        enter(call, lend=adapter.lends)
+        enter(call, lend=adapter.lends_clock)
         try:
             theirs = original(manager, *args, **kwargs)
         finally:
@@ -158,7 +158,7 @@ def _traces_method(adapter: VideoSDKAdapter, name: str, original: Method) -> Met
     return recorded
 
 
-def _traces_coroutine(adapter: VideoSDKAdapter, name: str, original: Method) -> Method:
+def _wrap_traces_coroutine(adapter: VideoSDKAdapter, name: str, original: Method) -> Method:
     write, is_hook = traces_write(name, original)
     replaced = adapter.replaces and is_hook
 
@@ -166,18 +166,18 @@ def _traces_coroutine(adapter: VideoSDKAdapter, name: str, original: Method) -> 
     async def recorded(manager: Any, *args: Any, **kwargs: Any) -> Any:
         ready = None if replaced else getattr(manager, "root_span_ready", None)
         if ready is not None:
-            await ready.wait()  # the framework does nothing before, so it has not happened yet
+            await ready.wait()  # the framework waits for it, so the call takes effect only then
         call, _ours = adapter.record_traces(write, manager, args, kwargs)
         if not replaced:
-            return await _in_steps(original(manager, *args, **kwargs), call, adapter.lends)
+            return await _drive(original(manager, *args, **kwargs), call, adapter.lends_clock)
         return None
 
     return recorded
 
 
 @types.coroutine
-def _in_steps(coroutine: Any, call: CallLog | None, lend: bool) -> Generator[Any, Any, Any]:
-    """Await it, and be inside only while it runs: other tasks run while it waits."""
+def _drive(coroutine: Any, call: VideoSDKCall | None, lend: bool) -> Generator[Any, Any, Any]:
+    """Await a coroutine, marking the thread as inside a recorded call only while it runs, not while it waits."""
     step, value = coroutine.send, None
     while True:
         enter(call, lend=lend)
@@ -189,54 +189,54 @@ def _in_steps(coroutine: Any, call: CallLog | None, lend: bool) -> Generator[Any
             leave()
         try:
             step, value = coroutine.send, (yield awaited)
-        except BaseException as error:  # noqa: BLE001 - a cancellation: it is the coroutine's
+        except BaseException as error:  # noqa: BLE001 - a cancellation, to be raised in the coroutine
             step, value = coroutine.throw, error
 
 
-# what is sent, and the end of a job ----------------------------------------------------------------------------------
+# payloads, agents and the end of sessions and jobs -------------------------------------------------------------------
 
-SENDS = "send_interaction_analytics_safe"
+SEND_METHOD = "send_interaction_analytics_safe"
 
 
-def _sending(adapter: VideoSDKAdapter, original: Method) -> Method:
+def _wrap_send(adapter: VideoSDKAdapter, original: Method) -> Method:
     @functools.wraps(original)
-    def sent(client: Any, interaction_data: Any) -> Any:
+    def send(client: Any, interaction_data: Any) -> Any:
         with adapter.guard:
-            if HERE.log is not None:
-                HERE.log.payload(interaction_data)
+            if CALL_CONTEXT.log is not None:
+                CALL_CONTEXT.log.payload(interaction_data)
         return original(client, interaction_data)
 
-    return sent
+    return send
 
 
-ENDS = "_end_session"
-"""The room's one way to end a session, with the reason."""
+END_METHOD = "_end_session"
+"""The room's only method to end a session; it takes the reason."""
 
 
-def _ending(adapter: VideoSDKAdapter, original: Method) -> Method:
+def _wrap_end(adapter: VideoSDKAdapter, original: Method) -> Method:
     @functools.wraps(original)
-    async def ending(room: Any, reason: str = "session_ended") -> None:
-        if not getattr(room, "_session_ended", False):  # the first reason is the reason
+    async def end(room: Any, reason: str = "session_ended") -> None:
+        if not getattr(room, "_session_ended", False):  # the first reason counts
             adapter.session_ends(reason)
         await original(room, reason)
 
-    return ending
+    return end
 
 
-def _setting_agent(adapter: VideoSDKAdapter, original: Method) -> Method:
+def _wrap_set_agent(adapter: VideoSDKAdapter, original: Method) -> Method:
     @functools.wraps(original)
     def set_agent(pipeline: Any, agent: Any) -> Any:
-        made = original(pipeline, agent)
+        result = original(pipeline, agent)
         adapter.agent_set(agent)
-        return made
+        return result
 
     return set_agent
 
 
-def _shutdown(adapter: VideoSDKAdapter, original: Method) -> Method:
+def _wrap_shutdown(adapter: VideoSDKAdapter, original: Method) -> Method:
     @functools.wraps(original)
     async def shutdown(job: Any) -> None:
-        if getattr(job, "_is_shutting_down", False):  # the first one does the work
+        if getattr(job, "_is_shutting_down", False):  # the first call does the work
             await original(job)
             return
         try:

@@ -14,7 +14,7 @@ from turnlog.cli.choice import choose
 from turnlog.cli.common import existing, progress
 from turnlog.cli.options import DbOption, JsonOption, RulesOption, SinceOption, SomeSessions, UntilOption, VerboseOption
 from turnlog.console import output
-from turnlog.files import append_to_file, whole_file
+from turnlog.files import append_to_file, atomic_file
 from turnlog.survey import Survey
 from turnlog.terminal import plural, print_json, say
 
@@ -62,7 +62,7 @@ def check(
     from turnlog.stats import announce
     from turnlog.stats import baseline as baselines
     from turnlog.stats import budget as budgets
-    from turnlog.stats.reasons import explained
+    from turnlog.stats.reasons import explain_worst
     from turnlog.stats.table import need_libraries
     from turnlog.stats.verdict import judge
 
@@ -71,13 +71,13 @@ def check(
     before = baselines.load_baseline(baseline, rules) if baseline is not None else None
     store = existing(context, db)
     table, survey = _collected(store, choose(store, sessions, since, until), rules)
-    verdicts = explained(judge(table, wanted, before), store, rules, survey)
+    verdicts = explain_worst(judge(table, wanted, before), store, rules, survey)
     store.close()
-    turns = len(table.completed(table.everything()))
+    turns = len(table.completed(table.all_turns()))
     failed = [f"{v.budget} ({v.found})" for v in verdicts if v.outcome == "fail"]
     saved = save_baseline if not failed and not survey.failed else None
     if saved is not None:
-        with whole_file(saved) as file:
+        with atomic_file(saved) as file:
             file.write(baselines.make_baseline(table, rules).model_dump_json().encode() + b"\n")
     if as_json:
         counts = {"rules": rules, "sessions": table.sessions, "turns": turns, "baseline_saved": saved and str(saved)}
@@ -85,7 +85,7 @@ def check(
     else:
         announce.show_verdict(output(), verdicts, verbose=verbose)
     if junit is not None:
-        with whole_file(junit) as file:
+        with atomic_file(junit) as file:
             file.write(announce.junit(verdicts))
     if summary is not None:
         append_to_file(summary, announce.markdown(verdicts))
@@ -112,4 +112,4 @@ def _collected(store: Store, sessions: list[Session], rules: str) -> tuple[TurnT
     survey = Survey(alone=len(sessions) == 1)
     with progress() as bar:
         task = bar.add_task("replaying", total=sum(s.events for s in sessions))
-        return collect(store, sessions, rules, read=lambda events: bar.advance(task, events), survey=survey), survey
+        return collect(store, sessions, rules, on_read=lambda events: bar.advance(task, events), survey=survey), survey

@@ -15,7 +15,7 @@ from eventstore.errors import TurnlogError
 from eventstore.stores.base import Store
 from eventstore.stores.records import Cursor
 from exporters.delivery.destination import Destination, NotConfigured
-from exporters.delivery.outbox import WORKERS, DeliveryOutcome, due
+from exporters.delivery.outbox import WORKERS, DeliveryOutcome, due_cursors
 from exporters.delivery.outbox import deliver as deliver_due
 from turnlog.cli.common import BadChoice, existing, headers_of, progress
 from turnlog.cli.options import (
@@ -203,7 +203,7 @@ def _run(context: typer.Context, db: list[str] | None, to: Destination[Any], how
 
 def _once(store: Store, to: Destination[Any], how: DeliveryOptions) -> None:
     with store.ledger.exclusive_delivery(to.name), progress() as bar:
-        cursors = due(store, to.name, parked=how.parked)
+        cursors = due_cursors(store, to.name, parked=how.parked)
         found = deliver_due(store, to, cursors, rules=how.rules, workers=how.workers)
         outcomes = list(bar.track(found, total=len(cursors), description="delivering"))
     sent = sum(outcome.sent for outcome in outcomes)
@@ -250,7 +250,7 @@ def _follow(store: Store, to: Destination[Any], how: DeliveryOptions) -> None:
             say(f"{outcome.session_id}  {outcome.sent} sent")
 
     with _until_stopped() as stop:
-        follow(store, to, rules=how.rules, workers=how.workers, stop=stop, seen=show)
+        follow(store, to, rules=how.rules, workers=how.workers, stop=stop, on_outcome=show)
 
 
 @contextmanager

@@ -60,7 +60,7 @@ def demo() -> None:
     from eventstore.recording.recorder import Clock, Recorder
     from eventstore.stores.factory import open_store
     from turnlog.cli.render.reading import show_reading
-    from turnlog.conformance import never
+    from turnlog.conformance import no_timers
     from turnlog.recordings import RecordedClock, drive, read_recordings
 
     ((_place, recording),) = read_recordings(_demo_file())
@@ -72,7 +72,7 @@ def demo() -> None:
             f"Recording its {len(recording.calls)} hook calls into {folder}/calls.db, then replaying the log.\n"
         )
         with Recorder(
-            store, recording.name, clock=Clock(clock.read_perf_ns, clock.read_wall_ns), scheduler=never
+            store, recording.name, clock=Clock(clock.read_perf_ns, clock.read_wall_ns), scheduler=no_timers
         ) as recorder:
             drive(recorder, clock, recording.calls)
         events = list(store.read(recording.name))

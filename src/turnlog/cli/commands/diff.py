@@ -229,7 +229,7 @@ def since(
 def _compared(store: Store, rules: Rules, notes: Notes, stored: digests.SessionDigest, _name: str) -> Compared | None:
     """None if the session cannot be compared, which is in the ``notes`` then."""
     events = list(store.read(stored.session))
-    then = digests.up_to(events, stored)
+    then = digests.digested_events(events, stored)
     if then is None:
         notes["changed_log" if events else "gone"].append(stored.session)
         return None

@@ -20,7 +20,7 @@ from projections.turns.decisions import DECISIONS
 from turnlog.cli.common import opener, progress
 from turnlog.cli.options import FilesArgument, JsonOption, RulesOption
 from turnlog.console import output, safe
-from turnlog.files import whole_file
+from turnlog.files import atomic_file
 from turnlog.terminal import print_json, say
 
 
@@ -91,7 +91,7 @@ def conformance(
 
     sessions = calls = mismatches = 0
     first: list[str] = []
-    with progress(DownloadColumn()) as bar, whole_file(dump) if dump is not None else nullcontext() as out:
+    with progress(DownloadColumn()) as bar, atomic_file(dump) if dump is not None else nullcontext() as out:
         recordings = chain.from_iterable(read_recordings(file, lambda path: opener(bar, path)) for file in files)
         for result in check_conformance(recordings, fast=fast, rules=rules):
             sessions += 1

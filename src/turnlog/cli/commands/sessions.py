@@ -16,7 +16,7 @@ from turnlog.cli.common import BadChoice, existing, progress
 from turnlog.cli.options import DbOption, JsonOption, SinceOption, UntilOption
 from turnlog.console import Column, fitted, output, safe
 from turnlog.overview import Overview, Wanted, overview, overview_if_readable
-from turnlog.sessions import between, moment, moment_ns
+from turnlog.sessions import date_ns, moment, started_between
 from turnlog.survey import Survey
 from turnlog.terminal import plural, print_json, say
 
@@ -80,10 +80,10 @@ def sessions(
     wanted = Wanted(slower, tuple(dict.fromkeys(map(str, having or ()))), grep)
     filtered = wanted != Wanted()
     with_details = filtered or (not as_json if details is None else details)
-    begin, end = (moment_ns(text) if text is not None else None for text in (since, until))
+    begin, end = (date_ns(text) if text is not None else None for text in (since, until))
     store = existing(context, db)
     recorded = store.sessions()
-    chosen = between(recorded, begin, end)[::-1]
+    chosen = started_between(recorded, begin, end)[::-1]
     survey = Survey()
     with progress() as bar:
         listed = _filtered(store, chosen, wanted, survey) if filtered else _listed(store, chosen, with_details)

@@ -13,7 +13,7 @@ from rich.table import Table
 from eventstore.errors import StoreError, StoreUnavailable
 from eventstore.stores.base import Session, Store
 from eventstore.stores.records import Tombstone
-from turnlog.archive.retention import age_ns, expired, retire
+from turnlog.archive.retention import age_ns, expired_sessions, retire
 from turnlog.cli.common import BadChoice, confirm_destructive, existing, progress, url
 from turnlog.cli.options import DbOption, JournalOption, JsonOption, SessionArgument, YesOption
 from turnlog.console import output, safe
@@ -87,7 +87,7 @@ def retention(
     if no_archive and session is None:
         raise BadChoice("--no-archive needs --session; old sessions are always archived")
     store = existing(context, db)
-    found = [known(store, session)] if session is not None else expired(store, age_ns(older_than or ""))
+    found = [known(store, session)] if session is not None else expired_sessions(store, age_ns(older_than or ""))
     if dry_run:
         store.close()
         if as_json:

@@ -17,7 +17,7 @@ from eventstore.integrity.session import Fault, check_session
 from eventstore.stores.base import Store
 from turnlog.cli.common import existing, progress
 from turnlog.cli.options import DbOption, JsonOption
-from turnlog.files import whole_file
+from turnlog.files import atomic_file
 from turnlog.sessions import known
 from turnlog.terminal import json_escaped, plural, print_json, say, stdout_file
 
@@ -206,7 +206,7 @@ def seal(
         text = json_escaped(_sealed(store, session, key).decode()).encode()
     finally:
         store.close()
-    with whole_file(out) if out is not None else nullcontext(stdout_file()) as file:
+    with atomic_file(out) if out is not None else nullcontext(stdout_file()) as file:
         file.write(text)
 
 

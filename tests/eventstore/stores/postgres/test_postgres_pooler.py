@@ -15,7 +15,7 @@ from eventstore.integrity.session import verify
 from eventstore.stores.postgres.connection import is_pooled
 from eventstore.stores.postgres.store import PostgresStore
 from eventstore.stores.records import Cursor
-from exporters.delivery.outbox import deliver, due
+from exporters.delivery.outbox import deliver, due_cursors
 from support.events import event
 from support.follower import Follower
 from support.postgres_servers import Cluster, cluster, folder, needs_pooler, needs_server, pooler
@@ -108,9 +108,9 @@ def test_record_read_follow_deliver_and_verify(pooled: PostgresStore, tmp_path: 
     assert verify(pooled, "s") == verify(pooled, "recorded") == []
     kept = Kept()
     with pooled.ledger.exclusive_delivery("kept"):
-        outcomes = list(deliver(pooled, kept, due(pooled, "kept")))
+        outcomes = list(deliver(pooled, kept, due_cursors(pooled, "kept")))
     assert [outcome.left or outcome.parked for outcome in outcomes] == [None, None]
-    assert due(pooled, "kept") == []
+    assert due_cursors(pooled, "kept") == []
 
 
 def test_a_session_is_streamed_while_others_use_the_pool(pooled: PostgresStore) -> None:

@@ -24,7 +24,7 @@ from eventstore.integrity.session import verify
 from eventstore.stores.chain import genesis, link
 from eventstore.stores.postgres.roles import grant_roles
 from eventstore.stores.records import Cursor
-from exporters.delivery.outbox import due
+from exporters.delivery.outbox import due_cursors
 from projections.reference.replay import replay
 from support.events import event
 from support.examples import examples
@@ -105,11 +105,11 @@ def test_delivery_reads_and_keeps_cursors(user: As, postgres_url: str) -> None:
         agent.append([event(0)])
     with opened(user("delivery")) as delivery:
         with delivery.ledger.exclusive_delivery("x"):
-            (cursor,) = due(delivery, "x")
+            (cursor,) = due_cursors(delivery, "x")
             assert replay(delivery.read("s")).events == 1
             delivery.ledger.save_cursor(cursor._replace(done=1))
             delivery.ledger.save_cursor(cursor._replace(done=2, events=1, updated_ns=time.time_ns()))
-        assert due(delivery, "x") == []
+        assert due_cursors(delivery, "x") == []
         follower = Follower(delivery)
         follower.wait_for(1)
         follower.close()

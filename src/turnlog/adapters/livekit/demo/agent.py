@@ -43,15 +43,15 @@ class ShopAgent(Agent):  # type: ignore[misc, unused-ignore]
 
     @function_tool  # type: ignore[untyped-decorator, unused-ignore]
     async def order_status(self, order_id: str) -> str:
-        """Where an order is."""
+        """Return the status of an order."""
         await asyncio.sleep(0.2)
         return f"{order_id} has shipped"
 
 
 def new_session(caller: Caller, *, patience: float = 0.3, **changed: Any) -> Any:
-    """An `AgentSession` of scripted parts that listens to ``caller``; ``changed`` are other parts or options.
+    """An `AgentSession` of scripted parts for ``caller``; ``changed`` replaces parts or options.
 
-    ``patience``: seconds of silence after which the caller is taken to be done.
+    ``patience``: seconds of silence that end the caller's turn.
     """
     options: dict[str, Any] = {
         "stt": ScriptedSTT(caller),
@@ -70,7 +70,7 @@ def new_session(caller: Caller, *, patience: float = 0.3, **changed: Any) -> Any
     return session
 
 
-async def becomes(session: Any, state: str) -> None:
+async def wait_for_state(session: Any, state: str) -> None:
     """Wait until the agent is in ``state``."""
     reached = asyncio.Event()
 
@@ -86,26 +86,26 @@ async def becomes(session: Any, state: str) -> None:
         session.off("agent_state_changed", changed)
 
 
-async def answered(session: Any) -> None:
+async def wait_for_answer(session: Any) -> None:
     """Wait until the agent has spoken and listens again."""
-    await becomes(session, "speaking")
-    await becomes(session, "listening")
+    await wait_for_state(session, "speaking")
+    await wait_for_state(session, "listening")
 
 
 async def run(store: Store, session_id: str) -> None:
-    """Hold the call and record it as ``session_id``."""
+    """Make the call and record it in ``store`` as ``session_id``."""
     caller = Caller()
     session = new_session(caller)
     adapter = attach(session, store, session_id=session_id)
     await session.start(ShopAgent(), record=False)
-    await answered(session)
+    await wait_for_answer(session)
     for question in ("Are you open on Sunday?", "Where is my order A17?"):
         await caller.say(question)
-        await answered(session)
+        await wait_for_answer(session)
     await caller.say("What is your return policy?")
-    await becomes(session, "speaking")
+    await wait_for_state(session, "speaking")
     await asyncio.sleep(0.5)
     await caller.say("Make it short please.", 0.6)
-    await answered(session)
+    await wait_for_answer(session)
     await session.aclose()
     await asyncio.to_thread(adapter.close)

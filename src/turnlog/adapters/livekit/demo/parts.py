@@ -1,7 +1,7 @@
 """A caller, a loudspeaker and providers for LiveKit Agents that need no network, no sound card and no model.
 
-All of them run in real time, with the delays they are given. A sound is loud or it is not, which is all that the VAD
-asks, and the STT knows what the caller was given to say.
+All run in real time with configured delays. Audio is loud or silent, which the VAD detects; the STT knows the caller's
+script.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ _LOUD, _QUIET = (8000).to_bytes(2, "little") * _SAMPLES, bytes(2 * _SAMPLES)
 
 class Utterance(NamedTuple):
     text: str
-    """What the STT will make of it; empty for a noise."""
+    """The transcript; empty for noise."""
     first_frame: int
     frames: int
 
 
 class Caller(AudioInput):  # type: ignore[misc, unused-ignore]
-    """A microphone that is silent but for what the caller is made to `say`."""
+    """A microphone that is silent except for what the caller `say`s."""
 
     def __init__(self) -> None:
         super().__init__(label="caller")
@@ -51,7 +51,7 @@ class Caller(AudioInput):  # type: ignore[misc, unused-ignore]
         self._began: float | None = None
 
     async def say(self, text: str, seconds: float = 0.4) -> None:
-        """Speak for so long; returns when done."""
+        """Speak for ``seconds``; return at the end."""
         first = max([self.frame, *(u.first_frame + u.frames for u in self.utterances)])
         self.utterances.append(Utterance(text, first, round(seconds / FRAME_SECONDS)))
         await asyncio.sleep(seconds)
@@ -69,7 +69,7 @@ class Caller(AudioInput):  # type: ignore[misc, unused-ignore]
 
 
 class Loudspeaker(AudioOutput):  # type: ignore[misc, unused-ignore]
-    """Plays in real time to nobody; can pause, and tells what was played."""
+    """An audio output that discards its audio in real time; it can pause, and reports the played duration."""
 
     def __init__(self) -> None:
         super().__init__(label="loudspeaker", capabilities=AudioOutputCapabilities(pause=True), sample_rate=SPOKEN_HZ)
@@ -117,7 +117,7 @@ class Loudspeaker(AudioOutput):  # type: ignore[misc, unused-ignore]
 
 
 class LoudnessVAD(vad.VAD):  # type: ignore[misc, unused-ignore]
-    """Speech is what is loud: begun after 40 ms of it, ended after ``silence`` seconds without."""
+    """Detects speech by loudness: it starts after 40 ms of loud audio and ends after ``silence`` seconds without."""
 
     def __init__(self, silence: float = 0.1) -> None:
         super().__init__(capabilities=vad.VADCapabilities(update_interval=FRAME_SECONDS))
@@ -132,7 +132,7 @@ class _LoudnessStream(vad.VADStream):  # type: ignore[misc, unused-ignore]
         speaking, loud, quiet, spoken = False, 0.0, 0.0, 0.0
         index = 0
 
-        def tell(kind: Any) -> None:
+        def emit(kind: Any) -> None:
             event = vad.VADEvent(
                 type=kind,
                 samples_index=index,
@@ -157,15 +157,15 @@ class _LoudnessStream(vad.VADStream):  # type: ignore[misc, unused-ignore]
             spoken = spoken + frame.duration if speaking else loud
             if not speaking and loud > 0.03:
                 speaking = True
-                tell(vad.VADEventType.START_OF_SPEECH)
-            tell(vad.VADEventType.INFERENCE_DONE)
+                emit(vad.VADEventType.START_OF_SPEECH)
+            emit(vad.VADEventType.INFERENCE_DONE)
             if speaking and quiet >= self._vad.silence:
-                tell(vad.VADEventType.END_OF_SPEECH)
+                emit(vad.VADEventType.END_OF_SPEECH)
                 speaking, spoken = False, 0.0
 
 
 class ScriptedSTT(stt.STT):  # type: ignore[misc, unused-ignore]
-    """Hears the caller's words: an interim in the middle, the final so many seconds after the last."""
+    """Transcribes the caller's script: an interim transcript in the middle, the final one ``final`` seconds after."""
 
     model, provider = "words-1", "scripted"
 
@@ -186,30 +186,30 @@ class _ScriptedRecognition(stt.RecognizeStream):  # type: ignore[misc, unused-ig
         if self._stt.fails > 0:
             self._stt.fails -= 1
             raise APIStatusError("the scripted STT is down", status_code=503, retryable=False)
-        heard = sum(u.first_frame + u.frames + delay <= caller.frame for u in caller.utterances)
+        done = sum(u.first_frame + u.frames + delay <= caller.frame for u in caller.utterances)
         interim = -1
         async for _ in self._input_ch:
-            if heard == len(caller.utterances):
+            if done == len(caller.utterances):
                 continue
-            said = caller.utterances[heard]
-            if caller.frame >= said.first_frame + said.frames + delay:
-                heard += 1
-                self._tell(stt.SpeechEventType.FINAL_TRANSCRIPT, said.text)
-                used = stt.RecognitionUsage(audio_duration=said.frames * FRAME_SECONDS)
+            current = caller.utterances[done]
+            if caller.frame >= current.first_frame + current.frames + delay:
+                done += 1
+                self._emit(stt.SpeechEventType.FINAL_TRANSCRIPT, current.text)
+                usage = stt.RecognitionUsage(audio_duration=current.frames * FRAME_SECONDS)
                 kind = stt.SpeechEventType.RECOGNITION_USAGE
-                self._event_ch.send_nowait(stt.SpeechEvent(type=kind, request_id="r", recognition_usage=used))
-            elif caller.frame >= said.first_frame + said.frames * 0.6 and interim < heard and " " in said.text:
-                interim = heard
-                self._tell(stt.SpeechEventType.INTERIM_TRANSCRIPT, said.text.rsplit(" ", 1)[0])
+                self._event_ch.send_nowait(stt.SpeechEvent(type=kind, request_id="r", recognition_usage=usage))
+            elif caller.frame >= current.first_frame + current.frames * 0.6 and interim < done and " " in current.text:
+                interim = done
+                self._emit(stt.SpeechEventType.INTERIM_TRANSCRIPT, current.text.rsplit(" ", 1)[0])
 
-    def _tell(self, kind: Any, text: str) -> None:
+    def _emit(self, kind: Any, text: str) -> None:
         if text:
             data = stt.SpeechData(text=text, language=LanguageCode("en"), confidence=0.9)
             self._event_ch.send_nowait(stt.SpeechEvent(type=kind, request_id="r", alternatives=[data]))
 
 
 class Reply(NamedTuple):
-    """What the LLM answers to a text that contains ``to``."""
+    """The LLM's answer to a text that contains ``to``."""
 
     to: str
     text: str = ""
@@ -235,8 +235,8 @@ class ScriptedLLM(llm.LLM):  # type: ignore[misc, unused-ignore]
         self, *, chat_ctx: Any, tools: Any = None, conn_options: Any = DEFAULT_API_CONNECT_OPTIONS, **_: Any
     ) -> Any:
         last = next(i for i in reversed(chat_ctx.items) if i.type in ("message", "function_call_output"))
-        said = last.text_content if last.type == "message" else last.output
-        reply = next((r for r in self.replies if r.to in (said or "")), Reply("", "Okay."))
+        text = last.text_content if last.type == "message" else last.output
+        reply = next((r for r in self.replies if r.to in (text or "")), Reply("", "Okay."))
         return _ScriptedAnswer(self, reply, chat_ctx=chat_ctx, tools=tools or [], conn_options=conn_options)
 
 
@@ -265,7 +265,7 @@ class _ScriptedAnswer(llm.LLMStream):  # type: ignore[misc, unused-ignore]
 
 
 class ScriptedTTS(tts.TTS):  # type: ignore[misc, unused-ignore]
-    """A tone, ``pace`` seconds of it for each character, the first of it after ``ttfb`` seconds."""
+    """Synthesises a tone of ``pace`` seconds per character, with a time to first byte of ``ttfb`` seconds."""
 
     model, provider = "tone-1", "scripted"
 

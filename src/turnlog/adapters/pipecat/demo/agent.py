@@ -1,7 +1,7 @@
-"""A small Pipecat agent, offline: a scripted caller and scripted services in a real pipeline, recorded by our observer.
+"""An offline Pipecat agent: a scripted caller and scripted services in a real pipeline, recorded by our observer.
 
-The audio is a tone where somebody speaks and silence elsewhere, in real time; the voice detector hears the difference.
-The parts are used by the tests as well.
+The audio is a tone for speech and silence otherwise, in real time, which a simple voice detector distinguishes. The
+tests use these parts as well.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ VAD_SECONDS = 0.2
 
 
 class Call(NamedTuple):
-    """The model wants a tool."""
+    """A tool call of the model."""
 
     name: str
     arguments: dict[str, Any]
@@ -60,25 +60,25 @@ Reply = str | Call | Exception
 
 
 class Caller:
-    """What comes in over the line, in frames of 20 ms: utterances and silence. Scripts tell the time by it."""
+    """The incoming audio: utterances and silence, in frames of 20 ms, which also serve as the script's clock."""
 
     def __init__(self) -> None:
         self.frame = 0
         self.ends: list[tuple[int, str]] = []
-        """The frame after each utterance, with its words."""
+        """The frame after each utterance, and its text."""
         self._until = 0
         self._awaited: list[tuple[int, asyncio.Event]] = []
 
     async def say(self, text: str, seconds: float) -> None:
-        """Speak, until silent again. Without words it is only noise."""
+        """Speak for ``seconds``; return at the end. An empty text is noise."""
         self._until = self.frame + math.ceil(seconds / FRAME_SECONDS)
         self.ends.append((self._until, text))
-        await self._reaches(self._until)
+        await self._wait_for_frame(self._until)
 
     async def pause(self, seconds: float) -> None:
-        await self._reaches(self.frame + math.ceil(seconds / FRAME_SECONDS))
+        await self._wait_for_frame(self.frame + math.ceil(seconds / FRAME_SECONDS))
 
-    async def _reaches(self, frame: int) -> None:
+    async def _wait_for_frame(self, frame: int) -> None:
         reached = asyncio.Event()
         self._awaited.append((frame, reached))
         await reached.wait()
@@ -124,7 +124,7 @@ class Microphone(BaseInputTransport):
 
 
 class Loudspeaker(BaseOutputTransport):
-    """Plays in real time."""
+    """An audio output that discards its audio in real time."""
 
     _free_at = 0.0
 
@@ -140,7 +140,7 @@ class Loudspeaker(BaseOutputTransport):
 
 
 class ToneDetector(VADAnalyzer):
-    """A voice is what is not silent."""
+    """Treats everything but silence as voice."""
 
     def num_frames_required(self) -> int:
         return SAMPLES
@@ -150,7 +150,7 @@ class ToneDetector(VADAnalyzer):
 
 
 class ScriptedSTT(STTService):
-    """Knows what the caller says, and gives the words a while after the voice has ended. Fails at ``crackle``."""
+    """Transcribes the caller's script shortly after the end of speech. Fails at ``crackle``."""
 
     def __init__(self, caller: Caller) -> None:
         super().__init__(ttfs_p99_latency=0.3, settings=STTSettings(model="scripted-stt", language=None))
@@ -172,16 +172,16 @@ class ScriptedSTT(STTService):
                 if text == "crackle":
                     await self.push_error("scripted failure of the STT")
                 elif text:
-                    self.create_task(self._later(text))
+                    self.create_task(self._transcribe(text))
 
-    async def _later(self, text: str) -> None:
+    async def _transcribe(self, text: str) -> None:
         await self.push_frame(f.InterimTranscriptionFrame(text.split(maxsplit=1)[0], "caller", time_now_iso8601()))
         await asyncio.sleep(STT_SECONDS)
         await self.push_frame(f.TranscriptionFrame(text, "caller", time_now_iso8601()))
 
 
 class ScriptedLLM(LLMService):
-    """Gives the next reply, word by word."""
+    """Returns the next reply, word by word."""
 
     def __init__(self, replies: Iterable[Reply], *, ttft: float = TTFT_SECONDS) -> None:
         settings = LLMSettings(
@@ -223,7 +223,7 @@ class ScriptedLLM(LLMService):
 
 
 class ScriptedTTS(TTSService):
-    """Makes a tone of the length of the text."""
+    """Synthesises a tone with a duration proportional to the text."""
 
     def __init__(self) -> None:
         settings = TTSSettings(model="scripted-tts", voice="tone", language=None)
@@ -244,14 +244,14 @@ class ScriptedTTS(TTSService):
 
 
 class Ear(BaseObserver):
-    """Lets a script wait until the agent speaks, or has spoken."""
+    """An observer that lets a script wait for the agent's states."""
 
     def __init__(self) -> None:
         super().__init__(observe_every_push=False)
         self.changed = asyncio.Condition()
         self.speaking, self.speeches, self.errors, self.thoughts, self.turns = False, 0, 0, 0, 0
         self.answers: list[int] = []
-        """For each thought, which speech will be its answer."""
+        """The number of the answering speech for each LLM request."""
 
     async def on_push_frame(self, data: FramePushed) -> None:
         async with self.changed:
@@ -272,22 +272,22 @@ class Ear(BaseObserver):
             self.changed.notify_all()
 
     async def starts(self, speech: int) -> None:
-        """Until the agent begins to speak for the ``speech``-th time."""
+        """Wait until the agent starts to speak for the ``speech``-th time."""
         async with self.changed:
             await self.changed.wait_for(lambda: self.speeches >= speech)
 
     async def thinks(self, thoughts: int) -> None:
-        """Until the model was asked so many times."""
+        """Wait until the LLM has received that many requests."""
         async with self.changed:
             await self.changed.wait_for(lambda: self.thoughts >= thoughts)
 
     async def hears_a_turn(self) -> None:
-        """Until the caller is taken to speak, for the first time."""
+        """Wait until the first user turn starts."""
         async with self.changed:
             await self.changed.wait_for(lambda: self.turns > 0)
 
     async def fails(self, errors: int) -> None:
-        """Until so many errors were reported."""
+        """Wait until that many errors were reported."""
         async with self.changed:
             await self.changed.wait_for(lambda: self.errors >= errors)
 
@@ -297,7 +297,7 @@ class Ear(BaseObserver):
 
 
 class Scene:
-    """A pipeline with a caller: the agent under the script."""
+    """A scripted call: a pipeline with a caller."""
 
     def __init__(
         self,
@@ -337,7 +337,7 @@ class Scene:
         )
 
     async def say(self, text: str, seconds: float = 0.4) -> None:
-        """The caller speaks; returns when they are silent again."""
+        """Let the caller speak; return at the end of the speech."""
         await self.caller.say(text, seconds)
 
     async def greet(self) -> None:
@@ -347,7 +347,7 @@ class Scene:
         await self.worker.cancel()
 
     async def play(self, script: Callable[[Scene], Awaitable[None]]) -> None:
-        """Run the pipeline and the script; at its end the agent says goodbye in good order."""
+        """Run the pipeline and the script, and shut down in order at its end."""
         runner = WorkerRunner(handle_sigint=False)
         await runner.add_workers(self.worker)
 
@@ -392,8 +392,8 @@ async def script(scene: Scene) -> None:
 
 
 async def run(store: Store, session_id: str) -> None:
-    """A greeting, a question that needs a tool, a second one, and a barge-in into its answer; about 6 seconds."""
-    logger.disable("pipecat")  # it tells every step
+    """Record a call: a greeting, a question that needs a tool, a second one, and a barge-in; about 6 seconds."""
+    logger.disable("pipecat")  # it logs every step
     try:
         await Scene(REPLIES, [TurnlogObserver(store, session_id, agent_name="demo")]).play(script)
     finally:

@@ -1,1 +1,1 @@
-"""A scripted agent: mock providers, no network, no keys, no sound card."""
+"""A demo call: a scripted agent with mock providers, without network, keys or sound card."""

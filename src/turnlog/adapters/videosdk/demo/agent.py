@@ -1,6 +1,6 @@
 """A call with a VideoSDK agent, without network or sound: a greeting, two turns, a barge-in and a tool call.
 
-The framework is the real one; its providers are scripted and its meeting is not on a network.
+The framework is real; its providers are scripted and its meeting is local.
 """
 
 # mypy: disable-error-code="import-not-found,import-untyped,misc,untyped-decorator"
@@ -34,7 +34,7 @@ POLICY = (
 
 
 class DemoAgent(Agent):
-    """Greets, and can look an order up."""
+    """Greets the caller and looks up orders."""
 
     def __init__(self, greeting: str = "Hello, how can I help?", **options: Any) -> None:
         super().__init__(instructions="You answer questions about orders.", **options)
@@ -45,17 +45,17 @@ class DemoAgent(Agent):
             await self.session.say(self._greeting)
 
     async def on_exit(self) -> None:
-        """Nothing to say."""
+        """Do nothing."""
 
     @function_tool
     async def get_order_status(self, order_id: str) -> dict[str, str]:
-        """Where an order is."""
+        """Return the status of an order."""
         await asyncio.sleep(0.1)
         return {"order_id": order_id, "status": "shipped"}
 
 
 def pipeline(room: Room, answers: list[Answer | str], **other: Any) -> dict[str, Any]:
-    """The parts of a cascading pipeline in which waiting is short; ``other`` replaces some, None leaves one out."""
+    """The parts of a cascading pipeline with short waits; ``other`` replaces parts, None omits one."""
     parts = {
         "stt": ScriptedSTT(room.microphone),
         "llm": ScriptedLLM(answers),
@@ -69,7 +69,7 @@ def pipeline(room: Room, answers: list[Answer | str], **other: Any) -> dict[str,
 
 
 async def run(store: Store, session_id: str) -> None:
-    """Make the call, and record it in ``store`` as ``session_id``."""
+    """Make the call and record it in ``store`` as ``session_id``."""
     with offline(), videosdk.install(store, session_id=lambda: session_id):
         async with Room() as room:
             answers: list[Answer | str] = [
@@ -80,7 +80,7 @@ async def run(store: Store, session_id: str) -> None:
                 "Of course, thirty days.",
             ]
             await room.start(DemoAgent(), **pipeline(room, answers))
-            await room.hear()
+            await room.wait_for_answer()
             await room.ask("Hi, where is my order?")
             await room.ask("And order A seventeen?")
             await room.say("What is your return policy?")

@@ -1,7 +1,7 @@
-"""Scripted providers of speech and language: no network, no models, no sound hardware.
+"""Scripted speech and language providers: no network, no models, no sound hardware.
 
-They are the framework's own kinds of provider (``STT``, ``LLM``, ``TTS``, ``VAD``, ``EOU``), so that it is the
-framework itself that makes the turns.
+They subclass the framework's own provider classes (``STT``, ``LLM``, ``TTS``, ``VAD``, ``EOU``), so the framework
+itself handles the turns.
 """
 
 # mypy: disable-error-code="import-not-found,import-untyped,misc,untyped-decorator"
@@ -39,7 +39,7 @@ RATE = 48_000
 FRAME_SECONDS = 0.02
 TTS_RATE = 24_000
 LOUD = 500.0
-"""Root mean square, in sample units, above which there is speech."""
+"""Root mean square, in sample units, above which audio counts as speech."""
 
 
 def tone(seconds: float, rate: int, amplitude: float = 6000.0) -> np.ndarray[Any, np.dtype[np.int16]]:
@@ -51,15 +51,15 @@ def tone(seconds: float, rate: int, amplitude: float = 6000.0) -> np.ndarray[Any
 class Utterance:
     text: str
     start: int
-    """In samples of the microphone, as is `end`."""
+    """In samples of the microphone, like ``end``."""
     end: int
-    words_heard: int = 0
+    words_recognised: int = 0
     understood: bool = False
 
 
 @dataclass
 class Microphone:
-    """What the caller's side sends: a frame every 20 ms, of speech or of silence."""
+    """The caller's audio: a frame of speech or silence every 20 ms."""
 
     position: int = 0
     utterances: list[Utterance] = field(default_factory=list)
@@ -67,7 +67,7 @@ class Microphone:
     _began: float | None = None
 
     def say(self, text: str, seconds: float | None = None) -> float:
-        """Speak (or with an empty text, make noise); returns how many seconds it takes."""
+        """Queue speech, or noise if the text is empty; return its duration in seconds."""
         seconds = max(0.5, 0.025 * len(text)) if seconds is None else seconds
         start = self.position + len(self._waiting)
         sound = tone(seconds, RATE)
@@ -90,7 +90,7 @@ class Microphone:
 
 
 class EnergyVAD(VAD):
-    """Speech is what is loud."""
+    """Detects speech by loudness."""
 
     model = "energy-vad"
 
@@ -107,19 +107,19 @@ class EnergyVAD(VAD):
         else:
             self._loud, self._quiet = 0.0 if not self._speaking else self._loud, self._quiet + seconds
         if not self._speaking and self._loud >= self._min_speech_duration:
-            await self._tell(VADEventType.START_OF_SPEECH)
+            await self._emit(VADEventType.START_OF_SPEECH)
         elif self._speaking and self._quiet >= self._min_silence_duration:
-            await self._tell(VADEventType.END_OF_SPEECH)
+            await self._emit(VADEventType.END_OF_SPEECH)
             self._loud = 0.0
 
-    async def _tell(self, what: VADEventType) -> None:
-        self._speaking = what is VADEventType.START_OF_SPEECH
+    async def _emit(self, kind: VADEventType) -> None:
+        self._speaking = kind is VADEventType.START_OF_SPEECH
         if self._vad_callback is not None:
-            await self._vad_callback(VADResponse(event_type=what, data=VADData(is_speech=self._speaking)))
+            await self._vad_callback(VADResponse(event_type=kind, data=VADData(is_speech=self._speaking)))
 
 
 class ScriptedSTT(STT):
-    """Knows what the microphone says: interim transcripts as words are spoken, a final one after the last."""
+    """Transcribes the microphone's script: interim transcripts as words are spoken, a final one after the last."""
 
     model = "scripted-stt"
 
@@ -130,42 +130,43 @@ class ScriptedSTT(STT):
 
     async def process_audio(self, audio_frames: bytes, language: str | None = None, **_: Any) -> None:
         position = self._microphone.position
-        for said in self._microphone.utterances:
-            if said.understood or position < said.start:
+        for utterance in self._microphone.utterances:
+            start, end = utterance.start, utterance.end
+            if utterance.understood or position < start:
                 continue
-            words = said.text.split()
-            spoken = min(len(words), len(words) * (position - said.start) // max(1, said.end - said.start))
-            if spoken >= said.words_heard + 2:
-                said.words_heard = spoken
-                self._tell(SpeechEventType.INTERIM, " ".join(words[:spoken]), 0.02)
-            if position - said.end >= self._endpoint * RATE:
-                self._final(said)
+            words = utterance.text.split()
+            spoken = min(len(words), len(words) * (position - start) // max(1, end - start))
+            if spoken >= utterance.words_recognised + 2:
+                utterance.words_recognised = spoken
+                self._emit(SpeechEventType.INTERIM, " ".join(words[:spoken]), 0.02)
+            if position - end >= self._endpoint * RATE:
+                self._final(utterance)
 
     async def flush(self) -> None:
-        for said in self._microphone.utterances:
-            if not said.understood and self._microphone.position >= said.end:
-                self._final(said)
+        for utterance in self._microphone.utterances:
+            if not utterance.understood and self._microphone.position >= utterance.end:
+                self._final(utterance)
 
-    def _final(self, said: Utterance) -> None:
-        said.understood = True
-        self._tell(SpeechEventType.FINAL, said.text, self._latency, (said.end - said.start) / RATE)
+    def _final(self, utterance: Utterance) -> None:
+        utterance.understood = True
+        duration = (utterance.end - utterance.start) / RATE
+        self._emit(SpeechEventType.FINAL, utterance.text, self._latency, duration)
 
-    def _tell(self, what: SpeechEventType, text: str, delay: float, duration: float = 0.0) -> None:
-        async def later() -> None:
+    def _emit(self, kind: SpeechEventType, text: str, delay: float, duration: float = 0.0) -> None:
+        async def respond() -> None:
             await asyncio.sleep(delay)
             if self._transcript_callback is not None:
-                heard = SpeechData(text=text, confidence=0.9, language="en", duration=duration)
-                await self._transcript_callback(
-                    STTResponse(event_type=what, data=heard, metadata={"model": self.model})
-                )
+                data = SpeechData(text=text, confidence=0.9, language="en", duration=duration)
+                response = STTResponse(event_type=kind, data=data, metadata={"model": self.model})
+                await self._transcript_callback(response)
 
-        task = asyncio.create_task(later())
+        task = asyncio.create_task(respond())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
 
 class ScriptedEOU(EOU):
-    """Always nearly sure that the user is done."""
+    """Always predicts the end of the utterance."""
 
     model = "scripted-eou"
 
@@ -178,14 +179,14 @@ class ScriptedEOU(EOU):
 
 @dataclass
 class Answer:
-    """What the language model makes of one request."""
+    """The LLM's answer to one request."""
 
     text: str = ""
     tool: tuple[str, dict[str, Any]] | None = None
     first_token: float = 0.1
     """Seconds."""
     error: str = ""
-    """Raise instead."""
+    """Message of an error to raise instead."""
 
 
 class ScriptedLLM(LLM):
@@ -194,12 +195,12 @@ class ScriptedLLM(LLM):
     def __init__(self, answers: list[Answer | str], model: str = "scripted-llm") -> None:
         super().__init__()
         self.model = model
-        self._answers, self._asked, self._cancelled = list(answers), 0, False
+        self._answers, self._requests, self._cancelled = list(answers), 0, False
 
     async def chat(self, messages: Any, tools: Any = None, **_: Any) -> AsyncIterator[LLMResponse]:
-        self._cancelled, self._asked = False, self._asked + 1
-        given = self._answers.pop(0) if self._answers else "All right."
-        answer = Answer(given) if isinstance(given, str) else given
+        self._cancelled, self._requests = False, self._requests + 1
+        scripted = self._answers.pop(0) if self._answers else "All right."
+        answer = Answer(scripted) if isinstance(scripted, str) else scripted
         await asyncio.sleep(answer.first_token)
         if answer.error:
             self.emit("error", answer.error)
@@ -207,7 +208,7 @@ class ScriptedLLM(LLM):
         words = answer.text.split()
         if answer.tool is not None:
             name, arguments = answer.tool
-            call = {"name": name, "arguments": arguments, "call_id": f"call-{self._asked}"}
+            call = {"name": name, "arguments": arguments, "call_id": f"call-{self._requests}"}
             yield LLMResponse(content="", role=ChatRole.ASSISTANT, metadata={"function_call": call})
         for n, word in enumerate(words):
             if self._cancelled:
@@ -222,7 +223,7 @@ class ScriptedLLM(LLM):
 
 
 class ScriptedTTS(TTS):
-    """A tone, as long as the text."""
+    """Synthesises a tone with a duration proportional to the text."""
 
     def __init__(
         self, first_byte: float = 0.08, per_character: float = 0.015, model: str = "scripted-tts", error: str = ""
@@ -230,10 +231,10 @@ class ScriptedTTS(TTS):
         super().__init__(sample_rate=TTS_RATE, num_channels=1)
         self.model, self.loop = model, None
         self._first_byte, self._per_character, self._error = first_byte, per_character, error
-        self._interrupted = self._heard = False
+        self._interrupted = self._started = False
 
     def reset_first_audio_tracking(self) -> None:
-        self._heard = False
+        self._started = False
 
     async def synthesize(self, text: AsyncIterator[str] | str, voice_id: str | None = None, **_: Any) -> None:
         self._interrupted = False
@@ -253,8 +254,8 @@ class ScriptedTTS(TTS):
         for at in range(0, len(sound), TTS_RATE // 5):
             if self._interrupted:
                 return
-            if not self._heard and self._first_audio_callback is not None:
-                self._heard = True
+            if not self._started and self._first_audio_callback is not None:
+                self._started = True
                 await self._first_audio_callback()
             await self.audio_track.add_new_bytes(sound[at : at + TTS_RATE // 5])
             await asyncio.sleep(0.01)

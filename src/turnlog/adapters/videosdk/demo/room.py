@@ -1,4 +1,4 @@
-"""A meeting without a network, and a caller in it: what stands in for VideoSDK's servers around a real agent."""
+"""A local meeting with a caller, in place of VideoSDK's servers, around a real agent."""
 
 # mypy: disable-error-code="import-not-found,import-untyped,misc,untyped-decorator"
 # The framework is not installed where the types are checked.
@@ -34,14 +34,14 @@ class _Participant:
 
 class _PubSub:
     async def publish(self, config: Any) -> None:
-        """Nobody listens."""
+        """Discard the message: there are no subscribers."""
 
     async def subscribe(self, config: Any) -> list[Any]:
         return []
 
 
 class _Meeting:
-    """What the framework uses of a ``videosdk`` meeting."""
+    """The part of a ``videosdk`` meeting that the framework uses."""
 
     def __init__(self, **config: Any) -> None:
         self.session_id = f"session-{uuid.uuid4().hex[:8]}"
@@ -68,7 +68,7 @@ class _Meeting:
 
 @contextlib.contextmanager
 def offline() -> Iterator[list[dict[str, Any]]]:
-    """While it lasts, meetings are `_Meeting`, and what would be posted to VideoSDK is put into the list it yields."""
+    """Replace meetings by `_Meeting`, and posts to VideoSDK by appending to the list it yields."""
     posted: list[dict[str, Any]] = []
 
     async def post(_client: Any, interaction: dict[str, Any]) -> None:
@@ -93,7 +93,7 @@ class Room:
         self.microphone = Microphone()
         self._caller = _Participant("caller", "caller")
         self._tasks: list[asyncio.Task[None]] = []
-        """The job, and what plays its audio."""
+        """The job and the playback of its audio."""
 
     async def __aenter__(self) -> Room:
         options = RoomOptions(
@@ -109,7 +109,7 @@ class Room:
         return self
 
     async def start(self, agent: Agent, **pipeline: Any) -> None:
-        """Let the agent join, then the caller."""
+        """Start the agent, then let the caller join."""
         self.session = AgentSession(agent=agent, pipeline=Pipeline(**pipeline))
         job = self.job.run_until_shutdown(session=self.session, wait_for_participant=True)
         self._tasks.append(asyncio.create_task(job))
@@ -126,16 +126,16 @@ class Room:
         await self.until(lambda: self.session.agent_state not in (AgentState.STARTING, None))
 
     async def say(self, text: str, seconds: float | None = None) -> None:
-        """The caller says something; returns when it is said."""
+        """Let the caller speak; return at the end of the speech."""
         await asyncio.sleep(self.microphone.say(text, seconds))
 
     async def ask(self, text: str) -> None:
-        """The caller says something, and hears the whole answer."""
+        """Let the caller speak, and wait for the whole answer."""
         await self.say(text)
-        await self.hear()
+        await self.wait_for_answer()
 
-    async def hear(self) -> None:
-        """The caller waits until the agent speaks, and has finished."""
+    async def wait_for_answer(self) -> None:
+        """Wait until the agent has started and finished to speak."""
         await self.until(self.agent_speaks)
         await self.until(self.agent_is_done)
 
@@ -143,17 +143,17 @@ class Room:
         return bool(self.session.agent_state is AgentState.SPEAKING)
 
     def agent_is_done(self) -> bool:
-        """Also with the playback: until its end the framework takes the user for listening."""
+        """True after the playback, too: until its end, the framework's user state is LISTENING."""
         return bool(self.session.agent_state is AgentState.IDLE and self.session.user_state is UserState.IDLE)
 
     async def until(self, condition: Callable[[], Any], seconds: float = 20.0) -> None:
-        """Wait for it. Raises `TimeoutError`."""
+        """Poll until the condition is true. Raises `TimeoutError`."""
         async with asyncio.timeout(seconds):
             while not condition():
                 await asyncio.sleep(0.01)
 
     async def __aexit__(self, *_: object) -> None:
-        """The caller hangs up, which ends the job."""
+        """Hang up as the caller, which ends the job."""
         if self.job.room is not None and self.job.room.meeting is not None:
             meeting = self.job.room.meeting
             meeting.participants.pop(self._caller.id, None)
@@ -167,7 +167,7 @@ class Room:
             self._undo.pop()()
 
     async def _play(self) -> None:
-        """Pulls the agent's audio in real time, as a WebRTC sender does."""
+        """Pull the agent's audio in real time, as a WebRTC sender does."""
         with contextlib.suppress(Exception):  # the track ends with the call
             while True:
                 await self._track.recv()

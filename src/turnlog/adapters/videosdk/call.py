@@ -1,4 +1,4 @@
-"""The log of one call: which events the framework's method calls become, and the end of it."""
+"""Maps the framework's method calls to hooks, and manages the recorder of one call."""
 
 from __future__ import annotations
 
@@ -12,20 +12,19 @@ from typing import Any
 from eventstore import Store
 from eventstore.hooks.vocabulary import HOOKS, TRACES
 from eventstore.recording.recorder import event_loop
-from turnlog.adapters.videosdk.clock import NOTED
+from turnlog.adapters.videosdk.clock import RECORDING_CLOCK
 from turnlog.adapters.videosdk.payload_check import SENT, Difference, payload_differences, rules_of
 from turnlog.recorder import Recorder
 
 RENAMED = {"_finalize_realtime_turn": "finalize_realtime_turn"}
-"""The one private entry point: a timer of the event loop calls it."""
+"""Private methods that are recorded: a timer of the event loop calls this one."""
 
-Write = Callable[["CallLog", Any, tuple[Any, ...], dict[str, Any]], Any]
-"""Records a method call: the log, the framework's object, and what the method is called with. Returns what our hook
-returns."""
+Write = Callable[["VideoSDKCall", Any, tuple[Any, ...], dict[str, Any]], Any]
+"""Records a method call, given the call, the framework's object and the arguments; returns our hook's result."""
 
 
 def agent_name(agent: Any) -> str:
-    """Its id, or its class where the id is the random one that the framework gives an agent without."""
+    """The agent's id, or its class if the id is the framework's random default."""
     name = str(agent.id)
     try:
         uuid.UUID(name)
@@ -34,38 +33,38 @@ def agent_name(agent: Any) -> str:
     return type(agent).__name__
 
 
-class _TheFrameworksTimer:
+class _FrameworkTimer:
     def cancel(self) -> None:
-        """It is not ours."""
+        """Do nothing: the framework runs its own timer."""
 
 
-def _leave_it(_seconds: float, _call: Callable[[], None]) -> _TheFrameworksTimer:
-    return _TheFrameworksTimer()
+def _no_timer(_seconds: float, _call: Callable[[], None]) -> _FrameworkTimer:
+    return _FrameworkTimer()
 
 
-class CallLog:
-    """A call's recorder, and what belongs to it alone."""
+class VideoSDKCall:
+    """One call: its recorder and its state."""
 
     def __init__(self, store: Store, session_id: str | None, version: str, *, timer: bool, reused: bool) -> None:
         """``timer``: the recorder completes realtime turns itself, as the framework's collector does not run.
 
-        ``reused``: the collector has served an earlier call in this process.
+        ``reused``: the collector was used for an earlier call of this process.
         """
-        self.recorder = Recorder(store, session_id, clock=NOTED, scheduler=event_loop if timer else _leave_it)
+        self.recorder = Recorder(store, session_id, clock=RECORDING_CLOCK, scheduler=event_loop if timer else _no_timer)
         self.recorder.set_framework("videosdk-agents", version)
         self.version = version
         self.reused = reused
         self.agent: str | None = None
-        """The one that speaks."""
+        """Name of the active agent."""
         self.jobs: weakref.WeakSet[Any] = weakref.WeakSet()
-        """The framework's jobs whose pipelines are recorded here; it ends with the last of them."""
+        """The framework's jobs with pipelines in this call, which ends with the last of them."""
         self.a2a_spans: dict[int, tuple[Any, Any]] = {}
-        """By the id of the framework's span: that span, which keeps the id taken, and ours."""
+        """The framework's span and ours, by ``id`` of the former; keeping it alive keeps the id unique."""
 
     def close(self, *, jitter_ms: float, compare: bool, timeout: float = 10.0) -> list[Difference] | None:
-        """Close the recorder; then, in what payloads sent and replayed differ. None if that is not told (yet).
+        """Close the recorder; return the differences between sent and replayed payloads.
 
-        Raises `StoreError` if the store cannot be read.
+        None if not all events are stored yet, or without ``compare``. Raises `StoreError` if the store cannot be read.
         """
         recorder = self.recorder
         if not recorder.close(timeout) or not compare:
@@ -78,14 +77,14 @@ class CallLog:
 
 
 def collector_write(name: str, method: Callable[..., Any]) -> tuple[Write, bool]:
-    """How a call of the collector's ``method`` is recorded, and whether as a hook of ours or as a framework event."""
+    """The function that records calls of the collector's ``method``; True if as a hook, else as framework events."""
     hook = RENAMED.get(name, name)
     if hook not in HOOKS:
         return _as_framework_event(name, method), False
     if set(_signature(method).parameters) <= _hook_parameters(hook):
         record = getattr(Recorder, hook)
         return lambda log, _collector, args, kwargs: record(log.recorder, *args, **kwargs), True
-    return _with_news(hook, method), True
+    return _with_new_parameters(hook, method), True
 
 
 def traces_write(name: str, method: Callable[..., Any]) -> tuple[Write, bool]:
@@ -95,32 +94,32 @@ def traces_write(name: str, method: Callable[..., Any]) -> tuple[Write, bool]:
     if name == "end_a2a_trace":
         return _end_a2a_trace, True
 
-    def write(log: CallLog, _manager: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        made = getattr(log.recorder.traces, name)(*args, **kwargs)
-        if inspect.iscoroutine(made):
+    def write(log: VideoSDKCall, _manager: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        result = getattr(log.recorder.traces, name)(*args, **kwargs)
+        if inspect.iscoroutine(result):
             with contextlib.suppress(StopIteration):
-                made.send(None)  # ours never waits
-        return made
+                result.send(None)  # our hooks never wait
+        return result
 
     return write, True
 
 
-def _end_a2a_trace(log: CallLog, _manager: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+def _end_a2a_trace(log: VideoSDKCall, _manager: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     span = args[0] if args else kwargs.get("span")
     message = args[1] if len(args) > 1 else kwargs.get("message", "")
     _theirs, ours = log.a2a_spans.pop(id(span), (None, span))
     log.recorder.traces.end_a2a_trace(ours, message)
 
 
-def _with_news(hook: str, method: Callable[..., Any]) -> Write:
-    """A hook to which a release that is newer than this adapter has added parameters: a framework event keeps them."""
+def _with_new_parameters(hook: str, method: Callable[..., Any]) -> Write:
+    """Record a hook with parameters that this adapter does not know yet; a framework event keeps their arguments."""
     signature, known = _signature(method), _hook_parameters(hook)
 
-    def write(log: CallLog, _collector: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        given = signature.bind(*args, **kwargs).arguments
-        if not given.keys() <= known:
-            log.recorder.framework_event(hook, given)
-        getattr(log.recorder, hook)(**{name: value for name, value in given.items() if name in known})
+    def write(log: VideoSDKCall, _collector: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        arguments = signature.bind(*args, **kwargs).arguments
+        if not arguments.keys() <= known:
+            log.recorder.framework_event(hook, arguments)
+        getattr(log.recorder, hook)(**{name: value for name, value in arguments.items() if name in known})
 
     return write
 
@@ -128,7 +127,7 @@ def _with_news(hook: str, method: Callable[..., Any]) -> Write:
 def _as_framework_event(name: str, method: Callable[..., Any]) -> Write:
     signature = _signature(method)
 
-    def write(log: CallLog, _owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def write(log: VideoSDKCall, _owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         log.recorder.framework_event(name, signature.bind(*args, **kwargs).arguments)
 
     return write
@@ -139,6 +138,6 @@ def _hook_parameters(hook: str) -> set[str]:
 
 
 def _signature(method: Callable[..., Any]) -> inspect.Signature:
-    """As a caller sees it who has the object."""
+    """The signature of the bound method, without ``self``."""
     signature = inspect.signature(method)
     return signature.replace(parameters=list(signature.parameters.values())[1:])
