@@ -1,4 +1,4 @@
-"""Plain output: with `turnlog.console`, the only way to the terminal. No text of a log can control the terminal.
+r"""Plain output: with `turnlog.console`, the only way to the terminal. No text of a log can control the terminal.
 
 Transcripts, ids, log lines and servers' answers are untrusted. Control characters in them (`CONTROL`) are shown as
 escapes, like ``\\x1b``. JSON is printed with the same characters as ``\\u`` escapes, which every JSON parser decodes.

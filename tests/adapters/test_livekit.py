@@ -437,7 +437,7 @@ DIFFERENCES = {
 
 
 def test_every_scene_has_its_expected_turns() -> None:
-    assert list(sorted(EXPECTED)) == list(sorted(SCENARIOS))
+    assert sorted(EXPECTED) == sorted(SCENARIOS)
 
 
 @pytest.mark.parametrize("name", EXPECTED)

@@ -59,7 +59,9 @@ def test_each_law_is_cited_by_a_test() -> None:
 @pytest.mark.parametrize("law", range(1, 8))
 def test_what_enforces_and_shows_a_law_is_there(law: int) -> None:
     """Break: in docs/laws.md, misspell the name of a test."""
-    enforced, shown = re.findall(r"^- \*\*(?:Enforced|Shown) by\*\*(.*?)(?=^- \*\*|\Z)", laws()[law], re.DOTALL | re.M)
+    enforced, shown = re.findall(
+        r"^- \*\*(?:Enforced|Shown) by\*\*(.*?)(?=^- \*\*|\Z)", laws()[law], re.DOTALL | re.MULTILINE
+    )
     code, tests = re.findall(r"`((?:src|migrations)/[^`]+)`", enforced), re.findall(r"`(tests/[^`]+)`", shown)
     assert code
     assert tests

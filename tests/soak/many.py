@@ -23,7 +23,7 @@ def agent(place: Place, origin: str, calls: int, path: Path) -> None:
         for recorder in recorders:
             recorder.set_user_transcript(f"{MARKER} {n}")
         acks.write(n)
-    whole = all([recorder.close(120) for recorder in recorders])
+    whole = all(recorder.close(120) for recorder in recorders)
     store.close()
     if not whole:
         raise SystemExit(f"not all is stored: {recorders[0].health}")

@@ -93,7 +93,7 @@ def _to_json(value: Any, path: str, marks: dict[str, str], parents: tuple[int, .
         return scrub(as_text(value))
 
 
-def _scalar(value: str | int | float, path: str, marks: dict[str, str]) -> Any:
+def _scalar(value: str | float, path: str, marks: dict[str, str]) -> Any:
     if isinstance(value, str):
         text = _text(value)
         if text != value:

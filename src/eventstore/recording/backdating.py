@@ -23,7 +23,7 @@ class BackdatedHooks(CollectorHooks, LaterHooks, OwnHooks):
 
     def __init__(self, record: Record, happened_ns: int, raw: Any) -> None:
         self.traces = TracesHooks()
-        self._record = self.traces._record = _backdating_record(record, happened_ns, raw)
+        self._record = self.traces._record = _backdating_record(record, happened_ns, raw)  # noqa: SLF001 - a part of the recorder
 
 
 def _backdating_record(record: Record, happened_ns: int, raw: Any) -> Record:

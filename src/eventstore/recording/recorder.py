@@ -129,7 +129,7 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
             self._set_record(self._make_record(tap))
 
     def _set_record(self, record: Record) -> None:
-        self._record = self.traces._record = record
+        self._record = self.traces._record = record  # noqa: SLF001 - the recorder's own
 
     def happened(self, wall_ns: int, raw: Any = None) -> BackdatedHooks:
         """The hooks, for something that happened at a different time: nanoseconds since the epoch.
@@ -393,7 +393,7 @@ _recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
 
 def _reopen_after_fork() -> None:
     for recorder in list(_recorders):
-        recorder._reopen_in_child()
+        recorder._reopen_in_child()  # noqa: SLF001 - the recorder's own
 
 
 os.register_at_fork(after_in_child=_reopen_after_fork)

@@ -88,7 +88,7 @@ class SqlLedger:
         """Number of session keys that each master key wraps, by fingerprint; destroyed keys are not counted."""
         select = "SELECT master, COUNT(*) FROM keys WHERE wrapped IS NOT NULL GROUP BY master ORDER BY master"
         with self._errors(), self._engine.connect() as connection:
-            return {master: count for master, count in connection.execute(text(select))}
+            return {master: count for master, count in connection.execute(text(select))}  # noqa: C416 - a result has keys()
 
     def keys(self, after: str = "", limit: int = 1000) -> list[Key]:
         """The keys that are not destroyed, ordered by session: at most ``limit``, after the session ``after``."""

@@ -25,7 +25,7 @@ from projections.reference.replay import Call
 
 BASE_URL = "https://api.videosdk.live"
 """Base URL of the VideoSDK API ("the vendor" below)."""
-TOKEN = "VIDEOSDK_AUTH_TOKEN"
+TOKEN = "VIDEOSDK_AUTH_TOKEN"  # noqa: S105 - a variable's name
 """Environment variable with the vendor's token."""
 
 

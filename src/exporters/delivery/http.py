@@ -16,6 +16,8 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
 from typing import NamedTuple, Self
 
+import anyio.lowlevel
+
 from exporters.delivery import io_loop
 from exporters.delivery.destination import Busy, NotConfigured, Refused
 
@@ -53,7 +55,9 @@ class Client:
         self.timeout_seconds = timeout_seconds
         self._lock = threading.Lock()
         self._pid, self._http = os.getpid(), _http()
-        io_loop.run_in_loop(anyio.sleep(0))  # trigger lazy imports now: a fork must not find an import half done
+        io_loop.run_in_loop(
+            anyio.lowlevel.checkpoint()
+        )  # trigger lazy imports now: a fork must not find an import half done
 
     def exchange(self, url: str, content: bytes, headers: Mapping[str, str]) -> HttpResponse:
         """Return the response to a POST. Raises `TimeoutError` at the deadline, or what httpx raises."""
@@ -166,7 +170,7 @@ def excerpt(headers: Mapping[str, str], text: str) -> str:
 
 def _http() -> httpx.AsyncClient:
     return httpx.AsyncClient(
-        timeout=None,
+        timeout=None,  # noqa: S113 - the deadline is over all of it
         headers={"accept-encoding": "identity"},
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
     )

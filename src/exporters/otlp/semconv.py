@@ -27,7 +27,7 @@ from projections.spans import Span as ReadSpan
 Value = str | bool | int | float
 Attributes = dict[str, Value]
 
-TYPES: Mapping[str, type[bool] | type[int] | type[float]] = {
+TYPES: Mapping[str, type[bool | int | float]] = {
     **dict.fromkeys(
         (
             "duration_ms", "audio_duration_ms", "retrieval_latency_ms", "llm_ttft", "start_time", "start_timestamp",

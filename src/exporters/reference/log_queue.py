@@ -159,7 +159,7 @@ _queues: weakref.WeakSet[LogQueue] = weakref.WeakSet()
 def _after_fork() -> None:
     """Empty the queues: the parent sends their records, and one of its threads may have held a lock."""
     for queue in list(_queues):
-        queue._reset()
+        queue._reset()  # noqa: SLF001 - its own fork handlers
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -138,7 +138,8 @@ def changes_between(one: list[Turn], two: list[Turn]) -> list[Change]:
 
 def align_turns(one: list[Turn], two: list[Turn]) -> Iterator[tuple[int | None, int | None]]:
     """Pairs of turn numbers, from 1: turns with the same user speech, and those at the same place between such turns;
-    None opposite a turn without a counterpart."""
+    None opposite a turn without a counterpart.
+    """
     matcher = SequenceMatcher(
         None, [_normalized_speech(turn) for turn in one], [_normalized_speech(turn) for turn in two], autojunk=False
     )

@@ -148,5 +148,5 @@ _TIMES = frozenset(
 
 def is_time(source: Source) -> bool:
     """Whether a source's value is a time on the session's clock."""
-    also = source.activity is not None and (source.activity.kind, source.field) in (("stt", "preflight"),)
+    also = source.activity is not None and (source.activity.kind, source.field) == ("stt", "preflight")
     return (source.field in _TIMES or also) and isinstance(source.value, int)

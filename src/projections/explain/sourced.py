@@ -35,7 +35,7 @@ class SourcedFloat(float):
     sources: tuple[Source, ...]
 
 
-class SourcedText(str):
+class SourcedText(str):  # noqa: SLOT000 - its attributes are what it is for
     sources: tuple[Source, ...]
 
 

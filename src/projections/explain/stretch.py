@@ -59,7 +59,7 @@ def reading_stretch(r: Reading, path: Path, events: Sequence[Event]) -> Stretch:
     for since, first, last in _around(r, path, len(events)):
         start = _without_finished(timeline(islice(events, since))) if since else Timeline()
         before = pickle.dumps(extend(start, events[since:first]))
-        for here in _same_item(Reading(extend(pickle.loads(before), events[first:last])), r, path):
+        for here in _same_item(Reading(extend(pickle.loads(before), events[first:last])), r, path):  # noqa: S301 - a copy of our own state, never from outside
             found = _stretch_of_reading(before, here, first, events[first:last])
             if found.value(found.events) == value:
                 return found
@@ -68,7 +68,7 @@ def reading_stretch(r: Reading, path: Path, events: Sequence[Event]) -> Stretch:
 
 def _stretch_of_reading(before: bytes, path: Path, first: int, events: Sequence[Event]) -> Stretch:
     def value(changed: Sequence[Event]) -> Any:
-        return value_in(Reading(extend(pickle.loads(before), changed)), path)
+        return value_in(Reading(extend(pickle.loads(before), changed)), path)  # noqa: S301 - a copy of our own state, never from outside
 
     return Stretch(first, events, value)
 

@@ -285,7 +285,10 @@ def test_on_postgres(attack: Attack, postgres_log: tuple[str, log_seals.LogSeal]
 
 def test_the_docs_have_this_list() -> None:
     table = DOCS.read_text().partition("| What was done |")[2].partition("\n\n")[0]
-    rows = [tuple(cell.strip() for cell in row) for row in re.findall(r"^\|([^|]+)\|([^|]+)\|([^|]+)\|$", table, re.M)]
+    rows = [
+        tuple(cell.strip() for cell in row)
+        for row in re.findall(r"^\|([^|]+)\|([^|]+)\|([^|]+)\|$", table, re.MULTILINE)
+    ]
     assert rows[1:] == [(attack.what, attack.alone, attack.with_seal) for attack in ATTACKS]
 
 

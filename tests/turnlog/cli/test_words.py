@@ -15,30 +15,28 @@ from turnlog.cli.commands import COMMANDS
 from turnlog.cli.help import summary
 
 SOURCE = Path(__file__).resolve().parents[3] / "src" / "turnlog"
-VERBS = set(
-    [
-        "Archive",
-        "Check",
-        "Compare",
-        "Create",
-        "Deliver",
-        "Destroy",
-        "Export",
-        "Follow",
-        "Import",
-        "List",
-        "Manage",
-        "Move",
-        "Print",
-        "Record",
-        "Rewrap",
-        "Run",
-        "Send",
-        "Show",
-        "Verify",
-        "Write",
-    ]
-)
+VERBS = {
+    "Archive",
+    "Check",
+    "Compare",
+    "Create",
+    "Deliver",
+    "Destroy",
+    "Export",
+    "Follow",
+    "Import",
+    "List",
+    "Manage",
+    "Move",
+    "Print",
+    "Record",
+    "Rewrap",
+    "Run",
+    "Send",
+    "Show",
+    "Verify",
+    "Write",
+}
 BANNED = re.compile(
     r"\b(told|tells?|noted|heard of|asked for|what comes of|somebody|nobody|whoever|hangs? on|reckon\w*|so many"
     r"|by the wall|the house|is no number|may be anything|who calls|the reference)\b"

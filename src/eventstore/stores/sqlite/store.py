@@ -305,19 +305,19 @@ def _before_fork() -> None:
     _forking.acquire()
     _held[:] = sorted(_stores, key=id)
     for store in _held:
-        store._appending.acquire()
+        store._appending.acquire()  # noqa: SLF001 - its own fork handlers
 
 
 def _after_fork() -> None:
     while _held:
-        _held.pop()._appending.release()
+        _held.pop()._appending.release()  # noqa: SLF001 - its own fork handlers
     _forking.release()
 
 
 def _after_fork_in_child() -> None:
     for store in _stores:
-        if store._file is not None:
-            store._file.connections = 0  # they belong to the parent
+        if store._file is not None:  # noqa: SLF001 - its own fork handlers
+            store._file.connections = 0  # they belong to the parent  # noqa: SLF001 - its own fork handlers
     _after_fork()
 
 

@@ -135,7 +135,8 @@ def create_a2a_trace(s: State, now: float, args: Args) -> None:
     created = s.traces.a2a_by_origin.setdefault(s.origin or "", [])
     traces = s.traces
     if traces.main_turn is None:
-        return created.append(None)
+        created.append(None)
+        return
     if traces.a2a_span is None:
         traces.a2a_span = start_span(
             s, now, "Agent-to-Agent Communications", {"total_a2a_turns": traces.a2a_turns}, traces.main_turn, None

@@ -54,7 +54,8 @@ def _current_run(t: Timeline) -> Activity | None:
 
 def _open_run(t: Timeline) -> Activity:
     """The run of an interim or preflight transcript: one that has just ended, as some providers repeat the final
-    text, else the open run or a new one."""
+    text, else the open run or a new one.
+    """
     if t.stt is not None and t.stt.end is not None and t.now - t.stt.end <= SAME_NS:
         return t.stt
     return _current_run(t) or _start_run(t, reported=False)

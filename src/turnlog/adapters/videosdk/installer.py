@@ -29,6 +29,6 @@ def install(
         raise AdapterInstalled("the videosdk adapter is already installed; uninstall it first")
     adapter = VideoSDKAdapter(store, mode, lend_clock, session_id)
     INSTALLED.append(adapter)
-    adapter._undo = wrap(adapter)
+    adapter._undo = wrap(adapter)  # noqa: SLF001 - what the adapter undoes
     atexit.register(adapter.close)
     return adapter

@@ -72,7 +72,7 @@ def _wrap_collector(adapter: VideoSDKAdapter, name: str, original: Method) -> Me
     @functools.wraps(original)
     def recorded(collector: Any, *args: Any, **kwargs: Any) -> Any:
         if CALL_CONTEXT.inside:
-            if not _from_metrics(sys._getframe(1)):  # called by a listener to the collector's events
+            if not _from_metrics(sys._getframe(1)):  # called by a listener to the collector's events  # noqa: SLF001 - there is no public way
                 record(write, name, collector, args, kwargs)
             return original(collector, *args, **kwargs)
         call = record(write, name, collector, args, kwargs)
@@ -113,7 +113,7 @@ LIVE_READS: dict[str, Callable[[VideoSDKCall], Any]] = {
     "current_turn": lambda call: call.recorder.current_turn,
     "turns": lambda call: call.recorder.turns,
     "session": lambda call: call.recorder.session,
-    "_stt_start_time": lambda call: call.recorder._live_state().stt_start,
+    "_stt_start_time": lambda call: call.recorder._live_state().stt_start,  # noqa: SLF001 - there is no public way
 }
 """The collector's attributes that the framework reads during a call; in replace mode they come from the fold."""
 
