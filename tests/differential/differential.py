@@ -1,4 +1,4 @@
-"""Compare with the published reference itself, on calls that nobody has seen.
+"""Compare with the published reference itself, on fresh calls.
 
 ``python differential.py [SESSIONS] [SEED] [--release 1.0.24]``; without a seed, a fresh one, which is printed. A
 release is compared with the rule set of its name.

@@ -61,7 +61,7 @@ class Phoenix:
 
 
 def until(true: Callable[[], bool], what: str) -> None:
-    """Phoenix tells nobody when it is ready, nor when it has stored something."""
+    """Phoenix does not report when it is ready, or has stored something."""
     end = time.monotonic() + 180
     while not true():
         assert time.monotonic() < end, what

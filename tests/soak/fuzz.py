@@ -132,7 +132,7 @@ def read_journal(data: bytes, folder: Path) -> None:
     recover(store, folder)
     found = set(store.read("s"))
     made = found - WHOLE
-    assert not made, f"events that nobody recorded: {made}"
+    assert not made, f"events that were not recorded: {made}"
     assert {0, 1} <= {event.seq for event in found}, found
 
 

@@ -23,7 +23,7 @@ OPERATIONS: list[type[Operation]] = [Record, Recover, Retention, Import, Migrati
 FINISH = 0.3
 """How often the second run follows at once; else the next child finds what the last one left, and is killed too."""
 FRESH = 40
-"""After so many kills a new database is taken, or reading it all takes the time."""
+"""Number of kills after which a new database is used; else reading it takes most of the time."""
 
 
 class _Held(NamedTuple):

@@ -22,7 +22,7 @@ TURN = ("on_user_speech_start", "on_llm_start", "on_llm_first_token", "set_user_
 
 
 def turns(session: str, count: int, *, first: int = 0, origin: str = "o", wall_ns: int = 10**18) -> list[Event]:
-    """Events of so many completed turns; what the user says is the turn's number."""
+    """Events of ``count`` completed turns; what the user says is the turn's number."""
     found = []
     for n in range(first, first + count):
         for step, hook in enumerate(TURN):

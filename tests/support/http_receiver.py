@@ -1,4 +1,4 @@
-"""An HTTP server for tests, real and in a thread: it takes, fails, hangs, breaks off or talks nonsense, as told."""
+"""A real HTTP server for tests, in a thread: it accepts, fails, hangs, breaks off or answers nonsense."""
 
 from __future__ import annotations
 

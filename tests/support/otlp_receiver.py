@@ -1,7 +1,7 @@
 """A collector for tests: a process that takes OTLP over HTTP and gRPC, and writes each span as a line of JSON.
 
-``python otlp_receiver.py [HTTP_PORT GRPC_PORT]`` prints the two ports, then the spans, and null after each request. How
-it answers is asked for: over HTTP by the path, over gRPC by the header ``x-answer``. It is not discreet: where it can
+``python otlp_receiver.py [HTTP_PORT GRPC_PORT]`` prints the two ports, then the spans, and null after each request. The
+answer is chosen over HTTP by the path, over gRPC by the header ``x-answer``. It is not discreet: where it can
 say something, it repeats the caller's token.
 """
 
