@@ -32,7 +32,7 @@ KEY = "jwt-77aa31"
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
     monkeypatch.setattr(trace, "_TRACER_PROVIDER_SET_ONCE", Once())
-    monkeypatch.setattr(telemetry, "_told", set())
+    monkeypatch.setattr(telemetry, "_warned", set())
     yield
     shutdown_telemetry()
 
