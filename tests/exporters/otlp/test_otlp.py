@@ -326,7 +326,9 @@ def test_its_name_is_the_address() -> None:
 @pytest.mark.parametrize("wire", WIRES)
 @pytest.mark.parametrize("missing", ["opentelemetry.proto", "grpc"])
 def test_the_extra_is_missing(monkeypatch: pytest.MonkeyPatch, wire: Wire, missing: str) -> None:
-    for module in [name for name in sys.modules if name.startswith(("exporters.otlp_", missing))]:
+    for module in [
+        name for name in sys.modules if name.startswith(("exporters.otlp.http", "exporters.otlp.grpc", missing))
+    ]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, missing, None)
     if missing == "grpc" and wire != "grpc":

@@ -81,12 +81,12 @@ def test_types_of_any_text(texts: dict[str, str], name: str) -> None:
     """A number that is none is left out; every other is there, and is that number."""
     call = CALLS["say_only"]._replace(spans=[Span(0, None, name, 1, texts, 0.0, 2)])
     has_the_right_types(call)
-    own = attributes(call)[0]
+    exported = attributes(call)[0]
     for own, text in texts.items():
-        if text in ("7", "-1.5", "True") and (value := own.get(f"turnlog.{own}")) is not None:
+        if text in ("7", "-1.5", "True") and (value := exported.get(f"turnlog.{own}")) is not None:
             assert str(value) in (text, f"{text}.0")
         if (TYPES[own], text) in {(int, "7"), (float, "7"), (float, "-1.5"), (bool, "True")}:
-            assert f"turnlog.{own}" in own
+            assert f"turnlog.{own}" in exported
 
 
 def spans(call: Call, name: str) -> list[Attributes]:

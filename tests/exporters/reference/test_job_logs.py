@@ -190,7 +190,7 @@ def test_stop_does_not_wait_for_an_endpoint_that_hangs(
 
 def test_what_comes_back_too_late_counts_no_more() -> None:
     """It was counted as dropped. Break: in log_queue.py, ``settle``, do not ask for the round."""
-    queue = LogQueue(limit=10, enough=1)
+    queue = LogQueue(limit=10, batch=1)
     queue.set_endpoint("http://x", "", None)
     number = queue.open()
     queue.put_nowait(b"{}")

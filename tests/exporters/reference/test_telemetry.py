@@ -32,7 +32,7 @@ KEY = "jwt-77aa31"
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
     monkeypatch.setattr(trace, "_TRACER_PROVIDER_SET_ONCE", Once())
-    monkeypatch.setattr(telemetry, "_told", set())
+    monkeypatch.setattr(telemetry, "_warned", set())
     yield
     shutdown_telemetry()
 
@@ -158,7 +158,7 @@ def test_what_goes_wrong_is_logged_once_and_never_raised(endpoint: Receiver, cap
         complete_span("no span", StatusCode.OK)  # type: ignore[arg-type]
         begin(endpoint.url, custom_traces_config=KEY)
     lines = [record.getMessage().partition(":")[0] for record in caplog.records]
-    assert lines == ["a span was not made", "a span was not ended as it should be", "traces are not exported"]
+    assert lines == ["a span was not created", "a span was not ended properly", "traces are not exported"]
     assert KEY not in caplog.text
     assert [span.name for _, _, span in arrived(endpoint)] == ["ended", "ended"]
 
