@@ -10,7 +10,8 @@ import typer
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-from turnlog.cli import app
+from turnlog.cli.app import app, load
+from turnlog.cli.commands import COMMANDS
 
 TOP = Path(__file__).resolve().parents[1]
 FROM_TOP = {
@@ -47,31 +48,34 @@ def _relinked(text: str) -> str:
 
 def command_line() -> str:
     """The reference of all commands, from what ``--help`` says."""
-    root = typer.main.get_command(app.app)
-    parts = ["# Command line", root.help or "", *_command(root, "turnlog", options_alone=True)]
+    root: Any = typer.main.get_command(app)
+    parts = ["# Command line", root.help, _table(root, root.make_context("turnlog", [], resilient_parsing=True))]
+    for heading, section in COMMANDS.items():
+        parts.append(f"## {heading}")
+        for name in section:
+            parts += _command(load(name), f"turnlog {name}")
     return "\n\n".join(parts) + "\n"
 
 
-def _command(command: Any, name: str, *, options_alone: bool = False) -> list[str]:
+def _command(command: Any, name: str) -> list[str]:
     context = command.make_context(name, [], resilient_parsing=True)
-    parts = [] if options_alone else [f"## `{name}`", f"```text\n{_usage(command, context)}\n```", command.help or ""]
-    parts += _table(command, context)
+    parts = [f"### `{name}`", f"```text\n{_usage(command, context)}\n```", command.help, _table(command, context)]
     for child in command.list_commands(context) if hasattr(command, "list_commands") else ():
         if not (found := command.get_command(context, child)).hidden:
             parts += _command(found, f"{name} {child}")
-    return parts
+    return list(filter(None, parts))
 
 
 def _usage(command: Any, context: Any) -> str:
     return " ".join([context.command_path, *command.collect_usage_pieces(context)])
 
 
-def _table(command: Any, context: Any) -> list[str]:
-    """The arguments and options as a table."""
+def _table(command: Any, context: Any) -> str:
+    """The arguments and options as a table; empty if there are none."""
     rows = [record for p in command.get_params(context) if (record := _parameter(p, context))]
     if not rows:
-        return []
-    return ["\n".join(["| option | |", "|---|---|", *(f"| {name} | {text} |" for name, text in rows)])]
+        return ""
+    return "\n".join(["| option | |", "|---|---|", *(f"| {name} | {text} |" for name, text in rows)])
 
 
 def _parameter(parameter: Any, context: Any) -> tuple[str, str] | None:
@@ -79,4 +83,5 @@ def _parameter(parameter: Any, context: Any) -> tuple[str, str] | None:
     if record is None or "--help" in parameter.opts:
         return None
     name, text = (" ".join(part.split()).replace("|", "\\|") for part in record)
+    text = text.replace("[", "\\[")  # no link
     return f"`{name}`", re.sub(r"<(\w+)>", r"`\1`", text)
