@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from support.program import FIXTURES
+
+pytestmark = pytest.mark.slow
 
 
 def run(arguments: list[str], **environment: str) -> bytes:

@@ -80,12 +80,14 @@ OWN = ("docs/delivery.md", "docs/postgres.md", "docs/trust.md")
 """Pages that need more than a log; each has a test below."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in RUN if name_of(page) not in OWN], ids=name_of)
 def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path, log: Path) -> None:
     """Break: in any page, misspell a command, an option or a name."""
     run(page, tmp_path, log, {})
 
 
+@pytest.mark.slow
 def test_the_blocks_of_delivery_run(tmp_path: Path, log: Path, receiver: Receiver) -> None:
     """The endpoints are one of ours."""
     run(
@@ -97,12 +99,14 @@ def test_the_blocks_of_delivery_run(tmp_path: Path, log: Path, receiver: Receive
     assert {request.path for request in receiver.taken} == {"/v1/traces", "/turns", "/logs"}
 
 
+@pytest.mark.slow
 def test_the_blocks_of_postgres_run(tmp_path: Path, log: Path, postgres_url: str) -> None:
     """On a real server, as its owner. Break: in docs/postgres.md, misspell ``--roles``."""
     assert postgres_url.startswith("postgresql+psycopg://")
     run(TOP / "docs" / "postgres.md", tmp_path, log, {"postgresql+psycopg://owner@host/calls": f"'{postgres_url}'"})
 
 
+@pytest.mark.slow
 def test_the_blocks_of_trust_run(tmp_path: Path, log: Path) -> None:
     """On a session that was recorded under a master key; ages are made so that it is old enough."""
     if shutil.which("openssl") is None:
@@ -200,6 +204,7 @@ def words_of(svg: str) -> list[str]:
     return " ".join(html.unescape(text) for text in texts).replace("\xa0", " ").split()
 
 
+@pytest.mark.slow
 def test_the_pictures_show_what_is_printed_now() -> None:
     """`make pictures` makes them anew. Break: in docs/pictures/replay.svg, change a number."""
     make_pictures = load("make_pictures")

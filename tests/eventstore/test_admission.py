@@ -125,6 +125,7 @@ def test_what_this_log_has_removed_comes_back_whatever_it_is(tmp_path: Path) -> 
     assert events == [event]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [b'{"name":"', b'{"turnlog":"session","x":"', b""])
 def test_a_bomb_is_refused_in_bounded_memory(program: Program, before: bytes) -> None:
     """Break: in turnlog/recordings.py, ``file_lines``, read whole lines."""

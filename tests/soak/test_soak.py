@@ -10,6 +10,8 @@ import pytest
 
 from support.program import TESTS
 
+pytestmark = pytest.mark.slow
+
 BRIEF = ["--seed", "7", "--seconds", "0.1", "--kills", "8", "--calls", "2", "--events", "2000"]
 
 

@@ -34,7 +34,7 @@ def run(arguments: list[str], environment: dict[str, str], folder: Path) -> subp
         texts = []
         for stream in (out, err):
             stream.seek(0)
-            texts.append(stream.read().decode())
+            texts.append(stream.read().decode().replace("\r\n", "\n"))
     return subprocess.CompletedProcess(arguments, code, *texts)
 
 

@@ -124,5 +124,5 @@ def test_a_log_seal_with_numbers_of_any_size_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("payload", DEEP)
 def test_a_payload_that_is_nested_too_deeply_has_no_json_in_it(payload: str) -> None:
     """Break: in eventstore/codec.py, ``decode``, let RecursionError escape."""
-    with pytest.raises(ValueError, match="event 0 of session 's' has no JSON in it"):
+    with pytest.raises(ValueError, match="event 0 of session 's' is not valid JSON"):
         codec.decode(Event("s", "o", 0, "set_llm_input", 1, 1, 1, payload))

@@ -107,7 +107,7 @@ def test_a_live_read_works_off_what_is_new_for_its_session_alone(
     assert mine.flush()
     store.down = True
     each_records(100)
-    monkeypatch.setattr(frames, "event", decode)
+    monkeypatch.setattr(frames, "decode", decode)
     monkeypatch.setattr(turnlog.recorder, "fold", count_and_fold)
     assert mine.turns == []
     assert counts == {"read": 3, "decoded": 100, "folded": 103}

@@ -73,6 +73,7 @@ def test_the_fixture_gives_a_session_s_turns(tmp_path: Path, db: Path) -> None:
     assert "unknown rule set 'none'" in said
 
 
+@pytest.mark.slow
 def test_the_log_is_of_the_environment_or_missed(tmp_path: Path, db: Path) -> None:
     tests = "def test_it(turnlog_session): assert turnlog_session('barge_in_vad').turns"
     missed = run(tmp_path, tests)

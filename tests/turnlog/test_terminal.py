@@ -78,6 +78,7 @@ def run(program: Program, *arguments: str, encoding: str = "utf-8") -> str:
     return (done.stdout + done.stderr).decode("utf-8", "surrogateescape")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: in_line(command[0][:9]))
 def test_every_command(hostile: Program, command: tuple[str, ...]) -> None:
     """Break: in turnlog/terminal.py, ``escaped`` and ``in_line``, return the text."""
@@ -87,6 +88,7 @@ def test_every_command(hostile: Program, command: tuple[str, ...]) -> None:
     assert "Traceback" not in printed
 
 
+@pytest.mark.slow
 def test_any_encoding(hostile: Program) -> None:
     for command in (("replay", SESSION), ("stats", "--plot", "e2e"), ("import", "ünï")):
         printed = run(hostile, *command, encoding="ascii")
@@ -94,6 +96,7 @@ def test_any_encoding(hostile: Program) -> None:
         assert "Traceback" not in printed
 
 
+@pytest.mark.slow
 def test_on_a_terminal_only_our_own_styles(hostile: Program) -> None:
     for command in (
         ("replay", SESSION),
@@ -121,6 +124,7 @@ def test_on_a_terminal_only_our_own_styles(hostile: Program) -> None:
         assert not SPEAKS.search(text.replace("\r", "")), ascii(text)
 
 
+@pytest.mark.slow
 def test_what_a_server_answers(hostile: Program) -> None:
     with Receiver() as endpoint:
         endpoint.text = EVIL.encode()

@@ -18,6 +18,8 @@ import pytest
 
 from eventstore import Store, codec, recover
 
+pytestmark = pytest.mark.slow
+
 TIMES = int(os.environ.get("TURNLOG_KILLS", "200"))
 
 # Forks an agent for each request that comes through the socket: an interpreter that starts anew takes half a second.

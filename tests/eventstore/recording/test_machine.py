@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -19,6 +20,8 @@ from eventstore.errors import StoreUnavailable
 from eventstore.stores.base import Store
 from eventstore.stores.sqlite.store import SqliteStore
 from support.examples import examples
+
+pytestmark = pytest.mark.slow
 
 
 class Switchable:

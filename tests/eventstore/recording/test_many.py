@@ -11,6 +11,8 @@ import pytest
 
 from eventstore import Store
 
+pytestmark = pytest.mark.slow
+
 PROCESSES, SESSIONS, CALLS = 8, 64, 25
 # Every session of a process is recorded by every process, so each session has as many origins as there are processes.
 AGENT = """

@@ -389,6 +389,7 @@ for n in range(100):
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_just_ends_has_flushed(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", EXIT, tmp_path / "calls.db"], check=True)
     store = open_store(tmp_path / "calls.db")
@@ -415,6 +416,7 @@ assert os.waitpid(child, 0)[1] == 0
 """
 
 
+@pytest.mark.slow
 def test_after_a_fork_the_child_is_an_origin_of_its_own(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", FORK, tmp_path / "calls.db"], capture_output=True, text=True, check=False
@@ -457,6 +459,7 @@ store.close()
 """
 
 
+@pytest.mark.slow
 def test_a_fork_in_the_middle_of_a_transaction_locks_nobody_out(tmp_path: Path) -> None:
     """Break: in eventstore/stores/sqlite/store.py, ``_before_fork``, hold nothing."""
     done = subprocess.run(

@@ -154,6 +154,7 @@ def test_a_locked_database_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     store.close()
 
 
+@pytest.mark.slow
 def test_many_processes_open_a_new_database_at_once(tmp_path: Path) -> None:
     script = (
         "import sys\n"

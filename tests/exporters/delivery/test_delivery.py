@@ -293,6 +293,7 @@ print("done")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("url", ["sqlite", "postgres"], indirect=True)
 def test_ten_thousand_turns_to_a_server_that_fails_a_third_and_the_deliverer_killed_ten_times(
     url: str, endpoint: Receiver

@@ -351,6 +351,7 @@ def until_taken(to: Spans, call: Call) -> None:
     raise AssertionError("the collector is back, and is never reached")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wire", WIRES)
 def test_a_collector_that_is_killed_and_comes_back(collector: Collector, wire: Wire) -> None:
     to = destination(collector.url(wire), wire, timeout_seconds=30.0)
@@ -389,6 +390,7 @@ def test_a_collector_that_is_killed_and_comes_back(collector: Collector, wire: W
 # the command --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wire", WIRES)
 def test_a_collector_that_is_killed_five_times_in_the_middle_of_a_delivery(
     collector: Collector, sqlite: Store, wire: Wire

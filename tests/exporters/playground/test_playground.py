@@ -373,7 +373,7 @@ def test_the_program_serves_until_it_is_told_to_end(program: Program, by: signal
         process.send_signal(by)
         client.wait_until_it_ends()
         _out, errors = process.communicate(timeout=60)
-        assert (process.returncode, errors) == (0, "")
+        assert (process.returncode, errors) == (0, f"following the playground messages of {NAME}; Ctrl-C ends\n")
 
 
 def test_the_program_prints_lines_and_follows(program: Program) -> None:
@@ -384,5 +384,5 @@ def test_the_program_prints_lines_and_follows(program: Program) -> None:
         assert lines == [{"id": one.id, **one.message} for one in ALL]
         process.send_signal(signal.SIGINT)
         _out, errors = process.communicate(timeout=60)
-        assert (process.returncode, errors) == (0, "")
+        assert (process.returncode, errors) == (0, f"following the playground messages of {NAME}; Ctrl-C ends\n")
     assert "unknown session 'nobody'" in program.fails("playground", "nobody")

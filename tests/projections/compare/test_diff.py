@@ -421,6 +421,7 @@ def test_a_log_that_grew_is_compared_up_to_there(program: Program) -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_commands_of_diff_md_run(tmp_path: Path) -> None:
     """In order, on a log of recorded calls and an identical one."""
     text = (FIXTURES.parent / "docs" / "diff.md").read_text()

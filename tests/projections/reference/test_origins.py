@@ -231,7 +231,7 @@ def test_an_origin_used_twice_keeps_what_came_first(store: Store) -> None:
         assert not second.flush(), "a hundred are refused"
         assert second.flush(), "that was said"
         assert second.health.rejected == 100
-        assert "of origin 'o' in session 's' is already stored with other content" in str(second.health.last_error)
+        assert "of origin 'o' in session 's' is already stored with different content" in str(second.health.last_error)
         assert (second.health.dropped, second.health.failed) == (0, 0)
     found = [(codec.decode(event)["source"], codec.decode(event)["message"]) for event in store.read("s")]
     assert found == [("first" if n < 100 else "second", str(n)) for n in range(150)]
@@ -259,6 +259,7 @@ def test_an_origin_used_by_two_threads_at_once(store: Store) -> None:
     assert "session 's'" in str(health.last_error)
 
 
+@pytest.mark.slow
 def test_an_origin_used_by_two_processes_at_once(shared: tuple[Store, tuple[str, Path]]) -> None:
     store, urls = shared
     reports = record_at_once(urls, [("o", "a"), ("o", "b")], 200)

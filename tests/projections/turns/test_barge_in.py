@@ -451,7 +451,7 @@ def imported(program: Program) -> Program:
 def test_the_command_lists_them(imported: Program) -> None:
     """Break: in turnlog/cli/commands/barge_ins.py, ``_show``, leave out what is estimated."""
     shown = imported.run("barge-ins", "barge_in_vad", "backchannel_ignored").stdout
-    assert "3 in 2 sessions: 2 overlap, 1 true" in shown
+    assert "3 barge-ins in 2 sessions: 2 overlap, 1 true" in shown
     line = next(line for line in shown.splitlines() if "barge_in_vad" in line)
     cells = [cell.strip() for cell in line.strip("│").split("│")]
     assert cells[1:5] == ["true", "+8.5 s", "≥ 501", "501"]
@@ -475,7 +475,7 @@ def test_replay_shows_them_under_their_turn(imported: Program) -> None:
     assert "+5.6 s: the user spoke over the agent for 603 ms, and it went on (“Okay.”)" in went_on
     stopped = imported.run("replay", "api_interrupt", COLUMNS="300").stdout
     assert "cut off after 1.5 s of speech, though no one spoke: had said about “Let me read you the full”" in stopped
-    assert "interrupted while it was not heard" in stopped
+    assert "interrupted before it was heard" in stopped
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,7 @@ def test_a_crashed_process(embedded: Log) -> None:
             process.kill()
             process.wait()
     assert sum(count(embedded.folder).values()) == 1
-    assert "journals: 1 calls stored without content" in embedded.forget()
+    assert "journals: 1 call stored without content" in embedded.forget()
     assert count(embedded.folder) == {}
     assert [event.payload.startswith(SEALED + '"') for event in embedded.stored()].count(True) == 1
     assert len(embedded.stored()) == 3
@@ -249,6 +249,7 @@ def test_a_living_recorder(log: Log) -> None:
     assert count(log.folder) == {}
 
 
+@pytest.mark.slow
 def test_a_living_recorder_that_is_stopped(embedded: Log) -> None:
     """Break: in eventstore/recording/forget_files.py, ``erase``, leave out the lines of living processes."""
     with embedded.recorder(RECORDS) as process:
@@ -400,7 +401,7 @@ def test_a_session_without_a_key(program: Program, with_key: bool) -> None:
     keys = {"TURNLOG_MASTER_KEY": MASTER} if with_key else {}
     done = program.run("forget", "s", "--yes", code=1, **keys)
     assert "database: " in done.stderr
-    assert "not encrypted, so nothing was done" in done.stderr
+    assert "is not encrypted; nothing was done" in done.stderr
     assert "1 event(s) of it were stored in the clear" in done.stderr
     assert f"{path} holds 1 call(s) of it in the clear" in done.stderr
     assert done.stdout == ""

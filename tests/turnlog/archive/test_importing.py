@@ -54,6 +54,7 @@ print(events, tracemalloc.get_traced_memory()[1])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["calls", "archive"])
 def test_memory_does_not_grow_with_the_session(tmp_path: Path, kind: str) -> None:
     """Break: in turnlog/archive/importing.py, ``batches``, never yield before the end."""

@@ -276,6 +276,7 @@ def test_databases_that_cannot_be_opened(program: Program) -> None:
     assert "no store for 'mysql'" in program.fails("sessions", "--db", "mysql://localhost/x")
 
 
+@pytest.mark.slow
 def test_a_locked_database(program: Program) -> None:
     program.run("init")
     with sqlite3.connect(program.db, isolation_level=None) as other:

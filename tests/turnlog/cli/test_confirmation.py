@@ -162,7 +162,7 @@ def test_one_session_is_archived_and_removed(program: Program) -> None:
     make(program.db, "a", "b")
     assert "name the sessions" in program.fails("retention", "--yes")
     assert "name the sessions" in program.fails("retention", "--yes", "--session", "a", "--older-than", "1d")
-    assert "goes with --session" in program.fails("retention", "--yes", "--older-than", "0m", "--no-archive")
+    assert "needs --session" in program.fails("retention", "--yes", "--older-than", "0m", "--no-archive")
     assert "unknown session" in program.fails("retention", "--yes", "--session", "c")
     assert "1 session," in program.run("retention", "--yes", "--session", "a").stdout
     assert names(program.db) == ["b"]

@@ -63,6 +63,7 @@ def test_the_vendor_gets_them_under_the_session_with_the_token(program: Program,
     assert all(r.path.startswith("/v2/sessions/") and r.path.endswith("/agent-analytics") for r in endpoint.taken)
 
 
+@pytest.mark.slow
 def test_what_is_refused_is_listed_and_tried_again(program: Program, endpoint: Receiver) -> None:
     store = open_store(program.db)
     store.append([event for session in ("good", "bad") for event in turns(session, 2)])
@@ -125,6 +126,7 @@ def test_without_a_database_none_is_made(program: Program) -> None:
     assert not program.db.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
 def test_following_delivers_a_call_while_it_goes_on_and_ends_when_told(
     program: Program, endpoint: Receiver, end: signal.Signals

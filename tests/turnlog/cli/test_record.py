@@ -41,7 +41,7 @@ def test_a_demo_agent_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for name, session in (([], "demo-livekit"), (["--session", "mine"], "mine"), ([], "demo-livekit")):
         done = CliRunner().invoke(app, ["record", "--demo-agent", "livekit", *name, "--db", str(db)])
         assert done.exit_code == 0, done.output
-        assert done.output == f"recorded 2 events as {session}; now: turnlog replay {session}\n"
+        assert done.output == f"recorded 2 events as {session}; next: turnlog replay {session}\n"
     store = open_store(db)
     assert {s.session_id: s.events for s in store.sessions()} == {"demo-livekit": 4, "mine": 2}
     store.close()

@@ -134,7 +134,7 @@ def test_what_was_waited_for_comes_first(imported: Program) -> None:
 def test_what_is_of_no_turn_is_shown_with_its_reason(imported: Program) -> None:
     """Break: in turnlog/cli/render/reading.py, do not call ``_show_rest``."""
     shown = imported.run("replay", "backchannel_ignored").stdout
-    assert "2 × voice +5.6 s “Okay.”, +8.1 s “Right.”: said into an answer or before it" in shown
+    assert "2 × voice +5.6 s “Okay.”, +8.1 s “Right.”: spoken before or during an answer, and not answered" in shown
 
 
 REASONS: dict[str, list[tuple[float, str, tuple[object, ...]]]] = {

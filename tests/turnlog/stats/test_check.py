@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
@@ -20,7 +17,7 @@ from eventstore.stores.memory import MemoryStore
 from projections.reference.handlers.turn import NO_LATENCY
 from projections.reference.rules import VIDEOSDK_1_0
 from support.known_calls import StillClock, call, recording, turn
-from support.program import FIXTURES, Program
+from support.program import Program
 from support.tables import made, tabled
 from turnlog.stats import announce
 from turnlog.stats.baseline import KEPT, BadBaseline, Baseline, load_baseline
@@ -266,6 +263,7 @@ def test_a_fifth_slower_is_seen_and_noise_is_not() -> None:
     assert gain.p > 0.99
 
 
+@pytest.mark.slow
 def test_alarms_over_nothing_are_as_rare_as_stated() -> None:
     """Of 400 tests at 5 % about 20; more than 36 would be one chance in ten thousand."""
     metrics = [find_comparable(name) for name in ("e2e", "e2e.p90")]
@@ -431,30 +429,3 @@ def test_a_broken_budget_ends_in_one_line(calls: Program) -> None:
 
 def test_a_budget_that_is_wrong_is_one_line(calls: Program) -> None:
     assert "cannot read b.toml" in calls.fails("check", "b.toml")
-
-
-def test_the_commands_and_the_budget_of_stats_md_run(tmp_path: Path) -> None:
-    """In order, on the demo call; its pytest example, too."""
-    text = (FIXTURES.parent / "docs" / "stats.md").read_text()
-    (budget,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
-    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    (tmp_path / "budget.toml").write_text(budget)
-    (tmp_path / "test_example.py").write_text(example)
-    environment = os.environ | {"TURNLOG_DB": "calls.db", "PYTHONPATH": str(FIXTURES.parent / "src")}
-    environment |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    commands = [f"turnlog import {FIXTURES}/demo.jsonl.gz"]
-    commands += "".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL)).splitlines()
-    commands.append(f"pytest -q -p turnlog_pytest -c {os.devnull} test_example.py")
-    for command in commands:
-        module, *arguments = command.partition("#")[0].split()
-        done = subprocess.run(
-            [sys.executable, "-m", module, *arguments],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
-    assert ElementTree.parse(tmp_path / "report.xml").find("testsuite") is not None
-    assert "inconclusive" in (tmp_path / "summary.md").read_text()

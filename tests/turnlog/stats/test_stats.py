@@ -110,6 +110,7 @@ def test_what_is_no_number_is_not_counted(memory: MemoryStore, odd: object) -> N
     assert (found.prompt_tokens, found.completion_tokens) == (None, 5)
 
 
+@pytest.mark.slow
 @given(streams(max_size=60))
 def test_any_stream_can_be_measured(events: list[Event]) -> None:
     """A lean replay counts what a full one does, and any of it goes into a table."""
@@ -163,6 +164,7 @@ def test_the_interval_of_a_percentile_is_that_of_order_statistics() -> None:
     assert (few.low, few.high) == (None, None)
 
 
+@pytest.mark.slow
 def test_the_interval_covers_what_it_says() -> None:
     """Of 400 samples of 300 from a known distribution, about 95 % of the intervals hold its 95th percentile."""
     random = np.random.default_rng(7)
@@ -259,6 +261,7 @@ def test_groups(memory: MemoryStore) -> None:
     assert day["measures"]["e2e"]["p50"] == 350
 
 
+@pytest.mark.slow
 def test_groups_partition_the_turns() -> None:
     store = MemoryStore()
     for place, recorded in read_recordings(FIXTURES / "recordings.jsonl.gz"):
@@ -323,7 +326,7 @@ def test_stats_on_the_terminal(week: Program) -> None:
     assert "\x1b" not in text
     grouped = week.run("stats", "--by", "day", "--plot", "kb").stdout
     assert "2026-03-03" in grouped
-    assert "nothing to draw: no turn has kb" in grouped
+    assert "nothing to draw: no turn has a kb" in grouped
 
 
 def test_stats_names_what_is_wrong(week: Program) -> None:

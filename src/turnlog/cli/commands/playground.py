@@ -54,10 +54,10 @@ def playground(
     store = existing(context, db)
     try:
         known(store, session)
-        say(_waiting(store, session), err=True)
         if port is not None:
             _serve(store, session, host, port, allow_origin, allow_host or [])
             return
+        say(_waiting(store, session), err=True)
         for one in messages(store, session):
             print_json({"id": one.id, **one.message}, indent=False)
     except KeyboardInterrupt:
@@ -86,6 +86,7 @@ def _serve(store: Store, session: str, host: str, port: int, allow_origin: str |
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
     server = PlaygroundServer(store, session, host, port, allow_origin=allow_origin, allow_hosts=allow_hosts)
+    say(_waiting(store, session), err=True)
     say(f"serving {server.url}")
     try:
         ended.wait()

@@ -302,7 +302,7 @@ def test_roles_are_granted_again_and_lose_what_they_had_besides(user: As, postgr
 
 
 def test_init_with_roles_is_for_a_server(program: Program) -> None:
-    assert "only a Postgres server has roles" in program.fails("init", "--roles", "x")
+    assert "--roles needs a Postgres database" in program.fails("init", "--roles", "x")
     assert not program.db.exists()
 
 

@@ -109,6 +109,7 @@ def test_a_small_append_is_one_round_trip(postgres: Store, monkeypatch: pytest.M
     assert said == ["WITH", "INSERT", "NOTIFY"], "forty origins are begun in one"
 
 
+@pytest.mark.slow
 def test_two_writers_of_the_same_events_at_once(postgres: Store) -> None:
     barrier, failures = threading.Barrier(4), list[BaseException]()
 
@@ -136,6 +137,7 @@ def test_a_copy_with_a_conflict_stores_nothing(postgres: Store) -> None:
     assert [e.seq for e in postgres.read("s")] == [50]
 
 
+@pytest.mark.slow
 def test_kill_9_of_the_server_under_load_loses_nothing(tmp_path: Path) -> None:
     """The server is killed during appends; recorders are unaffected, and each call is stored once."""
     with warnings.catch_warnings():
