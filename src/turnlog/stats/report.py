@@ -117,9 +117,11 @@ def _unanswered(rate: dict[str, Any], reasons: dict[str, int]) -> str:
     share = f"unanswered: {format_value(rate['rate'], '%')}, {rate['count']:,} of {plural(rate['turns'], 'question')}"
     if rate["low"] is not None:
         share += f" (95 % interval {format_value(rate['low'], '%')} … {format_value(rate['high'], '%')})"
-    others = {"no question": "turns without a question", "still open": "turns still open"}
+    others = {"no question": "without a question", "still open": "still open"}
     why = ", ".join(f"{reason} {count:,}" for reason, count in reasons.items() if reason not in others)
-    beside = ", ".join(f"{count:,} {others[reason]}" for reason, count in reasons.items() if reason in others)
+    beside = ", ".join(
+        f"{plural(count, 'turn')} {others[reason]}" for reason, count in reasons.items() if reason in others
+    )
     return share + (f": {why}" if why else "") + (f"; not counted: {beside}" if beside else "")
 
 

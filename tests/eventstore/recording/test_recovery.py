@@ -396,7 +396,8 @@ for n in range(10_000):
 
 def test_killed_while_it_sets_aside(tmp_path: Path) -> None:
     command = [sys.executable, "-c", KILLED, tmp_path, "0.3"]
-    here = os.environ | {"PYTHONPATH": f"{Path(__file__).parent}:{TESTS}"}
+    path = f"{Path(__file__).parent}:{TESTS}:{os.environ.get('PYTHONPATH', '')}"
+    here = os.environ | {"PYTHONPATH": path}
     done = subprocess.run(command, env=here, capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL
     last = int((done.stdout.rsplit(b"\n", 1)[0] or b"-1").rsplit(b"\n")[-1])

@@ -309,7 +309,7 @@ def test_stats_lead_with_the_response(calls: Program) -> None:
     text = calls.run("stats", COLUMNS="160").stdout
     at = [text.index(part) for part in ("4 turns", "response", "unanswered: 33.3 %, 1 of 3 questions", "llm_ttft")]
     assert at == sorted(at)
-    assert "hang-up 1; beside them 1 turns without a question" in text
+    assert "hang-up 1; not counted: 1 turn without a question" in text
     found = orjson.loads(calls.run("stats", "--json").stdout)
     assert found["rules"] == RULES
     assert found["groups"][0]["measures"]["response"]["max"] == 1150
@@ -325,10 +325,13 @@ def test_a_check_over_no_turn_fails(program: Program, rules: str) -> None:
     mixed(store)
     store.close()
     (program.folder / "b.toml").write_text('budgets = ["response.p95 < 1 s", "error.rate == 0 %"]')
-    for where, sessions in ((("silent",), 1), (("--since", "2030-01-01"), 0)):
+    for where, sessions in ((("silent",), "1 session"), (("--since", "2030-01-01"), "0 sessions")):
         done = program.run("check", "b.toml", *where, "--rules", rules, "--junit", "j.xml",
                            "--save-baseline", "base.json", code=1)  # fmt: skip
-        said = f"turnlog: nothing to check: no turn in {sessions} sessions; see `turnlog sessions`\n"
+        said = (
+            "base.json: not written, as a limit fails\n"
+            f"turnlog: nothing to check: no turn in {sessions}; see `turnlog sessions`\n"
+        )
         assert done.stderr == said
         suite = ElementTree.parse(program.folder / "j.xml").find("testsuite")
         assert suite is not None

@@ -15,7 +15,7 @@ from support.events import event
 from support.follower import Follower
 from support.postgres_servers import Cluster, cluster, folder, needs_server, replica
 
-pytestmark = needs_server
+pytestmark = [needs_server, pytest.mark.slow]
 
 
 @pytest.fixture

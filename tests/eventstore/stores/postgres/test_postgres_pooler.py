@@ -20,7 +20,7 @@ from support.events import event
 from support.follower import Follower
 from support.postgres_servers import Cluster, cluster, folder, needs_pooler, needs_server, pooler
 
-pytestmark = [needs_server, needs_pooler]
+pytestmark = [needs_server, needs_pooler, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
