@@ -14,6 +14,8 @@ import pytest
 from support.program import FIXTURES, Program
 from turnlog.files import atomic_file, atomic_write
 
+pytestmark = pytest.mark.slow
+
 WRITERS: list[tuple[str, ...]] = [
     ("export", "csv", "--all", "--out", "out"), ("export", "payloads", "--all", "--out", "out"),
     ("export", "perfetto", "--all", "--out", "out"), ("export", "jsonl", "--all", "--out", "out"),

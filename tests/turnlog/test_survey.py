@@ -9,6 +9,8 @@ from eventstore import Event, open_store
 from support.http_receiver import Receiver
 from support.program import FIXTURES, Program
 
+pytestmark = pytest.mark.slow
+
 BAD = "cannot be replayed"
 
 

@@ -23,6 +23,8 @@ from eventstore import Store, codec, recover
 from eventstore.stores.memory import MemoryStore
 from turnlog import Recorder, open_store
 
+pytestmark = pytest.mark.slow
+
 
 def messages(store: Store, session: str = "s") -> list[int]:
     """The calls of `record` that reached the store."""

@@ -16,6 +16,8 @@ from support.program import FIXTURES, Program
 from turnlog import Recorder, open_store
 from turnlog.sessions import place
 
+pytestmark = pytest.mark.slow
+
 DEMO = FIXTURES / "demo.jsonl.gz"
 
 
