@@ -86,7 +86,7 @@ def migrated(postgres_server: str) -> Iterator[str]:
 
 @pytest.fixture
 def postgres(postgres_url: str) -> Iterator[Store]:
-    opened = open_store(postgres_url)
+    opened = open_store(postgres_url, migrate=True)
     yield opened
     opened.close()
 
