@@ -43,10 +43,11 @@ def open_existing(where: str, option: str = "--db") -> Store:
         raise StoreError(
             f"no database at {path}; pass {option} URL, or create one with `turnlog import FILE` or a Recorder"
         )
-    return _opened(where)
+    return open_log(where)
 
 
-def _opened(where: str, *, migrate: bool = False) -> Store:
+def open_log(where: str, *, migrate: bool = False) -> Store:
+    """The store at a URL or path, made if it is not there. Raises `StoreError`, which does not show a password."""
     from sqlalchemy.exc import ArgumentError
 
     try:
@@ -78,6 +79,7 @@ def read(store: Store, session: str) -> list[Event]:
 
 
 def moment(wall_ns: int) -> str:
+    """A wall-clock time in UTC, to the second, as people are shown it."""
     return datetime.fromtimestamp(wall_ns // 1_000_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
@@ -91,11 +93,11 @@ def date_ns(text: str) -> int:
     Raises `BadDate`.
     """
     try:
-        moment = datetime.fromisoformat(text)
+        date = datetime.fromisoformat(text)
     except ValueError:
         raise BadDate(f"{text!r} is not a date; write 2026-03-01 or 2026-03-01T12:30+01:00") from None
-    moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    date = date if date.tzinfo is not None else date.replace(tzinfo=UTC)
+    since = date - datetime(1970, 1, 1, tzinfo=UTC)
     return (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1000
 
 

@@ -175,7 +175,7 @@ class Writer:
     # recovery --------------------------------------------------------------------------------------------------
 
     def _recover(self) -> bool:
-        """Take one step of the folder's recovery, which runs when there are no own calls; False if none is due."""
+        """Take one step of the folder's recovery, run while there are no own calls to write; False if not due."""
         if self._journal is None or (self._recovery is None and time.monotonic() < self._recover_at):
             return False
         if self._recovery is None:

@@ -41,7 +41,7 @@ def follow(
 ) -> None:
     """Deliver new items, again and again, until ``stop`` is set. Failures are logged and retried.
 
-    While another process delivers to the same destination, this one waits to take over.
+    Only one process delivers to a destination at a time; the others wait to take over.
     """
     last_problem = ""
     while not stop.is_set():

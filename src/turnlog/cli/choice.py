@@ -7,7 +7,7 @@ from turnlog.cli.common import BadChoice
 from turnlog.sessions import date_ns, known, started_between
 
 
-def chosen(store: Store, sessions: list[str] | None, every: bool) -> list[str]:
+def named_sessions(store: Store, sessions: list[str] | None, every: bool) -> list[str]:
     """The sessions to write, once each; all are looked up before the first is written. Raises `UnknownSession`."""
     if every == bool(sessions):
         raise BadChoice("name at least one session, or pass --all")
@@ -21,7 +21,7 @@ def chosen(store: Store, sessions: list[str] | None, every: bool) -> list[str]:
     return asked
 
 
-def choose(store: Store, names: list[str] | None, since: str | None, until: str | None) -> list[Session]:
+def select_sessions(store: Store, names: list[str] | None, since: str | None, until: str | None) -> list[Session]:
     """The sessions that are meant, each once, the oldest first. Raises `UnknownSession` and `BadDate`."""
     begin, end = (date_ns(text) if text is not None else None for text in (since, until))
     recorded = store.sessions()

@@ -22,7 +22,7 @@ from eventstore.errors import TurnlogError
 from eventstore.stores.base import Store
 from turnlog.cli.options import HEADERS, TURNLOG_DB
 from turnlog.console import errors_to
-from turnlog.sessions import _opened, open_existing, place
+from turnlog.sessions import open_existing, open_log, place
 from turnlog.terminal import in_line, say
 
 
@@ -76,7 +76,7 @@ def url(context: typer.Context, db: list[str] | None) -> str:
 
 def writable(context: typer.Context, db: list[str] | None, *, migrate: bool = False) -> Store:
     """The store, made if it is not there; a server is migrated only with ``migrate``."""
-    return _opened(url(context, db), migrate=migrate)
+    return open_log(url(context, db), migrate=migrate)
 
 
 def existing(context: typer.Context, db: list[str] | None) -> Store:

@@ -57,9 +57,9 @@ class Group(TyperGroup):
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, summary(command)) for name, command in self.commands.items()])
+            formatter.write_dl([(name, first_paragraph(command)) for name, command in self.commands.items()])
 
 
-def summary(command: Any) -> str:
+def first_paragraph(command: Any) -> str:
     """The first paragraph of a command's help, in one line."""
     return " ".join((command.help or "").split("\n\n")[0].split())

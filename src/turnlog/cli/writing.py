@@ -11,7 +11,7 @@ from tempfile import SpooledTemporaryFile
 from typing import NamedTuple
 
 from eventstore.stores.base import Store
-from turnlog.cli.choice import chosen
+from turnlog.cli.choice import named_sessions
 from turnlog.cli.common import progress
 from turnlog.files import atomic_file
 from turnlog.survey import Survey
@@ -33,7 +33,7 @@ class Form(NamedTuple):
 
 def write_sessions(store: Store, sessions: list[str] | None, every: bool, out: Path | None, form: Form) -> None:
     """Write the sessions one by one, so that never more than one is in memory; each whole, or not at all."""
-    names = chosen(store, sessions, every)
+    names = named_sessions(store, sessions, every)
     survey = Survey(alone=len(names) == 1)
     hidden = out is None and sys.stdout.isatty()  # the file itself goes there
     with (

@@ -352,6 +352,30 @@ def test_a_checkpoint_that_is_half_done_is_no_replacement(tmp_path: Path, done: 
     assert seqs(path) == list(range(653))
 
 
+def test_a_file_that_cannot_be_examined_is_not_called_a_different_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Break: in eventstore/stores/sqlite/file.py, ``is_about_content``, say yes."""
+    path = tmp_path / "calls.db"
+    store = a_log(path, 10, checkpointed=True)
+    remove(path)
+    path.write_text("dear diary " * 500)
+
+    def out_of_descriptors(*_args: object, **_options: object) -> sqlite3.Connection:
+        error = sqlite3.OperationalError("unable to open database file")
+        error.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite3, "connect", out_of_descriptors)
+        with pytest.raises(StoreUnavailable, match="unable to open") as caught:
+            store.append([event(10)])
+        assert "replaced" not in str(caught.value)
+    with pytest.raises(StoreUnavailable, match="was replaced by a different file"):
+        store.append([event(10)])
+    store.close()
+
+
 def test_what_cannot_be_known_about_a_file_destroys_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file is looked at when no descriptor is left. (A real one would be taken from SQLite's own reserve.)
 

@@ -67,7 +67,7 @@ _NOTIFY = f"NOTIFY {postgres_follow.CHANNEL}"
 COPY_FROM = 50
 """Batches of at least this many events are copied."""
 PIPELINE_CHARACTERS = 16_384
-"""Size limit of a pipelined batch: a pipeline may hang on what the socket did not take at once (psycopg 3.3)."""
+"""Size limit of a pipelined batch: with more than the socket buffer takes, psycopg 3.3 may hang in a pipeline."""
 FETCH_ALL_EVENTS = 10_000
 """A session of one origin with at most this many events is fetched at once; a longer one is streamed."""
 MAX_VERSION = 2**31 - 1

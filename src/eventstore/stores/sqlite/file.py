@@ -169,7 +169,10 @@ class DatabaseFile:
         self.identity = self._wal = None
 
     def check_foreign(self) -> None:
-        """Raises `StoreUnavailable` unless the path has a turnlog database, or nothing yet."""
+        """Raises `StoreUnavailable` unless the path has a turnlog database, or nothing yet.
+
+        Raises `sqlite3.Error` if that cannot be known.
+        """
         problem = self._describe_foreign()
         if problem:
             raise StoreUnavailable(
@@ -194,11 +197,18 @@ class DatabaseFile:
             with closing(sqlite3.connect(f"file:{quote(str(self.path))}?mode=ro", uri=True)) as driver:
                 tables = {name for (name,) in driver.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         except sqlite3.DatabaseError as error:
+            if not is_about_content(error):
+                raise
             return f"a different file ({error})"
         return None if {"events", "origins", "alembic_version"} <= tables else "a different database"
 
     def _sidecars(self) -> list[Path]:
         return [self._real_path.with_name(self._real_path.name + end) for end in _SIDECARS]
+
+
+def is_about_content(error: sqlite3.Error) -> bool:
+    """Whether the error says what the file contains; any other (no descriptor, I/O) says nothing about that."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def _identity(path: str) -> Identity:

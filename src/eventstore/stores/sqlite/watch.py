@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from eventstore.errors import StoreError, StoreReplaced
 from eventstore.stores.chain import ChainHead
-from eventstore.stores.sqlite.file import DatabaseFile
+from eventstore.stores.sqlite.file import DatabaseFile, is_about_content
 from eventstore.stores.sqlite.rows import missing_events
 
 BUSY_SECONDS = 5.0
@@ -150,7 +150,7 @@ class Watch:
                 return False
             stored, chained = driver.execute(_COUNTS).fetchone()
         except sqlite3.DatabaseError as error:
-            if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            if not is_about_content(error):
                 raise
             return False
         return bool(stored == chained)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class Command(NamedTuple):
-    """A command, or a group of them."""
+class Row(NamedTuple):
+    """A command, or a group of them, in the list of commands."""
 
     module: str
     """In this package."""
@@ -16,42 +16,42 @@ class Command(NamedTuple):
     """The first line of its help."""
 
 
-COMMANDS: dict[str, dict[str, Command]] = {
+COMMANDS: dict[str, dict[str, Row]] = {
     "Look at calls": {
-        "demo": Command("demo", "demo", "Record a sample call into a temporary log and replay it."),
-        "sessions": Command("sessions", "sessions", "List the recorded sessions, newest first."),
-        "replay": Command("calls", "replay", "Show a session's turns: what the caller waited for."),
-        "events": Command("log", "events", "List a session's events in canonical order."),
-        "spans": Command("calls", "spans", "Show a session's spans as a tree."),
-        "payloads": Command("calls", "payloads", "Show a session's analytics payloads, one per turn."),
-        "barge-ins": Command("barge_ins", "barge_ins", "List barge-ins: how soon the agent yielded, what was cut."),
-        "explain": Command("explain", "explain", "Show the events and decisions behind a value."),
-        "tail": Command("log", "tail", "Print events as they are stored, until interrupted."),
+        "demo": Row("demo", "demo", "Record a sample call into a temporary log and replay it."),
+        "sessions": Row("sessions", "sessions", "List the recorded sessions, newest first."),
+        "replay": Row("calls", "replay", "Show a session's turns: what the caller waited for."),
+        "events": Row("log", "events", "List a session's events in canonical order."),
+        "spans": Row("calls", "spans", "Show a session's spans as a tree."),
+        "payloads": Row("calls", "payloads", "Show a session's analytics payloads, one per turn."),
+        "barge-ins": Row("barge_ins", "barge_ins", "List barge-ins: how soon the agent yielded, what was cut."),
+        "explain": Row("explain", "explain", "Show the events and decisions behind a value."),
+        "tail": Row("log", "tail", "Print events as they are stored, until interrupted."),
     },
     "Measure and compare": {
-        "stats": Command("stats", "stats", "Show percentiles of latencies, and rates, over sessions."),
-        "check": Command("check", "check", "Check latencies and rates against a budget; exit 1 on failure."),
-        "diff": Command("diff", "diff", "Compare turns: two rule sets, two logs, or a digest file."),
-        "digest": Command("diff", "digest", "Write digests of sessions for `turnlog diff --digests`."),
-        "rules": Command("rules", "rules", "List the rule sets with their decisions and switches."),
-        "conformance": Command("rules", "conformance", "Compare replays with recorded output of videosdk-agents."),
+        "stats": Row("stats", "stats", "Show percentiles of latencies, and rates, over sessions."),
+        "check": Row("check", "check", "Check latencies and rates against a budget; exit 1 on failure."),
+        "diff": Row("diff", "diff", "Compare turns: two rule sets, two logs, or a digest file."),
+        "digest": Row("diff", "digest", "Write digests of sessions for `turnlog diff --digests`."),
+        "rules": Row("rules", "rules", "List the rule sets with their decisions and switches."),
+        "conformance": Row("rules", "conformance", "Compare replays with recorded output of videosdk-agents."),
     },
     "Record, import, export": {
-        "record": Command("demo", "record", "Run a framework's demo agent offline and record its call."),
-        "import": Command("log", "import_", "Import recorded calls or archived sessions."),
-        "export": Command("export", "app", "Export sessions to files or a collector."),
-        "deliver": Command("deliver", "app", "Deliver calls to other systems, each item at least once."),
-        "playground": Command("playground", "playground", "Follow the playground messages of a VideoSDK session."),
-        "schema": Command("calls", "schema", "Print the JSON Schema of the analytics payload."),
+        "record": Row("demo", "record", "Run a framework's demo agent offline and record its call."),
+        "import": Row("log", "import_", "Import recorded calls or archived sessions."),
+        "export": Row("export", "app", "Export sessions to files or a collector."),
+        "deliver": Row("deliver", "app", "Deliver calls to other systems, each item at least once."),
+        "playground": Row("playground", "playground", "Follow the playground messages of a VideoSDK session."),
+        "schema": Row("calls", "schema", "Print the JSON Schema of the analytics payload."),
     },
     "Keep the log": {
-        "init": Command("log", "init", "Create or migrate the database."),
-        "recover": Command("log", "recover", "Move events from the journals of crashed processes to the log."),
-        "verify": Command("verify", "verify", "Verify the log's hash chains and report tampering."),
-        "seal": Command("verify", "seal", "Print a digest of a session or the log as evidence."),
-        "keys": Command("keys", "app", "Manage the keys of encrypted sessions."),
-        "forget": Command("trust", "forget", "Destroy the content of an encrypted session for good."),
-        "retention": Command("trust", "retention", "Archive old sessions and remove them from the log."),
+        "init": Row("log", "init", "Create or migrate the database."),
+        "recover": Row("log", "recover", "Move events from the journals of crashed processes to the log."),
+        "verify": Row("verify", "verify", "Verify the log's hash chains and report tampering."),
+        "seal": Row("verify", "seal", "Print a digest of a session or the log as evidence."),
+        "keys": Row("keys", "app", "Manage the keys of encrypted sessions."),
+        "forget": Row("trust", "forget", "Destroy the content of an encrypted session for good."),
+        "retention": Row("trust", "retention", "Archive old sessions and remove them from the log."),
     },
 }
 """By heading, in the order of ``turnlog --help``."""

@@ -10,7 +10,7 @@ from rich.console import Console
 from eventstore.event import Event
 from projections.caller import read as read_events
 from projections.turns.ledger import BargeIn
-from turnlog.cli.choice import chosen
+from turnlog.cli.choice import named_sessions
 from turnlog.cli.common import existing, progress
 from turnlog.cli.options import AllOption, DbOption, JsonOption, SessionsArgument
 from turnlog.cli.render.barge_in import Entry, _quote, entries, entry_dict
@@ -33,7 +33,7 @@ def barge_ins(
     """
     store = existing(context, db)
     with progress() as bar:
-        names = chosen(store, sessions, every)
+        names = named_sessions(store, sessions, every)
         survey = Survey(alone=len(names) == 1)
         made = survey.each(names, lambda name: list(_listed(read(store, name), as_json)))
         listened = bar.track(made, total=len(names), description="replaying")

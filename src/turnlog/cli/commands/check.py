@@ -10,7 +10,7 @@ import typer
 from eventstore.errors import TurnlogError
 from eventstore.stores.base import Session, Store
 from projections.caller import RULES as TURNLOG
-from turnlog.cli.choice import choose
+from turnlog.cli.choice import select_sessions
 from turnlog.cli.common import existing, progress
 from turnlog.cli.options import DbOption, JsonOption, RulesOption, SinceOption, SomeSessions, UntilOption, VerboseOption
 from turnlog.console import output
@@ -20,6 +20,7 @@ from turnlog.terminal import plural, print_json, say
 
 if TYPE_CHECKING:
     from turnlog.stats.table import TurnTable
+    from turnlog.stats.verdict import Verdict
 
 BudgetArgument = Annotated[
     Path, typer.Argument(metavar="BUDGET.toml", help="Budget file; docs/stats.md has its format.")
@@ -70,7 +71,7 @@ def check(
     wanted = budgets.load_budget(budget)
     before = baselines.load_baseline(baseline, rules) if baseline is not None else None
     store = existing(context, db)
-    table, survey = _collected(store, choose(store, sessions, since, until), rules)
+    table, survey = _collected(store, select_sessions(store, sessions, since, until), rules)
     verdicts = explain_worst(judge(table, wanted, before), store, rules, survey)
     store.close()
     turns = len(table.completed(table.all_turns()))
@@ -84,18 +85,11 @@ def check(
         print_json(announce.data(verdicts) | counts)
     else:
         announce.show_verdict(output(), verdicts, verbose=verbose)
-    if junit is not None:
-        with atomic_file(junit) as file:
-            file.write(announce.junit(verdicts))
-    if summary is not None:
-        append_to_file(summary, announce.markdown(verdicts))
+    _write_reports(verdicts, junit, summary)
     if save_baseline is not None:
         why = "a limit fails" if failed else "a session failed"
-        say(
-            f"{save_baseline}: "
-            + (f"baseline of {plural(turns, 'turn')} written" if saved else f"not written, as {why}"),
-            err=True,
-        )
+        done = f"baseline of {plural(turns, 'turn')} written" if saved else f"not written, as {why}"
+        say(f"{save_baseline}: {done}", err=True)
     if not turns:
         survey.finish()
         raise NothingToCheck(
@@ -104,6 +98,16 @@ def check(
     if failed:
         raise BudgetFailed(f"{len(failed)} of {plural(len(verdicts), 'limit')} failed: {'; '.join(failed)}")
     survey.finish()  # a session that cannot be replayed passes no check
+
+
+def _write_reports(verdicts: list[Verdict], junit: Path | None, summary: Path | None) -> None:
+    from turnlog.stats import announce
+
+    if junit is not None:
+        with atomic_file(junit) as file:
+            file.write(announce.junit(verdicts))
+    if summary is not None:
+        append_to_file(summary, announce.markdown(verdicts))
 
 
 def _collected(store: Store, sessions: list[Session], rules: str) -> tuple[TurnTable, Survey]:

@@ -213,12 +213,8 @@ def _once(store: Store, to: Destination[Any], how: DeliveryOptions) -> None:
         print_json({"exporter": to.name, "sessions": len(outcomes), "sent": sent, "parked": parked, "left": left})
     elif outcomes:
         delivered = plural(len(outcomes) - len(parked) - len(left), "session")
-        items = plural(sent, "item") if sent else "nothing to send"
-        say(
-            f"{delivered} delivered, {items} sent to {to.name}"
-            if sent
-            else f"{delivered} up to date, {items} to {to.name}"
-        )
+        done = f"delivered, {plural(sent, 'item')} sent" if sent else "up to date, nothing to send"
+        say(f"{delivered} {done} to {to.name}")
     else:
         say(f"nothing {'parked' if how.parked else 'new'} for {to.name}")
     for outcome in outcomes:

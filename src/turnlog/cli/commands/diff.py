@@ -21,7 +21,7 @@ from projections.reference.fold import begin, fold
 from projections.reference.replay import turns
 from projections.reference.rules import VIDEOSDK_1_0, Rules
 from projections.reference.state import State
-from turnlog.cli.choice import chosen
+from turnlog.cli.choice import named_sessions
 from turnlog.cli.common import BadChoice, existing, progress
 from turnlog.cli.common import url as url_of
 from turnlog.cli.options import AllOption, DbOption, JsonOption, OutOption, RulesOption, SessionsArgument, VerboseOption
@@ -89,7 +89,7 @@ def diff(
         else:
             title, notes = f"{named[0]} → {named[1]}", {}
             one_set, two_set = (rule_sets.find_rules(name) for name in named)
-            found = _two_rules(store, chosen(store, sessions, every), one_set, two_set, survey)
+            found = _two_rules(store, named_sessions(store, sessions, every), one_set, two_set, survey)
     finally:
         store.close()
     if as_json:
@@ -153,7 +153,7 @@ def _two_logs(
         return Compared(name, count, changed, [_parting(each) for each in first_divergences(one, two)] or None)
 
     try:
-        names = chosen(store, sessions, every)
+        names = named_sessions(store, sessions, every)
         there = {session.session_id for session in other.sessions()}
         if not every:
             for name in names:
@@ -202,7 +202,7 @@ def since(
     Raises `BadDigests`, also if the file is of other rules than ``named``, and `BadChoice`.
     """
     if every and sessions:
-        raise BadChoice("name the sessions to compare, or take --all of them")
+        raise BadChoice("name at least one session, or pass --all")
     notes: Notes = {"gone": [], "grown": [], "changed_log": []}
     found = Differences()
     left = set(sessions or ())

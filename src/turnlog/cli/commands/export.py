@@ -12,7 +12,7 @@ from eventstore.stores.base import Store
 from exporters.files import perfetto as trace
 from projections.caller import RULES as TURNLOG
 from projections.readings import reading
-from turnlog.cli.choice import chosen
+from turnlog.cli.choice import named_sessions
 from turnlog.cli.common import existing, headers_of, progress
 from turnlog.cli.options import (
     AllOption,
@@ -144,7 +144,7 @@ def otlp(
     from exporters.otlp.spans import destination
 
     store = existing(context, db)
-    names = chosen(store, sessions, every)
+    names = named_sessions(store, sessions, every)
     wire, headers = wire_of(grpc), headers_of(header)
     to, count = destination(endpoint, wire, headers, profile=profile, service_name=service_name, project=project), 0
     survey = Survey(alone=len(names) == 1)

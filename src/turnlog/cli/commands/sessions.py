@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from itertools import islice
 from typing import Annotated, Any
@@ -86,10 +86,10 @@ def sessions(
     chosen = started_between(recorded, begin, end)[::-1]
     survey = Survey()
     with progress() as bar:
-        listed = _filtered(store, chosen, wanted, survey) if filtered else _listed(store, chosen, with_details)
-        first = islice(listed, limit or len(chosen))
-        total = min(limit or len(chosen), len(chosen))
-        found = list(bar.track(first, total=total, description="replaying") if with_details else first)
+        tried = chosen if filtered or not limit else chosen[:limit]
+        replayed = bar.track(tried, description="replaying") if with_details else tried
+        listed = _filtered(store, replayed, wanted, survey) if filtered else _listed(store, replayed, with_details)
+        found = list(islice(listed, limit or None))
     store.close()
     if as_json:
         print_json([_plain(session, seen, with_details) for session, seen in found])
@@ -101,16 +101,20 @@ def sessions(
     survey.finish()
 
 
-def _listed(store: Store, chosen: list[Session], details: bool) -> Iterator[Found]:
+def _listed(store: Store, chosen: Iterable[Session], details: bool) -> Iterator[Found]:
     for session in chosen:
         yield session, overview_if_readable(store, session) if details else None
 
 
-def _filtered(store: Store, chosen: list[Session], wanted: Wanted, survey: Survey) -> Iterator[Found]:
-    by_name = {session.session_id: session for session in chosen}
-    for name, seen in survey.each(by_name, lambda name: overview(store, by_name[name], wanted)):
-        if seen is not None:
-            yield by_name[name], seen
+def _filtered(store: Store, chosen: Iterable[Session], wanted: Wanted, survey: Survey) -> Iterator[Found]:
+    for session in chosen:
+
+        def tried(_name: str, one: Session = session) -> Overview | None:
+            return overview(store, one, wanted)
+
+        for _name, seen in survey.each([session.session_id], tried):
+            if seen is not None:
+                yield session, seen
 
 
 def _counted(shown: int, there: int, limit: int, *, filtered: bool) -> str:

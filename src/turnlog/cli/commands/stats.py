@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from projections.caller import RULES as TURNLOG
-from turnlog.cli.choice import choose
+from turnlog.cli.choice import select_sessions
 from turnlog.cli.common import existing, progress
 from turnlog.cli.options import DbOption, JsonOption, RulesOption, SinceOption, SomeSessions, UntilOption
 from turnlog.console import output
@@ -47,7 +47,7 @@ def stats(
     need_libraries()
     measure = find_measure(plot) if plot is not None else None
     store = existing(context, db)
-    chosen = choose(store, sessions, since, until)
+    chosen = select_sessions(store, sessions, since, until)
     with progress() as bar:
         task = bar.add_task("replaying", total=sum(s.events for s in chosen))
         survey = Survey(alone=len(chosen) == 1)
