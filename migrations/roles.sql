@@ -22,7 +22,7 @@ BEGIN
         EXECUTE format('REVOKE ALL ON SCHEMA %I FROM %I', place, role);
         EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', place, role);
         FOREACH name IN ARRAY ARRAY['alembic_version', 'deliveries', 'event_log', 'events', 'keys', 'origins',
-                                    'removals', 'unlocked'] LOOP
+                                    'removals', 'timelines', 'unlocked'] LOOP
             EXECUTE format('REVOKE ALL ON %I.%I FROM %I, PUBLIC', place, name, role);
             IF name <> 'unlocked' AND (name <> 'deliveries' OR role <> agent) THEN
                 EXECUTE format('GRANT SELECT ON %I.%I TO %I', place, name, role);

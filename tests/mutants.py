@@ -140,7 +140,7 @@ MUTANTS = [
     ),
     Mutant(
         "src/eventstore/stores/postgres/follow.py",
-        " AND xid < pg_snapshot_xmin(pg_current_snapshot())",
+        "AND events.xid < pg_snapshot_xmin(pg_current_snapshot())",
         "",
         "test_follow.py::test_postgres_an_event_that_commits_late",
     ),
@@ -149,6 +149,12 @@ MUTANTS = [
         "ORDER BY events.xid, position",
         "ORDER BY xid, position",
         "test_follow.py::test_postgres_transactions",
+    ),
+    Mutant(
+        "src/eventstore/stores/postgres/follow.py",
+        "min(first_xid) FILTER (WHERE id > %(timeline)s),",
+        "",
+        "test_postgres_failover.py::test_asynchronous",
     ),
     Mutant(
         MIGRATION,

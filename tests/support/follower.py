@@ -14,7 +14,7 @@ class Follower:
     def __init__(self, store: Store, after: str | None = None, session_id: str | None = None) -> None:
         self.stop, self.seen, self._changed = threading.Event(), list[Followed](), threading.Condition()
         self._events = store.follow(after, session_id=session_id, stop=self.stop)
-        self._thread = threading.Thread(target=self._run)
+        self._thread = threading.Thread(target=self._run, daemon=True)  # a failed test does not wait for it
         self._thread.start()
 
     def _run(self) -> None:

@@ -153,6 +153,8 @@ REFUSED = [
     "INSERT INTO removals (session_id, events, started_ns, ended_ns, seal, archive, removed_ns) "
     "VALUES ('s', 1, 1, 1, '', '', 1)",
     "INSERT INTO unlocked VALUES ('s')",
+    "INSERT INTO timelines VALUES (9, 0)",
+    "UPDATE timelines SET first_xid = 0",
     "UPDATE alembic_version SET version_num = '0001'",
     "ALTER TABLE events DISABLE TRIGGER ALL",
     "ALTER TABLE events ADD COLUMN x int",
@@ -222,12 +224,14 @@ def test_no_function_of_the_schema_may_be_executed_by_everyone(postgres: Store, 
         ).fetchall()
     assert {name for name, *_rest in functions} == {
         "events_refuse", "events_removal", "origins_removal", "events_extend", "origins_begin",
-        "chain_int", "chain_int_rest", "chain_text",
+        "chain_int", "chain_int_rest", "chain_text", "events_timeline", "timelines_begin",
     }  # fmt: skip
     assert not [name for name, _definer, _config, everyone in functions if everyone]
     pinned = ["search_path=pg_catalog, public, pg_temp"]
     assert {tuple(config) for name, _d, config, _e in functions if config} == {tuple(pinned)}
-    assert {name for name, definer, _c, _e in functions if definer} == {"events_extend", "origins_begin"}
+    assert {name for name, definer, _c, _e in functions if definer} == {
+        "events_extend", "origins_begin", "timelines_begin",
+    }  # fmt: skip
 
 
 def test_a_temporary_table_shadows_nothing(user: As, postgres_url: str) -> None:
