@@ -27,6 +27,8 @@ MAX_DEPTH = 64
 MAX_MARKS = 32
 UNCHANGING = frozenset({str, int, float, bool, type(None)})
 """Immutable types, whose values may be encoded later."""
+_EXACT = UNCHANGING - {float}
+"""Types that orjson writes as they are, or refuses, and that contain no names."""
 _dumps, _OPTIONS = orjson.dumps, orjson.OPT_PASSTHROUGH_DATACLASS
 _INT64 = range(-(2**63), 2**64)  # what orjson writes as an integer
 
@@ -37,6 +39,11 @@ def encode_args(args: Args) -> bytes:
         data = _dumps(args, None, _OPTIONS)
     except (TypeError, ValueError, RecursionError):  # orjson.JSONEncodeError is a TypeError
         return _encode_slowly(args)
+    for value in args.values():
+        if type(value) not in _EXACT:
+            break
+    else:
+        return data
     # orjson writes NaN and infinity as null: check the values only if there is a null
     # (`find`, as `in` on bytes takes twice as long)
     if data.find(b"null") >= 0 and _has_nonfinite(args, 0):
@@ -112,7 +119,9 @@ def _scalar(value: str | float, path: str, marks: dict[str, str]) -> Any:
 
 def _text(value: str) -> str:
     """`value` as valid Unicode: surrogate pairs joined, lone surrogates replaced."""
-    # `str.encode`, as a subclass may override it
+    # methods of `str`, as a subclass may override them
+    if str.isascii(value):
+        return str.__str__(value)
     return str.encode(value, "utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
@@ -172,6 +181,8 @@ def scrubbed_text(value: Any) -> str:
 
 
 def _mode(value: Any) -> str:
+    if type(value) is str:
+        return scrub(value)
     return scrubbed_text(value.value if hasattr(value, "value") else value)
 
 
@@ -192,7 +203,10 @@ def message_as_text(args: Args) -> Args:
 
 def scrub_args(args: Args) -> Args:
     """Redact secrets in text written by software (a URL, a path, a log line)."""
-    return {name: scrub(_text(value)) if issubclass(type(value), str) else value for name, value in args.items()}
+    return {
+        name: scrub(value) if type(value) is str else scrub(_text(value)) if issubclass(type(value), str) else value
+        for name, value in args.items()
+    }
 
 
 def config_reader(*names: str) -> Callable[[Args], Args]:

@@ -39,9 +39,6 @@ _METRIC = frozenset([
 ])  # fmt: skip
 """Next to one of these words, a token is a model's unit of text."""
 _SECRET_PARAMETERS = frozenset(["key", "sig", "signature", "pass"])
-_HINT = "key|token|cre|pass|pwd|auth|jwt|cookie|beare|basic|://"
-_may_contain_secret, _may_contain_secret_bytes = re.compile(_HINT).search, re.compile(_HINT.encode()).search
-"""Fast check for a possible secret in lower-case text without digits."""
 _ASSIGNED = re.compile(
     r"""(?P<name>[A-Za-z_][\w.-]{1,63})(?P<sign>["']\s*[:=,]\s*b?|\s*=\s*)"""
     r"""(?P<value>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|(?:[Bb]earer|[Bb]asic)\s+[^\s,;&)}\]"']+|[^\s,;&)}\]"']+)"""
@@ -53,11 +50,15 @@ _USER = re.compile(r"://[^/?#]*@")
 _PARAMETER = re.compile(r"(?P<before>[?&;#])(?P<name>[^=&;#]{1,100})=[^&;#]*")
 
 
-_NO_DIGITS = dict.fromkeys(map(ord, "0123456789"))
+_DIGITS = b"0123456789"
+_NO_DIGITS = dict.fromkeys(_DIGITS)
 _SHAPES = 1024
 """Maximum number of cached shapes."""
 _shapes: set[bytes] = set()
 """Payloads of names and numbers without secrets, minus their digits: the usage of every turn has the same shape."""
+_SHORT = 100
+_harmless: set[str] = set()
+"""Short texts without secrets, at most `_SHAPES`: every session names the same providers and models."""
 
 
 @lru_cache(maxsize=4096)
@@ -76,10 +77,10 @@ def is_secret(name: str) -> bool:
 
 def hide(data: bytes) -> bytes:
     """Redact the secrets in a JSON object. Its top-level names are a hook's arguments, and are not checked."""
-    shape = data.translate(None, b"0123456789")
+    shape = data.translate(None, _DIGITS)
     if shape in _shapes:
         return data
-    if not _may_contain_secret_bytes(shape.lower()):
+    if not _may_contain_secret(shape):
         return data
     args = orjson.loads(data)
     try:
@@ -89,10 +90,23 @@ def hide(data: bytes) -> bytes:
     if hidden != args:
         return orjson.dumps(hidden)
     if len(shape) < 1000 and not _has_text(args):
-        if len(_shapes) >= _SHAPES:
-            _shapes.clear()
-        _shapes.add(shape)
+        _remember(_shapes, shape)
     return data
+
+
+def _may_contain_secret(shape: bytes) -> bool:
+    """A fast check of text without digits: every secret's name, header or URL contains one of these."""
+    text = shape.lower().decode("latin-1")
+    return (
+        "key" in text or "token" in text or "cre" in text or "pass" in text or "pwd" in text or "auth" in text
+        or "jwt" in text or "cookie" in text or "beare" in text or "basic" in text or "://" in text
+    )  # fmt: skip
+
+
+def _remember(known: set[Any], value: bytes | str) -> None:
+    if len(known) >= _SHAPES:
+        known.clear()
+    known.add(value)
 
 
 def _has_text(value: Any) -> bool:
@@ -104,11 +118,16 @@ def _has_text(value: Any) -> bool:
 
 def scrub(text: str) -> str:
     """Redact the secrets in text: in URLs, in headers, after ``name=``, and in the ``repr`` of a dict."""
-    if not _may_contain_secret(text.translate(_NO_DIGITS).lower()):
+    if text in _harmless:
         return text
-    text = _URL.sub(lambda url: _scrub_url(url[0]), text)
-    text = _HEADER.sub(lambda found: found["name"] + found["sign"] + REDACTED, text)
-    return _BEARER.sub(rf"\1 {REDACTED}", _ASSIGNED.sub(_scrub_assigned, text))
+    clean = text
+    if _may_contain_secret(text.encode("utf-8", "surrogatepass").translate(None, _DIGITS)):
+        clean = _URL.sub(lambda url: _scrub_url(url[0]), text)
+        clean = _HEADER.sub(lambda found: found["name"] + found["sign"] + REDACTED, clean)
+        clean = _BEARER.sub(rf"\1 {REDACTED}", _ASSIGNED.sub(_scrub_assigned, clean))
+    if clean == text and len(text) <= _SHORT:
+        _remember(_harmless, text)
+    return clean
 
 
 def _hide(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import threading
 import time
@@ -202,12 +203,14 @@ class Backlog:
         if segment is not None:
             segment.close(remove=True)
         if self._making_segment:
-            segment, self._reserve = self._reserve, None
-            if segment is not None and size <= segment.size:
+            if self._reserve is not None and size <= self._reserve.size:
+                segment, self._reserve = self._reserve, None
                 return segment
+            # Not yet another one: the next signal would interrupt that too, and so on, until the stack is full.
+            raise OSError(errno.EAGAIN, "signal handlers call hooks faster than a segment can be created")
         if time.monotonic() < self._retry_at:
             raise OSError(*self._last_failure)
-        making, self._making_segment = self._making_segment, True
+        self._making_segment = True
         try:
             return Segment(self.folder, max(self._segment_bytes, size), durable=self._sync)
         except OSError as error:
@@ -215,7 +218,7 @@ class Backlog:
             self._retry_at = time.monotonic() + RETRY_SECONDS
             raise
         finally:
-            self._making_segment = making
+            self._making_segment = False
 
     def _activate(self, segment: Segment) -> None:
         self._segments.append(segment)

@@ -128,6 +128,41 @@ def test_rotation_keeps_everything_in_order(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("reserve", [True, False], ids=["with a reserve", "reserve used up"])
+def test_signals_that_keep_interrupting_the_creation_of_a_segment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reserve: bool
+) -> None:
+    """Each signal's handler calls a hook, which needs a segment too. Nothing is lost, and the stack does not fill.
+
+    Break: in eventstore/recording/backlog.py, ``_next_segment``, create a segment while creating one.
+    """
+    backlog = Backlog(tmp_path, segment_bytes=256, limit_bytes=1 << 20)
+    if reserve:
+        backlog.prepare_spare()
+    seqs, signals = iter(range(1000)), iter(range(200))
+
+    class Interrupted(Segment):
+        def __init__(self, folder: Path, size: int, *, durable: bool = False) -> None:
+            if next(signals, None) is not None:
+                hook()
+            super().__init__(folder, size, durable=durable)
+
+    def hook() -> None:
+        backlog.append_slow(frame(next(seqs)))
+
+    monkeypatch.setattr("eventstore.recording.backlog.Segment", Interrupted)
+    for _ in range(100):
+        hook()
+    made = next(seqs)
+    taken = []
+    while batch := backlog.take():
+        taken += [event.seq for event in batch]
+        backlog.acknowledge()
+    assert sorted(taken) == list(range(made))
+    assert made > 100
+    backlog.close()
+
+
 def test_at_its_bound_the_journal_keeps_the_newest_and_counts(tmp_path: Path) -> None:
     """Break: in eventstore/recording/backlog.py, ``_activate``, drop nothing; or count nothing."""
     backlog = Backlog(tmp_path, segment_bytes=512, limit_bytes=2048)
