@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import IO
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -283,5 +284,8 @@ def test_the_command(program: Program, tmp_path: Path) -> None:
     assert "2 already were" in done.stdout
     for secret in (OLD, NEW, THIRD):
         assert secret not in done.stdout + done.stderr
+    again = program.run("keys", "rotate", "--json", TURNLOG_MASTER_KEY=OLD, TURNLOG_NEW_MASTER_KEY=NEW)
+    found = orjson.loads(again.stdout)
+    assert (found["rewrapped"], found["kept"], found["left"]) == (0, 3, [])
     assert SAID in program.run("events", "theirs", "--json", TURNLOG_MASTER_KEY=NEW).stdout
     assert os.fspath(new) not in program.run("keys", "rotate", "--help").stdout

@@ -395,6 +395,9 @@ def test_the_commands(program: Program) -> None:
     assert "openssl rand" in program.fails("sessions", TURNLOG_MASTER_KEY="nonsense")
     assert "set TURNLOG_MASTER_KEY" in program.fails("import", FIXTURES / "demo.jsonl.gz")
     assert "content forgotten" in program.run("forget", "barge_in_vad", "--yes").stdout
+    forgotten = orjson.loads(program.run("forget", "barge_in_vad", "--yes", "--json").stdout)
+    assert forgotten["forgotten_ns"] > 0
+    assert forgotten["remains"] == []
     assert question not in program.run("replay", "barge_in_vad", TURNLOG_MASTER_KEY=MASTER).stdout
     assert "or forgotten" in program.run("replay", "barge_in_vad", TURNLOG_MASTER_KEY=MASTER).stdout
     assert "all hash chains valid" in program.run("verify").stdout

@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any
 
 import msgspec
+import orjson
 import pytest
 from hypothesis import given
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
@@ -442,6 +443,8 @@ def test_the_command(collector: Collector, program: Program) -> None:
         "openinference.project.name": "calls",
     }
     refused = url.replace("v1/traces", "400")
+    found = orjson.loads(program.run("export", "otlp", "barge_in_vad", "--endpoint", url, "--json").stdout)
+    assert found == {"sessions": 1, "spans": count, "failed": []}
     output = program.fails("export", "otlp", "--all", "--endpoint", refused, "--header", f"Authorization={TOKEN}")
     assert "400" in output
     assert TOKEN not in output

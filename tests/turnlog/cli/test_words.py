@@ -71,6 +71,23 @@ def test_help_is_one_imperative_line_and_each_option_is_explained(name: str) -> 
         assert not BANNED.search(param.help), f"{name}: {param.help!r}"
 
 
+WITHOUT_JSON = {
+    "demo", "init", "playground", "record", "export csv", "export jsonl", "export payloads", "export perfetto",
+    "digest", "schema", "seal",
+}  # fmt: skip
+"""They serve, run a program, write a file for other programs, or print JSON anyway (the last three)."""
+
+
+def test_every_other_command_that_shows_data_has_json() -> None:
+    """Break: in turnlog/cli/commands/keys.py, ``rotate``, leave out ``as_json``."""
+    bare = {
+        name
+        for name, command in EVERY.items()
+        if not getattr(command, "commands", {}) and not any("--json" in param.opts for param in command.params)
+    }
+    assert bare == WITHOUT_JSON
+
+
 def texts(path: Path) -> Iterator[tuple[int, str]]:
     """The string literals of a module, but for docstrings of what is not a command."""
     tree = ast.parse(path.read_text())

@@ -20,6 +20,7 @@ from turnlog.cli.options import (
     DbOption,
     GrpcOption,
     HeaderOption,
+    JsonOption,
     OutOption,
     ProfileOption,
     ProjectOption,
@@ -31,7 +32,7 @@ from turnlog.cli.options import (
 from turnlog.cli.writing import Form, write_sessions
 from turnlog.sessions import read
 from turnlog.survey import Survey
-from turnlog.terminal import plural, say
+from turnlog.terminal import plural, print_json, say
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -136,6 +137,7 @@ def otlp(
     header: HeaderOption = None,
     rules: RulesOption = TURNLOG,
     db: DbOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Send span trees to an OpenTelemetry collector.
 
@@ -158,5 +160,9 @@ def otlp(
     finally:
         to.close()
         store.close()
-    say(f"{plural(len(names) - len(survey.failed), 'session')}, {plural(count, 'span')} sent")
+    sent = len(names) - len(survey.failed)
+    if as_json:
+        print_json({"sessions": sent, "spans": count, "failed": sorted(survey.failed)})
+    else:
+        say(f"{plural(sent, 'session')}, {plural(count, 'span')} sent")
     survey.finish()

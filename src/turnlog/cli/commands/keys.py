@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from turnlog.cli.common import existing, progress
-from turnlog.cli.options import DbOption
-from turnlog.terminal import plural, say
+from turnlog.cli.options import DbOption, JsonOption
+from turnlog.terminal import plural, print_json, say
 
 if TYPE_CHECKING:
     from eventstore.stores.encrypted import MasterKey
+    from eventstore.stores.rotation import Rotation
 
 NEW_MASTER_KEY = "TURNLOG_NEW_MASTER_KEY"
 SHOWN = 20
@@ -43,6 +44,7 @@ def rotate(
         ),
     ] = None,
     db: DbOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Rewrap the keys of all sessions under a new master key.
 
@@ -61,6 +63,16 @@ def rotate(
             done = rotated(store.ledger, old, new, lambda keys: bar.advance(task, keys))
     finally:
         store.close()
+    if as_json:
+        left = [each._asdict() for each in done.left]
+        print_json({"master_key": new.fingerprint, "rewrapped": done.rewrapped, "kept": done.kept, "left": left})
+    else:
+        _say(done, new)
+    if done.left:
+        raise typer.Exit(1)
+
+
+def _say(done: Rotation, new: MasterKey) -> None:
     rewrapped = plural(done.rewrapped, "session")
     say(f"{rewrapped} rewrapped under the new master key ({new.fingerprint}), {done.kept:,} already were")
     for each in done.left[:SHOWN]:
@@ -68,7 +80,6 @@ def rotate(
     if done.left:
         more = f", the first {SHOWN} named above" if len(done.left) > SHOWN else ""
         say(f"{plural(len(done.left), 'session')} left unchanged{more}", err=True)
-        raise typer.Exit(1)
 
 
 def _keys(file: Path | None, variable: str, option: str) -> list[MasterKey]:

@@ -27,6 +27,7 @@ def forget(
     journal: JournalOption = None,
     yes: YesOption = False,
     db: DbOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Destroy the content of an encrypted session for good.
 
@@ -46,7 +47,9 @@ def forget(
         done = destroy(store, session, journal=journal)
     finally:
         store.close()
-    if done.forgotten_ns is not None:
+    if as_json:
+        print_json({"session_id": session} | done._asdict())
+    elif done.forgotten_ns is not None:
         say(f"{session}: content forgotten at {moment(done.forgotten_ns)} UTC; events, times and hash chain remain")
         if done.moved or done.dropped:
             say(f"journals: {plural(done.moved, 'call')} stored without content, {done.dropped:,} erased")
