@@ -17,7 +17,7 @@ class UnknownSession(TurnlogError):
     """The log has no session of that name."""
 
 
-def place(where: str) -> str:
+def display_name(where: str) -> str:
     """The database at a URL or path as people are shown it: a whole path, or a URL without its passwords."""
     if "://" not in where:
         return where if where == "memory:" else str(Path(where).expanduser().absolute())
@@ -53,10 +53,10 @@ def open_log(where: str, *, migrate: bool = False) -> Store:
     try:
         return open_store(where, migrate=migrate)
     except (ArgumentError, ValueError):  # neither shown nor chained: it may have the password in it
-        raise StoreError(f"{place(where)} is not the URL of a database") from None
+        raise StoreError(f"{display_name(where)} is not the URL of a database") from None
 
 
-def known(store: Store, session: str) -> Session:
+def find_session(store: Store, session: str) -> Session:
     """The session as the list of sessions has it. Raises `UnknownSession`, naming the nearest."""
     sessions = {s.session_id: s for s in store.sessions()}
     if session in sessions:
@@ -66,19 +66,19 @@ def known(store: Store, session: str) -> Session:
     hint = f"did you mean {near[0]!r}?" if near else "`turnlog sessions` lists the sessions"
     if removal is not None:
         back = f"; bring it back with: turnlog import {removal.archive}" if removal.archive else ", without an archive"
-        hint = f"it was removed on {moment(removal.removed_ns)} UTC{back}"
+        hint = f"it was removed on {format_time(removal.removed_ns)} UTC{back}"
     raise UnknownSession(f"unknown session {session!r}; {hint}")
 
 
-def read(store: Store, session: str) -> list[Event]:
+def read_session(store: Store, session: str) -> list[Event]:
     """The session's events. Raises `UnknownSession`, naming the nearest."""
     events = list(store.read(session))
     if not events:
-        known(store, session)
+        find_session(store, session)
     return events
 
 
-def moment(wall_ns: int) -> str:
+def format_time(wall_ns: int) -> str:
     """A wall-clock time in UTC, to the second, as people are shown it."""
     return datetime.fromtimestamp(wall_ns // 1_000_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
@@ -87,7 +87,7 @@ class BadDate(TurnlogError):
     """A date or time that cannot be understood."""
 
 
-def date_ns(text: str) -> int:
+def parse_date_ns(text: str) -> int:
     """``2026-03-01`` or ``2026-03-01T12:30+01:00`` in nanoseconds since the epoch; UTC unless it says otherwise.
 
     Raises `BadDate`.

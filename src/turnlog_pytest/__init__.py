@@ -51,11 +51,11 @@ def turnlog_session(request: pytest.FixtureRequest) -> Callable[..., RecordedSes
 
     def session(session_id: str, rules: str = "turnlog") -> RecordedSession:
         from projections.measures import measures
-        from turnlog.sessions import open_existing, read
+        from turnlog.sessions import open_existing, read_session
 
         store = open_existing(db)
         try:
-            found = measures(read(store, session_id), rules)
+            found = measures(read_session(store, session_id), rules)
         finally:
             store.close()
         turns = [turn for turn in found if turn.turn is not None]

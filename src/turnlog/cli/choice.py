@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from eventstore.stores.base import Session, Store
 from turnlog.cli.common import BadChoice
-from turnlog.sessions import date_ns, known, started_between
+from turnlog.sessions import find_session, parse_date_ns, started_between
 
 
 def named_sessions(store: Store, sessions: list[str] | None, every: bool) -> list[str]:
@@ -17,15 +17,15 @@ def named_sessions(store: Store, sessions: list[str] | None, every: bool) -> lis
     asked = list(dict.fromkeys(sessions or ()))
     for name in asked:
         if name not in recorded:
-            known(store, name)
+            find_session(store, name)
     return asked
 
 
 def select_sessions(store: Store, names: list[str] | None, since: str | None, until: str | None) -> list[Session]:
     """The sessions that are meant, each once, the oldest first. Raises `UnknownSession` and `BadDate`."""
-    begin, end = (date_ns(text) if text is not None else None for text in (since, until))
+    begin, end = (parse_date_ns(text) if text is not None else None for text in (since, until))
     recorded = store.sessions()
     if names:
         there = {session.session_id: session for session in recorded}
-        recorded = [there[name] if name in there else known(store, name) for name in dict.fromkeys(names)]
+        recorded = [there[name] if name in there else find_session(store, name) for name in dict.fromkeys(names)]
     return started_between(recorded, begin, end)

@@ -22,7 +22,7 @@ from eventstore.errors import TurnlogError
 from eventstore.stores.base import Store
 from turnlog.cli.options import HEADERS, TURNLOG_DB
 from turnlog.console import errors_to
-from turnlog.sessions import open_existing, open_log, place
+from turnlog.sessions import display_name, open_existing, open_log
 from turnlog.terminal import in_line, say
 
 
@@ -70,7 +70,7 @@ def url(context: typer.Context, db: list[str] | None) -> str:
     if "" in given:
         raise BadDatabase("--db is empty; pass a URL or path, or leave it out")
     if len(several := list(dict.fromkeys(given))) > 1:
-        raise BadDatabase(f"--db is given twice: {' and '.join(map(place, several))}; pass it once")
+        raise BadDatabase(f"--db is given twice: {' and '.join(map(display_name, several))}; pass it once")
     return (given and given[0]) or os.environ.get(TURNLOG_DB) or str(user_data_path("turnlog") / "calls.db")
 
 
@@ -91,8 +91,8 @@ def confirm_destructive(where: str, what: str, yes: bool) -> None:
     user is asked; without one, ``yes`` (--yes) is needed. Raises `NotConfirmed`; nothing may have been done by then.
     """
     if not yes and not sys.stdin.isatty():
-        raise NotConfirmed(f"nothing was done: no terminal to ask on; pass --yes to {what} of {place(where)}")
-    say(f"database: {place(where)}", err=True)
+        raise NotConfirmed(f"nothing was done: no terminal to ask on; pass --yes to {what} of {display_name(where)}")
+    say(f"database: {display_name(where)}", err=True)
     if yes:
         return
     if not typer.confirm(in_line(f"{what[:1].upper()}{what[1:]}?"), err=True):

@@ -14,7 +14,7 @@ import pytest
 
 from support.program import FIXTURES, Program
 from turnlog import Recorder, open_store
-from turnlog.sessions import place
+from turnlog.sessions import display_name
 
 pytestmark = pytest.mark.slow
 
@@ -114,7 +114,7 @@ def test_an_empty_option_is_not_the_environment(program: Program, other: Path) -
     ],
 )
 def test_passwords_are_not_shown(program: Program, url: str) -> None:
-    assert "s3cr3t" not in place(url)
+    assert "s3cr3t" not in display_name(url)
     program.db.touch()
     line = program.fails("sessions", "--db", url, "--db", program.db)
     assert "--db is given twice" in line

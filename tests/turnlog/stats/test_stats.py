@@ -23,7 +23,7 @@ from support.program import FIXTURES, Program
 from support.strategies import streams
 from support.tables import RULES, made, of, tabled
 from turnlog.recordings import events_of, read_recordings
-from turnlog.sessions import BadDate, date_ns, started_between
+from turnlog.sessions import BadDate, parse_date_ns, started_between
 from turnlog.stats.collect import collect
 from turnlog.stats.figures import Figure, format_exact, format_value
 from turnlog.stats.metrics import MEASURES, METRICS, RATES, STATISTICS, UnknownMetric, find_metric
@@ -309,7 +309,7 @@ def test_since_and_until(week: Program) -> None:
     store.close()
 
     def chosen(since: str | None, until: str | None) -> list[str]:
-        ends = [date_ns(text) if text else None for text in (since, until)]
+        ends = [parse_date_ns(text) if text else None for text in (since, until)]
         return [session.session_id for session in started_between(sessions, *ends)]
 
     assert chosen("2026-03-02", None) == ["call-1", "cut", "call-2"]
@@ -337,10 +337,10 @@ def test_stats_names_what_is_wrong(week: Program) -> None:
 
 
 def test_moments() -> None:
-    assert date_ns("2026-03-01") == MARCH_NS
-    assert date_ns("2026-03-01T00:00:00.000001") == MARCH_NS + 1000
+    assert parse_date_ns("2026-03-01") == MARCH_NS
+    assert parse_date_ns("2026-03-01T00:00:00.000001") == MARCH_NS + 1000
     with pytest.raises(BadDate):
-        date_ns("1.3.2026")
+        parse_date_ns("1.3.2026")
 
 
 def test_a_missing_library_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from turnlog.cli.common import existing, progress
 from turnlog.cli.options import AllOption, DbOption, JsonOption, SessionsArgument
 from turnlog.cli.render.barge_in import Entry, _quote, entries, entry_dict
 from turnlog.console import Column, fitted, output, safe
-from turnlog.sessions import read
+from turnlog.sessions import read_session
 from turnlog.survey import Survey
 from turnlog.terminal import plural, print_json
 
@@ -35,7 +35,7 @@ def barge_ins(
     with progress() as bar:
         names = named_sessions(store, sessions, every)
         survey = Survey(alone=len(names) == 1)
-        made = survey.each(names, lambda name: list(_listed(read(store, name), as_json)))
+        made = survey.each(names, lambda name: list(_listed(read_session(store, name), as_json)))
         listened = bar.track(made, total=len(names), description="replaying")
         found = [(name, one) for name, listed in listened for one in listed]
     store.close()

@@ -23,7 +23,7 @@ from projections.spans import identities
 from turnlog.cli.common import BadChoice, existing
 from turnlog.cli.options import DbOption, JsonOption, RulesOption, SessionArgument
 from turnlog.console import output
-from turnlog.sessions import known, read
+from turnlog.sessions import find_session, read_session
 from turnlog.terminal import json_text, plural, print_json
 
 
@@ -53,7 +53,7 @@ def replay(
         listed = _Listed(at)
         gaps = gaps_in(listed.each(store.read(session)))
         if not listed.count:
-            known(store, session)
+            find_session(store, session)
         count = listed.until()
         call = reading(islice(store.read(session), count), rules)
         turns = len(call.exchanges if isinstance(call, Reading) else call.turns)
@@ -132,7 +132,7 @@ def payloads(
     """Show a session's analytics payloads, one per turn."""
     store = existing(context, db)
     with replaying(session):
-        found = reading(read(store, session), rules).payloads
+        found = reading(read_session(store, session), rules).payloads
     store.close()
     if as_json:
         print_json(found)
@@ -157,7 +157,7 @@ def spans(
 
     store = existing(context, db)
     with replaying(session):
-        call = reading(read(store, session), rules)
+        call = reading(read_session(store, session), rules)
         store.close()
         if as_json:
             print_json(_spans(call))

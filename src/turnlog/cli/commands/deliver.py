@@ -30,7 +30,7 @@ from turnlog.cli.options import (
     wire_of,
 )
 from turnlog.console import output, safe
-from turnlog.sessions import moment
+from turnlog.sessions import format_time
 from turnlog.terminal import plural, print_json, say, say_text
 
 app = typer.Typer(invoke_without_command=True)
@@ -274,6 +274,6 @@ def _list_parked(store: Store, as_json: bool) -> None:
     for title in ("exporter", "session", "delivered", "parked", "reason"):
         table.add_column(title, overflow="fold")
     for cursor in parked:
-        row = cursor.exporter, cursor.session_id, str(cursor.done), moment(cursor.updated_ns), cursor.parked or ""
+        row = cursor.exporter, cursor.session_id, str(cursor.done), format_time(cursor.updated_ns), cursor.parked or ""
         table.add_row(*map(safe, row))
     output().print(table)

@@ -30,7 +30,7 @@ from turnlog.cli.writing import Form, write_sessions
 from turnlog.compare import digest_files as digests
 from turnlog.compare.differences import Compared, Differences, summary
 from turnlog.console import output
-from turnlog.sessions import known, open_existing, place, read
+from turnlog.sessions import display_name, find_session, open_existing, read_session
 from turnlog.survey import Survey
 from turnlog.terminal import plural, print_json
 
@@ -81,7 +81,7 @@ def diff(
     try:
         if against is not None:
             one = named[0] if named else VIDEOSDK_1_0.name
-            title = f"{place(url_of(context, db))} → {place(against)}, under {one}"
+            title = f"{display_name(url_of(context, db))} → {display_name(against)}, under {one}"
             other = _other(url_of(context, db), against)
             notes, found = _two_logs(store, other, sessions, every, rule_sets.find_rules(one), survey)
         elif digest_file is not None:
@@ -113,7 +113,7 @@ def _added(names: Sequence[str], compare: Callable[[str], Compared], survey: Sur
 
 def _two_rules(store: Store, names: list[str], one: Rules, two: Rules, survey: Survey) -> Differences:
     def compare(name: str) -> Compared:
-        events = read(store, name)
+        events = read_session(store, name)
         before, after = (fold(begin(rules, spans=False, signals=False), events) for rules in (one, two))
         changed = changes(before.turns, after.turns, _completed(before, after))
         count = len(before.turns) + sum(change.turn is None for change in changed)
@@ -146,7 +146,7 @@ def _two_logs(
     store: Store, other: Store, sessions: list[str] | None, every: bool, rules: Rules, survey: Survey
 ) -> tuple[Notes, Differences]:
     def compare(name: str) -> Compared:
-        one, two = on_common_clock(read(store, name)), on_common_clock(read(other, name))
+        one, two = on_common_clock(read_session(store, name)), on_common_clock(read_session(other, name))
         before, after = turns(one, rules), turns(two, rules)
         changed = changes_between(before, after)
         count = len(before) + sum(change.turn is None for change in changed)
@@ -158,7 +158,7 @@ def _two_logs(
         if not every:
             for name in names:
                 if name not in there:
-                    known(other, name)
+                    find_session(other, name)
         notes = {
             "only_in_one": [name for name in names if name not in there],
             "only_in_other": sorted(there.difference(names)) if every else [],
@@ -188,7 +188,7 @@ def digest(
     wanted = rule_sets.find_rules(rules)
 
     def made(store: Store, name: str, _number: int) -> Iterable[bytes]:
-        return [digests.digest_line(digests.session_digest(name, read(store, name), wanted))]
+        return [digests.digest_line(digests.session_digest(name, read_session(store, name), wanted))]
 
     form = Form(made, digests.digest_line(digests.digest_heading(wanted)))
     write_sessions(existing(context, db), sessions, every, out, form)

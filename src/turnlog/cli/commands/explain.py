@@ -21,7 +21,7 @@ from projections.explain.what_if import BY_MS, HOW
 from turnlog.cli.common import existing, progress
 from turnlog.cli.options import DbOption, JsonOption, RulesOption, SessionArgument
 from turnlog.console import output, safe
-from turnlog.sessions import read
+from turnlog.sessions import read_session
 from turnlog.terminal import in_line, print_json
 
 PATIENCE_SECONDS = 2.0
@@ -50,7 +50,7 @@ def explain(
 ) -> None:
     """Show the events and decisions behind a value."""
     store = existing(context, db)
-    events, where = read(store, session), " ".join(path)
+    events, where = read_session(store, session), " ".join(path)
     store.close()
     with replaying(session):
         found, tried = explain_value(events, where, rules), None

@@ -30,7 +30,7 @@ from turnlog.cli.options import (
     wire_of,
 )
 from turnlog.cli.writing import Form, write_sessions
-from turnlog.sessions import read
+from turnlog.sessions import read_session
 from turnlog.survey import Survey
 from turnlog.terminal import plural, print_json, say
 
@@ -101,7 +101,7 @@ def csv(
 @_replayed(trace.HEAD, trace.BETWEEN, trace.TAIL)
 def perfetto(store: Store, name: str, rules: str, number: int) -> Iterable[bytes]:
     """Write a timeline for ui.perfetto.dev or chrome://tracing."""
-    events = read(store, name)
+    events = read_session(store, name)
     # the earliest is the first, but for origins on several machines, of which each has a clock of its own
     zero_ns = min(clocks(event)[0] for event in events)
     return [trace.session_text(reading(events, rules), zero_ns, number)]
@@ -152,7 +152,7 @@ def otlp(
     survey = Survey(alone=len(names) == 1)
     try:
         with progress() as bar:
-            made = survey.each(names, lambda name: to.items(reading(read(store, name), rules)))
+            made = survey.each(names, lambda name: to.items(reading(read_session(store, name), rules)))
             for _name, items in bar.track(made, total=len(names), description="sending"):
                 for start in range(0, len(items), to.batch):
                     to.send(items[start : start + to.batch])

@@ -18,7 +18,7 @@ from eventstore.stores.encrypted import SEALED
 from turnlog.cli.common import existing, opener, progress, url, writable
 from turnlog.cli.options import DbOption, FilesArgument, JournalOption, JsonOption, SessionArgument
 from turnlog.console import output, safe
-from turnlog.sessions import UnknownSession, known, moment, place, read
+from turnlog.sessions import UnknownSession, display_name, find_session, format_time, read_session
 from turnlog.terminal import in_line, json_text, plural, print_json, say
 
 RolesOption = Annotated[
@@ -40,7 +40,7 @@ def init(context: typer.Context, db: DbOption = None, roles: RolesOption = None)
         raise StoreError("--roles needs a Postgres database")
     store = writable(context, db, migrate=True)
     kind = str(store).partition(" ")[0]
-    say(f"ready: {kind} database {place(url(context, db))}")
+    say(f"ready: {kind} database {display_name(url(context, db))}")
     if roles is not None:
         from eventstore.stores.postgres.roles import grant_roles
 
@@ -87,7 +87,7 @@ def _imported(sessions: int, events: int) -> str:
 def events(context: typer.Context, session: SessionArgument, db: DbOption = None, as_json: JsonOption = False) -> None:
     """List a session's events in canonical order."""
     store = existing(context, db)
-    found = read(store, session)
+    found = read_session(store, session)
     store.close()
     if as_json:
         print_json([_event(event) for event in found])
@@ -162,7 +162,7 @@ def tail(
             if as_json:
                 print_json({"position": position, **_event(event)}, indent=False)
             else:
-                line = in_line(f"{moment(event.wall_ns)}  {event.session_id}  {event.hook}  {_arguments(event)}")
+                line = in_line(f"{format_time(event.wall_ns)}  {event.session_id}  {event.hook}  {_arguments(event)}")
                 console.print(line[: max(40, console.width)], markup=False, no_wrap=True, overflow="ellipsis")
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
@@ -175,7 +175,7 @@ def _followed(store: Store, session: str | None) -> str:
     if session is None:
         return "following the log; Ctrl-C ends"
     try:
-        known(store, session)
+        find_session(store, session)
     except UnknownSession as error:
         return f"waiting for session {session!r}, which is not in the log yet; Ctrl-C ends ({error})"
     return f"following session {session!r}; Ctrl-C ends"

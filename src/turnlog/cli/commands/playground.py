@@ -13,7 +13,7 @@ from exporters.delivery.destination import NotConfigured
 from projections.readings import DROP_IN, reading
 from turnlog.cli.common import existing
 from turnlog.cli.options import DbOption, SessionArgument
-from turnlog.sessions import known
+from turnlog.sessions import find_session
 from turnlog.terminal import print_json, say
 
 
@@ -53,7 +53,7 @@ def playground(
 
     store = existing(context, db)
     try:
-        known(store, session)
+        find_session(store, session)
         if port is not None:
             _serve(store, session, host, port, allow_origin, allow_host or [])
             return

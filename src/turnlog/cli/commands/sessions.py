@@ -16,7 +16,7 @@ from turnlog.cli.common import BadChoice, existing, progress
 from turnlog.cli.options import DbOption, JsonOption, SinceOption, UntilOption
 from turnlog.console import Column, fitted, output, safe
 from turnlog.overview import Overview, Wanted, overview, overview_if_readable
-from turnlog.sessions import date_ns, moment, started_between
+from turnlog.sessions import format_time, parse_date_ns, started_between
 from turnlog.survey import Survey
 from turnlog.terminal import plural, print_json, say
 
@@ -80,7 +80,7 @@ def sessions(
     wanted = Wanted(slower, tuple(dict.fromkeys(map(str, having or ()))), grep)
     filtered = wanted != Wanted()
     with_details = filtered or (not as_json if details is None else details)
-    begin, end = (date_ns(text) if text is not None else None for text in (since, until))
+    begin, end = (parse_date_ns(text) if text is not None else None for text in (since, until))
     store = existing(context, db)
     recorded = store.sessions()
     chosen = started_between(recorded, begin, end)[::-1]
@@ -137,7 +137,7 @@ def _show(console: Console, found: list[Found], details: bool) -> None:
     listed = [session for session, _seen in found]
     columns = [
         Column("session", [safe(session.session_id) for session in listed]),
-        Column("started (UTC)", [moment(session.started_ns)[:16] for session in listed], rank=4),
+        Column("started (UTC)", [format_time(session.started_ns)[:16] for session in listed], rank=4),
         Column("length", [f"{(s.ended_ns - s.started_ns) / 1e9:,.1f} s" for s in listed], right=True, rank=2),
         Column("events", [f"{session.events:,}" for session in listed], right=True, rank=1),
     ]

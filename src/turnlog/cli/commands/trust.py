@@ -17,7 +17,7 @@ from turnlog.archive.retention import age_ns, expired_sessions, retire
 from turnlog.cli.common import BadChoice, confirm_destructive, existing, progress, url
 from turnlog.cli.options import DbOption, JournalOption, JsonOption, SessionArgument, YesOption
 from turnlog.console import output, safe
-from turnlog.sessions import known, moment
+from turnlog.sessions import find_session, format_time
 from turnlog.terminal import plural, print_json, say
 
 
@@ -42,7 +42,7 @@ def forget(
     store = existing(context, db)
     try:
         if not is_known(store, session, journal):
-            known(store, session)
+            find_session(store, session)
         confirm_destructive(url(context, db), f"destroy the content of session {session!r} for ever", yes)
         done = destroy(store, session, journal=journal)
     finally:
@@ -50,7 +50,9 @@ def forget(
     if as_json:
         print_json({"session_id": session} | done._asdict())
     elif done.forgotten_ns is not None:
-        say(f"{session}: content forgotten at {moment(done.forgotten_ns)} UTC; events, times and hash chain remain")
+        say(
+            f"{session}: content forgotten at {format_time(done.forgotten_ns)} UTC; events, times and hash chain remain"
+        )
         if done.moved or done.dropped:
             say(f"journals: {plural(done.moved, 'call')} stored without content, {done.dropped:,} erased")
     elif done.remains:
@@ -90,7 +92,7 @@ def retention(
     if no_archive and session is None:
         raise BadChoice("--no-archive needs --session; old sessions are always archived")
     store = existing(context, db)
-    found = [known(store, session)] if session is not None else expired_sessions(store, age_ns(older_than or ""))
+    found = [find_session(store, session)] if session is not None else expired_sessions(store, age_ns(older_than or ""))
     if dry_run:
         store.close()
         if as_json:
@@ -143,7 +145,7 @@ def _scrub(store: Store, session: str) -> None:
 def _show(table: Table, entries: Sequence[Session | Tombstone], what: str) -> None:
     for entry in entries:
         archive = [safe(entry.archive or "–")] if isinstance(entry, Tombstone) else []
-        table.add_row(safe(entry.session_id), moment(entry.ended_ns), str(entry.events), *archive)
+        table.add_row(safe(entry.session_id), format_time(entry.ended_ns), str(entry.events), *archive)
     if entries:
         output().print(table)
     events = sum(entry.events for entry in entries)

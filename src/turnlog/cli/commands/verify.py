@@ -18,7 +18,7 @@ from eventstore.stores.base import Store
 from turnlog.cli.common import existing, progress
 from turnlog.cli.options import DbOption, JsonOption
 from turnlog.files import atomic_file
-from turnlog.sessions import known
+from turnlog.sessions import find_session
 from turnlog.terminal import json_escaped, plural, print_json, say, stdout_file
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def _follow(store: Store, name: str | None, sealed: LogSeal | Seal | None, found
         found.faults.append(Fault(None, None, None, "unreadable", f"the list of origins: {error}"))
         return
     if name is not None and not sessions and sealed is None:
-        known(store, name)  # raises, naming the nearest
+        find_session(store, name)  # raises, naming the nearest
     found.sessions, found.events = len(sessions), sum(sessions.values())
     with progress() as bar:
         task = bar.add_task("verifying", total=found.events)
@@ -220,6 +220,6 @@ def _sealed(store: Store, session: str | None, key: Path | None) -> bytes:
         document = io.BytesIO()
         log_seals.write_log_seal(log_seals.seal_log(store, key), document)
         return document.getvalue()
-    known(store, session)
+    find_session(store, session)
     made = seals.seal_session(store, session, key).model_dump(exclude_none=True)
     return orjson.dumps(made, option=orjson.OPT_INDENT_2) + b"\n"
