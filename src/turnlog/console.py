@@ -83,7 +83,7 @@ NAME_WIDTH = 24
 
 
 def fitted(console: Console, columns: list[Column], caption: str | None = None, title: str | None = None) -> Table:
-    """A table that fits the console: texts are truncated, other columns are dropped instead."""
+    """A table in which only texts are truncated; to fit the console, columns are dropped."""
     kept = list(columns)
     while _min_width(kept) > console.width and any(column.rank for column in kept):
         kept.remove(min((column for column in kept if column.rank), key=lambda column: column.rank))

@@ -39,7 +39,7 @@ class NotConfirmed(TurnlogError):
 
 
 def progress(count: ProgressColumn | None = None, *, hidden: bool = False) -> Progress:
-    """A progress bar on standard error, shown only on a terminal; ``count`` is its counter column."""
+    """A progress bar on standard error, shown only on a terminal; ``count`` is its counter, numbers by default."""
     console = errors_to()
     name, counter = TextColumn("{task.description}", markup=False), count or MofNCompleteColumn()
     columns = name, BarColumn(), counter, TimeRemainingColumn()

@@ -130,16 +130,17 @@ def _table(console: Console, title: str, rows: list[tuple[str, str, str]]) -> No
     console.print(Padding(grid, (0, 0, 0, 2)))
 
 
-def _field(made: SourceField, turn: int | None) -> str:
-    elsewhere = f" (turn {made.turn})" if made.turn is not None and turn is not None and made.turn != turn else ""
-    names = made.kind if not made.field.startswith(made.kind) else "", made.id, made.field
+def _field(source: SourceField, turn: int | None) -> str:
+    elsewhere = f" (turn {source.turn})" if turn is not None and source.turn not in (None, turn) else ""
+    names = source.kind if not source.field.startswith(source.kind) else "", source.id, source.field
     return " ".join(filter(None, names)).replace("_", " ") + elsewhere
 
 
-def _short(made: SourceField) -> str:
-    if made.time:
-        return f"+{made.value:,.3f} s"
-    text = f"{made.value:,.3f}" if type(made.value) is float else str("" if made.value is None else made.value)
+def _short(source: SourceField) -> str:
+    value = source.value
+    if source.time:
+        return f"+{value:,.3f} s"
+    text = f"{value:,.3f}" if type(value) is float else str("" if value is None else value)
     return text if len(text) <= 24 else text[:23] + "…"
 
 

@@ -132,7 +132,7 @@ def _retire(store: Store, found: list[Session], folder: Path | None, as_json: bo
 
 
 def _scrub(store: Store, session: str) -> None:
-    """Scrub the bytes of a session removed by name from the database's files."""
+    """Erase the remaining bytes of a session removed by name from the database's files."""
     try:
         store.ledger.scrub()
     except StoreUnavailable as error:

@@ -97,7 +97,7 @@ def _verify_chains(store: Store, name: str | None, sealed: LogSeal | Seal | None
         found.faults.append(Fault(None, None, None, "unreadable", f"the list of origins: {error}"))
         return
     if name is not None and not sessions and sealed is None:
-        find_session(store, name)  # raises, naming the nearest
+        find_session(store, name)  # raises, suggesting the closest name
     found.sessions, found.events = len(sessions), sum(sessions.values())
     with progress() as bar:
         task = bar.add_task("verifying", total=found.events)
