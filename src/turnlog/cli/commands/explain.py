@@ -91,9 +91,6 @@ def _as_data(value: Any) -> Any:
     return [_as_data(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-# terminal ----------------------------------------------------------------------------------------------------------
-
-
 def _show(console: Console, found: Explanation, several: bool, *, hint: bool) -> None:
     console.print(
         f"[bold]{safe(found.path)}[/]  {safe(_value(found.path, found.value))}  [dim]rules {safe(found.rules)}[/]"
