@@ -1,4 +1,4 @@
-"""Styled output: rich consoles on which text of a log is text, neither markup nor control characters."""
+"""Rich consoles that print text from a log literally: without interpreting markup or control characters."""
 
 from __future__ import annotations
 
@@ -18,74 +18,74 @@ from turnlog.terminal import escaped, in_line
 
 
 def safe(text: object) -> str:
-    """The text as a part of a line of rich's markup, in which it marks nothing up."""
+    """The text escaped for a line of rich markup: literal, with control characters as escapes."""
     return escape(in_line(text))
 
 
 class SafeConsole(Console):
-    """A console that shows control characters of what it prints; only its own styles control the terminal."""
+    """A console that prints control characters as escapes; only its own styles control the terminal."""
 
-    def render_str(self, text: str, **how: Any) -> Text:
-        return super().render_str(escaped(text), **how)  # before the layout, which counts columns
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(escaped(text), **options)  # before the layout, which counts columns
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(escaped(segment.text), segment.style)
 
 
-class _Trimmed:
-    """A file of text without the blanks with which tables fill up their last column."""
+class _TrimmedFile:
+    """A text file that drops the trailing blanks with which tables pad their last column."""
 
     def __init__(self, file: IO[str]) -> None:
         self._file = file
 
     def write(self, text: str) -> int:
-        return self._file.write(_FILLING.sub("\n", text))
+        return self._file.write(_TRAILING_BLANKS.sub("\n", text))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
 
 
-_FILLING = re.compile(r" +\n")
+_TRAILING_BLANKS = re.compile(r" +\n")
 
 
 def output() -> Console:
-    """Standard output; wide and without trailing blanks when it is not a terminal, so that tables are not cut there."""
+    """Standard output; if not a terminal, 160 columns wide, so that tables fit, and without trailing blanks."""
     terminal = sys.stdout.isatty()
     width = None if terminal or "COLUMNS" in os.environ else 160
-    file = None if terminal else cast("IO[str]", _Trimmed(sys.stdout))
+    file = None if terminal else cast("IO[str]", _TrimmedFile(sys.stdout))
     return SafeConsole(file=file, width=width, highlight=False, emoji=False)
 
 
 def errors_to() -> Console:
-    """Standard error."""
+    """A console on standard error."""
     return SafeConsole(stderr=True, highlight=False, emoji=False)
 
 
 class Column(NamedTuple):
-    """A column of a table that is fitted to the console."""
+    """A column of a `fitted` table."""
 
     title: str
     cells: list[str]
-    """As rich's markup."""
+    """Rich markup."""
     right: bool = False
-    """Numbers."""
+    """Right-aligned, for numbers."""
     rank: int = 0
-    """Where there is no room, the columns with the lowest rank are left out first; those with 0 stay."""
+    """If space is short, the column with the lowest rank is dropped first; rank 0 always stays."""
     text: bool = False
-    """What was said: cut to the room that the others leave."""
+    """A transcript: truncated to the width that the other columns leave."""
 
 
 TEXT_WIDTH = 12
-"""A text is cut to this width before it is left out."""
+"""Least width of a text column; if there is less, columns are dropped."""
 NAME_WIDTH = 24
-"""A name is folded to this width before a column is left out."""
+"""Least width to which a name is folded; if there is less, columns are dropped."""
 
 
 def fitted(console: Console, columns: list[Column], caption: str | None = None, title: str | None = None) -> Table:
-    """A table in which no cell is cut but texts: columns are left out instead."""
+    """A table in which only texts are truncated; to fit the console, columns are dropped."""
     kept = list(columns)
-    while _width(kept) > console.width and any(column.rank for column in kept):
+    while _min_width(kept) > console.width and any(column.rank for column in kept):
         kept.remove(min((column for column in kept if column.rank), key=lambda column: column.rank))
     table = Table(title=title, title_justify="left", title_style="bold")
     for column in kept:
@@ -94,22 +94,22 @@ def fitted(console: Console, columns: list[Column], caption: str | None = None, 
             justify="right" if column.right else "left",
             no_wrap=column.right or column.text,
             overflow="ellipsis" if column.text else "fold",
-            min_width=None if column.text or not column.right else _natural(column),
+            min_width=None if column.text or not column.right else _max_width(column),
         )
     for row in zip(*(column.cells for column in kept), strict=True):
         table.add_row(*row)
-    out = [column.title for column in columns if column not in kept]
-    hint = f"no room for {', '.join(out)}: --json" if out else ""
+    dropped = [column.title for column in columns if column not in kept]
+    hint = f"no room for {', '.join(dropped)}: --json" if dropped else ""
     table.caption = "; ".join(filter(None, (caption, hint))) or None
     return table
 
 
-def _natural(column: Column) -> int:
+def _max_width(column: Column) -> int:
     return max(Text.from_markup(cell).cell_len for cell in (column.title, *column.cells))
 
 
-def _width(columns: list[Column]) -> int:
-    """The least, with borders."""
+def _min_width(columns: list[Column]) -> int:
+    """The least width of the table, with borders."""
     least = {True: TEXT_WIDTH, False: NAME_WIDTH}
-    widths = (_natural(column) if column.right else min(_natural(column), least[column.text]) for column in columns)
+    widths = (_max_width(column) if column.right else min(_max_width(column), least[column.text]) for column in columns)
     return sum(widths) + 3 * len(columns) + 1

@@ -1,4 +1,4 @@
-"""A session at a glance: what the list of sessions shows and filters by."""
+"""Session overviews: the figures that the list of sessions shows and filters by."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from projections.readings import framework_of
 
 
 class Overview(NamedTuple):
-    """What a replay adds to a `Session`."""
+    """The figures that a replay adds to a `Session`."""
 
     turns: int
     response_p95_ms: float | None
-    """Of the turns with a response, linear between the two nearest; None if there is none."""
+    """Over the turns with a response, interpolated linearly; None if there are none."""
     slowest_ms: float | None
     errors: int
     interruptions: int
-    """Turns whose answer the user cut off."""
+    """Number of turns whose answer the user interrupted."""
     no_response: int
-    """Questions without an answer."""
+    """Number of questions without an answer."""
     framework: str
-    """Name and version, as recorded; empty if neither was."""
+    """Name and version, as recorded; empty if not recorded."""
 
 
 class Wanted(NamedTuple):
-    """Which sessions to list."""
+    """A filter for sessions."""
 
     slower_than_ms: float | None = None
     having: tuple[str, ...] = ()
-    """Of ``errors``, ``interruptions`` and ``no-response``: all that a session must have."""
+    """Conditions that a session must all meet, out of ``errors``, ``interruptions`` and ``no-response``."""
     grep: str | None = None
-    """Text that the user or the agent must have said, in any case."""
+    """Text that the user or the agent must have said; case is ignored."""
 
     def holds(self, found: Overview, reading: Reading) -> bool:
-        """Whether the session is one of them."""
+        """Whether the session matches."""
         if self.slower_than_ms is not None and (found.slowest_ms or 0.0) <= self.slower_than_ms:
             return False
         if any(not getattr(found, name.replace("-", "_")) for name in self.having):
@@ -48,16 +48,16 @@ class Wanted(NamedTuple):
 
 
 def overview(store: Store, session: Session, wanted: Wanted) -> Overview | None:
-    """The session's overview; None if it is not wanted. Raises what a replay does."""
+    """The session's overview, or None if the filter rejects it. Raises the errors of a replay."""
     with replaying(session.session_id):
         events = list(store.read(session.session_id))
         reading = read(events)
-        found = _of(reading, " ".join(filter(None, framework_of(events))))
+        found = _summarize(reading, " ".join(filter(None, framework_of(events))))
         return found if wanted.holds(found, reading) else None
 
 
 def overview_if_readable(store: Store, session: Session) -> Overview | None:
-    """The session's overview; None if it cannot be replayed. Raises `StoreUnavailable`."""
+    """The session's overview, or None if it cannot be replayed. Raises `StoreUnavailable`."""
     try:
         return overview(store, session, Wanted())
     except StoreUnavailable:
@@ -66,7 +66,7 @@ def overview_if_readable(store: Store, session: Session) -> Overview | None:
         return None
 
 
-def _of(reading: Reading, framework: str) -> Overview:
+def _summarize(reading: Reading, framework: str) -> Overview:
     turns = measures_of(reading)
     responses = [turn.response_ms for turn in turns if turn.response_ms is not None]
     return Overview(
@@ -86,5 +86,5 @@ def _p95(values: list[float]) -> float | None:
 
 
 def _was_said(reading: Reading, text: str) -> bool:
-    said = (words for turn in reading.turns for words in (turn.user_speech, turn.agent_speech))
-    return any(text in words.casefold() for words in said if words)
+    transcripts = (words for turn in reading.turns for words in (turn.user_speech, turn.agent_speech))
+    return any(text in words.casefold() for words in transcripts if words)

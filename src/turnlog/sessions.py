@@ -1,4 +1,4 @@
-"""The log that a URL or path names, and the sessions in it."""
+"""Opens the log at a URL or path and finds sessions in it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from eventstore.stores.factory import open_store
 
 
 class UnknownSession(TurnlogError):
-    """The log has no session of that name."""
+    """The log has no session with this name."""
 
 
 def display_name(where: str) -> str:
-    """The database at a URL or path as people are shown it: a whole path, or a URL without its passwords."""
+    """The display form of a database URL or path: an absolute path, or the URL without passwords."""
     if "://" not in where:
         return where if where == "memory:" else str(Path(where).expanduser().absolute())
     from sqlalchemy import make_url
@@ -29,7 +29,7 @@ def display_name(where: str) -> str:
     try:
         parsed = make_url(where)
     except (ArgumentError, ValueError):
-        return f"{where.partition(':')[0]}://…"  # what cannot be parsed may have a password anywhere
+        return f"{where.partition(':')[0]}://…"  # in an unparsable URL a password may be anywhere
     if parsed.drivername.startswith("sqlite"):
         path = parsed.database or ""
         return path if path.startswith("file:") else str(Path(path).absolute())
@@ -47,17 +47,17 @@ def open_existing(where: str, option: str = "--db") -> Store:
 
 
 def open_log(where: str, *, migrate: bool = False) -> Store:
-    """The store at a URL or path, made if it is not there. Raises `StoreError`, which does not show a password."""
+    """The store at a URL or path, created if it is missing. Raises `StoreError` without showing a password."""
     from sqlalchemy.exc import ArgumentError
 
     try:
         return open_store(where, migrate=migrate)
-    except (ArgumentError, ValueError):  # neither shown nor chained: it may have the password in it
+    except (ArgumentError, ValueError):  # neither shown nor chained: it may contain the password
         raise StoreError(f"{display_name(where)} is not the URL of a database") from None
 
 
 def find_session(store: Store, session: str) -> Session:
-    """The session as the list of sessions has it. Raises `UnknownSession`, naming the nearest."""
+    """The session's entry in the list of sessions. Raises `UnknownSession`, suggesting the closest name."""
     sessions = {s.session_id: s for s in store.sessions()}
     if session in sessions:
         return sessions[session]
@@ -71,7 +71,7 @@ def find_session(store: Store, session: str) -> Session:
 
 
 def read_session(store: Store, session: str) -> list[Event]:
-    """The session's events. Raises `UnknownSession`, naming the nearest."""
+    """The session's events. Raises `UnknownSession`, suggesting the closest name."""
     events = list(store.read(session))
     if not events:
         find_session(store, session)
@@ -79,16 +79,16 @@ def read_session(store: Store, session: str) -> list[Event]:
 
 
 def format_time(wall_ns: int) -> str:
-    """A wall-clock time in UTC, to the second, as people are shown it."""
+    """A wall-clock time as ``2026-03-01 12:30:00``, in UTC."""
     return datetime.fromtimestamp(wall_ns // 1_000_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 class BadDate(TurnlogError):
-    """A date or time that cannot be understood."""
+    """A date or time is malformed."""
 
 
 def parse_date_ns(text: str) -> int:
-    """``2026-03-01`` or ``2026-03-01T12:30+01:00`` in nanoseconds since the epoch; UTC unless it says otherwise.
+    """``2026-03-01`` or ``2026-03-01T12:30+01:00`` in nanoseconds since the epoch; UTC by default.
 
     Raises `BadDate`.
     """
@@ -102,7 +102,7 @@ def parse_date_ns(text: str) -> int:
 
 
 def started_between(sessions: Sequence[Session], since_ns: int | None, until_ns: int | None) -> list[Session]:
-    """The sessions that began at or after ``since_ns`` and before ``until_ns``, the oldest first."""
+    """The sessions that started at or after ``since_ns`` and before ``until_ns``, oldest first."""
     chosen = [
         s
         for s in sessions

@@ -1,7 +1,7 @@
-r"""Plain output: with `turnlog.console`, the only way to the terminal. No text of a log can control the terminal.
+r"""Plain output; this module and `turnlog.console` do all printing, so that no text from a log controls the terminal.
 
-Transcripts, ids, log lines and servers' answers are untrusted. Control characters in them (`CONTROL`) are shown as
-escapes, like ``\\x1b``. JSON is printed with the same characters as ``\\u`` escapes, which every JSON parser decodes.
+Transcripts, ids, log lines and servers' answers are untrusted. Control characters in them (`CONTROL`) are printed as
+escapes, like ``\\x1b``; in JSON as ``\\u`` escapes, which every JSON parser decodes.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from eventstore.control import CONTROL
 
 
 def escaped(text: str) -> str:
-    """The text with its control characters shown as escapes, but for newline and tab."""
+    """The text with control characters as escapes, except newline and tab."""
     return CONTROL.sub(lambda found: found[0] if found[0] in "\n\t" else _escape(found[0]), text)
 
 
 def in_line(text: object) -> str:
-    """The text as a part of one line: newlines and tabs are escapes as well."""
+    """The text with all control characters as escapes, newline and tab included."""
     return CONTROL.sub(lambda found: _escape(found[0]), str(text))
 
 
 def plural(count: int, one: str, many: str = "") -> str:
-    """``1 session``, ``2,000 sessions``; ``many`` where the plural is not made with an s."""
+    """``1 session``, ``2,000 sessions``; ``many`` is an irregular plural."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
@@ -38,12 +38,12 @@ def _escape(character: str) -> str:
 
 
 def say(line: str, *, err: bool = False) -> None:
-    """Print one line; a newline in it is shown as an escape."""
+    """Print one line; newlines in it become escapes."""
     _write(in_line(line) + "\n", err=err)
 
 
 def say_text(text: str, *, err: bool = False) -> None:
-    """Print a text of several lines."""
+    """Print text that may have several lines."""
     _write(escaped(text) + "\n", err=err)
 
 
@@ -58,28 +58,28 @@ _ASCII = {
     "–": "-", "—": "-", "−": "-", "…": "...", "→": "->", "×": "x", "·": ".", "≥": ">=", "≤": "<=", "“": '"', "”": '"',
     "‘": "'", "’": "'", "━": "=", "╺": "=", "┄": ".", "█": "#", "▌": "#", "✅": "pass", "❌": "fail", "⚪": "?",
 }  # fmt: skip
-"""What stands for our own typography where the output's encoding does not have it."""
+"""ASCII replacements for our own typography, for encodings without it."""
 
 
-def _spelled_out(error: UnicodeError) -> tuple[str | bytes, int]:
-    """An error handler of codecs: our typography in ASCII, everything else as an escape."""
+def _replace_unencodable(error: UnicodeError) -> tuple[str | bytes, int]:
+    """A codec error handler: replaces our typography with ASCII and escapes everything else."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     bad = error.object[error.start : error.end]
     return "".join(_ASCII.get(c) or c.encode("ascii", "backslashreplace").decode() for c in bad), error.end
 
 
-codecs.register_error("turnlog", _spelled_out)
+codecs.register_error("turnlog", _replace_unencodable)
 
 
 def print_json(value: Any, *, indent: bool = True) -> None:
-    """Print a value as JSON, to a pipe as to a terminal."""
+    """Print a value as JSON, identically to a pipe and to a terminal."""
     sys.stdout.buffer.write(json_text(value, indent=indent).encode() + b"\n")
     sys.stdout.buffer.flush()
 
 
 def json_text(value: Any, *, indent: bool = True) -> str:
-    """The value as JSON, with the control characters that JSON lets stand in strings as escapes too."""
+    """The value as JSON; control characters that JSON allows unescaped are escaped too."""
     import orjson
 
     option = orjson.OPT_NON_STR_KEYS | (orjson.OPT_INDENT_2 if indent else 0)
@@ -91,12 +91,12 @@ def json_text(value: Any, *, indent: bool = True) -> str:
 
 
 def json_escaped(text: str) -> str:
-    """The JSON, with the control characters that it lets stand in strings as escapes."""
+    """The JSON text with the control characters that JSON allows unescaped as escapes."""
     return CONTROL.sub(lambda found: found[0] if found[0] in "\n\t" else f"\\u{ord(found[0]):04x}", text)
 
 
-class _Shown:
-    """Standard output as a file of text: on a terminal it shows control characters."""
+class _TerminalFile:
+    """A binary file that prints to a terminal, with control characters as escapes."""
 
     def write(self, data: bytes) -> None:
         _write(escaped(data.decode(errors="backslashreplace")))
@@ -106,11 +106,11 @@ class _Shown:
 
 
 def stdout_file() -> IO[bytes]:
-    """Where the bytes of a file go that is not given a name: to a pipe as they are, to a terminal escaped."""
-    return _Shown() if sys.stdout.isatty() else sys.stdout.buffer  # type: ignore[return-value]
+    """Standard output as a binary file: unchanged to a pipe, escaped to a terminal."""
+    return _TerminalFile() if sys.stdout.isatty() else sys.stdout.buffer  # type: ignore[return-value]
 
 
-class _Log(logging.Handler):
+class _LogHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         say_text(self.format(record), err=True)
 
@@ -120,11 +120,11 @@ def _excepthook(kind: type[BaseException], error: BaseException, trace: Tracebac
 
 
 def prepare() -> None:
-    """Make this process's outputs safe: any encoding, log lines, and unexpected errors."""
+    """Escape log lines and tracebacks in this process, and make output work in any encoding."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="turnlog")
     if not logging.root.handlers:
-        handler = _Log(logging.WARNING)
+        handler = _LogHandler(logging.WARNING)
         logging.root.addHandler(handler)
     sys.excepthook = _excepthook

@@ -1,4 +1,4 @@
-"""A turn as a waterfall: what ran when, as plain data to draw."""
+"""The waterfall of a turn: the components that ran, as bars to draw."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from projections.spans import Span
 class Bar(NamedTuple):
     """One bar of a waterfall.
 
-    Times are seconds: since the session's first event, or of a framework's turn on the monotonic clock. ``end`` is None
-    where the log does not say when it ended.
+    Times are in seconds: since the session's first event or, for a framework's turn, on the monotonic clock. ``end`` is
+    None if the log does not record it.
     """
 
     label: str
@@ -25,13 +25,13 @@ class Bar(NamedTuple):
     kind: str
     """``user``, ``agent``, ``wait`` (the caller waits for it), ``tool``, ``audio`` or ``error``."""
     cut: bool = False
-    """It was interrupted, cancelled, or never seen to end."""
+    """Interrupted, cancelled, or without a recorded end."""
 
 
 def turn_waterfall(r: Reading, number: int) -> list[Bar]:
-    """The bars of a turn of the caller's reading, by start: those of its spans. ``number`` counts from 1."""
+    """The bars of a turn's spans in the caller's reading, by start. ``number`` counts from 1."""
     zero_ns = r.timeline.began + r.timeline.wall_shift
-    found = [bar for span in r.spans_of(number) for bar in _of_span(span, zero_ns)]
+    found = [bar for span in r.spans_of(number) for bar in _span_bars(span, zero_ns)]
     return sorted(found, key=lambda bar: (bar.start, bar.label))
 
 
@@ -54,34 +54,34 @@ _FIRST = {
 }
 
 
-def _of_span(span: Span, zero_ns: int) -> Iterator[Bar]:
+def _span_bars(span: Span, zero_ns: int) -> Iterator[Bar]:
     start, end = (span.start_ns - zero_ns) / 1e9, (span.end_ns - zero_ns) / 1e9
-    said = span.attributes
-    cut = any(name in said for name in ("interrupted", "unfinished", "run_status")) and span.kind != "turn"
+    attrs = span.attributes
+    cut = any(name in attrs for name in ("interrupted", "unfinished", "run_status")) and span.kind != "turn"
     ms = _ms((end - start) * 1000)
     if span.kind in _FIRST:
         label, rest, event = _FIRST[span.kind]
         first = next((e["time_ns"] for e in span.events if e["name"] == event), None)
         if first is None:
-            yield Bar(label, start, None if "unfinished" in said else end, said.get("run_status", ms), "wait", cut)
+            yield Bar(label, start, None if "unfinished" in attrs else end, attrs.get("run_status", ms), "wait", cut)
             return
-        begun = (first - zero_ns) / 1e9
-        yield Bar(label, start, begun, _ms((begun - start) * 1000), "wait")
-        if end > begun:
-            yield Bar(rest, begun, end, said.get("run_status", f"{ms} in all"), "tool", cut)
+        first_at = (first - zero_ns) / 1e9
+        yield Bar(label, start, first_at, _ms((first_at - start) * 1000), "wait")
+        if end > first_at:
+            yield Bar(rest, first_at, end, attrs.get("run_status", f"{ms} in all"), "tool", cut)
     elif span.kind == "tool":
-        yield Bar(f"tool {said.get('tool_name')}", start, None if "unfinished" in said else end, ms, "tool", cut)
+        yield Bar(f"tool {attrs.get('tool_name')}", start, None if "unfinished" in attrs else end, ms, "tool", cut)
     elif span.kind == "error":
-        yield Bar(span.name, start, start, str(said.get("message")), "error")
+        yield Bar(span.name, start, start, str(attrs.get("message")), "error")
     elif span.kind == "fallback":
-        yield Bar(span.name, start, end, str(said.get("message") or ms), "error")
+        yield Bar(span.name, start, end, str(attrs.get("message") or ms), "error")
     elif span.kind in _KINDS:
         label, kind = _KINDS[span.kind]
-        yield Bar(label, start, None if "unfinished" in said else end, ms, kind, cut)
+        yield Bar(label, start, None if "unfinished" in attrs else end, ms, kind, cut)
 
 
 def waterfall(turn: Turn) -> list[Bar]:
-    """The bars of a turn of a framework's reading, by start."""
+    """The bars of a turn in a framework's reading, by start."""
     return sorted(_bars(turn), key=lambda bar: (bar.start, bar.label))
 
 

@@ -18,7 +18,7 @@ def times(bar: Bar) -> tuple[float, float | None, bool]:
 
 
 def test_the_bars_of_an_answer_that_is_interrupted() -> None:
-    """Break: in turnlog/waterfall.py, ``_of_span``, do not ask whether it was interrupted."""
+    """Break: in turnlog/waterfall.py, ``_span_bars``, do not check whether it was interrupted."""
     start: Log = [(0, "set_vad_config", {"vad_config": {}})]
     found = bars([*start, *QUESTION, (4000, "on_user_speech_start", {}), (4300, "on_interrupted", {}),
                   (4500, "on_agent_speech_end", {}), (5000, "finalize_session", {})])  # fmt: skip

@@ -1,4 +1,4 @@
-"""The command line: ``turnlog``, which mirrors the library one to one."""
+"""The ``turnlog`` command line, a one-to-one mirror of the library."""
 
 from turnlog.cli.app import main
 

@@ -1,4 +1,4 @@
-"""The program: its commands, and how it ends when something is wrong."""
+"""The program: its commands, error messages and exit codes."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _STYLE: dict[str, Any] = {
 
 
 class Commands(Group):
-    """The commands of `COMMANDS`: the module of one is imported when it is run, not to list it."""
+    """The commands of `COMMANDS`; a command's module is imported when it runs, not when it is listed."""
 
-    def __init__(self, **how: Any) -> None:
-        super().__init__(**how)
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
         for section in COMMANDS.values():
             self.commands.update((name, Command(name, help=row.summary)) for name, row in section.items())
 
@@ -41,18 +41,18 @@ class Commands(Group):
 
 
 def load(name: str) -> Any:
-    """The command of that name, with its module imported."""
+    """The command with this name; imports its module."""
     row = next(section[name] for section in COMMANDS.values() if name in section)
     found = getattr(import_module(f"turnlog.cli.commands.{row.module}"), row.function)
-    one = typer.Typer(**_STYLE)
-    one.callback()(lambda: None)  # makes it a group, from which the command can be taken
+    parent = typer.Typer(**_STYLE)
+    parent.callback()(lambda: None)  # makes it a group, which the command can be looked up in
     if isinstance(found, typer.Typer):
-        for each in found.registered_commands:
-            each.cls = Command
-        one.add_typer(found, name=name, help=row.summary, cls=Group)
+        for command in found.registered_commands:
+            command.cls = Command
+        parent.add_typer(found, name=name, help=row.summary, cls=Group)
     else:
-        one.command(name, cls=Command)(found)
-    group: Any = typer.main.get_command(one)
+        parent.command(name, cls=Command)(found)
+    group: Any = typer.main.get_command(parent)
     return group.commands[name]
 
 
@@ -84,41 +84,41 @@ def options(
 
 
 def main() -> None:
-    """Run; any error that is foreseen is one line on standard error: exit code 1, or 2 for a wrong command line."""
+    """Run the program; expected errors print one line on standard error and exit with 1, usage errors with 2."""
     prepare()
     try:
         code = typer.main.get_command(app)(standalone_mode=False)
     except TurnlogError as error:
-        code = _complain(str(error))
+        code = _print_error(str(error))
     except _UsageError as error:
-        code = _misused(error)
+        code = _print_usage_error(error)
     except typer.Abort:
-        code = _complain("aborted")
+        code = _print_error("aborted")
     except UnicodeEncodeError as error:
-        code = _complain(f"{error.object!r} is not text in UTF-8")
-    except BrokenPipeError:  # the reader of our output had enough
+        code = _print_error(f"{error.object!r} is not text in UTF-8")
+    except BrokenPipeError:  # the reader of our output closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except OSError as error:
-        code = _complain(f"{error.filename or 'a file'}: {error.strerror or error}")
+        code = _print_error(f"{error.filename or 'a file'}: {error.strerror or error}")
     sys.exit(code if isinstance(code, int) else 0)
 
 
 _UsageError: Any = typer.BadParameter.__mro__[1]  # typer does not export it
 
 
-def _complain(line: str) -> int:
+def _print_error(line: str) -> int:
     from turnlog.console import errors_to, safe
 
     errors_to().print(f"[bold red]turnlog:[/] {safe(line)}", soft_wrap=True)
     return 1
 
 
-def _misused(error: Any) -> int:
-    """A command line that cannot be understood; without any, the help."""
+def _print_usage_error(error: Any) -> int:
+    """Print a usage error, or the help if the command line is empty; returns the exit code."""
     if not error.ctx or type(error).__name__ == "NoArgsIsHelpError":
         error.show()
     else:
         message = error.format_message().replace("Value error, ", "").rstrip(".")
-        _complain(f"{message}; see: {error.ctx.command_path} --help")
+        _print_error(f"{message}; see: {error.ctx.command_path} --help")
     return int(error.exit_code)

@@ -1,4 +1,4 @@
-"""Shared by the commands: the database option, progress bars, headers, confirmations."""
+"""Helpers that the commands share: the database option, progress bars, headers, confirmations."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from turnlog.terminal import in_line, say
 
 
 class BadHeader(TurnlogError):
-    """A header that cannot be understood."""
+    """A header is malformed."""
 
 
 class BadDatabase(TurnlogError):
@@ -35,38 +35,38 @@ class BadDatabase(TurnlogError):
 
 
 class NotConfirmed(TurnlogError):
-    """Something that cannot be undone was not confirmed."""
+    """An irreversible action was not confirmed."""
 
 
 def progress(count: ProgressColumn | None = None, *, hidden: bool = False) -> Progress:
-    """A bar, on standard error; only on a terminal. ``count`` says how far it is, by default as numbers."""
+    """A progress bar on standard error, shown only on a terminal; ``count`` is its counter, numbers by default."""
     console = errors_to()
-    name, how_far = TextColumn("{task.description}", markup=False), count or MofNCompleteColumn()
-    columns = name, BarColumn(), how_far, TimeRemainingColumn()
+    name, counter = TextColumn("{task.description}", markup=False), count or MofNCompleteColumn()
+    columns = name, BarColumn(), counter, TimeRemainingColumn()
     return Progress(*columns, console=console, transient=True, disable=hidden or not console.is_terminal)
 
 
 def headers_of(pairs: list[str] | None) -> dict[str, str]:
-    """From ``NAME=VALUE``; where there are none, those of the environment, between commas. Raises `BadHeader`."""
-    found = {}
+    """Headers from ``NAME=VALUE`` pairs, or else from the environment, comma-separated. Raises `BadHeader`."""
+    headers = {}
     for text in pairs or filter(None, os.environ.get(HEADERS, "").split(",")):
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
-            raise BadHeader("a header is NAME=VALUE")  # not shown: it may be a token
-        found[name.strip().lower()] = value.strip()
-    return found
+            raise BadHeader("a header is NAME=VALUE")  # without the text, which may be a token
+        headers[name.strip().lower()] = value.strip()
+    return headers
 
 
 def url(context: typer.Context, db: list[str] | None) -> str:
-    """The database: that of --db, before or behind the command, or of the environment, or the default one.
+    """The database from --db (before or after the command), else from the environment, else the default.
 
     Raises `BadDatabase` if --db is given twice with different values, or is empty.
     """
     given = list(db or ())
-    above: Any = context
-    while above is not None:
-        given += above.params.get("db") or ()
-        above = above.parent
+    level: Any = context
+    while level is not None:
+        given += level.params.get("db") or ()
+        level = level.parent
     if "" in given:
         raise BadDatabase("--db is empty; pass a URL or path, or leave it out")
     if len(several := list(dict.fromkeys(given))) > 1:
@@ -75,20 +75,20 @@ def url(context: typer.Context, db: list[str] | None) -> str:
 
 
 def writable(context: typer.Context, db: list[str] | None, *, migrate: bool = False) -> Store:
-    """The store, made if it is not there; a server is migrated only with ``migrate``."""
+    """The store, created if it is missing; a server is migrated only with ``migrate``."""
     return open_log(url(context, db), migrate=migrate)
 
 
 def existing(context: typer.Context, db: list[str] | None) -> Store:
-    """The store; a command that only reads makes no database. Raises `StoreError` if there is none."""
+    """The store, for a command that only reads. Raises `StoreError` instead of creating a database."""
     return open_existing(url(context, db))
 
 
 def confirm_destructive(where: str, what: str, yes: bool) -> None:
-    """Say which database is acted on, and ask before ``what`` is done, which cannot be undone.
+    """Name the database and ask for confirmation of ``what``, which cannot be undone.
 
-    ``where`` is what `url` gives; ``what`` an imperative about the log. On a terminal the
-    user is asked; without one, ``yes`` (--yes) is needed. Raises `NotConfirmed`; nothing may have been done by then.
+    ``where`` comes from `url`; ``what`` is an imperative about the log. Without a terminal to ask on, ``yes`` (--yes)
+    is required. Raises `NotConfirmed`, so call this before changing anything.
     """
     if not yes and not sys.stdin.isatty():
         raise NotConfirmed(f"nothing was done: no terminal to ask on; pass --yes to {what} of {display_name(where)}")
@@ -100,7 +100,7 @@ def confirm_destructive(where: str, what: str, yes: bool) -> None:
 
 
 class BadChoice(TurnlogError):
-    """Options that contradict each other, or name something that is not there."""
+    """Options contradict each other or name something that does not exist."""
 
 
 def opener(bar: Progress, path: Path) -> IO[bytes]:

@@ -1,4 +1,4 @@
-"""How help is laid out: plain text, without types that the names say already."""
+"""The layout of help: plain text, without the types that metavars already show."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from typing import Any
 from typer.core import TyperCommand, TyperGroup
 
 
-def _usage(command: Any) -> list[str]:
-    """``[OPTIONS] SESSION [FILE…]``."""
-    found = ["[OPTIONS]"]
+def _usage_pieces(command: Any) -> list[str]:
+    """The usage line's pieces, as in ``[OPTIONS] SESSION [FILE…]``."""
+    pieces = ["[OPTIONS]"]
     for param in command.params:
         if param.param_type_name == "argument":
-            name = _name(param)
-            found.append(name if param.required else f"[{name}]")
-    return found
+            name = _argument_name(param)
+            pieces.append(name if param.required else f"[{name}]")
+    return pieces
 
 
-def _name(argument: Any) -> str:
+def _argument_name(argument: Any) -> str:
     return f"{argument.metavar or argument.name.upper()}{'…' if argument.nargs == -1 else ''}"
 
 
 def _write_params(command: Any, ctx: Any, formatter: Any) -> None:
-    """The arguments, then the options, each with its help."""
+    """Write the arguments, then the options, each with its help."""
     arguments, options = [], []
     for param in command.get_params(ctx):
         record = param.get_help_record(ctx)
         if record is None:
             continue
         if param.param_type_name == "argument":
-            arguments.append((_name(param), param.help or ""))
+            arguments.append((_argument_name(param), param.help or ""))
         else:
             options.append((record[0], record[1].replace("[required]", "(required)").rstrip()))
     for heading, rows in (("Arguments", arguments), ("Options", options)):
@@ -39,10 +39,10 @@ def _write_params(command: Any, ctx: Any, formatter: Any) -> None:
 
 
 class Command(TyperCommand):
-    """A command."""
+    """A command whose help has this layout."""
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        return _usage(self)
+        return _usage_pieces(self)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         _write_params(self, ctx, formatter)
@@ -61,5 +61,5 @@ class Group(TyperGroup):
 
 
 def first_paragraph(command: Any) -> str:
-    """The first paragraph of a command's help, in one line."""
+    """The first paragraph of a command's help, on one line."""
     return " ".join((command.help or "").split("\n\n")[0].split())

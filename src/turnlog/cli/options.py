@@ -1,4 +1,4 @@
-"""Options and arguments that several commands have."""
+"""Options and arguments that commands share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 TURNLOG_DB = "TURNLOG_DB"
 HEADERS = "TURNLOG_HEADERS"
-"""The environment variable for headers, which keeps tokens out of process lists."""
+"""Environment variable for headers; it keeps tokens out of process lists."""
 
 DbOption = Annotated[
     list[str] | None,

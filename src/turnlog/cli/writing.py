@@ -1,4 +1,4 @@
-"""Sessions written to a file, each whole or not at all."""
+"""Writes sessions to a file, each completely or not at all."""
 
 from __future__ import annotations
 
@@ -18,39 +18,39 @@ from turnlog.survey import Survey
 from turnlog.terminal import stdout_file
 
 SPOOLED_BYTES = 8_000_000
-"""A session that makes a longer file than this waits on the disk until it is whole."""
+"""Larger sessions are spooled to disk until they are complete."""
 
 
 class Form(NamedTuple):
-    """How sessions stand in a file."""
+    """A file format for sessions."""
 
     session: Callable[[Store, str, int], Iterable[bytes]]
-    """The pieces of the one of that name, which is the n-th in the file, from 1."""
+    """Returns the bytes of the session with this name; the number is its position in the file, from 1."""
     head: bytes = b""
     between: bytes = b""
     tail: bytes = b""
 
 
 def write_sessions(store: Store, sessions: list[str] | None, every: bool, out: Path | None, form: Form) -> None:
-    """Write the sessions one by one, so that never more than one is in memory; each whole, or not at all."""
+    """Write the sessions one at a time, so that at most one is in memory; each completely or not at all."""
     names = named_sessions(store, sessions, every)
     survey = Survey(alone=len(names) == 1)
-    hidden = out is None and sys.stdout.isatty()  # the file itself goes there
+    hidden = out is None and sys.stdout.isatty()  # the terminal shows the file itself
     with (
         atomic_file(out) if out is not None else nullcontext(stdout_file()) as file,
         progress(hidden=hidden) as bar,
         SpooledTemporaryFile(SPOOLED_BYTES) as spool,
     ):
 
-        def made(name: str) -> None:
+        def spool_session(name: str) -> None:
             spool.seek(0)
             spool.truncate()
             spool.writelines(form.session(store, name, written + 1))
 
         file.write(form.head)
         written = 0
-        whole = bar.track(survey.each(names, made), total=len(names), description="exporting")
-        for written, _made in enumerate(whole, 1):
+        spooled = bar.track(survey.each(names, spool_session), total=len(names), description="exporting")
+        for written, _ in enumerate(spooled, 1):
             file.write(form.between if written > 1 else b"")
             spool.seek(0)
             shutil.copyfileobj(spool, file)

@@ -1,4 +1,4 @@
-"""Verdicts on the terminal, as JSON, as JUnit XML, and as the Markdown of a job summary."""
+"""Renders verdicts on the terminal, as JSON, as JUnit XML and as Markdown for a job summary."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MARKS = {"pass": "✅", "fail": "❌", "inconclusive": "⚪"}
 
 
 def tally(verdicts: list[Verdict]) -> str:
-    """``2 pass, 1 fail``; outcomes without a verdict are left out."""
+    """The number of verdicts by outcome, as ``2 pass, 1 fail``; zero counts are omitted."""
     counts = Counter[str](verdict.outcome for verdict in verdicts)
     return ", ".join(f"{counts[outcome]} {outcome}" for outcome in STYLES if counts[outcome])
 
@@ -34,7 +34,7 @@ def overall(verdicts: list[Verdict]) -> str:
 
 
 def show_verdict(console: Console, verdicts: list[Verdict], *, verbose: bool = False) -> None:
-    """The verdict, a line for each limit, then one for each of the worst turns; ``verbose`` adds their parts."""
+    """Print the verdict, one line per limit, then one per worst turn; ``verbose`` adds their latencies."""
     outcome = overall(verdicts)
     console.print(f"[{STYLES[outcome]}]{outcome.upper()}[/]  {tally(verdicts)}")
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
@@ -54,7 +54,7 @@ def show_verdict(console: Console, verdicts: list[Verdict], *, verbose: bool = F
 
 
 def _show_worst(console: Console, verdict: Verdict) -> None:
-    """A line for each turn, cut at the console's width."""
+    """Print one line per turn, truncated to the console's width."""
     for turn in verdict.worst:
         value = "" if turn.value is None else f"{format_value(turn.value, verdict.unit)}  "
         line = Text(in_line(f"{turn.session} turn {turn.turn}  {value}{'; '.join(turn.why[:1])}".rstrip()))
@@ -63,7 +63,7 @@ def _show_worst(console: Console, verdict: Verdict) -> None:
 
 
 def _show_parts(console: Console, verdict: Verdict) -> None:
-    """The latencies of each turn, and why."""
+    """Print the latencies of each turn and the reasons."""
     for turn in verdict.worst:
         parts = ", ".join(f"{part} {format_value(value, 'ms')}" for part, value in turn.parts.items())
         value = "" if turn.value is None else f"  {format_value(turn.value, verdict.unit)}"
@@ -73,13 +73,13 @@ def _show_parts(console: Console, verdict: Verdict) -> None:
 
 
 def data(verdicts: list[Verdict]) -> dict[str, Any]:
-    """As JSON carries it."""
+    """The verdicts as JSON data."""
     plain = [v._asdict() | {"worst": [turn._asdict() for turn in v.worst]} for v in verdicts]
     return {"outcome": overall(verdicts), "verdicts": plain}
 
 
 def _parts(verdict: Verdict) -> list[str]:
-    """What is known of any of the worst turns."""
+    """The latencies known for any of the worst turns."""
     return list(dict.fromkeys(part for turn in verdict.worst for part in turn.parts))
 
 
@@ -93,21 +93,21 @@ def _cells(turn: Worst, unit: str, parts: list[str]) -> list[str]:
 
 
 def junit(verdicts: list[Verdict]) -> bytes:
-    """A test case for each limit; an inconclusive one counts as skipped."""
+    """JUnit XML with a test case per limit; inconclusive limits are skipped tests."""
     counts = Counter[str](verdict.outcome for verdict in verdicts)
     numbers = {"tests": len(verdicts), "failures": counts["fail"], "skipped": counts["inconclusive"], "errors": 0}
     attributes = {"name": "turnlog check"} | {name: str(number) for name, number in numbers.items()}
     suite = ElementTree.Element("testsuite", attributes)
     for verdict in verdicts:
-        case = ElementTree.SubElement(suite, "testcase", classname="turnlog.check", name=_legal(verdict.budget))
-        said = _legal(f"{verdict.found} ({verdict.why})")
+        case = ElementTree.SubElement(suite, "testcase", classname="turnlog.check", name=_printable(verdict.budget))
+        message = _printable(f"{verdict.found} ({verdict.why})")
         if verdict.outcome == "fail":
-            failure = ElementTree.SubElement(case, "failure", type="fail", message=said)
-            failure.text = _legal("\n".join(line for turn in verdict.worst for line in _lines(turn, verdict.unit)))
+            failure = ElementTree.SubElement(case, "failure", type="fail", message=message)
+            failure.text = _printable("\n".join(line for turn in verdict.worst for line in _lines(turn, verdict.unit)))
         elif verdict.outcome == "inconclusive":
-            ElementTree.SubElement(case, "skipped", message=said)
+            ElementTree.SubElement(case, "skipped", message=message)
         else:
-            ElementTree.SubElement(case, "system-out").text = said
+            ElementTree.SubElement(case, "system-out").text = message
     root = ElementTree.Element("testsuites")
     root.append(suite)
     ElementTree.indent(root)
@@ -121,22 +121,22 @@ def _lines(turn: Worst, unit: str) -> list[str]:
     return [f"{turn.session} turn {turn.turn}:{value} ({parts})", *(f"  {line}" for line in turn.why)]
 
 
-def _legal(text: str) -> str:
-    """The text without control characters, which XML cannot carry; a session id may have any."""
+def _printable(text: str) -> str:
+    """The text with replacements for control characters, which XML does not allow but session ids may contain."""
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def markdown(verdicts: list[Verdict]) -> str:
-    """For ``$GITHUB_STEP_SUMMARY``."""
+    """The verdicts as Markdown for ``$GITHUB_STEP_SUMMARY``."""
     lines = [f"### turnlog check: {tally(verdicts)}", "", *_heading(("", "budget", "found", ""))]
     lines += [_row([MARKS[v.outcome], f"`{v.budget}`", v.found, v.why]) for v in verdicts]
     for verdict in verdicts:
         if verdict.worst:
             parts = _parts(verdict)
             lines += ["", f"**`{verdict.budget}`**: worst turns", "", *_heading(_columns(parts))]
-            lines += [_row(_plain(cell) for cell in _cells(turn, verdict.unit, parts)) for turn in verdict.worst]
-            said = [f"{turn.session} turn {turn.turn}: {line}" for turn in verdict.worst for line in turn.why]
-            lines += ["", *(f"- {_plain(line)}" for line in said)] if said else []
+            lines += [_row(_escape_md(cell) for cell in _cells(turn, verdict.unit, parts)) for turn in verdict.worst]
+            reasons = [f"{turn.session} turn {turn.turn}: {line}" for turn in verdict.worst for line in turn.why]
+            lines += ["", *(f"- {_escape_md(line)}" for line in reasons)] if reasons else []
     return "\n".join(lines) + "\n"
 
 
@@ -148,6 +148,6 @@ def _row(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _plain(cell: str) -> str:
-    """Text in which nothing is Markdown or HTML."""
-    return re.sub(r"([\\|`*_<>\[\]])", r"\\\1", " ".join(_legal(cell).split()))
+def _escape_md(cell: str) -> str:
+    """The text with Markdown and HTML escaped, on one line."""
+    return re.sub(r"([\\|`*_<>\[\]])", r"\\\1", " ".join(_printable(cell).split()))

@@ -1,4 +1,4 @@
-"""The commands: where each is, and what it does in one line. Its module is imported when it is run."""
+"""The table of commands: module, function and summary. A command's module is imported when it runs."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 
 class Row(NamedTuple):
-    """A command, or a group of them, in the list of commands."""
+    """A command or group of commands in the list."""
 
     module: str
-    """In this package."""
+    """Module in this package."""
     function: str
-    """Its function; ``app`` if it is a group of commands."""
+    """Function in the module; ``app`` for a group of commands."""
     summary: str
-    """The first line of its help."""
+    """First line of the help."""
 
 
 COMMANDS: dict[str, dict[str, Row]] = {

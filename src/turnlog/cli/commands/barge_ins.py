@@ -1,4 +1,4 @@
-"""``turnlog barge-ins``: each time the user and the agent talked over each other."""
+"""``turnlog barge-ins``: when the user and the agent spoke over each other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from projections.turns.ledger import BargeIn
 from turnlog.cli.choice import named_sessions
 from turnlog.cli.common import existing, progress
 from turnlog.cli.options import AllOption, DbOption, JsonOption, SessionsArgument
-from turnlog.cli.render.barge_in import Entry, _quote, entries, entry_dict
+from turnlog.cli.render.barge_in import Entry, entries, entry_dict, shorten
 from turnlog.console import Column, fitted, output, safe
 from turnlog.sessions import read_session
 from turnlog.survey import Survey
@@ -35,9 +35,9 @@ def barge_ins(
     with progress() as bar:
         names = named_sessions(store, sessions, every)
         survey = Survey(alone=len(names) == 1)
-        made = survey.each(names, lambda name: list(_listed(read_session(store, name), as_json)))
-        listened = bar.track(made, total=len(names), description="replaying")
-        found = [(name, one) for name, listed in listened for one in listed]
+        replayed = survey.each(names, lambda name: list(_entries(read_session(store, name), as_json)))
+        tracked = bar.track(replayed, total=len(names), description="replaying")
+        found = [(name, entry) for name, listed in tracked for entry in listed]
     store.close()
     if as_json:
         print_json([{"session_id": name, **plain} for name, (plain, _entry) in found])
@@ -46,7 +46,7 @@ def barge_ins(
     survey.finish()
 
 
-def _listed(events: list[Event], as_json: bool) -> list[tuple[dict[str, Any], Entry]]:
+def _entries(events: list[Event], as_json: bool) -> list[tuple[dict[str, Any], Entry]]:
     r = read_events(events)
     return [(entry_dict(r, events, entry) if as_json else {}, entry) for entry in entries(r)]
 
@@ -65,22 +65,22 @@ def _show(console: Console, sessions: int, found: list[tuple[str, Entry]]) -> No
         Column("session", [safe(name) for name, _entry in found]),
         Column("kind", [entry.record.kind for entry in each]),
         Column("at", [f"+{entry.into_call:,.1f} s" for entry in each], right=True),
-        Column("yield", [_yield(entry.record) for entry in each], right=True),
-        Column("overlap", [_number(entry.record.overlap_ms) for entry in each], right=True, rank=3),
-        Column("had said", [_text(entry, entry.said.said, end=True) for entry in each], rank=2, text=True),
-        Column("not said", [_text(entry, entry.said.unsaid) for entry in each], rank=1, text=True),
+        Column("yield", [_yield_time(entry.record) for entry in each], right=True),
+        Column("overlap", [_milliseconds(entry.record.overlap_ms) for entry in each], right=True, rank=3),
+        Column("had said", [_text(entry, entry.spoken.said, end=True) for entry in each], rank=2, text=True),
+        Column("not said", [_text(entry, entry.spoken.unsaid) for entry in each], rank=1, text=True),
     ]
     caption = "milliseconds; ≥: end of agent audio not reported; ~: estimated"
     console.print(fitted(console, columns, caption))
 
 
-def _yield(record: BargeIn) -> str:
-    return ("≥ " if record.yield_ms is not None and not record.silent_known else "") + _number(record.yield_ms)
+def _yield_time(record: BargeIn) -> str:
+    return ("≥ " if record.yield_ms is not None and not record.silent_known else "") + _milliseconds(record.yield_ms)
 
 
 def _text(entry: Entry, text: str | None, *, end: bool = False) -> str:
-    return "–" if text is None else safe(f"{'~ ' if entry.said.estimated else ''}{_quote(text, end=end)}")
+    return "–" if text is None else safe(f"{'~ ' if entry.spoken.estimated else ''}{shorten(text, end=end)}")
 
 
-def _number(ms: float | None) -> str:
+def _milliseconds(ms: float | None) -> str:
     return "–" if ms is None else f"{ms:,.0f}"

@@ -1,4 +1,4 @@
-"""Commands on replayed calls: demo, replay, payloads, spans."""
+"""Commands that replay one session: replay, schema, payloads, spans."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ def replay(
     Each turn has its response time and the parts of it, what was said, barge-ins, and a waterfall of what ran.
     """
     with closing(existing(context, db)) as store, replaying(session):
-        listed = _Listed(at)
-        gaps = gaps_in(listed.each(store.read(session)))
-        if not listed.count:
+        scan = _EventScan(at)
+        gaps = gaps_in(scan.each(store.read(session)))
+        if not scan.count:
             find_session(store, session)
-        count = listed.until()
+        count = scan.replay_count()
         call = reading(islice(store.read(session), count), rules)
         turns = len(call.exchanges if isinstance(call, Reading) else call.turns)
         if turn is not None and turn > turns:
@@ -85,8 +85,8 @@ def _show(call: Reading | Call, turn: int | None, *, all_logs: bool, missing: li
         show_call(output(), call, turn, all_logs=all_logs, missing=missing)
 
 
-class _Listed:
-    """A pass over a session's events: how many there are, and which of them ``at`` names. Keeps none of them."""
+class _EventScan:
+    """A pass over a session's events that counts them and finds the one at ``at``, without keeping any."""
 
     def __init__(self, at: str | None) -> None:
         self.at, self.count, self.last_seq = at, 0, -1
@@ -96,15 +96,15 @@ class _Listed:
         self.seq, self.found = int(number), list[tuple[int, str]]()
 
     def each(self, events: Iterable[Event]) -> Iterator[Event]:
-        """The events themselves, while they are listed."""
+        """Yield the events unchanged while scanning them."""
         for self.count, event in enumerate(events, 1):
             self.last_seq = event.seq
             if event.seq == self.seq and self.origin in ("", event.origin):
                 self.found.append((self.count, event.origin))
             yield event
 
-    def until(self) -> int:
-        """The number of events up to the one that ``at`` names, all by default. Raises `BadChoice`."""
+    def replay_count(self) -> int:
+        """The number of events up to and including ``at``; all of them without it. Raises `BadChoice`."""
         if self.at is None:
             return self.count
         if not self.found:
@@ -160,13 +160,13 @@ def spans(
         call = reading(read_session(store, session), rules)
         store.close()
         if as_json:
-            print_json(_spans(call))
+            print_json(_span_dicts(call))
         else:
             output().print(span_tree(call))
 
 
-def _spans(call: Reading | Call) -> list[dict[str, Any]]:
-    """With their ids in a trace."""
+def _span_dicts(call: Reading | Call) -> list[dict[str, Any]]:
+    """The spans as JSON data, with trace and span ids."""
     if isinstance(call, Call):
         found: list[dict[str, Any]] = call_dict(call)["spans"]
         return found

@@ -1,4 +1,4 @@
-"""``turnlog check``: the calls of a log against a budget."""
+"""``turnlog check``: check the calls of a log against a budget."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BudgetArgument = Annotated[
 
 
 class BudgetFailed(TurnlogError):
-    """A limit of the budget fails."""
+    """A limit of the budget failed."""
 
 
 class NothingToCheck(TurnlogError):
@@ -71,7 +71,7 @@ def check(
     wanted = budgets.load_budget(budget)
     before = baselines.load_baseline(baseline, rules) if baseline is not None else None
     store = existing(context, db)
-    table, survey = _collected(store, select_sessions(store, sessions, since, until), rules)
+    table, survey = _collect(store, select_sessions(store, sessions, since, until), rules)
     verdicts = explain_worst(judge(table, wanted, before), store, rules, survey)
     store.close()
     turns = len(table.completed(table.all_turns()))
@@ -87,9 +87,9 @@ def check(
         announce.show_verdict(output(), verdicts, verbose=verbose)
     _write_reports(verdicts, junit, summary)
     if save_baseline is not None:
-        why = "a limit fails" if failed else "a session failed"
-        done = f"baseline of {plural(turns, 'turn')} written" if saved else f"not written, as {why}"
-        say(f"{save_baseline}: {done}", err=True)
+        reason = "a limit fails" if failed else "a session failed"
+        result = f"baseline of {plural(turns, 'turn')} written" if saved else f"not written, as {reason}"
+        say(f"{save_baseline}: {result}", err=True)
     if not turns:
         survey.finish()
         raise NothingToCheck(
@@ -97,7 +97,7 @@ def check(
         )
     if failed:
         raise BudgetFailed(f"{len(failed)} of {plural(len(verdicts), 'limit')} failed: {'; '.join(failed)}")
-    survey.finish()  # a session that cannot be replayed passes no check
+    survey.finish()  # fails the check if a session cannot be replayed
 
 
 def _write_reports(verdicts: list[Verdict], junit: Path | None, summary: Path | None) -> None:
@@ -110,7 +110,7 @@ def _write_reports(verdicts: list[Verdict], junit: Path | None, summary: Path | 
         append_to_file(summary, announce.markdown(verdicts))
 
 
-def _collected(store: Store, sessions: list[Session], rules: str) -> tuple[TurnTable, Survey]:
+def _collect(store: Store, sessions: list[Session], rules: str) -> tuple[TurnTable, Survey]:
     from turnlog.stats.collect import collect
 
     survey = Survey(alone=len(sessions) == 1)

@@ -1,4 +1,4 @@
-"""``turnlog deliver``: calls to other systems, resuming at the last cursor."""
+"""``turnlog deliver``: deliver calls to other systems, resuming at the last cursor."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ DeliveredRulesOption = Annotated[
 
 
 class NotDelivered(TurnlogError):
-    """Some sessions were refused, or not delivered in this run."""
+    """Sessions were parked, or could not be delivered in this run."""
 
 
 class DeliveryOptions(NamedTuple):
@@ -189,42 +189,42 @@ def logs(
     _run(context, db, to, DeliveryOptions(follow, parked, name, workers, rules, as_json))
 
 
-def _run(context: typer.Context, db: list[str] | None, to: Destination[Any], how: DeliveryOptions) -> None:
-    to.name = how.name or to.name
+def _run(context: typer.Context, db: list[str] | None, to: Destination[Any], options: DeliveryOptions) -> None:
+    to.name = options.name or to.name
     try:
         store = existing(context, db)
         try:
-            (_follow if how.follow else _once)(store, to, how)
+            (_follow if options.follow else _deliver_once)(store, to, options)
         finally:
             store.close()
     finally:
         to.close()
 
 
-def _once(store: Store, to: Destination[Any], how: DeliveryOptions) -> None:
+def _deliver_once(store: Store, to: Destination[Any], options: DeliveryOptions) -> None:
     with store.ledger.exclusive_delivery(to.name), progress() as bar:
-        cursors = due_cursors(store, to.name, parked=how.parked)
-        found = deliver_due(store, to, cursors, rules=how.rules, workers=how.workers)
+        cursors = due_cursors(store, to.name, parked=options.parked)
+        found = deliver_due(store, to, cursors, rules=options.rules, workers=options.workers)
         outcomes = list(bar.track(found, total=len(cursors), description="delivering"))
     sent = sum(outcome.sent for outcome in outcomes)
     parked = {outcome.session_id: outcome.parked for outcome in outcomes if outcome.parked}
     left = {outcome.session_id: outcome.left for outcome in outcomes if outcome.left}
-    if how.as_json:
+    if options.as_json:
         print_json({"exporter": to.name, "sessions": len(outcomes), "sent": sent, "parked": parked, "left": left})
     elif outcomes:
         delivered = plural(len(outcomes) - len(parked) - len(left), "session")
-        done = f"delivered, {plural(sent, 'item')} sent" if sent else "up to date, nothing to send"
-        say(f"{delivered} {done} to {to.name}")
+        result = f"delivered, {plural(sent, 'item')} sent" if sent else "up to date, nothing to send"
+        say(f"{delivered} {result} to {to.name}")
     else:
-        say(f"nothing {'parked' if how.parked else 'new'} for {to.name}")
+        say(f"nothing {'parked' if options.parked else 'new'} for {to.name}")
     for outcome in outcomes:
         if outcome.unreadable:
             say(outcome.left or "", err=True)
     if parked or left:
-        raise NotDelivered(_trouble(len(outcomes), list(parked.values()), list(left.values())))
+        raise NotDelivered(_failure_summary(len(outcomes), list(parked.values()), list(left.values())))
 
 
-def _trouble(sessions: int, parked: list[str | None], left: list[str | None]) -> str:
+def _failure_summary(sessions: int, parked: list[str | None], left: list[str | None]) -> str:
     parts = []
     if parked:
         parts.append(f"{len(parked)} of {plural(sessions, 'session')} parked (turnlog deliver --parked): {parked[0]}")
@@ -233,25 +233,25 @@ def _trouble(sessions: int, parked: list[str | None], left: list[str | None]) ->
     return "; ".join(parts)
 
 
-def _follow(store: Store, to: Destination[Any], how: DeliveryOptions) -> None:
+def _follow(store: Store, to: Destination[Any], options: DeliveryOptions) -> None:
     from exporters.delivery.live import follow
 
-    if how.parked:
+    if options.parked:
         raise BadChoice("--parked runs once; leave out --follow")
 
     def show(outcome: DeliveryOutcome) -> None:
-        if how.as_json:
+        if options.as_json:
             print_json(outcome._asdict(), indent=False)
         elif outcome.sent:
             say(f"{outcome.session_id}  {outcome.sent} sent")
 
-    with _until_stopped() as stop:
-        follow(store, to, rules=how.rules, workers=how.workers, stop=stop, on_outcome=show)
+    with _stop_event() as stop:
+        follow(store, to, rules=options.rules, workers=options.workers, stop=stop, on_outcome=show)
 
 
 @contextmanager
-def _until_stopped() -> Iterator[threading.Event]:
-    """Set by SIGINT and SIGTERM."""
+def _stop_event() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set."""
     stop = threading.Event()
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

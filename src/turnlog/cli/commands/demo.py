@@ -19,7 +19,7 @@ from turnlog.terminal import plural, say
 
 
 class NoFramework(TurnlogError):
-    """The framework is not installed here."""
+    """The framework is not installed."""
 
 
 def record(
@@ -86,7 +86,7 @@ def demo() -> None:
 
 
 def _demo_file() -> Path:
-    """In a wheel it lies in this package; in a clone among the fixtures."""
+    """The sample recording: package data in a wheel, a fixture in a clone."""
     here = Path(__file__).resolve().parents[2]
-    inside, at_top = here / "data" / "demo.jsonl.gz", here.parents[1] / "fixtures" / "demo.jsonl.gz"
-    return inside if inside.exists() else at_top
+    packaged, fixture = here / "data" / "demo.jsonl.gz", here.parents[1] / "fixtures" / "demo.jsonl.gz"
+    return packaged if packaged.exists() else fixture

@@ -35,11 +35,11 @@ from turnlog.survey import Survey
 from turnlog.terminal import plural, print_json
 
 Notes = dict[str, list[str]]
-"""Sessions to mention beside the differences, by reason (`turnlog.cli.render.differences.NOTES`)."""
+"""Sessions not fully compared, by reason (`turnlog.cli.render.differences.NOTES`)."""
 
 
 class DigestMismatch(TurnlogError):
-    """The replay no longer matches the stored digests."""
+    """The replay differs from the stored digests."""
 
 
 def diff(
@@ -82,14 +82,14 @@ def diff(
         if against is not None:
             one = named[0] if named else VIDEOSDK_1_0.name
             title = f"{display_name(url_of(context, db))} → {display_name(against)}, under {one}"
-            other = _other(url_of(context, db), against)
-            notes, found = _two_logs(store, other, sessions, every, rule_sets.find_rules(one), survey)
+            other = _open_other(url_of(context, db), against)
+            notes, found = _compare_logs(store, other, sessions, every, rule_sets.find_rules(one), survey)
         elif digest_file is not None:
             title, notes, found = since(store, digest_file, sessions, every, named, survey)
         else:
             title, notes = f"{named[0]} → {named[1]}", {}
             one_set, two_set = (rule_sets.find_rules(name) for name in named)
-            found = _two_rules(store, named_sessions(store, sessions, every), one_set, two_set, survey)
+            found = _compare_rules(store, named_sessions(store, sessions, every), one_set, two_set, survey)
     finally:
         store.close()
     if as_json:
@@ -97,12 +97,12 @@ def diff(
     else:
         differences.show(output(), title, found, notes, verbose=verbose)
     if digest_file is not None and found.changes:
-        turns_of = f"{found.changed_turns:,} of {plural(found.turns, 'turn')}"
-        raise DigestMismatch(f"{turns_of} differ from {digest_file}")
+        count = f"{found.changed_turns:,} of {plural(found.turns, 'turn')}"
+        raise DigestMismatch(f"{count} differ from {digest_file}")
     survey.finish()
 
 
-def _added(names: Sequence[str], compare: Callable[[str], Compared], survey: Survey) -> Differences:
+def _compare_sessions(names: Sequence[str], compare: Callable[[str], Compared], survey: Survey) -> Differences:
     found = Differences()
     with progress() as bar:
         compared = survey.each(names, compare)
@@ -111,38 +111,38 @@ def _added(names: Sequence[str], compare: Callable[[str], Compared], survey: Sur
     return found
 
 
-def _two_rules(store: Store, names: list[str], one: Rules, two: Rules, survey: Survey) -> Differences:
+def _compare_rules(store: Store, names: list[str], one: Rules, two: Rules, survey: Survey) -> Differences:
     def compare(name: str) -> Compared:
         events = read_session(store, name)
         before, after = (fold(begin(rules, spans=False, signals=False), events) for rules in (one, two))
-        changed = changes(before.turns, after.turns, _completed(before, after))
+        changed = changes(before.turns, after.turns, _completing_events(before, after))
         count = len(before.turns) + sum(change.turn is None for change in changed)
         event = first_divergence(events, one, two) if changed else None
         return Compared(name, count, changed, None if event is None else differences.named(event))
 
-    return _added(names, compare, survey)
+    return _compare_sessions(names, compare, survey)
 
 
-def _completed(before: State, after: State) -> tuple[list[int], list[int]] | None:
-    """The events that completed the turns; None if of some turn no payload could be made, as it then has none."""
+def _completing_events(before: State, after: State) -> tuple[list[int], list[int]] | None:
+    """The events that completed the turns; None if a turn has no payload, and so no such event."""
     both = before.payloads_at, after.payloads_at
     return both if [len(at) for at in both] == [len(before.turns), len(after.turns)] else None
 
 
-def _other(here: str, there: str) -> Store:
-    """The log to compare with. Raises `BadChoice` if it is the same one."""
-    if _place(here) == _place(there):
+def _open_other(here: str, there: str) -> Store:
+    """The log to compare with. Raises `BadChoice` if it is the same log."""
+    if _location(here) == _location(there):
         raise BadChoice("--db and --against name the same log")
     return open_existing(there, "--against")
 
 
-def _place(where: str) -> str:
+def _location(where: str) -> str:
     if "://" in where and not where.startswith("sqlite:///"):
         return "postgresql:" + where.partition(":")[2]
     return str(Path(where.removeprefix("sqlite:///")).expanduser().resolve())
 
 
-def _two_logs(
+def _compare_logs(
     store: Store, other: Store, sessions: list[str] | None, every: bool, rules: Rules, survey: Survey
 ) -> tuple[Notes, Differences]:
     def compare(name: str) -> Compared:
@@ -150,27 +150,27 @@ def _two_logs(
         before, after = turns(one, rules), turns(two, rules)
         changed = changes_between(before, after)
         count = len(before) + sum(change.turn is None for change in changed)
-        return Compared(name, count, changed, [_parting(each) for each in first_divergences(one, two)] or None)
+        return Compared(name, count, changed, [_divergence_dict(each) for each in first_divergences(one, two)] or None)
 
     try:
         names = named_sessions(store, sessions, every)
-        there = {session.session_id for session in other.sessions()}
+        in_other = {session.session_id for session in other.sessions()}
         if not every:
             for name in names:
-                if name not in there:
+                if name not in in_other:
                     find_session(other, name)
         notes = {
-            "only_in_one": [name for name in names if name not in there],
-            "only_in_other": sorted(there.difference(names)) if every else [],
+            "only_in_one": [name for name in names if name not in in_other],
+            "only_in_other": sorted(in_other.difference(names)) if every else [],
         }
-        return notes, _added([name for name in names if name in there], compare, survey)
+        return notes, _compare_sessions([name for name in names if name in in_other], compare, survey)
     finally:
         other.close()
 
 
-def _parting(parting: Divergence) -> dict[str, Any]:
-    one, two = (None if event is None else differences.named(event) for event in (parting.one, parting.other))
-    return {"what": parting.what, "one": one, "other": two, "late_ms": parting.late_ms}
+def _divergence_dict(found: Divergence) -> dict[str, Any]:
+    one, two = (None if event is None else differences.named(event) for event in (found.one, found.other))
+    return {"what": found.what, "one": one, "other": two, "late_ms": found.late_ms}
 
 
 def digest(
@@ -187,25 +187,25 @@ def digest(
     """
     wanted = rule_sets.find_rules(rules)
 
-    def made(store: Store, name: str, _number: int) -> Iterable[bytes]:
+    def session_lines(store: Store, name: str, _number: int) -> Iterable[bytes]:
         return [digests.digest_line(digests.session_digest(name, read_session(store, name), wanted))]
 
-    form = Form(made, digests.digest_line(digests.digest_heading(wanted)))
+    form = Form(session_lines, digests.digest_line(digests.digest_heading(wanted)))
     write_sessions(existing(context, db), sessions, every, out, form)
 
 
 def since(
     store: Store, path: Path, sessions: list[str] | None, every: bool, named: list[str], survey: Survey
 ) -> tuple[str, Notes, Differences]:
-    """The differences from a digest file, with a title and the sessions to mention.
+    """A title, the sessions not fully compared, and the differences from a digest file.
 
-    Raises `BadDigests`, also if the file is of other rules than ``named``, and `BadChoice`.
+    Raises `BadChoice`, and `BadDigests`, also if the file was made under other rules than ``named``.
     """
     if every and sessions:
         raise BadChoice("name at least one session, or pass --all")
     notes: Notes = {"gone": [], "grown": [], "changed_log": []}
     found = Differences()
-    left = set(sessions or ())
+    unseen = set(sessions or ())
     with progress(DownloadColumn()) as bar:
         heading, stored = digests.load_digests(path, lambda path: bar.open(path, "rb", description="comparing"))
         if named and named[0] != heading.rules:
@@ -215,19 +215,19 @@ def since(
         rules = rule_sets.find_rules(heading.rules)
         wanted = (each for each in stored if not sessions or each.session in sessions)
         for each in wanted:
-            left.discard(each.session)
-            for _name, compared in survey.each([each.session], partial(_compared, store, rules, notes, each)):
+            unseen.discard(each.session)
+            for _name, compared in survey.each([each.session], partial(_compare, store, rules, notes, each)):
                 if compared is not None:
                     found.add(compared)
-    if left:
-        raise digests.BadDigests(f"{path} has no session {min(left)!r}; `turnlog digest` makes a file that has")
-    now = digests.digest_heading(rules)
-    meaning = "" if now.switches == heading.switches else ", which has other switches now"
-    return f"turnlog {heading.engine} → {now.engine}, under {rules.name}{meaning}", notes, found
+    if unseen:
+        raise digests.BadDigests(f"{path} has no session {min(unseen)!r}; `turnlog digest` makes a file that has")
+    current = digests.digest_heading(rules)
+    warning = "" if current.switches == heading.switches else ", which has other switches now"
+    return f"turnlog {heading.engine} → {current.engine}, under {rules.name}{warning}", notes, found
 
 
-def _compared(store: Store, rules: Rules, notes: Notes, stored: digests.SessionDigest, _name: str) -> Compared | None:
-    """None if the session cannot be compared, which is in the ``notes`` then."""
+def _compare(store: Store, rules: Rules, notes: Notes, stored: digests.SessionDigest, _name: str) -> Compared | None:
+    """The session's comparison; None, with the reason added to ``notes``, if it is impossible."""
     events = list(store.read(stored.session))
     then = digests.digested_events(events, stored)
     if then is None:

@@ -1,4 +1,4 @@
-"""``turnlog explain``: why a number is what it is, and which events would change it."""
+"""``turnlog explain``: show the events behind a value and the events that would change it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from turnlog.sessions import read_session
 from turnlog.terminal import in_line, print_json
 
 PATIENCE_SECONDS = 2.0
-"""What takes longer has a progress bar."""
+"""A progress bar appears after this time."""
 PathArgument = Annotated[
     list[str],
     typer.Argument(
@@ -58,7 +58,7 @@ def explain(
             with _progress() as step:
                 tried = what_if_of(events, where, rules, by_ms=by, step=step)
     if as_json:
-        print_json(_plain(found) | ({} if tried is None else {"what_if": _plain(tried)}))
+        print_json(_as_data(found) | ({} if tried is None else {"what_if": _as_data(tried)}))
         return
     several = len({event.origin for event in events}) > 1
     console = output()
@@ -69,7 +69,7 @@ def explain(
 
 @contextmanager
 def _progress() -> Iterator[Callable[[int, int], None]]:
-    """Says how many events were tried, on a terminal, if it takes long."""
+    """A progress callback for events tried; its bar appears after `PATIENCE_SECONDS`."""
     bar, began = progress(), time.monotonic()
     task = bar.add_task("trying")
 
@@ -84,14 +84,11 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
         bar.stop()
 
 
-def _plain(value: Any) -> Any:
-    """Named tuples as objects."""
+def _as_data(value: Any) -> Any:
+    """The value as JSON data: named tuples become objects."""
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return {name: _plain(item) for name, item in value._asdict().items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-# for people --------------------------------------------------------------------------------------------------------
+        return {name: _as_data(item) for name, item in value._asdict().items()}
+    return [_as_data(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _show(console: Console, found: Explanation, several: bool, *, hint: bool) -> None:
@@ -106,9 +103,9 @@ def _show(console: Console, found: Explanation, several: bool, *, hint: bool) ->
     _table(console, "made of", rows)
     _table(console, "spent on", [(safe(p.name), f"{p.ms:,.1f} ms", f"[dim]{safe(p.path)}[/]") for p in found.parts])
     decisions = {d.decision: d for d in reversed(found.decisions)}
-    counts = [d.decision for d in found.decisions]
+    names = [d.decision for d in found.decisions]
     rows = [
-        (name, "" if d.event is None else _event(d.event, several, bare=True) + _times(counts.count(name)), safe(d.why))
+        (name, "" if d.event is None else _event(d.event, several, hook=False) + _times(names.count(name)), safe(d.why))
         for name, d in reversed(decisions.items())
     ]
     _table(console, "decided by", rows)
@@ -130,16 +127,17 @@ def _table(console: Console, title: str, rows: list[tuple[str, str, str]]) -> No
     console.print(Padding(grid, (0, 0, 0, 2)))
 
 
-def _field(made: SourceField, turn: int | None) -> str:
-    elsewhere = f" (turn {made.turn})" if made.turn is not None and turn is not None and made.turn != turn else ""
-    names = made.kind if not made.field.startswith(made.kind) else "", made.id, made.field
+def _field(source: SourceField, turn: int | None) -> str:
+    elsewhere = f" (turn {source.turn})" if turn is not None and source.turn not in (None, turn) else ""
+    names = source.kind if not source.field.startswith(source.kind) else "", source.id, source.field
     return " ".join(filter(None, names)).replace("_", " ") + elsewhere
 
 
-def _short(made: SourceField) -> str:
-    if made.time:
-        return f"+{made.value:,.3f} s"
-    text = f"{made.value:,.3f}" if type(made.value) is float else str("" if made.value is None else made.value)
+def _short(source: SourceField) -> str:
+    value = source.value
+    if source.time:
+        return f"+{value:,.3f} s"
+    text = f"{value:,.3f}" if type(value) is float else str("" if value is None else value)
     return text if len(text) <= 24 else text[:23] + "…"
 
 
@@ -148,9 +146,9 @@ def _events(events: list[EventReference], several: bool) -> str:
     return ", ".join(shown) + (f" and {len(events) - 3} more" if len(events) > 3 else "")
 
 
-def _event(event: EventReference, several: bool, *, bare: bool = False) -> str:
+def _event(event: EventReference, several: bool, *, hook: bool = True) -> str:
     number = f"{event.origin}:{event.seq}" if several else str(event.seq)
-    return f"[cyan]#{safe(number)}[/]" if bare else f"{safe(event.hook)} [cyan]#{safe(number)}[/]"
+    return f"{safe(event.hook)} [cyan]#{safe(number)}[/]" if hook else f"[cyan]#{safe(number)}[/]"
 
 
 def _value(path: str, value: Any) -> str:
@@ -168,20 +166,20 @@ def _show_what_if(console: Console, tried: WhatIf, several: bool) -> None:
     by = f"{tried.by_ms:g} ms"
     events = dict.fromkeys(outcome.event for outcome in tried.outcomes)
     console.print(f"\n[bold]what if[/] one event were removed, or {by} earlier or later?")
-    said = f"{len(events)} of them change it" if events else "none of them changes it"
-    console.print(f"  [dim]{tried.tried} events tried, of the session's #{tried.first} and on; {said}[/]")
+    verdict = f"{len(events)} of them change it" if events else "none of them changes it"
+    console.print(f"  [dim]{tried.tried} events tried, of the session's #{tried.first} and on; {verdict}[/]")
     if not events:
         return
     table = Table("event", "removed", f"{by} earlier", f"{by} later", box=None, padding=(0, 2, 0, 0))
     found = {(outcome.event, outcome.how): outcome for outcome in tried.outcomes}
     for event in events:
-        cells = [_other(tried, found.get((event, how))) for how in HOW]
+        cells = [_changed_value(tried, found.get((event, how))) for how in HOW]
         table.add_row(_event(event, several), *cells)
     console.print(Padding(table, (0, 0, 0, 2)))
 
 
-def _other(tried: WhatIf, outcome: Outcome | None) -> str:
-    """What the value is then; of a number, by how much it is another."""
+def _changed_value(tried: WhatIf, outcome: Outcome | None) -> str:
+    """The changed value or, for numbers, the difference."""
     if outcome is None:
         return "[dim]·[/]"
     if outcome.gone:

@@ -1,4 +1,4 @@
-"""``turnlog export``: sessions as files that other programs open."""
+"""``turnlog export``: write sessions to files, or send them to a collector."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ app = typer.Typer(no_args_is_help=True)
 
 
 Replayed = Callable[[Store, str, str, int], Iterable[bytes]]
-"""Like `Form.session`, with the rules before the number."""
+"""`Form.session` with the name of the rule set before the number."""
 
 
-def _replayed(head: bytes = b"", between: bytes = b"", tail: bytes = b"") -> Callable[[Replayed], None]:
-    """A command that writes what a replay makes of the sessions; named and described as the function is."""
+def _export_command(head: bytes = b"", between: bytes = b"", tail: bytes = b"") -> Callable[[Replayed], None]:
+    """Register a function as a command that replays and writes sessions; its name and docstring become the help."""
 
-    def register(make: Replayed) -> None:
+    def register(replay: Replayed) -> None:
         def command(
             context: typer.Context,
             sessions: SessionsArgument = None,
@@ -53,17 +53,17 @@ def _replayed(head: bytes = b"", between: bytes = b"", tail: bytes = b"") -> Cal
             rules: RulesOption = TURNLOG,
             db: DbOption = None,
         ) -> None:
-            def made(store: Store, name: str, number: int) -> Iterable[bytes]:
-                return make(store, name, rules, number)
+            def pieces(store: Store, name: str, number: int) -> Iterable[bytes]:
+                return replay(store, name, rules, number)
 
-            write_sessions(existing(context, db), sessions, every, out, Form(made, head, between, tail))
+            write_sessions(existing(context, db), sessions, every, out, Form(pieces, head, between, tail))
 
-        app.command(make.__name__, help=make.__doc__)(command)
+        app.command(replay.__name__, help=replay.__doc__)(command)
 
     return register
 
 
-@_replayed()
+@_export_command()
 def payloads(store: Store, name: str, rules: str, _number: int) -> Iterable[bytes]:
     """Write analytics payloads as JSON lines, one per turn.
 
@@ -92,17 +92,17 @@ def csv(
     """
     from exporters.files.turns_csv import header, rows_of
 
-    def made(store: Store, name: str, _number: int) -> Iterable[bytes]:
+    def rows(store: Store, name: str, _number: int) -> Iterable[bytes]:
         return rows_of(reading(store.read(name), rules), defused=not exact)
 
-    write_sessions(existing(context, db), sessions, every, out, Form(made, header(rules)))
+    write_sessions(existing(context, db), sessions, every, out, Form(rows, header(rules)))
 
 
-@_replayed(trace.HEAD, trace.BETWEEN, trace.TAIL)
+@_export_command(trace.HEAD, trace.BETWEEN, trace.TAIL)
 def perfetto(store: Store, name: str, rules: str, number: int) -> Iterable[bytes]:
     """Write a timeline for ui.perfetto.dev or chrome://tracing."""
     events = read_session(store, name)
-    # the earliest is the first, but for origins on several machines, of which each has a clock of its own
+    # not always the first event: origins on several machines have different clocks
     zero_ns = min(clocks(event)[0] for event in events)
     return [trace.session_text(reading(events, rules), zero_ns, number)]
 
@@ -118,10 +118,10 @@ def jsonl(
     """Write the events byte for byte, for `turnlog import`."""
     from exporters.files.jsonl import lines, session_heading
 
-    def made(store: Store, name: str, _number: int) -> Iterable[bytes]:
+    def pieces(store: Store, name: str, _number: int) -> Iterable[bytes]:
         return lines(store, session_heading(store, name))
 
-    write_sessions(existing(context, db), sessions, every, out, Form(made))
+    write_sessions(existing(context, db), sessions, every, out, Form(pieces))
 
 
 @app.command()
@@ -152,8 +152,8 @@ def otlp(
     survey = Survey(alone=len(names) == 1)
     try:
         with progress() as bar:
-            made = survey.each(names, lambda name: to.items(reading(read_session(store, name), rules)))
-            for _name, items in bar.track(made, total=len(names), description="sending"):
+            exported = survey.each(names, lambda name: to.items(reading(read_session(store, name), rules)))
+            for _name, items in bar.track(exported, total=len(names), description="sending"):
                 for start in range(0, len(items), to.batch):
                     to.send(items[start : start + to.batch])
                 count += len(items)

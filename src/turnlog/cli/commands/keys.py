@@ -1,4 +1,4 @@
-"""Commands for the keys of encrypted sessions."""
+"""``turnlog keys``: manage the keys of encrypted sessions."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 NEW_MASTER_KEY = "TURNLOG_NEW_MASTER_KEY"
 SHOWN = 20
-"""Of how many sessions that are left each is named."""
+"""Maximum number of unchanged sessions that are listed."""
 
 app = typer.Typer(no_args_is_help=True)
 
 
 @app.callback()
 def keys() -> None:
-    """Group the commands on keys, of which there may be one."""
+    """Make ``turnlog keys`` a group, even with a single command."""
 
 
 @app.command()
@@ -54,8 +54,8 @@ def rotate(
     from eventstore.stores.encrypted import MASTER_KEY
     from eventstore.stores.rotation import rotate as rotated
 
-    old = _keys(old_key_file, MASTER_KEY, "--old-key-file")
-    new = _keys(new_key_file, NEW_MASTER_KEY, "--new-key-file")[0]
+    old = _load_keys(old_key_file, MASTER_KEY, "--old-key-file")
+    new = _load_keys(new_key_file, NEW_MASTER_KEY, "--new-key-file")[0]
     store = existing(context, db)
     try:
         with progress() as bar:
@@ -67,12 +67,12 @@ def rotate(
         left = [each._asdict() for each in done.left]
         print_json({"master_key": new.fingerprint, "rewrapped": done.rewrapped, "kept": done.kept, "left": left})
     else:
-        _say(done, new)
+        _show(done, new)
     if done.left:
         raise typer.Exit(1)
 
 
-def _say(done: Rotation, new: MasterKey) -> None:
+def _show(done: Rotation, new: MasterKey) -> None:
     rewrapped = plural(done.rewrapped, "session")
     say(f"{rewrapped} rewrapped under the new master key ({new.fingerprint}), {done.kept:,} already were")
     for each in done.left[:SHOWN]:
@@ -82,7 +82,7 @@ def _say(done: Rotation, new: MasterKey) -> None:
         say(f"{plural(len(done.left), 'session')} left unchanged{more}", err=True)
 
 
-def _keys(file: Path | None, variable: str, option: str) -> list[MasterKey]:
+def _load_keys(file: Path | None, variable: str, option: str) -> list[MasterKey]:
     from eventstore.errors import StoreError
     from eventstore.stores.encrypted import master_keys
 

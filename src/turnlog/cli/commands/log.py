@@ -1,4 +1,4 @@
-"""Commands on the log itself: init, import, sessions, events, tail, recover."""
+"""Commands on the log itself: init, import, events, tail, recover."""
 
 from __future__ import annotations
 
@@ -69,18 +69,18 @@ def import_(context: typer.Context, files: FilesArgument, db: DbOption = None, a
                     sessions += batch.sessions
                     events += len(batch.events)
     except BaseException:
-        if events:  # of files before, or of a file that was interrupted
-            say(_imported(sessions, events), err=as_json)
+        if events:  # from earlier files, or from an interrupted file
+            say(_import_summary(sessions, events), err=as_json)
         raise
     finally:
         store.close()
     if as_json:
         print_json({"sessions": sessions, "events": events})
     else:
-        say(_imported(sessions, events))
+        say(_import_summary(sessions, events))
 
 
-def _imported(sessions: int, events: int) -> str:
+def _import_summary(sessions: int, events: int) -> str:
     return f"imported {plural(sessions, 'session')}, {plural(events, 'event')}"
 
 
@@ -90,7 +90,7 @@ def events(context: typer.Context, session: SessionArgument, db: DbOption = None
     found = read_session(store, session)
     store.close()
     if as_json:
-        print_json([_event(event) for event in found])
+        print_json([_event_dict(event) for event in found])
         return
     several = len({event.origin for event in found}) > 1
     table = Table()
@@ -99,7 +99,7 @@ def events(context: typer.Context, session: SessionArgument, db: DbOption = None
     table.add_column("hook", no_wrap=True)
     table.add_column("arguments", no_wrap=True)
     console = output()
-    room = max(20, console.width - 60)
+    width = max(20, console.width - 60)
     for event in found:
         name = f"{event.origin}:{event.seq}" if several else str(event.seq)
         since = (event.perf_ns - found[0].perf_ns) / 1e6 if event.origin == found[0].origin else float("nan")
@@ -108,13 +108,13 @@ def events(context: typer.Context, session: SessionArgument, db: DbOption = None
             safe(name),
             f"{since:.1f}",
             safe(event.hook),
-            safe(arguments if len(arguments) <= room else arguments[: room - 1] + "…"),
+            safe(arguments if len(arguments) <= width else arguments[: width - 1] + "…"),
         )
     console.print(table)
 
 
 def _arguments(event: Event) -> str:
-    """As a person reads them: nothing for none, and no ciphertext."""
+    """The arguments for display: empty if there are none, and without ciphertext."""
     if event.payload == "{}":
         return ""
     if not event.payload.startswith(SEALED):
@@ -123,14 +123,14 @@ def _arguments(event: Event) -> str:
 
 
 def _payload(event: Event) -> Any:
-    """The arguments; as text what is not JSON, which no recorder writes."""
+    """The parsed arguments, or the text itself if it is not JSON, which no recorder writes."""
     try:
         return orjson.loads(event.payload)
     except orjson.JSONDecodeError:
         return event.payload
 
 
-def _event(event: Event) -> dict[str, object]:
+def _event_dict(event: Event) -> dict[str, object]:
     return {
         "session_id": event.session_id,
         "origin": event.origin,
@@ -156,11 +156,11 @@ def tail(
     store = existing(context, db)
     console = output()
     if sys.stderr.isatty() or session is not None:
-        say(_followed(store, session), err=True)
+        say(_follow_status(store, session), err=True)
     try:
         for position, event in store.follow(after, session_id=session):
             if as_json:
-                print_json({"position": position, **_event(event)}, indent=False)
+                print_json({"position": position, **_event_dict(event)}, indent=False)
             else:
                 line = in_line(f"{format_time(event.wall_ns)}  {event.session_id}  {event.hook}  {_arguments(event)}")
                 console.print(line[: max(40, console.width)], markup=False, no_wrap=True, overflow="ellipsis")
@@ -170,8 +170,8 @@ def tail(
         store.close()
 
 
-def _followed(store: Store, session: str | None) -> str:
-    """What the command waits for."""
+def _follow_status(store: Store, session: str | None) -> str:
+    """The line that says which events are followed."""
     if session is None:
         return "following the log; Ctrl-C ends"
     try:
@@ -200,7 +200,7 @@ def recover(
         raise StoreError("this database has no journal folder; pass --journal FOLDER")
     if journal is not None and not journal.is_dir():
         raise StoreError(f"there is no folder {journal}")
-    logging.getLogger("turnlog").propagate = False  # all of it is printed below
+    logging.getLogger("turnlog").propagate = False  # everything it logs is printed below
     try:
         found = recover_all(store, folder)
     finally:

@@ -1,4 +1,4 @@
-"""``turnlog playground``: a session's playground messages, live."""
+"""``turnlog playground``: follow a session's playground messages."""
 
 from __future__ import annotations
 
@@ -57,17 +57,17 @@ def playground(
         if port is not None:
             _serve(store, session, host, port, allow_origin, allow_host or [])
             return
-        say(_waiting(store, session), err=True)
-        for one in messages(store, session):
-            print_json({"id": one.id, **one.message}, indent=False)
+        say(_status_line(store, session), err=True)
+        for item in messages(store, session):
+            print_json({"id": item.id, **item.message}, indent=False)
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
     finally:
         store.close()
 
 
-def _waiting(store: Store, session: str) -> str:
-    """What the command waits for, and whether it may ever come."""
+def _status_line(store: Store, session: str) -> str:
+    """The status line: which messages are awaited, and whether any can come."""
     if reading(store.read(session), DROP_IN).playground:
         return f"following the playground messages of {session}; Ctrl-C ends"
     return (
@@ -86,7 +86,7 @@ def _serve(store: Store, session: str, host: str, port: int, allow_origin: str |
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
     server = PlaygroundServer(store, session, host, port, allow_origin=allow_origin, allow_hosts=allow_hosts)
-    say(_waiting(store, session), err=True)
+    say(_status_line(store, session), err=True)
     say(f"serving {server.url}")
     try:
         ended.wait()

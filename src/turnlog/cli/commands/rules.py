@@ -1,4 +1,4 @@
-"""``turnlog rules``: the rule sets, and what makes them differ."""
+"""``turnlog rules`` and ``conformance``: the rule sets and how they differ."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from turnlog.terminal import print_json, say
 def rules(as_json: JsonOption = False) -> None:
     """List the rule sets with their decisions and switches."""
     if as_json:
-        switches = [{"switch": s, "reason": why, "rules": _sets(s)} for s, why in SWITCHES.items()]
+        switches = [{"switch": s, "reason": why, "rules": _releases_with(s)} for s, why in SWITCHES.items()]
         decisions = [{"decision": name, "reason": why} for name, why in DECISIONS.items()]
         print_json({"rules": [TURNLOG, *RELEASES], "decisions": decisions, "switches": switches})
         return
@@ -36,7 +36,7 @@ def rules(as_json: JsonOption = False) -> None:
     console.print(_table(("decision", "why"), [(name, why) for name, why in DECISIONS.items()]))
     console.print(f"\n[bold]{', '.join(RELEASES)}[/]: the output of those releases of videosdk-agents. Their switches:")
     console.print(f"--rules {FRAMEWORK} picks the release that the session names; --rules SET+SWITCH enables a switch.")
-    rows = [(switch, _sets(switch)[0], why) for switch, why in SWITCHES.items()]
+    rows = [(switch, _releases_with(switch)[0], why) for switch, why in SWITCHES.items()]
     console.print(_table(("switch", "on since", "why"), rows))
 
 
@@ -49,8 +49,8 @@ def _table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:
     return table
 
 
-def _sets(switch: str) -> list[str]:
-    """The releases that have it, in their order; what one has the next ones have."""
+def _releases_with(switch: str) -> list[str]:
+    """The releases with the switch, oldest first; later releases keep the switches of earlier ones."""
     return [name for name in RELEASES if getattr(RULE_SETS[name], switch)]
 
 
@@ -58,7 +58,7 @@ def markdown() -> str:
     """The table of switches in ``docs/rules.md``."""
     rows = [["switch", *(f"`{name}`" for name in RELEASES), "why"], ["---", *([":-:"] * len(RELEASES)), "---"]]
     for switch, reason in SWITCHES.items():
-        rows.append([f"`{switch}`", *("×" if name in _sets(switch) else "" for name in RELEASES), reason])
+        rows.append([f"`{switch}`", *("×" if name in _releases_with(switch) else "" for name in RELEASES), reason])
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
@@ -105,7 +105,7 @@ def conformance(
                 out.write(orjson.dumps(result.line) + b"\n")
     if as_json:
         print_json({"sessions": sessions, "calls": calls, "mismatches": mismatches, "first": first})
-    else:  # programs read this line, so its plurals do not agree
+    else:  # programs parse this line, so it always has the plurals
         say(f"{sessions} sessions, {calls} calls, {mismatches} mismatches")
     if mismatches:
         raise typer.Exit(1)

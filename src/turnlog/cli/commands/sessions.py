@@ -1,4 +1,4 @@
-"""``turnlog sessions``: what is in the log."""
+"""``turnlog sessions``: list the sessions of the log."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from turnlog.survey import Survey
 from turnlog.terminal import plural, print_json, say
 
 LIMIT = 50
-"""Sessions that the table shows: replaying them takes a second or three."""
+"""Maximum number of sessions in the table by default; replaying them takes one to three seconds."""
 
 
 class Having(StrEnum):
-    """What the sessions have."""
+    """Values of --with."""
 
     ERRORS = "errors"
     INTERRUPTIONS = "interruptions"
@@ -86,18 +86,18 @@ def sessions(
     chosen = started_between(recorded, begin, end)[::-1]
     survey = Survey()
     with progress() as bar:
-        tried = chosen if filtered or not limit else chosen[:limit]
-        replayed = bar.track(tried, description="replaying") if with_details else tried
+        candidates = chosen if filtered or not limit else chosen[:limit]
+        replayed = bar.track(candidates, description="replaying") if with_details else candidates
         listed = _filtered(store, replayed, wanted, survey) if filtered else _listed(store, replayed, with_details)
         found = list(islice(listed, limit or None))
     store.close()
     if as_json:
-        print_json([_plain(session, seen, with_details) for session, seen in found])
+        print_json([_session_dict(session, summary, with_details) for session, summary in found])
     elif not recorded:
         say("no sessions yet; `turnlog import FILE` or a Recorder creates some")
     else:
         _show(output(), found, with_details)
-        say(_counted(len(found), len(chosen), limit, filtered=filtered))
+        say(_count_line(len(found), len(chosen), limit, filtered=filtered))
     survey.finish()
 
 
@@ -109,59 +109,59 @@ def _listed(store: Store, chosen: Iterable[Session], details: bool) -> Iterator[
 def _filtered(store: Store, chosen: Iterable[Session], wanted: Wanted, survey: Survey) -> Iterator[Found]:
     for session in chosen:
 
-        def tried(_name: str, one: Session = session) -> Overview | None:
-            return overview(store, one, wanted)
+        def replay(_name: str, session: Session = session) -> Overview | None:
+            return overview(store, session, wanted)
 
-        for _name, seen in survey.each([session.session_id], tried):
-            if seen is not None:
-                yield session, seen
+        for _name, summary in survey.each([session.session_id], replay):
+            if summary is not None:
+                yield session, summary
 
 
-def _counted(shown: int, there: int, limit: int, *, filtered: bool) -> str:
+def _count_line(shown: int, total: int, limit: int, *, filtered: bool) -> str:
     if filtered:
         more = "; there may be more: --limit" if limit and shown == limit else ""
-        return f"{shown:,} of {plural(there, 'session')} match{more}"
-    return plural(there, "session") if shown == there else f"{shown:,} of {plural(there, 'session')}; all: --limit 0"
+        return f"{shown:,} of {plural(total, 'session')} match{more}"
+    return plural(total, "session") if shown == total else f"{shown:,} of {plural(total, 'session')}; all: --limit 0"
 
 
-def _plain(session: Session, seen: Overview | None, details: bool) -> dict[str, Any]:
+def _session_dict(session: Session, summary: Overview | None, details: bool) -> dict[str, Any]:
     plain = session._asdict()
     if details:
-        plain |= dict.fromkeys(Overview._fields) if seen is None else seen._asdict()
+        plain |= dict.fromkeys(Overview._fields) if summary is None else summary._asdict()
     return plain
 
 
 def _show(console: Console, found: list[Found], details: bool) -> None:
     if not found:
         return
-    listed = [session for session, _seen in found]
+    listed = [session for session, _overview in found]
     columns = [
         Column("session", [safe(session.session_id) for session in listed]),
         Column("started (UTC)", [format_time(session.started_ns)[:16] for session in listed], rank=4),
         Column("length", [f"{(s.ended_ns - s.started_ns) / 1e9:,.1f} s" for s in listed], right=True, rank=2),
         Column("events", [f"{session.events:,}" for session in listed], right=True, rank=1),
     ]
-    seen = [each for _session, each in found]
-    columns += _details(seen) if details else []
-    unread = details and None in seen
-    console.print(fitted(console, columns, "?: cannot be replayed; see `turnlog replay`" if unread else None))
+    overviews = [each for _session, each in found]
+    columns += _detail_columns(overviews) if details else []
+    failed = details and None in overviews
+    console.print(fitted(console, columns, "?: cannot be replayed; see `turnlog replay`" if failed else None))
 
 
-def _details(seen: list[Overview | None]) -> list[Column]:
+def _detail_columns(overviews: list[Overview | None]) -> list[Column]:
     columns = [
-        Column("turns", ["?" if each is None else f"{each.turns:,}" for each in seen], right=True),
-        Column("p95 response", [_ms(each) for each in seen], right=True),
-        Column("errors", [_count(each and each.errors) for each in seen], right=True, rank=5),
+        Column("turns", ["?" if each is None else f"{each.turns:,}" for each in overviews], right=True),
+        Column("p95 response", [_p95(each) for each in overviews], right=True),
+        Column("errors", [_error_count(each and each.errors) for each in overviews], right=True, rank=5),
     ]
-    frameworks = [safe(each.framework) if each is not None and each.framework else "–" for each in seen]
+    frameworks = [safe(each.framework) if each is not None and each.framework else "–" for each in overviews]
     return columns + ([Column("framework", frameworks, rank=3)] if set(frameworks) != {"–"} else [])
 
 
-def _ms(seen: Overview | None) -> str:
-    return "–" if seen is None or seen.response_p95_ms is None else f"{seen.response_p95_ms:,.0f} ms"
+def _p95(summary: Overview | None) -> str:
+    return "–" if summary is None or summary.response_p95_ms is None else f"{summary.response_p95_ms:,.0f} ms"
 
 
-def _count(value: int | None) -> str:
+def _error_count(value: int | None) -> str:
     return "–" if value is None else f"[red]{value:,}[/]" if value else "0"
 
 

@@ -1,4 +1,4 @@
-"""``turnlog stats``: figures over many calls."""
+"""``turnlog stats``: percentiles and rates over sessions."""
 
 from __future__ import annotations
 
@@ -60,6 +60,6 @@ def stats(
         console = output()
         show_report(console, found, rules, by)
         if measure is not None:
-            drawn = histogram(table, measure, min(console.width, 100))
-            say_text(drawn or f"nothing to draw: no turn has a {measure}")
+            drawing = histogram(table, measure, min(console.width, 100))
+            say_text(drawing or f"nothing to draw: no turn has a {measure}")
     survey.finish()

@@ -122,7 +122,7 @@ def _retire(store: Store, found: list[Session], folder: Path | None, as_json: bo
             removed.extend(retire(store, found, folder, lambda events: bar.advance(task, events)))
         except OSError as error:
             raise StoreError(f"cannot archive to {folder}: {error.strerror}; no further session was removed") from error
-        finally:  # what is gone is said, whatever came after it
+        finally:  # list the removed sessions even after an error
             bar.stop()
             if as_json:
                 print_json([removal._asdict() for removal in removed])
@@ -132,7 +132,7 @@ def _retire(store: Store, found: list[Session], folder: Path | None, as_json: bo
 
 
 def _scrub(store: Store, session: str) -> None:
-    """One that is removed by its name is to be gone from the database's files as well."""
+    """Erase the remaining bytes of a session removed by name from the database's files."""
     try:
         store.ledger.scrub()
     except StoreUnavailable as error:

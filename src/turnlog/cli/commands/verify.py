@@ -1,4 +1,4 @@
-"""Commands that show whether a log is what was recorded: verify, seal."""
+"""Commands for the integrity of a log: verify, seal."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 
 class BadScope(TurnlogError):
-    """A command was given neither a session nor the whole log, or both."""
+    """Not exactly one of a session and the whole log was named."""
 
 
 @dataclass
 class Found:
-    """What a verification has found."""
+    """The results of a verification."""
 
     sessions: int = 0
     events: int = 0
@@ -72,23 +72,23 @@ def verify(
         raise seals.BadSeal(f"{seal} is a seal of the whole log; leave out the session")
     found = Found()
     try:
-        _follow(store, name, sealed, found)
+        _verify_chains(store, name, sealed, found)
         if name is None:
             _check_log(store, found)
         if sealed is not None:
-            _compare(store, sealed, found)
+            _check_seal(store, sealed, found)
     finally:
         store.close()
     if as_json:
-        print_json(_as_json(found))
+        print_json(_found_dict(found))
     else:
         _show(found)
     if found.faults:
         raise typer.Exit(1)
 
 
-def _follow(store: Store, name: str | None, sealed: LogSeal | Seal | None, found: Found) -> None:
-    """Follow the chains of one session, or of all."""
+def _verify_chains(store: Store, name: str | None, sealed: LogSeal | Seal | None, found: Found) -> None:
+    """Verify the hash chains of one session, or of all."""
     try:
         sessions = _sessions(store, name)
     except StoreUnavailable:
@@ -97,7 +97,7 @@ def _follow(store: Store, name: str | None, sealed: LogSeal | Seal | None, found
         found.faults.append(Fault(None, None, None, "unreadable", f"the list of origins: {error}"))
         return
     if name is not None and not sessions and sealed is None:
-        find_session(store, name)  # raises, naming the nearest
+        find_session(store, name)  # raises, suggesting the closest name
     found.sessions, found.events = len(sessions), sum(sessions.values())
     with progress() as bar:
         task = bar.add_task("verifying", total=found.events)
@@ -108,7 +108,7 @@ def _follow(store: Store, name: str | None, sealed: LogSeal | Seal | None, found
 
 
 def _sessions(store: Store, name: str | None) -> dict[str, int]:
-    """Each session that has an origin, with the number of its events; from the rows, which may have any values."""
+    """The number of events of each session with an origin, read from the rows, whose values are not trusted."""
     from eventstore.integrity.audit import audit, is_valid_text
 
     log = audit(store)
@@ -116,7 +116,7 @@ def _sessions(store: Store, name: str | None) -> dict[str, int]:
         return {s.session_id: s.events for s in store.sessions() if name in (None, s.session_id)}
     sessions: dict[str, int] = {}
     for head in log.heads(name):
-        if is_valid_text(head.session_id):  # another is named by `eventstore.integrity.log`
+        if is_valid_text(head.session_id):  # `eventstore.integrity.log` reports the others
             events = head.events if type(head.events) is int and head.events > 0 else 0
             sessions[head.session_id] = sessions.get(head.session_id, 0) + events
     return sessions
@@ -130,7 +130,7 @@ def _check_log(store: Store, found: Found) -> None:
     found.unchecked += report.unchecked
 
 
-def _compare(store: Store, sealed: LogSeal | Seal, found: Found) -> None:
+def _check_seal(store: Store, sealed: LogSeal | Seal, found: Found) -> None:
     from turnlog.archive import log_seals
 
     try:
@@ -142,8 +142,8 @@ def _compare(store: Store, sealed: LogSeal | Seal, found: Found) -> None:
         found.faults.append(Fault(None, None, None, "unreadable", f"the seal cannot be compared: {error}"))
 
 
-def _as_json(found: Found) -> dict[str, Any]:
-    shown: dict[str, Any] = {
+def _found_dict(found: Found) -> dict[str, Any]:
+    report: dict[str, Any] = {
         "sessions": found.sessions,
         "events": found.events,
         "faults": [fault._asdict() for fault in found.faults],
@@ -151,8 +151,8 @@ def _as_json(found: Found) -> dict[str, Any]:
         "unchecked": found.unchecked,
     }
     if found.since is not None:
-        shown["since"] = found.since._asdict() | {"removed": [removal._asdict() for removal in found.since.removed]}
-    return shown
+        report["since"] = found.since._asdict() | {"removed": [removal._asdict() for removal in found.since.removed]}
+    return report
 
 
 def _show(found: Found) -> None:
@@ -163,18 +163,18 @@ def _show(found: Found) -> None:
     for line in found.unchecked:
         say(f"not checked: {line}")
     if found.since is not None:
-        for line in _since(found.since):
+        for line in _changes_since(found.since):
             say(f"since the seal: {line}")
-    counted = f"{plural(found.sessions, 'session')}, {plural(found.events, 'event')}"
+    counts = f"{plural(found.sessions, 'session')}, {plural(found.events, 'event')}"
     lost = sum(gap.calls for gap in found.gaps)
-    after = f", {plural(lost, 'call')} missing" if lost else ""
+    missing = f", {plural(lost, 'call')} missing" if lost else ""
     if found.faults:
-        say(f"{counted}{after}, {plural(len(found.faults), 'fault')}")
+        say(f"{counts}{missing}, {plural(len(found.faults), 'fault')}")
     else:
-        say(f"{counted}: all hash chains valid{after}")
+        say(f"{counts}: all hash chains valid{missing}")
 
 
-def _since(since: Since) -> Iterable[str]:
+def _changes_since(since: Since) -> Iterable[str]:
     for removal in since.removed:
         yield f"session {removal.session_id!r} was removed by retention; its archive: {removal.archive}"
     for session_id in since.forgotten:
@@ -203,15 +203,15 @@ def seal(
         raise BadScope("name a SESSION, or pass --all to seal the whole log")
     store = existing(context, db)
     try:
-        text = json_escaped(_sealed(store, session, key).decode()).encode()
+        text = json_escaped(_seal_document(store, session, key).decode()).encode()
     finally:
         store.close()
     with atomic_file(out) if out is not None else nullcontext(stdout_file()) as file:
         file.write(text)
 
 
-def _sealed(store: Store, session: str | None, key: Path | None) -> bytes:
-    """The document."""
+def _seal_document(store: Store, session: str | None, key: Path | None) -> bytes:
+    """The seal of a session, or of the whole log, as a JSON document."""
     import orjson
 
     from turnlog.archive import log_seals, seals
@@ -221,5 +221,5 @@ def _sealed(store: Store, session: str | None, key: Path | None) -> bytes:
         log_seals.write_log_seal(log_seals.seal_log(store, key), document)
         return document.getvalue()
     find_session(store, session)
-    made = seals.seal_session(store, session, key).model_dump(exclude_none=True)
-    return orjson.dumps(made, option=orjson.OPT_INDENT_2) + b"\n"
+    session_seal = seals.seal_session(store, session, key).model_dump(exclude_none=True)
+    return orjson.dumps(session_seal, option=orjson.OPT_INDENT_2) + b"\n"

@@ -1,1 +1,1 @@
-"""How calls are drawn on a terminal."""
+"""Renders calls on the terminal."""

@@ -1,4 +1,4 @@
-"""Differences between turns, on the terminal."""
+"""Renders the differences between turns."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from turnlog.console import Column, fitted, safe
 from turnlog.terminal import in_line, plural
 
 SHOWN = 20
-"""Changes and sessions that are listed one by one, unless there is --json."""
+"""Maximum number of changes, and of sessions, listed without --json."""
 FIELDS = 3
-"""Fields that are shown of a turn, unless --verbose."""
+"""Maximum number of changed fields per turn without --verbose."""
 NOTES = {
     "only_in_one": "only in the log of --db",
     "only_in_other": "only in the log of --against",
@@ -28,30 +28,30 @@ NOTES = {
 
 
 def named(event: Event) -> dict[str, Any]:
-    """What identifies an event, as plain data."""
+    """The identity of an event, as plain data."""
     return {"origin": event.origin, "seq": event.seq, "hook": event.hook}
 
 
 def show(
     console: Console, title: str, found: Differences, notes: dict[str, list[str]], *, verbose: bool = False
 ) -> None:
-    """The verdict, then the fields, then a line for each turn; ``verbose``: a line for each change."""
+    """Print the verdict, a table of fields, then one line per turn, or per change if ``verbose``."""
 
-    def say(line: str) -> None:
+    def print_line(line: str) -> None:
         console.print(in_line(line), markup=False)
 
     sessions = plural(found.sessions, "session")
-    say(f"{found.changed_turns:,} of {plural(found.turns, 'turn')} differ in {sessions}: {title}")
+    print_line(f"{found.changed_turns:,} of {plural(found.turns, 'turn')} differ in {sessions}: {title}")
     for why, names in notes.items():
         if names:
             more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-            say(f"{plural(len(names), 'session')} {NOTES[why]}: {', '.join(names[:SHOWN])}{more}")
+            print_line(f"{plural(len(names), 'session')} {NOTES[why]}: {', '.join(names[:SHOWN])}{more}")
     if found.changes:
         console.print(_table(console, found))
     for name, first in list(found.first.items())[:SHOWN]:
         for each in first if isinstance(first, list) else [first]:
-            say(f"{name}: {_first(each)}")
-    lines = _changes(found) if verbose else _turns(found)
+            print_line(f"{name}: {_first_line(each)}")
+    lines = _change_lines(found) if verbose else _turn_lines(found)
     for line in lines[:SHOWN]:
         text = Text(in_line(line))
         if not verbose:
@@ -63,16 +63,16 @@ def show(
         console.print(f"[dim]{more}{'' if verbose else 'each change: --verbose, '}all as data: --json[/]")
 
 
-def _changes(found: Differences) -> list[str]:
-    """A line for each change that is listed."""
-    return [f"{_place(name, change)}  {_change(change)}" for name, change in found.listed]
+def _change_lines(found: Differences) -> list[str]:
+    """One line per listed change."""
+    return [f"{_turn_label(name, change)}  {_change(change)}" for name, change in found.listed]
 
 
-def _turns(found: Differences) -> list[str]:
-    """A line for each turn that is listed, with its first changes."""
+def _turn_lines(found: Differences) -> list[str]:
+    """One line per listed turn, with its first changes."""
     turns: dict[str, list[Change]] = {}
     for name, change in found.listed:
-        turns.setdefault(_place(name, change), []).append(change)
+        turns.setdefault(_turn_label(name, change), []).append(change)
     lines = []
     for place, changes in turns.items():
         more = f", and {len(changes) - FIELDS} more" if len(changes) > FIELDS else ""
@@ -80,7 +80,7 @@ def _turns(found: Differences) -> list[str]:
     return lines
 
 
-def _place(name: str, change: Change) -> str:
+def _turn_label(name: str, change: Change) -> str:
     return f"{name} turn {change.turn if change.turn is not None else f'({change.other_turn})'}"
 
 
@@ -89,7 +89,7 @@ def _change(change: Change) -> str:
 
 
 _RANKS = {"least": 3, "p5": 1, "p95": 2, "most": 4}
-"""Which figures are left out first on a narrow terminal."""
+"""Column ranks (`Column.rank`): on a narrow terminal the lowest is dropped first."""
 
 
 def _table(console: Console, found: Differences) -> Table:
@@ -109,7 +109,7 @@ def _figure(value: float | None) -> str:
     return f"{value:+,.1f}" if abs(value) >= 10 else f"{value:+.3g}"  # milliseconds, or seconds, shares, counts
 
 
-def _first(first: dict[str, Any]) -> str:
+def _first_line(first: dict[str, Any]) -> str:
     if "hook" in first:
         return f"first at event {_event(first)}"
     if first["what"] == "time":

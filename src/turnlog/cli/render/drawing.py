@@ -1,4 +1,4 @@
-"""Shared by the two readings of a call on the terminal: bars of a waterfall, log lines, quotes."""
+"""Drawing shared by the two views of a call: waterfall bars, log lines, quotes."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from turnlog.waterfall import Bar
 STYLES = {"user": "cyan", "agent": "green", "wait": "yellow", "tool": "magenta", "audio": "dim", "error": "bold red"}
 LEVELS = {"DEBUG": "dim", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red"}
 LOG_LINES = 5
-"""Log lines of a turn that are shown without ``--logs``."""
+"""Maximum number of log lines per turn without ``--logs``."""
 
 
 def show_gaps(console: Console, missing: Sequence[Gap]) -> None:
-    """The calls that the log does not have."""
+    """Print the ranges of hook calls that are missing from the log."""
     for gap in missing:
         origin = f"origin {gap.origin!r}: " if len({gap.origin for gap in missing}) > 1 else ""
         console.print(f"{origin}{gap}", style="yellow", markup=False)
 
 
 def show_bars(console: Console, bars: Sequence[Bar], begin: float, end: float) -> None:
-    """The bars under each other, from ``begin`` to ``end``, in seconds on their clock."""
+    """Print the bars, one a line, scaled from ``begin`` to ``end``, in seconds on their clock."""
     room = max(17, min(28, max((len(in_line(bar.label)) for bar in bars), default=0)))
     width = max(20, min(72, console.width - 33 - room))
     for bar in bars:
@@ -49,9 +49,9 @@ def _line(bar: Bar, begin: float, length: float, width: int, room: int) -> Text:
 
 
 def show_logs(console: Console, lines: list[LogLine], begin: float | None, every: bool) -> None:
-    """Print log lines, each with the time since ``begin`` or, without one, the number of its event.
+    """Print log lines, each with the time since ``begin`` or, without it, its event's number.
 
-    The first `LOG_LINES`, cut to one line each; with ``every`` all of them, whole.
+    Prints the first `LOG_LINES`, each truncated to one line; with ``every``, all of them in full.
     """
     for line in lines if every else lines[:LOG_LINES]:
         when = f"event {line.at}" if begin is None else f"+{(line.time - begin) * 1000:,.0f} ms"

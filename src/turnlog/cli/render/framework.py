@@ -1,4 +1,4 @@
-"""The framework's reading of a call on the terminal: the table of turns, the waterfall of each, the tree of spans."""
+"""Renders a call as the framework reports it: the table of turns and the waterfall of each."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def show_call(
     all_logs: bool = False,
     missing: Sequence[Gap] = (),
 ) -> None:
-    """The call's turns as the framework has them: a table, then each as a waterfall with its log lines.
+    """Print the call's turns as the framework reports them: a table, then a waterfall of each with its log lines.
 
-    ``only`` picks one turn, counted from 1. ``missing`` are the calls that the log does not have.
+    ``only`` selects one turn, counted from 1. ``missing`` are the gaps in the log.
     """
     turns = [(str(number), turn) for number, turn in enumerate(call.turns, 1) if only in (None, number)]
     if only is None and call.current_turn is not None:
@@ -79,16 +79,16 @@ def _table(turns: list[tuple[str, Turn]], width: int) -> Table:
 
 
 def _show_turn(console: Console, name: str, turn: Turn, carried: list[str] | None) -> float | None:
-    """Returns when it began, on the monotonic clock; None if nothing in it was timed, and so nothing shown."""
+    """Print the waterfall; returns the turn's start in monotonic seconds, or None if it has no bars to print."""
     bars = waterfall(turn)
     if not bars:
         return None
     begin = bars[0].start
     end = max(bar.end if bar.end is not None else bar.start for bar in bars)
-    note = ""
+    suffix = ""
     if carried is not None:
-        took = f", last {', '.join(carried).upper()} segment carried over to the next turn" if carried else ""
-        note = f"  [red]interrupted[/]{took}"
-    console.print(f"\n[bold]turn {name}[/]  {end - begin:.2f} s{note}")
+        segment = f", last {', '.join(carried).upper()} segment carried over to the next turn" if carried else ""
+        suffix = f"  [red]interrupted[/]{segment}"
+    console.print(f"\n[bold]turn {name}[/]  {end - begin:.2f} s{suffix}")
     show_bars(console, bars, begin, end)
     return begin

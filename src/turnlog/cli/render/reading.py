@@ -1,4 +1,4 @@
-"""The caller's reading of a call on the terminal: what the caller waited and for what, then what ran when."""
+"""Renders a call as the caller experienced it: response times and their parts, then a waterfall of each turn."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from turnlog.terminal import in_line, plural
 from turnlog.waterfall import turn_waterfall
 
 SHORT = {"STT finalisation": "STT", "EOU inference": "EOU", "LLM to first token": "LLM"}
-"""What a part of the response is called in a line."""
+"""Short names for parts of the response."""
 KINDS = {"stt": "STT", "eou": "EOU", "eou_wait": "EOU wait", "llm": "LLM", "tts": "TTS", "knowledge_base": "retrieval"}
 SHOWN_MS = 1.0
-"""What is shorter is not shown."""
+"""Shorter parts and differences are hidden."""
 INDENT = 6
-"""Columns for the name of a turn."""
+"""Width of the turn label, in columns."""
 
 
 def show_reading(
     console: Console, r: Reading, only: int | None = None, *, all_logs: bool = False, missing: Sequence[Gap] = ()
 ) -> None:
-    """What the caller waited, by turn, with barge-ins; then a waterfall of each turn with its log lines.
+    """Print each turn's response time and barge-ins, then a waterfall of each turn with its log lines.
 
-    ``only`` picks one turn, counted from 1. ``missing`` are the calls that the log does not have.
+    ``only`` selects one turn, counted from 1. ``missing`` are the gaps in the log.
     """
     ledger: dict[int | None, list[Entry]] = {}
     for entry in entries(r):
@@ -46,7 +46,7 @@ def show_reading(
         _line(
             console, Text(f"the text of {plural(sealed, 'event')} is sealed (set {MASTER_KEY}) or forgotten", "yellow")
         )
-    if only is None and (heading := _waited(r.turns)):
+    if only is None and (heading := _wait_summary(r.turns)):
         _line(console, Text(heading, "bold"))
     for turn in turns:
         _show_answer(console, r, turn, ledger.get(turn.turn, []))
@@ -61,7 +61,7 @@ def show_reading(
 
 
 def _line(console: Console, text: Text) -> None:
-    """Print one line, cut at the console's width."""
+    """Print one line, truncated to the console's width."""
     text.truncate(console.width, overflow="ellipsis")
     console.print(text, no_wrap=True)
 
@@ -78,7 +78,7 @@ def _summary(r: Reading) -> Text:
 
 
 def parts_of(turn: Turn) -> list[tuple[str, float]]:
-    """What was waited for, in ms, the longest first; parts of one name together, none below `SHOWN_MS`."""
+    """The parts of the response time in ms, longest first, summed by name; none below `SHOWN_MS`."""
     waits: dict[str, float] = {}
     for part in (turn.response or {}).get("parts", ()):
         waits[part["name"]] = waits.get(part["name"], 0.0) + part["ms"]
@@ -86,23 +86,23 @@ def parts_of(turn: Turn) -> list[tuple[str, float]]:
     return sorted(found, key=lambda wait: -wait[1])
 
 
-def _waited(turns: list[Turn]) -> str:
-    """What the callers of all turns waited, and most of all for what."""
-    waited = [turn for turn in turns if turn.response is not None]
-    if not waited:
+def _wait_summary(turns: list[Turn]) -> str:
+    """The median and worst response time over all turns, and their largest parts; empty without a response."""
+    answered = [turn for turn in turns if turn.response is not None]
+    if not answered:
         return ""
     total: dict[str, float] = {}
-    for turn in waited:
+    for turn in answered:
         for name, ms in parts_of(turn):
             total[name] = total.get(name, 0.0) + ms
-    waits = [turn.e2e_latency or 0.0 for turn in waited]
+    waits = [turn.e2e_latency or 0.0 for turn in answered]
     what = " and ".join(sorted(total, key=lambda name: -total[name])[:2])
     most = f", most of it for {what}" if what else ""
     return f"waited {median(waits):,.0f} ms (median), {max(waits):,.0f} ms at worst{most}"
 
 
 def _show_answer(console: Console, r: Reading, turn: Turn, ledger: list[Entry]) -> None:
-    """The response and its parts, what was said, and the barge-ins."""
+    """Print the response time and its parts, the transcripts, and the barge-ins."""
     text = Text()
     if turn.e2e_latency is None:
         text.append(f"no response: {turn.no_response}", "yellow")
@@ -113,14 +113,14 @@ def _show_answer(console: Console, r: Reading, turn: Turn, ledger: list[Entry]) 
             text.append(f"; time to answer {later:,.0f} ms")
     if turn.interrupted:
         text.append("  interrupted", "red")
-    if theirs := _framework(r, turn):
+    if theirs := _framework_figure(r, turn):
         text.append(f"  ({theirs})", "dim")
     name = f"turn {turn.turn}"
     quotes = _quotes(turn, max(20, console.width - max(len(name), INDENT) - 2))
     if len(name) + 2 + text.cell_len + 2 + len(quotes) <= console.width:
         text.append(f"  {quotes}")
         quotes = ""
-    body = [text, *([Text(quotes, no_wrap=True, overflow="ellipsis")] if quotes else []), *map(_barge_in, ledger)]
+    body = [text, *([Text(quotes, no_wrap=True, overflow="ellipsis")] if quotes else []), *map(_barge_in_line, ledger)]
     indent = max(INDENT, len(name)) + 1
     for number, line in enumerate(body):
         for part, piece in enumerate(line.wrap(console, max(20, console.width - indent))):
@@ -128,8 +128,8 @@ def _show_answer(console: Console, r: Reading, turn: Turn, ledger: list[Entry]) 
             console.print(Text(margin, "bold") + piece, no_wrap=True, overflow="ellipsis")
 
 
-def _framework(r: Reading, turn: Turn) -> str:
-    """The framework's own figure, where it differs."""
+def _framework_figure(r: Reading, turn: Turn) -> str:
+    """The framework's own response time, if it differs from ours."""
     theirs, ours = turn.framework_e2e, turn.e2e_latency
     if theirs is None or (ours is not None and abs(theirs - ours) <= SHOWN_MS):
         return ""
@@ -137,24 +137,24 @@ def _framework(r: Reading, turn: Turn) -> str:
 
 
 def _quotes(turn: Turn, width: int) -> str:
-    asked, said = (" ".join(in_line(text or "").split()) for text in (turn.user_speech, turn.agent_speech))
+    user, agent = (" ".join(in_line(text or "").split()) for text in (turn.user_speech, turn.agent_speech))
     both = width - 7
-    if len(asked) + len(said) > both:  # one that is shorter than half of the room stays whole
+    if len(user) + len(agent) > both:  # a text shorter than half of the width is not truncated
         half = both // 2
-        asked, said = _cut(asked, max(half, both - len(said))), _cut(said, max(half, both - len(asked)))
-    return " → ".join(f"“{text}”" for text in (asked, said) if text) if asked else (f"→ “{said}”" if said else "")
+        user, agent = _truncate(user, max(half, both - len(agent))), _truncate(agent, max(half, both - len(user)))
+    return " → ".join(f"“{text}”" for text in (user, agent) if text) if user else (f"→ “{agent}”" if agent else "")
 
 
-def _cut(text: str, width: int) -> str:
+def _truncate(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
-def _barge_in(entry: Entry) -> Text:
+def _barge_in_line(entry: Entry) -> Text:
     return Text(in_line(f"+{entry.into_call:,.1f} s: {sentence(entry)}"), "red")
 
 
 def _show_turn(console: Console, r: Reading, turn: Turn, lines: list[Any], all_logs: bool) -> None:
-    """The waterfall; nothing of a turn in which nothing was timed but its log lines."""
+    """Print the turn's waterfall, if it has any bars, and its log lines."""
     bars = turn_waterfall(r, turn.turn)
     if not bars:
         show_logs(console, lines, r.timeline.began / 1e9, all_logs)
@@ -167,27 +167,27 @@ def _show_turn(console: Console, r: Reading, turn: Turn, lines: list[Any], all_l
     show_logs(console, lines, begin + r.timeline.began / 1e9, all_logs)
 
 
-def _show_rest(console: Console, r: Reading, homeless: list[Entry]) -> None:
-    """What belongs to no turn, with the reasons, and why the session ended."""
+def _show_rest(console: Console, r: Reading, outside: list[Entry]) -> None:
+    """Print what belongs to no turn, with the reasons, and why the session ended."""
     t, found = r.timeline, dict[tuple[str, str], list[str]]()
     for left in r.assembly.unassigned:
-        said = words_of(left.activity) if left.activity.kind == "voice" else str(left.activity.data.get("message", ""))
+        words = words_of(left.activity) if left.activity.kind == "voice" else str(left.activity.data.get("message", ""))
         start = left.activity.start
         when = "" if start is None else f"+{(start - t.began) / 1e9:,.1f} s"
-        what = f"{when} “{_cut(in_line(said), 24)}”" if said else when
+        what = f"{when} “{_truncate(in_line(words), 24)}”" if words else when
         kind = KINDS.get(left.activity.kind, left.activity.kind)
         if kind != "log":
             found.setdefault((kind, left.reason), []).append(what)
     for _at, reason in t.ignored:
         found.setdefault(("event", reason), []).append("")
-    if found or homeless:
+    if found or outside:
         console.print()
         _line(console, Text("outside of any turn", "bold"))
     for (kind, reason), each in found.items():
         times = ", ".join(filter(None, each[:3])) + (f" and {len(each) - 3} more" if len(each) > 3 else "")
-        many = f"{len(each)} × " if len(each) > 1 else ""
-        console.print(Text(f"{many}{' '.join(filter(None, (kind, times)))}: {reason}", "dim"))
-    for entry in homeless:
-        console.print(_barge_in(entry))
+        times_seen = f"{len(each)} × " if len(each) > 1 else ""
+        console.print(Text(f"{times_seen}{' '.join(filter(None, (kind, times)))}: {reason}", "dim"))
+    for entry in outside:
+        console.print(_barge_in_line(entry))
     if t.end_reason:
         console.print(Text(f"the session ended: {in_line(t.end_reason)}"))

@@ -1,4 +1,4 @@
-"""The spans of a call on the terminal, as a tree."""
+"""Renders a call's spans as a tree."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from turnlog.terminal import plural
 
 
 def span_tree(call: Reading | Call) -> Tree:
-    """The spans as a tree; those that never ended are marked."""
+    """The call's spans as a tree; unended spans are marked."""
     ended = call.spans
     tree = Tree(f"[bold]{safe(call.session_name)}[/]  {plural(len(ended), 'span')}")
     if isinstance(call, Call):
-        _grow(tree, sorted([*call.spans, *call.open_spans], key=lambda span: span.id))
+        _add_spans(tree, sorted([*call.spans, *call.open_spans], key=lambda span: span.id))
         for failure in call.span_failures:
             tree.add(f"[dim]a {failure.component} span is missing or never ended: {safe(failure.error)}[/]")
     else:
-        _grow(tree, sorted(call.spans, key=_from_the_root))
+        _add_spans(tree, sorted(call.spans, key=_by_depth))
     return tree
 
 
-def _from_the_root(span: ReadSpan) -> tuple[int, int]:
-    """The root, then turns and what is no turn's, then what is inside of turns; each by start."""
+def _by_depth(span: ReadSpan) -> tuple[int, int]:
+    """A sort key: the root, its children, then deeper spans; each level by start."""
     return 0 if span.parent is None else 1 if span.parent == ROOT else 2, span.start_ns
 
 
-def _grow(tree: Tree, spans: list[Span] | list[ReadSpan]) -> None:
-    """``spans`` stand in an order in which a parent comes before its children."""
+def _add_spans(tree: Tree, spans: list[Span] | list[ReadSpan]) -> None:
+    """Add ``spans`` to the tree; each parent must come before its children."""
     branches: dict[int | str, Tree] = {}
     for span in spans:
-        above = branches.get(span.parent, tree) if span.parent is not None else tree
-        branches[span.id] = above.add(_span(span))
+        parent = branches.get(span.parent, tree) if span.parent is not None else tree
+        branches[span.id] = parent.add(_span_label(span))
 
 
-def _span(span: Span | ReadSpan) -> str:
+def _span_label(span: Span | ReadSpan) -> str:
     if span.end_ns is None:
         return f"{safe(span.name)}  [dim]never ended[/]"
     colour = "red" if span.status == "ERROR" else "green"
