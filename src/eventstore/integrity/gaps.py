@@ -76,5 +76,8 @@ def gaps_in(events: Iterable[Event]) -> list[Gap]:
     """The gaps in a session's events (in any order), sorted by origin and ``seq``."""
     seen: dict[tuple[str, str], Seqs] = {}
     for event in events:
-        seen.setdefault((event.session_id, event.origin), Seqs()).add(event.seq)
+        key = event.session_id, event.origin
+        if key not in seen:
+            seen[key] = Seqs()
+        seen[key].add(event.seq)
     return [Gap(*names, *gap) for names, seqs in sorted(seen.items()) for gap in seqs.gaps()]
