@@ -27,9 +27,9 @@ types: $(VENV)/ready
 
 # make unit COVERAGE=1 measures it, and fails below the floor in pyproject.toml
 unit: $(VENV)/ready
-	TURNLOG_EXAMPLES=$(or $(EXAMPLES),10) $(BIN)/pytest -n 4 -m 'not slow' $(if $(COVERAGE),--cov)
+	TURNLOG_EXAMPLES=$(or $(EXAMPLES),5) $(BIN)/pytest -n 4 -m 'not slow' $(if $(COVERAGE),--cov)
 
-# All tests marked slow, and all properties with ten times the examples
+# All tests marked slow, those on Postgres, and all properties with twenty times the examples
 slow: $(VENV)/ready
 	TURNLOG_EXAMPLES=$(or $(EXAMPLES),100) $(BIN)/pytest -n 4 -m 'slow or hypothesis'
 

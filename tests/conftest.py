@@ -109,6 +109,16 @@ def sqlite(tmp_path: Path) -> Iterator[Store]:
     opened.close()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests on Postgres as slow: each has a database of its own, on a real server."""
+    for item in items:
+        call = getattr(item, "callspec", None)
+        backend = call.params.get("store") if call is not None else None
+        if backend == "postgres" or (backend is None and "postgres_url" in getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+
+
 def pytest_collection_finish() -> None:
     """Leave modules and tests out of later collections: `_no_garbage` makes one behind each test."""
     gc.collect()
