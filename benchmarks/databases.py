@@ -238,7 +238,8 @@ _COLUMNS = "SELECT column_name, udt_name FROM information_schema.columns WHERE t
 
 
 def _others(driver: psycopg.Connection[Any]) -> list[str]:
-    return [row[0] for row in driver.execute(f"{_TABLES} AND table_name NOT IN ('events', 'alembic_version')")]
+    unlike = "('events', 'alembic_version', 'timelines')"
+    return [row[0] for row in driver.execute(f"{_TABLES} AND table_name NOT IN {unlike}")]
 
 
 def _types(driver: psycopg.Connection[Any]) -> dict[str, str]:
