@@ -28,7 +28,7 @@ class SealedOrigin(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     origin: str
-    events: int = Field(gt=0)
+    events: int = Field(gt=0, lt=2**63)
     link: str = Field(pattern="^[0-9a-f]{64}$")
 
 
@@ -37,7 +37,7 @@ class Seal(BaseModel):
 
     turnlog_seal: Literal[1] = 1
     session_id: str
-    events: int
+    events: int = Field(ge=0, lt=2**63)
     seal: str
     origins: list[SealedOrigin]
     signature: str | None = None

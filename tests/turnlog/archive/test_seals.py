@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import subprocess
 from pathlib import Path
@@ -118,6 +119,15 @@ def test_a_seal_that_was_edited(store: Store, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("events", [10**400, 2**63, -1], ids=["400 digits", "2**63", "negative"])
+def test_a_count_that_no_log_can_have_is_refused(tmp_path: Path, events: int) -> None:
+    """Found by fuzzing. Break: in turnlog/archive/seals.py, ``SealedOrigin``, leave out a bound."""
+    origin = {"origin": "o", "events": events, "link": "0" * 64}
+    text = json.dumps({"turnlog_seal": 1, "session_id": "s", "events": 1, "seal": "0" * 64, "origins": [origin]})
+    with pytest.raises(seals.BadSeal, match="is not a seal"):
+        seals.parse_seal(tmp_path / "seal", text.encode())
+
+
 def test_the_commands(program: Program) -> None:
     program.run("import", FIXTURES / "recordings.jsonl.gz")
     assert "all hash chains valid" in program.run("verify").stdout
