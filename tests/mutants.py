@@ -376,7 +376,7 @@ MUTANTS = [
         "            if key.master != new.fingerprint:",
         "test_keys.py",
     ),
-    Mutant(FILE, "os.O_CLOEXEC, 0o600))", "os.O_CLOEXEC, 0o644))", "test_database_file.py::test_files_are_the_owners"),
+    Mutant(FILE, "os.O_CLOEXEC, 0o600))", "os.O_CLOEXEC, 0o644))", "test_database_file.py::test_a_file_is_the_owner"),
     Mutant(
         "src/turnlog/terminal.py",
         "CONTROL.sub(lambda found: _escape(found[0]), str(text))",

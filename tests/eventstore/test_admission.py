@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import resource
 import subprocess
 import sys
@@ -140,7 +141,7 @@ def test_a_bomb_is_refused_in_bounded_memory(program: Program, before: bytes) ->
     )
     done = subprocess.run(
         [sys.executable, "-c", import_, path], capture_output=True, text=True, check=False, cwd=program.folder,
-        env={"TURNLOG_DB": str(program.db), "PATH": ""},
+        env={"TURNLOG_DB": str(program.db), "PATH": "", "PYTHONPATH": os.environ.get("PYTHONPATH", "")},
     )  # fmt: skip
     assert done.returncode == 1
     assert "bomb.jsonl.gz:1: the line is longer than 32 MiB" in done.stderr

@@ -18,6 +18,7 @@ import pytest
 from eventstore import Store, codec
 from eventstore.errors import StoreReplaced, StoreUnavailable
 from eventstore.integrity.session import verify
+from eventstore.stores.sqlite.file import DatabaseFile
 from support.events import event
 from turnlog import Recorder, open_store
 
@@ -490,6 +491,16 @@ os._exit(0 if recorder.flush(60) else 1)
 
 
 # modes --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_the_owner_s_from_its_first_moment(tmp_path: Path) -> None:
+    """Break: in eventstore/stores/sqlite/file.py, ``make``, create it with 0o644."""
+    before = os.umask(0)
+    try:
+        DatabaseFile(tmp_path / "calls.db").make()
+    finally:
+        os.umask(before)
+    assert (tmp_path / "calls.db").stat().st_mode & 0o777 == 0o600
 
 
 def test_files_are_the_owners_whatever_the_umask(tmp_path: Path) -> None:
