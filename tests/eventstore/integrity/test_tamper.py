@@ -364,6 +364,7 @@ def test_any_single_mutation_is_named(
                 (data.draw(VALUES), one),
             )
     except (sqlite3.IntegrityError, sqlite3.OperationalError):
+        connection.close()
         assume(False)  # the schema does not take it
     changed = contents(connection) != before
     for _name, sql in triggers:

@@ -344,7 +344,7 @@ def test_hostile_sessions_are_named_and_the_others_counted(calls: Program, comma
     store = open_store(calls.db)
     payloads = {
         "not-json": ("set_user_transcript", "not json"),
-        "deep": ("set_user_transcript", "[" * 2000 + "]" * 2000),
+        "deep": ("set_user_transcript", "[" * 100_000 + "]" * 100_000),
         "future": ("on_llm_start", '{"$happened_ns":' + "9" * 5000 + "}"),
         "hook": ("zzz", "{}"),
     }
