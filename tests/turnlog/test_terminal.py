@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import pty
 import re
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from rich.text import Text
 
 from support.http_receiver import Receiver
 from support.program import FIXTURES, Program
+from support.terminal import terminal
 from turnlog import Recorder, open_store
 from turnlog.console import SafeConsole, safe
 from turnlog.terminal import escaped, in_line, json_text
@@ -104,20 +104,9 @@ def test_on_a_terminal_only_our_own_styles(hostile: Program) -> None:
         ("export", "jsonl", SESSION),
         ("payloads", SESSION),
     ):
-        ours, theirs = pty.openpty()
-        with subprocess.Popen(
-            [sys.executable, "-m", "turnlog", *command, "--db", str(hostile.db)],
-            stdin=theirs, stdout=theirs, stderr=theirs, env=os.environ | {"TERM": "xterm-256color"},
-        ) as process:  # fmt: skip
-            os.close(theirs)
-            shown = b""
-            try:
-                while piece := os.read(ours, 65536):
-                    shown += piece
-            except OSError:  # the other end is closed
-                pass
+        with terminal(hostile.folder, *command, "--db", str(hostile.db)) as (process, pieces):
+            shown = b"".join(pieces)
             assert process.wait(60) == 0
-        os.close(ours)
         text = re.sub(r"\x1b\[[0-9;]*[mKAlh?]|\x1b\[\?25[lh]", "", shown.decode())
         assert "RED" in text
         assert "\x1b[31mRED" not in shown.decode()

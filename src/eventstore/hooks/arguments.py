@@ -204,7 +204,7 @@ def message_as_text(args: Args) -> Args:
 def scrub_args(args: Args) -> Args:
     """Redact secrets in text written by software (a URL, a path, a log line)."""
     return {
-        name: scrub(value) if type(value) is str else scrub(_text(value)) if issubclass(type(value), str) else value
+        name: scrub(value if type(value) is str else _text(value)) if issubclass(type(value), str) else value
         for name, value in args.items()
     }
 

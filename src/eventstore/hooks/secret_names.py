@@ -121,7 +121,7 @@ def scrub(text: str) -> str:
     if text in _harmless:
         return text
     clean = text
-    if _may_contain_secret(text.encode("utf-8", "surrogatepass").translate(None, _DIGITS)):
+    if _may_contain_secret(text.lower().encode("utf-8", "surrogatepass").translate(None, _DIGITS)):
         clean = _URL.sub(lambda url: _scrub_url(url[0]), text)
         clean = _HEADER.sub(lambda found: found["name"] + found["sign"] + REDACTED, clean)
         clean = _BEARER.sub(rf"\1 {REDACTED}", _ASSIGNED.sub(_scrub_assigned, clean))

@@ -102,6 +102,7 @@ def test_harmless_text_is_remembered_as_it_was_and_a_secret_never() -> None:
     """Break: in eventstore/hooks/secret_names.py, ``scrub``, remember a text without its digits; or any text."""
     for text, clean in [
         ("password=", "password="), ("password=1", "password=[redacted]"), ("password=", "password="),
+        ("coo\u212aie: a=b", "coo\u212aie: [redacted]"),
         ("gpt-4o", "gpt-4o"), ("gpt-4o", "gpt-4o"), ("password=1", "password=[redacted]"),
     ]:  # fmt: skip
         assert scrub(text) == clean

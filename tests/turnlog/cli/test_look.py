@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
 import re
-import struct
 import subprocess
 import sys
-import termios
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
 
 from support.program import FIXTURES, Program
+from support.terminal import COLUMNS, terminal
 
-COLUMNS = 80
 STYLES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 SESSION = "barge_in_vad"
 COMMANDS: list[tuple[str, ...]] = [
@@ -38,37 +32,12 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Program:
     return program
 
 
-@contextmanager
-def terminal(program: Program, *command: str) -> Iterator[Iterator[bytes]]:
-    """The pieces that a command prints on a terminal; it is killed at the end."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, COLUMNS, 0, 0))
-    clean = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR")}
-
-    def pieces() -> Iterator[bytes]:
-        try:
-            while piece := os.read(ours, 65536):
-                yield piece
-        except OSError:  # the other end is closed
-            return
-
-    with subprocess.Popen(
-        [sys.executable, "-m", "turnlog", *command, "--db", str(program.db)] if "--help" not in command
-        else [sys.executable, "-m", "turnlog", *command],
-        stdin=theirs, stdout=theirs, stderr=theirs, cwd=program.folder, env=clean | {"TERM": "xterm-256color"},
-    ) as process:  # fmt: skip
-        os.close(theirs)
-        with closing(pieces()) as printed:
-            yield printed
-        process.kill()
-    os.close(ours)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_fits_80_columns_and_cuts_no_name(recorded: Program, command: tuple[str, ...]) -> None:
     """Break: in turnlog/console.py, ``fitted``, drop no column."""
-    with terminal(recorded, *command) as pieces:
+    log = () if "--help" in command else ("--db", str(recorded.db))
+    with terminal(recorded.folder, *command, *log) as (_process, pieces):
         shown = STYLES.sub("", b"".join(pieces).decode())
     lines = [line.rstrip("\r") for line in shown.split("\n")]
     assert any(line.strip() for line in lines)
@@ -88,7 +57,7 @@ def test_fits_80_columns_and_cuts_no_name(recorded: Program, command: tuple[str,
     ids=["tail, unknown", "playground", "tail"],
 )  # fmt: skip
 def test_what_waits_says_for_what(recorded: Program, command: tuple[str, ...], said: str) -> None:
-    with terminal(recorded, *command) as pieces:
+    with terminal(recorded.folder, *command, "--db", str(recorded.db)) as (_process, pieces):
         shown = ""
         for piece in pieces:
             shown += piece.decode(errors="replace")
