@@ -13,12 +13,12 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from eventstore.errors import StoreUnavailable, TurnlogError
-from eventstore.stores.base import Store
 from projections.boundary import CannotReplay
 from projections.reference.rules import UnknownRules
 from turnlog.sessions import UnknownSession
 from turnlog.viewer import sessions
 from turnlog.viewer.filters import BadFilter
+from turnlog.viewer.log import Log, Replaying
 from turnlog.viewer.pages import STATIC, Render, renderer
 from turnlog.viewer.security import TokenGuard
 
@@ -34,13 +34,14 @@ ERRORS: dict[type[TurnlogError], tuple[int, str]] = {
 """Status and heading of the page, by error; others are the server's (500)."""
 
 
-def application(store: Store, log_name: str, token: str) -> Starlette:
+def application(log: Log, log_name: str, token: str) -> Starlette:
     """The application over a log, for those who hold the token."""
     render = renderer(log_name)
     return Starlette(
-        routes=[*sessions.routes(store, render), Mount("/static", StaticFiles(directory=STATIC))],
+        routes=[*sessions.routes(log, render), Mount("/static", StaticFiles(directory=STATIC))],
         middleware=[Middleware(TokenGuard, token)],
         exception_handlers={
+            Replaying: _replaying(render),
             TurnlogError: _failure(render),
             HTTPException: _http_error(render),
             Exception: _defect(render),
@@ -56,6 +57,14 @@ def _failure(render: Render) -> Handler:
         return render("message.html", status, heading=heading, text=str(error))
 
     return failure
+
+
+def _replaying(render: Render) -> Handler:
+    def replaying(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, Replaying)
+        return render("replaying.html", 503, done=error.done, total=error.total)
+
+    return replaying
 
 
 def _http_error(render: Render) -> Handler:

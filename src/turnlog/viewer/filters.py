@@ -34,7 +34,18 @@ class Filter(NamedTuple):
     having: tuple[str, ...] = ()
     """What the session must have: keys of `HAVING`."""
     labels: tuple[tuple[str, str], ...] = ()
-    """Names out of `LABELS`, with the value that a turn must have."""
+    """Names out of `LABELS`, with the value that a turn must have; the framework is the session's."""
+
+    @property
+    def about_turns(self) -> bool:
+        """Whether it selects turns, and not only sessions."""
+        labels = any(name != "framework" for name, _value in self.labels)
+        return labels or self.slower_ms is not None or self.faster_ms is not None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether every session of its time matches, whatever is in it."""
+        return self[2:] == Filter()[2:]
 
 
 def filter_of(params: Params) -> Filter:

@@ -8,9 +8,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from eventstore.stores.base import Store
+from turnlog.viewer.calls import Call
 from turnlog.viewer.filters import HAVING, NAMES, BadFilter, Filter, filter_of, number, one
-from turnlog.viewer.listing import Listed, find
+from turnlog.viewer.log import Log
 from turnlog.viewer.pages import Params, Render, link
 from turnlog.viewer.strip import strip
 
@@ -35,7 +35,7 @@ TEXT = ("session", "started", "framework", "version")
 """Columns that are aligned to the left; those that are not times are sorted ascending first."""
 
 
-def routes(store: Store, render: Render) -> list[Route]:
+def routes(log: Log, render: Render) -> list[Route]:
     def sessions(request: Request) -> Response:
         params = params_of(request)
         try:
@@ -43,7 +43,8 @@ def routes(store: Store, render: Render) -> list[Route]:
             page = number(params, "page", 1, 1_000_000)
         except BadFilter as error:
             return render("sessions.html", 400, page="/", error=str(error), **_form(params, Filter()))
-        rows = ordered(find(store, wanted), by, descending=descending)
+        found = log.matching(wanted)
+        rows = ordered(found.calls, by, descending=descending)
         pages = max(1, -(-len(rows) // SIZE))
         page = min(page, pages)
         return render(
@@ -53,7 +54,7 @@ def routes(store: Store, render: Render) -> list[Route]:
             rows=rows[(page - 1) * SIZE : page * SIZE],
             total=len(rows),
             first=(page - 1) * SIZE + 1,
-            strip=strip(rows, params),
+            strip=strip(found, params),
             headers=_headers(params, by, descending=descending),
             pages={n: link("/", {**params, "page": [str(n)]}) for n in _near(page, pages)},
             number=page,
@@ -72,7 +73,7 @@ def params_of(request: Request) -> Params:
     return {name: params[name] for name in (*NAMES, "sort", "page") if name in params}
 
 
-def ordered(rows: list[Listed], by: str, *, descending: bool) -> list[Listed]:
+def ordered(rows: list[Call], by: str, *, descending: bool) -> list[Call]:
     """The sessions by a column; those without a value come last in both directions."""
     field = "started_ns" if by == "started" else by
     known = [row for row in rows if getattr(row, field) not in (None, "")]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import median, quantiles
+from statistics import median
 from typing import NamedTuple
 
-from turnlog.viewer.buckets import Bucket, buckets
-from turnlog.viewer.listing import Listed
+import numpy as np
+
+from turnlog.terminal import plural
+from turnlog.viewer.buckets import buckets
+from turnlog.viewer.calls import Matching
 from turnlog.viewer.pages import Params, link
 
 SLOW = 1.5
@@ -30,7 +33,6 @@ class Bar(NamedTuple):
     top: float
     middle: float
     """Position of the p50."""
-    bottom: float
     slow: bool
     label: str
     url: str
@@ -45,34 +47,37 @@ class Strip(NamedTuple):
     """Begin and end of the time that is drawn."""
 
 
-def strip(rows: Sequence[Listed], params: Params) -> Strip | None:
-    """The strip of the listed sessions, by their start; None if none has a response."""
-    found = buckets(row.started_ns for row in rows)
-    by_bucket: dict[int, list[Listed]] = {}
-    for row in rows:
-        if row.responses:
-            at = row.started_ns // 1_000_000_000
-            by_bucket.setdefault((at - found[0].start) // (found[0].end - found[0].start), []).append(row)
-    if not by_bucket:
+def strip(found: Matching, params: Params) -> Strip | None:
+    """The strip of the turns that match, by the start of their session; None if none has a response."""
+    response = found.table.column("response")
+    chosen = found.chosen[~np.isnan(response[found.chosen])]
+    started = found.started_ns[chosen]
+    stretches = buckets(started.tolist())
+    if not stretches:
         return None
-    spreads = {n: _spread([ms for row in inside for ms in row.responses]) for n, inside in by_bucket.items()}
-    usual = median(p95 for _p50, p95 in spreads.values())
-    ticks = scale(max(p95 for _p50, p95 in spreads.values()))
+    length = stretches[0].end - stretches[0].start
+    at = (started // 1_000_000_000 - stretches[0].start) // length
+    spreads = {}
+    for n in np.unique(at).tolist():
+        inside = chosen[at == n]
+        p50, p95 = np.quantile(response[inside], (0.50, 0.95)).tolist()
+        spreads[n] = p50, p95, found.table.sessions_of(inside)
+    usual = median(p95 for _p50, p95, _calls in spreads.values())
+    ticks = scale(max(p95 for _p50, p95, _calls in spreads.values()))
     bars = []
-    for n, (p50, p95) in sorted(spreads.items()):
+    for n, (p50, p95, calls) in spreads.items():
         bars.append(
             Bar(
-                x=100 * n / len(found),
-                width=100 / len(found),
+                x=100 * n / len(stretches),
+                width=100 / len(stretches),
                 top=100 - 100 * p95 / ticks[-1].ms,
                 middle=100 - 100 * p50 / ticks[-1].ms,
-                bottom=100.0,
                 slow=len(spreads) >= FEWEST and p95 >= SLOW * usual,
-                label=_label(found[n], len(by_bucket[n]), p50, p95),
-                url=link("/", {**params, "since": [found[n].since], "until": [found[n].until], "page": []}),
+                label=f"{stretches[n].name}: p50 {p50:,.0f} ms, p95 {p95:,.0f} ms, {plural(calls, 'call')}",
+                url=link("/", {**params, "since": [stretches[n].since], "until": [stretches[n].until], "page": []}),
             )
         )
-    return Strip(bars, ticks, found[0].since.replace("T", " "), found[-1].until.replace("T", " "))
+    return Strip(bars, ticks, stretches[0].since.replace("T", " "), stretches[-1].until.replace("T", " "))
 
 
 def scale(largest: float) -> list[Tick]:
@@ -84,14 +89,3 @@ def scale(largest: float) -> list[Tick]:
 
 def _steps() -> Sequence[float]:
     return [digit * 10.0**power for power in range(12) for digit in (1, 2, 2.5, 5)]
-
-
-def _spread(values: list[float]) -> tuple[float, float]:
-    if len(values) == 1:
-        return values[0], values[0]
-    cuts = quantiles(values, n=20, method="inclusive")
-    return cuts[9], cuts[18]
-
-
-def _label(bucket: Bucket, calls: int, p50: float, p95: float) -> str:
-    return f"{bucket.name}: p50 {p50:,.0f} ms, p95 {p95:,.0f} ms, {calls:,} {'call' if calls == 1 else 'calls'}"

@@ -134,13 +134,15 @@ def _serve_pages(
 
         from exporters.web import Server
         from turnlog.viewer.app import application
+        from turnlog.viewer.log import Log
         from turnlog.viewer.pages import call_url, link
         from turnlog.viewer.security import CSP, TOKEN, new_token
     except ModuleNotFoundError as error:
         raise NotConfigured(f"the viewer needs the extra: pip install 'turnlog[view]' ({error})") from error
 
     ended, token = _interruption(), new_token()
-    app = application(store, name, token)
+    log = Log(store)
+    app = application(log, name, token)
     server = Server([Mount("/", app)], host, port, allow_hosts=allow_hosts, csp=CSP)
     path = "/" if session is None else call_url(session)
     address = server.url.rstrip("/") + link(path, {TOKEN: [token]})
@@ -152,6 +154,7 @@ def _serve_pages(
         ended.wait()
     finally:
         server.close()
+        log.close()
 
 
 def _has_display() -> bool:
