@@ -31,7 +31,7 @@ from turnlog.cli.app import app
 from turnlog.cli.commands import COMMANDS
 
 PROJECT = tomllib.loads((TOP / "pyproject.toml").read_text())
-COMING = ("archive", "rebuild", "view")
+COMING = ("archive", "project", "rebuild", "view")
 USERS = (TOP / "deploy" / "users.sql").read_text()
 
 
@@ -149,7 +149,7 @@ def test_services_are_locked_down() -> None:
 # users ----------------------------------------------------------------------------------------------------------------
 
 ROLES = {"init": "owner", "recorder": "agent", "viewer": "reader", "delivery": "delivery", "archive": "reader"}
-ROLES |= {"retention": "owner"}
+ROLES |= {"retention": "owner", "projector": "projector"}
 
 
 def user_of(environment: dict[str, str]) -> tuple[str, str]:
