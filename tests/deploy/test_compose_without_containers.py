@@ -19,9 +19,7 @@ from support.http_receiver import Receiver
 from support.postgres_servers import BIN, Cluster, cluster, folder, needs_server, run
 
 pytestmark = [pytest.mark.slow, needs_server]
-SECRETS = {
-    name: f"{name}'s \\ own" for name in ("OWNER_PASSWORD", "AGENT_PASSWORD", "DELIVERY_PASSWORD", "READER_PASSWORD")
-}
+SECRETS = {f"{role}_PASSWORD": f"the {role}'s \\ own" for role in ("OWNER", "AGENT", "DELIVERY", "PROJECTOR", "READER")}
 
 
 @pytest.fixture(scope="module")

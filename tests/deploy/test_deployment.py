@@ -1,4 +1,4 @@
-"""What the Dockerfile, compose.yaml and the Kubernetes manifests name is there; `make deploy-lint` checks their form."""
+"""Commands, files, users and objects that the deployment files name exist; `make deploy-lint` checks their form."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from turnlog.cli.app import app
 from turnlog.cli.commands import COMMANDS
 
 PROJECT = tomllib.loads((TOP / "pyproject.toml").read_text())
-COMING = ("archive", "rebuild", "view")
+COMING = ("archive", "project", "rebuild", "view")
 USERS = (TOP / "deploy" / "users.sql").read_text()
 
 
@@ -149,7 +149,7 @@ def test_services_are_locked_down() -> None:
 # users ----------------------------------------------------------------------------------------------------------------
 
 ROLES = {"init": "owner", "recorder": "agent", "viewer": "reader", "delivery": "delivery", "archive": "reader"}
-ROLES |= {"retention": "owner"}
+ROLES |= {"retention": "owner", "projector": "projector"}
 
 
 def user_of(environment: dict[str, str]) -> tuple[str, str]:
@@ -225,7 +225,7 @@ def test_selectors_select_something() -> None:
     """Break: in deploy/kubernetes/viewer.yaml, relabel the pod; in network.yaml, misspell ``viewer``."""
     labels = [metadata["labels"] for _name, metadata, _spec in pods()]
     selectors = [found["spec"]["selector"] for found in objects("Service")]
-    selectors += [found for found in references(objects(), "matchLabels")]
+    selectors += references(objects(), "matchLabels")
     for selector in selectors:
         assert any(selector.items() <= label.items() for label in labels), selector
 

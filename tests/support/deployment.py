@@ -1,4 +1,4 @@
-"""The files of a deployment, read: the Dockerfile's instructions, the services of compose.yaml, the pods of Kubernetes."""
+"""The deployment files as data: the Dockerfile's instructions, the services of Compose, the pods of Kubernetes."""
 
 from __future__ import annotations
 
