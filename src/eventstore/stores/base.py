@@ -59,6 +59,10 @@ class Rows(Protocol):
         """The fresh rows among those with these keys, by session; the keys must have the same rules."""
         ...
 
+    def fresh(self, keys: Sequence[RowKey]) -> set[str]:
+        """The sessions of those keys that have a fresh row; without reading it."""
+        ...
+
     def put(self, rows: Sequence[StoredRow]) -> None:
         """Insert or replace rows, in one transaction.
 

@@ -324,6 +324,9 @@ class SealedRows:
         sealed = [row if not row.opened else self._seal_row(row) for row in rows]
         self._rows.put([row for row in sealed if row is not None])
 
+    def fresh(self, keys: Sequence[RowKey]) -> set[str]:
+        return self._rows.fresh(keys)
+
     def keys(self) -> list[RowKey]:
         return self._rows.keys()
 
