@@ -327,8 +327,8 @@ class SealedRows:
     def fresh(self, keys: Sequence[RowKey]) -> set[str]:
         return self._rows.fresh(keys)
 
-    def keys(self) -> list[RowKey]:
-        return self._rows.keys()
+    def stored_keys(self) -> list[RowKey]:
+        return self._rows.stored_keys()
 
     def delete(self, sessions: Collection[str]) -> None:
         self._rows.delete(sessions)

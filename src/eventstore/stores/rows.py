@@ -73,11 +73,12 @@ class SqlRows:
         found: dict[str, StoredRow] = {}
         shown = ", ".join(name if name not in ALL_PARTS or name in parts else "NULL" for name in StoredRow._fields)
         for some in _batches(keys):
-            names, rules, wanted = [key.session_id for key in some], some[0].rules, set(some)
-            chosen = f"WHERE rules = ? AND session_id IN ({_marks(len(some))})"
+            wanted = {(key.session_id, key.opened): key.seal for key in some}  # 0 and 1 equal False and True
+            chosen, values = _chosen(some)
             with self._reading() as execute:
-                rows = execute(f"SELECT {shown} FROM session_rows {chosen}", (rules, *names))
-                found |= {row.session_id: row for row in map(_stored, rows) if row.key in wanted}
+                for row in execute(f"SELECT {shown} FROM session_rows {chosen}", values):
+                    if wanted.get((row[0], row[2])) == row[4]:
+                        found[row[0]] = _stored(row)
         return found
 
     def put(self, rows: Sequence[StoredRow]) -> None:
@@ -100,17 +101,16 @@ class SqlRows:
 
     def fresh(self, keys: Sequence[RowKey]) -> set[str]:
         """See `eventstore.stores.base.Rows.fresh`."""
-        wanted, found = set(keys), set[RowKey]()
-        columns = ", ".join(RowKey._fields)
+        wanted, found = {(key.session_id, key.opened, key.seal) for key in keys}, set[str]()
         for some in _batches(keys):
-            chosen = f"WHERE rules = ? AND session_id IN ({_marks(len(some))})"
+            chosen, values = _chosen(some)
             with self._reading() as execute:
-                rows = execute(f"SELECT {columns} FROM session_rows {chosen}", (some[0].rules, *(k[0] for k in some)))
-                found.update(wanted.intersection(rows))  # 0 and 1 equal False and True
-        return {key[0] for key in found}
+                rows = execute(f"SELECT session_id, opened, seal FROM session_rows {chosen}", values)
+                found.update(row[0] for row in rows if row in wanted)
+        return found
 
-    def keys(self) -> list[RowKey]:
-        """See `eventstore.stores.base.Rows.keys`."""
+    def stored_keys(self) -> list[RowKey]:
+        """See `eventstore.stores.base.Rows.stored_keys`."""
         with self._reading() as execute:
             rows = execute(f"SELECT {', '.join(RowKey._fields)} FROM session_rows", ())
             return sorted(RowKey(name, rules, bool(opened), *rest) for name, rules, opened, *rest in rows)
@@ -169,8 +169,15 @@ def sqlite_rows(engine: Engine, heads: Callable[[Execute, Sequence[str]], dict[s
 
 
 def _stored(row: tuple[Any, ...]) -> StoredRow:
-    name, rules, opened, *rest = row[:-3]
-    return StoredRow._make((name, rules, bool(opened), *rest, *(part or b"" for part in row[-3:])))
+    labels, speech, numbers = row[-3:]
+    return StoredRow._make((*row[:2], bool(row[2]), *row[3:-3], labels or b"", speech or b"", numbers or b""))
+
+
+def _chosen(keys: Sequence[RowKey]) -> tuple[str, tuple[str, ...]]:
+    """A condition with its values, for the rows of keys with the same rules and engine."""
+    names = (key.session_id for key in keys)
+    condition = f"WHERE rules = ? AND engine = ? AND session_id IN ({_marks(len(keys))})"
+    return condition, (keys[0].rules, keys[0].engine, *names)
 
 
 def _is_current(row: StoredRow, head: Head | None) -> bool:

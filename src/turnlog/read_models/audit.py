@@ -30,7 +30,7 @@ def fresh_rows(store: Store, name: str | None = None) -> dict[str, list[Session]
     """The sessions whose rows in the log's database are read as fresh, by rule set; ``name``: only this session."""
     heads, sessions = store.heads(), {session.session_id: session for session in store.sessions()}
     found: dict[str, list[Session]] = defaultdict(list)
-    for key in store.rows.keys():  # noqa: SIM118 - a method
+    for key in store.rows.stored_keys():
         head = heads.get(key.session_id)
         if name in (None, key.session_id) and head is not None and key == key_of(store, head, key.rules):
             found[key.rules].append(sessions[key.session_id])
