@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,6 +28,9 @@ from turnlog.console import errors_to
 from turnlog.sessions import display_name, open_existing, open_log
 from turnlog.terminal import in_line, say
 
+PATIENCE_SECONDS = 2.0
+"""A progress bar appears after this time."""
+
 
 class BadHeader(TurnlogError):
     """A header is malformed."""
@@ -44,6 +50,23 @@ def progress(count: ProgressColumn | None = None, *, hidden: bool = False) -> Pr
     name, counter = TextColumn("{task.description}", markup=False), count or MofNCompleteColumn()
     columns = name, BarColumn(), counter, TimeRemainingColumn()
     return Progress(*columns, console=console, transient=True, disable=hidden or not console.is_terminal)
+
+
+@contextmanager
+def patient_progress(description: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress callback, called with the number done and the total; its bar appears after `PATIENCE_SECONDS`."""
+    bar, began = progress(), time.monotonic()
+    task = bar.add_task(description)
+
+    def step(done: int, of: int) -> None:
+        if not bar.live.is_started and time.monotonic() - began > PATIENCE_SECONDS:
+            bar.start()
+        bar.update(task, completed=done, total=of)
+
+    try:
+        yield step
+    finally:
+        bar.stop()
 
 
 def headers_of(pairs: list[str] | None) -> dict[str, str]:
