@@ -58,3 +58,10 @@ def write_sessions(store: Store, sessions: list[str] | None, every: bool, out: P
         file.flush()
     store.close()
     survey.finish()
+
+
+def write_file(out: Path | None, content: bytes) -> None:
+    """Write to a file, completely or not at all, or to standard output."""
+    with atomic_file(out) if out is not None else nullcontext(stdout_file()) as file:
+        file.write(content)
+        file.flush()

@@ -17,6 +17,7 @@ from projections.boundary import CannotReplay
 from projections.reference.rules import UnknownRules
 from turnlog.sessions import UnknownSession
 from turnlog.viewer import sessions
+from turnlog.viewer.call import page as call
 from turnlog.viewer.filters import BadFilter
 from turnlog.viewer.log import Log, Replaying
 from turnlog.viewer.pages import STATIC, Render, renderer
@@ -34,11 +35,15 @@ ERRORS: dict[type[TurnlogError], tuple[int, str]] = {
 """Status and heading of the page, by error; others are the server's (500)."""
 
 
-def application(log: Log, log_name: str, token: str) -> Starlette:
-    """The application over a log, for those who hold the token."""
+def application(log: Log, log_name: str, token: str, rules: str) -> Starlette:
+    """The application over a log, for those who hold the token; ``rules``: of pages whose URL names none."""
     render = renderer(log_name)
     return Starlette(
-        routes=[*sessions.routes(log, render), Mount("/static", StaticFiles(directory=STATIC))],
+        routes=[
+            *sessions.routes(log, render),
+            *call.routes(log.store, render, rules),
+            Mount("/static", StaticFiles(directory=STATIC)),
+        ],
         middleware=[Middleware(TokenGuard, token)],
         exception_handlers={
             Replaying: _replaying(render),
