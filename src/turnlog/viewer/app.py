@@ -41,7 +41,7 @@ def application(log: Log, log_name: str, token: str, rules: str) -> Starlette:
     return Starlette(
         routes=[
             *sessions.routes(log, render),
-            *call.routes(log.store, render, rules),
+            *call.routes(log.store, rules),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
         middleware=[Middleware(TokenGuard, token)],

@@ -73,7 +73,7 @@ def routes(store: Store, rules: str = TURNLOG) -> list[Route]:
         Route(f"{base}/state", data(state)),
         Route(f"{base}/explain", data(explanation)),
         Route(f"{base}/follow", follow),
-        Route(base, page),
+        Route(base, _refusing(page)),
     ]
 
 
