@@ -84,10 +84,10 @@ def test_a_person_groups_and_goes_to_a_group(browser: Browser, viewer: Viewer) -
         page.get_by_role("link", name="2026-03-01", exact=True).click()
         expect(page.get_by_text("60 sessions match")).to_be_visible()
         viewer.visit(page, "/statistics")
-        page.get_by_label("Measure").select_option("llm_ttft")
+        page.get_by_label("Measure").select_option("realtime")
         page.get_by_role("checkbox", name="errors").check()
         page.get_by_role("button", name="Filter").click()
-        expect(page.get_by_text("No turn has a value of llm_ttft")).to_be_visible()
+        expect(page.get_by_text("No turn has a value of realtime")).to_be_visible()
 
 
 @pytest.mark.parametrize(
