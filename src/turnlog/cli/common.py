@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import typer
 from platformdirs import user_data_path
@@ -27,6 +27,9 @@ from turnlog.cli.options import HEADERS, TURNLOG_DB
 from turnlog.console import errors_to
 from turnlog.sessions import display_name, open_existing, open_log
 from turnlog.terminal import in_line, say
+
+if TYPE_CHECKING:
+    from turnlog.read_models import Plan
 
 PATIENCE_SECONDS = 2.0
 """A progress bar appears after this time."""
@@ -67,6 +70,14 @@ def patient_progress(description: str) -> Iterator[Callable[[int, int], None]]:
         yield step
     finally:
         bar.stop()
+
+
+@contextmanager
+def replaying_bar(planned: Plan, *, hidden: bool = False) -> Iterator[Callable[[int], object]]:
+    """A progress bar over the events that the plan replays; yields what advances it."""
+    with progress(hidden=hidden or not planned.stale) as bar:
+        task = bar.add_task("replaying", total=planned.stale_events)
+        yield lambda events: bar.advance(task, events)
 
 
 def headers_of(pairs: list[str] | None) -> dict[str, str]:
