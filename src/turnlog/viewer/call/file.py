@@ -32,8 +32,8 @@ SCRIPTS = (
     "call_turn", "call_events", "call_spans", "call_changes", "call",
 )  # fmt: skip
 """Modules of the page, each after those that it imports."""
-STATES = 2_000
-"""Maximum number of events of a call whose file has the state after each; their size grows with the events."""
+STATES = 1_000
+"""Maximum number of events of a call whose file has the state after each; each takes a replay up to it."""
 Step = Callable[[int, int], None]
 
 
