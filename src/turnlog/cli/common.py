@@ -56,6 +56,14 @@ def progress(count: ProgressColumn | None = None, *, hidden: bool = False) -> Pr
 
 
 @contextmanager
+def replaying_bar(planned: Plan, *, hidden: bool = False) -> Iterator[Callable[[int], object]]:
+    """A progress bar over the events that the plan replays; yields what advances it."""
+    with progress(hidden=hidden or not planned.stale) as bar:
+        task = bar.add_task("replaying", total=planned.stale_events)
+        yield lambda events: bar.advance(task, events)
+
+
+@contextmanager
 def patient_progress(description: str) -> Iterator[Callable[[int, int], None]]:
     """A progress callback, called with the number done and the total; its bar appears after `PATIENCE_SECONDS`."""
     bar, began = progress(), time.monotonic()
@@ -70,14 +78,6 @@ def patient_progress(description: str) -> Iterator[Callable[[int, int], None]]:
         yield step
     finally:
         bar.stop()
-
-
-@contextmanager
-def replaying_bar(planned: Plan, *, hidden: bool = False) -> Iterator[Callable[[int], object]]:
-    """A progress bar over the events that the plan replays; yields what advances it."""
-    with progress(hidden=hidden or not planned.stale) as bar:
-        task = bar.add_task("replaying", total=planned.stale_events)
-        yield lambda events: bar.advance(task, events)
 
 
 def headers_of(pairs: list[str] | None) -> dict[str, str]:

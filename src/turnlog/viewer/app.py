@@ -36,13 +36,13 @@ ERRORS: dict[type[TurnlogError], tuple[int, str]] = {
 """Status and heading of the page, by error; others are the server's (500)."""
 
 
-def application(log: Log, log_name: str, token: str) -> Starlette:
-    """The application over a log, for those who hold the token."""
+def application(log: Log, log_name: str, token: str, rules: str) -> Starlette:
+    """The application over a log, for those who hold the token; ``rules``: of pages whose URL names none."""
     render = renderer(log_name)
     return Starlette(
         routes=[
             *sessions.routes(log, render),
-            *call.routes(log.store, render),
+            *call.routes(log.store, render, rules),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
         middleware=[Middleware(TokenGuard, token)],

@@ -9,8 +9,20 @@ from eventstore.errors import TurnlogError
 from turnlog.sessions import BadDate, parse_date_ns
 from turnlog.viewer.pages import Params
 
-HAVING = {"errors": "errors", "interruptions": "interruptions", "no-response": "no response"}
-"""Values of ``with`` and their names on the page."""
+
+class Having(NamedTuple):
+    title: str
+    """The name on the page."""
+    field: str
+    """The figure of a call that must not be 0."""
+
+
+HAVING = {
+    "errors": Having("errors", "errors"),
+    "interruptions": Having("interruptions", "interruptions"),
+    "no-response": Having("no response", "unanswered"),
+}
+"""Values of ``with``."""
 LABELS = ("framework", "version", "agent", "provider", "model", "stt", "llm", "tts", "realtime")
 """Parameters that name a property of calls or turns."""
 NAMES = ("since", "until", "text", "slower", "faster", "with", *LABELS)
