@@ -28,6 +28,7 @@ Handler = Callable[[Request, Exception], Response]
 ERRORS: dict[type[TurnlogError], tuple[int, str]] = {
     UnknownSession: (404, "There is no such session"),
     UnknownRules: (400, "There is no such rule set"),
+    call.BadRequest: (400, "The address is malformed"),
     BadFilter: (400, "The address is malformed"),
     CannotReplay: (422, "This session cannot be read"),
     StoreUnavailable: (503, "The log cannot be reached"),
@@ -42,7 +43,7 @@ def application(log: Log, log_name: str, token: str, rules: str) -> Starlette:
         routes=[
             *sessions.routes(log, render),
             *statistics.routes(log, render, rules),
-            *call.routes(log.store, rules),
+            *call.routes(log.store, render, rules),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
         middleware=[Middleware(TokenGuard, token)],

@@ -10,6 +10,7 @@ from importlib.resources import files
 from typing import Any
 
 import msgspec
+from markupsafe import Markup
 
 from eventstore.event import Event
 from eventstore.hooks.content import without_content
@@ -24,15 +25,15 @@ from turnlog.terminal import json_text
 from turnlog.viewer.call.delta import delta
 from turnlog.viewer.call.document import Document, call_document, explanation_data, state_document
 from turnlog.viewer.call.reading_document import turn_paths
-from turnlog.viewer.call.template import template
+from turnlog.viewer.pages import renderer
 
 SCRIPTS = (
     "call_data", "call_dom", "call_source", "call_colours", "call_draw", "call_axis", "call_minimap", "call_turns",
     "call_turn", "call_events", "call_spans", "call_changes", "call",
 )  # fmt: skip
 """Modules of the page, each after those that it imports."""
-STATES = 2_000
-"""Maximum number of events of a call whose file has the state after each; their size grows with the events."""
+STATES = 1_000
+"""Maximum number of events of a call whose file has the state after each; each takes a replay up to it."""
 Step = Callable[[int, int], None]
 
 
@@ -53,10 +54,11 @@ def html_file(events: Sequence[Event], rules: str = TURNLOG, step: Step = lambda
         "base-uri 'none'; form-action 'none'"
     )
     data = json_text(file_data(events, rules, step), indent=False).replace("<", "\\u003c")
-    found = template().render(
-        name=events[0].session_id, base="", file={"policy": policy, "style": style, "script": script, "data": data}
+    inline = {"style": Markup(style), "script": Markup(script), "data": Markup(data)}  # noqa: S704 - ours, and JSON
+    page = renderer("")(
+        "call.html", layout="call_file.html", name=events[0].session_id, base="", policy=policy, **inline
     )
-    return found.encode("utf-8", "backslashreplace")
+    return bytes(page.body)
 
 
 def file_data(events: Sequence[Event], rules: str, step: Step) -> dict[str, Any]:

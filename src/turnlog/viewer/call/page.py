@@ -8,10 +8,9 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
-from urllib.parse import quote
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from eventstore.errors import TurnlogError
@@ -24,7 +23,7 @@ from turnlog.sessions import UnknownSession, read_session
 from turnlog.terminal import json_text
 from turnlog.viewer.call.delta import delta
 from turnlog.viewer.call.document import call_document, explanation_data, state_document
-from turnlog.viewer.call.template import template
+from turnlog.viewer.pages import Render, call_url
 
 IDLE_SECONDS = 5.0
 """Interval of keep-alive comments on an idle stream, by which a client that has gone is detected."""
@@ -34,23 +33,28 @@ REST_SECONDS = 0.2
 """Minimum time between two updates of a followed call."""
 
 
-def routes(store: Store, rules: str = TURNLOG) -> list[Route]:
-    """The routes below ``/call/{session}``; ``rules`` is the rule set of a page that names none."""
+def routes(store: Store, render: Render, rules: str = TURNLOG) -> list[Route]:
+    """The routes below ``/call/{session}``; ``rules`` is the rule set of a page that names none.
+
+    Errors of the page are the application's; the data is refused with one line.
+    """
 
     def page(request: Request) -> Response:
         name = request.path_params["session"]
         read_session(store, name)
-        return HTMLResponse(template().render(name=name, base=f"/call/{quote(name, safe='')}", file=None))
+        return render("call.html", layout="base.html", name=name, base=call_url(name))
 
     def document(request: Request, events: list[Event], under: str) -> Any:
         return call_document(events, under)
 
     def state(request: Request, events: list[Event], under: str) -> Any:
-        at = int(request.query_params["at"])
-        return state_document(events[: at + 1], under)
+        return state_document(events[: _number(request, "at") + 1], under)
 
     def explanation(request: Request, events: list[Event], under: str) -> Any:
-        return explanation_data(explain(events, request.query_params["path"], under))
+        path = request.query_params.get("path")
+        if not path:
+            raise BadRequest("path is missing; write ?path=turns[2].e2e_latency")
+        return explanation_data(explain(events, path, under))
 
     def data(answer: Callable[[Request, list[Event], str], Any]) -> Callable[[Request], Response]:
         def endpoint(request: Request) -> Response:
@@ -63,8 +67,7 @@ def routes(store: Store, rules: str = TURNLOG) -> list[Route]:
 
     async def follow(request: Request) -> Response:
         under = request.query_params.get("rules") or rules
-        known = int(request.query_params.get("events", "0"))
-        stream = _stream(store, request.path_params["session"], under, known)
+        stream = _stream(store, request.path_params["session"], under, _number(request, "events"))
         return StreamingResponse(stream, media_type="text/event-stream")
 
     base = "/call/{session:path}"
@@ -73,8 +76,20 @@ def routes(store: Store, rules: str = TURNLOG) -> list[Route]:
         Route(f"{base}/state", data(state)),
         Route(f"{base}/explain", data(explanation)),
         Route(f"{base}/follow", follow),
-        Route(base, _refusing(page)),
+        Route(base, page),
     ]
+
+
+class BadRequest(TurnlogError):
+    """A parameter of the address is missing or malformed."""
+
+
+def _number(request: Request, name: str) -> int:
+    """The parameter as a number. Raises `BadRequest`."""
+    text = request.query_params.get(name, "")
+    if not text.isdecimal():
+        raise BadRequest(f"{name} is not a number; write ?{name}=0")
+    return int(text)
 
 
 def _refusing(endpoint: Callable[[Request], Response]) -> Callable[[Request], Response]:
@@ -85,7 +100,7 @@ def _refusing(endpoint: Callable[[Request], Response]) -> Callable[[Request], Re
             return endpoint(request)
         except UnknownSession as error:
             return PlainTextResponse(f"{error}\n", 404)
-        except (TurnlogError, ValueError, KeyError) as error:
+        except TurnlogError as error:
             return PlainTextResponse(f"{error}\n", 400)
 
     return answer

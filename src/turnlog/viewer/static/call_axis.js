@@ -1,6 +1,6 @@
 // The time axis: what is in view, and how mouse, touch and keys change it.
 
-import { clock, firstIndex, ms, turnAt } from "./call_data.js";
+import { clock, excerpt, firstIndex, ms, turnAt } from "./call_data.js";
 import { byId } from "./call_dom.js";
 import { freshContext } from "./call_colours.js";
 import { drawAxis, layOut, ROW } from "./call_draw.js";
@@ -98,7 +98,7 @@ export function makeAxis(canvas, chosen, moved) {
     tip.hidden = !span;
     if (!span) return;
     const state = span.status === "done" ? "" : `, ${span.status}`;
-    tip.textContent = `${span.name.slice(0, 200)}\n${clock(span.start)} · ${ms(span.ms)}${state}`;
+    tip.textContent = `${excerpt(span.name, 200)}\n${clock(span.start)} · ${ms(span.ms)}${state}`;
     tip.style.left = `${Math.min(event.offsetX + 12, width() - 240)}px`;
     tip.style.top = `${event.offsetY + 18}px`;
   }

@@ -97,7 +97,14 @@ export function clock(seconds, decimals = 3) {
 /** The beginning of a text, and how long it is, if it is long. */
 export function excerpt(text, length) {
   const all = String(text);
-  return all.length <= length ? all : `${all.slice(0, length)}… (${WHOLE.format(all.length)} characters)`;
+  return visible(all.length <= length ? all : `${all.slice(0, length)}… (${WHOLE.format(all.length)} characters)`);
+}
+
+const CONTROL = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
+
+/** The text with control characters, and those that turn the direction of text, as escapes. */
+export function visible(text) {
+  return text.replaceAll(CONTROL, (found) => `\\u${found.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
 /** A number with separators. */

@@ -114,14 +114,16 @@ function drawSpan(scene, span, x, top, wide) {
   if (span.lane === "response") return drawResponse(scene, span, x, top, wide);
   const colour = laneColour(span.lane), first = span.first === null ? null : Math.min(Math.max(xOf(scene, span.first), left), right);
   context.fillStyle = colour;
-  context.globalAlpha = first === null ? 1 : 0.3;
+  const open = span.status === "unfinished"; // its end is not known
+  context.globalAlpha = first === null && !open ? 1 : 0.3;
   context.fillRect(left, top, right - left, ROW - 2);
   context.globalAlpha = 1;
   if (first !== null) context.fillRect(left, top, Math.max(1, first - left), ROW - 2);
   if (span.status !== "done") hatch(context, left, top + ROW - 7, right - left, 5, c.background);
   if (isChosen(scene, span)) outline(context, left, top, right - left, c.text);
   const textLeft = first === null || first - left > 0.6 * (right - left) ? left : first;
-  context.fillStyle = textLeft === left && (first === null || first > left + 20) ? c["on-mark"] : c.text;
+  const onSolid = textLeft === left && (first === null ? !open : first > left + 20);
+  context.fillStyle = onSolid ? c["on-mark"] : c.text;
   label(context, spanLabel(span), textLeft + 3, top + ROW / 2 - 1, (textLeft === left && first !== null && first > left + 20 ? first : right) - textLeft - 5);
 }
 
@@ -153,9 +155,9 @@ function drawMarks(scene) {
       const at = record.user_start ?? record.stopped;
       if (at === null || at === undefined) continue;
       const x = xOf(scene, at);
-      line(context, x, RULER, x, height, c["barge-in"], [3, 3]);
+      line(context, x, RULER + TURNS, x, height, c["barge-in"], [2, 4]);
       context.fillStyle = c["barge-in"];
-      triangle(context, x, RULER + 1);
+      triangle(context, x, RULER - 7);
       if (scene.scale > 40) context.fillText(`${record.kind} barge-in`, x + 6, height - 8);
     }
   }

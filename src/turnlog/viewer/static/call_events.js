@@ -1,6 +1,6 @@
 // The list of events: only the rows in view are elements, so that a call may have any number of them.
 
-import { clock, count, eventOf, excerpt } from "./call_data.js";
+import { clock, count, eventOf, excerpt, visible } from "./call_data.js";
 import { el } from "./call_dom.js";
 
 const ROW_HEIGHT = 24, AROUND = 12, SHOWN = 160, WHOLE = 20000;
@@ -25,7 +25,7 @@ export function makeEvents(box, details, chosen) {
       el("span", { className: "number muted" }, clock(event.seconds)),
       el("span", { className: "number muted" }, `#${at}`),
       el("span", { className: "hook" }, event.hook),
-      el("span", { className: "arguments muted" }, event.payload === "{}" ? "" : event.payload.slice(0, SHOWN)),
+      el("span", { className: "arguments muted" }, event.payload === "{}" ? "" : visible(event.payload.slice(0, SHOWN))),
     );
     element.style.top = `${at * ROW_HEIGHT}px`;
     return element;

@@ -5,7 +5,7 @@ import { withDelta } from "./call_data.js";
 /** The source of this page. */
 export function openSource() {
   const element = document.getElementById("call-data");
-  return element === null ? serverSource(document.body.dataset.call) : fileSource(JSON.parse(element.textContent));
+  return element === null ? serverSource(document.getElementById("call").dataset.call) : fileSource(JSON.parse(element.textContent));
 }
 
 function serverSource(base) {
