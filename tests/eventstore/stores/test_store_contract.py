@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eventstore import Event, Store, canonical
+from eventstore import Event, Store, canonical, open_store
 from eventstore.errors import IdentityConflict
 from eventstore.stores.memory import MemoryStore
 from support.events import event
 from support.examples import examples
 from support.strategies import sessions
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres", "postgres, copied"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """Every backend, and each way in which it writes."""
+    if request.param.startswith("postgres"):
+        opened: Store = request.getfixturevalue("postgres")
+        from eventstore.stores.postgres import store as postgres_store
+
+        monkeypatch.setattr(postgres_store, "COPY_FROM", 1 if "copied" in request.param else 10_000)
+    else:
+        opened = open_store("memory:" if request.param == "memory" else tmp_path / "calls.db")
+    yield opened
+    opened.close()
 
 
 def test_what_was_appended_is_read_back_in_order(store: Store) -> None:

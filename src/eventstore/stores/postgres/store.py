@@ -1,6 +1,7 @@
 """The Postgres store (psycopg 3): one log for many hosts.
 
-A large batch is copied into the table in binary; a small one is a single statement in one round trip. Events are linked
+A large batch is copied into the table, packed and sent while the server stores its beginning; a small one is a single
+statement in one round trip. After a lost connection an append is tried once more. Events are linked
 to the chain heads as this process last saw them. A trigger advances the heads, and aborts the transaction if one has
 moved; the batch is then linked again, to the current heads. If some events are stored already, only the others are
 inserted.
@@ -10,10 +11,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from functools import cached_property, partial
 from hashlib import blake2b
-from itertools import starmap
+from itertools import islice, starmap
 from operator import attrgetter
 from threading import Event as Flag
 from typing import Any
@@ -22,6 +23,7 @@ import msgspec
 import psycopg
 from platformdirs import user_state_path
 from psycopg import errors
+from psycopg.pq.abc import PGresult
 from sqlalchemy import URL
 
 from eventstore.errors import IdentityConflict, StoreError, StoreUnavailable
@@ -30,31 +32,49 @@ from eventstore.stores import schema
 from eventstore.stores.base import Followed, Session
 from eventstore.stores.chain import ChainHead, Linked, Origin, extend, genesis
 from eventstore.stores.ledger import SqlLedger
+from eventstore.stores.postgres import binary
 from eventstore.stores.postgres import follow as postgres_follow
-from eventstore.stores.postgres.connection import check_server, make_engine, translate_errors
+from eventstore.stores.postgres.connection import check_server, is_lost, make_engine, translate_errors
+from eventstore.stores.postgres.pipeline import Pipeline, Statement
 from eventstore.stores.url import without_passwords
 
-_TYPES = ("int8", "int8", "text", "int4", "int8", "int8", "text", "bytea")
 _FIELDS = ", ".join(schema.FIELDS)
 _COLUMNS = f"origin_id, {_FIELDS}, link"
-_UNNEST = ", ".join(f"%b::{kind}[]" for kind in _TYPES)  # arrays in text format take several times as long
-_INSERT = f"""
-INSERT INTO events ({_COLUMNS})
-SELECT {_COLUMNS} FROM unnest({_UNNEST}) WITH ORDINALITY AS o ({_COLUMNS}, n) ORDER BY n
-"""
-_COPY = f"COPY events ({_COLUMNS}) FROM STDIN (FORMAT BINARY)"
-_FIND = f"""
-SELECT n, position, {_FIELDS.replace("seq", "e.seq")}
-FROM unnest(%b::text[], %b::text[], %b::int8[]) WITH ORDINALITY AS i (session_id, origin, seq, n)
-    JOIN origins o USING (session_id, origin) JOIN events e ON e.origin_id = o.id AND e.seq = i.seq
-"""
-_FIND_OR_BEGIN = """
-WITH wanted AS (SELECT * FROM unnest(%b::text[], %b::text[], %b::bytea[]) AS w (session_id, origin, link)),
+_PACKERS: tuple[Callable[[Any], bytes], ...] = (
+    binary.int8,
+    binary.int8,
+    binary.text,
+    binary.int4,
+    binary.int8,
+    binary.int8,
+    binary.text,
+    binary.bytea,
+)
+_TYPES = ("int8", "int8", "text", "int4", "int8", "int8", "text", "bytea")
+_UNNEST = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(_TYPES, 1))
+_INSERT = Statement(
+    b"turnlog_insert",
+    f"INSERT INTO events ({_COLUMNS}) "
+    f"SELECT {_COLUMNS} FROM unnest({_UNNEST}) WITH ORDINALITY AS o ({_COLUMNS}, n) ORDER BY n".encode(),
+)
+_FIND_OR_BEGIN = Statement(
+    b"turnlog_begin",
+    b"""
+WITH wanted AS (SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[]) AS w (session_id, origin, link)),
     begun AS (
         INSERT INTO origins (session_id, origin, events, link) SELECT session_id, origin, 0, link FROM wanted
         ON CONFLICT DO NOTHING RETURNING id, session_id, origin, events, link)
 SELECT session_id, origin, id, events, link FROM begun UNION ALL
 SELECT session_id, origin, id, events, o.link FROM origins o JOIN wanted USING (session_id, origin)
+""",
+)
+_COPY = f"COPY events ({_COLUMNS}) FROM STDIN (FORMAT BINARY)"
+_BEGIN, _COMMIT = Statement(b"turnlog_start", b"BEGIN"), Statement(b"turnlog_commit", b"COMMIT")
+_NOTIFY = Statement(b"turnlog_notify", f"NOTIFY {postgres_follow.CHANNEL}".encode())
+_FIND = f"""
+SELECT n, position, {_FIELDS.replace("seq", "e.seq")}
+FROM unnest(%b::text[], %b::text[], %b::int8[]) WITH ORDINALITY AS i (session_id, origin, seq, n)
+    JOIN origins o USING (session_id, origin) JOIN events e ON e.origin_id = o.id AND e.seq = i.seq
 """
 _ORIGINS = (
     'SELECT id, origin, events, link FROM origins WHERE session_id = %s AND events > 0 ORDER BY origin COLLATE "C"'
@@ -63,21 +83,21 @@ _ORIGINS = (
 _TRY_LOCK = "SELECT pg_try_advisory_xact_lock(hashtextextended(current_schema() || ' deliver ' || %s::text, 0))"
 _READ = f"SELECT {_FIELDS} FROM events WHERE origin_id = %s ORDER BY seq"
 _CHAIN = f"SELECT {_FIELDS}, link FROM events WHERE origin_id = %s ORDER BY position"
-_NOTIFY = f"NOTIFY {postgres_follow.CHANNEL}"
-COPY_FROM = 50
+COPY_FROM = 200
 """Batches of at least this many events are copied."""
-PIPELINE_CHARACTERS = 16_384
-"""Size limit of a pipelined batch: with more than the socket buffer takes, psycopg 3.3 may hang in a pipeline."""
+COPY_FROM_CHARACTERS = 2**20
+"""Batches with at least this much payload are copied: a parameter of a statement is limited to 1 GB."""
+COPY_ROWS = 50
+"""Number of rows that are packed and sent at once."""
 FETCH_ALL_EVENTS = 10_000
 """A session of one origin with at most this many events is fetched at once; a longer one is streamed."""
-MAX_VERSION = 2**31 - 1
 ATTEMPTS = 8
 """Number of attempts of an append while other processes append to the same origin."""
 REMEMBERED_HEADS = 10_000
 """Number of origins whose chain heads are cached."""
 
 
-_version = attrgetter("version")
+_payload = attrgetter("payload")
 Key = tuple[str, str]
 Identity = tuple[str, str, int]
 
@@ -119,30 +139,38 @@ class PostgresStore:
         batch = list(events)
         if not batch:
             return []
-        if max(map(abs, map(_version, batch))) > MAX_VERSION:  # a binary copy would truncate it to its lower half
-            raise StoreError(f"{self._name} cannot store an event with a version above {MAX_VERSION}")
-        new = batch
-        with self._errors(), self._driver() as driver:
+        new, lost = batch, False
+        with self._errors():
             for _attempt in range(ATTEMPTS):
                 try:
                     if new:
-                        self._write(driver, new)
+                        self._write(new)
                     return _Positions(self, batch)
                 except (UnicodeError, OverflowError, struct.error) as error:
                     raise StoreError(f"{self._name} cannot store an event: {error}") from error
                 except errors.UniqueViolation:  # some of it is stored already, or repeated in it
-                    _positions, new = _find_stored(driver, batch)
-                except errors.SerializationFailure:  # another process has advanced a chain
+                    with self._driver() as driver:
+                        _positions, new = _find_stored(driver, batch)
+                except (errors.SerializationFailure, errors.DeadlockDetected):  # another process has advanced a chain
                     continue
+                except psycopg.Error as error:
+                    if lost or not is_lost(error):
+                        raise
+                    lost = True  # once more: what was committed all the same is found then
         raise StoreUnavailable(f"{self._name}: other processes keep appending to the same origins; try again")
 
-    def _write(self, driver: psycopg.Connection[Any], events: list[Event]) -> None:
+    def _write(self, events: list[Event]) -> None:
         """Link and insert the events in one transaction, then wake followers."""
         keys = {(event.session_id, event.origin): None for event in events}  # in order, each once
         heads = _ChainHeads({key: self._heads[key] for key in keys if key in self._heads})
         missing = [key for key in keys if key not in heads.seen]
         try:
-            (_insert if _is_small(events) else _copy)(driver, events, heads, missing)
+            with self._connection() as (driver, prepared):
+                if _is_small(events):
+                    with Pipeline(driver, prepared) as pipeline:
+                        _insert(pipeline, events, heads, missing)
+                else:
+                    _copy(driver, prepared, events, heads, missing)
         except BaseException:
             for key in keys:  # it may or may not have been committed
                 self._heads.pop(key, None)
@@ -227,14 +255,25 @@ class PostgresStore:
 
     @contextmanager
     def _driver(self) -> Iterator[psycopg.Connection[Any]]:
+        with self._connection() as (driver, _prepared):
+            yield driver
+
+    @contextmanager
+    def _connection(self) -> Iterator[tuple[psycopg.Connection[Any], set[bytes]]]:
+        """A connection of the pool, and the names of the statements that it has prepared."""
         with closing(self._engine.raw_connection()) as connection:
             driver = connection.driver_connection
             assert isinstance(driver, psycopg.Connection)
             driver.autocommit = True
             try:
-                yield driver
+                yield driver, connection.info.setdefault("prepared", set())
             except errors.ReadOnlySqlTransaction:
                 driver.close()  # a new connection may reach a writable server, as after a failover
+                raise
+            except psycopg.Error as error:
+                if is_lost(error):
+                    driver.close()
+                    self._engine.dispose()  # the other connections are likely lost too
                 raise
             finally:
                 if driver.closed:
@@ -276,60 +315,65 @@ class _ChainHeads:
             self.advanced[key] = msgspec.structs.replace(self.seen[key])
         return self.advanced[key]
 
-    def add(self, rows: Iterable[tuple[Any, ...]], missing: list[Key]) -> None:
-        """Add rows of `_FIND_OR_BEGIN`. Raises `SerializationFailure` if another process is beginning an origin."""
-        for session_id, origin, *head in rows:
-            self.seen[session_id, origin] = ChainHead(*head)
+    def add(self, found: PGresult, missing: list[Key]) -> None:
+        """Add the result of `_FIND_OR_BEGIN`. Raises `SerializationFailure` if another process is beginning one."""
+        for row in range(found.ntuples):
+            session_id, origin, number, events, link = (found.get_value(row, column) or b"" for column in range(5))
+            head = ChainHead(int.from_bytes(number), int.from_bytes(events), link)
+            self.seen[session_id.decode(), origin.decode()] = head
         if not self.seen.keys() >= set(missing):
             raise errors.SerializationFailure("another process has begun an origin")
 
 
-def _copy(driver: psycopg.Connection[Any], events: list[Event], heads: _ChainHeads, missing: list[Key]) -> None:
-    """Copy the events; a single statement unless it begins an origin."""
-    if not missing:
-        _copy_rows(driver, events, heads)
-        driver.execute(_NOTIFY)
-        return
+def _insert(pipeline: Pipeline, events: list[Event], heads: _ChainHeads, missing: list[Key]) -> None:
+    """Insert the events with one statement in one round trip, unless it begins an origin."""
+    if missing:
+        heads.add(pipeline.ask(_FIND_OR_BEGIN, _origin_columns(missing)), missing)
+    columns = zip(*extend(events, heads.head_of), strict=True)
+    pipeline.send(_INSERT, [pack(column) for pack, column in zip(_PACKERS, columns, strict=True)])
+    pipeline.sync()
+    pipeline.send(_NOTIFY)  # in a transaction of its own, as it serializes commits
+    pipeline.sync()
+    pipeline.finish()
+
+
+def _copy(
+    driver: psycopg.Connection[Any], prepared: set[bytes], events: list[Event], heads: _ChainHeads, missing: list[Key]
+) -> None:
+    """Copy the events; in one statement unless it begins an origin."""
     try:
-        with driver.pipeline() if len(missing) < COPY_FROM else nullcontext():  # one round trip
-            driver.execute("BEGIN")
-            found = driver.execute(_FIND_OR_BEGIN, _origin_columns(missing))
-        heads.add(found, missing)
-        _copy_rows(driver, events, heads)
-        with driver.pipeline() as pipeline:
-            driver.execute("COMMIT")
+        if missing:
+            with Pipeline(driver, prepared) as pipeline:
+                pipeline.send(_BEGIN)
+                heads.add(pipeline.ask(_FIND_OR_BEGIN, _origin_columns(missing)), missing)
+                pipeline.sync()
+                pipeline.finish()
+        rows = extend(events, heads.head_of)
+        with driver.cursor() as cursor, cursor.copy(_COPY) as copy:
+            copy.write(binary.COPY_HEAD)
+            while some := list(islice(rows, COPY_ROWS)):  # the server stores some while the next are hashed
+                copy.write(binary.copy_rows(some))
+            copy.write(binary.COPY_END)
+        with Pipeline(driver, prepared) as pipeline:
+            if missing:
+                pipeline.send(_COMMIT)
+                pipeline.sync()
+            pipeline.send(_NOTIFY)
             pipeline.sync()
-            driver.execute(_NOTIFY)
+            pipeline.finish()
     except BaseException:
         if not driver.closed:
             driver.execute("ROLLBACK")
         raise
 
 
-def _copy_rows(driver: psycopg.Connection[Any], events: list[Event], heads: _ChainHeads) -> None:
-    with driver.cursor() as cursor, cursor.copy(_COPY) as copy:
-        copy.set_types(_TYPES)
-        for row in extend(events, heads.head_of):
-            copy.write_row(row)
-
-
 def _is_small(events: list[Event]) -> bool:
-    return len(events) < COPY_FROM and sum(len(event.payload) for event in events) < PIPELINE_CHARACTERS
+    return len(events) < COPY_FROM and sum(map(len, map(_payload, events))) < COPY_FROM_CHARACTERS
 
 
-def _insert(driver: psycopg.Connection[Any], events: list[Event], heads: _ChainHeads, missing: list[Key]) -> None:
-    """Insert the events with one statement in one round trip, unless it begins an origin."""
-    if missing:
-        heads.add(driver.execute(_FIND_OR_BEGIN, _origin_columns(missing)), missing)
-    columns = [list(column) for column in zip(*extend(events, heads.head_of), strict=True)]
-    with driver.pipeline() as pipeline:
-        driver.execute(_INSERT, columns)
-        pipeline.sync()  # NOTIFY gets its own transaction, as it serializes commits
-        driver.execute(_NOTIFY)
-
-
-def _origin_columns(keys: list[Key]) -> list[list[Any]]:
-    return [*map(list, zip(*keys, strict=True)), [genesis(*key) for key in keys]]
+def _origin_columns(keys: list[Key]) -> list[bytes]:
+    sessions, origins = zip(*keys, strict=True)
+    return [binary.text(sessions), binary.text(origins), binary.bytea([genesis(*key) for key in keys])]
 
 
 def _find_stored(driver: psycopg.Connection[Any], events: list[Event]) -> tuple[dict[Identity, int], list[Event]]:
