@@ -10,96 +10,50 @@ inserted.
 from __future__ import annotations
 
 import struct
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from functools import cached_property, partial
 from hashlib import blake2b
 from itertools import islice, starmap
-from operator import attrgetter
 from threading import Event as Flag
 from typing import Any
 
-import msgspec
 import psycopg
 from platformdirs import user_state_path
 from psycopg import errors
-from psycopg.pq.abc import PGresult
 from sqlalchemy import URL
 
-from eventstore.errors import IdentityConflict, StoreError, StoreUnavailable
-from eventstore.event import Event, conflict_message, merge
+from eventstore.errors import StoreError, StoreUnavailable
+from eventstore.event import Event, merge
 from eventstore.stores import schema
 from eventstore.stores.base import Followed, Session
-from eventstore.stores.chain import ChainHead, Linked, Origin, extend, genesis
+from eventstore.stores.chain import ChainHead, Linked, Origin
 from eventstore.stores.ledger import SqlLedger
-from eventstore.stores.postgres import binary
 from eventstore.stores.postgres import follow as postgres_follow
+from eventstore.stores.postgres.append import ChainHeads, Key, find_stored, write
 from eventstore.stores.postgres.connection import check_server, is_lost, make_engine, translate_errors
-from eventstore.stores.postgres.pipeline import Pipeline, Statement
 from eventstore.stores.url import without_passwords
 
 _FIELDS = ", ".join(schema.FIELDS)
-_COLUMNS = f"origin_id, {_FIELDS}, link"
-_PACKERS: tuple[Callable[[Any], bytes], ...] = (
-    binary.int8,
-    binary.int8,
-    binary.text,
-    binary.int4,
-    binary.int8,
-    binary.int8,
-    binary.text,
-    binary.bytea,
-)
-_TYPES = ("int8", "int8", "text", "int4", "int8", "int8", "text", "bytea")
-_UNNEST = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(_TYPES, 1))
-_INSERT = Statement(
-    b"turnlog_insert",
-    f"INSERT INTO events ({_COLUMNS}) "
-    f"SELECT {_COLUMNS} FROM unnest({_UNNEST}) WITH ORDINALITY AS o ({_COLUMNS}, n) ORDER BY n".encode(),
-)
-_FIND_OR_BEGIN = Statement(
-    b"turnlog_begin",
-    b"""
-WITH wanted AS (SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[]) AS w (session_id, origin, link)),
-    begun AS (
-        INSERT INTO origins (session_id, origin, events, link) SELECT session_id, origin, 0, link FROM wanted
-        ON CONFLICT DO NOTHING RETURNING id, session_id, origin, events, link)
-SELECT session_id, origin, id, events, link FROM begun UNION ALL
-SELECT session_id, origin, id, events, o.link FROM origins o JOIN wanted USING (session_id, origin)
-""",
-)
-_COPY = f"COPY events ({_COLUMNS}) FROM STDIN (FORMAT BINARY)"
-_BEGIN, _COMMIT = Statement(b"turnlog_start", b"BEGIN"), Statement(b"turnlog_commit", b"COMMIT")
-_NOTIFY = Statement(b"turnlog_notify", f"NOTIFY {postgres_follow.CHANNEL}".encode())
-_FIND = f"""
-SELECT n, position, {_FIELDS.replace("seq", "e.seq")}
-FROM unnest(%b::text[], %b::text[], %b::int8[]) WITH ORDINALITY AS i (session_id, origin, seq, n)
-    JOIN origins o USING (session_id, origin) JOIN events e ON e.origin_id = o.id AND e.seq = i.seq
-"""
 _ORIGINS = (
     'SELECT id, origin, events, link FROM origins WHERE session_id = %s AND events > 0 ORDER BY origin COLLATE "C"'
 )
+_ORIGINS_OF_MANY = """
+SELECT session_id, id, origin, events FROM origins WHERE session_id = ANY(%s) AND events > 0 ORDER BY origin COLLATE "C"
+"""
 # Includes the schema: two logs in one database can be delivered at the same time.
 _TRY_LOCK = "SELECT pg_try_advisory_xact_lock(hashtextextended(current_schema() || ' deliver ' || %s::text, 0))"
 _READ = f"SELECT {_FIELDS} FROM events WHERE origin_id = %s ORDER BY seq"
 _CHAIN = f"SELECT {_FIELDS}, link FROM events WHERE origin_id = %s ORDER BY position"
-COPY_FROM = 200
-"""Batches of at least this many events are copied."""
-COPY_FROM_CHARACTERS = 2**20
-"""Batches with at least this much payload are copied: a parameter of a statement is limited to 1 GB."""
-COPY_ROWS = 50
-"""Number of rows that are packed and sent at once."""
 FETCH_ALL_EVENTS = 10_000
 """A session of one origin with at most this many events is fetched at once; a longer one is streamed."""
+READ_TOGETHER = 50
+"""Number of sessions that are fetched at once, if they have at most `FETCH_ALL_EVENTS` together."""
 ATTEMPTS = 8
 """Number of attempts of an append while other processes append to the same origin."""
 REMEMBERED_HEADS = 10_000
 """Number of origins whose chain heads are cached."""
-
-
-_payload = attrgetter("payload")
-Key = tuple[str, str]
-Identity = tuple[str, str, int]
 
 
 class PostgresStore:
@@ -150,7 +104,7 @@ class PostgresStore:
                     raise StoreError(f"{self._name} cannot store an event: {error}") from error
                 except errors.UniqueViolation:  # some of it is stored already, or repeated in it
                     with self._driver() as driver:
-                        _positions, new = _find_stored(driver, batch)
+                        _positions, new = find_stored(driver, batch)
                 except (errors.SerializationFailure, errors.DeadlockDetected):  # another process has advanced a chain
                     continue
                 except psycopg.Error as error:
@@ -162,15 +116,11 @@ class PostgresStore:
     def _write(self, events: list[Event]) -> None:
         """Link and insert the events in one transaction, then wake followers."""
         keys = {(event.session_id, event.origin): None for event in events}  # in order, each once
-        heads = _ChainHeads({key: self._heads[key] for key in keys if key in self._heads})
+        heads = ChainHeads({key: self._heads[key] for key in keys if key in self._heads})
         missing = [key for key in keys if key not in heads.seen]
         try:
             with self._connection() as (driver, prepared):
-                if _is_small(events):
-                    with Pipeline(driver, prepared) as pipeline:
-                        _insert(pipeline, events, heads, missing)
-                else:
-                    _copy(driver, prepared, events, heads, missing)
+                write(driver, prepared, events, heads, missing)
         except BaseException:
             for key in keys:  # it may or may not have been committed
                 self._heads.pop(key, None)
@@ -182,7 +132,7 @@ class PostgresStore:
     def positions_of(self, events: list[Event]) -> list[int]:
         """The positions of stored events."""
         with self._errors(), self._driver() as driver:
-            found, _new = _find_stored(driver, events)
+            found, _new = find_stored(driver, events)
             return [found[event.identity] for event in events]
 
     # reading ---------------------------------------------------------------------------------------------------
@@ -200,6 +150,20 @@ class PostgresStore:
                     starmap(partial(Event, session_id, origin), stream(number, _READ))
                     for number, origin, _events, _link in driver.execute(_ORIGINS, (session_id,)).fetchall()
                 )
+
+    def read_many(self, session_ids: Iterable[str]) -> Iterator[tuple[str, Iterator[Event]]]:
+        """See `Store.read_many`. Holds no connection between two sessions, unless one is long."""
+        names = iter(session_ids)
+        wanted = list(islice(names, READ_TOGETHER))
+        while wanted:
+            with self._errors(), self._driver() as driver:
+                found = _fetch_first(driver, wanted)
+            for name, parts in found:
+                yield name, _merge(name, parts)  # rows made now: thousands at once would burden garbage collection
+            if not found:
+                yield wanted[0], self.read(wanted[0])
+            wanted = wanted[len(found) or 1 :]
+            wanted += islice(names, READ_TOGETHER - len(wanted))
 
     def chains(self, session_id: str) -> Iterator[tuple[Origin, Iterator[Linked]]]:
         """See `Store.chains`."""
@@ -302,93 +266,32 @@ class _Positions(Sequence[int]):
         return self._found[index]
 
 
-class _ChainHeads:
-    """The chain heads of a batch: as last seen, and advanced by the batch."""
-
-    def __init__(self, seen: dict[Key, ChainHead]) -> None:
-        self.seen = seen
-        self.advanced: dict[Key, ChainHead] = {}
-
-    def head_of(self, session_id: str, origin: str) -> ChainHead:
-        key = session_id, origin
-        if key not in self.advanced:
-            self.advanced[key] = msgspec.structs.replace(self.seen[key])
-        return self.advanced[key]
-
-    def add(self, found: PGresult, missing: list[Key]) -> None:
-        """Add the result of `_FIND_OR_BEGIN`. Raises `SerializationFailure` if another process is beginning one."""
-        for row in range(found.ntuples):
-            session_id, origin, number, events, link = (found.get_value(row, column) or b"" for column in range(5))
-            head = ChainHead(int.from_bytes(number), int.from_bytes(events), link)
-            self.seen[session_id.decode(), origin.decode()] = head
-        if not self.seen.keys() >= set(missing):
-            raise errors.SerializationFailure("another process has begun an origin")
+Parts = list[tuple[str, psycopg.Cursor[Any]]]
+"""A session's origins, each with its fetched rows."""
 
 
-def _insert(pipeline: Pipeline, events: list[Event], heads: _ChainHeads, missing: list[Key]) -> None:
-    """Insert the events with one statement in one round trip, unless it begins an origin."""
-    if missing:
-        heads.add(pipeline.ask(_FIND_OR_BEGIN, _origin_columns(missing)), missing)
-    columns = zip(*extend(events, heads.head_of), strict=True)
-    pipeline.send(_INSERT, [pack(column) for pack, column in zip(_PACKERS, columns, strict=True)])
-    pipeline.sync()
-    pipeline.send(_NOTIFY)  # in a transaction of its own, as it serializes commits
-    pipeline.sync()
-    pipeline.finish()
+def _fetch_first(driver: psycopg.Connection[Any], names: list[str]) -> list[tuple[str, Parts]]:
+    """The first of the sessions, as many as may be fetched at once, from one snapshot."""
+    found: list[tuple[str, Parts]] = []
+    with driver.pipeline(), driver.transaction():
+        driver.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        origins = defaultdict(list)
+        for name, *origin in driver.execute(_ORIGINS_OF_MANY, (names,)):
+            origins[name].append(origin)
+        room = FETCH_ALL_EVENTS
+        for name in names:
+            room -= sum(events for _number, _origin, events in origins[name])
+            if room < 0:
+                break
+            rows = [(at, driver.cursor(binary=True).execute(_READ, (number,))) for number, at, _events in origins[name]]
+            found.append((name, rows))
+    return found
 
 
-def _copy(
-    driver: psycopg.Connection[Any], prepared: set[bytes], events: list[Event], heads: _ChainHeads, missing: list[Key]
-) -> None:
-    """Copy the events; in one statement unless it begins an origin."""
-    try:
-        if missing:
-            with Pipeline(driver, prepared) as pipeline:
-                pipeline.send(_BEGIN)
-                heads.add(pipeline.ask(_FIND_OR_BEGIN, _origin_columns(missing)), missing)
-                pipeline.sync()
-                pipeline.finish()
-        rows = extend(events, heads.head_of)
-        with driver.cursor() as cursor, cursor.copy(_COPY) as copy:
-            copy.write(binary.COPY_HEAD)
-            while some := list(islice(rows, COPY_ROWS)):  # the server stores some while the next are hashed
-                copy.write(binary.copy_rows(some))
-            copy.write(binary.COPY_END)
-        with Pipeline(driver, prepared) as pipeline:
-            if missing:
-                pipeline.send(_COMMIT)
-                pipeline.sync()
-            pipeline.send(_NOTIFY)
-            pipeline.sync()
-            pipeline.finish()
-    except BaseException:
-        if not driver.closed:
-            driver.execute("ROLLBACK")
-        raise
-
-
-def _is_small(events: list[Event]) -> bool:
-    return len(events) < COPY_FROM and sum(map(len, map(_payload, events))) < COPY_FROM_CHARACTERS
-
-
-def _origin_columns(keys: list[Key]) -> list[bytes]:
-    sessions, origins = zip(*keys, strict=True)
-    return [binary.text(sessions), binary.text(origins), binary.bytea([genesis(*key) for key in keys])]
-
-
-def _find_stored(driver: psycopg.Connection[Any], events: list[Event]) -> tuple[dict[Identity, int], list[Event]]:
-    """The positions of the stored events, and the other events without duplicates. Raises `IdentityConflict`."""
-    positions: dict[Identity, int] = {}
-    known: dict[Identity, Event] = {}
-    columns = [list(column) for column in zip(*(event.identity for event in events), strict=True)]
-    for number, position, *fields in driver.execute(_FIND, columns):
-        offered = events[number - 1]
-        positions[offered.identity] = position
-        known[offered.identity] = Event(offered.session_id, offered.origin, *fields)
-    for event in events:
-        if known.setdefault(event.identity, event) != event:
-            raise IdentityConflict(conflict_message(known[event.identity], event))
-    return positions, [event for identity, event in known.items() if identity not in positions]
+def _merge(name: str, parts: Parts) -> Iterator[Event]:
+    """A session's events in canonical order."""
+    streams = [starmap(partial(Event, name, origin), cursor.fetchall()) for origin, cursor in parts]
+    return streams[0] if len(streams) == 1 else merge(streams)
 
 
 @contextmanager

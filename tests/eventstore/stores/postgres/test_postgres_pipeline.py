@@ -18,7 +18,7 @@ from eventstore import Event, Store
 from eventstore.errors import StoreError, StoreUnavailable
 from eventstore.integrity.session import verify
 from eventstore.stores.memory import MemoryStore
-from eventstore.stores.postgres import store as postgres_store
+from eventstore.stores.postgres import append as postgres_append
 from eventstore.stores.postgres.store import PostgresStore
 from support.events import event
 from support.examples import examples
@@ -35,7 +35,7 @@ WAITS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database(
 @pytest.fixture
 def copied(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Whether batches of any size are copied, or inserted."""
-    monkeypatch.setattr(postgres_store, "COPY_FROM", 1 if request.param else 10_000)
+    monkeypatch.setattr(postgres_append, "COPY_FROM", 1 if request.param else 10_000)
     return bool(request.param)
 
 

@@ -16,8 +16,8 @@ from psycopg.pq.abc import PGresult
 
 from eventstore import Event, Recorder, Store, open_store
 from eventstore.errors import IdentityConflict, NewerDatabase, StoreError, StoreReadOnly, StoreUnavailable
+from eventstore.stores.postgres import append as postgres_append
 from eventstore.stores.postgres import connection as postgres_connection
-from eventstore.stores.postgres import store as postgres_store
 from eventstore.stores.postgres.pipeline import Pipeline, Statement
 from eventstore.stores.postgres.store import PostgresStore
 from support.events import event
@@ -177,7 +177,7 @@ def test_kill_9_of_the_server_under_load_loses_nothing(tmp_path: Path) -> None:
 def test_a_connection_cut_in_the_middle_of_a_copy_leaves_nothing(
     postgres: Store, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    extend = postgres_store.extend
+    extend = postgres_append.extend
     cut: list[Any] = []
 
     def rows(*args: Any) -> Iterator[Any]:
@@ -188,7 +188,7 @@ def test_a_connection_cut_in_the_middle_of_a_copy_leaves_nothing(
             yield row
 
     with monkeypatch.context() as patch:
-        patch.setattr(postgres_store, "extend", rows)
+        patch.setattr(postgres_append, "extend", rows)
         with pytest.raises(StoreUnavailable):  # each time: it is tried twice
             postgres.append([event(n) for n in range(3000)])
     assert len(cut) >= 2
@@ -237,7 +237,7 @@ def test_a_reader_pings_a_connection_that_lay_idle(
 def test_what_a_socket_does_not_take_at_once_is_sent_whole(postgres: Store, events: int) -> None:
     """One long payload, several, and many new origins.
 
-    Break: in eventstore/stores/postgres/store.py, pipeline them.
+    Break: in eventstore/stores/postgres/pipeline.py, ``_flush``, do not wait.
     """
     size = 4_000_000 // events
     made = [Event("s", f"o{n}", 0, "start_turn", 1, n, n, '"' + "ü" * size + '"') for n in range(events)]
