@@ -9,6 +9,7 @@ import sys
 import time
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests" / "differential"))
@@ -26,16 +27,24 @@ def session(database: str, name: str) -> dict[str, float]:
     return _run(Path(sys.executable), "turnlog_side.py", "session", database, name)
 
 
-def replay_command(database: str, *arguments: str) -> tuple[float, float]:
-    """Seconds and peak megabytes of a ``turnlog replay`` command."""
-    command = [sys.executable, "-m", "turnlog", "replay", "--db", database, *arguments]
+class Used(NamedTuple):
+    """Time that passed, processor time of all processes of a command, and peak memory of the largest."""
+
+    seconds: float
+    processor_seconds: float
+    megabytes: float
+
+
+def command(*arguments: str) -> Used:
+    """Run a ``turnlog`` command to its end."""
     start = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen([sys.executable, "-m", "turnlog", *arguments], stdout=subprocess.DEVNULL) as process:
         _pid, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise SystemExit(f"{' '.join(command)} failed")
-    return time.perf_counter() - start, used.ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
+        raise SystemExit(f"turnlog {' '.join(arguments)} failed")
+    megabytes = used.ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
+    return Used(time.perf_counter() - start, used.ru_utime + used.ru_stime, megabytes)
 
 
 @cache
