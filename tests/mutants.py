@@ -57,8 +57,8 @@ MUTANTS = [
     ),
     Mutant(
         "src/projections/reference/fold.py",
-        "    handlers = HANDLERS.get\n",
-        "    handlers = HANDLERS.get\n    s.user_speaking = False\n",
+        "    find = HANDLERS.get\n",
+        "    find = HANDLERS.get\n    s.user_speaking = False\n",
         "test_laws.py::test_law_3",
     ),
     Mutant("src/eventstore/event.py", "for n in sorted(s)]", "for n in s]", "test_laws.py::test_law_4"),
@@ -254,10 +254,11 @@ MUTANTS = [
     ),
     Mutant(
         "src/projections/reference/timing.py",
-        "round(seconds * 1000, 4)",
-        "round(seconds * 1000, 3)",
+        "return nearest / 1e4",
+        "return nearest / 1e3",
         "test_conformance.py",
     ),
+    Mutant("src/projections/reference/timing.py", "type(ms) is float and ", "", "test_replay_bytes.py"),
     Mutant(
         "src/projections/reference/spans/lifecycle.py",
         "int((now - start_time) * 1_000_000_000)",

@@ -223,7 +223,7 @@ def test_it_stops_whatever_its_clients_do(server: Server) -> None:
 
 
 def test_the_program_refuses_too(program: Program) -> None:
-    """Break: in turnlog/cli/commands/playground.py, do not hand over ``allow_host``."""
+    """Break: in turnlog/cli/commands/serve.py, do not hand over ``allow_host``."""
     store = open_store(program.db)
     with Recorder(store, "s") as recorder:
         recorder.on_user_speech_start()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import typer
 from platformdirs import user_data_path
@@ -24,6 +26,9 @@ from turnlog.cli.options import HEADERS, TURNLOG_DB
 from turnlog.console import errors_to
 from turnlog.sessions import display_name, open_existing, open_log
 from turnlog.terminal import in_line, say
+
+if TYPE_CHECKING:
+    from turnlog.read_models import Plan
 
 
 class BadHeader(TurnlogError):
@@ -44,6 +49,14 @@ def progress(count: ProgressColumn | None = None, *, hidden: bool = False) -> Pr
     name, counter = TextColumn("{task.description}", markup=False), count or MofNCompleteColumn()
     columns = name, BarColumn(), counter, TimeRemainingColumn()
     return Progress(*columns, console=console, transient=True, disable=hidden or not console.is_terminal)
+
+
+@contextmanager
+def replaying_bar(planned: Plan, *, hidden: bool = False) -> Iterator[Callable[[int], object]]:
+    """A progress bar over the events that the plan replays; yields what advances it."""
+    with progress(hidden=hidden or not planned.stale) as bar:
+        task = bar.add_task("replaying", total=planned.stale_events)
+        yield lambda events: bar.advance(task, events)
 
 
 def headers_of(pairs: list[str] | None) -> dict[str, str]:

@@ -27,11 +27,13 @@ from sqlalchemy import URL
 from eventstore.errors import IdentityConflict, StoreError, StoreUnavailable
 from eventstore.event import Event, conflict_message, merge
 from eventstore.stores import schema
-from eventstore.stores.base import Followed, Session
+from eventstore.stores.base import Followed, Session, Store
 from eventstore.stores.chain import ChainHead, Linked, Origin, extend, genesis
 from eventstore.stores.ledger import SqlLedger
 from eventstore.stores.postgres import follow as postgres_follow
 from eventstore.stores.postgres.connection import check_server, make_engine, translate_errors
+from eventstore.stores.records import Head
+from eventstore.stores.rows import LOCK_ROWS, Execute, SqlRows, heads_in
 from eventstore.stores.url import without_passwords
 
 _TYPES = ("int8", "int8", "text", "int4", "int8", "int8", "text", "bytea")
@@ -84,6 +86,8 @@ Identity = tuple[str, str, int]
 
 class PostgresStore:
     encrypts = False
+    decrypts = False
+    reopen: Callable[[], Store] | None = None
 
     def __init__(self, url: URL, *, migrate: bool) -> None:
         """``url`` as returned by `parse_url`. Raises `StoreError` with what to do.
@@ -95,6 +99,7 @@ class PostgresStore:
         self.journal = user_state_path("turnlog") / "journal" / blake2b(place.encode(), digest_size=8).hexdigest()
         self._engine = make_engine(url)
         self.ledger = SqlLedger(self._engine, self._errors, self._scrub, self._exclusive_delivery)
+        self.rows = SqlRows(self._reading, self._writing_rows, heads_in)
         self._heads: dict[Key, ChainHead] = {}
         schema.dispose_in_child(self._engine)
         try:
@@ -191,6 +196,11 @@ class PostgresStore:
             found = [Session(row[0], int(row[1]), *row[2:]) for row in driver.execute(schema.SESSIONS)]
         return sorted(found, key=lambda s: (-s.started_ns, s.session_id))
 
+    def heads(self) -> dict[str, Head]:
+        """See `Store.heads`."""
+        with self._reading() as execute:
+            return heads_in(execute)
+
     def follow(
         self, after: str | None = None, *, session_id: str | None = None, stop: Flag | None = None
     ) -> Iterator[Followed]:
@@ -203,10 +213,22 @@ class PostgresStore:
 
     # internals -------------------------------------------------------------------------------------------------
 
+    @contextmanager
+    def _reading(self) -> Iterator[Execute]:
+        with self._errors(), self._driver() as driver, driver.transaction():
+            driver.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            yield partial(_execute, driver)
+
+    @contextmanager
+    def _writing_rows(self) -> Iterator[Execute]:
+        with self._errors(), self._driver() as driver, driver.transaction():
+            driver.execute(LOCK_ROWS)
+            yield partial(_execute, driver)
+
     def _scrub(self) -> None:
-        """Erase old versions of destroyed keys now; those of removed events go when the server vacuums."""
+        """Erase old versions of destroyed keys and rows now; those of removed events go when the server vacuums."""
         with self._errors(), self._driver() as driver:
-            driver.execute("VACUUM keys")
+            driver.execute("VACUUM keys, session_rows, turn_rows")
 
     @contextmanager
     def _exclusive_delivery(self, exporter: str) -> Iterator[None]:
@@ -244,6 +266,11 @@ class PostgresStore:
 
     def _errors(self) -> AbstractContextManager[None]:
         return translate_errors(self._name)
+
+
+def _execute(driver: psycopg.Connection[Any], statement: str, parameters: Sequence[Any]) -> Iterable[tuple[Any, ...]]:
+    cursor = driver.cursor(binary=True).execute(statement.replace("?", "%s"), parameters)
+    return cursor.fetchall() if cursor.description else ()
 
 
 class _Positions(Sequence[int]):

@@ -26,6 +26,7 @@ COMMANDS: dict[str, dict[str, Row]] = {
         "payloads": Row("calls", "payloads", "Show a session's analytics payloads, one per turn."),
         "barge-ins": Row("barge_ins", "barge_ins", "List barge-ins: how soon the agent yielded, what was cut."),
         "explain": Row("explain", "explain", "Show the events and decisions behind a value."),
+        "view": Row("serve", "view", "Look at calls in a browser, until interrupted."),
         "tail": Row("log", "tail", "Print events as they are stored, until interrupted."),
     },
     "Measure and compare": {
@@ -41,7 +42,7 @@ COMMANDS: dict[str, dict[str, Row]] = {
         "import": Row("log", "import_", "Import recorded calls or archived sessions."),
         "export": Row("export", "app", "Export sessions to files or a collector."),
         "deliver": Row("deliver", "app", "Deliver calls to other systems, each item at least once."),
-        "playground": Row("playground", "playground", "Follow the playground messages of a VideoSDK session."),
+        "playground": Row("serve", "playground", "Follow the playground messages of a VideoSDK session."),
         "schema": Row("calls", "schema", "Print the JSON Schema of the analytics payload."),
     },
     "Keep the log": {
@@ -49,6 +50,7 @@ COMMANDS: dict[str, dict[str, Row]] = {
         "recover": Row("log", "recover", "Move events from the journals of crashed processes to the log."),
         "verify": Row("verify", "verify", "Verify the log's hash chains and report tampering."),
         "seal": Row("verify", "seal", "Print a digest of a session or the log as evidence."),
+        "archive": Row("archives.archive", "app", "Build, verify and edit archives of Parquet files."),
         "keys": Row("keys", "app", "Manage the keys of encrypted sessions."),
         "forget": Row("trust", "forget", "Destroy the content of an encrypted session for good."),
         "retention": Row("trust", "retention", "Archive old sessions and remove them from the log."),

@@ -8,8 +8,8 @@ import typer
 
 from projections.caller import RULES as TURNLOG
 from turnlog.cli.choice import select_sessions
-from turnlog.cli.common import existing, progress
-from turnlog.cli.options import DbOption, JsonOption, RulesOption, SinceOption, SomeSessions, UntilOption
+from turnlog.cli.common import existing, replaying_bar
+from turnlog.cli.options import DbOption, JobsOption, JsonOption, RulesOption, SinceOption, SomeSessions, UntilOption
 from turnlog.console import output
 from turnlog.survey import Survey
 from turnlog.terminal import print_json, say_text
@@ -34,10 +34,12 @@ def stats(
     since: SinceOption = None,
     until: UntilOption = None,
     rules: RulesOption = TURNLOG,
+    jobs: JobsOption = None,
     db: DbOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show percentiles of latencies, and rates, over sessions."""
+    from turnlog.read_models import plan
     from turnlog.stats.collect import collect
     from turnlog.stats.metrics import find_measure
     from turnlog.stats.report import plot as histogram
@@ -48,10 +50,10 @@ def stats(
     measure = find_measure(plot) if plot is not None else None
     store = existing(context, db)
     chosen = select_sessions(store, sessions, since, until)
-    with progress() as bar:
-        task = bar.add_task("replaying", total=sum(s.events for s in chosen))
-        survey = Survey(alone=len(chosen) == 1)
-        table = collect(store, chosen, rules, by, lambda events: bar.advance(task, events), survey)
+    survey = Survey(alone=len(chosen) == 1)
+    planned = plan(store, chosen, rules)
+    with replaying_bar(planned) as on_replayed:
+        table = collect(store, planned, by, jobs=jobs, on_replayed=on_replayed, survey=survey)
     store.close()
     found = report(table)
     if as_json:
