@@ -4,7 +4,7 @@ Every figure is that of a real process, started as users start it: the seconds t
 its processes (which other work on the machine disturbs less), and the peak memory of its largest process.
 
 Prints the tables of ``docs/performance.md`` and writes ``benchmarks/scale.json``. ``--events 100000,1000000`` measures
-other sizes and writes no file; a command that the program does not have is left out.
+other sizes and keeps no file; a command that the program does not have is left out.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 from rich.console import Console
@@ -34,7 +34,8 @@ from processes import Used
 from turnlog.cli.app import load
 from turnlog.cli.commands import COMMANDS
 
-HERE = Path(__file__).resolve().parent
+RESULTS = Path(__file__).resolve().parent / "scale.json"
+PARTS = ("first output", "growth")
 SIZES = (100_000, 1_000_000, 5_000_000)
 SESSIONS = 10_000
 GOAL_SECONDS = 2.0
@@ -112,8 +113,8 @@ def growth(folder: Path, sizes: list[int], console: Console) -> Iterator[tuple[s
         console.print(f"[dim]{size:,} events…")
         fill(f"sqlite:///{place / 'full.db'}", size, apart_ns=APART_NS)
         for work in there:
-            console.print(f"[dim]  {work.name}")
             found[work.name][size] = _measure(work, place)
+            console.print(f"[dim]  {work.name}: {_figures(found[work.name][size])}")
         shutil.rmtree(place)
     yield from found.items()
 
@@ -145,8 +146,9 @@ def first_output(folder: Path, count: int, console: Console) -> Iterator[tuple[s
     processes.command("stats", "--db", url)  # makes the read models
     for words in filter(is_there, READING):
         command = [str({SESSION: session, BUDGET: budget}.get(word, word)) for word in words]
-        console.print(f"[dim]  {' '.join(words)}")
-        yield " ".join(words).replace(BUDGET, "budget.toml"), _seconds_to_output([*command, "--db", url])
+        found = _seconds_to_output([*command, "--db", url])
+        console.print(f"[dim]  {' '.join(words)}: {found[0]:.2f} s")
+        yield " ".join(words).replace(BUDGET, "budget.toml"), found
 
 
 def _seconds_to_output(command: list[str]) -> tuple[float, float]:
@@ -155,9 +157,11 @@ def _seconds_to_output(command: list[str]) -> tuple[float, float]:
         assert process.stdout is not None
         if not os.read(process.stdout.fileno(), 1):
             raise SystemExit(f"{' '.join(command)} printed nothing")
-        seconds, used = time.perf_counter() - start, psutil.Process(process.pid).cpu_times()
+        seconds = time.perf_counter() - start
+        parent = psutil.Process(process.pid)
+        times = [found.cpu_times() for found in [parent, *parent.children(recursive=True)]]
         process.kill()
-    return seconds, used.user + used.system + used.children_user + used.children_system
+    return seconds, sum(used.user + used.system for used in times)
 
 
 # tables ---------------------------------------------------------------------------------------------------------------
@@ -167,13 +171,14 @@ def growth_table(rows: dict[str, dict[int, Used]], sizes: list[int]) -> Iterator
     yield "| command | " + " | ".join(f"{size / 1e6:g} M events" for size in sizes) + " | a tenfold log |"
     yield "|---|" + "---:|" * (len(sizes) + 1)
     for name, figures in rows.items():
-        cells = [
-            f"{used.seconds:.3g} s ({used.processor_seconds:.3g} s), {used.megabytes:,.0f} MB"
-            for used in figures.values()
-        ]
+        cells = [_figures(used) for used in figures.values()]
         time_factor = by_tenfold({size: used.processor_seconds for size, used in figures.items()})
         memory_factor = by_tenfold({size: used.megabytes for size, used in figures.items()})
         yield f"| {name} | " + " | ".join(cells) + f" | time × {time_factor:.2g}, memory × {memory_factor:.2g} |"
+
+
+def _figures(used: Used) -> str:
+    return f"{used.seconds:.3g} s ({used.processor_seconds:.3g} s), {used.megabytes:,.0f} MB"
 
 
 def output_table(rows: dict[str, tuple[float, float]]) -> Iterator[str]:
@@ -188,24 +193,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--events", metavar="N,N…", help="sizes of the logs", default=",".join(map(str, SIZES)))
     parser.add_argument("--sessions", metavar="N", type=int, default=SESSIONS, help="size of the log for first outputs")
+    parser.add_argument("--only", choices=PARTS, help="measure only this")
     given = parser.parse_args()
     sizes = sorted(map(int, given.events.split(",")))
     if len(sizes) < 2:
         parser.error("--events needs two sizes or more")
     console = Console(stderr=True)
     with tempfile.TemporaryDirectory(prefix="turnlog-scale-") as folder:
-        grown = dict(growth(Path(folder), sizes, console))
-        outputs = dict(first_output(Path(folder), given.sessions, console))
-    print(*growth_table(grown, sizes), "", *output_table(outputs), sep="\n")
-    if (*sizes, given.sessions) == (*SIZES, SESSIONS):
-        result = {
-            "machine": f"{platform.platform()}, {os.cpu_count()} cores",
-            "date": datetime.now(UTC).date().isoformat(),
-            "load": os.getloadavg()[2],
-            "growth": {name: {size: figure._asdict() for size, figure in row.items()} for name, row in grown.items()},
-            "first output": outputs,
-        }
-        (HERE / "scale.json").write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+        if given.only != "growth":
+            outputs = dict(first_output(Path(folder), given.sessions, console))
+            print(*output_table(outputs), "", sep="\n")
+            if given.sessions == SESSIONS:
+                _keep("first output", outputs)
+        if given.only != "first output":
+            grown = dict(growth(Path(folder), sizes, console))
+            print(*growth_table(grown, sizes), sep="\n")
+            if tuple(sizes) == SIZES:
+                _keep("growth", {name: {n: used._asdict() for n, used in row.items()} for name, row in grown.items()})
+
+
+def _keep(part: str, figures: dict[str, Any]) -> None:
+    """Write a part's figures, with machine, date and load; keep the other part."""
+    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    kept[part] = {
+        "machine": f"{platform.platform()}, {os.cpu_count()} cores",
+        "date": datetime.now(UTC).date().isoformat(),
+        "load": round(os.getloadavg()[2], 1),
+        "figures": figures,
+    }
+    RESULTS.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":
