@@ -11,6 +11,8 @@ from eventstore.codec import clocks
 from eventstore.stores.base import Store
 from exporters.files import perfetto as trace
 from projections.caller import RULES as TURNLOG
+from projections.measures import SessionRow
+from projections.measures.row import measures_in, speech_of
 from projections.readings import reading
 from turnlog.cli.choice import named_sessions
 from turnlog.cli.common import existing, headers_of, progress
@@ -20,6 +22,7 @@ from turnlog.cli.options import (
     DbOption,
     GrpcOption,
     HeaderOption,
+    JobsOption,
     JsonOption,
     OutOption,
     ProfileOption,
@@ -29,7 +32,7 @@ from turnlog.cli.options import (
     SessionsArgument,
     wire_of,
 )
-from turnlog.cli.writing import Form, write_sessions
+from turnlog.cli.writing import Form, write_rows, write_sessions
 from turnlog.sessions import read_session
 from turnlog.survey import Survey
 from turnlog.terminal import plural, print_json, say
@@ -84,18 +87,28 @@ def csv(
         bool, typer.Option("--exact", help="Keep text as it is, even if a spreadsheet would run it as a formula.")
     ] = False,
     rules: RulesOption = TURNLOG,
+    jobs: JobsOption = None,
     db: DbOption = None,
 ) -> None:
     """Write turns as CSV, one per row, latencies in milliseconds.
 
     Text that starts like a formula (=, +, -, @) gets an apostrophe in front, unless --exact.
     """
-    from exporters.files.turns_csv import header, rows_of
+    from exporters.files.turns_csv import header, measured_rows, rows_of
+
+    store = existing(context, db)
+    if rules == TURNLOG:
+
+        def lines(name: str, row: SessionRow) -> Iterable[bytes]:
+            return measured_rows(measures_in(row, name), speech_of(row), defused=not exact)
+
+        write_rows(store, sessions, every, out, header(), lines, jobs)
+        return
 
     def rows(store: Store, name: str, _number: int) -> Iterable[bytes]:
         return rows_of(reading(store.read(name), rules), defused=not exact)
 
-    write_sessions(existing(context, db), sessions, every, out, Form(rows, header(rules)))
+    write_sessions(store, sessions, every, out, Form(rows, header(rules)))
 
 
 @_export_command(trace.HEAD, trace.BETWEEN, trace.TAIL)
