@@ -198,7 +198,7 @@ def long(database: Database) -> Iterator[Row]:
             four = min(four, processes.session(url, "four")["seconds"])
         yield comparison_row("turnlog, 4 × the turns of one session", four, "its turns", once, "s", at_most=5)
         for what, options in (("--turn", ("--turn", "20000")), ("--at", ("--at", "500000", "--turn", "1"))):
-            seconds, peak_mb = processes.replay_command(url, "million", *options)
+            seconds, _processor, peak_mb = processes.command("replay", "--db", url, "million", *options)
             work = f"turnlog replay {what} on a session of a million events"
             yield with_bound(plain_row(work, seconds, "s"), seconds, 20, "s")
             yield with_bound(plain_row(f"{work}, peak memory", peak_mb, "MB"), peak_mb, 400, "MB")
