@@ -7,7 +7,7 @@ LATER := 1.0.11 1.0.24 1.0.27 1.0.30
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: demo test test-all lint types unit slow differential wheel frameworks test-phoenix mutants soak bench \
-	bench-adapters docs pictures deploy-lint clean
+	bench-scale bench-adapters docs pictures deploy-lint clean
 
 demo: $(VENV)/installed
 	@$(BIN)/turnlog demo
@@ -69,6 +69,10 @@ soak: $(VENV)/ready
 # One family of rows alone: make bench ONLY=replay
 bench: $(VENV)/ready-bench
 	$(BIN)/python benchmarks/run.py --only '$(ONLY)'
+
+# How time and memory grow with the log, up to five million events: make bench-scale EVENTS=100000,1000000
+bench-scale: $(VENV)/ready
+	$(BIN)/python benchmarks/scale.py $(if $(EVENTS),--events $(EVENTS))
 
 # The documentation as a site, in site/
 docs: .venv-docs/ready

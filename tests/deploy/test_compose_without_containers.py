@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from support.deployment import service_command, services
@@ -59,7 +60,7 @@ class Services:
             variable: value for variable, value in os.environ.items() if not variable.startswith(("PG", "TURNLOG"))
         }
         return subprocess.Popen(
-            [*program, *(arguments or words[1:])],
+            [*program, *(arguments or ["0" if word == "8000" else word for word in words[1:]])],
             env=clean | given | {"HOME": str(self._home / name)} | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -92,6 +93,15 @@ def test_a_call_is_recorded_delivered_and_read(server: Cluster, tmp_path: Path) 
             delivery.communicate(timeout=60)
         assert delivery.returncode == 0
         assert "sample-" in up.run("viewer", "sessions")
+        assert "1 new session" in up.run("viewer", "archive", "build", "--to", str(tmp_path / "archive"))
+        with up.start("viewer") as viewer:
+            assert viewer.stdout is not None
+            url = viewer.stdout.readline().strip()
+            page = httpx.get(url, follow_redirects=True)
+            viewer.send_signal(signal.SIGTERM)
+            viewer.communicate(timeout=60)
+        assert viewer.returncode == 0
+        assert "sample-" in page.text
 
 
 def test_a_service_can_do_no_more_than_its_role(server: Cluster, tmp_path: Path) -> None:

@@ -116,9 +116,12 @@ class Place:
     def exclusive(self) -> Iterator[None]:
         """Lock a local archive and remove what killed writers left. Raises `StoreUnavailable` if it is locked.
 
-        Object stores have no locks. Two builds of the same log write the same files there.
+        Object stores have no locks. Two builds of the same log write the same files there; if one aborts an upload of
+        the other, that one fails and can be repeated.
         """
         if self.folder is None:
+            with self._errors():
+                self._abort_uploads()
             yield
             return
         with self._errors():
@@ -133,6 +136,16 @@ class Place:
             yield
         finally:
             os.close(fd)
+
+    def _abort_uploads(self) -> None:
+        """Abort the unfinished uploads in parts below the archive; S3 keeps, and charges for, what they sent."""
+        if not hasattr(self._fs, "list_multipart_uploads"):
+            return
+        bucket, _slash, prefix = self._root.partition("/")
+        for upload in self._fs.list_multipart_uploads(bucket):
+            if upload["Key"].startswith(f"{prefix}/"):
+                names = {"Bucket": bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
+                self._fs.call_s3("abort_multipart_upload", **names)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

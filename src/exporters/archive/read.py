@@ -33,10 +33,11 @@ class PartitionFile:
         self._lock = threading.Lock()
         source = place.source(self.path)
         with self._errors():
-            self._file = pyarrow.parquet.ParquetFile(source, read_dictionary=_NAMES)
-            found = self._file.schema_arrow
-            metadata = self._file.metadata
-        _check_schema(self.name, found)
+            found = pyarrow.parquet.ParquetFile(source)
+            metadata = found.metadata
+        _check_schema(self.name, found.schema_arrow)
+        with self._errors():
+            self._file = pyarrow.parquet.ParquetFile(source, metadata=metadata, read_dictionary=_NAMES)
         self.heading = _heading(self.name, metadata)
         rows = (metadata.row_group(number).num_rows for number in range(metadata.num_row_groups))
         self._starts = list(accumulate(rows, initial=0))
@@ -144,10 +145,11 @@ def _check_schema(name: str, schema: pyarrow.Schema) -> None:
     if missing := [field.name for field in SCHEMA if field.name not in found]:
         raise BadArchive(f"{name} is no file of an archive: it lacks the column {missing[0]!r}")
     for field in SCHEMA:
-        theirs = found[field.name].type
-        kind = theirs.value_type if pyarrow.types.is_dictionary(theirs) else theirs
-        if kind != field.type or found[field.name].nullable:
-            raise BadArchive(f"{name} is no file of an archive: column {field.name!r} is {theirs}, not {field.type}")
+        if found[field.name].type != field.type:
+            kinds = f"{found[field.name].type}, not {field.type}"
+            raise BadArchive(f"{name} is no file of an archive: column {field.name!r} is {kinds}")
+        if found[field.name].nullable:
+            raise BadArchive(f"{name} is no file of an archive: column {field.name!r} may lack values")
     if schema.names != SCHEMA.names:
         raise BadArchive(f"{name} is no file of an archive: its columns are {', '.join(schema.names)[:200]}")
 

@@ -50,11 +50,6 @@ def replay_sessions(store: Store, sessions: Sequence[Session], rules: str, jobs:
     return (_row(name, read, rules) for name, read in found)
 
 
-def available_jobs() -> int:
-    """Number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def replay_session(store: Store, name: str, rules: str) -> Result:
     """The row of one session, or the error that its replay raised."""
     return _row(name, store.read(name), rules)
@@ -84,7 +79,7 @@ def _in_parallel(
             if pending and (task is None or len(pending) > jobs * TASKS_AHEAD):
                 yield from map(_received, pending.popleft().result())
     except BrokenProcessPool:
-        raise TurnlogError("a process that replays sessions was killed; try again, or with --jobs 1") from None
+        raise StoreUnavailable("a process that replays sessions was killed; try again, or with --jobs 1") from None
     finally:
         pool.shutdown(cancel_futures=True)
 

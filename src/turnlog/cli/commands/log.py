@@ -109,7 +109,7 @@ def _file(file: str, bar: Progress, seals: set[str]) -> Iterator[Source]:
 
 def _partitions(archive: str, bar: Progress, seals: set[str]) -> Iterator[Source]:
     need("archive", "pyarrow", "fsspec")
-    from exporters.archive.restore import check_partition, stream_partition
+    from exporters.archive.restore import Checker, stream_partition
     from exporters.archive.store import ArchiveStore
     from turnlog.archive.importing import in_batches
 
@@ -119,9 +119,10 @@ def _partitions(archive: str, bar: Progress, seals: set[str]) -> Iterator[Source
     found = ArchiveStore(archive)
     sizes = {partition: found.place.size(partition.path(EVENTS)) for partition in found.partitions}
     task = bar.add_task(found.place.name, total=sum(sizes.values()))
-    for partition, size in sizes.items():
-        yield partial(check_partition, found.place, partition, seals), partial(read, partition)
-        bar.advance(task, size)
+    with Checker() as checker:
+        for partition, size in sizes.items():
+            yield partial(checker.check, found.place, partition, seals), partial(read, partition)
+            bar.advance(task, size)
 
 
 def _import_summary(sessions: int, events: int) -> str:
