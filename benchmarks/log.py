@@ -111,15 +111,16 @@ def read(database: Database) -> Iterator[Row]:
         for _ in range(READ_ROUNDS):
             start = time.perf_counter()
             count = 0
-            for session in sessions:
-                for _event in store.read(session):
+            for _session, read in store.read_many(sessions):
+                for _event in read:
                     count += 1
             ours = min(ours, time.perf_counter() - start)
             start = time.perf_counter()
             assert database.scan(database.million) == count == MILLION
             raw = min(raw, time.perf_counter() - start)
     work = f"read a million events from {database.name}"
-    yield comparison_row(work, MILLION / ours / 1000, "the driver's scan, as tuples", MILLION / raw / 1000, "k/s")
+    peer = "the driver's scan, as tuples"
+    yield comparison_row(work, MILLION / ours / 1000, peer, MILLION / raw / 1000, "k/s", at_least=0.7)
 
 
 def follow(database: Database) -> Iterator[Row]:

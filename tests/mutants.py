@@ -317,6 +317,24 @@ MUTANTS = [
         "test_delivery.py::test_only_one_delivers",
     ),
     Mutant(
+        "src/eventstore/stores/postgres/pipeline.py",
+        "        self._flush()\n        try:\n            self._receive()\n        finally:",
+        "        self._flush()\n        self._pending.clear()\n        try:\n            pass\n        finally:",
+        "test_postgres_pipeline.py::test_a_commit_that_fails",
+    ),
+    Mutant(
+        "src/eventstore/stores/postgres/connection.py",
+        'in ("57P", "080")',
+        'in ("080",)',
+        "test_postgres_pipeline.py::test_a_process_ended",
+    ),
+    Mutant(
+        "src/eventstore/stores/postgres/store.py",
+        "wanted[len(found) or 1 :]",
+        "wanted[len(found) + 1 :]",
+        "test_store_contract.py::test_many_sessions",
+    ),
+    Mutant(
         "src/eventstore/stores/ledger.py",
         "SET digest = :empty, parked",
         "SET parked",

@@ -52,9 +52,10 @@ def locked(url: str) -> Iterator[psycopg.Connection]:
         owner.execute("ROLLBACK")
 
 
-def wait_for_append(owner: psycopg.Connection) -> None:
+def wait_for_append(owner: psycopg.Connection, appends: threading.Thread) -> None:
     """Until an append waits for the lock."""
     while owner.execute(WAITS).fetchone() == (0,):
+        assert appends.is_alive()
         owner.execute("SELECT pg_stat_clear_snapshot()")
         time.sleep(0.01)
 
@@ -114,7 +115,7 @@ def test_ctrl_c_ends_an_append_that_waits(postgres: Store, postgres_url: str, co
     with locked(postgres_url) as owner:
 
         def interrupt() -> None:
-            wait_for_append(owner)
+            wait_for_append(owner, threading.main_thread())
             os.kill(os.getpid(), signal.SIGINT)
 
         thread = threading.Thread(target=interrupt)
@@ -134,7 +135,7 @@ def test_other_threads_run_while_an_append_waits(postgres: Store, postgres_url: 
     with locked(postgres_url) as owner:
         thread = threading.Thread(target=postgres.append, args=([event(n) for n in range(1, 10)],))
         thread.start()
-        wait_for_append(owner)  # in this thread, at the same time
+        wait_for_append(owner, thread)  # in this thread, at the same time
         postgres.append([event(n, session="t") for n in range(10)])
     thread.join()
     assert len(list(postgres.read("s"))) == len(list(postgres.read("t"))) == 10
@@ -177,12 +178,12 @@ def test_a_process_ended_in_mid_append_is_replaced(postgres: Store, postgres_url
     with locked(postgres_url) as owner:
         thread = threading.Thread(target=postgres.append, args=([event(n) for n in range(1, 10)],))
         thread.start()
-        wait_for_append(owner)
+        wait_for_append(owner, thread)
         owner.execute(
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
             "WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
-        wait_for_append(owner)  # the second attempt
+        wait_for_append(owner, thread)  # the second attempt
     thread.join()
     assert [e.seq for e in postgres.read("s")] == list(range(10))
     assert verify(postgres, "s") == []
