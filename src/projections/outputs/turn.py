@@ -85,13 +85,13 @@ def turn_of(
         e2e_latency=None if response is None else response.ms,
         no_response=None if response is not None else no_response(x, last=last, ended=t.ended),
         response=None if response is None else response_dict(t, response),
-        stt=[run_dict(t, run) for run in x.of("stt")],
+        stt=_runs(t, x, "stt"),
         eou=_eous(began, x) if "eou" in x.by_kind else [],
-        llm=[run_dict(t, run) for run in x.of("llm")],
-        tts=[run_dict(t, run) for run in x.of("tts")],
-        tools=[run_dict(t, run) for run in x.of("tool")],
-        knowledge_base=[run_dict(t, run) for run in x.of("knowledge_base")],
-        realtime=[run_dict(t, run) for run in x.of("realtime")],
+        llm=_runs(t, x, "llm"),
+        tts=_runs(t, x, "tts"),
+        tools=_runs(t, x, "tool"),
+        knowledge_base=_runs(t, x, "knowledge_base"),
+        realtime=_runs(t, x, "realtime"),
         tokens=_tokens(x),
         errors=[{"at": _since(began, error.start), **error.data} for error in x.of("error")],
         fallbacks=[
@@ -112,6 +112,11 @@ def _since(began: int, now: int | None) -> float | None:
 
 def _ms(start: int | None, end: int | None) -> float | None:
     return None if start is None or end is None or end < start else (end - start) / 1e6
+
+
+def _runs(t: Timeline, x: Exchange, kind: str) -> list[dict[str, Any]]:
+    runs = x.by_kind.get(kind)
+    return [run_dict(t, run) for run in runs] if runs is not None else []
 
 
 def run_dict(t: Timeline, run: Activity) -> dict[str, Any]:

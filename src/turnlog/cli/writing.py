@@ -91,3 +91,10 @@ def write_rows(
         file.flush()
     store.close()
     survey.finish()
+
+
+def write_file(out: Path | None, content: bytes) -> None:
+    """Write to a file, completely or not at all, or to standard output."""
+    with atomic_file(out) if out is not None else nullcontext(stdout_file()) as file:
+        file.write(content)
+        file.flush()

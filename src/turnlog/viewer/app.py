@@ -16,7 +16,8 @@ from eventstore.errors import StoreUnavailable, TurnlogError
 from projections.boundary import CannotReplay
 from projections.reference.rules import UnknownRules
 from turnlog.sessions import UnknownSession
-from turnlog.viewer import sessions
+from turnlog.viewer import sessions, statistics
+from turnlog.viewer.call import page as call
 from turnlog.viewer.filters import BadFilter
 from turnlog.viewer.log import Log, Replaying
 from turnlog.viewer.pages import STATIC, Render, renderer
@@ -27,6 +28,7 @@ Handler = Callable[[Request, Exception], Response]
 ERRORS: dict[type[TurnlogError], tuple[int, str]] = {
     UnknownSession: (404, "There is no such session"),
     UnknownRules: (400, "There is no such rule set"),
+    call.BadRequest: (400, "The address is malformed"),
     BadFilter: (400, "The address is malformed"),
     CannotReplay: (422, "This session cannot be read"),
     StoreUnavailable: (503, "The log cannot be reached"),
@@ -34,11 +36,16 @@ ERRORS: dict[type[TurnlogError], tuple[int, str]] = {
 """Status and heading of the page, by error; others are the server's (500)."""
 
 
-def application(log: Log, log_name: str, token: str) -> Starlette:
-    """The application over a log, for those who hold the token."""
+def application(log: Log, log_name: str, token: str, rules: str) -> Starlette:
+    """The application over a log, for those who hold the token; ``rules``: of pages whose URL names none."""
     render = renderer(log_name)
     return Starlette(
-        routes=[*sessions.routes(log, render), Mount("/static", StaticFiles(directory=STATIC))],
+        routes=[
+            *sessions.routes(log, render),
+            *statistics.routes(log, render, rules),
+            *call.routes(log.store, render, rules),
+            Mount("/static", StaticFiles(directory=STATIC)),
+        ],
         middleware=[Middleware(TokenGuard, token)],
         exception_handlers={
             Replaying: _replaying(render),

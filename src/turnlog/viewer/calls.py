@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from eventstore.stores.base import Session
 from projections.measures import SessionRow
-from projections.measures.row import labels_of, speech_of
+from projections.measures.row import labels_of
 from turnlog.stats.table import Columns, TurnTable, columns_of
-from turnlog.viewer.filters import Filter
+from turnlog.viewer.filters import HAVING, Filter
 
 if TYPE_CHECKING:
     from turnlog.stats.table import Choice, Numbers
+
+    Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 class Call(NamedTuple):
@@ -49,73 +51,91 @@ class Matching(NamedTuple):
     chosen: Choice
     started_ns: Choice
     """For each turn of the table, the start of its session."""
+    columns: Columns
+    """What the table is made of; for tables with groups."""
+
+    def groups(self, by: str) -> list[tuple[str, Choice]]:
+        """The turns that match, by group; one of `turnlog.stats.table.GROUPS`."""
+        of_groups = TurnTable(self.columns, by).groups()
+        found = [(name, np.intersect1d(turns, self.chosen, assume_unique=True)) for name, turns in of_groups]
+        return [(name, turns) for name, turns in found if len(turns)]
 
 
 class Calls:
-    """The calls of a stretch of time, in columns."""
+    """The calls of a log in columns, most recently started first."""
 
-    def __init__(self, rows: Sequence[tuple[Session, SessionRow]], unreadable: Sequence[Session]) -> None:
-        self._sessions, self._rows = [session for session, _row in rows], [row for _session, row in rows]
-        self._unreadable = unreadable
-        self._columns = columns_of((session.session_id, row) for session, row in rows)
-        self._session: Choice = np.repeat(np.arange(len(rows)), np.asarray(self._columns.turns, np.int64))
+    def __init__(self, rows: Iterable[tuple[Session, SessionRow | None]]) -> None:
+        """``rows``: each session with its row, None if it cannot be read."""
+        ordered = sorted(rows, key=lambda pair: (-pair[0].started_ns, pair[0].session_id))
+        read = [(session, row) for session, row in ordered if row is not None]
+        columns = columns_of((session.session_id, row) for session, row in read)
+        self._table = TurnTable(columns)
+        self._columns = columns
+        self._session: Choice = np.repeat(np.arange(len(read)), np.asarray(columns.turns, np.int64))
         """For each turn, the index of its session."""
-        self._response = self._columns.numbers["response_ms"]
+        p50, p95 = _percentiles(self._session, columns.numbers["response_ms"], len(read))
+        versions = _first_texts(columns, "version", self._session, len(read))
+        self._calls = [_call(session, row, p50[n], p95[n], versions[n]) for n, (session, row) in enumerate(read)]
+        self._unreadable = [_plain(session) for session, row in ordered if row is None]
+        self._started_ns: Choice = np.array([call.started_ns for call in self._calls], np.int64)
 
-    def matching(self, wanted: Filter) -> Matching:
-        """The calls and turns that match ``wanted``, apart from its times."""
+    def matching(self, wanted: Filter, said: Callable[[list[str]], set[str]]) -> Matching:
+        """The calls and turns that match; ``said``: those of the sessions in which the wanted text was said."""
+        since, until = wanted.since_ns, wanted.until_ns
+        of_calls = np.array([_has(call, wanted) for call in self._calls], np.bool_)
+        of_calls &= _between(self._started_ns, since, until)
         of_turns = self._turns_that_match(wanted)
-        of_calls = self._calls_that_match(wanted)
         if wanted.about_turns:
-            of_calls &= np.bincount(self._session[of_turns], minlength=len(self._rows)) > 0
-        p50, p95 = _percentiles(self._session, self._response, len(self._rows))
-        versions = self._versions()
-        calls = [
-            _call(self._sessions[n], self._rows[n], p50[n], p95[n], versions[n])
-            for n in np.flatnonzero(of_calls).tolist()
-        ]
+            of_calls &= np.bincount(self._session[of_turns], minlength=len(self._calls)) > 0
+        calls = [self._calls[n] for n in np.flatnonzero(of_calls).tolist()]
+        if wanted.text:
+            found = said([call.session for call in calls])
+            calls = [call for call in calls if call.session in found]
+            of_calls &= np.array([call.session in found for call in self._calls], np.bool_)
         if wanted.is_open:
-            calls += [_plain(session) for session in self._unreadable]
+            started = np.array([call.started_ns for call in self._unreadable], np.int64)
+            calls += [self._unreadable[n] for n in np.flatnonzero(_between(started, since, until)).tolist()]
         chosen: Choice = np.flatnonzero(of_turns & of_calls[self._session])
-        started = np.array([session.started_ns for session in self._sessions], np.int64)[self._session]
-        return Matching(calls, TurnTable(self._columns), chosen, started)
+        return Matching(calls, self._table, chosen, self._started_ns[self._session], self._columns)
 
-    def _calls_that_match(self, wanted: Filter) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-        needed = [name.replace("-", "_") for name in wanted.having]
-        text, framework = wanted.text.casefold(), dict(wanted.labels).get("framework")
-        return np.array(
-            [
-                all(getattr(row, name) for name in needed)
-                and (framework is None or labels_of(row)[0] == framework)
-                and (not text or _was_said(row, text))
-                for row in self._rows
-            ],
-            np.bool_,
-        )
-
-    def _turns_that_match(self, wanted: Filter) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-        found = np.ones(len(self._session), np.bool_)
-        if wanted.slower_ms is not None:
-            found &= self._response > wanted.slower_ms
-        if wanted.faster_ms is not None:
-            found &= self._response <= wanted.faster_ms
+    def _turns_that_match(self, wanted: Filter) -> Mask:
+        values = self._table.column(wanted.measure)
+        found = np.ones(len(values), np.bool_)
+        if wanted.slower is not None:
+            found &= values > wanted.slower
+        if wanted.faster is not None:
+            found &= values <= wanted.faster
         for name, value in wanted.labels:
             if name != "framework":
                 found &= _in_group(self._columns, name, value)
         return found
 
-    def _versions(self) -> list[str]:
-        """The agent's version, by session."""
-        found = [""] * len(self._rows)
-        first = np.searchsorted(self._session, np.arange(len(self._rows)))
-        codes = self._columns.texts["version"]
-        for n, at in enumerate(first.tolist()):
-            if at < len(codes) and self._session[at] == n and codes[at] >= 0:
-                found[n] = self._columns.labels[codes[at]]
-        return found
+
+def _has(call: Call, wanted: Filter) -> bool:
+    """Whether a session has what is wanted of it as a whole."""
+    framework = dict(wanted.labels).get("framework", call.framework)
+    return framework == call.framework and all(getattr(call, HAVING[name].field) for name in wanted.having)
 
 
-def _in_group(columns: Columns, by: str, value: str) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _between(moments: Choice, since: int | None, until: int | None) -> Mask:
+    found = np.ones(len(moments), np.bool_)
+    if since is not None:
+        found &= moments >= since
+    if until is not None:
+        found &= moments < until
+    return found
+
+
+def _first_texts(columns: Columns, name: str, session: Choice, sessions: int) -> list[str]:
+    """A text of each session's first turn; empty if it has none."""
+    codes, labels = columns.texts[name], [*columns.labels, ""]
+    first = np.full(sessions, -1, np.int64)
+    present, at = np.unique(session, return_index=True)
+    first[present] = codes[at]
+    return [labels[code] for code in first.tolist()]
+
+
+def _in_group(columns: Columns, by: str, value: str) -> Mask:
     table = TurnTable(columns, by)
     found = np.zeros(len(table), np.bool_)
     for name, turns in table.groups():
@@ -160,7 +180,3 @@ def _call(session: Session, row: SessionRow, p50: float | None, p95: float | Non
         framework=labels_of(row)[0],
         version=version,
     )
-
-
-def _was_said(row: SessionRow, text: str) -> bool:
-    return any(text in words.casefold() for each in speech_of(row) for words in each if words)

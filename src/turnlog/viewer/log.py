@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from eventstore.errors import TurnlogError
 from eventstore.stores.base import Session, Store
-from eventstore.stores.records import Part, RowKey
+from eventstore.stores.records import Head, RowKey
 from projections.caller import RULES as TURNLOG
+from projections.measures import SessionRow
+from projections.measures.row import speech_of
 from turnlog.read_models import Plan, model_rows, plan
-from turnlog.sessions import started_between
 from turnlog.survey import Survey
 from turnlog.viewer.calls import Calls, Matching
 from turnlog.viewer.filters import Filter
@@ -27,33 +29,60 @@ class Replaying(TurnlogError):
         self.done, self.total = done, total
 
 
+class _Read(NamedTuple):
+    """What was read under one rule set."""
+
+    heads: dict[str, Head]
+    """The log as it was then: what has the same head has not changed."""
+    rows: dict[str, tuple[Session, SessionRow | None]]
+    """By session; None for one that cannot be read."""
+    calls: Calls
+
+
 class Log:
-    """A store with what the viewer remembers of it: sessions that cannot be read, and the replay that runs."""
+    """A store, with the calls that were read from it: what has not changed since is not read again."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
         self._lock = threading.Lock()
+        self._read: dict[str, _Read] = {}
+        """By rule set."""
         self._replay: _Replay | None = None
         self._unreadable: set[RowKey] = set()
 
     def matching(self, wanted: Filter, rules: str = TURNLOG) -> Matching:
         """The calls that match. Raises `Replaying`, `UnknownRules` and `StoreUnavailable`."""
-        sessions = started_between(self.store.sessions(), wanted.since_ns, wanted.until_ns)[::-1]
-        planned = self._readable(plan(self.store, sessions, rules))
-        if planned.stale_events > AT_ONCE:
-            self._in_background(planned)
-        parts: list[Part] = ["numbers", "labels", "speech"] if wanted.text else ["numbers", "labels"]
-        survey = Survey(quiet=True)
-        rows = list(model_rows(self.store, planned, parts, jobs=1, survey=survey))
-        self._remember(planned, survey.failed)
-        read = {session.session_id for session, _row in rows}
-        unreadable = [session for session in sessions if session.session_id not in read]
-        return Calls(rows, unreadable).matching(wanted)
+        with self._lock:
+            read = self._read[rules] = self._updated(self._read.get(rules), rules)
+        return read.calls.matching(wanted, lambda names: self._said(read, names, wanted.text, rules))
 
     def close(self) -> None:
         """Stop the replay in the background."""
         if self._replay is not None:
             self._replay.stop()
+
+    def _updated(self, before: _Read | None, rules: str) -> _Read:
+        """What was read, with what has changed since; raises `Replaying` if that takes long."""
+        heads = self.store.heads()
+        old = before or _Read({}, {}, Calls([]))
+        if before is not None and heads == before.heads:
+            return before
+        changed = [session for session in self.store.sessions() if _differs(heads, old.heads, session.session_id)]
+        planned = self._readable(plan(self.store, changed, rules))
+        if planned.stale_events > AT_ONCE:
+            self._in_background(planned)
+        survey = Survey(quiet=True)
+        rows = dict(model_rows(self.store, planned, ("numbers", "labels"), jobs=1, survey=survey))
+        self._remember(planned, survey.failed)
+        kept = {name: pair for name, pair in old.rows.items() if name in heads}
+        kept |= {session.session_id: (session, rows.get(session)) for session in changed}
+        return _Read(heads, kept, Calls(kept.values()))
+
+    def _said(self, read: _Read, names: list[str], text: str, rules: str) -> set[str]:
+        """Those of the sessions in which the user or the agent said ``text``; case is ignored."""
+        planned = plan(self.store, [read.rows[name][0] for name in names], rules)
+        rows = model_rows(self.store, planned, ["speech"], jobs=1, survey=Survey(quiet=True))
+        return {session.session_id for session, row in rows if _was_said(row, text.casefold())}
 
     def _readable(self, planned: Plan) -> Plan:
         """The plan without the sessions that are known to be unreadable, as they are."""
@@ -67,17 +96,24 @@ class Log:
         self._unreadable |= {planned.keys[name] for name in failed}
 
     def _in_background(self, planned: Plan) -> None:
-        """Start the replay of what is stale, unless one runs; raises `Replaying` until it has ended."""
-        with self._lock:
-            replay = self._replay
-            if replay is None:
-                replay = self._replay = _Replay(self.store, planned)
-            elif replay.ended.is_set():
-                self._replay = None
-                self._remember(replay.planned, replay.survey.failed)
-                if replay.error is not None:
-                    raise replay.error
+        """Start the replay of what is stale, unless one runs; raises `Replaying`."""
+        replay = self._replay
+        if replay is None:
+            replay = self._replay = _Replay(self.store, planned)
+        elif replay.ended.is_set():
+            self._replay = None
+            self._remember(replay.planned, replay.survey.failed)
+            if replay.error is not None:
+                raise replay.error
         raise Replaying(replay.done, replay.planned.stale_events)
+
+
+def _differs(heads: Mapping[str, Head], before: Mapping[str, Head], name: str) -> bool:
+    return name in heads and heads[name] != before.get(name)
+
+
+def _was_said(row: SessionRow, text: str) -> bool:
+    return any(text in words.casefold() for each in speech_of(row) for words in each if words)
 
 
 class _Replay:

@@ -162,6 +162,10 @@ class SqliteStore:
             ]
             yield from streams[0] if len(streams) == 1 else merge(streams)
 
+    def read_many(self, session_ids: Iterable[str]) -> Iterator[tuple[str, Iterator[Event]]]:
+        """See `Store.read_many`."""
+        return ((session_id, self.read(session_id)) for session_id in session_ids)
+
     def chains(self, session_id: str) -> Iterator[tuple[Origin, Iterator[Linked]]]:
         """See `Store.chains`."""
         with self._errors(), self._driver() as driver, _snapshot(driver):

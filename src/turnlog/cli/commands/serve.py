@@ -14,9 +14,10 @@ import typer
 
 from eventstore.stores.base import Store
 from exporters.delivery.destination import NotConfigured
-from projections.readings import DROP_IN, reading
+from projections.caller import RULES as TURNLOG
+from projections.readings import DROP_IN, check_rules, reading
 from turnlog.cli.common import existing, url
-from turnlog.cli.options import DbOption, SessionArgument
+from turnlog.cli.options import DbOption, RulesOption, SessionArgument
 from turnlog.sessions import display_name, find_session
 from turnlog.terminal import print_json, say
 
@@ -114,6 +115,7 @@ def view(
         ),
     ] = None,
     browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in your browser.")] = True,
+    rules: RulesOption = TURNLOG,
     db: DbOption = None,
 ) -> None:
     """Look at calls in a browser, until interrupted.
@@ -121,13 +123,24 @@ def view(
     Prints the URL of the page, which has the token of this run: who has it can read the log.
     """
     with closing(existing(context, db)) as store:
+        check_rules(rules)
         if session is not None:
             find_session(store, session)
-        _serve_pages(store, display_name(url(context, db)), session, host, port, allow_host or [], browser)
+        _serve_pages(
+            store, display_name(url(context, db)), session, rules, host, port, allow_host or [], open_page=browser
+        )
 
 
 def _serve_pages(
-    store: Store, name: str, session: str | None, host: str, port: int, allow_hosts: list[str], browser: bool
+    store: Store,
+    name: str,
+    session: str | None,
+    rules: str,
+    host: str,
+    port: int,
+    allow_hosts: list[str],
+    *,
+    open_page: bool,
 ) -> None:
     try:
         from starlette.routing import Mount
@@ -142,13 +155,13 @@ def _serve_pages(
 
     ended, token = _interruption(), new_token()
     log = Log(store)
-    app = application(log, name, token)
+    app = application(log, name, token, rules)
     server = Server([Mount("/", app)], host, port, allow_hosts=allow_hosts, csp=CSP)
     path = "/" if session is None else call_url(session)
     address = server.url.rstrip("/") + link(path, {TOKEN: [token]})
     say(address)
     say("serving until Ctrl-C; anyone with this URL who can reach it can read the log", err=True)
-    if browser and _has_display():
+    if open_page and _has_display():
         webbrowser.open(address)
     try:
         ended.wait()
