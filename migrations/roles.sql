@@ -1,4 +1,4 @@
--- Database roles of a log: …_agent records, …_delivery delivers, …_reader only reads.
+-- Database roles of a log: …_agent records, …_delivery delivers, …_projector keeps read models, …_reader only reads.
 --
 -- Run it as the owner of the log's schema, with that schema first in the search_path, after every `turnlog init`;
 -- `turnlog init --roles PREFIX` does both. It is idempotent: afterwards each role has exactly these privileges. Missing
@@ -10,19 +10,20 @@ DECLARE
     prefix text := coalesce(nullif(current_setting('turnlog.roles', true), ''), 'turnlog');
     agent text := prefix || '_agent';
     delivery text := prefix || '_delivery';
+    projector text := prefix || '_projector';
     reader text := prefix || '_reader';
     role text;
     name text;
     command text;
 BEGIN
-    FOREACH role IN ARRAY ARRAY[agent, delivery, reader] LOOP
+    FOREACH role IN ARRAY ARRAY[agent, delivery, projector, reader] LOOP
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN
             EXECUTE format('CREATE ROLE %I NOLOGIN', role);
         END IF;
         EXECUTE format('REVOKE ALL ON SCHEMA %I FROM %I', place, role);
         EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', place, role);
         FOREACH name IN ARRAY ARRAY['alembic_version', 'deliveries', 'event_log', 'events', 'keys', 'origins',
-                                    'removals', 'timelines', 'unlocked'] LOOP
+                                    'removals', 'session_rows', 'timelines', 'unlocked'] LOOP
             EXECUTE format('REVOKE ALL ON %I.%I FROM %I, PUBLIC', place, name, role);
             IF name <> 'unlocked' AND (name <> 'deliveries' OR role <> agent) THEN
                 EXECUTE format('GRANT SELECT ON %I.%I TO %I', place, name, role);
@@ -46,6 +47,8 @@ BEGIN
     ] LOOP
         EXECUTE format('GRANT ' || command, place, delivery);
     END LOOP;
+    -- A role that can write these rows decides what the statistics of all others show.
+    EXECUTE format('GRANT INSERT, DELETE ON %I.session_rows TO %I', place, projector);
     -- The default of new databases since Postgres 15.
     EXECUTE format('REVOKE CREATE ON SCHEMA %I FROM PUBLIC', place);
 END $$;

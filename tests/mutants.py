@@ -39,6 +39,24 @@ CARRY = "src/projections/reference/carry_over.py"
 TURN = "src/projections/reference/handlers/turn.py"
 DELIVERY = "src/exporters/delivery/outbox.py"
 MUTANTS = [
+    Mutant(
+        "src/turnlog/read_models/refresh.py",
+        "store.decrypts, engine(), head.seal)",
+        'store.decrypts, "", head.seal)',
+        "test_read_models.py::test_law_read_model_is_replay",
+    ),
+    Mutant(
+        "src/eventstore/stores/ledger.py",
+        "            self._delete_rows(connection, session_id)",
+        "            pass",
+        "test_read_models.py::test_forget_and_retention_delete_rows",
+    ),
+    Mutant(
+        "src/eventstore/stores/encrypted.py",
+        "row if not row.opened else self._seal_row(row) for row in rows]",
+        "row for row in rows]",
+        "test_read_models.py::test_rows_under_a_master_key_have_no_text_in_the_clear",
+    ),
     Mutant(MIGRATION, "WHEN NOT {unlocked", "WHEN 0 AND {unlocked", "test_sqlite_store.py::test_law_1"),
     Mutant(
         "src/eventstore/stores/sqlite/engine.py", "triggers = ON", "triggers = OFF", "test_sqlite_store.py::test_law_1"
@@ -297,6 +315,24 @@ MUTANTS = [
         "if driver.execute(_TRY_LOCK",
         "if 0 and driver.execute(_TRY_LOCK",
         "test_delivery.py::test_only_one_delivers",
+    ),
+    Mutant(
+        "src/eventstore/stores/postgres/pipeline.py",
+        "        self._flush()\n        try:\n            self._receive()\n        finally:",
+        "        self._flush()\n        self._pending.clear()\n        try:\n            pass\n        finally:",
+        "test_postgres_pipeline.py::test_a_commit_that_fails",
+    ),
+    Mutant(
+        "src/eventstore/stores/postgres/connection.py",
+        'in ("57P", "080")',
+        'in ("080",)',
+        "test_postgres_pipeline.py::test_a_process_ended",
+    ),
+    Mutant(
+        "src/eventstore/stores/postgres/store.py",
+        "wanted[len(found) or 1 :]",
+        "wanted[len(found) + 1 :]",
+        "test_store_contract.py::test_many_sessions",
     ),
     Mutant(
         "src/eventstore/stores/ledger.py",

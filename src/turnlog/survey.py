@@ -20,9 +20,13 @@ class NotReplayed(TurnlogError):
 class Survey:
     """Goes through sessions one by one and collects those that fail."""
 
-    def __init__(self, *, alone: bool = False) -> None:
-        """``alone``: there is only one session, and its error is raised unchanged."""
+    def __init__(self, *, alone: bool = False, quiet: bool = False) -> None:
+        """``alone``: there is only one session, and its error is raised unchanged.
+
+        ``quiet``: sessions that fail are only left out.
+        """
         self.alone = alone
+        self.quiet = quiet
         self.seen: set[str] = set()
         self.failed: set[str] = set()
 
@@ -47,12 +51,13 @@ class Survey:
 
     def fail(self, name: str, error: TurnlogError) -> None:
         """Report a session and its error."""
-        text = str(error)
-        say(text if repr(name) in text else f"session {name!r}: {text}", err=True)
         self.failed.add(name)
+        if not self.quiet:
+            text = str(error)
+            say(text if repr(name) in text else f"session {name!r}: {text}", err=True)
 
     def finish(self) -> None:
         """Raises `NotReplayed` if any session failed; to be called once the rest is done."""
-        if self.failed:
+        if self.failed and not self.quiet:
             counted = f"{len(self.failed)} of {plural(len(self.seen), 'session')}"
             raise NotReplayed(f"{counted} failed; see the lines above")

@@ -23,7 +23,8 @@ class Program:
     def run(self, *arguments: object, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
         clean = {k: v for k, v in os.environ.items() if k not in ("TURNLOG_DB", "TURNLOG_MASTER_KEY", "COLUMNS")}
         at_start = environment.keys() & zygote.AT_START
-        environment = clean | {"TURNLOG_DB": str(self.db), "XDG_DATA_HOME": str(self.folder / "data")} | environment
+        own = {"XDG_DATA_HOME": str(self.folder / "data"), "XDG_CACHE_HOME": str(self.folder / "cache")}
+        environment = clean | {"TURNLOG_DB": str(self.db)} | own | environment
         if at_start or sys.platform != "linux":
             done = _started([sys.executable, "-m", "turnlog", *map(str, arguments)], environment, self.folder)
         else:

@@ -6,11 +6,13 @@ from typing import Any
 
 from eventstore import Store
 from projections.measures import TurnMeasures
+from projections.measures.row import pack
+from turnlog.read_models import plan
 from turnlog.sessions import started_between
 from turnlog.stats.collect import collect
 from turnlog.stats.figures import Figure, figure
 from turnlog.stats.metrics import find_metric
-from turnlog.stats.table import TurnTable
+from turnlog.stats.table import TurnTable, columns_of
 
 RULES = "videosdk-1.0"
 
@@ -20,7 +22,7 @@ def of(table: TurnTable, name: str) -> Figure:
 
 
 def tabled(store: Store, by: str | None = None) -> TurnTable:
-    return collect(store, started_between(store.sessions(), None, None), RULES, by)
+    return collect(store, plan(store, started_between(store.sessions(), None, None), RULES), by)
 
 
 def made(e2e: list[float] | list[float | None], **fields: list[Any]) -> TurnTable:
@@ -43,6 +45,4 @@ def made(e2e: list[float] | list[float | None], **fields: list[Any]) -> TurnTabl
     for number, value in enumerate(e2e, 1):
         own = {name: column[number - 1] for name, column in fields.items()}
         turns.append(TurnMeasures(**(blank | {"turn": number, "e2e_ms": value} | own)))
-    table = TurnTable(rules=RULES)
-    table.add("s", turns)
-    return table
+    return TurnTable(columns_of([("s", pack(turns))]), rules=RULES)

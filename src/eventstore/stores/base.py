@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from eventstore.event import Event
 from eventstore.stores.chain import Linked, Origin
-from eventstore.stores.records import Cursor, Key, Tombstone
+from eventstore.stores.records import Cursor, Head, Key, Part, RowKey, StoredRow, Tombstone
 
 
 class Session(NamedTuple):
@@ -52,15 +52,55 @@ class Ledger(Protocol):
     def exclusive_delivery(self, exporter: str) -> AbstractContextManager[None]: ...
 
 
+class Rows(Protocol):
+    """A place for rows of read models. Safe to use from several threads and processes at once."""
+
+    def read(self, keys: Sequence[RowKey], parts: Collection[Part] = ()) -> dict[str, StoredRow]:
+        """The fresh rows among those with these keys, by session; the keys have the same rules and engine."""
+        ...
+
+    def fresh(self, keys: Sequence[RowKey]) -> set[str]:
+        """The sessions of those keys that have a fresh row; without reading it."""
+        ...
+
+    def put(self, rows: Sequence[StoredRow]) -> None:
+        """Insert or replace rows, in one transaction.
+
+        Rows of sessions that have changed since are left out. Raises `StoreUnavailable`, `StoreReadOnly`.
+        """
+        ...
+
+    def stored_keys(self) -> list[RowKey]:
+        """The keys of all rows, ordered by session."""
+        ...
+
+    def delete(self, sessions: Collection[str]) -> None:
+        """Delete all rows of the sessions."""
+        ...
+
+
 class Store(Protocol):
     """An append-only log of events. Safe to use from several threads at once."""
 
     encrypts: bool
     """Whether content is encrypted before it is stored. If so, the journal must not keep a clear copy either."""
 
+    reopen: Callable[[], Store] | None
+    """Opens the same log in a different process, to which it can be pickled; None for a store in memory."""
+
     @property
     def ledger(self) -> Ledger:
         """Keys of encrypted sessions, tombstones of removed ones, cursors of deliveries."""
+        ...
+
+    @property
+    def decrypts(self) -> bool:
+        """Whether there is a master key, so that `read` decrypts content."""
+        ...
+
+    @property
+    def rows(self) -> Rows:
+        """Rows of the read models, derived from the log."""
         ...
 
     @property
@@ -81,6 +121,13 @@ class Store(Protocol):
         """Stream a session's events in canonical order (`eventstore.event.merge`); empty if the session is unknown."""
         ...
 
+    def read_many(self, session_ids: Iterable[str]) -> Iterator[tuple[str, Iterator[Event]]]:
+        """Each session's name and events, in the order of the names; faster than `read` for each where that matters.
+
+        Read each session's events before advancing to the next. An error of a session is raised by its events.
+        """
+        ...
+
     def chains(self, session_id: str) -> Iterator[tuple[Origin, Iterator[Linked]]]:
         """A session's origins by name, each with its events as stored, in storage order.
 
@@ -90,6 +137,10 @@ class Store(Protocol):
 
     def sessions(self) -> list[Session]:
         """All sessions, most recently started first."""
+        ...
+
+    def heads(self) -> dict[str, Head]:
+        """What identifies the content of each session now, by name."""
         ...
 
     def follow(

@@ -16,7 +16,7 @@ import binascii
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
@@ -27,9 +27,9 @@ import orjson
 from eventstore.errors import IdentityConflict, StoreError
 from eventstore.event import Event
 from eventstore.hooks.content import without_content
-from eventstore.stores.base import Followed, Ledger, Session, Store
+from eventstore.stores.base import Followed, Ledger, Rows, Session, Store
 from eventstore.stores.chain import Linked, Origin
-from eventstore.stores.records import Key
+from eventstore.stores.records import Head, Key, Part, RowKey, StoredRow
 
 MASTER_KEY = "TURNLOG_MASTER_KEY"
 SEALED = '{"$sealed":"'
@@ -117,6 +117,21 @@ class Cipher:
                 "stored; see `turnlog verify`"
             ) from error
 
+    def seal_bytes(self, data: bytes, bound: bytes) -> bytes:
+        """Data other than an event, encrypted and authenticated together with what it is ``bound`` to."""
+        bound = b"turnlog bytes\0" + bound
+        nonce = blake2b(bound + data, key=self._nonce_key, digest_size=12).digest()
+        return nonce + self._aead.encrypt(nonce, data, bound)
+
+    def open_bytes(self, sealed: bytes, bound: bytes) -> bytes | None:
+        """The data; None if it was changed, or was bound to something else."""
+        from cryptography.exceptions import InvalidTag
+
+        try:
+            return self._aead.decrypt(sealed[:12], sealed[12:], b"turnlog bytes\0" + bound)
+        except (InvalidTag, ValueError):
+            return None
+
 
 def _associated_data(event: Event) -> bytes:
     """The fields that a ciphertext is authenticated with, so that it cannot be moved to a different event."""
@@ -150,6 +165,7 @@ class EncryptedStore:
     """Wraps a store and encrypts content. Reads without the master key return events without content."""
 
     encrypts = True
+    reopen: Callable[[], Store] | None = None
 
     def __init__(self, store: Store, masters: Sequence[MasterKey] = ()) -> None:
         """``masters``: the first wraps the keys of new sessions, all unwrap."""
@@ -163,6 +179,19 @@ class EncryptedStore:
     @property
     def ledger(self) -> Ledger:
         return self._store.ledger
+
+    @property
+    def decrypts(self) -> bool:
+        return bool(self._masters)
+
+    @property
+    def rows(self) -> Rows:
+        """See `Store.rows`; labels and speech are sealed under the session's key."""
+        return SealedRows(self._store.rows, self._cipher)
+
+    def sealing(self, rows: Rows) -> Rows:
+        """The rows in a place outside of the log, sealed like those in it."""
+        return SealedRows(rows, self._cipher)
 
     @property
     def journal(self) -> Path | None:
@@ -188,6 +217,12 @@ class EncryptedStore:
         self._ciphers.pop(session_id, None)  # the session may have been forgotten meanwhile
         return map(self._open, self._store.read(session_id))
 
+    def read_many(self, session_ids: Iterable[str]) -> Iterator[tuple[str, Iterator[Event]]]:
+        """See `Store.read_many`."""
+        for session_id, events in self._store.read_many(session_ids):
+            self._ciphers.pop(session_id, None)
+            yield session_id, map(self._open, events)
+
     def follow(
         self, after: str | None = None, *, session_id: str | None = None, stop: threading.Event | None = None
     ) -> Iterator[Followed]:
@@ -201,6 +236,9 @@ class EncryptedStore:
 
     def sessions(self) -> list[Session]:
         return self._store.sessions()
+
+    def heads(self) -> dict[str, Head]:
+        return self._store.heads()
 
     def close(self) -> None:
         self._store.close()
@@ -273,6 +311,54 @@ class EncryptedStore:
             f"session {session_id!r} was recorded under another master key ({key.master}) than {MASTER_KEY} contains "
             f"({fingerprints}); unset it to read everything but the content"
         )
+
+
+class SealedRows:
+    """Rows of read models whose text is sealed, each session's under its own key, if it was read with that key."""
+
+    def __init__(self, rows: Rows, cipher: Callable[[str], Cipher | ForgottenCipher | None]) -> None:
+        self._rows, self._cipher = rows, cipher
+
+    def read(self, keys: Sequence[RowKey], parts: Collection[Part] = ()) -> dict[str, StoredRow]:
+        """See `Rows.read`. A row that does not decrypt is left out."""
+        found = self._rows.read(keys, parts).items()
+        opened = {name: row if not row.opened else self._open_row(row, parts) for name, row in found}
+        return {name: row for name, row in opened.items() if row is not None}
+
+    def put(self, rows: Sequence[StoredRow]) -> None:
+        """See `Rows.put`. A row of a session that was forgotten meanwhile is left out."""
+        sealed = [row if not row.opened else self._seal_row(row) for row in rows]
+        self._rows.put([row for row in sealed if row is not None])
+
+    def fresh(self, keys: Sequence[RowKey]) -> set[str]:
+        return self._rows.fresh(keys)
+
+    def stored_keys(self) -> list[RowKey]:
+        return self._rows.stored_keys()
+
+    def delete(self, sessions: Collection[str]) -> None:
+        self._rows.delete(sessions)
+
+    def _seal_row(self, row: StoredRow) -> StoredRow | None:
+        cipher = self._cipher(row.session_id)
+        if not isinstance(cipher, Cipher):
+            return None
+        labels, speech = (cipher.seal_bytes(getattr(row, part), _bound(row, part)) for part in ("labels", "speech"))
+        return row._replace(labels=labels, speech=speech)
+
+    def _open_row(self, row: StoredRow, parts: Collection[Part]) -> StoredRow | None:
+        if not {"labels", "speech"} & set(parts):
+            return row
+        cipher = self._cipher(row.session_id)
+        if not isinstance(cipher, Cipher):
+            return None
+        labels = cipher.open_bytes(row.labels, _bound(row, "labels")) if "labels" in parts else b""
+        speech = cipher.open_bytes(row.speech, _bound(row, "speech")) if "speech" in parts else b""
+        return None if labels is None or speech is None else row._replace(labels=labels, speech=speech)
+
+
+def _bound(row: StoredRow, part: str) -> bytes:
+    return msgspec.msgpack.encode((part, *row.key))
 
 
 def with_encryption(store: Store, master_key: str | None) -> Store:

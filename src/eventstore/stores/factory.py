@@ -9,6 +9,16 @@ from eventstore.errors import StoreError
 from eventstore.stores.base import Store
 
 
+class Opening:
+    """Opens a log again, in a process that it is pickled to. (A function's repr would show password and key.)"""
+
+    def __init__(self, url: str, master_key: str | None) -> None:
+        self._url, self._master_key = url, master_key
+
+    def __call__(self) -> Store:
+        return open_store(self._url, master_key=self._master_key)
+
+
 def open_store(url: str | Path, *, migrate: bool = False, master_key: str | None = None) -> Store:
     """Open the store at ``url``.
 
@@ -20,12 +30,15 @@ def open_store(url: str | Path, *, migrate: bool = False, master_key: str | None
     """
     from eventstore.stores.encrypted import MASTER_KEY, with_encryption
 
-    store = _open(str(url), migrate)
+    store, key = _open(str(url), migrate), master_key or os.environ.get(MASTER_KEY) or None
     try:
-        return with_encryption(store, master_key or os.environ.get(MASTER_KEY) or None)
+        opened = with_encryption(store, key)
     except BaseException:
         store.close()
         raise
+    if str(url) != "memory:":
+        opened.reopen = Opening(str(url), key)
+    return opened
 
 
 def _open(text: str, migrate: bool) -> Store:

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, bindparam, text
 from eventstore.errors import StoreError
 from eventstore.stores.chain import Origin, seal
 from eventstore.stores.records import Cursor, Key, Tombstone
+from eventstore.stores.rows import LOCK_ROWS
 
 
 class SqlLedger:
@@ -35,6 +36,12 @@ class SqlLedger:
             if self._engine.dialect.name == "sqlite":
                 connection.exec_driver_sql("PRAGMA secure_delete = ON")
             yield connection
+
+    def _delete_rows(self, connection: Connection, session_id: str) -> None:
+        """Delete the session's rows of read models; no other process can insert some before the commit."""
+        if self._engine.dialect.name == "postgresql":
+            connection.exec_driver_sql(LOCK_ROWS)
+        connection.execute(text("DELETE FROM session_rows WHERE session_id = :id"), {"id": session_id})
 
     # for audits -----------------------------------------------------------------------------------------------
 
@@ -82,6 +89,7 @@ class SqlLedger:
         with self._errors(), self._begin() as connection:
             connection.execute(text(update), {"now": forgotten_ns, "id": session_id})
             connection.execute(text(_REDACT_DELIVERIES), {"id": session_id, "empty": b""})
+            self._delete_rows(connection, session_id)
         self._scrub()
 
     def masters(self) -> dict[str, int]:
@@ -136,6 +144,7 @@ class SqlLedger:
             connection.execute(text("DELETE FROM origins WHERE session_id = :id"), one)
             connection.execute(text("DELETE FROM unlocked WHERE session_id = :id"), one)
             connection.execute(text(_REDACT_DELIVERIES), one | {"empty": b""})
+            self._delete_rows(connection, tombstone.session_id)
             columns = ", ".join(Tombstone._fields)
             values = ", ".join(f":{name}" for name in Tombstone._fields)
             connection.execute(text(f"INSERT INTO removals ({columns}) VALUES ({values})"), tombstone._asdict())

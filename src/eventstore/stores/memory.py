@@ -7,20 +7,22 @@ import tempfile
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
 from eventstore.errors import IdentityConflict, StoreError, StoreUnavailable
 from eventstore.event import Event, canonical, conflict_message
-from eventstore.stores.base import Followed, Session
+from eventstore.stores.base import Followed, Rows, Session, Store
 from eventstore.stores.chain import ChainHead, Linked, Origin, extend, genesis, seal
-from eventstore.stores.records import Cursor, Key, Tombstone
+from eventstore.stores.records import Cursor, Head, Key, Tombstone
 
 
 class MemoryStore:
     encrypts = False
+    decrypts = False
+    reopen: Callable[[], Store] | None = None
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -37,6 +39,17 @@ class MemoryStore:
         folder = tempfile.mkdtemp(prefix="turnlog-")
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         return Path(folder)
+
+    @cached_property
+    def rows(self) -> Rows:
+        """See `Store.rows`."""
+        from sqlalchemy import StaticPool, create_engine
+
+        from eventstore.stores.rows import sqlite_rows
+
+        engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
+        weakref.finalize(self, engine.dispose)
+        return sqlite_rows(engine, lambda _execute, _sessions: self.heads())
 
     def append(self, events: Iterable[Event]) -> Sequence[int]:
         events_list = list(events)
@@ -58,6 +71,10 @@ class MemoryStore:
 
     def read(self, session_id: str) -> Iterator[Event]:
         return iter(canonical(linked.event for linked in self._stored(session_id)))
+
+    def read_many(self, session_ids: Iterable[str]) -> Iterator[tuple[str, Iterator[Event]]]:
+        """See `Store.read_many`."""
+        return ((session_id, self.read(session_id)) for session_id in session_ids)
 
     def chains(self, session_id: str) -> Iterator[tuple[Origin, Iterator[Linked]]]:
         with self._lock:
@@ -87,6 +104,23 @@ class MemoryStore:
             for session_id, origins in by_session.items()
         ]
         return sorted(found, key=lambda s: (-s.started_ns, s.session_id))
+
+    def heads(self) -> dict[str, Head]:
+        """See `Store.heads`."""
+        origins: dict[str, list[Origin]] = {}
+        with self._lock:
+            for (session_id, origin), head in self._heads.items():
+                origins.setdefault(session_id, []).append(Origin(session_id, origin, head.events, head.link))
+        with_key = origins.keys() - self.ledger.forgotten_sessions(origins)
+        return {
+            name: Head(
+                name,
+                sum(origin.events for origin in own),
+                seal(own),
+                name in with_key and self.ledger.key(name) is not None,
+            )
+            for name, own in origins.items()
+        }
 
     def follow(
         self, after: str | None = None, *, session_id: str | None = None, stop: threading.Event | None = None
@@ -147,6 +181,7 @@ class MemoryLedger:
         key = self._keys.get(session_id)
         if key is not None and key.wrapped is not None:
             self._keys[session_id] = key._replace(wrapped=None, forgotten_ns=forgotten_ns)
+        self._store.rows.delete([session_id])
         self._redact_deliveries(session_id)
 
     def masters(self) -> dict[str, int]:
@@ -163,6 +198,7 @@ class MemoryLedger:
 
     def remove(self, tombstone: Tombstone) -> None:
         self._store.remove(tombstone)
+        self._store.rows.delete([tombstone.session_id])
         self._tombstones.append(tombstone)
         self._redact_deliveries(tombstone.session_id)
 

@@ -1,8 +1,11 @@
-"""Records of a store's ledger: content keys, tombstones, delivery cursors."""
+"""Records that a store keeps beside events: content keys, tombstones, delivery cursors, rows of read models."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+Part = Literal["numbers", "labels", "speech"]
+ALL_PARTS: tuple[Part, ...] = ("numbers", "labels", "speech")
 
 
 class Key(NamedTuple):
@@ -46,3 +49,50 @@ class Cursor(NamedTuple):
     """Why delivery is suspended, until it is requested explicitly; None if it is not."""
     updated_ns: int = 0
     """When the cursor was last saved, since the epoch."""
+
+
+class Head(NamedTuple):
+    """What identifies the content of a session now."""
+
+    session_id: str
+    events: int
+    seal: str
+    """`eventstore.stores.chain.seal` of its origins."""
+    has_key: bool
+    """Whether its content is encrypted, and not forgotten."""
+
+
+class RowKey(NamedTuple):
+    """What a row was derived from; a row with a different key is stale."""
+
+    session_id: str
+    rules: str
+    opened: bool
+    """Whether the session's content was decrypted; see `eventstore.stores.encrypted`."""
+    engine: str
+    seal: str
+
+
+class StoredRow(NamedTuple):
+    """The row of a session. Parts that were not read are empty."""
+
+    session_id: str
+    rules: str
+    opened: bool
+    engine: str
+    seal: str
+    events: int
+    turns: int
+    voices: int
+    response_p95_ms: float | None
+    slowest_ms: float | None
+    errors: int
+    interruptions: int
+    no_response: int
+    labels: bytes
+    speech: bytes
+    numbers: bytes
+
+    @property
+    def key(self) -> RowKey:
+        return RowKey(self.session_id, self.rules, self.opened, self.engine, self.seal)

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from eventstore.errors import NewerDatabase, StoreError
 
-HEAD = "0006"
+HEAD = "0007"
 FIELDS = ("seq", "hook", "version", "perf_ns", "wall_ns", "payload")
 """Columns of ``events`` in the order of `Event`'s fields, without session and origin."""
 # Looks up only the first and last row of each origin.

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import typer
 from platformdirs import user_data_path
@@ -24,6 +27,12 @@ from turnlog.cli.options import HEADERS, TURNLOG_DB
 from turnlog.console import errors_to
 from turnlog.sessions import display_name, open_existing, open_log
 from turnlog.terminal import in_line, say
+
+if TYPE_CHECKING:
+    from turnlog.read_models import Plan
+
+PATIENCE_SECONDS = 2.0
+"""A progress bar appears after this time."""
 
 
 class BadHeader(TurnlogError):
@@ -44,6 +53,36 @@ def progress(count: ProgressColumn | None = None, *, hidden: bool = False) -> Pr
     name, counter = TextColumn("{task.description}", markup=False), count or MofNCompleteColumn()
     columns = name, BarColumn(), counter, TimeRemainingColumn()
     return Progress(*columns, console=console, transient=True, disable=hidden or not console.is_terminal)
+
+
+def jobs_or_all(jobs: int | None) -> int:
+    """The number of --jobs; by default that of the processors that this process may use."""
+    return jobs or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+@contextmanager
+def replaying_bar(planned: Plan, *, hidden: bool = False) -> Iterator[Callable[[int], object]]:
+    """A progress bar over the events that the plan replays; yields what advances it."""
+    with progress(hidden=hidden or not planned.stale) as bar:
+        task = bar.add_task("replaying", total=planned.stale_events)
+        yield lambda events: bar.advance(task, events)
+
+
+@contextmanager
+def patient_progress(description: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress callback, called with the number done and the total; its bar appears after `PATIENCE_SECONDS`."""
+    bar, began = progress(), time.monotonic()
+    task = bar.add_task(description)
+
+    def step(done: int, of: int) -> None:
+        if not bar.live.is_started and time.monotonic() - began > PATIENCE_SECONDS:
+            bar.start()
+        bar.update(task, completed=done, total=of)
+
+    try:
+        yield step
+    finally:
+        bar.stop()
 
 
 def headers_of(pairs: list[str] | None) -> dict[str, str]:

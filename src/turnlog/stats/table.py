@@ -1,25 +1,25 @@
-"""A columnar table of the turns of many sessions; it takes a few hundred bytes per turn."""
+"""A table of the turns of many sessions, in columns."""
 
 from __future__ import annotations
 
 import math
-from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import UTC, datetime
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eventstore.errors import TurnlogError
 from projections.caller import RULES as TURNLOG
-from projections.measures import TurnMeasures
-from turnlog.stats.metrics import MEASURES, RATES, SHARE_OF, field_of
+from projections.measures import SessionRow
+from projections.measures.row import FIELDS, TEXTS, labels_of
+from projections.measures.turn import COMPONENTS
+from turnlog.stats.metrics import SHARE_OF, field_of
 
 if TYPE_CHECKING:
     import numpy as np
 
     Numbers = np.ndarray[Any, np.dtype[np.float64]]
     Choice = np.ndarray[Any, np.dtype[np.int64]]
-    """A selection of turns, as indices into the table."""
+    """A selection of turns, as indices into the table; or a number for each turn."""
 
 
 class MissingExtra(TurnlogError):
@@ -36,78 +36,80 @@ def need_libraries() -> None:
         raise MissingExtra(f"statistics need the extra: pip install 'turnlog[stats]' ({error})") from error
 
 
-def _stack(part: int) -> Callable[[TurnMeasures], str]:
-    """A label of each component's provider (0) or model (1)."""
-
-    def label(turn: TurnMeasures) -> str:
-        names = [provider.partition("/")[::2][part] for provider in (turn.stt, turn.llm, turn.tts, turn.realtime)]
-        return " + ".join(name for name in names if name)
-
-    return label
-
-
-def _day(turn: TurnMeasures) -> str:
-    return datetime.fromtimestamp(turn.opened_at, UTC).date().isoformat()
-
-
-GROUPS: dict[str, Callable[[TurnMeasures], str]] = {
-    "session": lambda turn: turn.session,
-    "day": _day,
-    "version": lambda turn: turn.version,
-    "agent": lambda turn: turn.agent,
-    "provider": _stack(0),
-    "model": _stack(1),
-    "stt": lambda turn: turn.stt,
-    "llm": lambda turn: turn.llm,
-    "tts": lambda turn: turn.tts,
-    "realtime": lambda turn: turn.realtime,
-}
+GROUPS = ("session", "day", "version", "agent", "provider", "model", *COMPONENTS)
 """Keys that turns can be grouped by; days are in UTC."""
+_STACKS = {"provider": 0, "model": 2}
+"""Groups by a part of every component's label, which is ``provider/model``."""
+_EPOCH = date(1970, 1, 1).toordinal()
+_DAY = 86_400
 
-_FIELDS = [*map(field_of, (*MEASURES, *RATES)), *SHARE_OF.values()]
-_VALUES = attrgetter(*_FIELDS)
-_NAN = float("nan")
+
+class Columns(NamedTuple):
+    """The turns of many sessions, one session after the other; from rows, or from a file that has columns."""
+
+    sessions: Sequence[str]
+    turns: Sequence[int]
+    """Number of turns of each session."""
+    voices: Sequence[int]
+    """Number of voices of each session that belong to no question."""
+    numbers: Mapping[str, Numbers]
+    """By field of `TurnMeasures`: the number of each turn, NaN if there is none."""
+    texts: Mapping[str, Choice]
+    """By field of `TurnMeasures`: the text of each turn as an index into the labels, -1 if there is none."""
+    labels: Sequence[str]
+
+
+def columns_of(rows: Iterable[tuple[str, SessionRow]]) -> Columns:
+    """The columns of sessions' rows, which have numbers and labels."""
+    import numpy as np
+
+    sessions, turns, voices, packed = [], [], [], []
+    labels: dict[str, int] = {}
+    codes: list[int] = []
+    """Labels of sessions, one after the other, as indices into those of all sessions."""
+    starts: list[int] = []
+    known: dict[bytes, int] = {}
+    """Where the codes of labels begin, as most sessions have the same ones."""
+    for name, row in rows:
+        sessions.append(name)
+        turns.append(row.turns)
+        voices.append(row.voices)
+        packed.append(row.numbers)
+        if row.labels not in known:
+            known[row.labels] = len(codes)
+            codes += [labels.setdefault(label, len(labels)) for label in labels_of(row)[1]]
+        starts.append(known[row.labels])
+    matrix = np.frombuffer(b"".join(packed), "<f8").reshape(-1, len(FIELDS))
+    columns = dict(zip(FIELDS, np.ascontiguousarray(matrix.T), strict=True))
+    start, code = np.repeat(np.array(starts, np.int64), turns), np.array([*codes, -1], np.int64)
+    last = len(codes)
+
+    def text(column: Numbers) -> Choice:
+        there = ~np.isnan(column)
+        at = np.full(len(column), last, np.int64)
+        at[there] = start[there] + column[there].astype(np.int64)
+        found: Choice = code[at]
+        return found
+
+    texts = {name: text(columns.pop(name)) for name in FIELDS if name in TEXTS}
+    return Columns(sessions, turns, voices, columns, texts, list(labels))
 
 
 class TurnTable:
-    """The table. Sessions are added one by one; then columns are read."""
+    """The table: columns, and a choice of turns by what they have in common."""
 
-    def __init__(self, by: str | None = None, rules: str = TURNLOG) -> None:
+    def __init__(self, columns: Columns, by: str | None = None, rules: str = TURNLOG) -> None:
+        """``by``: one of `GROUPS`."""
+        import numpy as np
+
         self.by = by
         self.rules = rules
-        self.sessions = 0
-        self._label = GROUPS[by] if by is not None else None
-        self._groups: dict[str, int] = {}
-        self._names: list[str] = []
-        self._session = array("q")
-        self._number = array("q")
+        self.sessions = len(columns.sessions)
+        self._columns = columns
+        turn, at = columns.numbers["turn"], columns.numbers["at"]
+        self._number: Choice = np.where(np.isnan(turn), -1 - np.nan_to_num(at), turn).astype(np.int64)
         """Turn number; for a discarded turn -1 minus the index of the event that discarded it."""
-        self._group = array("q")
-        self._columns = {field: array("d") for field in _FIELDS}
-        self._reason = array("b")
-        """Reason of a missing response, as an index into ``_reasons``; -1 if there is a response."""
-        self._reasons: dict[str, int] = {}
-        self._voices = array("q")
-        """By session: number of utterances that belong to no question."""
-
-    def add(self, session: str, turns: Iterable[TurnMeasures], voices: int = 0) -> None:
-        """Add a session's turns, as `projections.measures.measures` returns them: all, or none if one is invalid."""
-        rows = list(map(self._row, turns))
-        self.sessions += 1
-        self._names.append(session)
-        self._voices.append(voices)
-        for number, label, reason, values in rows:
-            self._session.append(len(self._names) - 1)
-            self._number.append(number)
-            self._group.append(self._groups.setdefault(label, len(self._groups)))
-            self._reason.append(-1 if reason is None else self._reasons.setdefault(reason, len(self._reasons)))
-            for column, value in zip(self._columns.values(), values, strict=True):
-                column.append(value)
-
-    def _row(self, turn: TurnMeasures) -> tuple[int, str, str | None, list[float]]:
-        number = turn.turn if turn.turn is not None else -1 - (turn.at or 0)
-        numbers = [_NAN if value is None else float(value) for value in _VALUES(turn)]
-        return number, self._label(turn) if self._label is not None else "", turn.no_response, numbers
+        self._session: Choice = np.repeat(np.arange(self.sessions), np.asarray(columns.turns, np.int64))
 
     def __len__(self) -> int:
         return len(self._number)
@@ -116,11 +118,40 @@ class TurnTable:
         """The groups by name, each with its turns."""
         import numpy as np
 
-        group = np.asarray(self._group)
-        order = np.argsort(group, kind="stable")
-        starts = np.searchsorted(group[order], range(len(self._groups)))
-        chosen = np.split(order, starts[1:]) if len(starts) else []
-        yield from sorted(zip(self._groups, chosen, strict=True), key=lambda pair: pair[0])
+        found: dict[str, list[Choice]] = {}
+        keys = self._keys()
+        kinds, group = np.unique(keys, axis=0, return_inverse=True)
+        order = np.argsort(group.reshape(-1), kind="stable")
+        starts = np.searchsorted(group.reshape(-1)[order], np.arange(len(kinds)))
+        chosen = np.split(order, starts[1:]) if len(kinds) else []
+        for kind, turns in zip(kinds, chosen, strict=True):
+            found.setdefault(self._name(kind.tolist()), []).append(turns)
+        for name in sorted(found):
+            yield name, np.sort(np.concatenate(found[name]))
+
+    def _keys(self) -> Choice:
+        """For each turn a row of the numbers that make its group."""
+        import numpy as np
+
+        if self.by == "session":
+            return self._session.reshape(-1, 1)
+        if self.by == "day":
+            days = np.floor(self._columns.numbers["opened_at"] / _DAY)
+            return np.nan_to_num(days, nan=-_EPOCH, posinf=-_EPOCH, neginf=-_EPOCH).astype(np.int64).reshape(-1, 1)
+        fields = COMPONENTS if self.by in _STACKS else (self.by or "",)
+        return np.stack([self._columns.texts[name] for name in fields], axis=1)
+
+    def _name(self, key: list[int]) -> str:
+        """The name of the group with this row of `_keys`."""
+        if self.by == "session":
+            return self._columns.sessions[key[0]]
+        if self.by == "day":
+            day = key[0] + _EPOCH
+            return date.fromordinal(day).isoformat() if 0 < day <= date.max.toordinal() else ""
+        labels = [self._columns.labels[code] if code >= 0 else "" for code in key]
+        if self.by in _STACKS:
+            labels = [label.partition("/")[_STACKS[self.by]] for label in labels]
+        return " + ".join(filter(None, labels))
 
     def all_turns(self) -> Choice:
         import numpy as np
@@ -129,49 +160,44 @@ class TurnTable:
 
     def completed(self, chosen: Choice) -> Choice:
         """The completed turns among ``chosen``."""
-        import numpy as np
-
-        return chosen[np.asarray(self._number)[chosen] > 0]
+        return chosen[self._number[chosen] > 0]
 
     def column(self, measure: str) -> Numbers:
         """The measure's value for each turn, NaN if not measured."""
-        import numpy as np
-
-        return np.asarray(self._columns[field_of(measure)])
+        return self._columns.numbers[field_of(measure)]
 
     def share_of(self, rate: str, chosen: Choice) -> Choice:
         """The turns among ``chosen`` that the rate is a share of."""
-        import numpy as np
-
         field = SHARE_OF.get(rate)
-        return chosen if field is None else chosen[np.asarray(self._columns[field])[chosen] > 0]
+        return chosen if field is None else chosen[self._columns.numbers[field][chosen] > 0]
 
     def reasons(self, chosen: Choice) -> dict[str, int]:
         """Reasons of missing responses with their counts, the most frequent first."""
         import numpy as np
 
-        found = np.asarray(self._reason)[chosen]
-        counts = [(name, int((found == index).sum())) for name, index in self._reasons.items()]
-        return dict(sorted(((name, n) for name, n in counts if n), key=lambda pair: (-pair[1], pair[0])))
+        codes = self._columns.texts["no_response"][chosen]
+        found, counts = np.unique(codes[codes >= 0], return_counts=True)
+        named = [(self._columns.labels[code], n) for code, n in zip(found.tolist(), counts.tolist(), strict=True)]
+        return dict(sorted(named, key=lambda pair: (-pair[1], pair[0])))
 
     def voices_of(self, chosen: Choice | None) -> int:
         """Number of utterances that belong to no question, in all sessions or in those of the turns."""
         import numpy as np
 
-        voices = np.asarray(self._voices)
-        return int((voices if chosen is None else voices[np.unique(np.asarray(self._session)[chosen])]).sum())
+        voices = np.asarray(self._columns.voices, np.int64)
+        return int((voices if chosen is None else voices[np.unique(self._session[chosen])]).sum())
 
     def sessions_of(self, chosen: Choice) -> int:
         """Number of sessions that the turns are from."""
         import numpy as np
 
-        return len(np.unique(np.asarray(self._session)[chosen]))
+        return len(np.unique(self._session[chosen]))
 
     def where(self, index: int) -> tuple[str, int]:
         """A turn's session and number; see ``_number`` for discarded ones."""
-        return self._names[self._session[index]], self._number[index]
+        return self._columns.sessions[int(self._session[index])], int(self._number[index])
 
     def parts(self, index: int, measures: Sequence[str]) -> dict[str, float]:
         """The turn's values of the measures, as far as measured."""
-        found = {name: self._columns[field_of(name)][index] for name in measures}
+        found = {name: float(self.column(name)[index]) for name in measures}
         return {name: value for name, value in found.items() if not math.isnan(value)}

@@ -14,9 +14,11 @@ from eventstore import Event, Recorder, Store, open_store
 from eventstore.stores.memory import MemoryStore
 from projections.caller import read
 from projections.measures import TurnMeasures, measures, measures_of, session_measures
+from projections.measures.row import pack
 from support.known_calls import StillClock, recording
 from support.program import FIXTURES, Program
 from support.strategies import streams
+from turnlog.read_models import plan
 from turnlog.recordings import events_of, read_recordings
 from turnlog.sessions import started_between
 from turnlog.stats.budget import Budget, NoRegression, parse_limit
@@ -25,7 +27,7 @@ from turnlog.stats.figures import figure
 from turnlog.stats.metrics import find_comparable, find_metric
 from turnlog.stats.reasons import explain_worst
 from turnlog.stats.report import report
-from turnlog.stats.table import TurnTable
+from turnlog.stats.table import TurnTable, columns_of
 from turnlog.stats.verdict import Verdict, judge
 
 RULES = "turnlog"
@@ -92,7 +94,7 @@ def mixed(store: Store, session: str = "mixed") -> None:
 
 
 def tabled(store: Store, by: str | None = None) -> TurnTable:
-    return collect(store, started_between(store.sessions(), None, None), by=by)
+    return collect(store, plan(store, started_between(store.sessions(), None, None)), by)
 
 
 def judged(table: TurnTable, *limits: str, metrics: tuple[str, ...] = ()) -> list[Verdict]:
@@ -200,8 +202,7 @@ PAYLOAD = {
 @given(streams(max_size=60), st.sampled_from(["provider", "agent", "session"]))
 def test_any_stream_can_be_measured(events: list[Event], by: str) -> None:
     found, voices = session_measures(events)
-    table = TurnTable(by)
-    table.add("s", found, voices)
+    table = TurnTable(columns_of([("s", pack(found, voices=voices))]), by)
     groups = report(table)
     assert orjson.dumps(groups)
     assert sum(group["turns"]["completed"] for group in groups) == len(found)
@@ -241,8 +242,7 @@ def test_groups_by_agent(memory: MemoryStore) -> None:
     store = MemoryStore()
     mixed(store)
     turns = [record(m, agent="billing" if m.turn == 2 else "front") for m in measures(store.read("mixed"))]
-    table = TurnTable("agent")
-    table.add("mixed", turns)
+    table = TurnTable(columns_of([("mixed", pack(turns))]), "agent")
     assert {g["group"]: g["turns"]["completed"] for g in report(table)} == {"billing": 1, "front": 3}
 
 

@@ -16,19 +16,20 @@ from eventstore import Event, open_store
 from eventstore.stores.memory import MemoryStore
 from projections.measures import TurnMeasures, measures_of_call
 from projections.measures import measures as measures_under
+from projections.measures.row import pack
 from projections.reference.replay import replay
 from projections.reference.rules import UnknownRules
 from support.known_calls import DAY_NS, MARCH_NS, call, recording, turn
 from support.program import FIXTURES, Program
 from support.strategies import streams
 from support.tables import RULES, made, of, tabled
+from turnlog.read_models import plan
 from turnlog.recordings import events_of, read_recordings
 from turnlog.sessions import BadDate, parse_date_ns, started_between
-from turnlog.stats.collect import collect
 from turnlog.stats.figures import Figure, format_exact, format_value
 from turnlog.stats.metrics import MEASURES, METRICS, RATES, STATISTICS, UnknownMetric, find_metric
 from turnlog.stats.report import report
-from turnlog.stats.table import GROUPS, MissingExtra, TurnTable, need_libraries
+from turnlog.stats.table import GROUPS, MissingExtra, TurnTable, columns_of, need_libraries
 
 
 def measures(events: Iterable[Event], rules: str = RULES) -> list[TurnMeasures]:
@@ -116,8 +117,7 @@ def test_any_stream_can_be_measured(events: list[Event]) -> None:
     """A lean replay counts what a full one does, and any of it goes into a table."""
     found = measures(events)
     assert found == measures_of_call(replay(events))
-    table = TurnTable("provider")
-    table.add("s", found)
+    table = TurnTable(columns_of([("s", pack(found))]), "provider")
     assert orjson.dumps(report(table))
     assert sum(group["turns"]["completed"] for group in report(table)) == sum(m.turn is not None for m in found)
 
@@ -203,7 +203,7 @@ def test_rates_by_hand(memory: MemoryStore) -> None:
 
 
 def test_nothing_one_value_and_no_latency() -> None:
-    empty = TurnTable()
+    empty = TurnTable(columns_of([]))
     assert of(empty, "e2e.p95") == Figure(None, 0)
     assert of(empty, "interruption.rate") == Figure(None, 0)
     assert of(empty, "sessions.count").value == of(empty, "turns.completed").value == 0
@@ -333,7 +333,7 @@ def test_stats_names_what_is_wrong(week: Program) -> None:
     assert "unknown session 'call-l'; did you mean 'call-" in week.fails("stats", "call-l")
     assert "unknown metric 'e2f'; did you mean 'e2e'?" in week.fails("stats", "--plot", "e2f")
     with pytest.raises(UnknownRules):
-        collect(MemoryStore(), [], "none")
+        plan(MemoryStore(), [], "none")
 
 
 def test_moments() -> None:

@@ -7,7 +7,7 @@ from sqlalchemy import text
 from eventstore.stores.postgres.connection import make_engine, parse_url, translate_errors
 from eventstore.stores.schema import migrations_folder
 
-ROLES = ("agent", "delivery", "reader")
+ROLES = ("agent", "delivery", "projector", "reader")
 
 
 def grant_roles(url: str, prefix: str) -> list[str]:

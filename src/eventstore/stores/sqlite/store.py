@@ -11,7 +11,7 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from hashlib import blake2b
@@ -27,9 +27,11 @@ from sqlalchemy.exc import DBAPIError
 from eventstore.errors import StoreDamaged, StoreError, StoreReadOnly, StoreUnavailable
 from eventstore.event import Event, merge
 from eventstore.stores import schema
-from eventstore.stores.base import Followed, Session
+from eventstore.stores.base import Followed, Session, Store
 from eventstore.stores.chain import ChainHead, Linked, Origin
 from eventstore.stores.ledger import SqlLedger
+from eventstore.stores.records import Head
+from eventstore.stores.rows import Execute, SqlRows, heads_in
 from eventstore.stores.sqlite.engine import is_read_only, make_engine
 from eventstore.stores.sqlite.file import DatabaseFile
 from eventstore.stores.sqlite.rows import append_new_rows, append_rows, assign_log_id
@@ -53,6 +55,8 @@ POLL_SECONDS = 0.02
 
 class SqliteStore:
     encrypts = False
+    decrypts = False
+    reopen: Callable[[], Store] | None = None
 
     @classmethod
     def at(cls, path: Path) -> Self:
@@ -78,6 +82,7 @@ class SqliteStore:
         self._engine = make_engine(url, self._file, BUSY_SECONDS)
         self._watch = None if self._file is None else Watch(self._file, self._engine, self._connection, self._open)
         self.ledger = SqlLedger(self._engine, self._guarded, self._scrub, self._exclusive_delivery)
+        self.rows = SqlRows(self._reading, self._writing_rows, heads_in)
         self._appending = threading.RLock()
         """Held during a transaction, in which the process must not fork; see `_before_fork`."""
         _stores.add(self)
@@ -132,12 +137,12 @@ class SqliteStore:
         with self._guarded():
             with self._connection() as driver:
                 try:
-                    with self._transaction(driver):
-                        positions = append_rows(driver, batch, heads)
+                    with self._transaction(driver) as known:
+                        positions = append_rows(driver, batch, heads, known)
                 except sqlite3.IntegrityError:  # some of it is stored already
                     heads.clear()
-                    with self._transaction(driver):
-                        positions = append_new_rows(driver, batch, heads)
+                    with self._transaction(driver) as known:
+                        positions = append_new_rows(driver, batch, heads, known)
             if self._watch is not None:
                 there = self._watch.committed()
                 self._watch.raise_if_replaced()
@@ -157,6 +162,10 @@ class SqliteStore:
             ]
             yield from streams[0] if len(streams) == 1 else merge(streams)
 
+    def read_many(self, session_ids: Iterable[str]) -> Iterator[tuple[str, Iterator[Event]]]:
+        """See `Store.read_many`."""
+        return ((session_id, self.read(session_id)) for session_id in session_ids)
+
     def chains(self, session_id: str) -> Iterator[tuple[Origin, Iterator[Linked]]]:
         """See `Store.chains`."""
         with self._errors(), self._driver() as driver, _snapshot(driver):
@@ -173,6 +182,11 @@ class SqliteStore:
         with self._errors(), self._driver() as driver:
             found = list(starmap(Session, driver.execute(schema.SESSIONS)))
         return sorted(found, key=lambda s: (-s.started_ns, s.session_id))
+
+    def heads(self) -> dict[str, Head]:
+        """See `Store.heads`."""
+        with self._reading() as execute:
+            return heads_in(execute)
 
     def follow(
         self, after: str | None = None, *, session_id: str | None = None, stop: Flag | None = None
@@ -208,17 +222,26 @@ class SqliteStore:
             yield
 
     @contextmanager
-    def _transaction(self, driver: sqlite3.Connection) -> Iterator[None]:
+    def _transaction(self, driver: sqlite3.Connection) -> Iterator[dict[tuple[str, str], ChainHead]]:
+        """A transaction, with the heads of chains that it has read."""
         driver.execute("BEGIN IMMEDIATE")
         try:
-            if self._watch is not None:
-                self._watch.check_heads(driver)
-            yield
+            yield {} if self._watch is None else self._watch.check_heads(driver)
             driver.execute("COMMIT")
         except BaseException:
             if driver.in_transaction:
                 driver.execute("ROLLBACK")
             raise
+
+    @contextmanager
+    def _reading(self) -> Iterator[Execute]:
+        with self._errors(), self._driver() as driver, _snapshot(driver):
+            yield driver.execute
+
+    @contextmanager
+    def _writing_rows(self) -> Iterator[Execute]:
+        with self._guarded(), self._connection() as driver, self._transaction(driver):
+            yield driver.execute
 
     def _scrub(self) -> None:
         """Truncate the write-ahead log, which still has old pages; `StoreUnavailable` if other processes read it."""

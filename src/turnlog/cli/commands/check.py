@@ -11,8 +11,17 @@ from eventstore.errors import TurnlogError
 from eventstore.stores.base import Session, Store
 from projections.caller import RULES as TURNLOG
 from turnlog.cli.choice import select_sessions
-from turnlog.cli.common import existing, progress
-from turnlog.cli.options import DbOption, JsonOption, RulesOption, SinceOption, SomeSessions, UntilOption, VerboseOption
+from turnlog.cli.common import existing, jobs_or_all, replaying_bar
+from turnlog.cli.options import (
+    DbOption,
+    JobsOption,
+    JsonOption,
+    RulesOption,
+    SinceOption,
+    SomeSessions,
+    UntilOption,
+    VerboseOption,
+)
 from turnlog.console import output
 from turnlog.files import append_to_file, atomic_file
 from turnlog.survey import Survey
@@ -52,6 +61,7 @@ def check(
     since: SinceOption = None,
     until: UntilOption = None,
     rules: RulesOption = TURNLOG,
+    jobs: JobsOption = None,
     db: DbOption = None,
     verbose: VerboseOption = False,
     as_json: JsonOption = False,
@@ -71,7 +81,7 @@ def check(
     wanted = budgets.load_budget(budget)
     before = baselines.load_baseline(baseline, rules) if baseline is not None else None
     store = existing(context, db)
-    table, survey = _collect(store, select_sessions(store, sessions, since, until), rules)
+    table, survey = _collect(store, select_sessions(store, sessions, since, until), rules, jobs)
     verdicts = explain_worst(judge(table, wanted, before), store, rules, survey)
     store.close()
     turns = len(table.completed(table.all_turns()))
@@ -110,10 +120,11 @@ def _write_reports(verdicts: list[Verdict], junit: Path | None, summary: Path | 
         append_to_file(summary, announce.markdown(verdicts))
 
 
-def _collect(store: Store, sessions: list[Session], rules: str) -> tuple[TurnTable, Survey]:
+def _collect(store: Store, sessions: list[Session], rules: str, jobs: int | None) -> tuple[TurnTable, Survey]:
+    from turnlog.read_models import plan
     from turnlog.stats.collect import collect
 
     survey = Survey(alone=len(sessions) == 1)
-    with progress() as bar:
-        task = bar.add_task("replaying", total=sum(s.events for s in sessions))
-        return collect(store, sessions, rules, on_read=lambda events: bar.advance(task, events), survey=survey), survey
+    planned = plan(store, sessions, rules)
+    with replaying_bar(planned) as on_replayed:
+        return collect(store, planned, jobs=jobs_or_all(jobs), on_replayed=on_replayed, survey=survey), survey

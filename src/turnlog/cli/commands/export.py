@@ -3,33 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from typing import Annotated
 
 import typer
 
 from eventstore.codec import clocks
 from eventstore.stores.base import Store
+from exporters.delivery.destination import NotConfigured
 from exporters.files import perfetto as trace
+from projections.boundary import replaying
 from projections.caller import RULES as TURNLOG
+from projections.caller import read
+from projections.framework_figures import add_figures
+from projections.measures import SessionRow
+from projections.measures.row import measures_in, speech_of
 from projections.readings import reading
 from turnlog.cli.choice import named_sessions
-from turnlog.cli.common import existing, headers_of, progress
+from turnlog.cli.common import BadChoice, existing, headers_of, patient_progress, progress
 from turnlog.cli.options import (
     AllOption,
     CollectorOption,
     DbOption,
     GrpcOption,
     HeaderOption,
+    JobsOption,
     JsonOption,
     OutOption,
     ProfileOption,
     ProjectOption,
     RulesOption,
     ServiceOption,
+    SessionArgument,
     SessionsArgument,
     wire_of,
 )
-from turnlog.cli.writing import Form, write_sessions
+from turnlog.cli.writing import Form, write_file, write_rows, write_sessions
 from turnlog.sessions import read_session
 from turnlog.survey import Survey
 from turnlog.terminal import plural, print_json, say
@@ -84,18 +93,28 @@ def csv(
         bool, typer.Option("--exact", help="Keep text as it is, even if a spreadsheet would run it as a formula.")
     ] = False,
     rules: RulesOption = TURNLOG,
+    jobs: JobsOption = None,
     db: DbOption = None,
 ) -> None:
     """Write turns as CSV, one per row, latencies in milliseconds.
 
     Text that starts like a formula (=, +, -, @) gets an apostrophe in front, unless --exact.
     """
-    from exporters.files.turns_csv import header, rows_of
+    from exporters.files.turns_csv import header, measured_rows, rows_of
+
+    store = existing(context, db)
+    if rules == TURNLOG:
+
+        def lines(name: str, row: SessionRow) -> Iterable[bytes]:
+            return measured_rows(measures_in(row, name), speech_of(row), defused=not exact)
+
+        write_rows(store, sessions, every, out, header(), lines, jobs)
+        return
 
     def rows(store: Store, name: str, _number: int) -> Iterable[bytes]:
         return rows_of(reading(store.read(name), rules), defused=not exact)
 
-    write_sessions(existing(context, db), sessions, every, out, Form(rows, header(rules)))
+    write_sessions(store, sessions, every, out, Form(rows, header(rules)))
 
 
 @_export_command(trace.HEAD, trace.BETWEEN, trace.TAIL)
@@ -166,3 +185,48 @@ def otlp(
     else:
         say(f"{plural(sent, 'session')}, {plural(count, 'span')} sent")
     survey.finish()
+
+
+@app.command()
+def html(
+    context: typer.Context,
+    session: SessionArgument,
+    out: OutOption = None,
+    rules: RulesOption = TURNLOG,
+    redact: Annotated[
+        bool, typer.Option("--redact", help="Leave out what was said, and all other text of user code.")
+    ] = False,
+    db: DbOption = None,
+) -> None:
+    """Write a session's page as one file that opens in a browser, from disk and without a network."""
+    try:
+        from turnlog.viewer.call.file import html_file, redacted
+    except ImportError as error:
+        raise NotConfigured(f"pages need the extra: pip install 'turnlog[view]' ({error})") from error
+    with closing(existing(context, db)) as store:
+        events = read_session(store, session)
+    with replaying(session), patient_progress("writing the page") as step:
+        page = html_file(redacted(events) if redact else events, rules, step)
+    write_file(out, page)
+
+
+@app.command()
+def svg(
+    context: typer.Context,
+    session: SessionArgument,
+    turn: Annotated[int, typer.Option(metavar="NUMBER", min=1, help="Draw this turn; the first is 1.")],
+    out: OutOption = None,
+    db: DbOption = None,
+) -> None:
+    """Write the waterfall of one turn as a picture, for a README or a chat."""
+    from turnlog.viewer.call.svg import svg_file
+
+    with closing(existing(context, db)) as store:
+        events = read_session(store, session)
+    with replaying(session):
+        r = read(events)
+        if turn > len(r.exchanges):
+            raise BadChoice(f"there is no turn {turn}; session {session!r} has {plural(len(r.exchanges), 'turn')}")
+        add_figures(r, events)
+        picture = svg_file(r, turn)
+    write_file(out, picture)

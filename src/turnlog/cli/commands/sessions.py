@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import closing
 from enum import StrEnum
 from itertools import islice
 from typing import Annotated, Any
@@ -12,16 +13,16 @@ import typer
 from rich.console import Console
 
 from eventstore.stores.base import Session, Store
-from turnlog.cli.common import BadChoice, existing, progress
-from turnlog.cli.options import DbOption, JsonOption, SinceOption, UntilOption
+from turnlog.cli.common import BadChoice, existing, jobs_or_all, replaying_bar
+from turnlog.cli.options import DbOption, JobsOption, JsonOption, SinceOption, UntilOption
 from turnlog.console import Column, fitted, output, safe
-from turnlog.overview import Overview, Wanted, overview, overview_if_readable
+from turnlog.read_models.overview import Overview, Wanted, overview_of
 from turnlog.sessions import format_time, parse_date_ns, started_between
 from turnlog.survey import Survey
 from turnlog.terminal import plural, print_json, say
 
 LIMIT = 50
-"""Maximum number of sessions in the table by default; replaying them takes one to three seconds."""
+"""Maximum number of sessions in the table by default; the first replay of them takes one to three seconds."""
 
 
 class Having(StrEnum):
@@ -71,6 +72,7 @@ def sessions(
     ] = None,
     limit: LimitOption = None,
     details: DetailsOption = None,
+    jobs: JobsOption = None,
     db: DbOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -84,12 +86,12 @@ def sessions(
     store = existing(context, db)
     recorded = store.sessions()
     chosen = started_between(recorded, begin, end)[::-1]
-    survey = Survey()
-    with progress() as bar:
-        candidates = chosen if filtered or not limit else chosen[:limit]
-        replayed = bar.track(candidates, description="replaying") if with_details else candidates
-        listed = _filtered(store, replayed, wanted, survey) if filtered else _listed(store, replayed, with_details)
-        found = list(islice(listed, limit or None))
+    candidates = chosen if filtered or not limit else chosen[:limit]
+    survey = Survey(quiet=not filtered)
+    found: list[Found] = [(session, None) for session in candidates]
+    if with_details:
+        matching = dict(_matching(store, candidates, wanted, jobs, limit, survey))
+        found = [(session, matching.get(session)) for session in candidates if session in matching or not filtered]
     store.close()
     if as_json:
         print_json([_session_dict(session, summary, with_details) for session, summary in found])
@@ -101,20 +103,21 @@ def sessions(
     survey.finish()
 
 
-def _listed(store: Store, chosen: Iterable[Session], details: bool) -> Iterator[Found]:
-    for session in chosen:
-        yield session, overview_if_readable(store, session) if details else None
+def _matching(
+    store: Store, sessions: list[Session], wanted: Wanted, jobs: int | None, limit: int, survey: Survey
+) -> Iterator[tuple[Session, Overview]]:
+    """The sessions that match, at most ``limit`` of them; 0 is all."""
+    from turnlog.read_models import model_rows, plan
 
-
-def _filtered(store: Store, chosen: Iterable[Session], wanted: Wanted, survey: Survey) -> Iterator[Found]:
-    for session in chosen:
-
-        def replay(_name: str, session: Session = session) -> Overview | None:
-            return overview(store, session, wanted)
-
-        for _name, summary in survey.each([session.session_id], replay):
-            if summary is not None:
-                yield session, summary
+    planned = plan(store, sessions)
+    with (
+        replaying_bar(planned) as on_replayed,
+        closing(
+            model_rows(store, planned, wanted.parts, jobs=jobs_or_all(jobs), on_replayed=on_replayed, survey=survey)
+        ) as rows,
+    ):
+        matching = ((session, overview_of(row)) for session, row in rows if wanted.holds(row))
+        yield from islice(matching, limit or None)
 
 
 def _count_line(shown: int, total: int, limit: int, *, filtered: bool) -> str:
