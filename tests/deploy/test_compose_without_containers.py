@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import httpx
 import pytest
@@ -67,6 +69,18 @@ class Services:
             text=True,
         )
 
+    @contextlib.contextmanager
+    def running(self, name: str) -> Iterator[IO[str]]:
+        """Run a service until the end of the block, as the engine does: yields its output, and ends it with SIGTERM."""
+        with self.start(name) as process:
+            assert process.stdout is not None
+            try:
+                yield process.stdout
+            finally:
+                process.send_signal(signal.SIGTERM)
+                process.communicate(timeout=60)
+        assert process.returncode == 0
+
     def run(self, name: str, *arguments: str, code: int = 0, **environment: str) -> str:
         """Run a service to its end; returns what it printed."""
         with self.start(name, *arguments, **environment) as process:
@@ -87,21 +101,14 @@ def test_a_call_is_recorded_delivered_and_read(server: Cluster, tmp_path: Path) 
         assert "calls" in up.run("init")
         up.run("init")  # as in every later start
         assert "recorded sample-" in up.run("recorder")
-        with up.start("delivery") as delivery:
+        with up.running("delivery"):
             assert receiver.wait_for(1).path == "/v1/traces"
-            delivery.send_signal(signal.SIGTERM)
-            delivery.communicate(timeout=60)
-        assert delivery.returncode == 0
-        assert "sample-" in up.run("viewer", "sessions")
-        assert "1 new session" in up.run("viewer", "archive", "build", "--to", str(tmp_path / "archive"))
-        with up.start("viewer") as viewer:
-            assert viewer.stdout is not None
-            url = viewer.stdout.readline().strip()
-            page = httpx.get(url, follow_redirects=True)
-            viewer.send_signal(signal.SIGTERM)
-            viewer.communicate(timeout=60)
-        assert viewer.returncode == 0
+        with up.running("projector") as projector:
+            assert "1 session replayed" in projector.readline()
+        with up.running("viewer") as viewer:
+            page = httpx.get(viewer.readline().strip(), follow_redirects=True)
         assert "sample-" in page.text
+        assert "1 new session" in up.run("viewer", "archive", "build", "--to", str(tmp_path / "archive"))
 
 
 def test_a_service_can_do_no_more_than_its_role(server: Cluster, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from turnlog.cli.app import app
 from turnlog.cli.commands import COMMANDS
 
 PROJECT = tomllib.loads((TOP / "pyproject.toml").read_text())
-COMING = ("archive", "project", "rebuild", "view")
+COMING = ("rebuild",)
 USERS = (TOP / "deploy" / "users.sql").read_text()
 
 

@@ -69,15 +69,6 @@ def label_timeline(turn: Turn, kind: str, text: object, now: float) -> None:
     turn.timeline_event_metrics.append(TimelineEvent(kind, now, text=text))
 
 
-PARTS_OF_E2E = frozenset(
-    {
-        "stt_latency", "eou_latency", "eou_wait_ms", "wait_for_additional_speech_duration", "llm_ttft", "tts_latency",
-        "realtime_ttfb",
-    }
-)  # fmt: skip
-"""The fields that `e2e` sums."""
-
-
 def answering(turn: Turn) -> Answering:
     """The last entry of each component."""
     stt, eou, llm, tts = turn.stt_metrics, turn.eou_metrics, turn.llm_metrics, turn.tts_metrics

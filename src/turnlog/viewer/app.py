@@ -16,7 +16,7 @@ from eventstore.errors import StoreUnavailable, TurnlogError
 from projections.boundary import CannotReplay
 from projections.reference.rules import UnknownRules
 from turnlog.sessions import UnknownSession
-from turnlog.viewer import sessions, statistics
+from turnlog.viewer import comparison, sessions, statistics
 from turnlog.viewer.call import page as call
 from turnlog.viewer.filters import BadFilter
 from turnlog.viewer.log import Log, Replaying
@@ -43,6 +43,7 @@ def application(log: Log, log_name: str, token: str, rules: str) -> Starlette:
         routes=[
             *sessions.routes(log, render),
             *statistics.routes(log, render, rules),
+            *comparison.routes(log, render, rules),
             *call.routes(log.store, render, rules),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],

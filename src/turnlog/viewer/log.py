@@ -42,8 +42,10 @@ class _Read(NamedTuple):
 class Log:
     """A store, with the calls that were read from it: what has not changed since is not read again."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, jobs: int = 1) -> None:
+        """``jobs``: number of processes that replay in the background."""
         self.store = store
+        self._jobs = jobs
         self._lock = threading.Lock()
         self._read: dict[str, _Read] = {}
         """By rule set."""
@@ -72,7 +74,7 @@ class Log:
         if planned.stale_events > AT_ONCE:
             self._in_background(planned)
         survey = Survey(quiet=True)
-        rows = dict(model_rows(self.store, planned, ("numbers", "labels"), jobs=1, survey=survey))
+        rows = dict(model_rows(self.store, planned, ("numbers", "labels"), survey=survey))
         self._remember(planned, survey.failed)
         kept = {name: pair for name, pair in old.rows.items() if name in heads}
         kept |= {session.session_id: (session, rows.get(session)) for session in changed}
@@ -81,7 +83,7 @@ class Log:
     def _said(self, read: _Read, names: list[str], text: str, rules: str) -> set[str]:
         """Those of the sessions in which the user or the agent said ``text``; case is ignored."""
         planned = plan(self.store, [read.rows[name][0] for name in names], rules)
-        rows = model_rows(self.store, planned, ["speech"], jobs=1, survey=Survey(quiet=True))
+        rows = model_rows(self.store, planned, ["speech"], survey=Survey(quiet=True))
         return {session.session_id for session, row in rows if _was_said(row, text.casefold())}
 
     def _readable(self, planned: Plan) -> Plan:
@@ -99,7 +101,7 @@ class Log:
         """Start the replay of what is stale, unless one runs; raises `Replaying`."""
         replay = self._replay
         if replay is None:
-            replay = self._replay = _Replay(self.store, planned)
+            replay = self._replay = _Replay(self.store, planned, self._jobs)
         elif replay.ended.is_set():
             self._replay = None
             self._remember(replay.planned, replay.survey.failed)
@@ -119,13 +121,13 @@ def _was_said(row: SessionRow, text: str) -> bool:
 class _Replay:
     """A replay of stale sessions in a thread, which stores their rows."""
 
-    def __init__(self, store: Store, planned: Plan) -> None:
+    def __init__(self, store: Store, planned: Plan, jobs: int) -> None:
         self.planned, self.survey = planned, Survey(quiet=True)
         self.done = 0
         """Number of events replayed."""
         self.ended = threading.Event()
         self.error: TurnlogError | None = None
-        self._store, self._stopping = store, False
+        self._store, self._jobs, self._stopping = store, jobs, False
         self._thread = threading.Thread(target=self._run, name="turnlog-replay", daemon=True)
         self._thread.start()
 
@@ -135,7 +137,7 @@ class _Replay:
 
     def _run(self) -> None:
         only_stale = self.planned._replace(sessions=self.planned.stale)
-        rows = model_rows(self._store, only_stale, on_replayed=self._advance, survey=self.survey)
+        rows = model_rows(self._store, only_stale, jobs=self._jobs, on_replayed=self._advance, survey=self.survey)
         try:
             for _row in rows:
                 if self._stopping:

@@ -41,7 +41,7 @@ def renderer(log_name: str) -> Render:
         "ms": format_ms,
         "duration": format_duration,
         "time": format_time,
-        "count": format_count,
+        "whole": format_whole,
         "figure": format_figure,
     }
     environment.globals |= {"log_name": log_name, "call_url": call_url, "plural": plural, "page": ""}
@@ -78,7 +78,7 @@ def format_figure(value: float | None) -> str:
     return format_value(value, "")
 
 
-def format_count(value: int | None) -> str:
+def format_whole(value: int | None) -> str:
     return "–" if value is None else f"{value:,}"
 
 

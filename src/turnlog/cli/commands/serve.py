@@ -17,7 +17,7 @@ from exporters.delivery.destination import NotConfigured
 from projections.caller import RULES as TURNLOG
 from projections.readings import DROP_IN, check_rules, reading
 from turnlog.cli.common import existing, url
-from turnlog.cli.options import DbOption, RulesOption, SessionArgument
+from turnlog.cli.options import DbOption, JobsOption, RulesOption, SessionArgument
 from turnlog.sessions import display_name, find_session
 from turnlog.terminal import print_json, say
 
@@ -116,6 +116,7 @@ def view(
     ] = None,
     browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in your browser.")] = True,
     rules: RulesOption = TURNLOG,
+    jobs: JobsOption = None,
     db: DbOption = None,
 ) -> None:
     """Look at calls in a browser, until interrupted.
@@ -136,6 +137,7 @@ def _serve_pages(
     name: str,
     session: str | None,
     rules: str,
+    jobs: int,
     host: str,
     port: int,
     allow_hosts: list[str],
@@ -154,7 +156,7 @@ def _serve_pages(
         raise NotConfigured(f"the viewer needs the extra: pip install 'turnlog[view]' ({error})") from error
 
     ended, token = _interruption(), new_token()
-    log = Log(store)
+    log = Log(store, jobs)
     app = application(log, name, token, rules)
     server = Server([Mount("/", app)], host, port, allow_hosts=allow_hosts, csp=CSP)
     path = "/" if session is None else call_url(session)
