@@ -23,7 +23,7 @@ BEGIN
         EXECUTE format('REVOKE ALL ON SCHEMA %I FROM %I', place, role);
         EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', place, role);
         FOREACH name IN ARRAY ARRAY['alembic_version', 'deliveries', 'event_log', 'events', 'keys', 'origins',
-                                    'removals', 'session_rows', 'timelines', 'turn_rows', 'unlocked'] LOOP
+                                    'removals', 'session_rows', 'timelines', 'unlocked'] LOOP
             EXECUTE format('REVOKE ALL ON %I.%I FROM %I, PUBLIC', place, name, role);
             IF name <> 'unlocked' AND (name <> 'deliveries' OR role <> agent) THEN
                 EXECUTE format('GRANT SELECT ON %I.%I TO %I', place, name, role);
@@ -48,9 +48,7 @@ BEGIN
         EXECUTE format('GRANT ' || command, place, delivery);
     END LOOP;
     -- A role that can write these rows decides what the statistics of all others show.
-    FOREACH name IN ARRAY ARRAY['session_rows', 'turn_rows'] LOOP
-        EXECUTE format('GRANT INSERT, DELETE ON %I.%I TO %I', place, name, projector);
-    END LOOP;
+    EXECUTE format('GRANT INSERT, DELETE ON %I.session_rows TO %I', place, projector);
     -- The default of new databases since Postgres 15.
     EXECUTE format('REVOKE CREATE ON SCHEMA %I FROM PUBLIC', place);
 END $$;

@@ -39,6 +39,24 @@ CARRY = "src/projections/reference/carry_over.py"
 TURN = "src/projections/reference/handlers/turn.py"
 DELIVERY = "src/exporters/delivery/outbox.py"
 MUTANTS = [
+    Mutant(
+        "src/turnlog/read_models/refresh.py",
+        "store.decrypts, engine(), head.seal)",
+        'store.decrypts, "", head.seal)',
+        "test_read_models.py::test_law_read_model_is_replay",
+    ),
+    Mutant(
+        "src/eventstore/stores/ledger.py",
+        "            self._delete_rows(connection, session_id)",
+        "            pass",
+        "test_read_models.py::test_forget_and_retention_delete_rows",
+    ),
+    Mutant(
+        "src/eventstore/stores/encrypted.py",
+        "row if not row.opened else self._seal_row(row) for row in rows]",
+        "row for row in rows]",
+        "test_read_models.py::test_rows_under_a_master_key_have_no_text_in_the_clear",
+    ),
     Mutant(MIGRATION, "WHEN NOT {unlocked", "WHEN 0 AND {unlocked", "test_sqlite_store.py::test_law_1"),
     Mutant(
         "src/eventstore/stores/sqlite/engine.py", "triggers = ON", "triggers = OFF", "test_sqlite_store.py::test_law_1"

@@ -1,7 +1,7 @@
-"""Tables of the read models: a row a session and a row a turn, derived from the log and not part of it.
+"""The table of the read models: a row a session, derived from the log and not part of it.
 
-Their definition is that of `eventstore.stores.rows`, which the user's cache file has too. As rows can be thrown away, a
-later change of the tables is a migration that drops them and creates them again.
+Its definition is that of `eventstore.stores.rows`, which the user's cache file has too. As rows can be thrown away, a
+later change of the table is a migration that drops it and creates it again.
 """
 
 from alembic import op

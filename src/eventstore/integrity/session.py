@@ -19,7 +19,7 @@ _TYPES = [int, str, int, int, int, str]
 """Types of an event's fields, from ``seq`` on."""
 Kind = Literal[
     "changed", "removed", "inserted", "reordered", "duplicated", "malformed", "head", "hidden", "orphaned",
-    "unreadable", "schema", "damaged", "tombstone", "key", "unlocked",
+    "unreadable", "schema", "damaged", "tombstone", "key", "unlocked", "row",
 ]  # fmt: skip
 
 

@@ -56,7 +56,11 @@ class Rows(Protocol):
     """A place for rows of read models. Safe to use from several threads and processes at once."""
 
     def read(self, keys: Sequence[RowKey], parts: Collection[Part] = ()) -> dict[str, StoredRow]:
-        """The fresh rows among those with these keys, by session; the keys must have the same rules."""
+        """The fresh rows among those with these keys, by session; the keys have the same rules and engine."""
+        ...
+
+    def fresh(self, keys: Sequence[RowKey]) -> set[str]:
+        """The sessions of those keys that have a fresh row; without reading it."""
         ...
 
     def put(self, rows: Sequence[StoredRow]) -> None:
@@ -66,7 +70,7 @@ class Rows(Protocol):
         """
         ...
 
-    def keys(self) -> list[RowKey]:
+    def stored_keys(self) -> list[RowKey]:
         """The keys of all rows, ordered by session."""
         ...
 

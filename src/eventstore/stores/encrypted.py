@@ -324,8 +324,11 @@ class SealedRows:
         sealed = [row if not row.opened else self._seal_row(row) for row in rows]
         self._rows.put([row for row in sealed if row is not None])
 
-    def keys(self) -> list[RowKey]:
-        return self._rows.keys()
+    def fresh(self, keys: Sequence[RowKey]) -> set[str]:
+        return self._rows.fresh(keys)
+
+    def stored_keys(self) -> list[RowKey]:
+        return self._rows.stored_keys()
 
     def delete(self, sessions: Collection[str]) -> None:
         self._rows.delete(sessions)

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, bindparam, text
 from eventstore.errors import StoreError
 from eventstore.stores.chain import Origin, seal
 from eventstore.stores.records import Cursor, Key, Tombstone
-from eventstore.stores.rows import LOCK_ROWS, TABLES
+from eventstore.stores.rows import LOCK_ROWS
 
 
 class SqlLedger:
@@ -41,8 +41,7 @@ class SqlLedger:
         """Delete the session's rows of read models; no other process can insert some before the commit."""
         if self._engine.dialect.name == "postgresql":
             connection.exec_driver_sql(LOCK_ROWS)
-        for table in TABLES.tables:
-            connection.execute(text(f"DELETE FROM {table} WHERE session_id = :id"), {"id": session_id})
+        connection.execute(text("DELETE FROM session_rows WHERE session_id = :id"), {"id": session_id})
 
     # for audits -----------------------------------------------------------------------------------------------
 

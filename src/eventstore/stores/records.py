@@ -74,7 +74,7 @@ class RowKey(NamedTuple):
 
 
 class StoredRow(NamedTuple):
-    """The row of a session with those of its turns. Parts that were not read are empty."""
+    """The row of a session. Parts that were not read are empty."""
 
     session_id: str
     rules: str
@@ -91,8 +91,7 @@ class StoredRow(NamedTuple):
     no_response: int
     labels: bytes
     speech: bytes
-    numbers: bytes = b""
-    """The turns' packed numbers, one after the other, each of the same length."""
+    numbers: bytes
 
     @property
     def key(self) -> RowKey:

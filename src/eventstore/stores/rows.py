@@ -1,9 +1,9 @@
-"""Rows of the read models, in tables of an SQL database. They are derived from the log, and can be thrown away.
+"""Rows of the read models, in a table of an SQL database. They are derived from the log, and can be thrown away.
 
 What a row holds is opaque here: figures, packed numbers, labels and speech as bytes. A row is fresh if its `RowKey` is
 the one that the reader computes from the log now; any other row is ignored, and overwritten.
 
-The same tables are in the log's database, in the user's cache file and in a memory store.
+The same table is in the log's database, in the user's cache file and in a memory store.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import sqlite3
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
-from itertools import groupby, product
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -23,16 +24,13 @@ from eventstore.stores.records import ALL_PARTS, Head, Part, RowKey, StoredRow
 
 T = TypeVar("T")
 TABLES = sa.MetaData()
-_KEY = (
-    lambda: sa.Column("session_id", sa.Text, primary_key=True),
-    lambda: sa.Column("rules", sa.Text, primary_key=True),
-    lambda: sa.Column("opened", sa.SmallInteger, primary_key=True, autoincrement=False),
-)
 # Blobs come last: SQLite then reads the other columns without touching the pages that the blobs overflow to.
 sa.Table(
     "session_rows",
     TABLES,
-    *(column() for column in _KEY),
+    sa.Column("session_id", sa.Text, primary_key=True),
+    sa.Column("rules", sa.Text, primary_key=True),
+    sa.Column("opened", sa.SmallInteger, primary_key=True, autoincrement=False),
     sa.Column("engine", sa.Text, nullable=False),
     sa.Column("seal", sa.Text, nullable=False),
     sa.Column("events", sa.BigInteger, nullable=False),
@@ -45,14 +43,7 @@ sa.Table(
     sa.Column("no_response", sa.BigInteger, nullable=False),
     sa.Column("labels", sa.LargeBinary, nullable=False),
     sa.Column("speech", sa.LargeBinary, nullable=False),
-)
-sa.Table(
-    "turn_rows",
-    TABLES,
-    *(column() for column in _KEY),
-    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("numbers", sa.LargeBinary, nullable=False),
-    sqlite_with_rowid=False,  # so that the turns of a session are side by side
 )
 LOCK_ROWS = "SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || ' rows', 0))"
 """Postgres: excludes other writers of rows until the transaction ends, as each transaction on SQLite does."""
@@ -80,18 +71,14 @@ class SqlRows:
     def read(self, keys: Sequence[RowKey], parts: Collection[Part] = ()) -> dict[str, StoredRow]:
         """See `eventstore.stores.base.Rows.read`."""
         found: dict[str, StoredRow] = {}
-        shown = ", ".join(name if name not in ALL_PARTS or name in parts else "NULL" for name in StoredRow._fields[:-1])
+        shown = ", ".join(name if name not in ALL_PARTS or name in parts else "NULL" for name in StoredRow._fields)
         for some in _batches(keys):
-            names, rules, wanted = [key.session_id for key in some], some[0].rules, set(some)
-            chosen = f"WHERE rules = ? AND session_id IN ({_marks(len(some))})"
+            wanted = {(key.session_id, key.opened): key.seal for key in some}  # 0 and 1 equal False and True
+            chosen, values = _chosen(some)
             with self._reading() as execute:
-                rows = execute(f"SELECT {shown} FROM session_rows {chosen}", (rules, *names))
-                fresh = {row.session_id: row for row in map(_stored, rows) if row.key in wanted}
-                if "numbers" in parts:
-                    select = f"SELECT session_id, opened, numbers FROM turn_rows {chosen}"
-                    turns = execute(f"{select} ORDER BY session_id, number", (rules, *names))
-                    fresh = dict(_with_numbers(fresh, turns))
-            found |= fresh
+                for row in execute(f"SELECT {shown} FROM session_rows {chosen}", values):
+                    if wanted.get((row[0], row[2])) == row[4]:
+                        found[row[0]] = _stored(row)
         return found
 
     def put(self, rows: Sequence[StoredRow]) -> None:
@@ -103,16 +90,27 @@ class SqlRows:
             if self._heads is not None:
                 heads = self._heads(execute, [row.session_id for row in rows])
                 kept = [row for row in rows if _is_current(row, heads.get(row.session_id))]
-            for place, group in groupby(sorted(kept, key=_kind), key=_kind):
-                names = [row.session_id for row in group]
-                for some, table in product(_batches(names), TABLES.tables):
+            for (rules, opened), group in groupby(sorted(kept, key=_kind), key=_kind):
+                for some in _batches([row.session_id for row in group]):
                     chosen = f"WHERE rules = ? AND opened = ? AND session_id IN ({_marks(len(some))})"
-                    execute(f"DELETE FROM {table} {chosen}", (*place, *some))
-            _insert(execute, "session_rows", [(*_place(row), *row[3:-1]) for row in kept])
-            _insert(execute, "turn_rows", [turn for row in kept for turn in _turn_rows(row)])
+                    execute(f"DELETE FROM session_rows {chosen}", (rules, opened, *some))
+            insert = f"INSERT INTO session_rows ({', '.join(StoredRow._fields)}) VALUES "
+            for some_rows in _batches(kept):
+                values = [value for row in some_rows for value in (*row[:2], int(row.opened), *row[3:])]
+                execute(insert + ", ".join([f"({_marks(len(StoredRow._fields))})"] * len(some_rows)), values)
 
-    def keys(self) -> list[RowKey]:
-        """See `eventstore.stores.base.Rows.keys`."""
+    def fresh(self, keys: Sequence[RowKey]) -> set[str]:
+        """See `eventstore.stores.base.Rows.fresh`."""
+        wanted, found = {(key.session_id, key.opened, key.seal) for key in keys}, set[str]()
+        for some in _batches(keys):
+            chosen, values = _chosen(some)
+            with self._reading() as execute:
+                rows = execute(f"SELECT session_id, opened, seal FROM session_rows {chosen}", values)
+                found.update(row[0] for row in rows if row in wanted)
+        return found
+
+    def stored_keys(self) -> list[RowKey]:
+        """See `eventstore.stores.base.Rows.stored_keys`."""
         with self._reading() as execute:
             rows = execute(f"SELECT {', '.join(RowKey._fields)} FROM session_rows", ())
             return sorted(RowKey(name, rules, bool(opened), *rest) for name, rules, opened, *rest in rows)
@@ -121,8 +119,7 @@ class SqlRows:
         """See `eventstore.stores.base.Rows.delete`."""
         with self._writing() as execute:
             for some in _batches(list(sessions)):
-                for table in TABLES.tables:
-                    execute(f"DELETE FROM {table} WHERE session_id IN ({_marks(len(some))})", some)
+                execute(f"DELETE FROM session_rows WHERE session_id IN ({_marks(len(some))})", some)
 
 
 def heads_in(execute: Execute, sessions: Sequence[str] | None = None) -> dict[str, Head]:
@@ -136,7 +133,8 @@ def heads_in(execute: Execute, sessions: Sequence[str] | None = None) -> dict[st
         chosen = "" if some is None else f" AND o.session_id IN ({_marks(len(some))})"
         rows += execute(select + chosen, some or ())
     found = {}
-    for name, group in groupby(sorted(rows, key=lambda row: row[:2]), key=lambda row: row[0]):
+    rows.sort()
+    for name, group in groupby(rows, key=itemgetter(0)):
         theirs = list(group)
         origins = [Origin(*row[:4]) for row in theirs]
         try:
@@ -148,7 +146,7 @@ def heads_in(execute: Execute, sessions: Sequence[str] | None = None) -> dict[st
 
 
 def sqlite_rows(engine: Engine, heads: Callable[[Execute, Sequence[str]], dict[str, Head]] | None = None) -> SqlRows:
-    """Rows in an SQLite database of their own, whose tables are created."""
+    """Rows in an SQLite database of their own, whose table is created."""
     lock = threading.RLock()
 
     @contextmanager
@@ -171,46 +169,23 @@ def sqlite_rows(engine: Engine, heads: Callable[[Execute, Sequence[str]], dict[s
 
 
 def _stored(row: tuple[Any, ...]) -> StoredRow:
-    name, rules, opened, *rest = row[:-2]
-    labels, speech = (blob or b"" for blob in row[-2:])
-    return StoredRow._make((name, rules, bool(opened), *rest, labels, speech, b""))
+    labels, speech, numbers = row[-3:]
+    return StoredRow._make((*row[:2], bool(row[2]), *row[3:-3], labels or b"", speech or b"", numbers or b""))
 
 
-def _with_numbers(fresh: dict[str, StoredRow], turns: Iterable[tuple[Any, ...]]) -> Iterator[tuple[str, StoredRow]]:
-    """The rows with their turns' numbers; a row whose turns are not all there is left out."""
-    packed: dict[tuple[str, bool], list[bytes]] = {}
-    for name, opened, numbers in turns:
-        packed.setdefault((name, bool(opened)), []).append(numbers)
-    for name, row in fresh.items():
-        own = packed.get((name, row.opened), [])
-        if len(own) == row.turns:
-            yield name, row._replace(numbers=b"".join(own))
-
-
-def _turn_rows(row: StoredRow) -> Iterator[tuple[Any, ...]]:
-    width = len(row.numbers) // row.turns if row.turns else 0
-    for number in range(row.turns):
-        yield (*_place(row), number, row.numbers[number * width : (number + 1) * width])
+def _chosen(keys: Sequence[RowKey]) -> tuple[str, tuple[str, ...]]:
+    """A condition with its values, for the rows of keys with the same rules and engine."""
+    names = (key.session_id for key in keys)
+    condition = f"WHERE rules = ? AND engine = ? AND session_id IN ({_marks(len(keys))})"
+    return condition, (keys[0].rules, keys[0].engine, *names)
 
 
 def _is_current(row: StoredRow, head: Head | None) -> bool:
     return head is not None and head.seal == row.seal and (head.has_key or not row.opened)
 
 
-def _place(row: StoredRow) -> tuple[str, str, int]:
-    """The row's primary key."""
-    return row.session_id, row.rules, int(row.opened)
-
-
 def _kind(row: StoredRow) -> tuple[str, int]:
     return row.rules, int(row.opened)
-
-
-def _insert(execute: Execute, table: str, rows: list[tuple[Any, ...]]) -> None:
-    for some in _batches(rows):
-        columns = ", ".join(column.name for column in TABLES.tables[table].columns)
-        values = ", ".join([f"({_marks(len(some[0]))})"] * len(some))
-        execute(f"INSERT INTO {table} ({columns}) VALUES {values}", [value for row in some for value in row])
 
 
 def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -16,7 +16,7 @@ from projections.caller import RULES as TURNLOG
 from projections.caller import Reading
 from projections.measures import TurnMeasures
 from projections.measures.reading import measures_of_reading
-from projections.outputs.turn import Turn as ReadTurn
+from projections.measures.row import Speech
 from projections.reference.metrics import Turn
 from projections.reference.replay import Call, Latency, latency_of
 
@@ -50,8 +50,14 @@ def rows_of(call: Reading | Call, *, defused: bool = False) -> Iterator[bytes]:
     if not isinstance(call, Reading):
         yield from rows(call.session_name, call.turns, defused=defused)
         return
-    for turn, measured in zip(call.turns, measures_of_reading(call, ""), strict=True):
-        cells = _read_cells(call.session_name, turn, measured)
+    said = [(x.words or None, x.answer or None) for x in call.exchanges]
+    yield from measured_rows(measures_of_reading(call, ""), said, defused=defused)
+
+
+def measured_rows(turns: Iterable[TurnMeasures], said: Iterable[Speech], *, defused: bool = False) -> Iterator[bytes]:
+    """Yield one line per turn of the caller's reading, from its measures and what was said in each turn."""
+    for turn, speech in zip(turns, said, strict=True):
+        cells = _measured_cells(turn, *speech)
         yield _line(map(_defuse, cells) if defused else cells)
 
 
@@ -66,20 +72,15 @@ def _defuse(cell: object) -> object:
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
 
 
-def _read_cells(session_id: str, turn: ReadTurn, measured: TurnMeasures) -> Iterable[object]:
+def _measured_cells(turn: TurnMeasures, user_speech: str | None, agent_speech: str | None) -> Iterable[object]:
     return (
-        session_id, turn.turn, _timestamp(turn.opened_at), turn.user_speech, turn.agent_speech,
-        turn.e2e_latency, measured.time_to_answer_ms, turn.no_response, turn.framework_e2e,
-        measured.stt_ms, measured.eou_ms, measured.eou_wait_ms or None,
-        measured.llm_ttft_ms, measured.tts_first_byte_ms,
-        _ms(turn.user_started, turn.user_stopped),
-        _ms(turn.agent_started, turn.agent_stopped), "true" if turn.interrupted else "false",
-        len(turn.tools), len(turn.errors), len(turn.fallbacks), turn.tokens["input"], turn.tokens["output"], turn.agent,
+        turn.session, turn.turn, _timestamp(turn.opened_at), user_speech, agent_speech,
+        turn.response_ms, turn.time_to_answer_ms, turn.no_response, turn.framework_e2e_ms,
+        turn.stt_ms, turn.eou_ms, turn.eou_wait_ms or None,
+        turn.llm_ttft_ms, turn.tts_first_byte_ms,
+        turn.user_speech_ms, turn.agent_speech_ms, "true" if turn.interrupted else "false",
+        turn.tools, turn.errors, turn.fallbacks, int(turn.input_tokens or 0), int(turn.output_tokens or 0), turn.agent,
     )  # fmt: skip
-
-
-def _ms(start: float | None, end: float | None) -> float | None:
-    return None if start is None or end is None else round((end - start) * 1000, 6)
 
 
 def _cells(session_id: str, turn: Turn, found: Latency) -> Iterable[object]:

@@ -16,6 +16,7 @@ from eventstore.stores.base import Store
 from eventstore.stores.encrypted import has_readable_content
 from eventstore.stores.records import Key
 from turnlog.archive import files as archive
+from turnlog.read_models.cache import delete_cached
 
 WAIT_SECONDS = 5.0
 """Time given to running recorders to store and wipe their journals."""
@@ -65,6 +66,7 @@ def forget(
         journals = [f"{path} holds {calls} call(s) of it in the clear; {advice}" for path, calls in held.items()]
         return Forgetting(None, 0, 0, stored + journals + list(_readable_archives(store, session_id)))
     scrubbed = list(_destroy_key(store, session_id))
+    delete_cached(store, session_id)
     done = Erased() if folder is None else erase(store, folder, session_id, wait_seconds)
     left = store.ledger.key(session_id)
     assert left is not None, "a key is never deleted"

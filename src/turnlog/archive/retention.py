@@ -12,6 +12,7 @@ from eventstore.stores.base import Session, Store
 from eventstore.stores.records import Tombstone
 from exporters.files.jsonl import session_heading
 from turnlog.archive import files as archive
+from turnlog.read_models.cache import delete_cached
 
 _SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
@@ -54,4 +55,5 @@ def retire(
         times = session.started_ns, session.ended_ns
         removal = Tombstone(session.session_id, head.events, *times, head.seal, path, time.time_ns())
         store.ledger.remove(removal)
+        delete_cached(store, session.session_id)
         yield removal

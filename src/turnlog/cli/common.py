@@ -55,6 +55,11 @@ def progress(count: ProgressColumn | None = None, *, hidden: bool = False) -> Pr
     return Progress(*columns, console=console, transient=True, disable=hidden or not console.is_terminal)
 
 
+def jobs_or_all(jobs: int | None) -> int:
+    """The number of --jobs; by default that of the processors that this process may use."""
+    return jobs or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
 @contextmanager
 def replaying_bar(planned: Plan, *, hidden: bool = False) -> Iterator[Callable[[int], object]]:
     """A progress bar over the events that the plan replays; yields what advances it."""

@@ -5,14 +5,16 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import NamedTuple
 
 from eventstore.stores.base import Store
+from eventstore.stores.records import ALL_PARTS
+from projections.measures import SessionRow
 from turnlog.cli.choice import named_sessions
-from turnlog.cli.common import progress
+from turnlog.cli.common import jobs_or_all, progress
 from turnlog.files import atomic_file
 from turnlog.survey import Survey
 from turnlog.terminal import stdout_file
@@ -65,3 +67,34 @@ def write_file(out: Path | None, content: bytes) -> None:
     with atomic_file(out) if out is not None else nullcontext(stdout_file()) as file:
         file.write(content)
         file.flush()
+
+
+def write_rows(
+    store: Store,
+    sessions: list[str] | None,
+    every: bool,
+    out: Path | None,
+    head: bytes,
+    lines: Callable[[str, SessionRow], Iterable[bytes]],
+    jobs: int | None,
+) -> None:
+    """Write lines that are made of the rows of read models; of each session all or none."""
+    from turnlog.read_models import model_rows, plan
+
+    recorded = {session.session_id: session for session in store.sessions()}
+    planned = plan(store, [recorded[name] for name in named_sessions(store, sessions, every)])
+    survey = Survey(alone=len(planned.sessions) == 1)
+    hidden = out is None and sys.stdout.isatty()
+    with (
+        atomic_file(out) if out is not None else nullcontext(stdout_file()) as file,
+        progress(hidden=hidden) as bar,
+        closing(model_rows(store, planned, ALL_PARTS, jobs=jobs_or_all(jobs), survey=survey)) as rows,
+    ):
+        file.write(head)
+        for session, row in bar.track(rows, total=len(planned.sessions), description="exporting"):
+            made = survey.each([session.session_id], lambda name, row=row: b"".join(lines(name, row)))  # type: ignore[misc]
+            for _name, data in made:
+                file.write(data)
+        file.flush()
+    store.close()
+    survey.finish()

@@ -43,7 +43,7 @@ def cache_path(store: Store) -> Path | None:
 
 def drop_removed(rows: Rows, heads: Mapping[str, Head]) -> None:
     """Delete the rows of sessions that the log no longer has, and those read with a key that is destroyed."""
-    gone = {key.session_id for key in rows.keys() if _is_gone(key.opened, heads.get(key.session_id))}  # noqa: SIM118 - a method
+    gone = {key.session_id for key in rows.stored_keys() if _is_gone(key.opened, heads.get(key.session_id))}
     if gone:
         rows.delete(gone)
 

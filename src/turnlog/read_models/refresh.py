@@ -13,8 +13,9 @@ from projections.measures import SessionRow
 from projections.reference.rules import find_rules
 from turnlog.read_models.cache import cached_rows, drop_removed
 from turnlog.read_models.engine import engine
-from turnlog.read_models.replaying import available_jobs, replay_session, replay_sessions
+from turnlog.read_models.replaying import replay_session, replay_sessions
 from turnlog.survey import Survey
+from turnlog.terminal import say
 
 READ_TOGETHER = 200
 """Number of sessions whose rows are in memory at once."""
@@ -32,6 +33,10 @@ class Plan(NamedTuple):
     stale: list[Session]
 
     @property
+    def stale_names(self) -> set[str]:
+        return {session.session_id for session in self.stale}
+
+    @property
     def stale_events(self) -> int:
         """Number of events to replay."""
         return sum(session.events for session in self.stale)
@@ -43,11 +48,12 @@ def plan(store: Store, sessions: Sequence[Session], rules: str = TURNLOG) -> Pla
         find_rules(rules)
     heads = store.heads()
     kept = [session for session in sessions if session.session_id in heads]
-    keys = {s.session_id: _key(heads[s.session_id], rules, opens=store.decrypts) for s in kept}
+    keys = {session.session_id: key_of(store, heads[session.session_id], rules) for session in kept}
+    fresh = store.rows.fresh(list(keys.values()))
     cache = cached_rows(store)
     if cache is not None:
         drop_removed(cache, heads)
-    fresh = _read(store, list(keys.values()))
+        fresh |= cache.fresh([key for key in keys.values() if key.session_id not in fresh])
     return Plan(rules, kept, heads, keys, [session for session in kept if session.session_id not in fresh])
 
 
@@ -56,22 +62,20 @@ def model_rows(
     planned: Plan,
     parts: Collection[Part] = (),
     *,
-    jobs: int | None = None,
+    jobs: int = 1,
     on_replayed: Callable[[int], object] = lambda events: None,
     survey: Survey | None = None,
 ) -> Generator[tuple[Session, SessionRow], None, None]:
     """Each session with its row, in order; ``on_replayed`` is called with the number of events of each replay.
 
+    With more than one of ``jobs``, processes are started; they import the main module again (see `multiprocessing`).
     Sessions that cannot be replayed are left out, and listed in the ``survey``. A row that cannot be stored, as the
     database is locked, is returned like any other. Rows that are read have only the ``parts``.
     """
-    replayed = replay_sessions(store, planned.stale, planned.rules, jobs or available_jobs())
-    stale, storing, survey = {session.session_id for session in planned.stale}, _Storing(store), survey or Survey()
-    found: dict[str, StoredRow] = {}
+    replayed = replay_sessions(store, planned.stale, planned.rules, jobs)
+    stale, storing, survey = planned.stale_names, _Storing(store), survey or Survey()
 
     def make(name: str) -> SessionRow:
-        if name in found:
-            return _session_row(found[name])
         # a row that was fresh, and is gone by now, is made here
         result = next(replayed) if name in stale else replay_session(store, name, planned.rules)
         on_replayed(planned.heads[name].events)
@@ -83,10 +87,15 @@ def model_rows(
 
     try:
         for at in range(0, len(planned.sessions), READ_TOGETHER):
-            some = {session.session_id: session for session in planned.sessions[at : at + READ_TOGETHER]}
-            found = _read(store, [planned.keys[name] for name in some if name not in stale], parts)
-            for name, row in survey.each(some, make):
-                yield some[name], row
+            some = planned.sessions[at : at + READ_TOGETHER]
+            found = _read(store, [planned.keys[s.session_id] for s in some if s.session_id not in stale], parts)
+            for session in some:
+                name = session.session_id
+                if name in found:
+                    survey.seen.add(name)
+                    yield session, session_row_of(found[name])
+                else:
+                    yield from ((session, row) for _name, row in survey.each([name], make))
     finally:
         replayed.close()
         storing.flush()
@@ -107,17 +116,19 @@ class _Storing:
                 self.flush()
 
     def flush(self) -> None:
-        """Store what waits. If that is not possible, this and all later rows are dropped."""
+        """Store what waits; where the database is read-only, in the user's cache file.
+
+        If that is not possible, this and all later rows are dropped.
+        """
         try:
-            self._put(self._rows)
-        except StoreReadOnly:
-            self._rows = cached_rows(self._store, create=True)
             try:
                 self._put(self._rows)
-            except StoreError:
-                self._rows = None
-        except StoreError:  # such as a lock that a recorder holds
+            except StoreReadOnly:
+                self._rows = cached_rows(self._store, create=True)
+                self._put(self._rows)
+        except StoreError as error:  # such as a lock that a recorder holds
             self._rows = None
+            say(f"turnlog: replays are not kept for the next time: {error}", err=True)
         self._waiting.clear()
 
     def _put(self, rows: Rows | None) -> None:
@@ -125,11 +136,12 @@ class _Storing:
             rows.put(self._waiting)
 
 
-def _key(head: Head, rules: str, *, opens: bool) -> RowKey:
-    return RowKey(head.session_id, rules, head.has_key and opens, engine(), head.seal)
+def key_of(store: Store, head: Head, rules: str) -> RowKey:
+    """The key that the row of a session must have now."""
+    return RowKey(head.session_id, rules, head.has_key and store.decrypts, engine(), head.seal)
 
 
-def _read(store: Store, keys: Sequence[RowKey], parts: Collection[Part] = ()) -> dict[str, StoredRow]:
+def _read(store: Store, keys: Sequence[RowKey], parts: Collection[Part]) -> dict[str, StoredRow]:
     """The fresh rows, in the log's database or in the user's cache file."""
     found = store.rows.read(keys, parts)
     cache = cached_rows(store) if len(found) < len(keys) else None
@@ -138,5 +150,6 @@ def _read(store: Store, keys: Sequence[RowKey], parts: Collection[Part] = ()) ->
     return found
 
 
-def _session_row(row: StoredRow) -> SessionRow:
+def session_row_of(row: StoredRow) -> SessionRow:
+    """The row without its key."""
     return SessionRow._make(row[len(RowKey._fields) :])

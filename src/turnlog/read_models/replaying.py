@@ -48,11 +48,6 @@ def replay_sessions(store: Store, sessions: Sequence[Session], rules: str, jobs:
     return (replay_session(store, session.session_id, rules) for session in sessions)
 
 
-def available_jobs() -> int:
-    """Number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def replay_session(store: Store, name: str, rules: str) -> Result:
     """The row of one session, or the error that its replay raised."""
     try:
@@ -78,7 +73,7 @@ def _in_parallel(
             if pending and (task is None or len(pending) > jobs * TASKS_AHEAD):
                 yield from map(_received, pending.popleft().result())
     except BrokenProcessPool:
-        raise TurnlogError("a process that replays sessions was killed; try again, or with --jobs 1") from None
+        raise StoreUnavailable("a process that replays sessions was killed; try again, or with --jobs 1") from None
     finally:
         pool.shutdown(cancel_futures=True)
 

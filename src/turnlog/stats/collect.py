@@ -15,7 +15,7 @@ def collect(
     planned: Plan,
     by: str | None = None,
     *,
-    jobs: int | None = None,
+    jobs: int = 1,
     on_replayed: Callable[[int], object] = lambda events: None,
     survey: Survey | None = None,
 ) -> TurnTable:

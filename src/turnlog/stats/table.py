@@ -66,15 +66,19 @@ def columns_of(rows: Iterable[tuple[str, SessionRow]]) -> Columns:
     sessions, turns, voices, packed = [], [], [], []
     labels: dict[str, int] = {}
     codes: list[int] = []
-    """For each session, one after the other: its own labels as indices into those of all sessions."""
+    """Labels of sessions, one after the other, as indices into those of all sessions."""
     starts: list[int] = []
+    known: dict[bytes, int] = {}
+    """Where the codes of labels begin, as most sessions have the same ones."""
     for name, row in rows:
         sessions.append(name)
         turns.append(row.turns)
         voices.append(row.voices)
         packed.append(row.numbers)
-        starts.append(len(codes))
-        codes += [labels.setdefault(label, len(labels)) for label in labels_of(row)[1]]
+        if row.labels not in known:
+            known[row.labels] = len(codes)
+            codes += [labels.setdefault(label, len(labels)) for label in labels_of(row)[1]]
+        starts.append(known[row.labels])
     matrix = np.frombuffer(b"".join(packed), "<f8").reshape(-1, len(FIELDS))
     columns = dict(zip(FIELDS, np.ascontiguousarray(matrix.T), strict=True))
     start, code = np.repeat(np.array(starts, np.int64), turns), np.array([*codes, -1], np.int64)

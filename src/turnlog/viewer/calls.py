@@ -51,6 +51,14 @@ class Matching(NamedTuple):
     chosen: Choice
     started_ns: Choice
     """For each turn of the table, the start of its session."""
+    columns: Columns
+    """What the table is made of; for tables with groups."""
+
+    def groups(self, by: str) -> list[tuple[str, Choice]]:
+        """The turns that match, by group; one of `turnlog.stats.table.GROUPS`."""
+        of_groups = TurnTable(self.columns, by).groups()
+        found = [(name, np.intersect1d(turns, self.chosen, assume_unique=True)) for name, turns in of_groups]
+        return [(name, turns) for name, turns in found if len(turns)]
 
 
 class Calls:
@@ -88,15 +96,15 @@ class Calls:
             started = np.array([call.started_ns for call in self._unreadable], np.int64)
             calls += [self._unreadable[n] for n in np.flatnonzero(_between(started, since, until)).tolist()]
         chosen: Choice = np.flatnonzero(of_turns & of_calls[self._session])
-        return Matching(calls, self._table, chosen, self._started_ns[self._session])
+        return Matching(calls, self._table, chosen, self._started_ns[self._session], self._columns)
 
     def _turns_that_match(self, wanted: Filter) -> Mask:
-        response = self._columns.numbers["response_ms"]
-        found = np.ones(len(response), np.bool_)
-        if wanted.slower_ms is not None:
-            found &= response > wanted.slower_ms
-        if wanted.faster_ms is not None:
-            found &= response <= wanted.faster_ms
+        values = self._table.column(wanted.measure)
+        found = np.ones(len(values), np.bool_)
+        if wanted.slower is not None:
+            found &= values > wanted.slower
+        if wanted.faster is not None:
+            found &= values <= wanted.faster
         for name, value in wanted.labels:
             if name != "framework":
                 found &= _in_group(self._columns, name, value)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Collection
+from typing import Any, NamedTuple
+
+from starlette.requests import Request
 
 from eventstore.errors import TurnlogError
 from turnlog.sessions import BadDate, parse_date_ns
-from turnlog.viewer.pages import Params
+from turnlog.stats.metrics import MEASURES
+from turnlog.viewer.pages import Params, link
 
 
 class Having(NamedTuple):
@@ -25,7 +29,8 @@ HAVING = {
 """Values of ``with``."""
 LABELS = ("framework", "version", "agent", "provider", "model", "stt", "llm", "tts", "realtime")
 """Parameters that name a property of calls or turns."""
-NAMES = ("since", "until", "text", "slower", "faster", "with", *LABELS)
+NAMES = ("since", "until", "text", "measure", "slower", "faster", "with", *LABELS)
+"""The parameters of a filter."""
 
 
 class BadFilter(TurnlogError):
@@ -40,9 +45,11 @@ class Filter(NamedTuple):
     """Start of the session, in nanoseconds since the epoch: from the one, before the other."""
     text: str = ""
     """Text that was said in the call; case is ignored."""
-    slower_ms: float | None = None
-    faster_ms: float | None = None
-    """Response of at least one turn, in milliseconds: more than the one, at most the other."""
+    measure: str = "response"
+    """What ``slower`` and ``faster`` are about: a key of `turnlog.stats.metrics.MEASURES`."""
+    slower: float | None = None
+    faster: float | None = None
+    """The measure in at least one turn: more than the one, at most the other."""
     having: tuple[str, ...] = ()
     """What the session must have: keys of `HAVING`."""
     labels: tuple[tuple[str, str], ...] = ()
@@ -52,12 +59,12 @@ class Filter(NamedTuple):
     def about_turns(self) -> bool:
         """Whether it selects turns, and not only sessions."""
         labels = any(name != "framework" for name, _value in self.labels)
-        return labels or self.slower_ms is not None or self.faster_ms is not None
+        return labels or self.slower is not None or self.faster is not None
 
     @property
     def is_open(self) -> bool:
         """Whether every session of its time matches, whatever is in it."""
-        return self[2:] == Filter()[2:]
+        return self._replace(since_ns=None, until_ns=None) == Filter(measure=self.measure)
 
 
 def filter_of(params: Params) -> Filter:
@@ -70,11 +77,39 @@ def filter_of(params: Params) -> Filter:
         since_ns=_time(params, "since"),
         until_ns=_time(params, "until"),
         text=one(params, "text").strip(),
-        slower_ms=_milliseconds(params, "slower"),
-        faster_ms=_milliseconds(params, "faster"),
+        measure=choice(params, "measure", MEASURES, "response"),
+        slower=_number(params, "slower"),
+        faster=_number(params, "faster"),
         having=having,
         labels=tuple((name, one(params, name)) for name in LABELS if one(params, name)),
     )
+
+
+def params_of(request: Request, *others: str) -> Params:
+    """The parameters of a filter and ``others``, without those that are empty."""
+    params: dict[str, list[str]] = {}
+    for name, value in request.query_params.multi_items():
+        if value and name in (*NAMES, *others):
+            params.setdefault(name, []).append(value)
+    return params
+
+
+def form(path: str, params: Params, wanted: Filter, *fields: str) -> dict[str, Any]:
+    """What the form of filters on the page at ``path`` shows; ``fields`` are parameters with fields of that page."""
+    shown = ("since", "until", "text", "slower", "with", "page", *fields)
+    chips = {f"{name}: {value}": name for name, value in wanted.labels}
+    if wanted.faster is not None:
+        chips[f"{wanted.measure} at most {wanted.faster:g}"] = "faster"
+    return {
+        "path": path,
+        "having": HAVING,
+        "chosen": params.get("with", ()),
+        "values": {name: one(params, name) for name in ("since", "until", "text", "slower")},
+        "hidden": {name: one(params, name) for name in params if name not in shown},
+        "more_than": "Slower than, ms" if wanted.measure == "response" else f"{wanted.measure} more than",
+        "chips": {text: link(path, {**params, name: [], "page": []}) for text, name in chips.items()},
+        "filtered": wanted != Filter(measure=wanted.measure),
+    }
 
 
 def one(params: Params, name: str) -> str:
@@ -90,6 +125,14 @@ def number(params: Params, name: str, default: int, most: int) -> int:
     return int(text)
 
 
+def choice(params: Params, name: str, choices: Collection[str], default: str) -> str:
+    """One of ``choices``. Raises `BadFilter`."""
+    text = one(params, name) or default
+    if text not in choices:
+        raise BadFilter(f"{name}: {text!r} is unknown; use {', '.join(choices)}")
+    return text
+
+
 def _time(params: Params, name: str) -> int | None:
     text = one(params, name).strip()
     try:
@@ -98,7 +141,7 @@ def _time(params: Params, name: str) -> int | None:
         raise BadFilter(f"{name}: {error}") from None
 
 
-def _milliseconds(params: Params, name: str) -> float | None:
+def _number(params: Params, name: str) -> float | None:
     text = one(params, name).strip()
     if not text:
         return None
@@ -107,5 +150,5 @@ def _milliseconds(params: Params, name: str) -> float | None:
     except ValueError:
         value = math.nan
     if not (math.isfinite(value) and value >= 0):
-        raise BadFilter(f"{name}: {text!r} is not a time in milliseconds")
+        raise BadFilter(f"{name}: {text!r} is not a number from 0 on")
     return value

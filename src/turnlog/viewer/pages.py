@@ -15,6 +15,7 @@ from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
 from turnlog.sessions import format_time
+from turnlog.stats.figures import format_value
 from turnlog.terminal import escaped, plural
 
 HERE = Path(__file__).parent
@@ -36,7 +37,13 @@ def renderer(log_name: str) -> Render:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"ms": format_ms, "duration": format_duration, "time": format_time, "count": format_count}
+    environment.filters |= {
+        "ms": format_ms,
+        "duration": format_duration,
+        "time": format_time,
+        "whole": format_whole,
+        "figure": format_figure,
+    }
     environment.globals |= {"log_name": log_name, "call_url": call_url, "plural": plural, "page": ""}
 
     def render(template: str, status: int = 200, **values: Any) -> HTMLResponse:
@@ -66,7 +73,12 @@ def format_ms(value: float | None) -> str:
     return "–" if value is None else f"{value:,.0f}"
 
 
-def format_count(value: int | None) -> str:
+def format_figure(value: float | None) -> str:
+    """A rounded value whose unit stands elsewhere."""
+    return format_value(value, "")
+
+
+def format_whole(value: int | None) -> str:
     return "–" if value is None else f"{value:,}"
 
 

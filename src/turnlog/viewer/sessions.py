@@ -8,11 +8,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from turnlog.stats.metrics import MEASURES
 from turnlog.viewer.calls import Call
-from turnlog.viewer.filters import HAVING, NAMES, BadFilter, Filter, filter_of, number, one
+from turnlog.viewer.charts import over_time
+from turnlog.viewer.filters import BadFilter, Filter, filter_of, form, number, one, params_of
 from turnlog.viewer.log import Log
 from turnlog.viewer.pages import Params, Render, link
-from turnlog.viewer.strip import strip
 
 SIZE = 50
 """Number of sessions on a page."""
@@ -37,12 +38,12 @@ TEXT = ("session", "started", "framework", "version")
 
 def routes(log: Log, render: Render) -> list[Route]:
     def sessions(request: Request) -> Response:
-        params = params_of(request)
+        params = params_of(request, "sort", "page")
         try:
             wanted, (by, descending) = filter_of(params), _order(params)
             page = number(params, "page", 1, 1_000_000)
         except BadFilter as error:
-            return render("sessions.html", 400, page="/", error=str(error), **_form(params, Filter()))
+            return render("sessions.html", 400, page="/", error=str(error), **form("/", params, Filter()))
         found = log.matching(wanted)
         rows = ordered(found.calls, by, descending=descending)
         pages = max(1, -(-len(rows) // SIZE))
@@ -54,23 +55,16 @@ def routes(log: Log, render: Render) -> list[Route]:
             rows=rows[(page - 1) * SIZE : page * SIZE],
             total=len(rows),
             first=(page - 1) * SIZE + 1,
-            strip=strip(found, params),
+            chart=over_time(found, params, wanted.measure),
             headers=_headers(params, by, descending=descending),
             pages={n: link("/", {**params, "page": [str(n)]}) for n in _near(page, pages)},
             number=page,
-            **_form(params, wanted),
+            unit=MEASURES[wanted.measure],
+            measure=wanted.measure,
+            **form("/", params, wanted),
         )
 
     return [Route("/", sessions)]
-
-
-def params_of(request: Request) -> Params:
-    """The parameters that the list and the statistics know, without those that are empty."""
-    params: dict[str, list[str]] = {}
-    for name, value in request.query_params.multi_items():
-        if value:
-            params.setdefault(name, []).append(value)
-    return {name: params[name] for name in (*NAMES, "sort", "page") if name in params}
 
 
 def ordered(rows: list[Call], by: str, *, descending: bool) -> list[Call]:
@@ -110,15 +104,3 @@ def _headers(params: Params, by: str, *, descending: bool) -> list[dict[str, Any
 def _near(page: int, pages: int) -> list[int]:
     """The numbers of the first page, the last one, and those beside this one."""
     return sorted({1, pages, *range(max(1, page - 2), min(pages, page + 2) + 1)})
-
-
-def _form(params: Params, wanted: Filter) -> dict[str, Any]:
-    """What the form of filters shows."""
-    return {
-        "having": HAVING,
-        "chosen": params.get("with", ()),
-        "values": {name: one(params, name) for name in (*NAMES, "sort")},
-        "labels": dict(wanted.labels),
-        "filtered": wanted != Filter(),
-        "without": {name: link("/", {**params, name: [], "page": []}) for name, _value in wanted.labels},
-    }

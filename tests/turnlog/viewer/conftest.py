@@ -33,6 +33,6 @@ def viewer(week_db: Path) -> Iterator[Viewer]:
 @pytest.fixture
 def client(viewer: Viewer) -> Iterator[httpx.Client]:
     """A client with the viewer's cookie."""
-    with httpx.Client(base_url=viewer.origin) as found:
+    with httpx.Client(base_url=viewer.origin, timeout=60) as found:
         assert found.get(viewer.url).status_code == 303
         yield found

@@ -228,7 +228,7 @@ class PostgresStore:
     def _scrub(self) -> None:
         """Erase old versions of destroyed keys and rows now; those of removed events go when the server vacuums."""
         with self._errors(), self._driver() as driver:
-            driver.execute("VACUUM keys, session_rows, turn_rows")
+            driver.execute("VACUUM keys, session_rows")
 
     @contextmanager
     def _exclusive_delivery(self, exporter: str) -> Iterator[None]:

@@ -48,6 +48,7 @@ COMMANDS: dict[str, dict[str, Row]] = {
     "Keep the log": {
         "init": Row("log", "init", "Create or migrate the database."),
         "recover": Row("log", "recover", "Move events from the journals of crashed processes to the log."),
+        "project": Row("stats", "project", "Replay new and changed sessions now, for fast statistics."),
         "verify": Row("verify", "verify", "Verify the log's hash chains and report tampering."),
         "seal": Row("verify", "seal", "Print a digest of a session or the log as evidence."),
         "keys": Row("keys", "app", "Manage the keys of encrypted sessions."),

@@ -11,7 +11,7 @@ from eventstore.errors import TurnlogError
 from eventstore.stores.base import Session, Store
 from projections.caller import RULES as TURNLOG
 from turnlog.cli.choice import select_sessions
-from turnlog.cli.common import existing, replaying_bar
+from turnlog.cli.common import existing, jobs_or_all, replaying_bar
 from turnlog.cli.options import (
     DbOption,
     JobsOption,
@@ -127,4 +127,4 @@ def _collect(store: Store, sessions: list[Session], rules: str, jobs: int | None
     survey = Survey(alone=len(sessions) == 1)
     planned = plan(store, sessions, rules)
     with replaying_bar(planned) as on_replayed:
-        return collect(store, planned, jobs=jobs, on_replayed=on_replayed, survey=survey), survey
+        return collect(store, planned, jobs=jobs_or_all(jobs), on_replayed=on_replayed, survey=survey), survey

@@ -16,6 +16,8 @@ from projections.boundary import replaying
 from projections.caller import RULES as TURNLOG
 from projections.caller import read
 from projections.framework_figures import add_figures
+from projections.measures import SessionRow
+from projections.measures.row import measures_in, speech_of
 from projections.readings import reading
 from turnlog.cli.choice import named_sessions
 from turnlog.cli.common import BadChoice, existing, headers_of, patient_progress, progress
@@ -25,6 +27,7 @@ from turnlog.cli.options import (
     DbOption,
     GrpcOption,
     HeaderOption,
+    JobsOption,
     JsonOption,
     OutOption,
     ProfileOption,
@@ -35,7 +38,7 @@ from turnlog.cli.options import (
     SessionsArgument,
     wire_of,
 )
-from turnlog.cli.writing import Form, write_file, write_sessions
+from turnlog.cli.writing import Form, write_file, write_rows, write_sessions
 from turnlog.sessions import read_session
 from turnlog.survey import Survey
 from turnlog.terminal import plural, print_json, say
@@ -90,18 +93,28 @@ def csv(
         bool, typer.Option("--exact", help="Keep text as it is, even if a spreadsheet would run it as a formula.")
     ] = False,
     rules: RulesOption = TURNLOG,
+    jobs: JobsOption = None,
     db: DbOption = None,
 ) -> None:
     """Write turns as CSV, one per row, latencies in milliseconds.
 
     Text that starts like a formula (=, +, -, @) gets an apostrophe in front, unless --exact.
     """
-    from exporters.files.turns_csv import header, rows_of
+    from exporters.files.turns_csv import header, measured_rows, rows_of
+
+    store = existing(context, db)
+    if rules == TURNLOG:
+
+        def lines(name: str, row: SessionRow) -> Iterable[bytes]:
+            return measured_rows(measures_in(row, name), speech_of(row), defused=not exact)
+
+        write_rows(store, sessions, every, out, header(), lines, jobs)
+        return
 
     def rows(store: Store, name: str, _number: int) -> Iterable[bytes]:
         return rows_of(reading(store.read(name), rules), defused=not exact)
 
-    write_sessions(existing(context, db), sessions, every, out, Form(rows, header(rules)))
+    write_sessions(store, sessions, every, out, Form(rows, header(rules)))
 
 
 @_export_command(trace.HEAD, trace.BETWEEN, trace.TAIL)

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from eventstore.stores.base import Session, Store
-from turnlog.cli.common import BadChoice, existing, replaying_bar
+from turnlog.cli.common import BadChoice, existing, jobs_or_all, replaying_bar
 from turnlog.cli.options import DbOption, JobsOption, JsonOption, SinceOption, UntilOption
 from turnlog.console import Column, fitted, output, safe
 from turnlog.read_models.overview import Overview, Wanted, overview_of
@@ -112,7 +112,9 @@ def _matching(
     planned = plan(store, sessions)
     with (
         replaying_bar(planned) as on_replayed,
-        closing(model_rows(store, planned, wanted.parts, jobs=jobs, on_replayed=on_replayed, survey=survey)) as rows,
+        closing(
+            model_rows(store, planned, wanted.parts, jobs=jobs_or_all(jobs), on_replayed=on_replayed, survey=survey)
+        ) as rows,
     ):
         matching = ((session, overview_of(row)) for session, row in rows if wanted.holds(row))
         yield from islice(matching, limit or None)

@@ -1,18 +1,23 @@
-"""``turnlog stats``: percentiles and rates over sessions."""
+"""Commands for statistics over sessions: stats, and project, which keeps what they are made of."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import signal
+import threading
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from projections.caller import RULES as TURNLOG
 from turnlog.cli.choice import select_sessions
-from turnlog.cli.common import existing, replaying_bar
+from turnlog.cli.common import existing, jobs_or_all, replaying_bar
 from turnlog.cli.options import DbOption, JobsOption, JsonOption, RulesOption, SinceOption, SomeSessions, UntilOption
 from turnlog.console import output
-from turnlog.survey import Survey
-from turnlog.terminal import print_json, say_text
+from turnlog.survey import NotReplayed, Survey
+from turnlog.terminal import plural, print_json, say, say_text
+
+if TYPE_CHECKING:
+    from turnlog.read_models import Plan
 
 GroupOption = Annotated[
     Literal["session", "day", "version", "agent", "provider", "model", "stt", "llm", "tts", "realtime"] | None,
@@ -53,7 +58,7 @@ def stats(
     survey = Survey(alone=len(chosen) == 1)
     planned = plan(store, chosen, rules)
     with replaying_bar(planned) as on_replayed:
-        table = collect(store, planned, by, jobs=jobs, on_replayed=on_replayed, survey=survey)
+        table = collect(store, planned, by, jobs=jobs_or_all(jobs), on_replayed=on_replayed, survey=survey)
     store.close()
     found = report(table)
     if as_json:
@@ -65,3 +70,66 @@ def stats(
             drawing = histogram(table, measure, min(console.width, 100))
             say_text(drawing or f"nothing to draw: no turn has a {measure}")
     survey.finish()
+
+
+def project(
+    context: typer.Context,
+    sessions: SomeSessions = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    rules: RulesOption = TURNLOG,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on with sessions as they become quiet, until interrupted.")
+    ] = False,
+    jobs: JobsOption = None,
+    db: DbOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Replay new and changed sessions now, for fast statistics.
+
+    The results are kept beside the log. Without this command, sessions are replayed when they are first needed.
+    """
+    from turnlog.read_models import following, model_rows, plan
+
+    store = existing(context, db)
+    stop = threading.Event()
+    if follow:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda _number, _frame: stop.set())
+
+    def replay(planned: Plan) -> set[str]:
+        """Make the rows of the plan; returns the sessions that failed."""
+        survey, stale, replayed = Survey(), planned.stale_names, 0
+        with replaying_bar(planned) as on_replayed:
+            rows = model_rows(store, planned, jobs=jobs_or_all(jobs), on_replayed=on_replayed, survey=survey)
+            for session, _row in rows:
+                replayed += session.session_id in stale
+                if stop.is_set():
+                    rows.close()
+        _report(plan(store, planned.sessions, rules), replayed, survey, as_json)
+        return survey.failed
+
+    try:
+        failed = replay(plan(store, select_sessions(store, sessions, since, until), rules))
+        if follow:
+            following.follow(
+                store,
+                lambda: select_sessions(store, sessions, since, until),
+                rules,
+                replay,
+                stop,
+                lambda error: say(f"turnlog: {error}; trying again", err=True),
+            )
+    finally:
+        store.close()
+    if failed:
+        raise NotReplayed(f"{plural(len(failed), 'session')} failed; see the lines above")
+
+
+def _report(now: Plan, replayed: int, survey: Survey, as_json: bool) -> None:
+    fresh = len(now.sessions) - len(now.stale)
+    if as_json:
+        counts = {"rules": now.rules, "sessions": len(now.sessions), "fresh": fresh, "replayed": replayed}
+        print_json(counts | {"failed": sorted(survey.failed)}, indent=False)
+    else:
+        say(f"{plural(replayed, 'session')} replayed; {fresh:,} of {plural(len(now.sessions), 'session')} up to date")

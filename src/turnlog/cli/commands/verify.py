@@ -15,8 +15,8 @@ from eventstore.errors import StoreError, StoreUnavailable, TurnlogError
 from eventstore.integrity.gaps import Gap
 from eventstore.integrity.session import Fault, check_session
 from eventstore.stores.base import Store
-from turnlog.cli.common import existing, progress
-from turnlog.cli.options import DbOption, JsonOption
+from turnlog.cli.common import existing, jobs_or_all, progress
+from turnlog.cli.options import DbOption, JobsOption, JsonOption
 from turnlog.files import atomic_file
 from turnlog.sessions import find_session
 from turnlog.terminal import json_escaped, plural, print_json, say, stdout_file
@@ -40,6 +40,8 @@ class Found:
     gaps: list[Gap] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
     since: Since | None = None
+    rows: int | None = None
+    """Number of read models compared; None if they are not to be."""
 
 
 def verify(
@@ -51,6 +53,10 @@ def verify(
     public_key: Annotated[
         Path | None, typer.Option(metavar="PEM", help="Public key that must match the seal's signature.")
     ] = None,
+    read_models: Annotated[
+        bool, typer.Option("--read-models", help="Replay the sessions too, and compare the rows kept of them.")
+    ] = False,
+    jobs: JobsOption = None,
     db: DbOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -77,6 +83,8 @@ def verify(
             _check_log(store, found)
         if sealed is not None:
             _check_seal(store, sealed, found)
+        if read_models:
+            _check_rows(store, name, jobs, found)
     finally:
         store.close()
     if as_json:
@@ -142,6 +150,17 @@ def _check_seal(store: Store, sealed: LogSeal | Seal, found: Found) -> None:
         found.faults.append(Fault(None, None, None, "unreadable", f"the seal cannot be compared: {error}"))
 
 
+def _check_rows(store: Store, name: str | None, jobs: int | None, found: Found) -> None:
+    from turnlog.read_models.audit import differences, fresh_rows
+
+    rows = fresh_rows(store, name)
+    found.rows = sum(map(len, rows.values()))
+    with progress() as bar:
+        task = bar.add_task("comparing", total=sum(s.events for sessions in rows.values() for s in sessions))
+        for difference in differences(store, rows, jobs_or_all(jobs), lambda events: bar.advance(task, events)):
+            found.faults.append(Fault(difference.session_id, None, None, "row", difference.message))
+
+
 def _found_dict(found: Found) -> dict[str, Any]:
     report: dict[str, Any] = {
         "sessions": found.sessions,
@@ -150,6 +169,8 @@ def _found_dict(found: Found) -> dict[str, Any]:
         "gaps": [gap._asdict() | {"calls": gap.calls} for gap in found.gaps],
         "unchecked": found.unchecked,
     }
+    if found.rows is not None:
+        report["read_models"] = found.rows
     if found.since is not None:
         report["since"] = found.since._asdict() | {"removed": [removal._asdict() for removal in found.since.removed]}
     return report
@@ -171,7 +192,8 @@ def _show(found: Found) -> None:
     if found.faults:
         say(f"{counts}{missing}, {plural(len(found.faults), 'fault')}")
     else:
-        say(f"{counts}: all hash chains valid{missing}")
+        rows = "" if found.rows is None else f"; {plural(found.rows, 'read model')} as replayed"
+        say(f"{counts}: all hash chains valid{missing}{rows}")
 
 
 def _changes_since(since: Since) -> Iterable[str]:

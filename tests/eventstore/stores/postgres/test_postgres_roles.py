@@ -31,6 +31,8 @@ from support.examples import examples
 from support.follower import Follower
 from support.program import Program
 from turnlog.cli.app import app
+from turnlog.read_models import model_rows, plan
+from turnlog.read_models.cache import cached_rows
 
 MASTER = base64.b64encode(bytes(range(32))).decode()
 ROW = "seq, hook, version, perf_ns, wall_ns, payload, link"
@@ -289,7 +291,12 @@ def test_roles_are_granted_again_and_lose_what_they_had_besides(user: As, postgr
         admin.execute(f"GRANT ALL ON events, origins, keys, unlocked TO {prefix}_agent")
         admin.execute(f"GRANT USAGE ON SEQUENCE events_position_seq TO {prefix}_agent")
     for _ in range(2):
-        assert grant_roles(postgres_url, prefix) == [f"{prefix}_agent", f"{prefix}_delivery", f"{prefix}_reader"]
+        assert grant_roles(postgres_url, prefix) == [
+            f"{prefix}_agent",
+            f"{prefix}_delivery",
+            f"{prefix}_projector",
+            f"{prefix}_reader",
+        ]
     with opened(url) as agent, psycopg.connect(plain(url), autocommit=True) as meddler:
         agent.append([event(0)])
         for table, column in (
@@ -351,3 +358,24 @@ def test_texts_of_every_length_are_linked_as_we_do(postgres: Store) -> None:
 def chain_in_sql(postgres: Store, postgres_url: str) -> Iterator[psycopg.Connection[Any]]:
     with psycopg.connect(plain(postgres_url), autocommit=True) as admin:
         yield admin
+
+
+def test_only_a_projector_writes_read_models(user: As, postgres_url: str, tmp_path: Path, monkeypatch: Any) -> None:
+    """Others read them, and keep their own in a cache file. Break: in roles.sql, grant INSERT to the reader."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with opened(postgres_url) as owner:
+        owner.append([event(n) for n in range(3)])
+    for role in ("reader", "agent", "delivery"):
+        with opened(user(role, f"a_{role}")) as store:
+            assert len(list(model_rows(store, plan(store, store.sessions())))) == 1
+            assert store.rows.stored_keys() == []
+            cached = cached_rows(store)
+            assert cached is not None
+            assert len(cached.stored_keys()) == 1
+    with opened(user("projector", "p")) as projector:
+        list(model_rows(projector, plan(projector, projector.sessions())))
+        assert len(projector.rows.stored_keys()) == 1
+        with pytest.raises(StoreReadOnly):
+            projector.append([event(9)])
+    with opened(user("reader", "r2")) as reader:
+        assert plan(reader, reader.sessions()).stale == []
