@@ -500,6 +500,24 @@ MUTANTS = [
         "False",
         "test_explain.py::test_what_if",
     ),
+    Mutant(
+        "src/turnlog/viewer/call/delta.py",
+        "[name for name in old if name not in new]",
+        "[]",
+        "test_call_document.py::test_a_delta_turns_one_document_into_the_other",
+    ),
+    Mutant(
+        "src/turnlog/viewer/call/file.py",
+        "event if visible is None",
+        "event if True",
+        "test_call_document.py::test_redacted_has_no_text_and_the_same_figures",
+    ),
+    Mutant(
+        "src/turnlog/viewer/call/file.py",
+        '.replace("<", "\\\\u003c")',
+        "",
+        "test_call_document.py::test_a_script_element_in_a_text_ends_nothing",
+    ),
 ]
 
 

@@ -33,6 +33,8 @@ class Viewer:
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().strip()
         """The printed URL, with the token."""
+        if not self.url:
+            raise AssertionError(self.process.communicate()[1])
         parts = urlsplit(self.url)
         self.origin = f"{parts.scheme}://{parts.netloc}"
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from eventstore.integrity.session import link_at
 from eventstore.stores.base import Session, Store
-from eventstore.stores.chain import Linked, Origin, seal
+from eventstore.stores.chain import Linked, Origin
 from eventstore.stores.memory import MemoryStore
 from exporters.archive.layout import BUCKETS, EVENTS, BadArchive, Entry, Partition
 from exporters.archive.place import Place
@@ -88,13 +88,14 @@ def _compare(
     wanted: dict[Partition, dict[str, list[Origin]]] = {}
     moved: dict[Partition, set[str]] = {}
     new = grown = unchanged = 0
+    seals = {name: head.seal for name, head in store.heads().items()}
     for name, session in sessions.items():
-        heads = [origin for origin, _stored in store.chains(name)]
         entry, place = archived.get(name, (None, None))
-        target = Partition.of(name, session.started_ns, buckets)
-        if entry is not None and entry.seal == seal(heads):
+        if entry is not None and entry.seal == seals.get(name):
             unchanged += 1
             continue
+        heads = [origin for origin, _stored in store.chains(name)]
+        target = Partition.of(name, session.started_ns, buckets)
         if entry is not None and (reason := _divergence(store, entry, heads)):
             found.diverged[name] = reason
             continue
@@ -125,21 +126,20 @@ def build(
     place: Place,
     planned: Plan,
     jobs: int = 1,
-    reopen: Callable[[], Store] | None = None,
     advance: Callable[[int], object] = lambda events: None,
 ) -> Written:
     """Write the planned partitions, in parallel if there are ``jobs`` and enough to do.
 
-    ``reopen`` opens the log in another process. ``advance`` is called with the number of events written since its last
-    call. Raises `BadArchive` if what the archive has of a partition does not verify; the others are written before.
+    ``advance`` is called with the number of events written since its last call. Raises `BadArchive` if what the
+    archive has of a partition does not verify; the others are written before.
     """
     total = sum(task.events for task in planned.tasks)
     done = Written(0, 0, {})
-    if reopen is None or jobs == 1 or len(planned.tasks) == 1 or total < PARALLEL_EVENTS:
+    if store.reopen is None or jobs == 1 or len(planned.tasks) == 1 or total < PARALLEL_EVENTS:
         for task in planned.tasks:
             done = done.and_also(run(store, place, task, advance))
     else:
-        with ProcessPoolExecutor(jobs, get_context("spawn"), _open_log, (reopen,)) as pool:
+        with ProcessPoolExecutor(jobs, get_context("spawn"), _open_log, (store.reopen,)) as pool:
             waiting = {pool.submit(_run, place, task): task for task in planned.tasks}
             for future in as_completed(waiting):
                 done = done.and_also(future.result())

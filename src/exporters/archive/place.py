@@ -42,6 +42,8 @@ class Place:
         self._root: str = root.rstrip("/")
         self.folder = Path(self._root) if isinstance(self._fs, LocalFileSystem) else None
         """The local folder; None in an object store."""
+        if self.folder is not None:
+            self.url = self._root  # absolute, for processes that work in different folders
 
     def __repr__(self) -> str:
         return f"archive {self.name}"

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from eventstore.errors import StoreError, StoreReadOnly
 from eventstore.event import Event
-from eventstore.stores.base import Followed, Ledger, Session
+from eventstore.stores.base import Followed, Ledger, Rows, Session, Store
 from eventstore.stores.chain import Linked, Origin
 from eventstore.stores.memory import MemoryStore
-from exporters.archive.layout import Partition, bucket_of
+from eventstore.stores.records import Head
+from exporters.archive.layout import Entry, Partition, bucket_of
 from exporters.archive.place import Place
 from exporters.archive.read import PartitionFile
 
@@ -28,6 +30,7 @@ class ArchiveStore:
     """The sessions of an archive. It has no keys; ``ledger`` may be that of the log which the sessions come from."""
 
     encrypts = False
+    decrypts = False
     journal: Path | None = None
 
     def __init__(self, url: str, ledger: Ledger | None = None) -> None:
@@ -38,9 +41,11 @@ class ArchiveStore:
         if not self.partitions:
             where = self.place.name
             raise StoreError(f"no archive at {where}; make one with: turnlog archive build --to {where}")
+        self.reopen: Callable[[], Store] | None = partial(ArchiveStore, url)
+        self.rows: Rows = MemoryStore().rows
         self._lock = threading.RLock()
         self._files: OrderedDict[Partition, PartitionFile] = OrderedDict()
-        self._listed: dict[Partition, list[Session]] = {}
+        self._listed: dict[Partition, list[Entry]] = {}
         self._found: dict[str, tuple[int, Partition]] = {}
         """By session: its number of events, and where it is."""
 
@@ -63,10 +68,14 @@ class ArchiveStore:
 
     def sessions(self) -> list[Session]:
         """See `Store.sessions`."""
-        self._list(self.partitions)
-        latest = self._found
-        found = [s for at, some in self._listed.items() for s in some if latest[s.session_id][1] == at]
+        found = [Session(e.session_id, e.events, len(e.origins), e.started_ns, e.ended_ns) for e in self._entries()]
         return sorted(found, key=lambda s: (-s.started_ns, s.session_id))
+
+    def heads(self) -> dict[str, Head]:
+        """See `Store.heads`."""
+        entries = list(self._entries())
+        keyed = self._keyed([entry.session_id for entry in entries])
+        return {e.session_id: Head(e.session_id, e.events, e.seal, e.session_id in keyed) for e in entries}
 
     def follow(
         self, after: str | None = None, *, session_id: str | None = None, stop: threading.Event | None = None
@@ -91,17 +100,29 @@ class ArchiveStore:
         """Read what the partitions have, in the order of the archive."""
         missing = [partition for partition in partitions if partition not in self._listed]
         with ThreadPoolExecutor(_THREADS) as pool:
-            for partition, entries in zip(missing, pool.map(self._entries, missing), strict=True):
+            for partition, entries in zip(missing, pool.map(self._read_entries, missing), strict=True):
                 self._listed[partition] = entries
-                for session in entries:
+                for entry in entries:
                     # a build that was killed while it moved a session left it in two files: the longer one counts
-                    here, there = (session.events, partition), self._found.get(session.session_id)
-                    self._found[session.session_id] = here if there is None else max(here, there)
+                    here, there = (entry.events, partition), self._found.get(entry.session_id)
+                    self._found[entry.session_id] = here if there is None else max(here, there)
 
-    def _entries(self, partition: Partition) -> list[Session]:
+    def _read_entries(self, partition: Partition) -> list[Entry]:
         with closing(PartitionFile(self.place, partition)) as file:
-            entries = file.heading.sessions
-        return [Session(e.session_id, e.events, len(e.origins), e.started_ns, e.ended_ns) for e in entries]
+            return file.heading.sessions
+
+    def _entries(self) -> Iterator[Entry]:
+        """What the archive says of each of its sessions."""
+        self._list(self.partitions)
+        latest = self._found
+        return (each for at, some in self._listed.items() for each in some if latest[each.session_id][1] == at)
+
+    def _keyed(self, names: Sequence[str]) -> set[str]:
+        """The sessions whose content the ledger's keys decrypt."""
+        if not self.ledger.has_keys():
+            return set()
+        keys = map(self.ledger.key, names)
+        return {key.session_id for key in keys if key is not None and key.wrapped is not None}
 
     def _file(self, partition: Partition) -> PartitionFile:
         """The partition's file, opened; the ones used last stay open."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -13,6 +13,7 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from eventstore.errors import StoreUnavailable, TurnlogError
+from exporters.web import Server
 from projections.boundary import CannotReplay
 from projections.reference.rules import UnknownRules
 from turnlog.sessions import UnknownSession
@@ -20,8 +21,8 @@ from turnlog.viewer import comparison, sessions, statistics
 from turnlog.viewer.call import page as call
 from turnlog.viewer.filters import BadFilter
 from turnlog.viewer.log import Log, Replaying
-from turnlog.viewer.pages import STATIC, Render, renderer
-from turnlog.viewer.security import TokenGuard
+from turnlog.viewer.pages import STATIC, Render, call_url, link, renderer
+from turnlog.viewer.security import CSP, TOKEN, TokenGuard, new_token
 
 Handler = Callable[[Request, Exception], Response]
 
@@ -34,6 +35,17 @@ ERRORS: dict[type[TurnlogError], tuple[int, str]] = {
     StoreUnavailable: (503, "The log cannot be reached"),
 }
 """Status and heading of the page, by error; others are the server's (500)."""
+
+
+def serve(
+    log: Log, log_name: str, rules: str, session: str | None, host: str, port: int, allow_hosts: Iterable[str]
+) -> tuple[Server, str]:
+    """A running server, with the URL that opens the session, or the list of sessions. Raises `CannotServe`."""
+    token = new_token()
+    app = application(log, log_name, token, rules)
+    server = Server([Mount("/", app)], host, port, allow_hosts=allow_hosts, csp=CSP)
+    path = "/" if session is None else call_url(session)
+    return server, server.url.rstrip("/") + link(path, {TOKEN: [token]})
 
 
 def application(log: Log, log_name: str, token: str, rules: str) -> Starlette:

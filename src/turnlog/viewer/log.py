@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 from eventstore.errors import TurnlogError
 from eventstore.stores.base import Session, Store
-from eventstore.stores.records import Head, RowKey
+from eventstore.stores.records import Head
 from projections.caller import RULES as TURNLOG
 from projections.measures import SessionRow
 from projections.measures.row import speech_of
-from turnlog.read_models import Plan, model_rows, plan
+from turnlog.read_models import model_rows, plan
 from turnlog.survey import Survey
 from turnlog.viewer.calls import Calls, Matching
 from turnlog.viewer.filters import Filter
@@ -50,11 +51,11 @@ class Log:
         self._read: dict[str, _Read] = {}
         """By rule set."""
         self._replay: _Replay | None = None
-        self._unreadable: set[RowKey] = set()
 
     def matching(self, wanted: Filter, rules: str = TURNLOG) -> Matching:
         """The calls that match. Raises `Replaying`, `UnknownRules` and `StoreUnavailable`."""
         with self._lock:
+            self._take_over()
             read = self._read[rules] = self._updated(self._read.get(rules), rules)
         return read.calls.matching(wanted, lambda names: self._said(read, names, wanted.text, rules))
 
@@ -64,21 +65,42 @@ class Log:
             self._replay.stop()
 
     def _updated(self, before: _Read | None, rules: str) -> _Read:
-        """What was read, with what has changed since; raises `Replaying` if that takes long."""
+        """What was read, with what has changed since. Raises `Replaying` if that takes long."""
         heads = self.store.heads()
-        old = before or _Read({}, {}, Calls([]))
         if before is not None and heads == before.heads:
             return before
+        old = before or _Read({}, {}, Calls([]))
         changed = [session for session in self.store.sessions() if _differs(heads, old.heads, session.session_id)]
-        planned = self._readable(plan(self.store, changed, rules))
-        if planned.stale_events > AT_ONCE:
-            self._in_background(planned)
-        survey = Survey(quiet=True)
-        rows = dict(model_rows(self.store, planned, ("numbers", "labels"), survey=survey))
-        self._remember(planned, survey.failed)
-        kept = {name: pair for name, pair in old.rows.items() if name in heads}
-        kept |= {session.session_id: (session, rows.get(session)) for session in changed}
-        return _Read(heads, kept, Calls(kept.values()))
+        planned = plan(self.store, changed, rules)
+
+        def read(jobs: int, on_replayed: Callable[[int], object]) -> _Read:
+            rows = dict(
+                model_rows(
+                    self.store, planned, ["numbers", "labels"],
+                    jobs=jobs, on_replayed=on_replayed, survey=Survey(quiet=True),
+                )
+            )  # fmt: skip
+            kept = {name: pair for name, pair in old.rows.items() if name in heads}
+            kept |= {session.session_id: (session, rows.get(session)) for session in changed}
+            # heads from before the plan: what has grown in between is read again
+            return _Read(heads, kept, Calls(kept.values()))
+
+        if planned.stale_events <= AT_ONCE:
+            return read(1, lambda events: None)
+        if self._replay is None:
+            self._replay = _Replay(rules, planned.stale_events, partial(read, self._jobs))
+        raise Replaying(self._replay.done, self._replay.total)
+
+    def _take_over(self) -> None:
+        """Use what the replay in the background has read, once it has ended. Raises its error."""
+        replay = self._replay
+        if replay is None or not replay.ended.is_set():
+            return
+        self._replay = None
+        if replay.error is not None:
+            raise replay.error
+        if replay.read is not None:
+            self._read[replay.rules] = replay.read
 
     def _said(self, read: _Read, names: list[str], text: str, rules: str) -> set[str]:
         """Those of the sessions in which the user or the agent said ``text``; case is ignored."""
@@ -86,28 +108,45 @@ class Log:
         rows = model_rows(self.store, planned, ["speech"], survey=Survey(quiet=True))
         return {session.session_id for session, row in rows if _was_said(row, text.casefold())}
 
-    def _readable(self, planned: Plan) -> Plan:
-        """The plan without the sessions that are known to be unreadable, as they are."""
 
-        def readable(sessions: Iterable[Session]) -> list[Session]:
-            return [session for session in sessions if planned.keys[session.session_id] not in self._unreadable]
+class _Stopped(Exception):
+    """The viewer is closing."""
 
-        return planned._replace(sessions=readable(planned.sessions), stale=readable(planned.stale))
 
-    def _remember(self, planned: Plan, failed: Iterable[str]) -> None:
-        self._unreadable |= {planned.keys[name] for name in failed}
+class _Replay:
+    """A replay in a thread, with its progress."""
 
-    def _in_background(self, planned: Plan) -> None:
-        """Start the replay of what is stale, unless one runs; raises `Replaying`."""
-        replay = self._replay
-        if replay is None:
-            replay = self._replay = _Replay(self.store, planned, self._jobs)
-        elif replay.ended.is_set():
-            self._replay = None
-            self._remember(replay.planned, replay.survey.failed)
-            if replay.error is not None:
-                raise replay.error
-        raise Replaying(replay.done, replay.planned.stale_events)
+    def __init__(self, rules: str, total: int, work: Callable[[Callable[[int], object]], _Read]) -> None:
+        """``work`` calls what it is given with the number of events of each replay."""
+        self.rules, self.total = rules, total
+        self.done = 0
+        """Number of events replayed."""
+        self.ended = threading.Event()
+        self.read: _Read | None = None
+        self.error: Exception | None = None
+        self._work, self._stopping = work, False
+        self._thread = threading.Thread(target=self._run, name="turnlog-replay", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End it after the replay of one session; what is read is dropped, and what is stored stays."""
+        self._stopping = True
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self.read = self._work(self._advance)
+        except _Stopped:
+            pass
+        except Exception as error:  # noqa: BLE001 - the next page raises it
+            self.error = error
+        finally:
+            self.ended.set()
+
+    def _advance(self, events: int) -> None:
+        if self._stopping:
+            raise _Stopped
+        self.done += events
 
 
 def _differs(heads: Mapping[str, Head], before: Mapping[str, Head], name: str) -> bool:
@@ -116,37 +155,3 @@ def _differs(heads: Mapping[str, Head], before: Mapping[str, Head], name: str) -
 
 def _was_said(row: SessionRow, text: str) -> bool:
     return any(text in words.casefold() for each in speech_of(row) for words in each if words)
-
-
-class _Replay:
-    """A replay of stale sessions in a thread, which stores their rows."""
-
-    def __init__(self, store: Store, planned: Plan, jobs: int) -> None:
-        self.planned, self.survey = planned, Survey(quiet=True)
-        self.done = 0
-        """Number of events replayed."""
-        self.ended = threading.Event()
-        self.error: TurnlogError | None = None
-        self._store, self._jobs, self._stopping = store, jobs, False
-        self._thread = threading.Thread(target=self._run, name="turnlog-replay", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stopping = True
-        self._thread.join()
-
-    def _run(self) -> None:
-        only_stale = self.planned._replace(sessions=self.planned.stale)
-        rows = model_rows(self._store, only_stale, jobs=self._jobs, on_replayed=self._advance, survey=self.survey)
-        try:
-            for _row in rows:
-                if self._stopping:
-                    break
-        except TurnlogError as error:
-            self.error = error
-        finally:
-            rows.close()
-            self.ended.set()
-
-    def _advance(self, events: int) -> None:
-        self.done += events

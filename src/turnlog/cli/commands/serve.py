@@ -16,7 +16,7 @@ from eventstore.stores.base import Store
 from exporters.delivery.destination import NotConfigured
 from projections.caller import RULES as TURNLOG
 from projections.readings import DROP_IN, check_rules, reading
-from turnlog.cli.common import existing, url
+from turnlog.cli.common import existing, jobs_or_all, url
 from turnlog.cli.options import DbOption, JobsOption, RulesOption, SessionArgument
 from turnlog.sessions import display_name, find_session
 from turnlog.terminal import print_json, say
@@ -123,53 +123,26 @@ def view(
 
     Prints the URL of the page, which has the token of this run: who has it can read the log.
     """
-    with closing(existing(context, db)) as store:
-        check_rules(rules)
-        if session is not None:
-            find_session(store, session)
-        _serve_pages(
-            store, display_name(url(context, db)), session, rules, host, port, allow_host or [], open_page=browser
-        )
-
-
-def _serve_pages(
-    store: Store,
-    name: str,
-    session: str | None,
-    rules: str,
-    jobs: int,
-    host: str,
-    port: int,
-    allow_hosts: list[str],
-    *,
-    open_page: bool,
-) -> None:
     try:
-        from starlette.routing import Mount
-
-        from exporters.web import Server
-        from turnlog.viewer.app import application
+        from turnlog.viewer.app import serve
         from turnlog.viewer.log import Log
-        from turnlog.viewer.pages import call_url, link
-        from turnlog.viewer.security import CSP, TOKEN, new_token
     except ModuleNotFoundError as error:
         raise NotConfigured(f"the viewer needs the extra: pip install 'turnlog[view]' ({error})") from error
 
-    ended, token = _interruption(), new_token()
-    log = Log(store, jobs)
-    app = application(log, name, token, rules)
-    server = Server([Mount("/", app)], host, port, allow_hosts=allow_hosts, csp=CSP)
-    path = "/" if session is None else call_url(session)
-    address = server.url.rstrip("/") + link(path, {TOKEN: [token]})
-    say(address)
-    say("serving until Ctrl-C; anyone with this URL who can reach it can read the log", err=True)
-    if open_page and _has_display():
-        webbrowser.open(address)
-    try:
-        ended.wait()
-    finally:
-        server.close()
-        log.close()
+    check_rules(rules)
+    with closing(existing(context, db)) as store, closing(Log(store, jobs_or_all(jobs))) as log:
+        if session is not None:
+            find_session(store, session)
+        ended = _interruption()
+        server, page = serve(log, display_name(url(context, db)), rules, session, host, port, allow_host or [])
+        try:
+            say(page)
+            say("serving until Ctrl-C; anyone with this URL who can reach it can read the log", err=True)
+            if browser and _has_display():
+                webbrowser.open(page)
+            ended.wait()
+        finally:
+            server.close()
 
 
 def _has_display() -> bool:
