@@ -20,6 +20,7 @@ from support.recorded import RECORDED
 from turnlog.viewer.call.delta import KEYS, delta
 from turnlog.viewer.call.document import call_document, event_rows, state_document
 from turnlog.viewer.call.file import file_data, html_file, redacted
+from turnlog.viewer.call.lanes import NOT_DRAWN, ROWS
 from turnlog.viewer.call.reading_document import turn_paths
 
 SHORT = sorted((events for events in RECORDED.values() if 20 < len(events) < 250), key=len)
@@ -79,9 +80,10 @@ def test_spans_of_a_row_do_not_overlap() -> None:
     for events in SHORT:
         ends: dict[tuple[str, int], float] = {}
         for span in call_document(events)["spans"]:
-            if span["end"] > span["start"] and span["lane"] not in ("turns", "session"):
-                assert span["start"] >= ends.get((span["lane"], span["row"]), 0.0) - 1e-9
-                ends[span["lane"], span["row"]] = span["end"]
+            if span["until"] > span["start"]:
+                if span["row"] < ROWS - 1 and span["lane"] not in NOT_DRAWN:
+                    assert span["start"] >= ends.get((span["lane"], span["row"]), 0.0) - 1e-9
+                ends[span["lane"], span["row"]] = span["until"]
 
 
 def test_each_figure_has_an_explanation_in_the_file() -> None:

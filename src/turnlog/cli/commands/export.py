@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from eventstore.codec import clocks
+from eventstore.event import Event
 from eventstore.stores.base import Store
 from exporters.delivery.destination import NotConfigured
 from exporters.files import perfetto as trace
@@ -39,14 +40,14 @@ from turnlog.cli.options import (
     wire_of,
 )
 from turnlog.cli.writing import Form, write_file, write_rows, write_sessions
-from turnlog.sessions import read_session
+from turnlog.sessions import events_of, read_session
 from turnlog.survey import Survey
 from turnlog.terminal import plural, print_json, say
 
 app = typer.Typer(no_args_is_help=True)
 
 
-Replayed = Callable[[Store, str, str, int], Iterable[bytes]]
+Replayed = Callable[[str, Iterable[Event], str, int], Iterable[bytes]]
 """`Form.session` with the name of the rule set before the number."""
 
 
@@ -62,8 +63,8 @@ def _export_command(head: bytes = b"", between: bytes = b"", tail: bytes = b"") 
             rules: RulesOption = TURNLOG,
             db: DbOption = None,
         ) -> None:
-            def pieces(store: Store, name: str, number: int) -> Iterable[bytes]:
-                return replay(store, name, rules, number)
+            def pieces(name: str, events: Iterable[Event], number: int) -> Iterable[bytes]:
+                return replay(name, events, rules, number)
 
             write_sessions(existing(context, db), sessions, every, out, Form(pieces, head, between, tail))
 
@@ -73,14 +74,14 @@ def _export_command(head: bytes = b"", between: bytes = b"", tail: bytes = b"") 
 
 
 @_export_command()
-def payloads(store: Store, name: str, rules: str, _number: int) -> Iterable[bytes]:
+def payloads(_name: str, events: Iterable[Event], rules: str, _number: int) -> Iterable[bytes]:
     """Write analytics payloads as JSON lines, one per turn.
 
     With --rules framework they are what the framework sends.
     """
     from exporters.files.payloads import lines
 
-    return lines(reading(store.read(name), rules).payloads)
+    return lines(reading(events, rules).payloads)
 
 
 @app.command()
@@ -111,16 +112,16 @@ def csv(
         write_rows(store, sessions, every, out, header(), lines, jobs)
         return
 
-    def rows(store: Store, name: str, _number: int) -> Iterable[bytes]:
-        return rows_of(reading(store.read(name), rules), defused=not exact)
+    def rows(_name: str, events: Iterable[Event], _number: int) -> Iterable[bytes]:
+        return rows_of(reading(events, rules), defused=not exact)
 
     write_sessions(store, sessions, every, out, Form(rows, header(rules)))
 
 
 @_export_command(trace.HEAD, trace.BETWEEN, trace.TAIL)
-def perfetto(store: Store, name: str, rules: str, number: int) -> Iterable[bytes]:
+def perfetto(name: str, read: Iterable[Event], rules: str, number: int) -> Iterable[bytes]:
     """Write a timeline for ui.perfetto.dev or chrome://tracing."""
-    events = read_session(store, name)
+    events = events_of(name, read)
     # not always the first event: origins on several machines have different clocks
     zero_ns = min(clocks(event)[0] for event in events)
     return [trace.session_text(reading(events, rules), zero_ns, number)]
@@ -137,10 +138,11 @@ def jsonl(
     """Write the events byte for byte, for `turnlog import`."""
     from exporters.files.jsonl import lines, session_heading
 
-    def pieces(store: Store, name: str, _number: int) -> Iterable[bytes]:
+    def pieces(name: str, store: Store, _number: int) -> Iterable[bytes]:
         return lines(store, session_heading(store, name))
 
-    write_sessions(existing(context, db), sessions, every, out, Form(pieces))
+    form = Form(pieces, sources=lambda store, names: ((name, store) for name in names))
+    write_sessions(existing(context, db), sessions, every, out, form)
 
 
 @app.command()
@@ -171,7 +173,9 @@ def otlp(
     survey = Survey(alone=len(names) == 1)
     try:
         with progress() as bar:
-            exported = survey.each(names, lambda name: to.items(reading(read_session(store, name), rules)))
+            exported = survey.each_of(
+                store.read_many(names), lambda name, read: to.items(reading(events_of(name, read), rules))
+            )
             for _name, items in bar.track(exported, total=len(names), description="sending"):
                 for start in range(0, len(items), to.batch):
                     to.send(items[start : start + to.batch])

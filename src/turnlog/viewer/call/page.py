@@ -107,7 +107,16 @@ def _refusing(endpoint: Callable[[Request], Response]) -> Callable[[Request], Re
 
 
 async def _stream(store: Store, session: str, rules: str, known: int) -> AsyncIterator[bytes]:
-    """Server-sent events: the document, unless the client has all its events, then a delta for each change."""
+    """Server-sent events: the document, unless the client has all its events, then a delta for each change.
+
+    The stream ends when the call does, or when it cannot be read; a browser then asks again.
+    """
+
+    def document() -> dict[str, Any] | None:
+        with contextlib.suppress(TurnlogError), replaying(session):
+            return call_document(list(store.read(session)), rules)
+        return None
+
     stop, news = threading.Event(), asyncio.Event()
     watching = asyncio.create_task(asyncio.to_thread(_watch, store, session, stop, asyncio.get_running_loop(), news))
     before: dict[str, Any] | None = None
@@ -115,7 +124,9 @@ async def _stream(store: Store, session: str, rules: str, known: int) -> AsyncIt
         while True:
             news.clear()
             began = time.monotonic()
-            after = await asyncio.to_thread(lambda: call_document(list(store.read(session)), rules))
+            after = await asyncio.to_thread(document)
+            if after is None:
+                return
             if before is None and len(after["events"]) != known:
                 yield _message("document", after)
             elif before is not None and (change := delta(before, after)) != {"set": {}}:

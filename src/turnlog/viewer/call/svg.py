@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from importlib.resources import files
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -14,23 +16,18 @@ WIDTH, LEFT, RIGHT, ROW = 860, 170, 110, 22
 """Pixels: of the picture, its margins with labels, and the height of a row."""
 LABEL, TITLE = 26, 92
 """Maximum number of characters."""
-_LIGHT = {
-    "ground": "#ffffff", "text": "#171b20", "muted": "#57606b", "line": "#d8dce1", "on": "#ffffff",
-    "user": "#2563c4", "agent": "#0f7466", "wait": "#b0480f", "tool": "#8a3f6b", "audio": "#5d6b7a", "error": "#b42318",
-    "vad": "#5d6b7a", "stt": "#7546b5", "eou": "#6a6f00", "kb": "#8d5f00", "llm": "#b0480f", "tts": "#3a7714",
-    "playout": "#17707f", "realtime": "#a3297a", "rest": "#6e7681",
-}  # fmt: skip
-_DARK = {
-    "ground": "#121417", "text": "#e8eaed", "muted": "#a0a8b2", "line": "#30353c", "on": "#0d1116",
-    "user": "#7aaeff", "agent": "#4cc2ae", "wait": "#f0935c", "tool": "#df92bd", "audio": "#9aa6b3", "error": "#ff8a7e",
-    "vad": "#9aa6b3", "stt": "#b99aef", "eou": "#c2c450", "kb": "#dba94a", "llm": "#f0935c", "tts": "#8ccb5e",
-    "playout": "#5fbfd0", "realtime": "#ee86c8", "rest": "#8f98a3",
-}  # fmt: skip
+TOKENS = (
+    "background", "text", "muted", "line", "on-mark", "user", "agent", "vad", "stt", "eou", "kb", "llm", "tools", "tts",
+    "playout", "realtime", "sound", "unaccounted", "error",
+)  # fmt: skip
+"""Colours of the viewer's style sheet that the picture has, each as a class."""
 _PARTS = {
     "VAD hangover": "vad", "STT finalisation": "stt", "EOU inference": "eou", "EOU wait": "eou", "knowledge base": "kb",
-    "tools": "tool", "LLM to first token": "llm", "LLM writing a tool call": "llm", "failed provider": "error",
+    "tools": "tools", "LLM to first token": "llm", "LLM writing a tool call": "llm", "failed provider": "error",
     "text aggregation": "llm", "TTS to first byte": "tts", "playout": "playout", "realtime model": "realtime",
 }  # fmt: skip
+_BARS = {"STT": "stt", "EOU": "eou", "endpointing": "eou", "LLM": "llm", "TTS": "tts", "knowledge": "kb",
+         "realtime": "realtime", "tool": "tools"}  # fmt: skip
 
 
 def svg_file(r: Reading, number: int) -> bytes:
@@ -41,13 +38,16 @@ def svg_file(r: Reading, number: int) -> bytes:
     scale = (WIDTH - LEFT - RIGHT) / max(end - begin, 1e-3)
     answered = f"{turn.e2e_latency:,.0f} ms" if turn.e2e_latency is not None else f"no response: {turn.no_response}"
     title = f"{r.session_name[:60]} · turn {number} · {answered}"
-    height = 64 + ROW * (len(bars) + 1) + 12
+    legend = list(_legend(turn.response))
+    top = 64 + ROW * (1 + (legend[-1][1] + 1 if legend else 0))
+    height = top + ROW * len(bars) + 12
     body = [
-        f'<rect class="ground" width="{WIDTH}" height="{height}" rx="6"/>',
-        _text(16, 26, title, "title"),
+        f'<rect class="background" width="{WIDTH}" height="{height}" rx="6"/>',
+        _text(16, 26, title, "text title"),
         _text(16, 46, _quotes(turn.user_speech, turn.agent_speech), "muted"),
         *_response(turn.response, begin, scale),
-        *(line for n, bar in enumerate(bars) for line in _bar(bar, 64 + ROW * (n + 1), begin, scale)),
+        *(line for x, row, part in legend for line in _entry(x, 64 + ROW * (row + 1), part)),
+        *(line for n, bar in enumerate(bars) for line in _bar(bar, top + ROW * n, begin, scale)),
     ]
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" '
@@ -58,14 +58,14 @@ def svg_file(r: Reading, number: int) -> bytes:
 
 
 def _style() -> str:
-    def rules(colours: dict[str, str]) -> str:
-        return "".join(f".{name}{{fill:{colour}}}" for name, colour in colours.items())
+    sheet = (files("turnlog.viewer") / "static" / "site.css").read_text(encoding="utf-8")
+    found = {name: re.findall(rf"--{name}: (#[0-9a-f]+);", sheet) for name in TOKENS}  # light, then dark
 
-    font = 'text{font:12px system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}'
-    return (
-        f"{font}.title{{font-weight:600;font-size:14px}}{rules(_LIGHT)}.title{{fill:{_LIGHT['text']}}}"
-        f"@media(prefers-color-scheme:dark){{{rules(_DARK)}.title{{fill:{_DARK['text']}}}}}"
-    )
+    def rules(scheme: int) -> str:
+        return "".join(f".{name}{{fill:{colours[scheme]}}}" for name, colours in found.items())
+
+    font = 'text{font:12px system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}.title{font-weight:600;font-size:14px}'
+    return f"{font}{rules(0)}@media(prefers-color-scheme:dark){{{rules(1)}}}"
 
 
 def _response(response: dict[str, Any] | None, begin: float, scale: float) -> Iterator[str]:
@@ -77,10 +77,37 @@ def _response(response: dict[str, Any] | None, begin: float, scale: float) -> It
     for part in response["parts"]:
         x, wide = LEFT + (part["start"] - begin) * scale, (part["end"] - part["start"]) * scale
         name = part["name"]
-        yield _rect(x, y, wide, _PARTS.get(name, "rest"), f"{name}: {part['ms']:,.0f} ms")
+        yield _rect(x, y, wide, _PARTS.get(name, "unaccounted"), f"{name}: {part['ms']:,.0f} ms")
         if wide > 7 * len(name):
-            yield _text(x + 4, y + 12, name, "on")
+            yield _text(x + 4, y + 12, name, "on-mark")
     yield _text(LEFT + (response["end"] - begin) * scale + 6, y + 13, f"{response['ms']:,.0f} ms", "text")
+
+
+def _legend(response: dict[str, Any] | None) -> Iterator[tuple[float, int, dict[str, Any]]]:
+    """The parts of the response with the place of each: x, and number of its line."""
+    x, row = float(LEFT), 0
+    for part in (response or {"parts": []})["parts"]:
+        wide = 30 + 6.6 * len(_entry_text(part))
+        if x + wide > WIDTH - 8 and x > LEFT:
+            x, row = float(LEFT), row + 1
+        yield x, row, part
+        x += wide
+
+
+def _entry(x: float, y: int, part: dict[str, Any]) -> Iterator[str]:
+    name = _PARTS.get(part["name"], "unaccounted")
+    yield f'<rect class="{name}" x="{x:.1f}" y="{y + 4}" width="10" height="10" rx="1.5"/>'
+    yield _text(x + 15, y + 13, _entry_text(part), "muted")
+
+
+def _entry_text(part: dict[str, Any]) -> str:
+    return f"{part['name']} {part['ms']:,.0f} ms"
+
+
+def _class(bar: Bar) -> str:
+    """The class of the component that the bar shows, or else of its kind."""
+    kind = {"audio": "sound", "tool": "tools", "wait": "unaccounted"}.get(bar.kind, bar.kind)
+    return next((name for start, name in _BARS.items() if bar.label.startswith(start)), kind)
 
 
 def _bar(bar: Bar, y: int, begin: float, scale: float) -> Iterator[str]:
@@ -88,7 +115,7 @@ def _bar(bar: Bar, y: int, begin: float, scale: float) -> Iterator[str]:
     x, wide = LEFT + (bar.start - begin) * scale, (end - bar.start) * scale
     yield f'<path class="line" d="M{LEFT} {y - 3}h{WIDTH - LEFT - RIGHT}v1h-{WIDTH - LEFT - RIGHT}z"/>'
     yield _text(LEFT - 8, y + 13, bar.label[:LABEL], "text", "end")
-    yield _rect(x, y, wide, bar.kind, bar.label)
+    yield _rect(x, y, wide, _class(bar), bar.label)
     detail = bar.detail + (" (cut)" if bar.cut else "")
     if x + wide + 6 + 7 * len(detail) < WIDTH:
         yield _text(x + wide + 6, y + 13, detail, "muted")

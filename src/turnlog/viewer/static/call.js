@@ -12,22 +12,29 @@ import { makeEvents } from "./call_events.js";
 import { makeSpans } from "./call_spans.js";
 import { showChanges } from "./call_changes.js";
 
+const REST = 100; // milliseconds without a movement after which the transcript follows the axis
+
 const source = openSource();
 const view = { turn: null, span: null, event: null, events: new Set(), path: null, explanation: null, at: null };
 let latest = null; // the document of the whole call
 let doc = null, index = null; // what is shown: the same, or an earlier state
-let changed = new Set(), stream = null, asked = 0;
+let changed = new Set(), stream = null, asked = 0, resting = 0;
 
 const axis = makeAxis(byId("axis"), chooseSpan, (from, to, by) => {
   minimap.range(from, to);
-  const turn = doc && by === "user" ? turnAt(doc, (from + to) / 2) : null;
-  if (turn) turns.reveal(turn.turn);
+  if (by === "user") followAxis((from + to) / 2);
 });
 const minimap = makeMinimap(byId("minimap"), (from, to) => axis.show(from, to, "user"));
 const turns = makeTurns(byId("turns"), (number) => chooseTurn(number));
 const turnPanel = makeTurnPanel(byId("turn"), byId("why"), explain, chooseEvent);
 const events = makeEvents(byId("events"), byId("event-details"), chooseEvent);
 const spans = makeSpans(byId("spans"), (span) => chooseSpan(span, span.turn));
+
+/** Scroll the transcript to the turn in the middle of the axis, once that rests. */
+function followAxis(seconds) {
+  clearTimeout(resting);
+  resting = setTimeout(() => doc?.turns.length && turns.reveal(turnAt(doc, seconds).turn), REST);
+}
 
 function show() {
   axis.set(doc, index, view);

@@ -51,7 +51,7 @@ export function makeAxis(canvas, chosen, moved) {
     if (!row) return { span: null, turn: turnIn(at) };
     let best = null;
     for (let n = firstIndex(row.spans.length, (i) => row.ends[i] >= at - near); n < row.spans.length && row.spans[n].start <= at + near; n += 1) {
-      const span = row.spans[n], away = Math.max(span.start - at, at - span.end, 0);
+      const span = row.spans[n], away = Math.max(span.start - at, at - span.until, 0);
       if (best === null || away < best.away) best = { span, away };
     }
     return { span: best?.span ?? null, turn: best?.span.turn ?? turnIn(at) };

@@ -48,7 +48,7 @@ function setDefault(map, key) {
 
 function latestEnds(spans) {
   let latest = -Infinity;
-  return Float64Array.from(spans, (span) => (latest = Math.max(latest, span.end)));
+  return Float64Array.from(spans, (span) => (latest = Math.max(latest, span.until)));
 }
 
 /** Index of the first item for which `reached` is true, in a list where it stays true once it is. */

@@ -86,7 +86,8 @@ function drawLane(scene, { lane, y }) {
     const top = y + number * ROW, { spans, ends } = row;
     let drawn = -Infinity; // right edge of the last rectangle: a narrow one inside it adds nothing
     for (let n = firstIndex(spans.length, (i) => ends[i] >= scene.from); n < spans.length && spans[n].start <= end; n += 1) {
-      const x = xOf(scene, spans[n].start), right = xOf(scene, spans[n].end), wide = right - x;
+      const x = xOf(scene, spans[n].start), right = xOf(scene, spans[n].until), wide = right - x;
+      if (right < scene.gutter) continue;
       if (wide < 1.5) {
         if (x < drawn + 1 && !isChosen(scene, spans[n])) continue;
         drawTick(scene, spans[n], x, top);
@@ -119,7 +120,7 @@ function drawSpan(scene, span, x, top, wide) {
   context.fillRect(left, top, right - left, ROW - 2);
   context.globalAlpha = 1;
   if (first !== null) context.fillRect(left, top, Math.max(1, first - left), ROW - 2);
-  if (span.status !== "done") hatch(context, left, top + ROW - 7, right - left, 5, c.background);
+  if (span.status !== "done" && right - left > 8) hatch(context, left, top + ROW - 7, right - left, 5, c.background);
   if (isChosen(scene, span)) outline(context, left, top, right - left, c.text);
   const textLeft = first === null || first - left > 0.6 * (right - left) ? left : first;
   const onSolid = textLeft === left && (first === null ? !open : first > left + 20);
@@ -150,12 +151,15 @@ function drawResponse(scene, span, x, top, wide) {
 /** Barge-ins, the events of an explanation, and the point to which time travel has gone. */
 function drawMarks(scene) {
   const { context, doc, view, height } = scene, c = colours(), end = until(scene);
+  let marked = -Infinity;
   for (let n = firstTurn(doc, scene.from); n < doc.turns.length && doc.turns[n].start <= end; n += 1) {
     for (const record of doc.turns[n].barge_ins) {
       const at = record.user_start ?? record.stopped;
       if (at === null || at === undefined) continue;
       const x = xOf(scene, at);
-      line(context, x, RULER + TURNS, x, height, c["barge-in"], [2, 4]);
+      if (x < marked + 3) continue;
+      marked = x;
+      if (scene.scale > 2) line(context, x, RULER + TURNS, x, height, c["barge-in"], [2, 4]);
       context.fillStyle = c["barge-in"];
       triangle(context, x, RULER - 7);
       if (scene.scale > 40) context.fillText(`${record.kind} barge-in`, x + 6, height - 8);

@@ -1,0 +1,118 @@
+"""Writing a partition: sessions in, one Parquet file out, with at most one row group in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import IO
+
+import msgspec
+import pyarrow
+import pyarrow.parquet
+
+from eventstore.errors import StoreError
+from eventstore.event import Event
+from eventstore.stores.chain import Linked, Origin, genesis, link
+from exporters.archive.layout import FORMAT, METADATA, Entry, Heading, Partition, Times
+
+GROUP_EVENTS = 20_000
+GROUP_BYTES = 8 << 20
+"""Size of the payloads; a row group ends with the event that reaches either limit."""
+_TYPES = {
+    "session_id": pyarrow.string(), "origin": pyarrow.string(), "seq": pyarrow.int64(), "hook": pyarrow.string(),
+    "version": pyarrow.int64(), "perf_ns": pyarrow.int64(), "wall_ns": pyarrow.int64(), "payload": pyarrow.string(),
+}  # fmt: skip
+SCHEMA = pyarrow.schema([pyarrow.field(name, type_, nullable=False) for name, type_ in _TYPES.items()])
+"""The fields of `Event`. The links of the hash chains follow from them."""
+REPETITIVE = ["session_id", "origin", "hook", "version"]
+"""Columns that are encoded as a dictionary."""
+_OPTIONS = {
+    "compression": "zstd",
+    "compression_level": 7,
+    "use_dictionary": REPETITIVE,
+    "column_encoding": dict.fromkeys(("seq", "perf_ns", "wall_ns"), "DELTA_BINARY_PACKED"),
+    "write_statistics": [name for name in _TYPES if name != "payload"],
+    "store_schema": False,
+}
+
+Chains = Iterable[tuple[Origin, Iterable[Linked]]]
+"""What `Store.chains` returns."""
+
+
+class BrokenSession(StoreError):
+    """A session does not verify, so it cannot be archived."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"session {session_id!r} does not verify, see: turnlog verify {session_id}")
+        self.session_id = session_id
+
+
+def write_partition(
+    file: IO[bytes],
+    partition: Partition,
+    buckets: int,
+    sessions: Iterable[tuple[str, Chains]],
+    advance: Callable[[int], object] = lambda events: None,
+) -> Heading:
+    """Write the sessions, which come by name; returns the file's metadata.
+
+    The same sessions give the same bytes, under one version of pyarrow. ``advance`` is called with the number of
+    events written since its last call. Raises `BrokenSession`.
+    """
+    entries: list[Entry] = []
+    with pyarrow.parquet.ParquetWriter(file, SCHEMA, **_OPTIONS) as writer:
+        group = _Group(writer, advance)
+        for name, chains in sessions:
+            entries.append(_write_session(group, name, chains))
+        group.flush()
+        heading = Heading(FORMAT, partition.day, partition.bucket, buckets, entries)
+        writer.add_key_value_metadata({METADATA: msgspec.json.encode(heading)})
+    return heading
+
+
+def _write_session(group: _Group, name: str, chains: Chains) -> Entry:
+    heads: list[Origin] = []
+    times = Times()
+    for origin, stored in chains:
+        heads.append(origin)
+        for event in _verified(origin, stored):
+            times.add(event)
+            group.add(event)
+    if not heads:
+        raise BrokenSession(name)
+    return Entry.of(name, times.started_ns, times.ended_ns, heads)
+
+
+def _verified(origin: Origin, stored: Iterable[Linked]) -> Iterator[Event]:
+    """The origin's events, if each follows the one before it and the last one is the head."""
+    last, count = genesis(origin.session_id, origin.origin), 0
+    for event, found in stored:
+        last = link(last, event)
+        if last != found:
+            raise BrokenSession(origin.session_id)
+        count += 1
+        yield event
+    if not count or (count, last) != (origin.events, origin.link):
+        raise BrokenSession(origin.session_id)
+
+
+class _Group:
+    """The row group that is being filled."""
+
+    def __init__(self, writer: pyarrow.parquet.ParquetWriter, advance: Callable[[int], object]) -> None:
+        self._writer, self._advance = writer, advance
+        self._events: list[Event] = []
+        self._bytes = 0
+
+    def add(self, event: Event) -> None:
+        self._events.append(event)
+        self._bytes += len(event.payload)
+        if len(self._events) == GROUP_EVENTS or self._bytes >= GROUP_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._events:
+            columns = zip(*map(msgspec.structs.astuple, self._events), strict=True)
+            arrays = [pyarrow.array(values, field.type) for values, field in zip(columns, SCHEMA, strict=True)]
+            self._writer.write_batch(pyarrow.record_batch(arrays, schema=SCHEMA))
+            self._advance(len(self._events))
+            self._events, self._bytes = [], 0
