@@ -60,7 +60,7 @@ export function makeTurnPanel(panel, why, explain, chooseEvent) {
       el(
         "section", { className: "group" },
         el("h3", {}, el("bdi", {}, excerpt(group.name, 120)), group.status && group.status !== "done" ? el("span", { className: "flag" }, ` ${group.status}`) : null, group.detail ? el("span", { className: "muted" }, " ", el("bdi", {}, excerpt(group.detail, 300))) : null),
-        el("dl", { className: "figures" }, ...group.figures.flatMap((one) => [el("div", {}, el("dt", {}, one.label), el("dd", {}, figure(one.value, one.unit, one.path, `${group.name}, ${one.label}`)))])),
+        el("dl", { className: "turn-figures" }, ...group.figures.flatMap((one) => [el("div", {}, el("dt", {}, one.label), el("dd", {}, figure(one.value, one.unit, one.path, `${group.name}, ${one.label}`)))])),
       ),
     );
 

@@ -16,7 +16,7 @@ export function makeTurns(list, chosen) {
       { type: "button", className: "turn-head", onclick: () => chosen(turn.turn) },
       el("span", { className: "turn-number" }, `Turn ${turn.turn}`),
       el("span", { className: "muted" }, clock(turn.start, 1)),
-      changed && el("span", { className: "changed" }, "≠ differs"),
+      changed && el("span", { className: "turn-changed" }, "≠ differs"),
       turn.interrupted && el("span", { className: "flag" }, "▼ interrupted"),
       turn.errors.length > 0 && el("span", { className: "flag" }, `× ${turn.errors.length === 1 ? "error" : `${turn.errors.length} errors`}`),
       wait,
