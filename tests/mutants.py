@@ -39,6 +39,24 @@ CARRY = "src/projections/reference/carry_over.py"
 TURN = "src/projections/reference/handlers/turn.py"
 DELIVERY = "src/exporters/delivery/outbox.py"
 MUTANTS = [
+    Mutant(
+        "src/turnlog/read_models/refresh.py",
+        "store.decrypts, engine(), head.seal)",
+        'store.decrypts, "", head.seal)',
+        "test_read_models.py::test_law_read_model_is_replay",
+    ),
+    Mutant(
+        "src/eventstore/stores/ledger.py",
+        "            self._delete_rows(connection, session_id)",
+        "            pass",
+        "test_read_models.py::test_forget_and_retention_delete_rows",
+    ),
+    Mutant(
+        "src/eventstore/stores/encrypted.py",
+        "row if not row.opened else self._seal_row(row) for row in rows]",
+        "row for row in rows]",
+        "test_read_models.py::test_rows_under_a_master_key_have_no_text_in_the_clear",
+    ),
     Mutant(MIGRATION, "WHEN NOT {unlocked", "WHEN 0 AND {unlocked", "test_sqlite_store.py::test_law_1"),
     Mutant(
         "src/eventstore/stores/sqlite/engine.py", "triggers = ON", "triggers = OFF", "test_sqlite_store.py::test_law_1"
@@ -57,8 +75,8 @@ MUTANTS = [
     ),
     Mutant(
         "src/projections/reference/fold.py",
-        "    handlers = HANDLERS.get\n",
-        "    handlers = HANDLERS.get\n    s.user_speaking = False\n",
+        "    find = HANDLERS.get\n",
+        "    find = HANDLERS.get\n    s.user_speaking = False\n",
         "test_laws.py::test_law_3",
     ),
     Mutant("src/eventstore/event.py", "for n in sorted(s)]", "for n in s]", "test_laws.py::test_law_4"),
@@ -254,10 +272,11 @@ MUTANTS = [
     ),
     Mutant(
         "src/projections/reference/timing.py",
-        "round(seconds * 1000, 4)",
-        "round(seconds * 1000, 3)",
+        "return nearest / 1e4",
+        "return nearest / 1e3",
         "test_conformance.py",
     ),
+    Mutant("src/projections/reference/timing.py", "type(ms) is float and ", "", "test_replay_bytes.py"),
     Mutant(
         "src/projections/reference/spans/lifecycle.py",
         "int((now - start_time) * 1_000_000_000)",
@@ -296,6 +315,24 @@ MUTANTS = [
         "if driver.execute(_TRY_LOCK",
         "if 0 and driver.execute(_TRY_LOCK",
         "test_delivery.py::test_only_one_delivers",
+    ),
+    Mutant(
+        "src/eventstore/stores/postgres/pipeline.py",
+        "        self._flush()\n        try:\n            self._receive()\n        finally:",
+        "        self._flush()\n        self._pending.clear()\n        try:\n            pass\n        finally:",
+        "test_postgres_pipeline.py::test_a_commit_that_fails",
+    ),
+    Mutant(
+        "src/eventstore/stores/postgres/connection.py",
+        'in ("57P", "080")',
+        'in ("080",)',
+        "test_postgres_pipeline.py::test_a_process_ended",
+    ),
+    Mutant(
+        "src/eventstore/stores/postgres/store.py",
+        "wanted[len(found) or 1 :]",
+        "wanted[len(found) + 1 :]",
+        "test_store_contract.py::test_many_sessions",
     ),
     Mutant(
         "src/eventstore/stores/ledger.py",
@@ -462,6 +499,24 @@ MUTANTS = [
         "time(made[to]) < time(event)",
         "False",
         "test_explain.py::test_what_if",
+    ),
+    Mutant(
+        "src/turnlog/viewer/call/delta.py",
+        "[name for name in old if name not in new]",
+        "[]",
+        "test_call_document.py::test_a_delta_turns_one_document_into_the_other",
+    ),
+    Mutant(
+        "src/turnlog/viewer/call/file.py",
+        "event if visible is None",
+        "event if True",
+        "test_call_document.py::test_redacted_has_no_text_and_the_same_figures",
+    ),
+    Mutant(
+        "src/turnlog/viewer/call/file.py",
+        '.replace("<", "\\\\u003c")',
+        "",
+        "test_call_document.py::test_a_script_element_in_a_text_ends_nothing",
     ),
 ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
@@ -68,6 +68,14 @@ def find_session(store: Store, session: str) -> Session:
         back = f"; bring it back with: turnlog import {removal.archive}" if removal.archive else ", without an archive"
         hint = f"it was removed on {format_time(removal.removed_ns)} UTC{back}"
     raise UnknownSession(f"unknown session {session!r}; {hint}")
+
+
+def events_of(session: str, read: Iterable[Event]) -> list[Event]:
+    """The events of a session that `Store.read_many` has read. Raises `UnknownSession` if it was removed meanwhile."""
+    events = list(read)
+    if not events:
+        raise UnknownSession(f"session {session!r} has no events any more")
+    return events
 
 
 def read_session(store: Store, session: str) -> list[Event]:

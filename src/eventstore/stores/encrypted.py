@@ -217,6 +217,12 @@ class EncryptedStore:
         self._ciphers.pop(session_id, None)  # the session may have been forgotten meanwhile
         return map(self._open, self._store.read(session_id))
 
+    def read_many(self, session_ids: Iterable[str]) -> Iterator[tuple[str, Iterator[Event]]]:
+        """See `Store.read_many`."""
+        for session_id, events in self._store.read_many(session_ids):
+            self._ciphers.pop(session_id, None)
+            yield session_id, map(self._open, events)
+
     def follow(
         self, after: str | None = None, *, session_id: str | None = None, stop: threading.Event | None = None
     ) -> Iterator[Followed]:

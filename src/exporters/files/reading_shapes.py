@@ -9,7 +9,7 @@ from projections.caller import Reading
 from projections.spans import Span
 from projections.spans.tree import turn_id
 
-_TRACKS = {
+TRACK_OF_KIND = {
     "session": "session",
     "note": "session",
     "hold": "session",
@@ -40,7 +40,7 @@ def read_shapes(r: Reading) -> list[Shape]:
     for span in r.spans:
         name = f"turn {span.turn}" if span.kind == "turn" else span.name
         end = None if span.end_ns == span.start_ns and span.kind != "turn" else span.end_ns - zero_ns
-        found.append(Shape(_TRACKS[span.kind], span.kind, name, span.start_ns - zero_ns, end, _args(span)))
+        found.append(Shape(TRACK_OF_KIND[span.kind], span.kind, name, span.start_ns - zero_ns, end, _args(span)))
         for event in span.events:
             if event["name"] == "log":
                 at, attributes = event["time_ns"] - zero_ns, event["attributes"]

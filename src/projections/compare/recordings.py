@@ -7,7 +7,7 @@ user's words, times count from the opening of their turn, and ids are not compar
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import SequenceMatcher
 from itertools import zip_longest
 from typing import Any, Literal, NamedTuple
@@ -17,7 +17,7 @@ import msgspec
 from eventstore.codec import clocks, read_payload
 from eventstore.event import Event
 from eventstore.hooks.arguments import HAPPENED
-from projections.compare.turns import MISSING, Change, differ, differences, speech_label
+from projections.compare.turns import MISSING, Change, Pair, differ, differences, speech_label
 from projections.model import is_number
 from projections.reference.metrics import Turn
 
@@ -136,20 +136,23 @@ def changes_between(one: list[Turn], two: list[Turn]) -> list[Change]:
     return found
 
 
-def align_turns(one: list[Turn], two: list[Turn]) -> Iterator[tuple[int | None, int | None]]:
-    """Pairs of turn numbers, from 1: turns with the same user speech, and those at the same place between such turns;
-    None opposite a turn without a counterpart.
+def align_turns(one: list[Turn], two: list[Turn]) -> Iterator[Pair]:
+    """`align_speech` of what the user said in the turns."""
+    return align_speech([turn.user_speech for turn in one], [turn.user_speech for turn in two])
+
+
+def align_speech(one: Sequence[object], two: Sequence[object]) -> Iterator[Pair]:
+    """Pairs of turn numbers, from 1: turns with the same words, and those at the same place between such turns; None
+    opposite a turn without a counterpart. Words that are not text are none.
     """
-    matcher = SequenceMatcher(
-        None, [_normalized_speech(turn) for turn in one], [_normalized_speech(turn) for turn in two], autojunk=False
-    )
+    matcher = SequenceMatcher(None, list(map(_normalized, one)), list(map(_normalized, two)), autojunk=False)
     for _tag, a, a_end, b, b_end in matcher.get_opcodes():
         yield from zip_longest(range(a + 1, a_end + 1), range(b + 1, b_end + 1))
 
 
-def _normalized_speech(turn: Turn) -> str | None:
-    """The normalized user speech; None for a turn without any."""
-    words = re.findall(r"\w+", str(turn.user_speech).casefold()) if turn.user_speech is not None else None
+def _normalized(speech: object) -> str | None:
+    """The words alone, in one case; None if there are none."""
+    words = re.findall(r"\w+", str(speech).casefold()) if speech is not None else None
     return " ".join(words) if words else None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,9 @@ from turnlog.terminal import in_line, say
 
 if TYPE_CHECKING:
     from turnlog.read_models import Plan
+
+PATIENCE_SECONDS = 2.0
+"""A progress bar appears after this time."""
 
 
 class BadHeader(TurnlogError):
@@ -62,6 +66,23 @@ def replaying_bar(planned: Plan, *, hidden: bool = False) -> Iterator[Callable[[
     with progress(hidden=hidden or not planned.stale) as bar:
         task = bar.add_task("replaying", total=planned.stale_events)
         yield lambda events: bar.advance(task, events)
+
+
+@contextmanager
+def patient_progress(description: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress callback, called with the number done and the total; its bar appears after `PATIENCE_SECONDS`."""
+    bar, began = progress(), time.monotonic()
+    task = bar.add_task(description)
+
+    def step(done: int, of: int) -> None:
+        if not bar.live.is_started and time.monotonic() - began > PATIENCE_SECONDS:
+            bar.start()
+        bar.update(task, completed=done, total=of)
+
+    try:
+        yield step
+    finally:
+        bar.stop()
 
 
 def headers_of(pairs: list[str] | None) -> dict[str, str]:

@@ -47,14 +47,6 @@ SinceOption = Annotated[
 ]
 UntilOption = Annotated[str | None, typer.Option(metavar="DATETIME", help="Only sessions that started earlier.")]
 
-JobsOption = Annotated[
-    int | None,
-    typer.Option(
-        "--jobs", metavar="NUMBER", min=1, help="Number of processes.  [default: one a processor]",
-        show_default=False,
-    ),
-]  # fmt: skip
-
 FilesArgument = Annotated[list[Path], typer.Argument(metavar="FILE", help="JSON lines, plain or gzipped.")]
 OutOption = Annotated[
     Path | None,

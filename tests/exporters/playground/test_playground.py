@@ -364,7 +364,7 @@ def begin(program: Program, *arguments: str) -> subprocess.Popen[str]:
 
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
 def test_the_program_serves_until_it_is_told_to_end(program: Program, by: signal.Signals) -> None:
-    """Break: in turnlog/cli/commands/playground.py, ``_serve``, handle one signal less."""
+    """Break: in turnlog/cli/commands/serve.py, ``_interruption``, handle one signal less."""
     with begin(program, "--port", "0") as process:
         assert process.stdout is not None
         url = process.stdout.readline().removeprefix("serving ").strip()
@@ -377,7 +377,7 @@ def test_the_program_serves_until_it_is_told_to_end(program: Program, by: signal
 
 
 def test_the_program_prints_lines_and_follows(program: Program) -> None:
-    """Break: in turnlog/cli/commands/playground.py, print the message without its id."""
+    """Break: in turnlog/cli/commands/serve.py, print the message without its id."""
     with begin(program) as process:
         assert process.stdout is not None
         lines = [json.loads(process.stdout.readline()) for _ in ALL]

@@ -31,6 +31,7 @@ VERBS = {
     "Move",
     "Print",
     "Record",
+    "Replay",
     "Rewrap",
     "Run",
     "Send",

@@ -137,12 +137,12 @@ class SqliteStore:
         with self._guarded():
             with self._connection() as driver:
                 try:
-                    with self._transaction(driver):
-                        positions = append_rows(driver, batch, heads)
+                    with self._transaction(driver) as known:
+                        positions = append_rows(driver, batch, heads, known)
                 except sqlite3.IntegrityError:  # some of it is stored already
                     heads.clear()
-                    with self._transaction(driver):
-                        positions = append_new_rows(driver, batch, heads)
+                    with self._transaction(driver) as known:
+                        positions = append_new_rows(driver, batch, heads, known)
             if self._watch is not None:
                 there = self._watch.committed()
                 self._watch.raise_if_replaced()
@@ -161,6 +161,10 @@ class SqliteStore:
                 for number, origin, _events, _link in driver.execute(_ORIGINS, (session_id,)).fetchall()
             ]
             yield from streams[0] if len(streams) == 1 else merge(streams)
+
+    def read_many(self, session_ids: Iterable[str]) -> Iterator[tuple[str, Iterator[Event]]]:
+        """See `Store.read_many`."""
+        return ((session_id, self.read(session_id)) for session_id in session_ids)
 
     def chains(self, session_id: str) -> Iterator[tuple[Origin, Iterator[Linked]]]:
         """See `Store.chains`."""
@@ -218,12 +222,11 @@ class SqliteStore:
             yield
 
     @contextmanager
-    def _transaction(self, driver: sqlite3.Connection) -> Iterator[None]:
+    def _transaction(self, driver: sqlite3.Connection) -> Iterator[dict[tuple[str, str], ChainHead]]:
+        """A transaction, with the heads of chains that it has read."""
         driver.execute("BEGIN IMMEDIATE")
         try:
-            if self._watch is not None:
-                self._watch.check_heads(driver)
-            yield
+            yield {} if self._watch is None else self._watch.check_heads(driver)
             driver.execute("COMMIT")
         except BaseException:
             if driver.in_transaction:

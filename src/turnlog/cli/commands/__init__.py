@@ -26,6 +26,7 @@ COMMANDS: dict[str, dict[str, Row]] = {
         "payloads": Row("calls", "payloads", "Show a session's analytics payloads, one per turn."),
         "barge-ins": Row("barge_ins", "barge_ins", "List barge-ins: how soon the agent yielded, what was cut."),
         "explain": Row("explain", "explain", "Show the events and decisions behind a value."),
+        "view": Row("serve", "view", "Look at calls in a browser, until interrupted."),
         "tail": Row("log", "tail", "Print events as they are stored, until interrupted."),
     },
     "Measure and compare": {
@@ -41,7 +42,7 @@ COMMANDS: dict[str, dict[str, Row]] = {
         "import": Row("log", "import_", "Import recorded calls or archived sessions."),
         "export": Row("export", "app", "Export sessions to files or a collector."),
         "deliver": Row("deliver", "app", "Deliver calls to other systems, each item at least once."),
-        "playground": Row("playground", "playground", "Follow the playground messages of a VideoSDK session."),
+        "playground": Row("serve", "playground", "Follow the playground messages of a VideoSDK session."),
         "schema": Row("calls", "schema", "Print the JSON Schema of the analytics payload."),
     },
     "Keep the log": {

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -18,14 +15,12 @@ from projections.explain import EventReference, Explanation, Outcome, SourceFiel
 from projections.explain import explain as explain_value
 from projections.explain import what_if as what_if_of
 from projections.explain.what_if import BY_MS, HOW
-from turnlog.cli.common import existing, progress
+from turnlog.cli.common import existing, patient_progress
 from turnlog.cli.options import DbOption, JsonOption, RulesOption, SessionArgument
 from turnlog.console import output, safe
 from turnlog.sessions import read_session
 from turnlog.terminal import in_line, print_json
 
-PATIENCE_SECONDS = 2.0
-"""A progress bar appears after this time."""
 PathArgument = Annotated[
     list[str],
     typer.Argument(
@@ -55,7 +50,7 @@ def explain(
     with replaying(session):
         found, tried = explain_value(events, where, rules), None
         if what_if:
-            with _progress() as step:
+            with patient_progress("trying") as step:
                 tried = what_if_of(events, where, rules, by_ms=by, step=step)
     if as_json:
         print_json(_as_data(found) | ({} if tried is None else {"what_if": _as_data(tried)}))
@@ -65,23 +60,6 @@ def explain(
     _show(console, found, several, hint=tried is None)
     if tried is not None:
         _show_what_if(console, tried, several)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    """A progress callback for events tried; its bar appears after `PATIENCE_SECONDS`."""
-    bar, began = progress(), time.monotonic()
-    task = bar.add_task("trying")
-
-    def step(done: int, of: int) -> None:
-        if not bar.live.is_started and time.monotonic() - began > PATIENCE_SECONDS:
-            bar.start()
-        bar.update(task, completed=done, total=of)
-
-    try:
-        yield step
-    finally:
-        bar.stop()
 
 
 def _as_data(value: Any) -> Any:

@@ -1,0 +1,1 @@
+"""The page of one call, and the document that it draws."""

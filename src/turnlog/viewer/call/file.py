@@ -1,0 +1,133 @@
+"""The page of a call as one file, which opens from disk and loads nothing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from importlib.resources import files
+from typing import Any
+
+import msgspec
+from markupsafe import Markup
+
+from eventstore.event import Event
+from eventstore.hooks.content import without_content
+from projections.caller import RULES as TURNLOG
+from projections.caller import Reading
+from projections.explain import explain
+from projections.explain.explanation import explain_reading
+from projections.explain.paths import parse
+from projections.framework_figures import add_figures
+from projections.readings import FRAMEWORK, VIDEOSDK, framework_of, reading
+from turnlog.terminal import json_text
+from turnlog.viewer.call.delta import delta
+from turnlog.viewer.call.document import Document, call_document, explanation_data, state_document
+from turnlog.viewer.call.reading_document import turn_paths
+from turnlog.viewer.pages import renderer
+
+SCRIPTS = (
+    "call_data", "call_dom", "call_source", "call_colours", "call_draw", "call_axis", "call_minimap", "call_turns",
+    "call_turn", "call_events", "call_spans", "call_changes", "call",
+)  # fmt: skip
+"""Modules of the page, each after those that it imports."""
+STATES = 1_000
+"""Maximum number of events of a call whose file has the state after each; each takes a replay up to it."""
+Step = Callable[[int, int], None]
+
+
+def redacted(events: Sequence[Event]) -> list[Event]:
+    """The events without what was said and all other text of user code, as in an encrypted log without its key."""
+    return [
+        event if visible is None else msgspec.structs.replace(event, payload=visible.decode())
+        for event in events
+        for visible in [without_content(event.hook, event.payload) if event.payload != "{}" else None]
+    ]
+
+
+def html_file(events: Sequence[Event], rules: str = TURNLOG, step: Step = lambda _done, _of: None) -> bytes:
+    """The file. ``step`` is called with the progress. Raises `UnknownRules`, and the errors of the reading."""
+    style, script = _text("site.css") + _text("call.css"), _bundle()
+    policy = (
+        f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    data = json_text(file_data(events, rules, step), indent=False).replace("<", "\\u003c")
+    inline = {"style": Markup(style), "script": Markup(script), "data": Markup(data)}  # noqa: S704 - ours, and JSON
+    page = renderer("")(
+        "call.html", layout="call_file.html", name=events[0].session_id, base="", policy=policy, **inline
+    )
+    return bytes(page.body)
+
+
+def file_data(events: Sequence[Event], rules: str, step: Step) -> dict[str, Any]:
+    """Everything that the page of a server asks for: readings, explanations, and the states after each event."""
+    readings = {found["rules"]: found for found in (call_document(events, each) for each in _rule_sets(events, rules))}
+    rows = next(iter(readings.values()))["events"]
+    for found in readings.values():
+        del found["events"]
+    first = next(iter(readings))
+    return {
+        "rules": first,
+        "events": rows,
+        "readings": readings,
+        "explanations": {name: dict(_explanations(events, found)) for name, found in readings.items()},
+        "states": {first: list(_states(events, first, step))} if len(events) <= STATES else {},
+    }
+
+
+def _rule_sets(events: Sequence[Event], rules: str) -> list[str]:
+    """The rule sets in the file: the chosen one, the default, and that of the framework's release."""
+    ours = framework_of(events)[0] in ("", VIDEOSDK)
+    return list(dict.fromkeys([rules, TURNLOG, *([FRAMEWORK] if ours else [])]))
+
+
+def _explanations(events: Sequence[Event], found: Document) -> Iterator[tuple[str, dict[str, Any]]]:
+    r = reading(events, found["rules"])
+    if isinstance(r, Reading):
+        add_figures(r, events)
+        for turn in found["turns"]:
+            for path in turn_paths(turn):
+                yield path, explanation_data(explain_reading(r, parse(path), events))
+        return
+    for turn in found["turns"]:
+        path = f"turns[{turn['turn'] - 1}].e2e_latency"
+        if turn["groups"]:
+            yield path, explanation_data(explain(events, path, found["rules"]))
+
+
+def _states(events: Sequence[Event], rules: str, step: Step) -> Iterator[dict[str, Any]]:
+    """For each event, what it changes in the state before it."""
+    before: Document = {"turns": [], "spans": []}
+    for number in range(1, len(events) + 1):
+        after = state_document(events[:number], rules)
+        yield delta(before, after)
+        before = after
+        step(number, len(events))
+
+
+def _bundle() -> str:
+    """The page's modules as one script, each a function that returns its exports.
+
+    A page that is opened from disk cannot load modules.
+    """
+    return "\n".join(map(_as_function, SCRIPTS)) + "\n"
+
+
+def _as_function(module: str) -> str:
+    text = re.sub(
+        r'^import (\{.*\}) from "\./(\w+)\.js";$', r"const \1 = \2;", _text(f"{module}.js"), flags=re.MULTILINE
+    )
+    exports = re.findall(r"^export (?:async )?(?:function|const) (\w+)", text, flags=re.MULTILINE)
+    body = re.sub(r"^export ", "", text, flags=re.MULTILINE)
+    return f"const {module} = (() => {{\n{body}\nreturn {{ {', '.join(exports)} }};\n}})();"
+
+
+def _text(name: str) -> str:
+    return (files("turnlog.viewer") / "static" / name).read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    """The hash by which a content policy allows an inline script or style."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

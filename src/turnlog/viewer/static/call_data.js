@@ -1,0 +1,118 @@
+// The document of a call, indexed for drawing. Numbers come from the engine; this file formats and finds them.
+
+/** An object for each event row of the document. */
+export function eventOf(row, at) {
+  return { at, seconds: row[0], origin: row[1], seq: row[2], hook: row[3], payload: row[4] };
+}
+
+/** The document after a delta of the server: fields of items set by key, other values set, events added at the end. */
+export function withDelta(doc, delta) {
+  return {
+    ...doc,
+    ...delta.set,
+    turns: replaced(doc.turns, delta.turns, "turn"),
+    spans: replaced(doc.spans, delta.spans, "id"),
+    events: delta.events ? doc.events.slice(0, delta.from).concat(delta.events) : doc.events,
+  };
+}
+
+function replaced(items, change, key) {
+  if (!change) return items;
+  const found = new Map(items.map((item) => [item[key], item]));
+  for (const name of change.remove) found.delete(name);
+  for (const item of change.set) found.set(item[key], { ...found.get(item[key]), ...item });
+  return [...found.values()];
+}
+
+/** The spans by lane and row, sorted by start, each with the latest end up to it; and by id and parent. */
+export function indexed(doc) {
+  doc.turns.sort((a, b) => a.turn - b.turn);
+  doc.spans.sort((a, b) => a.start - b.start || a.end - b.end);
+  const lanes = new Map(doc.lanes.map((lane) => [lane.name, { ...lane, lines: [] }]));
+  const byId = new Map(), children = new Map();
+  for (const span of doc.spans) {
+    byId.set(span.id, span);
+    if (span.parent !== null) (children.get(span.parent) ?? setDefault(children, span.parent)).push(span);
+    const lines = lanes.get(span.lane)?.lines;
+    if (lines) (lines[span.row] ??= []).push(span);
+  }
+  for (const lane of lanes.values()) lane.lines = Array.from(lane.lines, (line) => ({ spans: line ?? [], ends: latestEnds(line ?? []) }));
+  return { lanes: [...lanes.values()], byId, children, turns: new Map(doc.turns.map((turn) => [turn.turn, turn])) };
+}
+
+function setDefault(map, key) {
+  const list = [];
+  map.set(key, list);
+  return list;
+}
+
+function latestEnds(spans) {
+  let latest = -Infinity;
+  return Float64Array.from(spans, (span) => (latest = Math.max(latest, span.until)));
+}
+
+/** Index of the first item for which `reached` is true, in a list where it stays true once it is. */
+export function firstIndex(length, reached) {
+  let low = 0, high = length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (reached(middle)) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
+
+/** The turn that is in progress at a time, or the last one before it. */
+export function turnAt(doc, seconds) {
+  const next = firstIndex(doc.turns.length, (n) => doc.turns[n].start > seconds);
+  return doc.turns[Math.max(0, next - 1)] ?? null;
+}
+
+const WHOLE = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+const TENTH = new Intl.NumberFormat("en", { maximumFractionDigits: 1, minimumFractionDigits: 1 });
+const SHORT = new Intl.NumberFormat("en", { maximumFractionDigits: 3 });
+
+/** Milliseconds as text; tenths below ten. */
+export function ms(value) {
+  if (value === null || value === undefined) return "–";
+  return `${Math.abs(value) < 10 && value !== 0 ? TENTH.format(value) : WHOLE.format(value)} ms`;
+}
+
+/** A figure with its unit. */
+export function figureText(value, unit) {
+  if (unit === "ms") return ms(value);
+  return typeof value === "number" ? `${SHORT.format(value)}${unit ? ` ${unit}` : ""}` : String(value);
+}
+
+/** A time into the call: 1:02.345, with as many decimals as asked. */
+export function clock(seconds, decimals = 3) {
+  if (seconds === null || seconds === undefined) return "–";
+  const sign = seconds < 0 ? "−" : "", whole = Math.abs(seconds);
+  const hours = Math.floor(whole / 3600), minutes = Math.floor((whole % 3600) / 60);
+  const rest = (whole % 60).toFixed(decimals);
+  const padded = rest.padStart(decimals ? decimals + 3 : 2, "0");
+  return hours ? `${sign}${hours}:${String(minutes).padStart(2, "0")}:${padded}` : `${sign}${minutes}:${padded}`;
+}
+
+/** The beginning of a text, and how long it is, if it is long. */
+export function excerpt(text, length) {
+  const all = String(text);
+  return visible(all.length <= length ? all : `${all.slice(0, length)}… (${WHOLE.format(all.length)} characters)`);
+}
+
+const CONTROL = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
+
+/** The text with control characters, and those that turn the direction of text, as escapes. */
+export function visible(text) {
+  return text.replaceAll(CONTROL, (found) => `\\u${found.charCodeAt(0).toString(16).padStart(4, "0")}`);
+}
+
+/** A number with separators. */
+export function count(value) {
+  return WHOLE.format(value);
+}
+
+/** A word for a number of things. */
+export function plural(number, one, many = `${one}s`) {
+  return `${WHOLE.format(number)} ${number === 1 ? one : many}`;
+}

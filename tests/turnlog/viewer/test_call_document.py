@@ -1,0 +1,181 @@
+"""The document of a call: deltas, redaction, and the files made of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+from xml.etree import ElementTree
+
+import msgspec
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eventstore import Event
+from projections.caller import read
+from support.program import FIXTURES, Program
+from support.recorded import RECORDED
+from turnlog.viewer.call.delta import KEYS, delta
+from turnlog.viewer.call.document import call_document, event_rows, state_document
+from turnlog.viewer.call.file import file_data, html_file, redacted
+from turnlog.viewer.call.lanes import NOT_DRAWN, ROWS
+from turnlog.viewer.call.reading_document import turn_paths
+
+SHORT = sorted((events for events in RECORDED.values() if 20 < len(events) < 250), key=len)
+RULES = st.sampled_from(["turnlog", "videosdk-1.0", "videosdk-1.0.30"])
+
+
+def applied(document: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    """What the page makes of a delta."""
+    found = document | change["set"]
+    for name, key in KEYS.items():
+        items = {item[key]: item for item in document[name]}
+        for removed in change.get(name, {}).get("remove", ()):
+            del items[removed]
+        for item in change.get(name, {}).get("set", ()):
+            items[item[key]] = items.get(item[key], {}) | item
+        found[name] = list(items.values())
+    if "events" in change:
+        found["events"] = document["events"][: change["from"]] + change["events"]
+    return found
+
+
+def in_order(document: dict[str, Any]) -> dict[str, Any]:
+    return document | {name: sorted(document[name], key=lambda item: str(item[key])) for name, key in KEYS.items()}
+
+
+@given(events=st.sampled_from(SHORT), rules=RULES, data=st.data())
+def test_a_delta_turns_one_document_into_the_other(events: list[Event], rules: str, data: st.DataObject) -> None:
+    """Break: in delta.py, leave out ``remove``."""
+    sizes = st.integers(1, len(events))
+    one, two = (call_document(events[: data.draw(sizes)], rules) for _ in range(2))
+    assert in_order(applied(one, delta(one, two))) == in_order(two)
+    assert delta(two, two) == {"set": {}}
+
+
+@given(events=st.sampled_from(SHORT), data=st.data())
+def test_an_event_that_arrives_late_is_put_in_its_place(events: list[Event], data: st.DataObject) -> None:
+    late = data.draw(st.integers(1, len(events) - 1))
+    one, two = (
+        {"turns": [], "spans": [], "events": event_rows(rows)}
+        for rows in ([*events[:late], *events[late + 1 :]], events)
+    )
+    assert applied(one, delta(one, two)) == two
+
+
+def test_the_parts_on_the_page_are_those_of_the_engine() -> None:
+    for events in SHORT:
+        found = call_document(events)
+        for turn, ours in zip(found["turns"], read(events).turns, strict=True):
+            assert turn["response"] == ours.response
+            assert turn["e2e_latency"] == ours.e2e_latency
+            assert ours.e2e_latency is None or sum(p["ms"] for p in turn["response"]["parts"]) == pytest.approx(
+                ours.e2e_latency
+            )
+
+
+def test_spans_of_a_row_do_not_overlap() -> None:
+    for events in SHORT:
+        ends: dict[tuple[str, int], float] = {}
+        for span in call_document(events)["spans"]:
+            if span["until"] > span["start"]:
+                if span["row"] < ROWS - 1 and span["lane"] not in NOT_DRAWN:
+                    assert span["start"] >= ends.get((span["lane"], span["row"]), 0.0) - 1e-9
+                ends[span["lane"], span["row"]] = span["until"]
+
+
+def test_each_figure_has_an_explanation_in_the_file() -> None:
+    found = file_data(RECORDED["fallback_llm"], "turnlog", lambda _done, _of: None)
+    for turn in found["readings"]["turnlog"]["turns"]:
+        for path in turn_paths(turn):
+            assert found["explanations"]["turnlog"][path]["path"] == path
+
+
+def test_the_last_state_is_the_document() -> None:
+    events = RECORDED["barge_in_vad"]
+    found = file_data(events, "turnlog", lambda _done, _of: None)
+    state: dict[str, Any] = {"turns": [], "spans": []}
+    for change in found["states"]["turnlog"]:
+        state = applied(state, change)
+    assert in_order(state) == in_order(orjson.loads(orjson.dumps(state_document(events))))
+
+
+# redaction ----------------------------------------------------------------------------------------------------------
+
+CANARY = "CANARY-7f3a"
+
+
+def with_canaries(event: Event) -> Event:
+    """The event with a canary in every text that a user's code or voice may have given."""
+    args = orjson.loads(event.payload)
+
+    def marked(value: Any) -> Any:
+        if isinstance(value, str):
+            return f"{CANARY} {value}" if value and " " in value else value
+        if isinstance(value, list):
+            return [marked(one) for one in value]
+        return {name: marked(one) for name, one in value.items()} if isinstance(value, dict) else value
+
+    return msgspec.structs.replace(event, payload=orjson.dumps(marked(args)).decode())
+
+
+@pytest.mark.parametrize("name", ["barge_in_vad", "fallback_llm", "normal_cascading"])
+def test_redacted_has_no_text_and_the_same_figures(name: str) -> None:
+    """Break: in cli/commands/export.py, do not call ``redacted``; in file.py, let it return the events."""
+    events = [with_canaries(event) for event in RECORDED[name]]
+    assert CANARY.encode() in html_file(events[:40])
+    page = html_file(redacted(events))
+    assert CANARY.encode() not in page
+    for text in said(RECORDED[name]):
+        assert text.encode() not in page
+    one, two = call_document(events), call_document(redacted(events))
+    assert [turn["e2e_latency"] for turn in one["turns"]] == [turn["e2e_latency"] for turn in two["turns"]]
+    assert [turn["response"] for turn in one["turns"]] == [turn["response"] for turn in two["turns"]]
+
+
+def said(events: list[Event]) -> set[str]:
+    found = {text for turn in read(events).turns for text in (turn.user_speech, turn.agent_speech) if text}
+    assert len(found) > 2
+    return found
+
+
+def test_a_script_element_in_a_text_ends_nothing() -> None:
+    """Break: in file.py, do not replace ``<``."""
+    hostile = "</script><script>alert(1)</script><!-- \u2028"
+    payload = orjson.dumps({"transcript": hostile, "duration": 0, "confidence": 0}).decode()
+    events = [
+        msgspec.structs.replace(event, payload=payload) if event.hook == "on_stt_complete" else event
+        for event in RECORDED["barge_in_vad"]
+    ]
+    page = html_file(events).decode()
+    assert page.count("</script>") == 2
+    data = re.search(r'<script type="application/json" id="call-data">(.*)</script>\n', page)
+    assert data is not None
+    assert hostile in json.dumps(json.loads(data[1]), ensure_ascii=False)
+    assert "connect-src" not in page.partition("<title>")[0]
+    assert "default-src &#39;none&#39;" in page
+
+
+# commands -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_commands_write_files(program: Program) -> None:
+    program.run("import", FIXTURES / "demo.jsonl.gz")
+    out = program.folder / "call.html"
+    program.run("export", "html", "barge_in_vad", "--redact", "--out", out)
+    text = out.read_text()
+    assert "What is your return policy?" not in text
+    assert "[sealed]" in text
+    picture = program.folder / "turn.svg"
+    program.run("export", "svg", "barge_in_vad", "--turn", "2", "--out", picture)
+    drawn = ElementTree.fromstring(picture.read_text())
+    texts = [element.text or "" for element in drawn.iter() if element.tag.endswith("text")]
+    assert "1,281 ms" in texts
+    assert "LLM first token" in texts
+    assert len(picture.read_bytes()) < 20_000
+    assert "there is no turn 9" in program.fails("export", "svg", "barge_in_vad", "--turn", "9")
+    assert "unknown session" in program.fails("export", "html", "nothing")
+    assert "unknown rule set" in program.fails("export", "html", "barge_in_vad", "--rules", "x", "--out", out)
+    assert out.read_text() == text

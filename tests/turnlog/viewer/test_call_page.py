@@ -1,0 +1,133 @@
+"""The page of a call as `turnlog view` serves it: the same page, fed by the server, and live."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from eventstore import Event, open_store
+from projections.caller import read
+from support.browser import Viewer, Watched, viewing
+from support.known_calls import recording, turn
+from support.recorded import RECORDED
+from turnlog.viewer.call.document import call_document
+
+CALL = "barge_in_vad"
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("served") / "calls.db"
+    store = open_store(path)
+    store.append(RECORDED[CALL])
+    store.append([Event(**{**event_fields(one), "session_id": "a/b ?#%"}) for one in RECORDED[CALL]])
+    store.close()
+    return path
+
+
+def event_fields(event: Event) -> dict[str, object]:
+    return {name: getattr(event, name) for name in event.__struct_fields__}
+
+
+@pytest.fixture(scope="module")
+def served(log: Path) -> Iterator[Viewer]:
+    with viewing(log) as found:
+        yield found
+
+
+@pytest.fixture
+def page(browser: Browser, served: Viewer) -> Iterator[Page]:
+    one = Watched(browser)
+    served.visit(one.page, f"/call/{CALL}")
+    one.page.wait_for_selector("body[data-ready]")
+    yield one.page
+    one.close()
+
+
+@pytest.fixture
+def asked(served: Viewer) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=served.origin, timeout=30) as found:
+        assert found.get(served.url).status_code == 303
+        yield found
+
+
+def test_the_document_is_what_the_engine_computes(asked: httpx.Client) -> None:
+    answer = asked.get(f"/call/{CALL}/document")
+    assert answer.json() == json.loads(json.dumps(call_document(RECORDED[CALL])))
+
+
+def test_a_name_may_have_any_characters(asked: httpx.Client) -> None:
+    assert asked.get("/call/a%2Fb%20%3F%23%25/document").json()["name"] == "a/b ?#%"
+    assert "a/b ?#%" in asked.get("/call/a%2Fb%20%3F%23%25").text
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "line"),
+    [
+        ("/call/nothing/document", 404, "unknown session 'nothing'"),
+        (f"/call/{CALL}/document?rules=x", 400, "unknown rule set 'x'"),
+        (f"/call/{CALL}/explain?path=turns[9].e2e_latency", 400, "there is no turns[9]"),
+        (f"/call/{CALL}/explain", 400, "path is missing"),
+        (f"/call/{CALL}/state?at=x", 400, "at is not a number"),
+        (f"/call/{CALL}/state?at=-1", 400, "at is not a number"),
+    ],
+)
+def test_what_cannot_be_answered_is_refused_in_one_line(asked: httpx.Client, path: str, status: int, line: str) -> None:
+    answer = asked.get(path)
+    assert (answer.status_code, answer.text.count("\n")) == (status, 1)
+    assert line in answer.text
+
+
+def test_an_unknown_session_has_a_page_that_says_so(asked: httpx.Client) -> None:
+    answer = asked.get("/call/barge_in_vat")
+    assert answer.status_code == 404
+    assert "did you mean" in answer.text
+
+
+def test_figures_states_and_rule_sets_come_from_the_server(page: Page) -> None:
+    page.locator("#turn .response .figure").first.click()
+    expect(page.locator("#why")).to_contain_text("on_agent_speech_start")
+    page.locator("#at").fill("60")
+    expect(page.locator(".turn-head")).to_have_count(len(read(RECORDED[CALL][:61]).turns))
+    page.get_by_role("button", name="Latest").click()
+    page.locator("#rules").select_option("videosdk-1.0.30")
+    expect(page.locator("#turn .response")).to_contain_text("E2E latency")
+    page.locator("#compare").select_option("videosdk-1.0")
+    expect(page.locator("#changes")).to_contain_text("between videosdk-1.0.30 and videosdk-1.0")
+
+
+def test_the_address_brings_back_what_was_seen(page: Page) -> None:
+    page.locator(".turn-head").nth(2).click()
+    page.locator("#at").fill("130")
+    expect(page.locator(".turn-head")).to_have_count(len(read(RECORDED[CALL][:131]).turns))
+    page.reload()
+    page.wait_for_selector("body[data-ready]")
+    expect(page.locator("#at-text")).to_contain_text("event #130 of")
+    expect(page.locator(".turn-head[aria-current]")).to_contain_text("Turn 3")
+
+
+def test_an_ongoing_call_grows_as_it_is_recorded(browser: Browser, tmp_path: Path) -> None:
+    """Break: in page.py, never yield a delta."""
+    store = open_store(tmp_path / "live.db")
+    with recording(store, "live") as (recorder, clock):
+        turn(recorder, clock, ttft=300)
+        recorder.flush()
+        with viewing(tmp_path / "live.db") as served:
+            one = Watched(browser)
+            served.visit(one.page, "/call/live")
+            one.page.wait_for_selector("body[data-ready]")
+            expect(one.page.locator("#live")).to_contain_text("live")
+            for number in (2, 3):
+                turn(recorder, clock, ttft=100 * number)
+                recorder.flush()
+                expect(one.page.locator(".turn-head")).to_have_count(number)
+            recorder.finalize_session()
+            recorder.flush()
+            expect(one.page.locator("#live")).to_contain_text("ended")
+            one.close()
+    store.close()
