@@ -27,14 +27,14 @@ class Task(NamedTuple):
 
     partition: Partition
     buckets: int
-    sessions: dict[str, list[Origin]]
-    """The sessions to take from the log, each up to these heads; all others of the file are kept."""
+    sessions: dict[str, tuple[int, list[Origin]]]
+    """The sessions to take from the log, with their start, each up to these heads; all others of the file are kept."""
     dropped: frozenset[str] = frozenset()
     """Sessions to leave out: they are in a different partition now."""
 
     @property
     def events(self) -> int:
-        return sum(head.events for heads in self.sessions.values() for head in heads)
+        return sum(head.events for _started, heads in self.sessions.values() for head in heads)
 
 
 class Plan(NamedTuple):
@@ -85,7 +85,7 @@ def _compare(
     buckets: int,
     found: Plan,
 ) -> Plan:
-    wanted: dict[Partition, dict[str, list[Origin]]] = {}
+    wanted: dict[Partition, dict[str, tuple[int, list[Origin]]]] = {}
     moved: dict[Partition, set[str]] = {}
     new = grown = unchanged = 0
     seals = {name: head.seal for name, head in store.heads().items()}
@@ -100,7 +100,7 @@ def _compare(
             found.diverged[name] = reason
             continue
         new, grown = new + (entry is None), grown + (entry is not None)
-        wanted.setdefault(target, {})[name] = heads
+        wanted.setdefault(target, {})[name] = session.started_ns, heads
         if place not in (None, target):
             moved.setdefault(place, set()).add(name)
     tasks = [Task(at, buckets, names) for at, names in sorted(wanted.items())]
@@ -167,16 +167,18 @@ def run(store: Store, place: Place, task: Task, advance: Callable[[int], object]
     path = task.partition.path(EVENTS)
     old = PartitionFile(place, task.partition) if place.exists(path) else None
     try:
-        kept = {entry.session_id for entry in old.heading.sessions} - task.dropped if old is not None else set()
+        entries = [] if old is None else old.heading.sessions
+        kept = {entry.session_id: entry.started_ns for entry in entries if entry.session_id not in task.dropped}
         while True:
             taken = task.sessions.keys() - broken
-            if not (names := sorted(kept | taken)):
+            starts = kept | {name: task.sessions[name][0] for name in taken}
+            if not (order := sorted((started, name) for name, started in starts.items())):
                 if old is not None:
                     place.remove(path)
                 return Written(0, 0, broken)
             if not taken and not task.dropped:
                 return Written(0, 0, broken)
-            sources = ((name, _source(store, task, old, name, taken)) for name in names)
+            sources = ((*each, _source(store, task, old, each[1], taken)) for each in order)
             try:
                 with place.write(path) as file:
                     heading = write_partition(file, task.partition, task.buckets, sources, advance)
@@ -191,7 +193,7 @@ def run(store: Store, place: Place, task: Task, advance: Callable[[int], object]
 
 def _source(store: Store, task: Task, old: PartitionFile | None, name: str, taken: Iterable[str]) -> Chains:
     if name in taken:
-        return _up_to(store, name, task.sessions[name])
+        return _up_to(store, name, task.sessions[name][1])
     assert old is not None, "a session is in the log or in the archive"
     return old.chains(name)
 

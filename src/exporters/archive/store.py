@@ -19,30 +19,31 @@ from eventstore.stores.records import Head
 from exporters.archive.layout import Entry, Partition, bucket_of
 from exporters.archive.place import Place
 from exporters.archive.read import PartitionFile
+from exporters.archive.rows import ArchiveRows
 
 _THREADS = 16
 """Number of files whose metadata is read at once: object stores answer slowly, but many at a time."""
-_OPEN = 8
-"""Number of files kept open."""
+_OPEN = 32
+"""Number of files kept open: sessions are read by time, so from all buckets of a day in turn."""
 
 
 class ArchiveStore:
-    """The sessions of an archive. It has no keys; ``ledger`` may be that of the log which the sessions come from."""
+    """The sessions of an archive. Their keys are in the ledger of the log that they come from."""
 
     encrypts = False
     decrypts = False
     journal: Path | None = None
 
-    def __init__(self, url: str, ledger: Ledger | None = None) -> None:
-        """Raises `StoreError` if there is no archive at the URL."""
-        self.place = Place(url)
-        self.ledger: Ledger = ledger if ledger is not None else MemoryStore().ledger
+    def __init__(self, url: str, log: Store | None = None) -> None:
+        """``log`` is the one whose ledger has the keys; it is closed with the archive. Raises `StoreError`."""
+        self.place, self._log = Place(url), MemoryStore() if log is None else log
+        self.ledger: Ledger = self._log.ledger
         self.partitions = self.place.partitions()
         if not self.partitions:
             where = self.place.name
             raise StoreError(f"no archive at {where}; make one with: turnlog archive build --to {where}")
         self.reopen: Callable[[], Store] | None = partial(ArchiveStore, url)
-        self.rows: Rows = MemoryStore().rows
+        self.rows: Rows = ArchiveRows(self.place, self._partition_of)
         self._lock = threading.RLock()
         self._files: OrderedDict[Partition, PartitionFile] = OrderedDict()
         self._listed: dict[Partition, list[Entry]] = {}
@@ -60,6 +61,10 @@ class ArchiveStore:
         """See `Store.read`."""
         found = self._find(session_id)
         return iter(()) if found is None else found.read(session_id)
+
+    def read_many(self, session_ids: Iterable[str]) -> Iterator[tuple[str, Iterator[Event]]]:
+        """See `Store.read_many`."""
+        return ((name, self.read(name)) for name in session_ids)
 
     def chains(self, session_id: str) -> Iterator[tuple[Origin, Iterator[Linked]]]:
         """See `Store.chains`."""
@@ -84,17 +89,25 @@ class ArchiveStore:
         raise StoreReadOnly(f"{self.place.name} is an archive, to which nothing is appended; follow the log")
 
     def close(self) -> None:
+        assert isinstance(self.rows, ArchiveRows)
+        self.rows.flush()
         with self._lock:
             self._files.clear()
+        self._log.close()
 
     # internals -------------------------------------------------------------------------------------------------
 
     def _find(self, session_id: str) -> PartitionFile | None:
-        """The file that has the session. Of the archive's files, only those of its bucket are searched."""
+        """The file that has the session."""
+        partition = self._partition_of(session_id)
+        return None if partition is None else self._file(partition)
+
+    def _partition_of(self, session_id: str) -> Partition | None:
+        """Where the session is. Of the archive's files, only those of its bucket are searched."""
         if session_id not in self._found:
             bucket = bucket_of(session_id, self._file(self.partitions[0]).heading.buckets)
             self._list([partition for partition in self.partitions if partition.bucket == bucket])
-        return self._file(self._found[session_id][1]) if session_id in self._found else None
+        return self._found[session_id][1] if session_id in self._found else None
 
     def _list(self, partitions: list[Partition]) -> None:
         """Read what the partitions have, in the order of the archive."""

@@ -39,10 +39,10 @@ Chains = Iterable[tuple[Origin, Iterable[Linked]]]
 
 
 class BrokenSession(StoreError):
-    """A session does not verify, so it cannot be archived."""
+    """A session cannot be archived."""
 
-    def __init__(self, session_id: str) -> None:
-        super().__init__(f"session {session_id!r} does not verify, see: turnlog verify {session_id}")
+    def __init__(self, session_id: str, why: str = "does not verify; see `turnlog verify`") -> None:
+        super().__init__(f"session {session_id!r} {why}")
         self.session_id = session_id
 
 
@@ -50,10 +50,10 @@ def write_partition(
     file: IO[bytes],
     partition: Partition,
     buckets: int,
-    sessions: Iterable[tuple[str, Chains]],
+    sessions: Iterable[tuple[int, str, Chains]],
     advance: Callable[[int], object] = lambda events: None,
 ) -> Heading:
-    """Write the sessions, which come by name; returns the file's metadata.
+    """Write the sessions, which come with start and name, ordered by these; returns the file's metadata.
 
     The same sessions give the same bytes, under one version of pyarrow. ``advance`` is called with the number of
     events written since its last call. Raises `BrokenSession`.
@@ -61,8 +61,11 @@ def write_partition(
     entries: list[Entry] = []
     with pyarrow.parquet.ParquetWriter(file, SCHEMA, **_OPTIONS) as writer:
         group = RowGroups(writer, SCHEMA, advance)
-        for name, chains in sessions:
-            entries.append(_write_session(group, name, chains))
+        for started_ns, name, chains in sessions:
+            entry = _write_session(group, name, chains)
+            if entry.started_ns != started_ns:
+                raise BrokenSession(name, "received earlier events during the build; build again")
+            entries.append(entry)
         group.flush()
         heading = Heading(FORMAT, partition.day, partition.bucket, buckets, entries)
         writer.add_key_value_metadata({METADATA: msgspec.json.encode(heading)})
