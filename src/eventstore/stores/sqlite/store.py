@@ -31,7 +31,7 @@ from eventstore.stores.base import Followed, Session, Store
 from eventstore.stores.chain import ChainHead, Linked, Origin
 from eventstore.stores.ledger import SqlLedger
 from eventstore.stores.records import Head
-from eventstore.stores.rows import Execute, SqlRows, heads_in
+from eventstore.stores.rows import Execute, SqlRows, heads_in, tolerant
 from eventstore.stores.sqlite.engine import is_read_only, make_engine
 from eventstore.stores.sqlite.file import DatabaseFile
 from eventstore.stores.sqlite.rows import append_new_rows, append_rows, assign_log_id
@@ -244,7 +244,7 @@ class SqliteStore:
 
     @contextmanager
     def _reading(self) -> Iterator[Execute]:
-        with self._errors(), self._driver() as driver, _snapshot(driver):
+        with self._errors(), self._driver() as driver, _snapshot(driver), tolerant(driver):
             yield driver.execute
 
     @contextmanager
