@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from eventstore.integrity.session import link_at
 from eventstore.stores.base import Session, Store
-from eventstore.stores.chain import Linked, Origin, seal
+from eventstore.stores.chain import Linked, Origin
 from eventstore.stores.memory import MemoryStore
 from exporters.archive.layout import BUCKETS, EVENTS, BadArchive, Entry, Partition
 from exporters.archive.place import Place
@@ -27,14 +27,14 @@ class Task(NamedTuple):
 
     partition: Partition
     buckets: int
-    sessions: dict[str, list[Origin]]
-    """The sessions to take from the log, each up to these heads; all others of the file are kept."""
+    sessions: dict[str, tuple[int, list[Origin]]]
+    """The sessions to take from the log, with their start, each up to these heads; all others of the file are kept."""
     dropped: frozenset[str] = frozenset()
     """Sessions to leave out: they are in a different partition now."""
 
     @property
     def events(self) -> int:
-        return sum(head.events for heads in self.sessions.values() for head in heads)
+        return sum(head.events for _started, heads in self.sessions.values() for head in heads)
 
 
 class Plan(NamedTuple):
@@ -85,21 +85,22 @@ def _compare(
     buckets: int,
     found: Plan,
 ) -> Plan:
-    wanted: dict[Partition, dict[str, list[Origin]]] = {}
+    wanted: dict[Partition, dict[str, tuple[int, list[Origin]]]] = {}
     moved: dict[Partition, set[str]] = {}
     new = grown = unchanged = 0
+    seals = {name: head.seal for name, head in store.heads().items()}
     for name, session in sessions.items():
-        heads = [origin for origin, _stored in store.chains(name)]
         entry, place = archived.get(name, (None, None))
-        target = Partition.of(name, session.started_ns, buckets)
-        if entry is not None and entry.seal == seal(heads):
+        if entry is not None and entry.seal == seals.get(name):
             unchanged += 1
             continue
+        heads = [origin for origin, _stored in store.chains(name)]
+        target = Partition.of(name, session.started_ns, buckets)
         if entry is not None and (reason := _divergence(store, entry, heads)):
             found.diverged[name] = reason
             continue
         new, grown = new + (entry is None), grown + (entry is not None)
-        wanted.setdefault(target, {})[name] = heads
+        wanted.setdefault(target, {})[name] = session.started_ns, heads
         if place not in (None, target):
             moved.setdefault(place, set()).add(name)
     tasks = [Task(at, buckets, names) for at, names in sorted(wanted.items())]
@@ -125,21 +126,20 @@ def build(
     place: Place,
     planned: Plan,
     jobs: int = 1,
-    reopen: Callable[[], Store] | None = None,
     advance: Callable[[int], object] = lambda events: None,
 ) -> Written:
     """Write the planned partitions, in parallel if there are ``jobs`` and enough to do.
 
-    ``reopen`` opens the log in another process. ``advance`` is called with the number of events written since its last
-    call. Raises `BadArchive` if what the archive has of a partition does not verify; the others are written before.
+    ``advance`` is called with the number of events written since its last call. Raises `BadArchive` if what the
+    archive has of a partition does not verify; the others are written before.
     """
     total = sum(task.events for task in planned.tasks)
     done = Written(0, 0, {})
-    if reopen is None or jobs == 1 or len(planned.tasks) == 1 or total < PARALLEL_EVENTS:
+    if store.reopen is None or jobs == 1 or len(planned.tasks) == 1 or total < PARALLEL_EVENTS:
         for task in planned.tasks:
             done = done.and_also(run(store, place, task, advance))
     else:
-        with ProcessPoolExecutor(jobs, get_context("spawn"), _open_log, (reopen,)) as pool:
+        with ProcessPoolExecutor(jobs, get_context("spawn"), _open_log, (store.reopen,)) as pool:
             waiting = {pool.submit(_run, place, task): task for task in planned.tasks}
             for future in as_completed(waiting):
                 done = done.and_also(future.result())
@@ -167,16 +167,18 @@ def run(store: Store, place: Place, task: Task, advance: Callable[[int], object]
     path = task.partition.path(EVENTS)
     old = PartitionFile(place, task.partition) if place.exists(path) else None
     try:
-        kept = {entry.session_id for entry in old.heading.sessions} - task.dropped if old is not None else set()
+        entries = [] if old is None else old.heading.sessions
+        kept = {entry.session_id: entry.started_ns for entry in entries if entry.session_id not in task.dropped}
         while True:
             taken = task.sessions.keys() - broken
-            if not (names := sorted(kept | taken)):
+            starts = kept | {name: task.sessions[name][0] for name in taken}
+            if not (order := sorted((started, name) for name, started in starts.items())):
                 if old is not None:
                     place.remove(path)
                 return Written(0, 0, broken)
             if not taken and not task.dropped:
                 return Written(0, 0, broken)
-            sources = ((name, _source(store, task, old, name, taken)) for name in names)
+            sources = ((*each, _source(store, task, old, each[1], taken)) for each in order)
             try:
                 with place.write(path) as file:
                     heading = write_partition(file, task.partition, task.buckets, sources, advance)
@@ -191,7 +193,7 @@ def run(store: Store, place: Place, task: Task, advance: Callable[[int], object]
 
 def _source(store: Store, task: Task, old: PartitionFile | None, name: str, taken: Iterable[str]) -> Chains:
     if name in taken:
-        return _up_to(store, name, task.sessions[name])
+        return _up_to(store, name, task.sessions[name][1])
     assert old is not None, "a session is in the log or in the archive"
     return old.chains(name)
 

@@ -122,7 +122,7 @@ class Heading(msgspec.Struct, frozen=True):
     buckets: int
     """Number of buckets of the archive, the same in all files."""
     sessions: list[Entry]
-    """By name, the order of their events in the file."""
+    """By start and name, the order of their events in the file."""
 
     @property
     def partition(self) -> Partition:

@@ -42,6 +42,8 @@ class Place:
         self._root: str = root.rstrip("/")
         self.folder = Path(self._root) if isinstance(self._fs, LocalFileSystem) else None
         """The local folder; None in an object store."""
+        if self.folder is not None:
+            self.url = self._root  # absolute, for processes that work in different folders
 
     def __repr__(self) -> str:
         return f"archive {self.name}"
@@ -51,19 +53,24 @@ class Place:
 
     def partitions(self, kind: str = EVENTS) -> list[Partition]:
         """The partitions that have a file of this kind, in order."""
-        with self._errors():
-            self._fs.invalidate_cache()
-            found = self._fs.find(f"{self._root}/{kind}")
-        paths = {str(path)[len(self._root) + 1 :] for path in found}
+        paths = set(self.files(kind))
         partitions = {at for path in paths if (at := Partition.at(path)) is not None}
         return sorted(at for at in partitions if at.path(kind) in paths)
 
     def derived(self, partition: Partition) -> list[str]:
         """The paths of all files that are made from the partition's events."""
+        return [at for at in self.files() if Partition.at(at) == partition and not at.startswith(f"{EVENTS}/")]
+
+    def files(self, kind: str = "") -> list[str]:
+        """The paths of all files, or of those of a kind."""
         with self._errors():
             self._fs.invalidate_cache()
-            found = [str(path)[len(self._root) + 1 :] for path in self._fs.find(self._root)]
-        return [path for path in found if Partition.at(path) == partition and not path.startswith(f"{EVENTS}/")]
+            found = self._fs.find(f"{self._root}/{kind}".rstrip("/"))
+        return [str(path)[len(self._root) + 1 :] for path in found]
+
+    def is_writable(self) -> bool:
+        """Whether files can be written, as far as that is known without writing one."""
+        return self.folder is None or os.access(self.folder, os.W_OK)
 
     def exists(self, path: str) -> bool:
         with self._errors():

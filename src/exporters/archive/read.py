@@ -161,14 +161,15 @@ def _heading(name: str, metadata: Any) -> Heading:
         raise BadArchive(f"{name} is no file of an archive: its metadata has no key {METADATA.decode()!r}")
     try:
         heading = msgspec.json.decode(found, type=Heading)
-        names = [entry.session_id for entry in heading.sessions]
+        order = [(entry.started_ns, entry.session_id) for entry in heading.sessions]
         heads = [head for entry in heading.sessions for head in entry.heads()]
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise BadArchive(f"{name}: its metadata cannot be read: {_line(error)}") from error
     if heading.archive != FORMAT:
         raise BadArchive(f"{name} has format {heading.archive}, this turnlog reads {FORMAT}: upgrade turnlog")
     whole = all(head.events > 0 and len(head.link) == 32 for head in heads) and all(e.origins for e in heading.sessions)
-    if not whole or heading.events != metadata.num_rows or any(a >= b for a, b in pairwise(names)):
+    once = len({name for _started, name in order}) == len(order) and all(a < b for a, b in pairwise(order))
+    if not whole or not once or heading.events != metadata.num_rows:
         raise BadArchive(f"{name}: its metadata does not fit its {metadata.num_rows:,} rows")
     return heading
 

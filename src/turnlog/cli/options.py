@@ -26,6 +26,14 @@ VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Print the 
 YesOption = Annotated[
     bool, typer.Option("--yes", help="Skip the confirmation; required where there is no terminal to ask on.")
 ]
+ArchiveOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ARCHIVE",
+        help="Read this archive instead of the log: a folder or s3://BUCKET/PREFIX. "
+        "Keys of encrypted content come from the log.",
+    ),
+]
 JobsOption = Annotated[
     int | None,
     typer.Option(metavar="NUMBER", min=1, help="Number of processes.  [default: all cores]", show_default=False),

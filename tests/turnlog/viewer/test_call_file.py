@@ -167,11 +167,11 @@ def test_the_spans_are_a_tree_that_the_keyboard_opens(page: Page) -> None:
     expect(page.locator(".attributes")).to_contain_text("scripted-llm-1")
 
 
-def test_another_rule_set_is_compared_in_place(page: Page) -> None:
+def test_a_second_rule_set_is_compared_in_place(page: Page) -> None:
     page.locator("#compare").select_option(index=1)
     expect(page.locator("#changes")).to_contain_text("between turnlog and videosdk-1.0")
     expect(page.locator("#changes tbody tr").first).to_contain_text("ms")
-    expect(page.locator(".turn-head .changed").first).to_be_visible()
+    expect(page.locator(".turn-changed").first).to_be_visible()
     page.locator("#rules").select_option(index=1)
     expect(page.locator("#turn .response")).to_contain_text("E2E latency")
 

@@ -24,6 +24,7 @@ from turnlog.cli.choice import named_sessions
 from turnlog.cli.common import BadChoice, existing, headers_of, patient_progress, progress
 from turnlog.cli.options import (
     AllOption,
+    ArchiveOption,
     CollectorOption,
     DbOption,
     GrpcOption,
@@ -62,11 +63,12 @@ def _export_command(head: bytes = b"", between: bytes = b"", tail: bytes = b"") 
             every: AllOption = False,
             rules: RulesOption = TURNLOG,
             db: DbOption = None,
+            archive: ArchiveOption = None,
         ) -> None:
             def pieces(name: str, events: Iterable[Event], number: int) -> Iterable[bytes]:
                 return replay(name, events, rules, number)
 
-            write_sessions(existing(context, db), sessions, every, out, Form(pieces, head, between, tail))
+            write_sessions(existing(context, db, archive), sessions, every, out, Form(pieces, head, between, tail))
 
         app.command(replay.__name__, help=replay.__doc__)(command)
 
@@ -96,6 +98,7 @@ def csv(
     rules: RulesOption = TURNLOG,
     jobs: JobsOption = None,
     db: DbOption = None,
+    archive: ArchiveOption = None,
 ) -> None:
     """Write turns as CSV, one per row, latencies in milliseconds.
 
@@ -103,7 +106,7 @@ def csv(
     """
     from exporters.files.turns_csv import header, measured_rows, rows_of
 
-    store = existing(context, db)
+    store = existing(context, db, archive)
     if rules == TURNLOG:
 
         def lines(name: str, row: SessionRow) -> Iterable[bytes]:
@@ -134,6 +137,7 @@ def jsonl(
     out: OutOption = None,
     every: AllOption = False,
     db: DbOption = None,
+    archive: ArchiveOption = None,
 ) -> None:
     """Write the events byte for byte, for `turnlog import`."""
     from exporters.files.jsonl import lines, session_heading
@@ -142,7 +146,7 @@ def jsonl(
         return lines(store, session_heading(store, name))
 
     form = Form(pieces, sources=lambda store, names: ((name, store) for name in names))
-    write_sessions(existing(context, db), sessions, every, out, form)
+    write_sessions(existing(context, db, archive), sessions, every, out, form)
 
 
 @app.command()
@@ -158,6 +162,7 @@ def otlp(
     header: HeaderOption = None,
     rules: RulesOption = TURNLOG,
     db: DbOption = None,
+    archive: ArchiveOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Send span trees to an OpenTelemetry collector.
@@ -166,7 +171,7 @@ def otlp(
     """
     from exporters.otlp.spans import destination
 
-    store = existing(context, db)
+    store = existing(context, db, archive)
     names = named_sessions(store, sessions, every)
     wire, headers = wire_of(grpc), headers_of(header)
     to, count = destination(endpoint, wire, headers, profile=profile, service_name=service_name, project=project), 0
@@ -201,13 +206,14 @@ def html(
         bool, typer.Option("--redact", help="Leave out what was said, and all other text of user code.")
     ] = False,
     db: DbOption = None,
+    archive: ArchiveOption = None,
 ) -> None:
     """Write a session's page as one file that opens in a browser, from disk and without a network."""
     try:
         from turnlog.viewer.call.file import html_file, redacted
     except ImportError as error:
         raise NotConfigured(f"pages need the extra: pip install 'turnlog[view]' ({error})") from error
-    with closing(existing(context, db)) as store:
+    with closing(existing(context, db, archive)) as store:
         events = read_session(store, session)
     with replaying(session), patient_progress("writing the page") as step:
         page = html_file(redacted(events) if redact else events, rules, step)
@@ -221,11 +227,12 @@ def svg(
     turn: Annotated[int, typer.Option(metavar="NUMBER", min=1, help="Draw this turn; the first is 1.")],
     out: OutOption = None,
     db: DbOption = None,
+    archive: ArchiveOption = None,
 ) -> None:
     """Write the waterfall of one turn as a picture, for a README or a chat."""
     from turnlog.viewer.call.svg import svg_file
 
-    with closing(existing(context, db)) as store:
+    with closing(existing(context, db, archive)) as store:
         events = read_session(store, session)
     with replaying(session):
         r = read(events)

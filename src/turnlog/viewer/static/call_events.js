@@ -3,29 +3,47 @@
 import { clock, count, eventOf, excerpt, visible } from "./call_data.js";
 import { el } from "./call_dom.js";
 
-const ROW_HEIGHT = 24, AROUND = 12, SHOWN = 160, WHOLE = 20000;
+const ROW_HEIGHT = 24,
+  AROUND = 12,
+  SHOWN = 160,
+  WHOLE = 20000;
 
 /** The list in `box`, with the arguments of the selected event in `details`; `chosen(at)` is called for a selection. */
 export function makeEvents(box, details, chosen) {
   const list = el("div", { className: "event-rows", role: "presentation" });
   box.append(list);
-  let doc = null, view = { events: new Set(), event: null, at: null }, made = [0, 0], waiting = false;
+  let doc = null,
+    view = { events: new Set(), event: null, at: null },
+    made = [0, 0],
+    waiting = false;
 
   const length = () => (doc ? doc.events.length : 0);
 
   function row(at) {
-    const event = eventOf(doc.events[at], at), marked = view.events.has(at), late = view.at !== null && at > view.at;
+    const event = eventOf(doc.events[at], at),
+      marked = view.events.has(at),
+      late = view.at !== null && at > view.at;
     const element = el(
       "div",
       {
-        id: `event-${at}`, role: "option", className: `event${marked ? " marked" : ""}${late ? " late" : ""}`, title: `origin ${event.origin}, seq ${event.seq}`,
-        "aria-selected": String(view.event === at), "aria-setsize": String(length()), "aria-posinset": String(at + 1), onclick: () => chosen(at),
+        id: `event-${at}`,
+        role: "option",
+        className: `event${marked ? " marked" : ""}${late ? " late" : ""}`,
+        title: `origin ${event.origin}, seq ${event.seq}`,
+        "aria-selected": String(view.event === at),
+        "aria-setsize": String(length()),
+        "aria-posinset": String(at + 1),
+        onclick: () => chosen(at),
       },
       el("span", { className: "event-mark" }, marked ? "●" : ""),
       el("span", { className: "number muted" }, clock(event.seconds)),
       el("span", { className: "number muted" }, `#${at}`),
       el("span", { className: "hook" }, event.hook),
-      el("span", { className: "arguments muted" }, event.payload === "{}" ? "" : visible(event.payload.slice(0, SHOWN))),
+      el(
+        "span",
+        { className: "arguments muted" },
+        event.payload === "{}" ? "" : visible(event.payload.slice(0, SHOWN)),
+      ),
     );
     element.style.top = `${at * ROW_HEIGHT}px`;
     return element;
@@ -39,20 +57,29 @@ export function makeEvents(box, details, chosen) {
     made = [first, last];
     list.style.height = `${length() * ROW_HEIGHT}px`;
     list.replaceChildren(...Array.from({ length: Math.max(0, last - first) }, (_, n) => row(first + n)));
-    if (view.event !== null && view.event >= first && view.event < last) box.setAttribute("aria-activedescendant", `event-${view.event}`);
+    if (view.event !== null && view.event >= first && view.event < last)
+      box.setAttribute("aria-activedescendant", `event-${view.event}`);
     else box.removeAttribute("aria-activedescendant");
   }
 
   function scrollTo(at) {
     const top = at * ROW_HEIGHT;
-    if (top < box.scrollTop || top + ROW_HEIGHT > box.scrollTop + box.clientHeight) box.scrollTop = Math.max(0, top - box.clientHeight / 3);
+    if (top < box.scrollTop || top + ROW_HEIGHT > box.scrollTop + box.clientHeight)
+      box.scrollTop = Math.max(0, top - box.clientHeight / 3);
   }
 
   function showDetails() {
     if (view.event === null || !doc.events[view.event]) return details.replaceChildren();
     const event = eventOf(doc.events[view.event], view.event);
     details.replaceChildren(
-      el("p", {}, el("b", {}, event.hook), ` #${count(event.at)} · ${clock(event.seconds)} · origin `, el("bdi", {}, event.origin), ` seq ${event.seq}`),
+      el(
+        "p",
+        {},
+        el("b", {}, event.hook),
+        ` #${count(event.at)} · ${clock(event.seconds)} · origin `,
+        el("bdi", {}, event.origin),
+        ` seq ${event.seq}`,
+      ),
       el("pre", { tabIndex: 0, "aria-label": "Arguments of the event" }, excerpt(pretty(event.payload), WHOLE)),
     );
   }
@@ -70,8 +97,16 @@ export function makeEvents(box, details, chosen) {
     waiting = true;
   });
   box.addEventListener("keydown", (event) => {
-    const page = Math.max(1, Math.floor(box.clientHeight / ROW_HEIGHT) - 1), now = view.event ?? -1;
-    const to = { ArrowDown: now + 1, ArrowUp: now - 1, PageDown: now + page, PageUp: now - page, Home: 0, End: length() - 1 }[event.key];
+    const page = Math.max(1, Math.floor(box.clientHeight / ROW_HEIGHT) - 1),
+      now = view.event ?? -1;
+    const to = {
+      ArrowDown: now + 1,
+      ArrowUp: now - 1,
+      PageDown: now + page,
+      PageUp: now - page,
+      Home: 0,
+      End: length() - 1,
+    }[event.key];
     if (to === undefined || !length()) return;
     event.preventDefault();
     chosen(Math.min(length() - 1, Math.max(0, to)));
@@ -80,7 +115,12 @@ export function makeEvents(box, details, chosen) {
 
   return {
     set(newDoc, newView) {
-      const scroll = newView.event !== null && newView.event !== view.event ? newView.event : newView.events !== view.events && newView.events.size ? Math.min(...newView.events) : null;
+      const scroll =
+        newView.event !== null && newView.event !== view.event
+          ? newView.event
+          : newView.events !== view.events && newView.events.size
+            ? Math.min(...newView.events)
+            : null;
       const changed = doc?.events !== newDoc.events || view.event !== newView.event;
       doc = newDoc;
       view = { ...newView };

@@ -3,12 +3,18 @@
 import { clock } from "./call_data.js";
 import { colours, freshContext, laneColour } from "./call_colours.js";
 
-const HEIGHT = 56, VOICE = 6, BARS = HEIGHT - 2 * VOICE - 6;
+const HEIGHT = 56,
+  VOICE = 6,
+  BARS = HEIGHT - 2 * VOICE - 6;
 
 /** The minimap on `canvas`; `show(from, to)` moves the axis. */
 export function makeMinimap(canvas, show) {
   const picture = document.createElement("canvas");
-  let doc = null, range = [0, 1], waiting = false, stale = true, drawnWidth = 0;
+  let doc = null,
+    range = [0, 1],
+    waiting = false,
+    stale = true,
+    drawnWidth = 0;
   canvas.style.height = `${HEIGHT}px`;
 
   const width = () => canvas.clientWidth || 600;
@@ -16,12 +22,19 @@ export function makeMinimap(canvas, show) {
   const timeAt = (x) => (x / width()) * doc.seconds;
 
   function drawPicture() {
-    const context = freshContext(picture, width(), HEIGHT), c = colours();
-    const most = Math.max(1, ...doc.turns.map((turn) => turn.e2e_latency ?? 0)), bottom = BARS + 3;
+    const context = freshContext(picture, width(), HEIGHT),
+      c = colours();
+    const most = Math.max(1, ...doc.turns.map((turn) => turn.e2e_latency ?? 0)),
+      bottom = BARS + 3;
     for (const span of doc.spans) {
       if (span.lane !== "user" && span.lane !== "agent") continue;
       context.fillStyle = laneColour(span.lane);
-      context.fillRect(xOf(span.start), HEIGHT - (span.lane === "user" ? 2 * VOICE : VOICE), Math.max(0.5, xOf(span.end) - xOf(span.start)), VOICE - 1);
+      context.fillRect(
+        xOf(span.start),
+        HEIGHT - (span.lane === "user" ? 2 * VOICE : VOICE),
+        Math.max(0.5, xOf(span.end) - xOf(span.start)),
+        VOICE - 1,
+      );
     }
     for (const turn of doc.turns) {
       const x = xOf(turn.user_stopped ?? turn.start);
@@ -48,9 +61,11 @@ export function makeMinimap(canvas, show) {
     waiting = false;
     if (!doc) return;
     if (stale || drawnWidth !== width()) drawPicture();
-    const context = freshContext(canvas, width(), HEIGHT), c = colours();
+    const context = freshContext(canvas, width(), HEIGHT),
+      c = colours();
     context.drawImage(picture, 0, 0, width(), HEIGHT);
-    const left = Math.max(0, xOf(range[0])), right = Math.min(width(), xOf(range[1]));
+    const left = Math.max(0, xOf(range[0])),
+      right = Math.min(width(), xOf(range[1]));
     context.fillStyle = c.background;
     context.globalAlpha = 0.6;
     context.fillRect(0, 0, left, HEIGHT);
@@ -68,12 +83,14 @@ export function makeMinimap(canvas, show) {
 
   let grip = null;
   const move = (event) => {
-    const wide = range[1] - range[0], at = timeAt(event.offsetX) - grip;
+    const wide = range[1] - range[0],
+      at = timeAt(event.offsetX) - grip;
     show(at, at + wide);
   };
   canvas.addEventListener("pointerdown", (event) => {
     canvas.setPointerCapture(event.pointerId);
-    const at = timeAt(event.offsetX), inside = at >= range[0] && at <= range[1] && range[1] - range[0] < doc.seconds * 0.95;
+    const at = timeAt(event.offsetX),
+      inside = at >= range[0] && at <= range[1] && range[1] - range[0] < doc.seconds * 0.95;
     grip = inside ? at - range[0] : (range[1] - range[0]) / 2;
     move(event);
   });
@@ -81,7 +98,8 @@ export function makeMinimap(canvas, show) {
   canvas.addEventListener("pointerup", () => (grip = null));
   canvas.addEventListener("pointercancel", () => (grip = null));
   canvas.addEventListener("keydown", (event) => {
-    const by = { ArrowLeft: -0.25, ArrowRight: 0.25, PageUp: -1, PageDown: 1 }[event.key], wide = range[1] - range[0];
+    const by = { ArrowLeft: -0.25, ArrowRight: 0.25, PageUp: -1, PageDown: 1 }[event.key],
+      wide = range[1] - range[0];
     if (by !== undefined) show(range[0] + by * wide, range[1] + by * wide);
     else if (event.key === "Home") show(0, wide);
     else if (event.key === "End") show(doc.seconds - wide, doc.seconds);
@@ -93,7 +111,10 @@ export function makeMinimap(canvas, show) {
   function describe() {
     canvas.setAttribute("aria-valuemax", String(Math.ceil(doc.seconds)));
     canvas.setAttribute("aria-valuenow", String(Math.max(0, Math.round(range[0]))));
-    canvas.setAttribute("aria-valuetext", `${clock(Math.max(0, range[0]), 0)} to ${clock(Math.min(doc.seconds, range[1]), 0)}`);
+    canvas.setAttribute(
+      "aria-valuetext",
+      `${clock(Math.max(0, range[0]), 0)} to ${clock(Math.min(doc.seconds, range[1]), 0)}`,
+    );
   }
 
   return {

@@ -7,21 +7,35 @@ const SPOKEN = 600; // characters of a text in the list; the turn itself shows m
 
 /** The list of turns in `list`; `chosen(number)` is called for a press. */
 export function makeTurns(list, chosen) {
-  let doc = null, items = new Map(), selected = null, shown = new Map();
+  let doc = null,
+    items = new Map(),
+    selected = null,
+    shown = new Map();
 
   function item(turn, changed) {
-    const wait = turn.e2e_latency === null ? el("span", { className: "no-response" }, turn.no_response ?? "") : el("span", { className: "wait" }, ms(turn.e2e_latency));
+    const wait =
+      turn.e2e_latency === null
+        ? el("span", { className: "no-response" }, turn.no_response ?? "")
+        : el("span", { className: "wait" }, ms(turn.e2e_latency));
     const button = el(
       "button",
       { type: "button", className: "turn-head", onclick: () => chosen(turn.turn) },
       el("span", { className: "turn-number" }, `Turn ${turn.turn}`),
       el("span", { className: "muted" }, clock(turn.start, 1)),
-      changed && el("span", { className: "changed" }, "≠ differs"),
+      changed && el("span", { className: "turn-changed" }, "≠ differs"),
       turn.interrupted && el("span", { className: "flag" }, "▼ interrupted"),
-      turn.errors.length > 0 && el("span", { className: "flag" }, `× ${turn.errors.length === 1 ? "error" : `${turn.errors.length} errors`}`),
+      turn.errors.length > 0 &&
+        el("span", { className: "flag" }, `× ${turn.errors.length === 1 ? "error" : `${turn.errors.length} errors`}`),
       wait,
     );
-    return el("li", {}, button, turn.response && miniBar(turn.response), said("User", turn.user_speech), said("Agent", turn.agent_speech));
+    return el(
+      "li",
+      {},
+      button,
+      turn.response && miniBar(turn.response),
+      said("User", turn.user_speech),
+      said("Agent", turn.agent_speech),
+    );
   }
 
   function miniBar(response) {
@@ -35,7 +49,9 @@ export function makeTurns(list, chosen) {
   }
 
   function said(who, text) {
-    return text ? el("p", { className: `said ${who.toLowerCase()}` }, el("b", {}, who), " ", el("bdi", {}, excerpt(text, SPOKEN))) : null;
+    return text
+      ? el("p", { className: `said ${who.toLowerCase()}` }, el("b", {}, who), " ", el("bdi", {}, excerpt(text, SPOKEN)))
+      : null;
   }
 
   function mark(number) {
@@ -51,13 +67,17 @@ export function makeTurns(list, chosen) {
     set(newDoc, view, changed) {
       if (doc !== newDoc) {
         doc = newDoc;
-        const before = shown, kept = items;
+        const before = shown,
+          kept = items;
         items = new Map();
         shown = new Map();
         for (const turn of doc.turns) {
           const key = JSON.stringify([turn, changed.has(turn.turn)]);
           shown.set(turn.turn, key);
-          items.set(turn.turn, before.get(turn.turn) === key ? kept.get(turn.turn) : item(turn, changed.has(turn.turn)));
+          items.set(
+            turn.turn,
+            before.get(turn.turn) === key ? kept.get(turn.turn) : item(turn, changed.has(turn.turn)),
+          );
         }
         list.replaceChildren(...items.values());
         if (!doc.turns.length) list.append(el("li", { className: "empty" }, "No turns."));

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from contextlib import closing
-from functools import partial
-from os import cpu_count
 from typing import Annotated
 
 import typer
 
 from exporters.archive.libraries import need
 from turnlog.cli.choice import select_sessions
-from turnlog.cli.common import confirm_destructive, existing, progress, url
+from turnlog.cli.common import confirm_destructive, existing, jobs_or_all, progress
 from turnlog.cli.options import DbOption, JobsOption, JsonOption, SessionArgument, SinceOption, UntilOption, YesOption
-from turnlog.sessions import UnknownSession, open_existing
+from turnlog.sessions import UnknownSession
 from turnlog.terminal import plural, print_json, say
 
 app = typer.Typer(no_args_is_help=True)
@@ -50,8 +48,7 @@ def build(
         chosen = select_sessions(store, None, since, until)
         planned = plan(store, place, chosen, buckets)
         task = bar.add_task("archiving", total=sum(each.events for each in planned.tasks))
-        reopen = partial(open_existing, url(context, db))
-        done = write(store, place, planned, jobs or cpu_count() or 1, reopen, lambda events: bar.advance(task, events))
+        done = write(store, place, planned, jobs_or_all(jobs), lambda events: bar.advance(task, events))
     failed = planned.diverged | done.broken
     counts = {
         "archive": place.name,
