@@ -4,7 +4,8 @@ import { clock, count, indexed, plural, turnAt } from "./call_data.js";
 import { byId, el } from "./call_dom.js";
 import { forgetColours } from "./call_colours.js";
 import { openSource } from "./call_source.js";
-import { makeAxis } from "./call_axis.js";
+import { Axis } from "./call_axis.js";
+import { connectAxis } from "./call_controls.js";
 import { makeMinimap } from "./call_minimap.js";
 import { makeTurns } from "./call_turns.js";
 import { makeTurnPanel } from "./call_turn.js";
@@ -24,7 +25,7 @@ let changed = new Set(),
   requests = 0,
   resting = 0;
 
-const axis = makeAxis(byId("axis"), chooseSpan, (from, to, by) => {
+const axis = new Axis(byId("axis"), (from, to, by) => {
   minimap.range(from, to);
   if (by === "user") followAxis((from + to) / 2);
 });
@@ -238,6 +239,7 @@ function openTab(name) {
 }
 
 function connect() {
+  connectAxis(axis, byId("tip"), chooseSpan);
   for (const tab of tabs) {
     tab.addEventListener("click", () => openTab(tab.id.slice(4)));
     tab.addEventListener("keydown", (event) => {
