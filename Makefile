@@ -7,7 +7,7 @@ LATER := 1.0.11 1.0.24 1.0.27 1.0.30
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: demo test test-all lint types unit slow differential wheel frameworks test-phoenix mutants soak bench \
-	bench-adapters docs pictures clean
+	bench-scale bench-adapters docs pictures screenshots deploy-lint clean
 
 demo: $(VENV)/installed
 	@$(BIN)/turnlog demo
@@ -70,6 +70,10 @@ soak: $(VENV)/ready
 bench: $(VENV)/ready-bench
 	$(BIN)/python benchmarks/run.py --only '$(ONLY)'
 
+# How time and memory grow with the log, up to five million events: make bench-scale EVENTS=100000,1000000
+bench-scale: $(VENV)/ready
+	$(BIN)/python benchmarks/scale.py $(if $(EVENTS),--events $(EVENTS))
+
 # The documentation as a site, in site/
 docs: .venv-docs/ready
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
@@ -78,6 +82,20 @@ docs: .venv-docs/ready
 # The pictures of the documentation, as the program prints them now
 pictures: $(VENV)/ready
 	$(BIN)/python docs/make_pictures.py
+
+# The Dockerfile, the compose file and the Kubernetes manifests, by linters in an environment of their own
+MANIFESTS = $(filter-out %kustomization.yaml,$(wildcard deploy/kubernetes/*.yaml deploy/kubernetes/*/*.yaml))
+
+deploy-lint: .venv-deploy/ready
+	.venv-deploy/bin/hadolint Dockerfile
+	.venv-deploy/bin/yamllint --strict --config-file deploy/yamllint.yaml deploy
+	.venv-deploy/bin/check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
+	! .venv-deploy/bin/kubernetes-validate --strict --quiet $(MANIFESTS) 2>&1 | grep . # an unknown kind is only a warning
+	.venv-deploy/bin/checkov --config-file deploy/checkov.yaml --file Dockerfile $(MANIFESTS)
+
+# The screenshots of the documentation, in Chromium
+screenshots: $(VENV)/ready
+	$(BIN)/python docs/make_screenshots.py
 
 # What an adapter costs, beside the framework's own cost
 bench-adapters: .venv-videosdk/ready .venv-livekit/ready .venv-pipecat/ready
@@ -106,6 +124,11 @@ $(VENV)/ready-bench: pyproject.toml | $(VENV)/bin/python
 .venv-docs/ready: pyproject.toml
 	test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
 	.venv-docs/bin/python -m pip --disable-pip-version-check --quiet install --editable '.[docs]'
+	@touch $@
+
+.venv-deploy/ready: deploy/requirements.txt
+	test -x .venv-deploy/bin/python || $(PYTHON) -m venv .venv-deploy
+	.venv-deploy/bin/python -m pip --disable-pip-version-check --quiet install -r $<
 	@touch $@
 
 .venv-%/ready: pyproject.toml tests/adapters/requirements-%.txt

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
+from itertools import count as count_up
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -26,9 +27,9 @@ def events(count: int) -> list[Event]:
     return list(islice(_events(), count))
 
 
-def fill(url: str, count: int) -> None:
-    """Append ``count`` events."""
-    store, source = open_store(url, migrate=True), _events()
+def fill(url: str, count: int, *, apart_ns: int = 0) -> None:
+    """Append ``count`` events; each round of the recorded calls is ``apart_ns`` after the one before it."""
+    store, source = open_store(url, migrate=True), _events(apart_ns)
     for at in range(0, count, BATCH):
         store.append(list(islice(source, min(BATCH, count - at))))
     store.close()
@@ -59,13 +60,14 @@ def _joined(name: str) -> Iterator[Event]:
             begun_ns += max(e.perf_ns for e in call) - first + _PAUSE_NS
 
 
-def _events() -> Iterator[Event]:
+def _events(apart_ns: int = 0) -> Iterator[Event]:
     random = Random("the same in every run")
-    while True:
+    for later_ns in count_up(0, apart_ns):
         for call in _recorded():
             session, origin = f"{random.getrandbits(128):032x}", f"{random.getrandbits(48):012x}"
             for e in call:
-                yield Event(session, origin, e.seq, e.hook, e.version, e.perf_ns, e.wall_ns, e.payload)
+                at_ns = e.wall_ns + later_ns
+                yield Event(session, origin, e.seq, e.hook, e.version, e.perf_ns + later_ns, at_ns, e.payload)
 
 
 @cache

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
 import os
 import subprocess
@@ -9,6 +11,7 @@ import sys
 import time
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests" / "differential"))
@@ -26,16 +29,33 @@ def session(database: str, name: str) -> dict[str, float]:
     return _run(Path(sys.executable), "turnlog_side.py", "session", database, name)
 
 
-def replay_command(database: str, *arguments: str) -> tuple[float, float]:
-    """Seconds and peak megabytes of a ``turnlog replay`` command."""
-    command = [sys.executable, "-m", "turnlog", "replay", "--db", database, *arguments]
+class Used(NamedTuple):
+    """Time that passed, processor time of all processes of a command, and peak memory of the largest."""
+
+    seconds: float
+    processor_seconds: float
+    megabytes: float
+
+
+PR_SET_CHILD_SUBREAPER = 36
+
+
+def command(*arguments: str) -> Used:
+    """Run a ``turnlog`` command to its end."""
+    if sys.platform == "linux":  # worker processes outlive it by a moment: with this they become ours, to be counted
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     start = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen([sys.executable, "-m", "turnlog", *arguments], stdout=subprocess.DEVNULL) as process:
         _pid, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
+        seconds, ended = time.perf_counter() - start, [used]
     if process.returncode:
-        raise SystemExit(f"{' '.join(command)} failed")
-    return time.perf_counter() - start, used.ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
+        raise SystemExit(f"turnlog {' '.join(arguments)} failed")
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            ended.append(os.wait4(-1, 0)[2])
+    peak = max(used.ru_maxrss for used in ended) / (2**20 if sys.platform == "darwin" else 1024)
+    return Used(seconds, sum(used.ru_utime + used.ru_stime for used in ended), peak)
 
 
 @cache

@@ -115,7 +115,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         call = getattr(item, "callspec", None)
         backend = call.params.get("store") if call is not None else None
-        if backend == "postgres" or (backend is None and "postgres_url" in getattr(item, "fixturenames", ())):
+        if str(backend).startswith("postgres") or (
+            backend is None and "postgres_url" in getattr(item, "fixturenames", ())
+        ):
             item.add_marker(pytest.mark.slow)
 
 

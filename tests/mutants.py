@@ -75,8 +75,8 @@ MUTANTS = [
     ),
     Mutant(
         "src/projections/reference/fold.py",
-        "    handlers = HANDLERS.get\n",
-        "    handlers = HANDLERS.get\n    s.user_speaking = False\n",
+        "    find = HANDLERS.get\n",
+        "    find = HANDLERS.get\n    s.user_speaking = False\n",
         "test_laws.py::test_law_3",
     ),
     Mutant("src/eventstore/event.py", "for n in sorted(s)]", "for n in s]", "test_laws.py::test_law_4"),
@@ -272,10 +272,11 @@ MUTANTS = [
     ),
     Mutant(
         "src/projections/reference/timing.py",
-        "round(seconds * 1000, 4)",
-        "round(seconds * 1000, 3)",
+        "return nearest / 1e4",
+        "return nearest / 1e3",
         "test_conformance.py",
     ),
+    Mutant("src/projections/reference/timing.py", "type(ms) is float and ", "", "test_replay_bytes.py"),
     Mutant(
         "src/projections/reference/spans/lifecycle.py",
         "int((now - start_time) * 1_000_000_000)",
@@ -314,6 +315,24 @@ MUTANTS = [
         "if driver.execute(_TRY_LOCK",
         "if 0 and driver.execute(_TRY_LOCK",
         "test_delivery.py::test_only_one_delivers",
+    ),
+    Mutant(
+        "src/eventstore/stores/postgres/pipeline.py",
+        "        self._flush()\n        try:\n            self._receive()\n        finally:",
+        "        self._flush()\n        self._pending.clear()\n        try:\n            pass\n        finally:",
+        "test_postgres_pipeline.py::test_a_commit_that_fails",
+    ),
+    Mutant(
+        "src/eventstore/stores/postgres/connection.py",
+        'in ("57P", "080")',
+        'in ("080",)',
+        "test_postgres_pipeline.py::test_a_process_ended",
+    ),
+    Mutant(
+        "src/eventstore/stores/postgres/store.py",
+        "wanted[len(found) or 1 :]",
+        "wanted[len(found) + 1 :]",
+        "test_store_contract.py::test_many_sessions",
     ),
     Mutant(
         "src/eventstore/stores/ledger.py",

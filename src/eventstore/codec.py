@@ -21,6 +21,9 @@ UPCASTERS: dict[tuple[str, int], Callable[[Args], Args]] = {}
 read_payload: Callable[[str], Args] = msgspec.json.Decoder().decode
 """Decodes a payload as recorded. msgspec gives the same result as orjson, and is twice as fast on short payloads."""
 
+MARKED_BELOW = '{"%'
+"""Payloads that begin with a name of ours (``{"$…``) sort below this: one comparison instead of a call per event."""
+
 
 def clocks(event: Event) -> tuple[int, int]:
     """The event's effective time: monotonic clock and wall clock, in nanoseconds.

@@ -41,7 +41,7 @@ class CannotServe(TurnlogError):
 
 
 class Server:
-    """Serves ``routes`` in a thread, until `close`. ``url`` contains the actual port."""
+    """Serves ``routes`` in a thread, until `close`. ``url`` has the actual port, and a name that requests may have."""
 
     def __init__(
         self,
@@ -68,8 +68,10 @@ class Server:
                 f"{host} can be reached from other machines: name it as they will call it (--allow-host NAME)"
             )
         written = f"[{host}]" if ":" in host else host
-        self.url = f"http://{written}:{self.port}/"
-        own = {"127.0.0.1", "localhost", "[::1]"} | (set() if ip_address(bound).is_unspecified else {written})
+        everywhere = ip_address(bound).is_unspecified
+        reached = names[0] if everywhere else written  # no request may name 0.0.0.0
+        self.url = f"http://{reached if _has_port(reached) else f'{reached}:{self.port}'}/"
+        own = {"127.0.0.1", "localhost", "[::1]"} | (set() if everywhere else {written})
         allowed = _allowed_hosts(own, names, self.port)
         app = Starlette(routes=list(routes), middleware=[Middleware(HostGuard, allowed, allow_origin, csp)])
         self._server = uvicorn.Server(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
@@ -11,6 +12,7 @@ from eventstore.errors import StoreError, TurnlogError
 from eventstore.event import Event
 from eventstore.stores.base import Session, Store
 from eventstore.stores.factory import open_store
+from exporters.archive.libraries import need
 
 
 class UnknownSession(TurnlogError):
@@ -38,12 +40,41 @@ def display_name(where: str) -> str:
 
 def open_existing(where: str, option: str = "--db") -> Store:
     """The existing store at a URL or path. Raises `StoreError`, naming the ``option`` that picks a log."""
-    path = where.removeprefix("sqlite:///") if where.startswith("sqlite:///") else where
-    if "://" not in path and not path.startswith("file:") and not Path(path).expanduser().exists():
+    if not exists(where):
+        path = where.removeprefix("sqlite:///")
         raise StoreError(
             f"no database at {path}; pass {option} URL, or create one with `turnlog import FILE` or a Recorder"
         )
     return open_log(where)
+
+
+class ArchiveOpening:
+    """Opens an archive, also in a process that it is pickled to. (A function's repr would show a password.)"""
+
+    def __init__(self, archive: str, log: str | None) -> None:
+        """``log``: where the keys are."""
+        self._archive, self._log = archive, log
+
+    def __call__(self) -> Store:
+        """The archive as a store. With a master key its content is decrypted, if there is a log with the keys.
+
+        Raises `StoreError`, `MissingExtra`.
+        """
+        need("archive", "pyarrow", "fsspec")
+        from eventstore.stores.encrypted import MASTER_KEY, with_encryption
+        from exporters.archive.store import ArchiveStore
+
+        master_key = os.environ.get(MASTER_KEY) or None
+        log = open_existing(self._log) if master_key is not None and self._log is not None else None
+        store = with_encryption(ArchiveStore(self._archive, log), master_key if log is not None else None)
+        store.reopen = self
+        return store
+
+
+def exists(where: str) -> bool:
+    """Whether there is a database at a URL or path, as far as that is known without connecting to a server."""
+    path = where.removeprefix("sqlite:///") if where.startswith("sqlite:///") else where
+    return "://" in path or path.startswith("file:") or Path(path).expanduser().exists()
 
 
 def open_log(where: str, *, migrate: bool = False) -> Store:
@@ -68,6 +99,14 @@ def find_session(store: Store, session: str) -> Session:
         back = f"; bring it back with: turnlog import {removal.archive}" if removal.archive else ", without an archive"
         hint = f"it was removed on {format_time(removal.removed_ns)} UTC{back}"
     raise UnknownSession(f"unknown session {session!r}; {hint}")
+
+
+def events_of(session: str, read: Iterable[Event]) -> list[Event]:
+    """The events of a session that `Store.read_many` has read. Raises `UnknownSession` if it was removed meanwhile."""
+    events = list(read)
+    if not events:
+        raise UnknownSession(f"session {session!r} has no events any more")
+    return events
 
 
 def read_session(store: Store, session: str) -> list[Event]:

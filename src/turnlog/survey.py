@@ -10,6 +10,7 @@ from projections.boundary import replaying
 from projections.reference.rules import UnknownRules
 from turnlog.terminal import plural, say
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -35,11 +36,15 @@ class Survey:
 
         An error that is not the session's (a lost database, unknown rules) is raised.
         """
-        for name in names:
+        return self.each_of(((name, name) for name in names), lambda _name, name: make(name))
+
+    def each_of(self, found: Iterable[tuple[str, S]], make: Callable[[str, S], T]) -> Iterator[tuple[str, T]]:
+        """As `each`, for sessions that come with what the result is made of, as from `Store.read_many`."""
+        for name, source in found:
             self.seen.add(name)
             try:
                 with replaying(name):
-                    made = make(name)
+                    made = make(name, source)
             except (StoreUnavailable, UnknownRules):
                 raise
             except TurnlogError as error:

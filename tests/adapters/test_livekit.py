@@ -239,6 +239,30 @@ class Filling(Agent):
         return f"{order_id} has shipped"
 
 
+class Replying(Agent):
+    """Its tool has the model say that it takes a while."""
+
+    def __init__(self) -> None:
+        super().__init__(instructions="Look it up.")
+
+    @function_tool
+    async def order_status(self, order_id: str) -> str:
+        """Where an order is."""
+        self.session.generate_reply(instructions="One moment.", tool_choice="none")
+        await asyncio.sleep(1.5)
+        return f"{order_id} has shipped"
+
+
+class Humming(Agent):
+    """It says something before the model is asked."""
+
+    def __init__(self) -> None:
+        super().__init__(instructions="Think first.")
+
+    async def on_user_turn_completed(self, turn_ctx: Any, new_message: Any) -> None:
+        self.session.say("Let me think.")
+
+
 class Slow(Agent):
     """Its tool takes for ever."""
 
@@ -340,6 +364,19 @@ SCENARIOS: dict[str, tuple[Scenario, dict[str, Any]]] = {
     "hang_up_while_speaking": (hang_up_while_speaking, {"llm": POLICY}),
     "filler": (order_with_filler, {"agent": Filling(), "llm": ORDER}),
     "telling": (order_with_filler, {"agent": Telling(), "llm": ORDER}),
+    "replying": (
+        order_with_filler,
+        {
+            "agent": Replying(),
+            "llm": llm_of(
+                Reply("has shipped", "It has shipped."),
+                Reply("One moment", "Just a moment."),
+                Reply("order A17", tool=("order_status", {"order_id": "A17"})),
+                SHORT,
+            ),
+        },
+    ),
+    "humming": (order_with_filler, {"agent": Humming(), "llm": llm_of(Reply("order A17", "It has shipped."))}),
     "hang_up_while_it_works": (hang_up_while_it_works, {"agent": Slow(), "llm": ORDER}),
     "changed_mind": (changed_mind, {"llm": llm_of(Reply("cancel", "OK cancelled."))}),
     "metrics_twice": (metrics_twice, {"llm": llm_of(SHORT)}),
@@ -402,6 +439,8 @@ EXPECTED: dict[str, list[tuple[str | None, str | None, str | None]]] = {
     "fallback_stt": [IS_SHORT],
     "filler": [("Where is my order A17?", "One moment please. It has shipped.", None)],
     "telling": [("Where is my order A17?", "I am still looking. Okay.", None)],
+    "replying": [("Where is my order A17?", "Just a moment. It has shipped.", None)],
+    "humming": [("Where is my order A17?", "Let me think. It has shipped.", None)],
     "changed_mind": [("I want to cancel please", "OK cancelled.", None)],
     "metrics_twice": [IS_SHORT],
     "hang_up_while_spoken_to": [(RETURNS, LONG, None)],
@@ -428,9 +467,13 @@ NO_DETECTOR = "without a detector the framework has no end of the user's voice; 
 OWN_SPEECH = (
     "theirs is of the speech handle that has the answer; ours ends at the filler, theirs is our time to the answer"
 )
+HUMMED = "theirs is of the speech handle that has the answer; ours ends at the first words, which no tool was behind"
+NO_FIGURE = "the framework measures no latency of a reply that a tool has the model make"
 DIFFERENCES = {
     ("typed", 1): NO_VOICE,
     ("filler", 1): OWN_SPEECH,
+    ("humming", 1): HUMMED,
+    ("replying", 1): NO_FIGURE,
     **{("realtime_late", turn): NO_DETECTOR for turn in (1, 2, 3)},
 }
 """Turns in which the framework's own ``e2e_latency`` is not our response, and why. One that is not here fails."""

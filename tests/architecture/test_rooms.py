@@ -17,8 +17,8 @@ ROOMS = {
     "projections": [
         "timeline", "turns", "latency", "spans", "outputs", "reference", "measures", "compare", "explain",
     ],
-    "exporters": ["delivery", "logs", "analytics", "otlp", "files", "playground", "reference"],
-    "turnlog": ["adapters", "read_models", "archive", "compare", "stats", "viewer", "cli"],
+    "exporters": ["delivery", "logs", "analytics", "otlp", "files", "archive", "playground", "reference"],
+    "turnlog": ["adapters", "read_models", "rebuild", "archive", "compare", "stats", "viewer", "cli"],
 }  # fmt: skip
 """A room may import those before it on its floor. Modules outside any room are the floor's own."""
 MODULES_IN_A_PACKAGE = 16

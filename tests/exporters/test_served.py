@@ -139,6 +139,7 @@ def test_other_machines_are_served_only_under_a_name() -> None:
         with pytest.raises(CannotServe, match="--allow-host NAME"):
             Server(ROUTES, host)
     server = Server(ROUTES, "0.0.0.0", allow_hosts=["calls.example"])
+    assert server.url == f"http://calls.example:{server.port}/"
     try:
         assert status(server, f"host: calls.example:{server.port}") == 200
         assert status(server, f"host: 0.0.0.0:{server.port}") == 403

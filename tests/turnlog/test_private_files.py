@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from eventstore.files import atomic_write
 from support.program import FIXTURES, Program
-from turnlog.files import atomic_file, atomic_write
+from turnlog.files import atomic_file
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +39,7 @@ def open_umask() -> object:
 @pytest.mark.usefixtures("open_umask")
 @pytest.mark.parametrize("command", WRITERS, ids=" ".join)
 def test_what_a_command_writes(program: Program, command: tuple[str, ...]) -> None:
-    """Break: in turnlog/files.py, ``atomic_write``, open the file with `open`."""
+    """Break: in eventstore/files.py, ``atomic_write``, open the file with `open`."""
     (program.folder / "demo.jsonl.gz").write_bytes((FIXTURES / "demo.jsonl.gz").read_bytes())
     (program.folder / "b.toml").write_text("budgets = ['sessions.count >= 1']")
     program.run("import", "demo.jsonl.gz")
@@ -91,7 +92,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from turnlog.files import atomic_write
+from eventstore.files import atomic_write
 with atomic_write(Path(sys.argv[1])) as file:
     file.write(b"half")
     file.flush()
@@ -111,7 +112,7 @@ def writing(path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_what_a_killed_process_left_of_a_file_goes_when_it_is_written_again(tmp_path: Path) -> None:
-    """And what living ones write does not. Break: in turnlog/files.py, ``_open_part``, remove nothing."""
+    """And what living ones write does not. Break: in eventstore/files.py, ``_open_part``, remove nothing."""
     path = tmp_path / "a[1].jsonl.gz"
     with writing(path) as killed:
         killed.kill()

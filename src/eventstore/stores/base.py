@@ -121,6 +121,13 @@ class Store(Protocol):
         """Stream a session's events in canonical order (`eventstore.event.merge`); empty if the session is unknown."""
         ...
 
+    def read_many(self, session_ids: Iterable[str]) -> Iterator[tuple[str, Iterator[Event]]]:
+        """Each session's name and events, in the order of the names; faster than `read` for each where that matters.
+
+        Read each session's events before advancing to the next. An error of a session is raised by its events.
+        """
+        ...
+
     def chains(self, session_id: str) -> Iterator[tuple[Origin, Iterator[Linked]]]:
         """A session's origins by name, each with its events as stored, in storage order.
 

@@ -129,7 +129,7 @@ class Cipher:
 
         try:
             return self._aead.decrypt(sealed[:12], sealed[12:], b"turnlog bytes\0" + bound)
-        except (InvalidTag, ValueError):
+        except (InvalidTag, ValueError, TypeError):  # TypeError: not even bytes
             return None
 
 
@@ -216,6 +216,12 @@ class EncryptedStore:
         """See `Store.read`. Raises `WrongMasterKey`."""
         self._ciphers.pop(session_id, None)  # the session may have been forgotten meanwhile
         return map(self._open, self._store.read(session_id))
+
+    def read_many(self, session_ids: Iterable[str]) -> Iterator[tuple[str, Iterator[Event]]]:
+        """See `Store.read_many`."""
+        for session_id, events in self._store.read_many(session_ids):
+            self._ciphers.pop(session_id, None)
+            yield session_id, map(self._open, events)
 
     def follow(
         self, after: str | None = None, *, session_id: str | None = None, stop: threading.Event | None = None

@@ -72,6 +72,10 @@ class MemoryStore:
     def read(self, session_id: str) -> Iterator[Event]:
         return iter(canonical(linked.event for linked in self._stored(session_id)))
 
+    def read_many(self, session_ids: Iterable[str]) -> Iterator[tuple[str, Iterator[Event]]]:
+        """See `Store.read_many`."""
+        return ((session_id, self.read(session_id)) for session_id in session_ids)
+
     def chains(self, session_id: str) -> Iterator[tuple[Origin, Iterator[Linked]]]:
         with self._lock:
             heads = {name: head for (session, name), head in sorted(self._heads.items()) if session == session_id}

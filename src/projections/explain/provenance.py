@@ -7,6 +7,7 @@ The turn is computed again by the same functions, from activities whose values c
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import msgspec
@@ -99,7 +100,7 @@ def _with_sourced_last(t: Timeline, events: Sequence[Event]) -> Timeline:
     """The timeline with a sourced time of the last event, which stands in for unreported ends."""
     times = (clocks(event)[0] + t.offsets[event.origin] for event in reversed(events))
     at = len(events) - 1 - next((n for n, time in enumerate(times) if time == t.last), 0)
-    return msgspec.structs.replace(t, last=attach_sources(t.last, Source(None, "last", (at,), t.last)))
+    return replace(t, last=attach_sources(t.last, Source(None, "last", (at,), t.last)))
 
 
 _ANSWERS = ("e2e_latency", "response", "agent_started", "agent_stopped")
@@ -145,7 +146,7 @@ def barge_ins_at(r: Reading, path: Path, copies: _Copies | None = None) -> list[
     times = [t for other in near for part in (*other.voices, *other.parts) for t in (part.start, part.end) if t]
     low, high = min(times, default=0), max(times, default=0)
     wanted = ("voice", "agent", "doubt", "interruption")
-    t = msgspec.structs.replace(
+    t = replace(
         a.timeline,
         activities=[
             of(found) for found in a.timeline.activities if found.kind in wanted and low <= (found.start or 0) <= high
@@ -156,7 +157,7 @@ def barge_ins_at(r: Reading, path: Path, copies: _Copies | None = None) -> list[
         msgspec.structs.replace(other, voices=of(other.voices), cut=of(other.cut), cut_by=of(other.cut_by))
         for other in near
     ]
-    records = ledger(msgspec.structs.replace(a, timeline=t, exchanges=exchanges))  # with the reading's own `homes`
+    records = ledger(replace(a, timeline=t, exchanges=exchanges))  # with the reading's own `homes`
     return [record for record in records if record.exchange is x]
 
 

@@ -10,7 +10,7 @@ import copy
 import pickle
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -111,9 +111,9 @@ def _first_event(x: Exchange) -> int:
 
 def _without_finished(t: Timeline) -> Timeline:
     """The state without finished activities; times and indices continue."""
-    short = {name: dict(list(getattr(t, name).items())[-KEPT:]) for name in ("runs", "calls")}
+    short: dict[str, Any] = {name: dict(list(getattr(t, name).items())[-KEPT:]) for name in ("runs", "calls")}
     empty: dict[str, Any] = {name: [] for name in ("activities", "steps", "ignored", "notes", "unreported")}
-    return msgspec.structs.replace(t, messages={}, **empty, **short)
+    return replace(t, messages={}, **empty, **short)
 
 
 def _same_item(here: Reading, r: Reading, path: Path) -> Iterator[Path]:

@@ -182,26 +182,22 @@ def _first_synthesis(x: Exchange, first_audio: int) -> Activity | None:
 
 def partition(start: int, end: int, work: Iterable[ResponsePart]) -> list[ResponsePart]:
     """Partition ``start`` to ``end`` into contiguous parts: at each time, the running one that is first in `NAMES`."""
-    clipped = sorted(
-        (
-            (_RANK[part.name], max(start, part.start), min(end, part.end), part.activity)
-            for part in work
-            if part.start < end and part.end > start
-        ),
-        key=itemgetter(0, 1),
-    )
+    clipped = [
+        (_RANK[part.name], max(start, part.start), min(end, part.end), part.activity)
+        for part in work
+        if part.start < end and part.end > start
+    ]
+    clipped.sort(key=itemgetter(0, 1))
     found: list[ResponsePart] = []
     left = start
     while left < end:
         right, name, activity = end, UNACCOUNTED, None
         for rank, begin, finish, running in clipped:
-            if begin <= left < finish:
-                right, name, activity = min(right, finish), NAMES[rank], running
-                break
             if left < begin < right:
                 right = begin
-            if left < finish < right:
-                right = finish
+            elif begin <= left < finish:
+                right, name, activity = min(right, finish), NAMES[rank], running
+                break
         _add(found, ResponsePart(name, left, right, activity))
         left = right
     return found

@@ -13,7 +13,7 @@ from projections.latency.missing import no_response
 from projections.latency.response import user_stopped
 from projections.measures.turn import COMPONENTS, TurnMeasures, label_of
 from projections.outputs.payload import counted_run
-from projections.timeline import Activity
+from projections.timeline import Activity, elapsed_ms
 from projections.turns.ledger import BargeIn
 
 if TYPE_CHECKING:
@@ -47,9 +47,7 @@ def _record(
     last: bool,
 ) -> TurnMeasures:
     t = r.timeline
-    runs: Runs = {}
-    for part in x.parts:
-        runs.setdefault(part.kind, []).append(part)
+    runs: Runs = x.by_kind
     first_audio = response.end if response is not None else None
     missing = None if response is not None else no_response(x, last=last, ended=t.ended)
     asked = missing not in ("no question", "still open")
@@ -64,8 +62,8 @@ def _record(
         time_to_answer_ms=response.time_to_answer_ms if response is not None else None,
         e2e_ms=response_ms,
         framework_e2e_ms=framework_e2e,
-        user_speech_ms=_ms(x.voices[0].start if x.voices else stopped, stopped),
-        agent_speech_ms=_ms(speeches[0].start, speeches[-1].end) if speeches else None,
+        user_speech_ms=elapsed_ms(x.voices[0].start if x.voices else stopped, stopped),
+        agent_speech_ms=elapsed_ms(speeches[0].start, speeches[-1].end) if speeches else None,
         asked=asked,
         unanswered=asked and missing is not None,
         no_response=missing,
@@ -87,25 +85,25 @@ def _latencies(runs: Runs, first_audio: int | None, response: Response | None) -
         found["eou_wait_ms"], found["realtime_ms"] = waits[0], waits[1] or None
     if "stt" in runs:
         stt = counted_run(runs["stt"], first_audio)
-        found["stt_ms"] = _ms(stt.data.get("finalising"), stt.end)
-        found["stt_interim_ms"] = _ms(stt.start, stt.first)
-        found["stt_preflight_ms"] = _ms(stt.start, stt.data.get("preflight"))
+        found["stt_ms"] = elapsed_ms(stt.data.get("finalising"), stt.end)
+        found["stt_interim_ms"] = elapsed_ms(stt.start, stt.first)
+        found["stt_preflight_ms"] = elapsed_ms(stt.start, stt.data.get("preflight"))
     if "eou" in runs:
         eou = counted_run(runs["eou"], first_audio)
-        found["eou_ms"] = _ms(eou.start, eou.end)
+        found["eou_ms"] = elapsed_ms(eou.start, eou.end)
     if "knowledge_base" in runs:
         kb = counted_run(runs["knowledge_base"], first_audio)
-        found["kb_ms"] = _ms(kb.start, kb.end)
+        found["kb_ms"] = elapsed_ms(kb.start, kb.end)
     if "llm" in runs:
         llm = counted_run(runs["llm"], first_audio)
-        found["llm_ttft_ms"] = _ms(llm.data.get("failed_until", llm.start), llm.first)
-        found["llm_ms"] = duration = _ms(llm.start, llm.end)
+        found["llm_ttft_ms"] = elapsed_ms(llm.data.get("failed_until", llm.start), llm.first)
+        found["llm_ms"] = duration = elapsed_ms(llm.start, llm.end)
         made = llm.data.get("tokens", _NONE).get("output")
         found["tokens_per_second"] = round(made / (duration / 1000), 2) if made and duration else None
     if "tts" in runs:
         tts = counted_run(runs["tts"], first_audio)
-        found["tts_first_byte_ms"] = _ms(tts.start, tts.first)
-        found["tts_ms"] = _ms(
+        found["tts_first_byte_ms"] = elapsed_ms(tts.start, tts.first)
+        found["tts_ms"] = elapsed_ms(
             tts.start, first_audio if first_audio is not None and tts.first is not None else tts.first
         )
     return found
@@ -200,7 +198,3 @@ def _providers(r: Reading, runs: Runs, first_audio: int | None, labels: dict[int
             label = labels[id(provider)] = label_of(provider["provider_class"], provider["model_name"])
         found[component] = label
     return found
-
-
-def _ms(start: int | None, end: int | None) -> float | None:
-    return None if start is None or end is None or end < start else (end - start) / 1e6

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from projections.latency.response import Response, user_stopped
-from projections.timeline import Activity, Timeline
+from projections.timeline import Activity, Timeline, elapsed_ms
 from projections.timeline.registry import count
 from projections.turns.exchange import Exchange
 
@@ -44,11 +44,11 @@ def payload(t: Timeline, x: Exchange, response: Response | None, number: int, *,
         "interrupted": interrupted,
         "userSpeechStartTime": _seconds(started),
         "userSpeechEndTime": _seconds(stopped),
-        "userSpeechDuration": _ms(started, stopped),
+        "userSpeechDuration": elapsed_ms(started, stopped),
         "user_speech": x.words or None,
         "agentSpeechStartTime": _seconds(agent_start),
         "agentSpeechEndTime": _seconds(agent_end),
-        "agentSpeechDuration": _ms(agent_start, agent_end),
+        "agentSpeechDuration": elapsed_ms(agent_start, agent_end),
         "agent_speech": x.answer or None,
         "functionToolsCalled": [str(tool.data["name"]) for tool in x.of("tool") if "mcp" not in tool.data],
     }
@@ -81,10 +81,6 @@ def _seconds(now: int | None) -> float | None:
     return None if now is None else now / 1e9
 
 
-def _ms(start: int | None, end: int | None) -> float | None:
-    return None if start is None or end is None or end < start else (end - start) / 1e6
-
-
 def counted_run(runs: Sequence[Activity], first_audio: int | None) -> Activity:
     """The run whose latency counts: the last with a result by the first audio, else the last with a result."""
     if len(runs) == 1:
@@ -102,19 +98,20 @@ def _add_components(
 ) -> None:
     if "stt" in runs:
         stt = counted_run(runs["stt"], first_audio)
-        data["sttLatency"] = _ms(stt.data.get("finalising"), stt.end)
-        data["sttPreflightLatency"] = _ms(stt.start, stt.data.get("preflight"))
-        data["sttInterimLatency"] = _ms(stt.start, stt.first)
-        data["sttConfidence"], data["sttDuration"] = (_number(stt.data.get(key)) for key in ("confidence", "duration"))
+        data["sttLatency"] = elapsed_ms(stt.data.get("finalising"), stt.end)
+        data["sttPreflightLatency"] = elapsed_ms(stt.start, stt.data.get("preflight"))
+        data["sttInterimLatency"] = elapsed_ms(stt.start, stt.first)
+        data["sttConfidence"] = _number(stt.data.get("confidence"))
+        data["sttDuration"] = _number(stt.data.get("duration"))
     if "eou" in runs:
         eou = counted_run(runs["eou"], first_audio)
-        data["eouLatency"] = _ms(eou.start, eou.end)
+        data["eouLatency"] = elapsed_ms(eou.start, eou.end)
         data["eouWaitMs"] = sum(p.ms for p in response.parts if p.name == "EOU wait") if response is not None else None
         data["eouProbability"] = _number(eou.data.get("probability"))
     if "llm" in runs:
         llm = counted_run(runs["llm"], first_audio)
-        data["ttft"] = _ms(llm.data.get("failed_until", llm.start), llm.first)
-        data["llmDuration"] = duration = _ms(llm.start, llm.end)
+        data["ttft"] = elapsed_ms(llm.data.get("failed_until", llm.start), llm.first)
+        data["llmDuration"] = duration = elapsed_ms(llm.start, llm.end)
         tokens = [run.data["tokens"] for run in runs["llm"] if "tokens" in run.data]
         for key, name in (("input", "promptTokens"), ("output", "completionTokens"), ("total", "totalTokens"),
                           ("cached", "promptCachedTokens")):  # fmt: skip
@@ -127,16 +124,16 @@ def _add_components(
         scores = _list(kb.data.get("scores"))
         data["kbId"], data["kbDocuments"] = _text(kb.data.get("kb_id")), _list(kb.data.get("documents"))
         data["kbScores"] = None if scores is None else [n for n in map(_number, scores) if n is not None]
-        data["kbRetrievalLatency"] = _ms(kb.start, kb.end)
+        data["kbRetrievalLatency"] = elapsed_ms(kb.start, kb.end)
         if kb.data.get("retrievals") is not None:
             data["kbRetrievals"] = _list(kb.data["retrievals"])
     if "tts" in runs:
         tts = counted_run(runs["tts"], first_audio)
-        data["ttfb"] = _ms(tts.start, tts.first)
-        data["ttsLatency"] = _ms(
+        data["ttfb"] = elapsed_ms(tts.start, tts.first)
+        data["ttsLatency"] = elapsed_ms(
             tts.start, first_audio if first_audio is not None and tts.first is not None else tts.first
         )
-        data["ttsDuration"] = _ms(tts.start, tts.end)
+        data["ttsDuration"] = elapsed_ms(tts.start, tts.end)
         data["ttsCharacters"] = sum(run.data.get("characters", 0) for run in runs["tts"])
     if "realtime" in runs:
         data["ttfb"] = None if response is None else response.ms
@@ -166,7 +163,7 @@ def _timeline(x: Exchange, speeches: Sequence[Activity]) -> list[dict[str, Any]]
             "eventType": "user_speech" if part.kind == "voice" else "agent_speech",
             "startTime": _seconds(part.start),
             "endTime": _seconds(part.end),
-            "durationInMs": _ms(part.start, part.end),
+            "durationInMs": elapsed_ms(part.start, part.end),
             "text": x.words if part is last_voice else x.answer if part is last_speech else "",
         }
         for part in sorted((*x.voices, *speeches), key=lambda part: part.start or 0)

@@ -8,7 +8,7 @@ import msgspec
 
 from projections.latency.missing import Reason, no_response
 from projections.latency.response import Response, user_stopped
-from projections.timeline import Activity, Timeline
+from projections.timeline import Activity, Timeline, elapsed_ms
 from projections.turns.exchange import Exchange
 from projections.turns.ledger import BargeIn
 
@@ -85,13 +85,13 @@ def turn_of(
         e2e_latency=None if response is None else response.ms,
         no_response=None if response is not None else no_response(x, last=last, ended=t.ended),
         response=None if response is None else response_dict(t, response),
-        stt=[run_dict(t, run) for run in x.of("stt")],
+        stt=_runs(t, x, "stt"),
         eou=_eous(began, x) if "eou" in x.by_kind else [],
-        llm=[run_dict(t, run) for run in x.of("llm")],
-        tts=[run_dict(t, run) for run in x.of("tts")],
-        tools=[run_dict(t, run) for run in x.of("tool")],
-        knowledge_base=[run_dict(t, run) for run in x.of("knowledge_base")],
-        realtime=[run_dict(t, run) for run in x.of("realtime")],
+        llm=_runs(t, x, "llm"),
+        tts=_runs(t, x, "tts"),
+        tools=_runs(t, x, "tool"),
+        knowledge_base=_runs(t, x, "knowledge_base"),
+        realtime=_runs(t, x, "realtime"),
         tokens=_tokens(x),
         errors=[{"at": _since(began, error.start), **error.data} for error in x.of("error")],
         fallbacks=[
@@ -110,8 +110,9 @@ def _since(began: int, now: int | None) -> float | None:
     return None if now is None else (now - began) / 1e9
 
 
-def _ms(start: int | None, end: int | None) -> float | None:
-    return None if start is None or end is None or end < start else (end - start) / 1e6
+def _runs(t: Timeline, x: Exchange, kind: str) -> list[dict[str, Any]]:
+    runs = x.by_kind.get(kind)
+    return [run_dict(t, run) for run in runs] if runs is not None else []
 
 
 def run_dict(t: Timeline, run: Activity) -> dict[str, Any]:
@@ -120,20 +121,20 @@ def run_dict(t: Timeline, run: Activity) -> dict[str, Any]:
     found: dict[str, Any] = {
         "start": _since(began, start),
         "end": _since(began, end),
-        "ms": _ms(start, end),
+        "ms": elapsed_ms(start, end),
         "status": run.status,
     }
     first = _FIRST.get(kind)
     if first is not None:
         found[first] = _since(began, run.first)
-        found[first + "_ms"] = _ms(data.get("failed_until", start), run.first)
+        found[first + "_ms"] = elapsed_ms(data.get("failed_until", start), run.first)
     if run.id:
         found["id"] = run.id
     for name in _SHOWN[kind]:
         if name in data:
             found[name] = data[name]
     if kind == "stt":
-        found["latency_ms"] = _ms(data.get("finalising"), end)
+        found["latency_ms"] = elapsed_ms(data.get("finalising"), end)
     return found
 
 
@@ -143,10 +144,10 @@ def _eous(began: int, x: Exchange) -> list[dict[str, Any]]:
     for part in x.parts:
         start, end = part.start, part.end
         if part.kind == "eou":
-            what = {"start": _since(began, start), "end": _since(began, end), "ms": _ms(start, end)}
+            what = {"start": _since(began, start), "end": _since(began, end), "ms": elapsed_ms(start, end)}
             found.append(what | {"status": part.status, "probability": part.data.get("probability"), "wait_ms": None})
         elif part.kind == "eou_wait" and found:
-            found[-1]["wait_ms"] = _ms(start, end)
+            found[-1]["wait_ms"] = elapsed_ms(start, end)
     return found
 
 

@@ -6,9 +6,9 @@ later, on a copy or on a state read back from JSON, gives the same result (law 3
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from eventstore.codec import clocks, decode, read_payload
+from eventstore.codec import MARKED_BELOW, clocks, decode, read_payload
 from eventstore.errors import NotCanonical
 from eventstore.event import Event
 from projections.boundary import UNREADABLE, CannotReplay
@@ -28,7 +28,7 @@ def fold(s: State, events: Iterable[Event]) -> State:
     Raises `NotCanonical` if they are not, `UnknownHook` or `NewerEvent` if only a newer turnlog can read them,
     `CannotReplay` for an event that turnlog did not record.
     """
-    handlers = HANDLERS.get
+    find = HANDLERS.get
     origin, last_seq, at = s.origin, s.last_seq, s.at
     try:
         for event in events:
@@ -42,22 +42,22 @@ def fold(s: State, events: Iterable[Event]) -> State:
                     f"event {seq} of origin {origin!r} in session {event.session_id!r} comes after event {last_seq}: "
                     "read events with store.read(), or sort them with canonical()"
                 )
-            without_args, with_args, version = handlers(event.hook, _UNKNOWN)
-            args, payload = None, event.payload
+            handler, takes_args, version = find(event.hook, _UNKNOWN)
+            payload = event.payload
             if event.version != version:
                 args = decode(event)  # upgrades an older version; raises for a newer one
-            elif with_args is not None:
+            elif takes_args:
                 args = read_payload(payload)
             last_seq = seq
             s.at = at = at + 1
             perf_ns, s.wall_ns = event.perf_ns, event.wall_ns
-            if payload != "{}" and payload.startswith('{"$'):
+            if payload < MARKED_BELOW:
                 perf_ns, s.wall_ns = clocks(event)
             try:
-                if without_args is not None:
-                    without_args(s, perf_ns / 1e9)
+                if takes_args:
+                    handler(s, perf_ns / 1e9, args)
                 else:
-                    with_args(s, perf_ns / 1e9, args)  # type: ignore[misc, arg-type]  # one of the two there is
+                    handler(s, perf_ns / 1e9)
             except REFERENCE_ERRORS as error:
                 s.raised.append(Raised(at, type(error).__name__))
     except UNREADABLE as error:
@@ -67,7 +67,7 @@ def fold(s: State, events: Iterable[Event]) -> State:
     return s
 
 
-_UNKNOWN = None, None, 0
+_UNKNOWN: tuple[Callable[..., None], bool, int | None] = (print, False, None)  # no version, so `decode` raises
 REFERENCE_ERRORS = (AttributeError, KeyError, TypeError, ValueError, ArithmeticError, IndexError, UnboundLocalError)
 """Errors that the reference's code raises on unexpected arguments and states."""
 

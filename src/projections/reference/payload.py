@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from projections.model import SessionDetails
-from projections.reference.metrics import Llm, Realtime, Stt, Turn, snapshot
+from projections.reference.metrics import Realtime, Stt, Turn, snapshot
 from projections.reference.rules import Rules
 from projections.reference.timing import answering
 
@@ -23,7 +23,6 @@ def _camel(name: str) -> str:
 
 
 _REALTIME = [(field, _camel(field)) for field in Realtime.__struct_fields__ if field.endswith("_tokens")]
-_TOKENS = [(field, _camel(field)) for field in Llm.__struct_fields__ if field.endswith("_tokens")]
 _PROVIDER = {c: (c + "ProviderClass", c + "ModelName") for c in ("realtime", "llm", "stt", "tts", "vad", "eou")}
 
 
@@ -88,8 +87,10 @@ def _add_components(data: dict[str, Any], turn: Turn, rules: Rules) -> None:
     if llm is not None:
         data["ttft"] = llm.llm_ttft
         data["llmDuration"] = llm.llm_duration
-        for field, name in _TOKENS:
-            data[name] = getattr(llm, field)
+        data["promptTokens"] = llm.prompt_tokens
+        data["completionTokens"] = llm.completion_tokens
+        data["totalTokens"] = llm.total_tokens
+        data["promptCachedTokens"] = llm.prompt_cached_tokens
         data["tokensPerSecond"] = llm.tokens_per_second
     if turn.kb_metrics:
         kb = turn.kb_metrics[-1]
@@ -150,9 +151,9 @@ def _share(turn: Turn) -> None:
 def _clamp(values: Any) -> None:
     """Set all negative numbers in nested dicts and lists to 0, in place."""
     for key, value in values.items() if type(values) is dict else enumerate(values):
-        kind = type(value)
-        if kind is str or value is None:
+        if not value:  # None, 0 or empty
             continue
+        kind = type(value)
         if kind is float or kind is int:
             if value < 0:
                 values[key] = 0

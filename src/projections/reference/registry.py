@@ -15,32 +15,32 @@ from projections.reference.state import State
 HandlerWithoutArgs = Callable[[State, float], None]
 HandlerWithArgs = Callable[[State, float, Args], None]
 
-HANDLERS: dict[str, tuple[HandlerWithoutArgs | None, HandlerWithArgs | None, int]] = {}
-"""By hook: one of the two kinds of handler, and the version of the arguments that it reads."""
+HANDLERS: dict[str, tuple[Callable[..., None], bool, int]] = {}
+"""By hook: the handler, whether it takes the arguments, and the version of the arguments that it reads."""
 
 
 def without_args(handler: HandlerWithoutArgs) -> HandlerWithoutArgs:
-    _add(handler.__name__, handler, None)
+    _add(handler.__name__, handler, takes_args=False)
     return handler
 
 
 def with_args(handler: HandlerWithArgs) -> HandlerWithArgs:
-    _add(handler.__name__, None, handler)
+    _add(handler.__name__, handler, takes_args=True)
     return handler
 
 
 def traces_without_args(handler: HandlerWithoutArgs) -> HandlerWithoutArgs:
-    _add(TRACES + handler.__name__, handler, None)
+    _add(TRACES + handler.__name__, handler, takes_args=False)
     return handler
 
 
 def traces_with_args(handler: HandlerWithArgs) -> HandlerWithArgs:
-    _add(TRACES + handler.__name__, None, handler)
+    _add(TRACES + handler.__name__, handler, takes_args=True)
     return handler
 
 
-def _add(hook: str, without_args: HandlerWithoutArgs | None, with_args: HandlerWithArgs | None) -> None:
-    HANDLERS[hook] = without_args, with_args, HOOKS[hook].version
+def _add(hook: str, handler: Callable[..., None], *, takes_args: bool) -> None:
+    HANDLERS[hook] = handler, takes_args, HOOKS[hook].version
 
 
 def _ignored(_s: State, _now: float) -> None:
@@ -51,4 +51,4 @@ for _hook in (
     "set_framework", "framework_event", "name_run", "name_usage", "run_ended", "on_tts_complete", "add_audio_seconds",
     "tool_started", "tool_progress", "tool_ended", "session_ended", "agent_active",
 ):  # fmt: skip
-    HANDLERS[_hook] = _ignored, None, HOOKS[_hook].version
+    _add(_hook, _ignored, takes_args=False)

@@ -110,7 +110,8 @@ class Span(msgspec.Struct, gc=False):
     """Index of the event during which it ended."""
 
 
-class Traces(msgspec.Struct):
+@dataclass(slots=True)
+class Traces:
     """The reference's ``TracesFlowManager``. Fields refer to spans by id."""
 
     attached: bool = False
@@ -123,10 +124,10 @@ class Traces(msgspec.Struct):
     a2a_span: int | None = None
     a2a_turns: int = 0
     turns: int = 0
-    participants: list[Participant] = []
-    a2a_by_origin: dict[str, list[int | None]] = {}
+    participants: list[Participant] = field(default_factory=list)
+    a2a_by_origin: dict[str, list[int | None]] = field(default_factory=dict)
     started: int = 0
-    open: dict[int, Span] = {}
+    open: dict[int, Span] = field(default_factory=dict)
     """Spans that have not ended; some never do."""
 
 

@@ -22,7 +22,13 @@ class Answering(NamedTuple):
 
 def milliseconds(seconds: float) -> float:
     """Seconds as milliseconds with four decimals (reference: ``_round_latency``)."""
-    return round(seconds * 1000, 4)
+    ms = seconds * 1000
+    if type(ms) is float and 0.0 < ms < 1e9:  # a third faster than round() with digits, and the same
+        scaled = ms * 1e4
+        nearest = round(scaled)
+        if -0.49 < scaled - nearest < 0.49:  # not so near to a tie that the rounding of the product decides
+            return nearest / 1e4
+    return round(ms, 4)
 
 
 def start_timeline(turn: Turn, kind: str, start_time: float) -> None:
@@ -61,15 +67,6 @@ def label_timeline(turn: Turn, kind: str, text: object, now: float) -> None:
             event.text = text
             return
     turn.timeline_event_metrics.append(TimelineEvent(kind, now, text=text))
-
-
-PARTS_OF_E2E = frozenset(
-    {
-        "stt_latency", "eou_latency", "eou_wait_ms", "wait_for_additional_speech_duration", "llm_ttft", "tts_latency",
-        "realtime_ttfb",
-    }
-)  # fmt: skip
-"""The fields that `e2e` sums."""
 
 
 def answering(turn: Turn) -> Answering:

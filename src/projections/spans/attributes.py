@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from projections.latency.response import NAMES, Response
-from projections.timeline import Activity, Timeline
+from projections.timeline import Activity, Timeline, elapsed_ms
 from projections.turns.exchange import Exchange
 from projections.turns.ledger import BargeIn
 from projections.turns.question import words_of
@@ -34,10 +34,6 @@ def _not_none(attributes: Attributes) -> Attributes:
     return {name: value for name, value in attributes.items() if name and value is not None}
 
 
-def ms(start: int | None, end: int | None) -> float | None:
-    return None if start is None or end is None or end < start else (end - start) / 1e6
-
-
 def describe(part: Activity, x: Exchange | None) -> Described:
     """Name and attributes of an activity's span; ``x`` is its exchange."""
     return _DESCRIBE[part.kind](part, x)
@@ -58,12 +54,14 @@ def _with_provider(part: Activity, name: str) -> Described:
 
 
 def _voice(part: Activity, _x: Exchange | None) -> Described:
-    return "User Input Speech", with_values(Transcript=words_of(part), duration_ms=ms(part.start, part.end))
+    return "User Input Speech", with_values(Transcript=words_of(part), duration_ms=elapsed_ms(part.start, part.end))
 
 
 def _agent(part: Activity, x: Exchange | None) -> Described:
     text = x.answer if x is not None and x.speeches()[-1] is part else None
-    attributes = with_values(Transcript=text, duration_ms=ms(part.start, part.end), agent=part.data.get("agent"))
+    attributes = with_values(
+        Transcript=text, duration_ms=elapsed_ms(part.start, part.end), agent=part.data.get("agent")
+    )
     attributes["end_known"] = part.end_reported
     if "cut" in part.data:
         attributes["interrupted"] = True
@@ -78,9 +76,9 @@ def _stt(part: Activity, _x: Exchange | None) -> Described:
             "output": data.get("transcript"),
             "stt_confidence": data.get("confidence"),
             "audio_seconds": data.get("audio_seconds"),
-            "latency.stt_ms": ms(data.get("finalising"), part.end),
-            "latency.stt_interim_ms": ms(part.start, part.first),
-            "latency.stt_preflight_ms": ms(part.start, data.get("preflight")),
+            "latency.stt_ms": elapsed_ms(data.get("finalising"), part.end),
+            "latency.stt_interim_ms": elapsed_ms(part.start, part.first),
+            "latency.stt_preflight_ms": elapsed_ms(part.start, data.get("preflight")),
         }
     )
     return name, attributes | _tokens(part)
@@ -97,17 +95,19 @@ def _tokens(part: Activity) -> Attributes:
 def _eou(part: Activity, x: Exchange | None) -> Described:
     name, attributes = _with_provider(part, "End-Of-Utterance Detection")
     words = x.words if x is not None else None
-    probability, latency = part.data.get("probability"), ms(part.start, part.end)
+    probability, latency = part.data.get("probability"), elapsed_ms(part.start, part.end)
     return name, attributes | _with_values({"input": words, "eou_probability": probability, "latency.eou_ms": latency})
 
 
 def _eou_wait(part: Activity, _x: Exchange | None) -> Described:
-    return "EOU Wait", with_values(eou_wait_ms=ms(part.start, part.end))
+    return "EOU Wait", with_values(eou_wait_ms=elapsed_ms(part.start, part.end))
 
 
 def _knowledge_base(part: Activity, x: Exchange | None) -> Described:
     names = ("kb_id", "documents", "scores")
-    attributes = with_values(input=x.words if x is not None else None, retrieval_latency_ms=ms(part.start, part.end))
+    attributes = with_values(
+        input=x.words if x is not None else None, retrieval_latency_ms=elapsed_ms(part.start, part.end)
+    )
     attributes |= with_values(**{name: part.data.get(name) for name in names})
     if isinstance(attributes.get("documents"), list):
         attributes["document_count"] = len(attributes["documents"])
@@ -121,8 +121,8 @@ def _llm(part: Activity, x: Exchange | None) -> Described:
         {
             "input": part.data.get("input"),
             "output": x.answer if x is not None and wrote else None,
-            "duration_ms": ms(part.start, part.end),
-            "latency.llm_ttft_ms": ms(part.data.get("failed_until", part.start), part.first),
+            "duration_ms": elapsed_ms(part.start, part.end),
+            "latency.llm_ttft_ms": elapsed_ms(part.data.get("failed_until", part.start), part.first),
         }
     )
     return name, attributes | _tokens(part)
@@ -137,7 +137,7 @@ def _tool(part: Activity, _x: Exchange | None) -> Described:
     data = part.data
     name = f"Invoked {'MCP ' if 'mcp' in data else ''}Tool: {data.get('name')}"
     attributes = with_values(tool_name=data.get("name"), arguments=data.get("params"), result=data.get("response"))
-    return name, attributes | with_values(url=data.get("url"), **{"latency.tool_ms": ms(part.start, part.end)})
+    return name, attributes | with_values(url=data.get("url"), **{"latency.tool_ms": elapsed_ms(part.start, part.end)})
 
 
 def _tts(part: Activity, x: Exchange | None) -> Described:
@@ -148,7 +148,7 @@ def _tts(part: Activity, x: Exchange | None) -> Described:
             "input": x.answer if x is not None and spoken else None,
             "characters": part.data.get("characters"),
             "audio_seconds": part.data.get("audio_seconds"),
-            "latency.tts_first_byte_ms": ms(part.start, part.first),
+            "latency.tts_first_byte_ms": elapsed_ms(part.start, part.first),
         }
     )
     return name, attributes

@@ -154,8 +154,8 @@ class _TurnSpans:
             )
         children.sort(key=_IN_ORDER)
         inside = [span for span in children if span.parent != ROOT]
-        start = min([span.start_ns for span in inside], default=self.begin + shift)
-        end = max([span.end_ns for span in inside], default=self.until + shift)
+        start = min([span.start_ns for span in inside]) if inside else self.begin + shift
+        end = max([span.end_ns for span in inside]) if inside else self.until + shift
         missing = None if response is not None else no_response(x, last=self.last, ended=self.t.ended)
         interrupted = any(record.kind in ("true", "escalated") for record in own)
         turn = Span(

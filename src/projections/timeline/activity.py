@@ -14,6 +14,11 @@ Kind = Literal[
 Status = Literal["done", "cancelled", "superseded", "failed", "unfinished"]
 
 
+def elapsed_ms(start: int | None, end: int | None) -> float | None:
+    """Milliseconds from start to end; None if either is unknown, or the clocks put the end before the start."""
+    return None if start is None or end is None or end < start else (end - start) / 1e6
+
+
 class Activity(msgspec.Struct, gc=False):
     """One interval. Times are nanoseconds on the session's clock; None is unknown.
 

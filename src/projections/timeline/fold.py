@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
-from eventstore.codec import clocks, decode, read_payload
+from eventstore.codec import MARKED_BELOW, clocks, decode, read_payload
 from eventstore.errors import NotCanonical
 from eventstore.event import Event
 from projections.timeline import handlers as _handlers  # noqa: F401 - importing registers them
@@ -42,36 +41,33 @@ def extend(t: Timeline, events: Iterable[Event]) -> Timeline:
             last_seq = seq
             at += 1
             now = event.perf_ns + offset
-            if payload != "{}" and payload.startswith('{"$'):
+            if payload < MARKED_BELOW:
                 now = clocks(event)[0] + offset
                 t.sealed += payload.startswith('{"$sealed"')
             if at == 0:
                 t.began = last = now
             elif now > last:
                 last = now
-            without_args, with_args, version = find(event.hook, _UNKNOWN)
+            handler, takes_args, version = find(event.hook, _UNKNOWN)
             if event.version != version:
                 args = decode(event)  # upgrades an older version; raises for a newer one
-            elif with_args is not None:
+            elif takes_args:
                 args = read_payload(payload)
-            elif without_args is not None:
-                args = _NOTHING
-            else:
+            if handler is None:
                 continue
             t.at, t.now, t.event = at, now, event
-            if type(args) is not dict:
+            if not takes_args:
+                handler(t, now)
+            elif type(args) is dict:
+                handler(t, now, args)
+            else:
                 t.ignore("the arguments are not an object")
-            elif with_args is not None:
-                with_args(t, now, args)
-            elif without_args is not None:
-                without_args(t, now)
     finally:
         t.last_seq, t.last, t.at = last_seq, last, at
     return t
 
 
-_NOTHING: dict[str, Any] = {}
-_UNKNOWN = None, None, 0
+_UNKNOWN = None, False, None  # no version, so `decode` raises
 
 
 def _change_origin(t: Timeline, event: Event) -> None:

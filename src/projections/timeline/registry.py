@@ -18,30 +18,30 @@ SEALED = "[sealed]"
 """Placeholder for text whose key is missing or was destroyed."""
 HandlerWithoutArgs = Callable[[Timeline, int], None]
 HandlerWithArgs = Callable[[Timeline, int, Args], None]
-HANDLERS: dict[str, tuple[HandlerWithoutArgs | None, HandlerWithArgs | None, int]] = {}
-"""By hook: one of the two kinds of handler, and the version of the arguments that it reads."""
+HANDLERS: dict[str, tuple[Callable[..., None] | None, bool, int]] = {}
+"""By hook: the handler, whether it takes the arguments, and the version of the arguments that it reads."""
 
 
 def without_args(handler: HandlerWithoutArgs) -> HandlerWithoutArgs:
-    HANDLERS[handler.__name__] = handler, None, HOOKS[handler.__name__].version
+    HANDLERS[handler.__name__] = handler, False, HOOKS[handler.__name__].version
     return handler
 
 
 def with_args(handler: HandlerWithArgs) -> HandlerWithArgs:
-    HANDLERS[handler.__name__] = None, handler, HOOKS[handler.__name__].version
+    HANDLERS[handler.__name__] = handler, True, HOOKS[handler.__name__].version
     return handler
 
 
 def traces(handler: HandlerWithArgs) -> HandlerWithArgs:
     name = TRACES + handler.__name__
-    HANDLERS[name] = None, handler, HOOKS[name].version
+    HANDLERS[name] = handler, True, HOOKS[name].version
     return handler
 
 
 def register_remaining() -> None:
     """Register the remaining hooks, which the timeline ignores."""
     for name, hook in HOOKS.items():
-        HANDLERS.setdefault(name, (None, None, hook.version))
+        HANDLERS.setdefault(name, (None, False, hook.version))
 
 
 def text(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -23,11 +24,15 @@ class Step(msgspec.Struct, frozen=True, gc=False):
     text: str = ""
 
 
-class Timeline(msgspec.Struct):
-    """The activities of one session, followed by the working state of the fold."""
+@dataclass(slots=True)
+class Timeline:
+    """The activities of one session, followed by the working state of the fold.
+
+    A dataclass, as each event sets several fields, which takes eight times as long in a struct.
+    """
 
     session_id: str = ""
-    session: SessionDetails = msgspec.field(default_factory=SessionDetails)
+    session: SessionDetails = field(default_factory=SessionDetails)
     framework: str = ""
     framework_version: str = ""
     agent: str = ""
@@ -41,18 +46,18 @@ class Timeline(msgspec.Struct):
     end_reason: str = ""
     ended: bool = False
     """The session's end was reported."""
-    activities: list[Activity] = []
-    steps: list[Step] = []
+    activities: list[Activity] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
     """In event order; `projections.turns.assembly` sorts them by time."""
     sealed: int = 0
     """Number of events whose content cannot be read, as its key is missing or was destroyed."""
-    ignored: list[tuple[int, str]] = []
+    ignored: list[tuple[int, str]] = field(default_factory=list)
     """Events without effect: index and reason."""
-    notes: list[Activity] = []
+    notes: list[Activity] = field(default_factory=list)
     """Session-level entries of the framework's trace; they belong to no turn and appear in the span tree only."""
     joined: bool = False
     """The framework's trace reports that the agent joined the meeting, so it will also report the end."""
-    meeting: dict[str, Any] = {}
+    meeting: dict[str, Any] = field(default_factory=dict)
     """Trace attributes of the agent that joined."""
     left: bool = False
     """The agent left the meeting, so the trace is complete."""
@@ -63,9 +68,9 @@ class Timeline(msgspec.Struct):
     event: Event | None = None
     origin: str | None = None
     last_seq: int = -1
-    seqs: dict[str, int] = {}
+    seqs: dict[str, int] = field(default_factory=dict)
     offset: int = 0
-    offsets: dict[str, int] = {}
+    offsets: dict[str, int] = field(default_factory=dict)
     realtime: bool = False
     """The session uses a realtime model."""
     reports_interims: bool = False
@@ -73,11 +78,11 @@ class Timeline(msgspec.Struct):
     silence_ns: int = 0
     """The VAD hangover: how long VAD waits in silence before it reports an end."""
     silence_at: int = -1
-    vad_config: dict[str, Any] = {}
+    vad_config: dict[str, Any] = field(default_factory=dict)
     preemptive: bool = False
     local_vad: bool = False
     voice: Activity | None = None
-    recent_voices: list[Activity] = []
+    recent_voices: list[Activity] = field(default_factory=list)
     """The last voices, oldest first."""
     stt: Activity | None = None
     stt_voice: int = -1
@@ -103,19 +108,19 @@ class Timeline(msgspec.Struct):
     knowledge_base: Activity | None = None
     response: Activity | None = None
     """The realtime model's latest response."""
-    hold: list[Activity] = []
-    sounds: dict[str, Activity] = {}
-    runs: dict[tuple[str, str], Activity] = {}
+    hold: list[Activity] = field(default_factory=list)
+    sounds: dict[str, Activity] = field(default_factory=dict)
+    runs: dict[tuple[str, str], Activity] = field(default_factory=dict)
     """Runs by component and framework id."""
-    calls: dict[str, Activity] = {}
+    calls: dict[str, Activity] = field(default_factory=dict)
     """Tool calls by id."""
-    unreported: list[Activity] = []
+    unreported: list[Activity] = field(default_factory=list)
     """Tool calls from ``tool_started`` that no ``add_function_tool_call`` has reported yet."""
-    messages: dict[str, list[Activity]] = {}
+    messages: dict[str, list[Activity]] = field(default_factory=dict)
     """Messages to other agents, by origin, in order."""
-    usage_of: dict[str, str] = {}
+    usage_of: dict[str, str] = field(default_factory=dict)
     """By component: id of the run that the next usage report belongs to."""
-    usage_known: set[tuple[str, str]] = set()
+    usage_known: set[tuple[str, str]] = field(default_factory=set)
 
     def begin(self, kind: Kind, now: int, **data: Any) -> Activity:
         """Add an activity that starts now."""

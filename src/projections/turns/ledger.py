@@ -16,7 +16,7 @@ from typing import Literal
 
 import msgspec
 
-from projections.timeline import Activity, Step
+from projections.timeline import Activity, Step, elapsed_ms
 from projections.turns.assembly import Assembly
 from projections.turns.barge_in import RECENT_NS
 from projections.turns.exchange import Exchange
@@ -313,5 +313,5 @@ def _record(
 
 
 def _ms(start: int | None, end: int | None) -> float | None:
-    """Milliseconds from start to end; None if either is unknown, or the clocks put the end before the start."""
-    return None if start is None or end is None or end < start else round((end - start) / 1e6, 4)
+    found = elapsed_ms(start, end)
+    return None if found is None else round(found, 4)

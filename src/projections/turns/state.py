@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import msgspec
 
 from projections.timeline import Activity, Step, Timeline
@@ -18,32 +20,33 @@ class Unassigned(msgspec.Struct, frozen=True, gc=False):
     reason: str
 
 
-class Assembly(msgspec.Struct):
+@dataclass(slots=True)
+class Assembly:
     """The exchanges of one session, followed by the working state of the fold."""
 
     timeline: Timeline
-    exchanges: list[Exchange] = []
-    unassigned: list[Unassigned] = []
+    exchanges: list[Exchange] = field(default_factory=list)
+    unassigned: list[Unassigned] = field(default_factory=list)
     current: Exchange | None = None
-    pending: list[Activity] = []
-    early: list[Step] = []
-    orphaned: list[Step] = []
+    pending: list[Activity] = field(default_factory=list)
+    early: list[Step] = field(default_factory=list)
+    orphaned: list[Step] = field(default_factory=list)
     """Early work of a voice that belongs to a different question, or to none."""
-    fallback_owners: dict[int, Exchange] = {}
+    fallback_owners: dict[int, Exchange] = field(default_factory=dict)
     """By the ``at`` of early work: its exchange if no question that was being spoken then is answered."""
-    spoken_during: dict[int, Exchange] = {}
+    spoken_during: dict[int, Exchange] = field(default_factory=dict)
     """By a voice's ``at``: the exchange that was not over when it began."""
-    transcribed: set[int] = set()
+    transcribed: set[int] = field(default_factory=set)
     """Voices with a final or preflight transcript so far."""
-    recognised: set[int] = set()
+    recognised: set[int] = field(default_factory=set)
     """Voices with any transcript so far."""
-    dropped: set[int] = set()
+    dropped: set[int] = field(default_factory=set)
     """Voices that belong to no question."""
-    interrupting: set[int] = set()
+    interrupting: set[int] = field(default_factory=set)
     """Voices that interrupted an answer."""
-    owners: dict[int, Exchange] = {}
+    owners: dict[int, Exchange] = field(default_factory=dict)
     """By an activity's ``at``: the exchange it is assigned to."""
-    run_ids: set[str] = set()
+    run_ids: set[str] = field(default_factory=set)
     """Ids of all LLM runs so far; the empty id for runs without one."""
     expired: int = 0
     """Number of leading exchanges that ended too long ago for a late transcript."""
@@ -59,7 +62,7 @@ class Assembly(msgspec.Struct):
     """The next synthesis is scripted speech."""
     pending_text: tuple[str, int] | None = None
     """Agent text, with its event index, that arrived before its exchange."""
-    finals: list[tuple[int, str, Activity | None, int]] = []
+    finals: list[tuple[int, str, Activity | None, int]] = field(default_factory=list)
     """The last final transcripts: time, text, voice and event index."""
     recognised_at: int = -1
     """When STT last recognised the user without a pending voice."""

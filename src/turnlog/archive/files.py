@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import gzip
-from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 import msgspec
 
-from eventstore.admission import Inadmissible, admit
+from eventstore.admission import Inadmissible
 from eventstore.event import Event
+from eventstore.files import atomic_write
+from eventstore.integrity.incoming import Incoming
 from eventstore.recording.journal import sync_folder
 from eventstore.stores.base import Store
-from eventstore.stores.chain import Origin, genesis, link, seal
+from eventstore.stores.chain import seal
 from exporters.files.jsonl import BrokenChain, SessionHeading, lines
-from turnlog.files import atomic_write
 from turnlog.recordings import MAX_LINE_BYTES, BadRecording, Opener, file_lines
 
 SUFFIX = ".jsonl.gz"
@@ -113,69 +113,31 @@ def stream_archive(
 
 
 class _Chain:
-    """Recomputes a session's hash chain while its events are read."""
+    """The session that is being read, with the heading that it has to match at its end."""
 
     def __init__(self, head: SessionHeading | None, *, admitted: bool) -> None:
         """``admitted``: the events come from this log, so admission is not checked again."""
-        self.head, self.admitted = head, admitted
-        self.tails: dict[tuple[str, str], tuple[int, bytes]] = {}
-        self.numbers: dict[str, _Numbers] = {}
+        self.head = head
+        self._incoming = Incoming("" if head is None else head.session_id, admitted=admitted)
 
     def add(self, line: _Line, place: str) -> Event:
         event = line.event()
-        key = event.session_id, event.origin
-        session_id = "" if self.head is None else self.head.session_id
-        if event.session_id != session_id:
-            raise BadRecording(f"{place}: an event of session {event.session_id!r} in session {session_id!r}")
-        if not self.numbers.setdefault(event.origin, _Numbers()).add(event.seq):
-            raise BadRecording(f"{place}: duplicate event {event.seq} of origin {event.origin!r}")
         try:
-            if not self.admitted:
-                admit(event)
+            link = self._incoming.add(event)
         except Inadmissible as error:
-            raise BadRecording(f"{place}: event {str(event.seq)[:20]}: {error}") from error
-        count, last = self.tails.get(key) or (0, genesis(*key))
-        last = link(last, event)
-        if last.hex() != line.link:
+            raise BadRecording(f"{place}: {error}") from error
+        if link.hex() != line.link:
             raise BadRecording(f"{place}: event {event.seq} of session {event.session_id!r} is not what was archived")
-        self.tails[key] = count + 1, last
         return event
 
     def end(self, place: str) -> None:
         """Check the session at its end. Raises `BadRecording` if it is not complete."""
         if self.head is None:
             return
-        origins = [Origin(*key, count, last) for key, (count, last) in self.tails.items()]
+        origins = self._incoming.origins()
         found = sum(origin.events for origin in origins)
         if found != self.head.events or seal(origins) != self.head.seal:
             raise BadRecording(
                 f"{place}: session {self.head.session_id!r} is not what was archived: {found} of "
                 f"{self.head.events} events, and the seal differs"
             )
-
-
-class _Numbers:
-    """A set of numbers stored as ranges, as an origin's numbers are mostly consecutive."""
-
-    def __init__(self) -> None:
-        self._starts: list[int] = []
-        self._ends: list[int] = []
-
-    def add(self, number: int) -> bool:
-        """Add a number; False if it was already in the set."""
-        at = bisect_right(self._starts, number)
-        if at and number < self._ends[at - 1]:
-            return False
-        follows = at > 0 and self._ends[at - 1] == number
-        precedes = at < len(self._starts) and self._starts[at] == number + 1
-        if follows and precedes:
-            self._ends[at - 1] = self._ends.pop(at)
-            del self._starts[at]
-        elif follows:
-            self._ends[at - 1] = number + 1
-        elif precedes:
-            self._starts[at] = number
-        else:
-            self._starts.insert(at, number)
-            self._ends.insert(at, number + 1)
-        return True

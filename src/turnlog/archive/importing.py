@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,13 +27,15 @@ def batches(path: Path, open_file: Opener, seals: Collection[str] = ()) -> Itera
 
     ``seals``: see `stream_archive`. Raises `BadRecording`.
     """
-    found = (
-        archive.stream_archive(path, open_file, seals)
-        if archive.is_archive(path)
-        else recordings.stream_recordings(path, open_file)
-    )
+    if archive.is_archive(path):
+        return in_batches(archive.stream_archive(path, open_file, seals))
+    return in_batches(recordings.stream_recordings(path, open_file))
+
+
+def in_batches(items: Iterable[str | Event]) -> Iterator[Batch]:
+    """Batches of events; before the first event of each session comes its name."""
     batch, size = Batch(0, []), 0
-    for item in found:
+    for item in items:
         if isinstance(item, str):
             batch = batch._replace(sessions=batch.sessions + 1)
             continue

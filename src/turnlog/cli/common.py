@@ -25,7 +25,7 @@ from eventstore.errors import TurnlogError
 from eventstore.stores.base import Store
 from turnlog.cli.options import HEADERS, TURNLOG_DB
 from turnlog.console import errors_to
-from turnlog.sessions import display_name, open_existing, open_log
+from turnlog.sessions import ArchiveOpening, display_name, exists, open_existing, open_log
 from turnlog.terminal import in_line, say
 
 if TYPE_CHECKING:
@@ -118,9 +118,15 @@ def writable(context: typer.Context, db: list[str] | None, *, migrate: bool = Fa
     return open_log(url(context, db), migrate=migrate)
 
 
-def existing(context: typer.Context, db: list[str] | None) -> Store:
-    """The store, for a command that only reads. Raises `StoreError` instead of creating a database."""
-    return open_existing(url(context, db))
+def existing(context: typer.Context, db: list[str] | None, archive: str | None = None) -> Store:
+    """The store, for a command that only reads: the log or the archive.
+
+    Raises `StoreError` instead of creating a database.
+    """
+    where = url(context, db)
+    if archive is None:
+        return open_existing(where)
+    return ArchiveOpening(archive, where if db or exists(where) else None)()
 
 
 def confirm_destructive(where: str, what: str, yes: bool) -> None:

@@ -26,6 +26,18 @@ VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Print the 
 YesOption = Annotated[
     bool, typer.Option("--yes", help="Skip the confirmation; required where there is no terminal to ask on.")
 ]
+ArchiveOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ARCHIVE",
+        help="Read this archive instead of the log: a folder or s3://BUCKET/PREFIX. "
+        "Keys of encrypted content come from the log.",
+    ),
+]
+JobsOption = Annotated[
+    int | None,
+    typer.Option(metavar="NUMBER", min=1, help="Number of processes.  [default: all cores]", show_default=False),
+]
 RulesOption = Annotated[
     str,
     typer.Option(metavar="RULES", help="Rule set to replay under, with switches as SET+SWITCH; see `turnlog rules`."),
@@ -46,14 +58,6 @@ SinceOption = Annotated[
     ),
 ]
 UntilOption = Annotated[str | None, typer.Option(metavar="DATETIME", help="Only sessions that started earlier.")]
-
-JobsOption = Annotated[
-    int | None,
-    typer.Option(
-        "--jobs", metavar="NUMBER", min=1, help="Number of processes that replay.  [default: one a processor]",
-        show_default=False,
-    ),
-]  # fmt: skip
 
 FilesArgument = Annotated[list[Path], typer.Argument(metavar="FILE", help="JSON lines, plain or gzipped.")]
 OutOption = Annotated[

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, nullcontext
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from eventstore.event import Event
 from eventstore.stores.base import Store
 from eventstore.stores.records import ALL_PARTS
 from projections.measures import SessionRow
@@ -23,14 +24,20 @@ SPOOLED_BYTES = 8_000_000
 """Larger sessions are spooled to disk until they are complete."""
 
 
+def _read_many(store: Store, names: list[str]) -> Iterable[tuple[str, Iterator[Event]]]:
+    return store.read_many(names)
+
+
 class Form(NamedTuple):
     """A file format for sessions."""
 
-    session: Callable[[Store, str, int], Iterable[bytes]]
-    """Returns the bytes of the session with this name; the number is its position in the file, from 1."""
+    session: Callable[[str, Any, int], Iterable[bytes]]
+    """Returns the bytes of the session with this name and source; the number is its position in the file, from 1."""
     head: bytes = b""
     between: bytes = b""
     tail: bytes = b""
+    sources: Callable[[Store, list[str]], Iterable[tuple[str, Any]]] = _read_many
+    """Returns what each session is made of: its events, as `Store.read_many` does, or something else."""
 
 
 def write_sessions(store: Store, sessions: list[str] | None, every: bool, out: Path | None, form: Form) -> None:
@@ -44,14 +51,15 @@ def write_sessions(store: Store, sessions: list[str] | None, every: bool, out: P
         SpooledTemporaryFile(SPOOLED_BYTES) as spool,
     ):
 
-        def spool_session(name: str) -> None:
+        def spool_session(name: str, source: object) -> None:
             spool.seek(0)
             spool.truncate()
-            spool.writelines(form.session(store, name, written + 1))
+            spool.writelines(form.session(name, source, written + 1))
 
         file.write(form.head)
         written = 0
-        spooled = bar.track(survey.each(names, spool_session), total=len(names), description="exporting")
+        made = survey.each_of(form.sources(store, names), spool_session)
+        spooled = bar.track(made, total=len(names), description="exporting")
         for written, _ in enumerate(spooled, 1):
             file.write(form.between if written > 1 else b"")
             spool.seek(0)
@@ -60,13 +68,6 @@ def write_sessions(store: Store, sessions: list[str] | None, every: bool, out: P
         file.flush()
     store.close()
     survey.finish()
-
-
-def write_file(out: Path | None, content: bytes) -> None:
-    """Write to a file, completely or not at all, or to standard output."""
-    with atomic_file(out) if out is not None else nullcontext(stdout_file()) as file:
-        file.write(content)
-        file.flush()
 
 
 def write_rows(
@@ -98,3 +99,10 @@ def write_rows(
         file.flush()
     store.close()
     survey.finish()
+
+
+def write_file(out: Path | None, content: bytes) -> None:
+    """Write to a file, completely or not at all, or to standard output."""
+    with atomic_file(out) if out is not None else nullcontext(stdout_file()) as file:
+        file.write(content)
+        file.flush()

@@ -7,13 +7,14 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import chain
 from typing import NamedTuple
 
 from eventstore.errors import StoreUnavailable, TurnlogError
+from eventstore.event import Event
 from eventstore.stores.base import Session, Store
 from projections.boundary import replaying
 from projections.measures import SessionRow, session_row
@@ -45,14 +46,19 @@ def replay_sessions(store: Store, sessions: Sequence[Session], rules: str, jobs:
     events = sum(session.events for session in sessions)
     if jobs > 1 and len(sessions) > 1 and events >= PARALLEL_FROM and store.reopen is not None:
         return _in_parallel(store.reopen, sessions, rules, jobs)
-    return (replay_session(store, session.session_id, rules) for session in sessions)
+    found = store.read_many(session.session_id for session in sessions)
+    return (_row(name, read, rules) for name, read in found)
 
 
 def replay_session(store: Store, name: str, rules: str) -> Result:
     """The row of one session, or the error that its replay raised."""
+    return _row(name, store.read(name), rules)
+
+
+def _row(name: str, events: Iterable[Event], rules: str) -> Result:
     try:
         with replaying(name):
-            return session_row(store.read(name), rules)
+            return session_row(events, rules)
     except TurnlogError as error:
         return error
 
@@ -119,7 +125,7 @@ def _end_with_parent() -> None:
 
 
 def _replay_task(names: list[str], rules: str) -> list[SessionRow | _Failed]:
-    return [_sendable(replay_session(_opened[0], name, rules)) for name in names]
+    return [_sendable(_row(name, events, rules)) for name, events in _opened[0].read_many(names)]
 
 
 def _sendable(result: Result) -> SessionRow | _Failed:

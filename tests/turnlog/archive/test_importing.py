@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventstore import open_store
+from eventstore.integrity.gaps import Seqs
 from eventstore.integrity.session import verify
 from eventstore.stores.memory import MemoryStore
 from exporters.files.jsonl import session_heading
 from support.program import Program
 from turnlog.archive import files as archive
 from turnlog.archive import importing
-from turnlog.archive.files import _Numbers
 from turnlog.archive.importing import BATCH_EVENTS, batches
 
 CALL = (
@@ -112,10 +112,10 @@ def test_a_batch_ends_with_what_makes_it_large(tmp_path: Path, monkeypatch: pyte
 @given(st.lists(st.integers(0, 30)))
 def test_a_number_that_has_come_is_known(numbers: list[int]) -> None:
     seen: set[int] = set()
-    ranges = _Numbers()
+    ranges = Seqs()
     for number in numbers:
         assert ranges.add(number) is (number not in seen)
         seen.add(number)
-    assert [n for start, end in zip(ranges._starts, ranges._ends, strict=True) for n in range(start, end)] == sorted(
-        seen
-    )
+    assert [
+        n for first, last in zip(ranges._first, ranges._last, strict=True) for n in range(first, last + 1)
+    ] == sorted(seen)

@@ -100,6 +100,7 @@ def test_a_person_finds_the_bad_hour(browser: Browser, viewer: Viewer) -> None:
         expect(one.page.get_by_text("120 sessions")).to_be_visible()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scripts", [True, False])
 def test_a_person_filters_sorts_and_pages(browser: Browser, viewer: Viewer, scripts: bool) -> None:
     with watched(browser, scripts=scripts) as one:
@@ -129,6 +130,7 @@ def test_a_person_filters_sorts_and_pages(browser: Browser, viewer: Viewer, scri
         assert len(rows(page)) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scheme", "width"), LOOKS)
 def test_it_is_accessible(browser: Browser, viewer: Viewer, scheme: str, width: int) -> None:
     """Break: in static/site.css, make ``--muted`` #999999."""
@@ -161,6 +163,7 @@ def test_an_empty_log_says_so(browser: Browser, tmp_path: Path) -> None:
         assert violations(one.page) == []
 
 
+@pytest.mark.slow
 def test_hostile_text_is_text(browser: Browser, tmp_path: Path) -> None:
     """Break: in viewer/pages.py, turn ``autoescape`` off; or leave ``finalize`` out."""
     hostile(tmp_path / "hostile.db")

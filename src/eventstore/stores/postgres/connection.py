@@ -95,6 +95,13 @@ def is_pooled(driver: psycopg.Connection[Any]) -> bool:
     return driver.execute("SELECT pg_backend_pid()").fetchone() != (driver.info.backend_pid,)
 
 
+def is_lost(error: psycopg.Error) -> bool:
+    """Whether the error means that the connection is no longer the one it was, so that a new one may do."""
+    if isinstance(error, errors.InvalidSqlStatementName):  # an unnoticed pooler has replaced the server process
+        return True
+    return isinstance(error, psycopg.OperationalError) and (error.sqlstate or "57P")[:3] in ("57P", "080")
+
+
 def check_server(connection: Connection, name: str) -> None:
     """Check encoding and schema. Raises `StoreError` with what to do if the database cannot hold a log."""
     encoding, path, place = connection.exec_driver_sql(

@@ -1,6 +1,7 @@
 """The Postgres store (psycopg 3): one log for many hosts.
 
-A large batch is copied into the table in binary; a small one is a single statement in one round trip. Events are linked
+A large batch is copied into the table, packed and sent while the server stores its beginning; a small one is a single
+statement in one round trip. After a lost connection an append is tried once more. Events are linked
 to the chain heads as this process last saw them. A trigger advances the heads, and aborts the transaction if one has
 moved; the batch is then linked again, to the current heads. If some events are stored already, only the others are
 inserted.
@@ -9,79 +10,52 @@ inserted.
 from __future__ import annotations
 
 import struct
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from functools import cached_property, partial
 from hashlib import blake2b
-from itertools import starmap
-from operator import attrgetter
+from itertools import islice, starmap
 from threading import Event as Flag
 from typing import Any
 
-import msgspec
 import psycopg
 from platformdirs import user_state_path
 from psycopg import errors
 from sqlalchemy import URL
 
-from eventstore.errors import IdentityConflict, StoreError, StoreUnavailable
-from eventstore.event import Event, conflict_message, merge
+from eventstore.errors import StoreError, StoreUnavailable
+from eventstore.event import Event, merge
 from eventstore.stores import schema
 from eventstore.stores.base import Followed, Session, Store
-from eventstore.stores.chain import ChainHead, Linked, Origin, extend, genesis
+from eventstore.stores.chain import ChainHead, Linked, Origin
 from eventstore.stores.ledger import SqlLedger
 from eventstore.stores.postgres import follow as postgres_follow
-from eventstore.stores.postgres.connection import check_server, make_engine, translate_errors
+from eventstore.stores.postgres.append import ChainHeads, Key, find_stored, write
+from eventstore.stores.postgres.connection import check_server, is_lost, make_engine, translate_errors
 from eventstore.stores.records import Head
 from eventstore.stores.rows import LOCK_ROWS, Execute, SqlRows, heads_in
 from eventstore.stores.url import without_passwords
 
-_TYPES = ("int8", "int8", "text", "int4", "int8", "int8", "text", "bytea")
 _FIELDS = ", ".join(schema.FIELDS)
-_COLUMNS = f"origin_id, {_FIELDS}, link"
-_UNNEST = ", ".join(f"%b::{kind}[]" for kind in _TYPES)  # arrays in text format take several times as long
-_INSERT = f"""
-INSERT INTO events ({_COLUMNS})
-SELECT {_COLUMNS} FROM unnest({_UNNEST}) WITH ORDINALITY AS o ({_COLUMNS}, n) ORDER BY n
-"""
-_COPY = f"COPY events ({_COLUMNS}) FROM STDIN (FORMAT BINARY)"
-_FIND = f"""
-SELECT n, position, {_FIELDS.replace("seq", "e.seq")}
-FROM unnest(%b::text[], %b::text[], %b::int8[]) WITH ORDINALITY AS i (session_id, origin, seq, n)
-    JOIN origins o USING (session_id, origin) JOIN events e ON e.origin_id = o.id AND e.seq = i.seq
-"""
-_FIND_OR_BEGIN = """
-WITH wanted AS (SELECT * FROM unnest(%b::text[], %b::text[], %b::bytea[]) AS w (session_id, origin, link)),
-    begun AS (
-        INSERT INTO origins (session_id, origin, events, link) SELECT session_id, origin, 0, link FROM wanted
-        ON CONFLICT DO NOTHING RETURNING id, session_id, origin, events, link)
-SELECT session_id, origin, id, events, link FROM begun UNION ALL
-SELECT session_id, origin, id, events, o.link FROM origins o JOIN wanted USING (session_id, origin)
-"""
 _ORIGINS = (
     'SELECT id, origin, events, link FROM origins WHERE session_id = %s AND events > 0 ORDER BY origin COLLATE "C"'
 )
+_ORIGINS_OF_MANY = """
+SELECT session_id, id, origin, events FROM origins WHERE session_id = ANY(%s) AND events > 0 ORDER BY origin COLLATE "C"
+"""
 # Includes the schema: two logs in one database can be delivered at the same time.
 _TRY_LOCK = "SELECT pg_try_advisory_xact_lock(hashtextextended(current_schema() || ' deliver ' || %s::text, 0))"
 _READ = f"SELECT {_FIELDS} FROM events WHERE origin_id = %s ORDER BY seq"
 _CHAIN = f"SELECT {_FIELDS}, link FROM events WHERE origin_id = %s ORDER BY position"
-_NOTIFY = f"NOTIFY {postgres_follow.CHANNEL}"
-COPY_FROM = 50
-"""Batches of at least this many events are copied."""
-PIPELINE_CHARACTERS = 16_384
-"""Size limit of a pipelined batch: with more than the socket buffer takes, psycopg 3.3 may hang in a pipeline."""
 FETCH_ALL_EVENTS = 10_000
 """A session of one origin with at most this many events is fetched at once; a longer one is streamed."""
-MAX_VERSION = 2**31 - 1
+READ_TOGETHER = 50
+"""Number of sessions that are fetched at once, if they have at most `FETCH_ALL_EVENTS` together."""
 ATTEMPTS = 8
 """Number of attempts of an append while other processes append to the same origin."""
 REMEMBERED_HEADS = 10_000
 """Number of origins whose chain heads are cached."""
-
-
-_version = attrgetter("version")
-Key = tuple[str, str]
-Identity = tuple[str, str, int]
 
 
 class PostgresStore:
@@ -124,30 +98,34 @@ class PostgresStore:
         batch = list(events)
         if not batch:
             return []
-        if max(map(abs, map(_version, batch))) > MAX_VERSION:  # a binary copy would truncate it to its lower half
-            raise StoreError(f"{self._name} cannot store an event with a version above {MAX_VERSION}")
-        new = batch
-        with self._errors(), self._driver() as driver:
+        new, lost = batch, False
+        with self._errors():
             for _attempt in range(ATTEMPTS):
                 try:
                     if new:
-                        self._write(driver, new)
+                        self._write(new)
                     return _Positions(self, batch)
                 except (UnicodeError, OverflowError, struct.error) as error:
                     raise StoreError(f"{self._name} cannot store an event: {error}") from error
                 except errors.UniqueViolation:  # some of it is stored already, or repeated in it
-                    _positions, new = _find_stored(driver, batch)
-                except errors.SerializationFailure:  # another process has advanced a chain
+                    with self._driver() as driver:
+                        _positions, new = find_stored(driver, batch)
+                except (errors.SerializationFailure, errors.DeadlockDetected):  # another process has advanced a chain
                     continue
+                except psycopg.Error as error:
+                    if lost or not is_lost(error):
+                        raise
+                    lost = True  # once more: what was committed all the same is found then
         raise StoreUnavailable(f"{self._name}: other processes keep appending to the same origins; try again")
 
-    def _write(self, driver: psycopg.Connection[Any], events: list[Event]) -> None:
+    def _write(self, events: list[Event]) -> None:
         """Link and insert the events in one transaction, then wake followers."""
         keys = {(event.session_id, event.origin): None for event in events}  # in order, each once
-        heads = _ChainHeads({key: self._heads[key] for key in keys if key in self._heads})
+        heads = ChainHeads({key: self._heads[key] for key in keys if key in self._heads})
         missing = [key for key in keys if key not in heads.seen]
         try:
-            (_insert if _is_small(events) else _copy)(driver, events, heads, missing)
+            with self._connection() as (driver, prepared):
+                write(driver, prepared, events, heads, missing)
         except BaseException:
             for key in keys:  # it may or may not have been committed
                 self._heads.pop(key, None)
@@ -159,7 +137,7 @@ class PostgresStore:
     def positions_of(self, events: list[Event]) -> list[int]:
         """The positions of stored events."""
         with self._errors(), self._driver() as driver:
-            found, _new = _find_stored(driver, events)
+            found, _new = find_stored(driver, events)
             return [found[event.identity] for event in events]
 
     # reading ---------------------------------------------------------------------------------------------------
@@ -177,6 +155,20 @@ class PostgresStore:
                     starmap(partial(Event, session_id, origin), stream(number, _READ))
                     for number, origin, _events, _link in driver.execute(_ORIGINS, (session_id,)).fetchall()
                 )
+
+    def read_many(self, session_ids: Iterable[str]) -> Iterator[tuple[str, Iterator[Event]]]:
+        """See `Store.read_many`. Holds no connection between two sessions, unless one is long."""
+        names = iter(session_ids)
+        wanted = list(islice(names, READ_TOGETHER))
+        while wanted:
+            with self._errors(), self._driver() as driver:
+                found = _fetch_first(driver, wanted)
+            for name, parts in found:
+                yield name, _merge(name, parts)  # rows made now: thousands at once would burden garbage collection
+            if not found:
+                yield wanted[0], self.read(wanted[0])
+            wanted = wanted[len(found) or 1 :]
+            wanted += islice(names, READ_TOGETHER - len(wanted))
 
     def chains(self, session_id: str) -> Iterator[tuple[Origin, Iterator[Linked]]]:
         """See `Store.chains`."""
@@ -249,14 +241,25 @@ class PostgresStore:
 
     @contextmanager
     def _driver(self) -> Iterator[psycopg.Connection[Any]]:
+        with self._connection() as (driver, _prepared):
+            yield driver
+
+    @contextmanager
+    def _connection(self) -> Iterator[tuple[psycopg.Connection[Any], set[bytes]]]:
+        """A connection of the pool, and the names of the statements that it has prepared."""
         with closing(self._engine.raw_connection()) as connection:
             driver = connection.driver_connection
             assert isinstance(driver, psycopg.Connection)
             driver.autocommit = True
             try:
-                yield driver
+                yield driver, connection.info.setdefault("prepared", set())
             except errors.ReadOnlySqlTransaction:
                 driver.close()  # a new connection may reach a writable server, as after a failover
+                raise
+            except psycopg.Error as error:
+                if is_lost(error):
+                    driver.close()
+                    self._engine.dispose()  # the other connections are likely lost too
                 raise
             finally:
                 if driver.closed:
@@ -290,88 +293,32 @@ class _Positions(Sequence[int]):
         return self._found[index]
 
 
-class _ChainHeads:
-    """The chain heads of a batch: as last seen, and advanced by the batch."""
-
-    def __init__(self, seen: dict[Key, ChainHead]) -> None:
-        self.seen = seen
-        self.advanced: dict[Key, ChainHead] = {}
-
-    def head_of(self, session_id: str, origin: str) -> ChainHead:
-        key = session_id, origin
-        if key not in self.advanced:
-            self.advanced[key] = msgspec.structs.replace(self.seen[key])
-        return self.advanced[key]
-
-    def add(self, rows: Iterable[tuple[Any, ...]], missing: list[Key]) -> None:
-        """Add rows of `_FIND_OR_BEGIN`. Raises `SerializationFailure` if another process is beginning an origin."""
-        for session_id, origin, *head in rows:
-            self.seen[session_id, origin] = ChainHead(*head)
-        if not self.seen.keys() >= set(missing):
-            raise errors.SerializationFailure("another process has begun an origin")
+Parts = list[tuple[str, psycopg.Cursor[Any]]]
+"""A session's origins, each with its fetched rows."""
 
 
-def _copy(driver: psycopg.Connection[Any], events: list[Event], heads: _ChainHeads, missing: list[Key]) -> None:
-    """Copy the events; a single statement unless it begins an origin."""
-    if not missing:
-        _copy_rows(driver, events, heads)
-        driver.execute(_NOTIFY)
-        return
-    try:
-        with driver.pipeline() if len(missing) < COPY_FROM else nullcontext():  # one round trip
-            driver.execute("BEGIN")
-            found = driver.execute(_FIND_OR_BEGIN, _origin_columns(missing))
-        heads.add(found, missing)
-        _copy_rows(driver, events, heads)
-        with driver.pipeline() as pipeline:
-            driver.execute("COMMIT")
-            pipeline.sync()
-            driver.execute(_NOTIFY)
-    except BaseException:
-        if not driver.closed:
-            driver.execute("ROLLBACK")
-        raise
+def _fetch_first(driver: psycopg.Connection[Any], names: list[str]) -> list[tuple[str, Parts]]:
+    """The first of the sessions, as many as may be fetched at once, from one snapshot."""
+    found: list[tuple[str, Parts]] = []
+    with driver.pipeline(), driver.transaction():
+        driver.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        origins = defaultdict(list)
+        for name, *origin in driver.execute(_ORIGINS_OF_MANY, (names,)):
+            origins[name].append(origin)
+        room = FETCH_ALL_EVENTS
+        for name in names:
+            room -= sum(events for _number, _origin, events in origins[name])
+            if room < 0:
+                break
+            rows = [(at, driver.cursor(binary=True).execute(_READ, (number,))) for number, at, _events in origins[name]]
+            found.append((name, rows))
+    return found
 
 
-def _copy_rows(driver: psycopg.Connection[Any], events: list[Event], heads: _ChainHeads) -> None:
-    with driver.cursor() as cursor, cursor.copy(_COPY) as copy:
-        copy.set_types(_TYPES)
-        for row in extend(events, heads.head_of):
-            copy.write_row(row)
-
-
-def _is_small(events: list[Event]) -> bool:
-    return len(events) < COPY_FROM and sum(len(event.payload) for event in events) < PIPELINE_CHARACTERS
-
-
-def _insert(driver: psycopg.Connection[Any], events: list[Event], heads: _ChainHeads, missing: list[Key]) -> None:
-    """Insert the events with one statement in one round trip, unless it begins an origin."""
-    if missing:
-        heads.add(driver.execute(_FIND_OR_BEGIN, _origin_columns(missing)), missing)
-    columns = [list(column) for column in zip(*extend(events, heads.head_of), strict=True)]
-    with driver.pipeline() as pipeline:
-        driver.execute(_INSERT, columns)
-        pipeline.sync()  # NOTIFY gets its own transaction, as it serializes commits
-        driver.execute(_NOTIFY)
-
-
-def _origin_columns(keys: list[Key]) -> list[list[Any]]:
-    return [*map(list, zip(*keys, strict=True)), [genesis(*key) for key in keys]]
-
-
-def _find_stored(driver: psycopg.Connection[Any], events: list[Event]) -> tuple[dict[Identity, int], list[Event]]:
-    """The positions of the stored events, and the other events without duplicates. Raises `IdentityConflict`."""
-    positions: dict[Identity, int] = {}
-    known: dict[Identity, Event] = {}
-    columns = [list(column) for column in zip(*(event.identity for event in events), strict=True)]
-    for number, position, *fields in driver.execute(_FIND, columns):
-        offered = events[number - 1]
-        positions[offered.identity] = position
-        known[offered.identity] = Event(offered.session_id, offered.origin, *fields)
-    for event in events:
-        if known.setdefault(event.identity, event) != event:
-            raise IdentityConflict(conflict_message(known[event.identity], event))
-    return positions, [event for identity, event in known.items() if identity not in positions]
+def _merge(name: str, parts: Parts) -> Iterator[Event]:
+    """A session's events in canonical order."""
+    streams = [starmap(partial(Event, name, origin), cursor.fetchall()) for origin, cursor in parts]
+    return streams[0] if len(streams) == 1 else merge(streams)
 
 
 @contextmanager

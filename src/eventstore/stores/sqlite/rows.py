@@ -14,10 +14,12 @@ from eventstore.stores.chain import ChainHead, extend, genesis
 
 _FIELDS = ", ".join(schema.FIELDS)
 _VALUES = "(?, ?, ?, ?, ?, ?, ?, ?)"
-_INSERT = f"INSERT INTO events (origin_id, {_FIELDS}, link) VALUES {_VALUES}"
-_CHUNK = 50
-_INSERT_CHUNK = _INSERT + f", {_VALUES}" * (_CHUNK - 1)
-"""Inserts `_CHUNK` rows at once, at little more than half the cost per row."""
+_CHUNK = 20
+"""Number of rows that one INSERT gets: little more than half the cost per row, and no gain beyond."""
+_INSERTS = [
+    f"INSERT INTO events (origin_id, {_FIELDS}, link) VALUES " + ", ".join([_VALUES] * n) for n in range(_CHUNK + 1)
+]
+"""By number of rows."""
 _FIND = f"""
 SELECT position, {_FIELDS} FROM events
 WHERE origin_id = (SELECT id FROM origins WHERE session_id = ? AND origin = ?) AND seq = ?
@@ -38,14 +40,14 @@ def assign_log_id(driver: sqlite3.Connection) -> None:
     driver.execute("PRAGMA wal_checkpoint")  # into the file itself, to identify its content
 
 
-def _reaches(driver: sqlite3.Connection, head: ChainHead, found: tuple[int, int, bytes] | None) -> bool:
+def _reaches(driver: sqlite3.Connection, head: ChainHead, found: ChainHead | None) -> bool:
     """Whether the stored chain contains the remembered head."""
-    if found is None or found[1] < head.events:
+    if found is None or found.events < head.events:
         return False
-    if found[1] == head.events:
-        return found[2] == head.link
+    if found.events == head.events:
+        return found.link == head.link
     select = "SELECT link FROM events WHERE origin_id = ? ORDER BY position LIMIT 1 OFFSET ?"
-    row = driver.execute(select, (found[0], head.events - 1)).fetchone()
+    row = driver.execute(select, (found.id, head.events - 1)).fetchone()
     return row is not None and row[0] == head.link
 
 
@@ -53,10 +55,22 @@ def missing_events(driver: sqlite3.Connection, heads: dict[tuple[str, str], Chai
     """Number of missing events of each chain that lost some, except for sessions that retention removed."""
     missing = {}
     for key, head in heads.items():
-        found = driver.execute(_HEAD, key).fetchone()
-        if not _reaches(driver, head, found) and not _has_tombstone(driver, key[0]):
-            missing[key] = max(1, head.events - (found[1] if found else 0))
+        found = stored_head(driver, key)
+        if lacks_events(driver, key, head, found):
+            missing[key] = max(1, head.events - (found.events if found else 0))
     return missing
+
+
+def stored_head(driver: sqlite3.Connection, key: tuple[str, str]) -> ChainHead | None:
+    found = driver.execute(_HEAD, key).fetchone()
+    return None if found is None else ChainHead(*found)
+
+
+def lacks_events(
+    driver: sqlite3.Connection, key: tuple[str, str], remembered: ChainHead, found: ChainHead | None
+) -> bool:
+    """Whether the stored chain lacks events up to the remembered head, and not because retention removed it."""
+    return not _reaches(driver, remembered, found) and not _has_tombstone(driver, key[0])
 
 
 def _has_tombstone(driver: sqlite3.Connection, session_id: str) -> bool:
@@ -65,29 +79,36 @@ def _has_tombstone(driver: sqlite3.Connection, session_id: str) -> bool:
 
 
 def append_rows(
-    driver: sqlite3.Connection, events: list[Event], heads: dict[tuple[str, str], ChainHead]
+    driver: sqlite3.Connection,
+    events: list[Event],
+    heads: dict[tuple[str, str], ChainHead],
+    known: dict[tuple[str, str], ChainHead],
 ) -> Sequence[int]:
-    """Link and insert the events; returns their positions. Raises `sqlite3.IntegrityError` if one is stored already."""
+    """Link and insert the events; returns their positions, and adds the ``heads`` of their chains.
+
+    ``known``: heads that this transaction has read already. Raises `sqlite3.IntegrityError` if an event is stored.
+    """
 
     def head_of(session_id: str, origin: str) -> ChainHead:
         key = session_id, origin
         if key not in heads:
-            found = driver.execute(_HEAD, key).fetchone()
-            heads[key] = ChainHead(*(found or driver.execute(_BEGIN_ORIGIN, (*key, genesis(*key))).fetchone()))
+            found = known.get(key) or stored_head(driver, key)
+            heads[key] = found or ChainHead(*driver.execute(_BEGIN_ORIGIN, (*key, genesis(*key))).fetchone())
         return heads[key]
 
     rows = extend(events, head_of)
-    while len(some := list(islice(rows, _CHUNK))) == _CHUNK:
-        driver.execute(_INSERT_CHUNK, list(chain.from_iterable(some)))
-    driver.executemany(_INSERT, some)
-    # this transaction is the only writer, so AUTOINCREMENT assigned consecutive ids
-    last: int = driver.execute("SELECT last_insert_rowid()").fetchone()[0]
+    last = 0  # this transaction is the only writer, so AUTOINCREMENT assigns consecutive ids
+    while some := list(islice(rows, _CHUNK)):
+        last = driver.execute(_INSERTS[len(some)], list(chain.from_iterable(some))).lastrowid or 0
     driver.executemany(_UPDATE_HEAD, [(head.events, head.link, head.id) for head in heads.values()])
     return range(last - len(events) + 1, last + 1)
 
 
 def append_new_rows(
-    driver: sqlite3.Connection, events: list[Event], heads: dict[tuple[str, str], ChainHead]
+    driver: sqlite3.Connection,
+    events: list[Event],
+    heads: dict[tuple[str, str], ChainHead],
+    known: dict[tuple[str, str], ChainHead],
 ) -> Sequence[int]:
     """Insert the events that are not stored yet; returns all positions. Raises `IdentityConflict`."""
     found: dict[tuple[str, str, int], int] = {}
@@ -102,5 +123,5 @@ def append_new_rows(
         if stored != event:
             raise IdentityConflict(conflict_message(stored, event))
     if new:
-        found |= zip(new, append_rows(driver, list(new.values()), heads), strict=True)
+        found |= zip(new, append_rows(driver, list(new.values()), heads, known), strict=True)
     return [found[event.identity] for event in events]

@@ -11,7 +11,7 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from hashlib import blake2b
@@ -31,7 +31,7 @@ from eventstore.stores.base import Followed, Session, Store
 from eventstore.stores.chain import ChainHead, Linked, Origin
 from eventstore.stores.ledger import SqlLedger
 from eventstore.stores.records import Head
-from eventstore.stores.rows import Execute, SqlRows, heads_in
+from eventstore.stores.rows import Execute, SqlRows, heads_in, tolerant
 from eventstore.stores.sqlite.engine import is_read_only, make_engine
 from eventstore.stores.sqlite.file import DatabaseFile
 from eventstore.stores.sqlite.rows import append_new_rows, append_rows, assign_log_id
@@ -137,12 +137,12 @@ class SqliteStore:
         with self._guarded():
             with self._connection() as driver:
                 try:
-                    with self._transaction(driver):
-                        positions = append_rows(driver, batch, heads)
+                    with self._transaction(driver) as known:
+                        positions = append_rows(driver, batch, heads, known)
                 except sqlite3.IntegrityError:  # some of it is stored already
                     heads.clear()
-                    with self._transaction(driver):
-                        positions = append_new_rows(driver, batch, heads)
+                    with self._transaction(driver) as known:
+                        positions = append_new_rows(driver, batch, heads, known)
             if self._watch is not None:
                 there = self._watch.committed()
                 self._watch.raise_if_replaced()
@@ -153,9 +153,22 @@ class SqliteStore:
 
     # reading ---------------------------------------------------------------------------------------------------
 
-    def read(self, session_id: str) -> Iterator[Event]:
+    def read(self, session_id: str) -> Generator[Event, None, None]:
         """See `Store.read`. Holds a connection and a snapshot of the database until it is exhausted or closed."""
-        with self._errors(), self._driver() as driver, _snapshot(driver):
+        with self._errors(), self._driver() as driver:
+            yield from self._read(driver, session_id)
+
+    def read_many(self, session_ids: Iterable[str]) -> Iterator[tuple[str, Iterator[Event]]]:
+        """See `Store.read_many`. Holds one connection, and a snapshot for each session, until it is closed."""
+        with self._errors(), self._driver() as driver:
+            for session_id in session_ids:
+                there = self._file is None or self._file.is_there()
+                events = self._read(driver, session_id) if there else self.read(session_id)  # of the file there now
+                yield session_id, events
+                events.close()
+
+    def _read(self, driver: sqlite3.Connection, session_id: str) -> Generator[Event, None, None]:
+        with self._errors(), _snapshot(driver):
             streams = [
                 starmap(partial(Event, session_id, origin), _rows(driver.execute(_READ, (number,))))
                 for number, origin, _events, _link in driver.execute(_ORIGINS, (session_id,)).fetchall()
@@ -218,12 +231,11 @@ class SqliteStore:
             yield
 
     @contextmanager
-    def _transaction(self, driver: sqlite3.Connection) -> Iterator[None]:
+    def _transaction(self, driver: sqlite3.Connection) -> Iterator[dict[tuple[str, str], ChainHead]]:
+        """A transaction, with the heads of chains that it has read."""
         driver.execute("BEGIN IMMEDIATE")
         try:
-            if self._watch is not None:
-                self._watch.check_heads(driver)
-            yield
+            yield {} if self._watch is None else self._watch.check_heads(driver)
             driver.execute("COMMIT")
         except BaseException:
             if driver.in_transaction:
@@ -232,7 +244,7 @@ class SqliteStore:
 
     @contextmanager
     def _reading(self) -> Iterator[Execute]:
-        with self._errors(), self._driver() as driver, _snapshot(driver):
+        with self._errors(), self._driver() as driver, _snapshot(driver), tolerant(driver):
             yield driver.execute
 
     @contextmanager

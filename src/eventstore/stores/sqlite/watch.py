@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from eventstore.errors import StoreError, StoreReplaced
 from eventstore.stores.chain import ChainHead
 from eventstore.stores.sqlite.file import DatabaseFile, is_about_content
-from eventstore.stores.sqlite.rows import missing_events
+from eventstore.stores.sqlite.rows import lacks_events, missing_events, stored_head
 
 BUSY_SECONDS = 5.0
 """How long a transaction waits for another process's lock."""
@@ -67,12 +67,19 @@ class Watch:
         while len(self._heads) > _REMEMBERED:
             del self._heads[next(iter(self._heads))]
 
-    def check_heads(self, driver: sqlite3.Connection) -> None:
-        """Check that this store's last append is still there; after a restore, even in place, it is not."""
+    def check_heads(self, driver: sqlite3.Connection) -> ChainHeads:
+        """Check that this store's last append is still there; after a restore, even in place, it is not.
+
+        Returns the heads that it has read.
+        """
         key = next(reversed(self._heads), None)
-        if key is not None and not self._replaced and missing_events(driver, {key: self._heads[key]}):
+        if key is None or self._replaced:
+            return {}
+        found = stored_head(driver, key)
+        if lacks_events(driver, key, self._heads[key], found):
             self._replaced = f"{self._file.path} lacks events that were stored in it: an older state was restored"
             self._find_missing(driver)
+        return {key: found} if found is not None else {}
 
     def raise_if_replaced(self) -> None:
         """Raises `StoreReplaced`, once, if the database was replaced."""

@@ -50,11 +50,12 @@ class _Trace(NamedTuple):
 
     def provider(self, component: str) -> tuple[Any, Any]:
         """Class and model of a component's current provider."""
-        provider = self.s.session.provider_per_component.get(component, {})
-        return provider.get("provider_class"), provider.get("model_name")
+        provider = self.s.session.provider_per_component.get(component)
+        return (None, None) if provider is None else (provider["provider_class"], provider["model_name"])
 
     def errors_of(self, source: str) -> list[dict[str, Any]]:
-        return [error for error in self.turn.errors if error["source"] == source]
+        errors = self.turn.errors
+        return [error for error in errors if error["source"] == source] if errors else errors
 
 
 def trace_turn(s: State, now: float, turn: Turn) -> None:

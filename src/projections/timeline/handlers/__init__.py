@@ -1,6 +1,6 @@
 """Handlers of the timeline, one module per component. Importing this fills `registry.HANDLERS`."""
 
-from projections.timeline.handlers import (
+from projections.timeline.handlers import (  # noqa: F401
     agent,
     eou,
     failures,
@@ -17,21 +17,3 @@ from projections.timeline.handlers import (
     tts,
     voice,
 )
-
-__all__ = [
-    "agent",
-    "eou",
-    "failures",
-    "interruption",
-    "knowledge_base",
-    "llm",
-    "marks",
-    "realtime",
-    "session",
-    "sounds",
-    "stt",
-    "tools",
-    "traces",
-    "tts",
-    "voice",
-]  # fmt: skip

@@ -15,7 +15,7 @@ from turnlog.cli.common import existing, progress
 from turnlog.cli.options import AllOption, DbOption, JsonOption, SessionsArgument
 from turnlog.cli.render.barge_in import Entry, entries, entry_dict, shorten
 from turnlog.console import Column, fitted, output, safe
-from turnlog.sessions import read_session
+from turnlog.sessions import events_of
 from turnlog.survey import Survey
 from turnlog.terminal import plural, print_json
 
@@ -35,7 +35,8 @@ def barge_ins(
     with progress() as bar:
         names = named_sessions(store, sessions, every)
         survey = Survey(alone=len(names) == 1)
-        replayed = survey.each(names, lambda name: list(_entries(read_session(store, name), as_json)))
+        sessions_read = store.read_many(names)
+        replayed = survey.each_of(sessions_read, lambda name, read: list(_entries(events_of(name, read), as_json)))
         tracked = bar.track(replayed, total=len(names), description="replaying")
         found = [(name, entry) for name, listed in tracked for entry in listed]
     store.close()

@@ -21,7 +21,7 @@ from projections.readings import reading
 from projections.reference.replay import Call, call_dict
 from projections.spans import identities
 from turnlog.cli.common import BadChoice, existing
-from turnlog.cli.options import DbOption, JsonOption, RulesOption, SessionArgument
+from turnlog.cli.options import ArchiveOption, DbOption, JsonOption, RulesOption, SessionArgument
 from turnlog.console import output
 from turnlog.sessions import find_session, read_session
 from turnlog.terminal import json_text, plural, print_json
@@ -43,13 +43,14 @@ def replay(
     logs: Annotated[bool, typer.Option("--logs", help="Show every log line, not only the first of each turn.")] = False,
     rules: RulesOption = TURNLOG,
     db: DbOption = None,
+    archive: ArchiveOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show a session's turns: what the caller waited for.
 
     Each turn has its response time and the parts of it, what was said, barge-ins, and a waterfall of what ran.
     """
-    with closing(existing(context, db)) as store, replaying(session):
+    with closing(existing(context, db, archive)) as store, replaying(session):
         scan = _EventScan(at)
         gaps = gaps_in(scan.each(store.read(session)))
         if not scan.count:
@@ -127,10 +128,11 @@ def payloads(
     session: SessionArgument,
     rules: RulesOption = TURNLOG,
     db: DbOption = None,
+    archive: ArchiveOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show a session's analytics payloads, one per turn."""
-    store = existing(context, db)
+    store = existing(context, db, archive)
     with replaying(session):
         found = reading(read_session(store, session), rules).payloads
     store.close()
@@ -150,12 +152,13 @@ def spans(
     session: SessionArgument,
     rules: RulesOption = TURNLOG,
     db: DbOption = None,
+    archive: ArchiveOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show a session's spans as a tree."""
     from turnlog.cli.render.spans import span_tree
 
-    store = existing(context, db)
+    store = existing(context, db, archive)
     with replaying(session):
         call = reading(read_session(store, session), rules)
         store.close()

@@ -13,6 +13,7 @@ from projections.caller import RULES as TURNLOG
 from turnlog.cli.choice import select_sessions
 from turnlog.cli.common import existing, jobs_or_all, replaying_bar
 from turnlog.cli.options import (
+    ArchiveOption,
     DbOption,
     JobsOption,
     JsonOption,
@@ -63,6 +64,7 @@ def check(
     rules: RulesOption = TURNLOG,
     jobs: JobsOption = None,
     db: DbOption = None,
+    archive: ArchiveOption = None,
     verbose: VerboseOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -80,7 +82,7 @@ def check(
     need_libraries()
     wanted = budgets.load_budget(budget)
     before = baselines.load_baseline(baseline, rules) if baseline is not None else None
-    store = existing(context, db)
+    store = existing(context, db, archive)
     table, survey = _collect(store, select_sessions(store, sessions, since, until), rules, jobs)
     verdicts = explain_worst(judge(table, wanted, before), store, rules, survey)
     store.close()

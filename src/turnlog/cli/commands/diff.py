@@ -11,6 +11,7 @@ import typer
 from rich.progress import DownloadColumn
 
 from eventstore.errors import TurnlogError
+from eventstore.event import Event
 from eventstore.stores.base import Store
 from projections.compare.digest import changes_since
 from projections.compare.digest import digest as digest_of
@@ -30,7 +31,7 @@ from turnlog.cli.writing import Form, write_sessions
 from turnlog.compare import digest_files as digests
 from turnlog.compare.differences import Compared, Differences, summary
 from turnlog.console import output
-from turnlog.sessions import display_name, find_session, open_existing, read_session
+from turnlog.sessions import display_name, events_of, find_session, open_existing, read_session
 from turnlog.survey import Survey
 from turnlog.terminal import plural, print_json
 
@@ -187,8 +188,8 @@ def digest(
     """
     wanted = rule_sets.find_rules(rules)
 
-    def session_lines(store: Store, name: str, _number: int) -> Iterable[bytes]:
-        return [digests.digest_line(digests.session_digest(name, read_session(store, name), wanted))]
+    def session_lines(name: str, read: Iterable[Event], _number: int) -> Iterable[bytes]:
+        return [digests.digest_line(digests.session_digest(name, events_of(name, read), wanted))]
 
     form = Form(session_lines, digests.digest_line(digests.digest_heading(wanted)))
     write_sessions(existing(context, db), sessions, every, out, form)

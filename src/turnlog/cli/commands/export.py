@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from eventstore.codec import clocks
+from eventstore.event import Event
 from eventstore.stores.base import Store
 from exporters.delivery.destination import NotConfigured
 from exporters.files import perfetto as trace
@@ -23,6 +24,7 @@ from turnlog.cli.choice import named_sessions
 from turnlog.cli.common import BadChoice, existing, headers_of, patient_progress, progress
 from turnlog.cli.options import (
     AllOption,
+    ArchiveOption,
     CollectorOption,
     DbOption,
     GrpcOption,
@@ -39,14 +41,14 @@ from turnlog.cli.options import (
     wire_of,
 )
 from turnlog.cli.writing import Form, write_file, write_rows, write_sessions
-from turnlog.sessions import read_session
+from turnlog.sessions import events_of, read_session
 from turnlog.survey import Survey
 from turnlog.terminal import plural, print_json, say
 
 app = typer.Typer(no_args_is_help=True)
 
 
-Replayed = Callable[[Store, str, str, int], Iterable[bytes]]
+Replayed = Callable[[str, Iterable[Event], str, int], Iterable[bytes]]
 """`Form.session` with the name of the rule set before the number."""
 
 
@@ -61,11 +63,12 @@ def _export_command(head: bytes = b"", between: bytes = b"", tail: bytes = b"") 
             every: AllOption = False,
             rules: RulesOption = TURNLOG,
             db: DbOption = None,
+            archive: ArchiveOption = None,
         ) -> None:
-            def pieces(store: Store, name: str, number: int) -> Iterable[bytes]:
-                return replay(store, name, rules, number)
+            def pieces(name: str, events: Iterable[Event], number: int) -> Iterable[bytes]:
+                return replay(name, events, rules, number)
 
-            write_sessions(existing(context, db), sessions, every, out, Form(pieces, head, between, tail))
+            write_sessions(existing(context, db, archive), sessions, every, out, Form(pieces, head, between, tail))
 
         app.command(replay.__name__, help=replay.__doc__)(command)
 
@@ -73,14 +76,14 @@ def _export_command(head: bytes = b"", between: bytes = b"", tail: bytes = b"") 
 
 
 @_export_command()
-def payloads(store: Store, name: str, rules: str, _number: int) -> Iterable[bytes]:
+def payloads(_name: str, events: Iterable[Event], rules: str, _number: int) -> Iterable[bytes]:
     """Write analytics payloads as JSON lines, one per turn.
 
     With --rules framework they are what the framework sends.
     """
     from exporters.files.payloads import lines
 
-    return lines(reading(store.read(name), rules).payloads)
+    return lines(reading(events, rules).payloads)
 
 
 @app.command()
@@ -95,6 +98,7 @@ def csv(
     rules: RulesOption = TURNLOG,
     jobs: JobsOption = None,
     db: DbOption = None,
+    archive: ArchiveOption = None,
 ) -> None:
     """Write turns as CSV, one per row, latencies in milliseconds.
 
@@ -102,7 +106,7 @@ def csv(
     """
     from exporters.files.turns_csv import header, measured_rows, rows_of
 
-    store = existing(context, db)
+    store = existing(context, db, archive)
     if rules == TURNLOG:
 
         def lines(name: str, row: SessionRow) -> Iterable[bytes]:
@@ -111,16 +115,16 @@ def csv(
         write_rows(store, sessions, every, out, header(), lines, jobs)
         return
 
-    def rows(store: Store, name: str, _number: int) -> Iterable[bytes]:
-        return rows_of(reading(store.read(name), rules), defused=not exact)
+    def rows(_name: str, events: Iterable[Event], _number: int) -> Iterable[bytes]:
+        return rows_of(reading(events, rules), defused=not exact)
 
     write_sessions(store, sessions, every, out, Form(rows, header(rules)))
 
 
 @_export_command(trace.HEAD, trace.BETWEEN, trace.TAIL)
-def perfetto(store: Store, name: str, rules: str, number: int) -> Iterable[bytes]:
+def perfetto(name: str, read: Iterable[Event], rules: str, number: int) -> Iterable[bytes]:
     """Write a timeline for ui.perfetto.dev or chrome://tracing."""
-    events = read_session(store, name)
+    events = events_of(name, read)
     # not always the first event: origins on several machines have different clocks
     zero_ns = min(clocks(event)[0] for event in events)
     return [trace.session_text(reading(events, rules), zero_ns, number)]
@@ -133,14 +137,16 @@ def jsonl(
     out: OutOption = None,
     every: AllOption = False,
     db: DbOption = None,
+    archive: ArchiveOption = None,
 ) -> None:
     """Write the events byte for byte, for `turnlog import`."""
     from exporters.files.jsonl import lines, session_heading
 
-    def pieces(store: Store, name: str, _number: int) -> Iterable[bytes]:
+    def pieces(name: str, store: Store, _number: int) -> Iterable[bytes]:
         return lines(store, session_heading(store, name))
 
-    write_sessions(existing(context, db), sessions, every, out, Form(pieces))
+    form = Form(pieces, sources=lambda store, names: ((name, store) for name in names))
+    write_sessions(existing(context, db, archive), sessions, every, out, form)
 
 
 @app.command()
@@ -156,6 +162,7 @@ def otlp(
     header: HeaderOption = None,
     rules: RulesOption = TURNLOG,
     db: DbOption = None,
+    archive: ArchiveOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Send span trees to an OpenTelemetry collector.
@@ -164,14 +171,16 @@ def otlp(
     """
     from exporters.otlp.spans import destination
 
-    store = existing(context, db)
+    store = existing(context, db, archive)
     names = named_sessions(store, sessions, every)
     wire, headers = wire_of(grpc), headers_of(header)
     to, count = destination(endpoint, wire, headers, profile=profile, service_name=service_name, project=project), 0
     survey = Survey(alone=len(names) == 1)
     try:
         with progress() as bar:
-            exported = survey.each(names, lambda name: to.items(reading(read_session(store, name), rules)))
+            exported = survey.each_of(
+                store.read_many(names), lambda name, read: to.items(reading(events_of(name, read), rules))
+            )
             for _name, items in bar.track(exported, total=len(names), description="sending"):
                 for start in range(0, len(items), to.batch):
                     to.send(items[start : start + to.batch])
@@ -197,13 +206,14 @@ def html(
         bool, typer.Option("--redact", help="Leave out what was said, and all other text of user code.")
     ] = False,
     db: DbOption = None,
+    archive: ArchiveOption = None,
 ) -> None:
     """Write a session's page as one file that opens in a browser, from disk and without a network."""
     try:
         from turnlog.viewer.call.file import html_file, redacted
     except ImportError as error:
         raise NotConfigured(f"pages need the extra: pip install 'turnlog[view]' ({error})") from error
-    with closing(existing(context, db)) as store:
+    with closing(existing(context, db, archive)) as store:
         events = read_session(store, session)
     with replaying(session), patient_progress("writing the page") as step:
         page = html_file(redacted(events) if redact else events, rules, step)
@@ -217,11 +227,12 @@ def svg(
     turn: Annotated[int, typer.Option(metavar="NUMBER", min=1, help="Draw this turn; the first is 1.")],
     out: OutOption = None,
     db: DbOption = None,
+    archive: ArchiveOption = None,
 ) -> None:
     """Write the waterfall of one turn as a picture, for a README or a chat."""
     from turnlog.viewer.call.svg import svg_file
 
-    with closing(existing(context, db)) as store:
+    with closing(existing(context, db, archive)) as store:
         events = read_session(store, session)
     with replaying(session):
         r = read(events)

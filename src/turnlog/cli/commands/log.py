@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Annotated, Any
+from collections import deque
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 import typer
-from rich.progress import DownloadColumn
+from rich.progress import DownloadColumn, Progress
 from rich.table import Table
 
 from eventstore.errors import StoreError
 from eventstore.event import Event
 from eventstore.stores.base import Store
 from eventstore.stores.encrypted import SEALED
+from exporters.archive.layout import EVENTS, Partition
+from exporters.archive.libraries import need
 from turnlog.cli.common import existing, opener, progress, url, writable
-from turnlog.cli.options import DbOption, FilesArgument, JournalOption, JsonOption, SessionArgument
+from turnlog.cli.options import DbOption, JournalOption, JsonOption, SessionArgument
 from turnlog.console import output, safe
 from turnlog.sessions import UnknownSession, display_name, find_session, format_time, read_session
 from turnlog.terminal import in_line, json_text, plural, print_json, say
+
+if TYPE_CHECKING:
+    from turnlog.archive.importing import Batch
 
 RolesOption = Annotated[
     str | None,
@@ -48,26 +57,33 @@ def init(context: typer.Context, db: DbOption = None, roles: RolesOption = None)
     store.close()
 
 
-def import_(context: typer.Context, files: FilesArgument, db: DbOption = None, as_json: JsonOption = False) -> None:
+def import_(
+    context: typer.Context,
+    files: Annotated[
+        list[str],
+        typer.Argument(metavar="FILE", help="JSON lines, plain or gzipped; or an archive: a folder or s3://…"),
+    ],
+    db: DbOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Import recorded calls or archived sessions.
 
-    Each file is checked completely before any of it is imported. Importing a file again is harmless and resumes an
-    interrupted import.
+    Each file, of an archive too, is checked completely before any of it is imported. Importing a file again is
+    harmless and resumes an interrupted import.
     """
-    from turnlog.archive.importing import batches
-
     store = writable(context, db)
     seals = {removal.seal for removal in store.ledger.tombstones()}
     sessions = events = 0
     try:
         with progress(DownloadColumn()) as bar:
             for file in files:
-                for _checked in batches(file, lambda path: opener(bar, path), seals):
-                    pass
-                for batch in batches(file, lambda path: opener(bar, path), seals):
-                    store.append(batch.events)
-                    sessions += batch.sessions
-                    events += len(batch.events)
+                sources = _partitions if "://" in file or Path(file).is_dir() else _file
+                for check, batches in sources(file, bar, seals):
+                    check()
+                    for batch in batches():
+                        store.append(batch.events)
+                        sessions += batch.sessions
+                        events += len(batch.events)
     except BaseException:
         if events:  # from earlier files, or from an interrupted file
             say(_import_summary(sessions, events), err=as_json)
@@ -78,6 +94,35 @@ def import_(context: typer.Context, files: FilesArgument, db: DbOption = None, a
         print_json({"sessions": sessions, "events": events})
     else:
         say(_import_summary(sessions, events))
+
+
+Source = tuple[Callable[[], object], Callable[[], Iterator["Batch"]]]
+"""A function that checks a file completely, and one that reads it."""
+
+
+def _file(file: str, bar: Progress, seals: set[str]) -> Iterator[Source]:
+    from turnlog.archive.importing import batches
+
+    read = partial(batches, Path(file), lambda path: opener(bar, path), seals)
+    yield lambda: deque(read(), 0), read
+
+
+def _partitions(archive: str, bar: Progress, seals: set[str]) -> Iterator[Source]:
+    need("archive", "pyarrow", "fsspec")
+    from exporters.archive.restore import Checker, stream_partition
+    from exporters.archive.store import ArchiveStore
+    from turnlog.archive.importing import in_batches
+
+    def read(partition: Partition) -> Iterator[Batch]:
+        return in_batches(stream_partition(found.place, partition, seals))
+
+    found = ArchiveStore(archive)
+    sizes = {partition: found.place.size(partition.path(EVENTS)) for partition in found.partitions}
+    task = bar.add_task(found.place.name, total=sum(sizes.values()))
+    with Checker() as checker:
+        for partition, size in sizes.items():
+            yield partial(checker.check, found.place, partition, seals), partial(read, partition)
+            bar.advance(task, size)
 
 
 def _import_summary(sessions: int, events: int) -> str:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from eventstore.stores.base import Session, Store
 from turnlog.cli.common import BadChoice, existing, jobs_or_all, replaying_bar
-from turnlog.cli.options import DbOption, JobsOption, JsonOption, SinceOption, UntilOption
+from turnlog.cli.options import ArchiveOption, DbOption, JobsOption, JsonOption, SinceOption, UntilOption
 from turnlog.console import Column, fitted, output, safe
 from turnlog.read_models.overview import Overview, Wanted, overview_of
 from turnlog.sessions import format_time, parse_date_ns, started_between
@@ -74,6 +74,7 @@ def sessions(
     details: DetailsOption = None,
     jobs: JobsOption = None,
     db: DbOption = None,
+    archive: ArchiveOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the recorded sessions, newest first."""
@@ -83,7 +84,7 @@ def sessions(
     filtered = wanted != Wanted()
     with_details = filtered or (not as_json if details is None else details)
     begin, end = (parse_date_ns(text) if text is not None else None for text in (since, until))
-    store = existing(context, db)
+    store = existing(context, db, archive)
     recorded = store.sessions()
     chosen = started_between(recorded, begin, end)[::-1]
     candidates = chosen if filtered or not limit else chosen[:limit]

@@ -11,7 +11,16 @@ import typer
 from projections.caller import RULES as TURNLOG
 from turnlog.cli.choice import select_sessions
 from turnlog.cli.common import existing, jobs_or_all, replaying_bar
-from turnlog.cli.options import DbOption, JobsOption, JsonOption, RulesOption, SinceOption, SomeSessions, UntilOption
+from turnlog.cli.options import (
+    ArchiveOption,
+    DbOption,
+    JobsOption,
+    JsonOption,
+    RulesOption,
+    SinceOption,
+    SomeSessions,
+    UntilOption,
+)
 from turnlog.console import output
 from turnlog.survey import NotReplayed, Survey
 from turnlog.terminal import plural, print_json, say, say_text
@@ -41,6 +50,7 @@ def stats(
     rules: RulesOption = TURNLOG,
     jobs: JobsOption = None,
     db: DbOption = None,
+    archive: ArchiveOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show percentiles of latencies, and rates, over sessions."""
@@ -53,7 +63,7 @@ def stats(
 
     need_libraries()
     measure = find_measure(plot) if plot is not None else None
-    store = existing(context, db)
+    store = existing(context, db, archive)
     chosen = select_sessions(store, sessions, since, until)
     survey = Survey(alone=len(chosen) == 1)
     planned = plan(store, chosen, rules)
@@ -83,6 +93,7 @@ def project(
     ] = False,
     jobs: JobsOption = None,
     db: DbOption = None,
+    archive: ArchiveOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Replay new and changed sessions now, for fast statistics.
@@ -91,7 +102,7 @@ def project(
     """
     from turnlog.read_models import following, model_rows, plan
 
-    store = existing(context, db)
+    store = existing(context, db, archive)
     stop = threading.Event()
     if follow:
         for number in (signal.SIGTERM, signal.SIGINT):

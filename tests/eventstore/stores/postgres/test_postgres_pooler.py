@@ -105,6 +105,8 @@ def test_record_read_follow_deliver_and_verify(pooled: PostgresStore, tmp_path: 
         follower.close()
     assert len({f.event.identity for f in seen}) == len(seen) == count
     assert len(list(pooled.read("s"))) == count - 300
+    read = {name: len(list(events)) for name, events in pooled.read_many(["s", "recorded"] * 5)}
+    assert read == {"s": count - 300, "recorded": 300}
     assert verify(pooled, "s") == verify(pooled, "recorded") == []
     kept = Kept()
     with pooled.ledger.exclusive_delivery("kept"):

@@ -1,0 +1,78 @@
+"""``turnlog rebuild``: replay an archive into Parquet files."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from exporters.archive.libraries import need
+from projections.caller import RULES as TURNLOG
+from projections.readings import check_rules
+from turnlog.cli.common import BadChoice, jobs_or_all, progress
+from turnlog.cli.options import JsonOption, RulesOption
+from turnlog.terminal import plural, print_json, say
+
+
+def rebuild(
+    archive: Annotated[str, typer.Option(metavar="ARCHIVE", help="Archive: a folder or s3://BUCKET/PREFIX.")],
+    out: Annotated[str, typer.Option(metavar="FOLDER", help="Write to this folder or s3://BUCKET/PREFIX.")],
+    rules: RulesOption = TURNLOG,
+    what: Annotated[
+        str, typer.Option(metavar="OUTPUTS", help="Outputs, with commas: turns, payloads, spans, events.")
+    ] = "turns",
+    workers: Annotated[
+        int | None,
+        typer.Option(metavar="NUMBER", min=1, help="Number of local processes.  [default: all cores]"),
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="tcp://…", help="Run on the Dask cluster of this scheduler instead.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Replay an archive into Parquet files, in parallel.
+
+    What is there already, made of the same sessions by the same version, is not made again. Exits with 1 if a session
+    cannot be replayed; FOLDER/report.json lists them.
+    """
+    need("archive", "pyarrow", "fsspec")
+    if workers is not None and scheduler is not None:
+        raise BadChoice("--workers is for a local cluster; leave it out with --scheduler")
+    workers = jobs_or_all(workers)
+    if workers > 1 or scheduler is not None:
+        need("cluster", "distributed")
+    from turnlog.rebuild.outputs import OUTPUTS
+    from turnlog.rebuild.run import rebuild as run
+
+    check_rules(rules)
+    chosen = list(dict.fromkeys(part.strip() for part in what.split(",") if part.strip()))
+    if unknown := [name for name in chosen if name not in OUTPUTS]:
+        raise BadChoice(f"there is no output {unknown[0]!r}; --what takes: {', '.join(OUTPUTS)}")
+    if not chosen:
+        raise BadChoice(f"--what is empty; it takes: {', '.join(OUTPUTS)}")
+    with progress() as bar:
+        task = bar.add_task("rebuilding", total=None)
+        done = run(
+            archive,
+            out,
+            rules,
+            chosen,
+            workers=workers,
+            scheduler=scheduler,
+            on_planned=lambda partitions: bar.update(task, total=partitions),
+            on_done=lambda partitions: bar.advance(task, partitions),
+        )
+    if as_json:
+        print_json({"rules": rules, "what": chosen} | done._asdict())
+    else:
+        there = done.partitions * len(chosen) - done.written
+        say(
+            f"{plural(done.partitions, 'partition')}, {plural(done.sessions, 'session')}: "
+            f"{plural(done.written, 'file')} written, {there:,} there already"
+        )
+    for name, reason in sorted(done.failed.items()):
+        say(reason if repr(name) in reason else f"session {name!r}: {reason}", err=True)
+    for name, reason in sorted(done.lost.items()):
+        say(f"{name}: {reason}", err=True)
+    if done.failed or done.lost:
+        raise typer.Exit(1)
