@@ -111,6 +111,7 @@ def test_the_address_brings_back_what_was_seen(page: Page) -> None:
     expect(page.locator(".turn-head[aria-current]")).to_contain_text("Turn 3")
 
 
+@pytest.mark.slow
 def test_an_ongoing_call_grows_as_it_is_recorded(browser: Browser, tmp_path: Path) -> None:
     """Break: in page.py, never yield a delta."""
     store = open_store(tmp_path / "live.db")

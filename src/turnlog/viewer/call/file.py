@@ -28,8 +28,8 @@ from turnlog.viewer.call.reading_document import turn_paths
 from turnlog.viewer.pages import renderer
 
 SCRIPTS = (
-    "call_data", "call_dom", "call_source", "call_colours", "call_draw", "call_axis", "call_minimap", "call_turns",
-    "call_turn", "call_events", "call_spans", "call_changes", "call",
+    "call_data", "call_dom", "call_source", "call_colours", "call_draw", "call_axis", "call_controls", "call_minimap",
+    "call_turns", "call_turn", "call_events", "call_spans", "call_changes", "call",
 )  # fmt: skip
 """Modules of the page, each after those that it imports."""
 STATES = 1_000
@@ -119,7 +119,7 @@ def _as_function(module: str) -> str:
     text = re.sub(
         r'^import (\{[^}]*\}) from "\./(\w+)\.js";$', r"const \1 = \2;", _text(f"{module}.js"), flags=re.MULTILINE
     )
-    exports = re.findall(r"^export (?:async )?(?:function|const) (\w+)", text, flags=re.MULTILINE)
+    exports = re.findall(r"^export (?:async )?(?:function|const|class) (\w+)", text, flags=re.MULTILINE)
     body = re.sub(r"^export ", "", text, flags=re.MULTILINE)
     return f"const {module} = (() => {{\n{body}\nreturn {{ {', '.join(exports)} }};\n}})();"
 

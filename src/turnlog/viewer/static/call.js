@@ -4,11 +4,12 @@ import { clock, count, indexed, plural, turnAt } from "./call_data.js";
 import { byId, el } from "./call_dom.js";
 import { forgetColours } from "./call_colours.js";
 import { openSource } from "./call_source.js";
-import { makeAxis } from "./call_axis.js";
-import { makeMinimap } from "./call_minimap.js";
+import { Axis } from "./call_axis.js";
+import { connectAxis } from "./call_controls.js";
+import { Minimap } from "./call_minimap.js";
 import { makeTurns } from "./call_turns.js";
 import { makeTurnPanel } from "./call_turn.js";
-import { makeEvents } from "./call_events.js";
+import { Events } from "./call_events.js";
 import { makeSpans } from "./call_spans.js";
 import { showChanges } from "./call_changes.js";
 
@@ -24,14 +25,14 @@ let changed = new Set(),
   requests = 0,
   resting = 0;
 
-const axis = makeAxis(byId("axis"), chooseSpan, (from, to, by) => {
-  minimap.range(from, to);
+const axis = new Axis(byId("axis"), (from, to, by) => {
+  minimap.frame(from, to);
   if (by === "user") followAxis((from + to) / 2);
 });
-const minimap = makeMinimap(byId("minimap"), (from, to) => axis.show(from, to, "user"));
+const minimap = new Minimap(byId("minimap"), (from, to) => axis.show(from, to, "user"));
 const turns = makeTurns(byId("turns"), (number) => chooseTurn(number));
 const turnPanel = makeTurnPanel(byId("turn"), byId("why"), explain, chooseEvent);
-const events = makeEvents(byId("events"), byId("event-details"), chooseEvent);
+const events = new Events(byId("events"), byId("event-details"), chooseEvent);
 const spans = makeSpans(byId("spans"), (span) => chooseSpan(span, span.turn));
 
 /** Scroll the transcript to the turn in the middle of the axis, once that rests. */
@@ -238,6 +239,7 @@ function openTab(name) {
 }
 
 function connect() {
+  connectAxis(axis, byId("tip"), chooseSpan);
   for (const tab of tabs) {
     tab.addEventListener("click", () => openTab(tab.id.slice(4)));
     tab.addEventListener("keydown", (event) => {
