@@ -75,14 +75,14 @@ class SqlRows:
         shown = ", ".join(name if name not in ALL_PARTS or name in parts else "NULL" for name in _DERIVED)
         for some in _batches(keys):
             wanted = {(key.session_id, key.opened, key.seal): key for key in some}  # 0 and 1 equal False and True
-            chosen, values = _chosen(some[0], [key.session_id for key in some])
+            chosen, parameters = _chosen(some[0], [key.session_id for key in some])
             with self._reading() as execute:
-                for row in execute(f"SELECT session_id, opened, seal, {shown} FROM session_rows {chosen}", values):
+                for row in execute(f"SELECT session_id, opened, seal, {shown} FROM session_rows {chosen}", parameters):
                     key = wanted.get(row[:3])
                     if key is not None:
                         labels, speech, numbers = row[-3:]
-                        parts_read = labels or b"", speech or b"", numbers or b""
-                        found[key.session_id] = StoredRow(*key, *row[3:-3], *parts_read)
+                        values = (*key, *row[3:-3], labels or b"", speech or b"", numbers or b"")
+                        found[key.session_id] = StoredRow._make(values)
         return found
 
     def put(self, rows: Sequence[StoredRow]) -> None:
