@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from itertools import groupby
+from operator import itemgetter
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -74,12 +75,14 @@ class SqlRows:
         shown = ", ".join(name if name not in ALL_PARTS or name in parts else "NULL" for name in _DERIVED)
         for some in _batches(keys):
             wanted = {(key.session_id, key.opened, key.seal): key for key in some}  # 0 and 1 equal False and True
-            chosen, values = _chosen(some[0], [key.session_id for key in some])
+            chosen, parameters = _chosen(some[0], [key.session_id for key in some])
             with self._reading() as execute:
-                for row in execute(f"SELECT session_id, opened, seal, {shown} FROM session_rows {chosen}", values):
+                for row in execute(f"SELECT session_id, opened, seal, {shown} FROM session_rows {chosen}", parameters):
                     key = wanted.get(row[:3])
                     if key is not None:
-                        found[key.session_id] = StoredRow(*key, *row[3:-3], *(part or b"" for part in row[-3:]))
+                        labels, speech, numbers = row[-3:]
+                        values = (*key, *row[3:-3], labels or b"", speech or b"", numbers or b"")
+                        found[key.session_id] = StoredRow._make(values)
         return found
 
     def put(self, rows: Sequence[StoredRow]) -> None:
@@ -130,20 +133,19 @@ def heads_in(execute: Execute, sessions: Sequence[str] | None = None) -> dict[st
         "SELECT o.session_id, o.origin, o.events, o.link, k.wrapped IS NOT NULL "
         "FROM origins o LEFT JOIN keys k ON k.session_id = o.session_id WHERE o.events > 0"
     )
-    rows: list[tuple[Any, ...]] = []
+    found = {}
     for some in [None] if sessions is None else _batches(sessions):
         chosen = "" if some is None else f" AND o.session_id IN ({_marks(len(some))})"
-        rows += execute(select + chosen, some or ())
-    origins: dict[str, list[Origin]] = {}
-    for row in rows:
-        origins.setdefault(row[0], []).append(Origin(*row[:4]))
-    with_key = {row[0] for row in rows if row[4]}
-    return {name: _head(name, theirs, name in with_key) for name, theirs in origins.items()}
+        rows = execute(f"{select}{chosen} ORDER BY o.session_id", some or ())
+        for name, own in groupby(rows, key=itemgetter(0)):
+            found[name] = _head(name, list(own))
+    return found
 
 
-def _head(name: str, origins: Sequence[Origin], has_key: bool) -> Head:
+def _head(name: str, rows: Sequence[tuple[Any, ...]]) -> Head:
+    has_key = bool(rows[0][4])
     try:
-        return Head(name, sum([origin.events for origin in origins]), seal(origins), has_key)
+        return Head(name, sum([row[2] for row in rows]), seal([Origin(*row[:4]) for row in rows]), has_key)
     except (TypeError, ValueError, OverflowError):  # a damaged origin, which `turnlog verify` reports
         return Head(name, -1, "", has_key)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eventstore.errors import TurnlogError
@@ -28,12 +29,9 @@ class MissingExtra(TurnlogError):
 
 def need_libraries() -> None:
     """Raise `MissingExtra` unless numpy, scipy and plotext are installed."""
-    try:
-        import numpy  # noqa: F401
-        import plotext  # noqa: F401
-        import scipy  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise MissingExtra(f"statistics need the extra: pip install 'turnlog[stats]' ({error})") from error
+    for name in ("numpy", "plotext", "scipy"):
+        if find_spec(name) is None:  # importing it takes long, and not all are needed
+            raise MissingExtra(f"statistics need the extra: pip install 'turnlog[stats]' (there is no {name})")
 
 
 GROUPS = ("session", "day", "version", "agent", "provider", "model", *COMPONENTS)
