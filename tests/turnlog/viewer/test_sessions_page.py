@@ -11,7 +11,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from eventstore import open_store
 from support.browser import LOOKS, Viewer, sideways, viewing, violations, watched
-from support.viewed_calls import A_DAY, BAD_HOUR, HOSTILE, hostile
+from support.program import Program
+from support.viewed_calls import A_DAY, BAD_HOUR, HOSTILE, hostile, week
 
 ROWS = re.compile(r'<th scope="row" class="name"><a href="/call/([^"]+)"')
 
@@ -161,6 +162,22 @@ def test_an_empty_log_says_so(browser: Browser, tmp_path: Path) -> None:
         viewer.visit(one.page)
         expect(one.page.get_by_text("The log has no sessions yet")).to_be_visible()
         assert violations(one.page) == []
+
+
+@pytest.mark.slow
+def test_an_archive_is_shown_as_its_log_is(browser: Browser, tmp_path: Path) -> None:
+    """Break: in cli/commands/serve.py, ``view``, open the log whatever --archive says."""
+    program = Program(tmp_path)
+    week(program.db)
+    program.run("archive", "build", "--to", tmp_path / "archive")
+    program.db.unlink()
+    with viewing(program.db, "--archive", str(tmp_path / "archive")) as viewer, watched(browser) as one:
+        viewer.visit(one.page, "/?slower=2000")
+        expect(one.page.get_by_text("5 sessions match")).to_be_visible()
+        viewer.visit(one.page, "/?text=question+17.")
+        assert rows(one.page) == ["call-017"]
+        one.page.get_by_role("link", name="call-017").click()
+        expect(one.page.get_by_text("Question 17.").first).to_be_visible()
 
 
 @pytest.mark.slow
