@@ -7,7 +7,7 @@ import { openSource } from "./call_source.js";
 import { Axis } from "./call_axis.js";
 import { connectAxis } from "./call_controls.js";
 import { Minimap } from "./call_minimap.js";
-import { makeTurns } from "./call_turns.js";
+import { Turns } from "./call_turns.js";
 import { makeTurnPanel } from "./call_turn.js";
 import { Events } from "./call_events.js";
 import { makeSpans } from "./call_spans.js";
@@ -30,7 +30,7 @@ const axis = new Axis(byId("axis"), (from, to, by) => {
   if (by === "user") followAxis((from + to) / 2);
 });
 const minimap = new Minimap(byId("minimap"), (from, to) => axis.show(from, to, "user"));
-const turns = makeTurns(byId("turns"), (number) => chooseTurn(number));
+const turns = new Turns(byId("turns"), (number) => chooseTurn(number));
 const turnPanel = makeTurnPanel(byId("turn"), byId("why"), explain, chooseEvent);
 const events = new Events(byId("events"), byId("event-details"), chooseEvent);
 const spans = makeSpans(byId("spans"), (span) => chooseSpan(span, span.turn));
