@@ -176,7 +176,8 @@ def test_memory_does_not_grow_with_the_number_of_sessions(log: Store, monkeypatc
     planned = plan(log, log.sessions())
     assert planned.stale == []
     peak(SESSIONS)
-    assert peak(20 * SESSIONS) < 2 * peak(SESSIONS)
+    few, many = peak(SESSIONS), peak(20 * SESSIONS)
+    assert (many - few) / (19 * SESSIONS) < len(session_row(CALL).numbers) / 4, "names of sessions, not their rows"
 
 
 def replayed(process: subprocess.Popen[str]) -> tuple[int, int]:
@@ -190,11 +191,12 @@ def test_following_replays_what_is_new_and_what_has_grown(log: Store, tmp_path: 
     with running(FOLLOW, "project", "--follow", "--json", "--db", tmp_path / "calls.db") as process:
         assert replayed(process) == (SESSIONS, SESSIONS)
         log.append(call("new"))
-        assert replayed(process) == (1, SESSIONS + 1)
+        assert replayed(process) == (1, 1)
         log.append([Event("new", "later", *(getattr(e, f) for f in e.__struct_fields__[2:])) for e in CALL])
-        assert replayed(process) == (1, SESSIONS + 1)
+        assert replayed(process) == (1, 1)
         process.send_signal(end)
         assert process.wait(30) == 0
+    assert plan(log, log.sessions()).stale == []
     assert list(differences(log, fresh_rows(log))) == []
 
 
@@ -209,7 +211,7 @@ def test_following_goes_on_when_the_database_is_back(postgres_url: str, postgres
     ):
         assert replayed(process) == (1, 1)
         log.append(call("s1"))
-        assert replayed(process) == (1, 2)
+        assert replayed(process) == (1, 1)
         log.close()
         admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
         admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
@@ -219,7 +221,7 @@ def test_following_goes_on_when_the_database_is_back(postgres_url: str, postgres
         admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
         log = open_store(postgres_url)
         log.append(call("s2"))
-        assert replayed(process) == (1, 3)
+        assert replayed(process) == (1, 1)
         process.send_signal(signal.SIGTERM)
         process.communicate()  # it may still have lines to write
         assert process.returncode == 0
