@@ -131,13 +131,13 @@ def test_an_erased_session_has_no_row_and_gets_none(log: MemoryStore, tmp_path: 
     """Break: in exporters/archive/rows.py, ``_write``, do not compare seals."""
     archived(log, tmp_path, 1)
     opened = ArchiveStore(str(tmp_path))
-    planned = plan(opened, opened.sessions())
+    planned = plan(opened, [session for session in opened.sessions() if session.session_id != "b"])
     list(model_rows(opened, planned, ALL_PARTS))
     remove(Place(str(tmp_path)), "a")
-    opened.close()  # what it has read is written now
-    assert {key.session_id for key in ArchiveStore(str(tmp_path)).rows.stored_keys()} == {"b", "c"}
-    remove(Place(str(tmp_path)), "b")
+    opened.close()  # the row of "a", which waited for that of "b", would be written now
     assert {key.session_id for key in ArchiveStore(str(tmp_path)).rows.stored_keys()} == {"c"}
+    remove(Place(str(tmp_path)), "c")
+    assert ArchiveStore(str(tmp_path)).rows.stored_keys() == []
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only for root")
