@@ -38,6 +38,7 @@ FILE = "src/eventstore/stores/sqlite/file.py"
 CARRY = "src/projections/reference/carry_over.py"
 TURN = "src/projections/reference/handlers/turn.py"
 DELIVERY = "src/exporters/delivery/outbox.py"
+ARCHIVE = "src/exporters/archive/"
 MUTANTS = [
     Mutant(
         "src/turnlog/read_models/refresh.py",
@@ -517,6 +518,40 @@ MUTANTS = [
         '.replace("<", "\\\\u003c")',
         "",
         "test_call_document.py::test_a_script_element_in_a_text_ends_nothing",
+    ),
+    Mutant(ARCHIVE + "read.py", "if last != origin.link:", "if False:", "test_hostile.py::test_verify_names"),
+    Mutant(
+        ARCHIVE + "read.py",
+        "for a, b in pairwise(seqs)) else",
+        "for a, b in []) else",
+        "test_archive.py::test_an_archive",
+    ),
+    Mutant(ARCHIVE + "write.py", "if last != found:", "if False:", "test_archive.py::test_a_session_of_the_log"),
+    Mutant(
+        ARCHIVE + "build.py",
+        "if entry.session_id not in task.dropped}",
+        "if False}",
+        "test_archive.py::test_sessions_that",
+    ),
+    Mutant(
+        ARCHIVE + "place.py",
+        "with atomic_write(target) as file:",
+        'with target.open("wb") as file:',
+        "test_interrupted_build.py",
+    ),
+    Mutant(
+        ARCHIVE + "restore.py",
+        "                incoming.add(event)",
+        "                pass",
+        "test_hostile.py::test_a_changed",
+    ),
+    Mutant(ARCHIVE + "rows.py", "and row.key == key", "", "test_archive_answers.py::test_rows_are_made_once"),
+    Mutant(ARCHIVE + "rows.py", "== both[name].seal]", "!= 0]", "test_archive_answers.py::test_an_erased_session"),
+    Mutant(
+        "src/turnlog/rebuild/task.py",
+        "if made is None or made.stamp != stamp]",
+        "if made is None]",
+        "test_rebuild.py::test_what_is_there",
     ),
 ]
 
