@@ -39,6 +39,7 @@ CARRY = "src/projections/reference/carry_over.py"
 TURN = "src/projections/reference/handlers/turn.py"
 DELIVERY = "src/exporters/delivery/outbox.py"
 GUARD = "src/turnlog/viewer/security.py"
+ARCHIVE = "src/exporters/archive/"
 MUTANTS = [
     Mutant(GUARD, "PlainTextResponse(REFUSED, 403)", "self._app", "test_security.py::test_nothing_without_the_token"),
     Mutant(GUARD, "if not part.startswith", "if part.startswith", "test_security.py::test_the_token_becomes_a_cookie"),
@@ -521,6 +522,40 @@ MUTANTS = [
         '.replace("<", "\\\\u003c")',
         "",
         "test_call_document.py::test_a_script_element_in_a_text_ends_nothing",
+    ),
+    Mutant(ARCHIVE + "read.py", "if last != origin.link:", "if False:", "test_hostile.py::test_verify_names"),
+    Mutant(
+        ARCHIVE + "read.py",
+        "for a, b in pairwise(seqs)) else",
+        "for a, b in []) else",
+        "test_archive.py::test_an_archive",
+    ),
+    Mutant(ARCHIVE + "write.py", "if last != found:", "if False:", "test_archive.py::test_a_session_of_the_log"),
+    Mutant(
+        ARCHIVE + "build.py",
+        "if entry.session_id not in task.dropped}",
+        "if False}",
+        "test_archive.py::test_sessions_that",
+    ),
+    Mutant(
+        ARCHIVE + "place.py",
+        "with atomic_write(target) as file:",
+        'with target.open("wb") as file:',
+        "test_interrupted_build.py",
+    ),
+    Mutant(
+        ARCHIVE + "restore.py",
+        "                incoming.add(event)",
+        "                pass",
+        "test_hostile.py::test_a_changed",
+    ),
+    Mutant(ARCHIVE + "rows.py", "and row.key == key", "", "test_archive_answers.py::test_rows_are_made_once"),
+    Mutant(ARCHIVE + "rows.py", "== both[name].seal]", "!= 0]", "test_archive_answers.py::test_an_erased_session"),
+    Mutant(
+        "src/turnlog/rebuild/task.py",
+        "if made is None or made.stamp != stamp]",
+        "if made is None]",
+        "test_rebuild.py::test_what_is_there",
     ),
 ]
 

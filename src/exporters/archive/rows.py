@@ -37,9 +37,11 @@ _log = logging.getLogger("turnlog")
 class ArchiveRows:
     """See `eventstore.stores.base.Rows`. Rows are written when those of a partition are complete, or by `flush`."""
 
-    def __init__(self, place: Place, partition_of: Callable[[str], Partition | None]) -> None:
-        """``partition_of`` returns where a session is."""
-        self._place, self._partition_of = place, partition_of
+    def __init__(
+        self, place: Place, partition_of: Callable[[str], Partition | None], count: Callable[[Partition], int]
+    ) -> None:
+        """``partition_of`` returns where a session is, ``count`` the number of a partition's sessions."""
+        self._place, self._partition_of, self._count = place, partition_of, count
         self._lock = threading.RLock()
         self._read_files: OrderedDict[tuple[str, Partition, frozenset[Part]], _Found] = OrderedDict()
         self._waiting: dict[tuple[str, Partition], _Found] = {}
@@ -63,6 +65,7 @@ class ArchiveRows:
                 if partition is not None:
                     waiting = self._waiting.setdefault((row.rules, partition), {})
                     waiting[row.session_id, row.opened] = row
+            self._flush({at for at, waiting in self._waiting.items() if len(waiting) >= self._count(at[1])})
 
     def stored_keys(self) -> list[RowKey]:
         """See `Rows.stored_keys`."""
@@ -83,13 +86,18 @@ class ArchiveRows:
         """Write the rows that wait. If that is not possible they are dropped, with a warning."""
         with self._lock:
             try:
-                for (rules, partition), rows in self._waiting.items():
-                    self._write(f"{SESSIONS}/rules={rules}", partition, rows)
+                self._flush(set(self._waiting))
             except StoreError as error:
+                self._waiting.clear()
                 _log.warning("turnlog: replays are not kept for the next time: %s", error)
-            self._waiting.clear()
 
     # internals -------------------------------------------------------------------------------------------------
+
+    def _flush(self, places: set[tuple[str, Partition]]) -> None:
+        for rules, partition in places:
+            self._write(f"{SESSIONS}/rules={rules}", partition, self._waiting.pop((rules, partition)))
+            for each in [each for each in self._read_files if each[:2] == (rules, partition)]:
+                del self._read_files[each]
 
     def _rows(self, key: RowKey, parts: frozenset[Part]) -> _Found:
         """The rows of the file that has this key's row, if there is one."""

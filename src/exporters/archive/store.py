@@ -43,7 +43,7 @@ class ArchiveStore:
             where = self.place.name
             raise StoreError(f"no archive at {where}; make one with: turnlog archive build --to {where}")
         self.reopen: Callable[[], Store] | None = partial(ArchiveStore, url)
-        self.rows: Rows = ArchiveRows(self.place, self._partition_of)
+        self.rows: Rows = ArchiveRows(self.place, self._partition_of, lambda at: len(self._listed.get(at, ())))
         self._lock = threading.RLock()
         self._files: OrderedDict[Partition, PartitionFile] = OrderedDict()
         self._listed: dict[Partition, list[Entry]] = {}

@@ -164,12 +164,14 @@ def test_a_session_that_is_not_the_archived_one_is_refused(tmp_path: Path) -> No
     assert chains_of(ArchiveStore(str(tmp_path))) == chains_of(log)
 
 
-def test_a_session_of_the_log_that_does_not_verify_is_left_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize("changed", ["event", "link"])
+def test_a_session_of_the_log_that_does_not_verify_is_left_out(tmp_path: Path, changed: str) -> None:
     """Break: in exporters/archive/write.py, ``_verified``, compare nothing."""
     log = log_of("bad", "good")
     linked = log._log[1]
     assert linked is not None
-    log._log[1] = linked._replace(event=msgspec.structs.replace(linked.event, perf_ns=7))
+    other = {"event": msgspec.structs.replace(linked.event, perf_ns=7), "link": b"x" * 32}[changed]
+    log._log[1] = linked._replace(**{changed: other})
     place = Place(str(tmp_path))
     done = build(log, place, plan(log, place, log.sessions(), 1))
     assert list(done.broken) == ["bad"]
