@@ -16,7 +16,14 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from eventstore import Event, Store, open_store
 from eventstore.stores.base import Session
@@ -74,6 +81,12 @@ class Histories(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.patch.undo()
         self.store.close()
+
+    @initialize()
+    def begin(self) -> None:
+        """A session with rows, as most things that go wrong need one."""
+        self.store.append(call("a", 0))
+        read_rows(self.store)
 
     @rule(name=st.sampled_from(NAMES), number=st.integers(0, 5), part=st.data())
     def append(self, name: str, number: int, part: st.DataObject) -> None:
