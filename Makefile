@@ -7,7 +7,7 @@ LATER := 1.0.11 1.0.24 1.0.27 1.0.30
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: demo test test-all lint types unit slow differential wheel frameworks test-phoenix mutants soak bench \
-	bench-scale bench-adapters docs pictures deploy-lint clean
+	bench-scale bench-adapters docs pictures screenshots deploy-lint clean
 
 demo: $(VENV)/installed
 	@$(BIN)/turnlog demo
@@ -92,6 +92,10 @@ deploy-lint: .venv-deploy/ready
 	.venv-deploy/bin/check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
 	! .venv-deploy/bin/kubernetes-validate --strict --quiet $(MANIFESTS) 2>&1 | grep . # an unknown kind is only a warning
 	.venv-deploy/bin/checkov --config-file deploy/checkov.yaml --file Dockerfile $(MANIFESTS)
+
+# The screenshots of the documentation, in Chromium
+screenshots: $(VENV)/ready
+	$(BIN)/python docs/make_screenshots.py
 
 # What an adapter costs, beside the framework's own cost
 bench-adapters: .venv-videosdk/ready .venv-livekit/ready .venv-pipecat/ready

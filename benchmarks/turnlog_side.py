@@ -65,8 +65,8 @@ def measure(what: str, database: str, count: int, rules: str, processes: int = 1
 
 def replay_all(what: str, database: str, rules: str, names: list[str]) -> None:
     make, store = making(what, rules), open_store(database)
-    for name in names:
-        make(store.read(name))
+    for _name, events in store.read_many(names):
+        make(events)
     store.close()
 
 

@@ -38,8 +38,12 @@ FILE = "src/eventstore/stores/sqlite/file.py"
 CARRY = "src/projections/reference/carry_over.py"
 TURN = "src/projections/reference/handlers/turn.py"
 DELIVERY = "src/exporters/delivery/outbox.py"
+GUARD = "src/turnlog/viewer/security.py"
 ARCHIVE = "src/exporters/archive/"
 MUTANTS = [
+    Mutant(GUARD, "PlainTextResponse(REFUSED, 403)", "self._app", "test_security.py::test_nothing_without_the_token"),
+    Mutant(GUARD, "if not part.startswith", "if part.startswith", "test_security.py::test_the_token_becomes_a_cookie"),
+    Mutant(GUARD, "script-src 'self'", "script-src 'unsafe-inline'", "test_security.py::test_what_pages_may_load"),
     Mutant(
         "src/turnlog/read_models/refresh.py",
         "store.decrypts, engine(), head.seal)",

@@ -28,10 +28,8 @@ from support.deployment import (
 )
 from support.documents import TOP
 from turnlog.cli.app import app
-from turnlog.cli.commands import COMMANDS
 
 PROJECT = tomllib.loads((TOP / "pyproject.toml").read_text())
-COMING = ("rebuild",)
 USERS = (TOP / "deploy" / "users.sql").read_text()
 
 
@@ -56,8 +54,6 @@ def test_a_command_line_is_one_of_the_program(line: CommandLine) -> None:
         assert line.words[1:] == ["/examples/record_call.py"]
     else:
         assert line.words[0] == "turnlog"
-        if line.words[1] in COMING and not any(line.words[1] in section for section in COMMANDS.values()):
-            pytest.skip("the command is not there yet")
         parse(typer.main.get_command(app), line.words)
 
 

@@ -129,7 +129,7 @@ class Cipher:
 
         try:
             return self._aead.decrypt(sealed[:12], sealed[12:], b"turnlog bytes\0" + bound)
-        except (InvalidTag, ValueError):
+        except (InvalidTag, ValueError, TypeError):  # TypeError: not even bytes
             return None
 
 

@@ -49,6 +49,7 @@ LOCK_ROWS = "SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || '
 """Postgres: excludes other writers of rows until the transaction ends, as each transaction on SQLite does."""
 MANY = 400
 """Number of sessions or rows in one statement; databases limit the number of its parameters."""
+_DERIVED = StoredRow._fields[len(RowKey._fields) :]
 Execute = Callable[[str, Sequence[Any]], Iterable[tuple[Any, ...]]]
 """Executes a statement, whose parameters are written ``?``, and returns its rows."""
 
@@ -71,14 +72,17 @@ class SqlRows:
     def read(self, keys: Sequence[RowKey], parts: Collection[Part] = ()) -> dict[str, StoredRow]:
         """See `eventstore.stores.base.Rows.read`."""
         found: dict[str, StoredRow] = {}
-        shown = ", ".join(name if name not in ALL_PARTS or name in parts else "NULL" for name in StoredRow._fields)
+        shown = ", ".join(name if name not in ALL_PARTS or name in parts else "NULL" for name in _DERIVED)
         for some in _batches(keys):
-            wanted = {(key.session_id, key.opened): key.seal for key in some}  # 0 and 1 equal False and True
-            chosen, values = _chosen(some)
+            wanted = {(key.session_id, key.opened, key.seal): key for key in some}  # 0 and 1 equal False and True
+            chosen, parameters = _chosen(some[0], [key.session_id for key in some])
             with self._reading() as execute:
-                for row in execute(f"SELECT {shown} FROM session_rows {chosen}", values):
-                    if wanted.get((row[0], row[2])) == row[4]:
-                        found[row[0]] = _stored(row)
+                for row in execute(f"SELECT session_id, opened, seal, {shown} FROM session_rows {chosen}", parameters):
+                    key = wanted.get(row[:3])
+                    if key is not None:
+                        labels, speech, numbers = row[-3:]
+                        values = (*key, *row[3:-3], labels or b"", speech or b"", numbers or b"")
+                        found[key.session_id] = StoredRow._make(values)
         return found
 
     def put(self, rows: Sequence[StoredRow]) -> None:
@@ -101,19 +105,20 @@ class SqlRows:
 
     def fresh(self, keys: Sequence[RowKey]) -> set[str]:
         """See `eventstore.stores.base.Rows.fresh`."""
-        wanted, found = {(key.session_id, key.opened, key.seal) for key in keys}, set[str]()
-        for some in _batches(keys):
-            chosen, values = _chosen(some)
-            with self._reading() as execute:
-                rows = execute(f"SELECT session_id, opened, seal FROM session_rows {chosen}", values)
-                found.update(row[0] for row in rows if row in wanted)
-        return found
+        if not keys:
+            return set()
+        wanted = {(key.session_id, key.opened, key.seal) for key in keys}
+        chosen, values = _chosen(keys[0], [key.session_id for key in keys] if len(keys) <= MANY else ())
+        with self._reading() as execute:
+            rows = execute(f"SELECT session_id, opened, seal FROM session_rows {chosen}", values)
+            return {row[0] for row in rows if row in wanted}
 
     def stored_keys(self) -> list[RowKey]:
         """See `eventstore.stores.base.Rows.stored_keys`."""
         with self._reading() as execute:
             rows = execute(f"SELECT {', '.join(RowKey._fields)} FROM session_rows", ())
-            return sorted(RowKey(name, rules, bool(opened), *rest) for name, rules, opened, *rest in rows)
+            keys = [RowKey(name, rules, bool(opened), *rest) for name, rules, opened, *rest in rows]
+        return sorted(key for key in keys if tuple(map(type, key)) == (str, str, bool, str, str))  # else it is damaged
 
     def delete(self, sessions: Collection[str]) -> None:
         """See `eventstore.stores.base.Rows.delete`."""
@@ -128,21 +133,21 @@ def heads_in(execute: Execute, sessions: Sequence[str] | None = None) -> dict[st
         "SELECT o.session_id, o.origin, o.events, o.link, k.wrapped IS NOT NULL "
         "FROM origins o LEFT JOIN keys k ON k.session_id = o.session_id WHERE o.events > 0"
     )
-    rows: list[tuple[Any, ...]] = []
+    found = {}
     for some in [None] if sessions is None else _batches(sessions):
         chosen = "" if some is None else f" AND o.session_id IN ({_marks(len(some))})"
-        rows += execute(select + chosen, some or ())
-    found = {}
-    rows.sort()
-    for name, group in groupby(rows, key=itemgetter(0)):
-        theirs = list(group)
-        origins = [Origin(*row[:4]) for row in theirs]
-        try:
-            events, digest = sum(origin.events for origin in origins), seal(origins)
-        except (TypeError, ValueError, OverflowError):  # a damaged origin, which `turnlog verify` reports
-            events, digest = -1, ""
-        found[name] = Head(name, events, digest, bool(theirs[0][4]))
+        rows = execute(f"{select}{chosen} ORDER BY o.session_id", some or ())
+        for name, own in groupby(rows, key=itemgetter(0)):
+            found[name] = _head(name, list(own))
     return found
+
+
+def _head(name: str, rows: Sequence[tuple[Any, ...]]) -> Head:
+    has_key = bool(rows[0][4])
+    try:
+        return Head(name, sum([row[2] for row in rows]), seal([Origin(*row[:4]) for row in rows]), has_key)
+    except (TypeError, ValueError, OverflowError):  # a damaged origin, which `turnlog verify` reports
+        return Head(name, -1, "", has_key)
 
 
 def sqlite_rows(engine: Engine, heads: Callable[[Execute, Sequence[str]], dict[str, Head]] | None = None) -> SqlRows:
@@ -157,7 +162,8 @@ def sqlite_rows(engine: Engine, heads: Callable[[Execute, Sequence[str]], dict[s
             driver.isolation_level = None
             driver.execute(begin)
             try:
-                yield driver.execute
+                with tolerant(driver):
+                    yield driver.execute
                 driver.execute("COMMIT")
             finally:
                 if driver.in_transaction:
@@ -168,16 +174,26 @@ def sqlite_rows(engine: Engine, heads: Callable[[Execute, Sequence[str]], dict[s
     return SqlRows(lambda: transaction("BEGIN"), lambda: transaction("BEGIN IMMEDIATE"), heads)
 
 
-def _stored(row: tuple[Any, ...]) -> StoredRow:
-    labels, speech, numbers = row[-3:]
-    return StoredRow._make((*row[:2], bool(row[2]), *row[3:-3], labels or b"", speech or b"", numbers or b""))
+@contextmanager
+def tolerant(driver: sqlite3.Connection) -> Iterator[None]:
+    """Within it, a text that is not UTF-8, as in a damaged row, does not make the whole query fail."""
+    driver.text_factory = _decode
+    try:
+        yield
+    finally:
+        driver.text_factory = str
 
 
-def _chosen(keys: Sequence[RowKey]) -> tuple[str, tuple[str, ...]]:
-    """A condition with its values, for the rows of keys with the same rules and engine."""
-    names = (key.session_id for key in keys)
-    condition = f"WHERE rules = ? AND engine = ? AND session_id IN ({_marks(len(keys))})"
-    return condition, (keys[0].rules, keys[0].engine, *names)
+def _decode(text: bytes) -> str:
+    return text.decode("utf-8", "replace")
+
+
+def _chosen(key: RowKey, names: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """A condition with its values: rows with the rules and the engine of the key, of these sessions; of all if none."""
+    condition = "WHERE rules = ? AND engine = ?"
+    if names:
+        condition += f" AND session_id IN ({_marks(len(names))})"
+    return condition, (key.rules, key.engine, *names)
 
 
 def _is_current(row: StoredRow, head: Head | None) -> bool:

@@ -16,14 +16,15 @@ from eventstore.errors import NewerDatabase, StoreError
 HEAD = "0007"
 FIELDS = ("seq", "hook", "version", "perf_ns", "wall_ns", "payload")
 """Columns of ``events`` in the order of `Event`'s fields, without session and origin."""
-# Looks up only the first and last row of each origin.
+# Looks up only the first and last row of each origin. Materialized, as SQLite would otherwise go through the origins by
+# session, and so through the pages of their events at random: twice as slow.
 SESSIONS = """
-SELECT session_id, SUM(events), COUNT(*), COALESCE(MIN(started), 0), COALESCE(MAX(ended), 0) FROM (
+WITH s AS MATERIALIZED (
     SELECT session_id, events,
         (SELECT wall_ns FROM events e WHERE e.origin_id = o.id ORDER BY seq LIMIT 1) AS started,
         (SELECT wall_ns FROM events e WHERE e.origin_id = o.id ORDER BY seq DESC LIMIT 1) AS ended
-    FROM origins o WHERE events > 0) s
-GROUP BY session_id
+    FROM origins o WHERE events > 0)
+SELECT session_id, SUM(events), COUNT(*), COALESCE(MIN(started), 0), COALESCE(MAX(ended), 0) FROM s GROUP BY session_id
 """
 FOLLOW_BATCH = 1000
 """Number of events a follower fetches at once."""

@@ -7,7 +7,9 @@ index into the session's labels.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from functools import lru_cache
+from math import isfinite
 from statistics import quantiles
 from typing import Any, NamedTuple
 
@@ -64,6 +66,14 @@ class SessionRow(NamedTuple):
     """Numbers of each turn, one after the other."""
 
 
+_TYPES = {
+    (int, int, int, p95, slowest, int, int, int, bytes, bytes, bytes)
+    for p95 in (float, type(None))
+    for slowest in (float, type(None))
+}
+"""The types that a row's values can have."""
+
+
 def session_row(events: Iterable[Event], rules: str | Rules = TURNLOG) -> SessionRow:
     """The row of a session. Raises the same errors as `projections.measures.session_measures`."""
     events = list(events)
@@ -109,10 +119,22 @@ def pack(
     )
 
 
+def is_decodable(row: SessionRow, parts: Collection[str]) -> bool:
+    """Whether the figures, and these of labels, speech and numbers, can be decoded: a stored row may be damaged."""
+    if tuple(map(type, row)) not in _TYPES or ("numbers" in parts and len(row.numbers) != row.turns * WIDTH):
+        return False
+    try:
+        return ("labels" not in parts or bool(_unpack_labels(row.labels))) and (
+            "speech" not in parts or len(_unpack_texts(row.speech)) == 2 * row.turns
+        )
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+
+
 def labels_of(row: SessionRow) -> tuple[str, list[str]]:
     """The framework, and the texts that the numbers refer to."""
-    framework, *labels = _unpack_texts(row.labels)
-    return framework or "", [label or "" for label in labels]
+    framework, *labels = _unpack_labels(row.labels)
+    return framework, labels
 
 
 def speech_of(row: SessionRow) -> list[Speech]:
@@ -122,7 +144,10 @@ def speech_of(row: SessionRow) -> list[Speech]:
 
 
 def measures_in(row: SessionRow, session: str) -> list[TurnMeasures]:
-    """The measures that the row was made of; a count that is not of ``_WHOLE`` comes back as a float."""
+    """The measures that the row was made of; a count that is not of ``_WHOLE`` comes back as a float.
+
+    A number that `pack` never makes (an infinite one, or an index without a label) is None.
+    """
     _framework, labels = labels_of(row)
     return [
         TurnMeasures(session=session, **{n: _value(n, v, labels) for n, v in zip(FIELDS, vector, strict=True)})
@@ -138,10 +163,10 @@ def _number(turn: TurnMeasures, name: str, codes: dict[str, int]) -> float:
 
 
 def _value(name: str, number: float, labels: list[str]) -> Any:
-    if number != number:  # noqa: PLR0124 - NaN
+    if not isfinite(number):
         return None
     if name in TEXTS:
-        return labels[int(number)]
+        return labels[int(number)] if 0 <= number < len(labels) else None
     return int(number) if name in _WHOLE else bool(number) if name in _FLAGS else number
 
 
@@ -156,6 +181,11 @@ def _p95(values: list[float]) -> float | None:
 # As bytes, since MessagePack refuses lone surrogates, which JSON may have.
 def _pack_texts(texts: Iterable[str | None]) -> bytes:
     return msgspec.msgpack.encode([None if text is None else text.encode("utf-8", "surrogatepass") for text in texts])
+
+
+@lru_cache(maxsize=1024)  # most sessions have the same ones
+def _unpack_labels(data: bytes) -> tuple[str, ...]:
+    return tuple(label or "" for label in _unpack_texts(data))
 
 
 def _unpack_texts(data: bytes) -> list[str | None]:

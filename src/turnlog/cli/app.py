@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from importlib import import_module
@@ -86,6 +87,7 @@ def options(
 def main() -> None:
     """Run the program; expected errors print one line on standard error and exit with 1, usage errors with 2."""
     prepare()
+    gc.set_threshold(100_000, 20, 20)  # events and rows are many, and rarely in cycles
     try:
         code = typer.main.get_command(app)(standalone_mode=False)
     except TurnlogError as error:

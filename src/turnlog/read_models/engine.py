@@ -11,7 +11,7 @@ from pathlib import Path
 import eventstore
 import projections
 
-READ = ("admission.py", "codec.py", "control.py", "errors.py", "event.py", "hooks", "lazy.py")
+READ = ("codec.py", "errors.py", "event.py", "hooks")
 """What projections import of the event store, directly or not."""
 
 

@@ -10,6 +10,7 @@ from eventstore.stores.base import Rows, Session, Store
 from eventstore.stores.records import Head, Part, RowKey, StoredRow
 from projections.caller import RULES as TURNLOG
 from projections.measures import SessionRow
+from projections.measures.row import is_decodable
 from projections.reference.rules import find_rules
 from turnlog.read_models.cache import cached_rows, drop_removed
 from turnlog.read_models.engine import engine
@@ -17,7 +18,7 @@ from turnlog.read_models.replaying import replay_session, replay_sessions
 from turnlog.survey import Survey
 from turnlog.terminal import say
 
-READ_TOGETHER = 200
+READ_TOGETHER = 400
 """Number of sessions whose rows are in memory at once."""
 STORED_TOGETHER = 32
 """Number of sessions in one transaction, which has to be short: a recorder waits for it."""
@@ -76,7 +77,7 @@ def model_rows(
     stale, storing, survey = planned.stale_names, _Storing(store), survey or Survey()
 
     def make(name: str) -> SessionRow:
-        # a row that was fresh, and is gone by now, is made here
+        # a row that was fresh, and is gone by now, or cannot be decoded, is made here
         result = next(replayed) if name in stale else replay_session(store, name, planned.rules)
         on_replayed(planned.heads[name].events)
         if isinstance(result, TurnlogError):
@@ -93,7 +94,7 @@ def model_rows(
                 name = session.session_id
                 if name in found:
                     survey.seen.add(name)
-                    yield session, session_row_of(found[name])
+                    yield session, found[name]
                 else:
                     yield from ((session, row) for _name, row in survey.each([name], make))
     finally:
@@ -141,13 +142,18 @@ def key_of(store: Store, head: Head, rules: str) -> RowKey:
     return RowKey(head.session_id, rules, head.has_key and store.decrypts, engine(), head.seal)
 
 
-def _read(store: Store, keys: Sequence[RowKey], parts: Collection[Part]) -> dict[str, StoredRow]:
-    """The fresh rows, in the log's database or in the user's cache file."""
-    found = store.rows.read(keys, parts)
+def _read(store: Store, keys: Sequence[RowKey], parts: Collection[Part]) -> dict[str, SessionRow]:
+    """The fresh rows that can be decoded, in the log's database or in the user's cache file."""
+    found = _decodable(store.rows.read(keys, parts), parts)
     cache = cached_rows(store) if len(found) < len(keys) else None
     if cache is not None:
-        found |= cache.read([key for key in keys if key.session_id not in found], parts)
+        found |= _decodable(cache.read([key for key in keys if key.session_id not in found], parts), parts)
     return found
+
+
+def _decodable(stored: dict[str, StoredRow], parts: Collection[Part]) -> dict[str, SessionRow]:
+    rows = {name: session_row_of(row) for name, row in stored.items()}
+    return {name: row for name, row in rows.items() if is_decodable(row, parts)}
 
 
 def session_row_of(row: StoredRow) -> SessionRow:

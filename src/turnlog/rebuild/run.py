@@ -108,9 +108,11 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Client]:
             yield client
         return
     options: dict[str, Any] = {"n_workers": workers, "threads_per_worker": 1, "processes": True, "host": "127.0.0.1"}
+    loopback = "127.0.0.1:0"  # also of the status pages, which would take a fixed port on all addresses
+    options |= {"dashboard_address": loopback, "worker_dashboard_address": loopback}
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 10}),
-        LocalCluster(**options, dashboard_address=None, silence_logs=logging.CRITICAL) as cluster,
+        LocalCluster(**options, silence_logs=logging.CRITICAL) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         yield client

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eventstore.errors import TurnlogError
@@ -28,12 +29,9 @@ class MissingExtra(TurnlogError):
 
 def need_libraries() -> None:
     """Raise `MissingExtra` unless numpy, scipy and plotext are installed."""
-    try:
-        import numpy  # noqa: F401
-        import plotext  # noqa: F401
-        import scipy  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise MissingExtra(f"statistics need the extra: pip install 'turnlog[stats]' ({error})") from error
+    for name in ("numpy", "plotext", "scipy"):
+        if find_spec(name) is None:  # importing it takes long, and not all are needed
+            raise MissingExtra(f"statistics need the extra: pip install 'turnlog[stats]' (there is no {name})")
 
 
 GROUPS = ("session", "day", "version", "agent", "provider", "model", *COMPONENTS)
@@ -67,32 +65,41 @@ def columns_of(rows: Iterable[tuple[str, SessionRow]]) -> Columns:
     labels: dict[str, int] = {}
     codes: list[int] = []
     """Labels of sessions, one after the other, as indices into those of all sessions."""
-    starts: list[int] = []
-    known: dict[bytes, int] = {}
-    """Where the codes of labels begin, as most sessions have the same ones."""
+    starts: list[tuple[int, int]] = []
+    known: dict[bytes, tuple[int, int]] = {}
+    """Where the codes of labels begin, and how many they are; most sessions have the same ones."""
     for name, row in rows:
         sessions.append(name)
         turns.append(row.turns)
         voices.append(row.voices)
         packed.append(row.numbers)
         if row.labels not in known:
-            known[row.labels] = len(codes)
-            codes += [labels.setdefault(label, len(labels)) for label in labels_of(row)[1]]
+            own = labels_of(row)[1]
+            known[row.labels] = len(codes), len(own)
+            codes += [labels.setdefault(label, len(labels)) for label in own]
         starts.append(known[row.labels])
     matrix = np.frombuffer(b"".join(packed), "<f8").reshape(-1, len(FIELDS))
+    matrix = np.where(np.isinf(matrix), np.nan, matrix)
     columns = dict(zip(FIELDS, np.ascontiguousarray(matrix.T), strict=True))
-    start, code = np.repeat(np.array(starts, np.int64), turns), np.array([*codes, -1], np.int64)
-    last = len(codes)
+    start, count = np.repeat(np.array(starts, np.int64).reshape(-1, 2), turns, axis=0).T
+    code = np.array(codes, np.int64)
 
     def text(column: Numbers) -> Choice:
-        there = ~np.isnan(column)
-        at = np.full(len(column), last, np.int64)
-        at[there] = start[there] + column[there].astype(np.int64)
-        found: Choice = code[at]
+        there = (column >= 0) & (column < count)  # neither NaN nor an index without a label
+        found = np.full(len(column), -1, np.int64)
+        found[there] = code[start[there] + column[there].astype(np.int64)]
         return found
 
     texts = {name: text(columns.pop(name)) for name in FIELDS if name in TEXTS}
     return Columns(sessions, turns, voices, columns, texts, list(labels))
+
+
+def _whole(values: Numbers) -> Choice:
+    """The values as integers, 0 for NaN; those of forged rows are limited."""
+    import numpy as np
+
+    found: Choice = np.clip(np.nan_to_num(values), -(2.0**62), 2.0**62).astype(np.int64)
+    return found
 
 
 class TurnTable:
@@ -107,7 +114,7 @@ class TurnTable:
         self.sessions = len(columns.sessions)
         self._columns = columns
         turn, at = columns.numbers["turn"], columns.numbers["at"]
-        self._number: Choice = np.where(np.isnan(turn), -1 - np.nan_to_num(at), turn).astype(np.int64)
+        self._number: Choice = np.where(np.isnan(turn), -1 - _whole(at), _whole(turn))
         """Turn number; for a discarded turn -1 minus the index of the event that discarded it."""
         self._session: Choice = np.repeat(np.arange(self.sessions), np.asarray(columns.turns, np.int64))
 
@@ -137,7 +144,7 @@ class TurnTable:
             return self._session.reshape(-1, 1)
         if self.by == "day":
             days = np.floor(self._columns.numbers["opened_at"] / _DAY)
-            return np.nan_to_num(days, nan=-_EPOCH, posinf=-_EPOCH, neginf=-_EPOCH).astype(np.int64).reshape(-1, 1)
+            return _whole(np.nan_to_num(days, nan=-_EPOCH)).reshape(-1, 1)
         fields = COMPONENTS if self.by in _STACKS else (self.by or "",)
         return np.stack([self._columns.texts[name] for name in fields], axis=1)
 

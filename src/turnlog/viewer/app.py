@@ -82,7 +82,9 @@ def _failure(render: Render) -> Handler:
 def _replaying(render: Render) -> Handler:
     def replaying(_request: Request, error: Exception) -> Response:
         assert isinstance(error, Replaying)
-        return render("replaying.html", 503, done=error.done, total=error.total)
+        response = render("replaying.html", 503, done=error.done, total=error.total)
+        response.headers["refresh"] = "1"  # also without scripts
+        return response
 
     return replaying
 

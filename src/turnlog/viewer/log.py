@@ -87,15 +87,16 @@ class Log:
 
         if planned.stale_events <= AT_ONCE:
             return read(1, lambda events: None)
-        if self._replay is None:
-            self._replay = _Replay(rules, planned.stale_events, partial(read, self._jobs))
-        raise Replaying(self._replay.done, self._replay.total)
+        self._replay = _Replay(rules, planned.stale_events, partial(read, self._jobs))
+        raise Replaying(0, planned.stale_events)
 
     def _take_over(self) -> None:
-        """Use what the replay in the background has read, once it has ended. Raises its error."""
+        """Use what the replay in the background has read. Raises `Replaying` until it has ended, and its error."""
         replay = self._replay
-        if replay is None or not replay.ended.is_set():
+        if replay is None:
             return
+        if not replay.ended.is_set():
+            raise Replaying(replay.done, replay.total)
         self._replay = None
         if replay.error is not None:
             raise replay.error

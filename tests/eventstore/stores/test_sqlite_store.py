@@ -44,7 +44,7 @@ def test_law_1_the_database_refuses_to_change_an_event(sqlite: Store, statement:
 def test_law_1_no_code_path_updates_or_deletes() -> None:
     source = Path(schema.__file__).resolve().parents[2]
     for path in source.rglob("*.py"):
-        text = path.read_text().upper()
+        text = path.read_text().upper().replace("DELETE FROM SESSION_ROWS", "")  # read models, which are no events
         assert "UPDATE EVENTS" not in text, path
         if path.parts[-2:] == ("stores", "ledger.py"):  # retention: the one audited way in which events leave
             assert text.count("DELETE FROM EVENTS") == 1

@@ -126,6 +126,17 @@ def test_many_sessions_are_read_as_each_of_them(store: Store, encrypted: bool, m
     assert list(store.read_many([])) == []
 
 
+def test_of_many_sessions_one_may_be_left_half_read(store: Store) -> None:
+    """Break: in eventstore/stores/sqlite/store.py, ``read_many``, do not close the events."""
+    for session in ("1", "2"):
+        store.append([event(n, session=session) for n in range(300)])
+    found = []
+    for name, events in store.read_many(["1", "2"]):
+        found.append((name, next(events).seq))
+        store.append([event(300, session=name)])
+    assert found == [("1", 0), ("2", 0)]
+
+
 def test_many_threads_append_at_once(store: Store) -> None:
     def work(origin: str) -> None:
         for n in range(0, 200, 10):

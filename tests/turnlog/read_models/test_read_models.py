@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import math
 import sqlite3
+import struct
 import tempfile
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
@@ -18,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from eventstore import Event, Store, open_store
 from eventstore.stores.base import Session
 from projections.measures import SessionRow, session_row
-from projections.measures.row import labels_of, measures_in, speech_of
+from projections.measures.row import FIELDS, labels_of, measures_in, speech_of
 from support.program import FIXTURES, Program
 from turnlog.archive.forgetting import forget
 from turnlog.archive.retention import retire
@@ -184,23 +187,98 @@ def test_a_row_unpacks_to_the_measures_it_was_made_of(log: Store) -> None:
     log.close()
 
 
+def with_number(field: str, number: float) -> str:
+    """The numbers of a row with this one in the first turn, as SQL."""
+    at = 8 * FIELDS.index(field)
+    data = struct.pack("<d", number).hex()
+    return f"cast(substr(numbers, 1, {at}) || x'{data}' || substr(numbers, {at + 9}) as blob)"
+
+
+def forge(path: Path, change: str) -> None:
+    with closing(sqlite3.connect(path)) as driver, driver:
+        assert driver.execute(f"UPDATE session_rows SET {change} WHERE session_id = 's2'").rowcount == 1
+
+
+DAMAGES = [
+    "numbers = x'00'",
+    "numbers = substr(numbers, 9)",
+    "numbers = 'text'",
+    "turns = turns + 1",
+    "turns = -1",
+    "turns = 'many'",
+    "turns = 1e300",
+    "events = x'00'",
+    "voices = 'x'",
+    "slowest_ms = 'fast'",
+    "response_p95_ms = x'00'",
+    "errors = 0.5",
+    "labels = x''",
+    "labels = x'90'",
+    "labels = x'c1ff'",
+    "labels = x'9101'",
+    "labels = x'91c401ff'",
+    "labels = 'no bytes'",
+    "labels = 7",
+    "speech = x'90'",
+    "speech = x'92c4'",
+    "speech = '[]'",
+    "speech = substr(speech, 1, length(speech) - 1)",
+]
+
+
+@pytest.mark.parametrize("change", DAMAGES)
+def test_a_row_that_cannot_be_decoded_is_stale(log: Store, tmp_path: Path, change: str) -> None:
+    """Break: in refresh.py, ``_decodable``, keep each row; in row.py, ``is_decodable``, leave one condition out."""
+    expected = read_rows(log)
+    forge(tmp_path / "calls.db", change)
+    assert read_rows(log) == expected
+    assert list(differences(log, fresh_rows(log))) == [], "the row was made again, and stored"
+    log.close()
+
+
+@pytest.mark.parametrize("change", ["seal = x'00'", "engine = 7", "rules = x'ff'", "opened = 2"])
+def test_a_row_whose_key_is_damaged_is_not_seen(log: Store, tmp_path: Path, change: str) -> None:
+    """Break: in rows.py, ``stored_keys``, keep each key."""
+    expected = read_rows(log)
+    forge(tmp_path / "calls.db", change)
+    assert len(log.rows.stored_keys()) >= 3
+    assert read_rows(log) == expected
+    log.close()
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, 1e300, -7.0])
+def test_forged_numbers_end_no_command_in_a_traceback(program: Program, value: float) -> None:
+    """Break: in table.py, ``columns_of``, leave the condition on an index out."""
+    program.run("import", FIXTURES / "demo.jsonl.gz")
+    program.run("project")
+    with closing(sqlite3.connect(program.db)) as driver, driver:
+        ((size,),) = driver.execute("SELECT length(numbers) FROM session_rows").fetchall()
+        driver.execute("UPDATE session_rows SET numbers = ?", (struct.pack("<d", value) * (size // 8),))
+    for command in (["stats"], ["stats", "--by", "provider"], ["stats", "--by", "day"], ["sessions"]):
+        assert "Warning" not in program.run(*command).stderr
+    found = program.run("export", "csv", "--all", "--out", "turns.csv", code=None)
+    assert "Traceback" not in found.stderr
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
         ("slowest_ms = 1", "slowest_ms is 1.0"),
         ("voices = voices + 7", "voices is"),
         ("numbers = zeroblob(length(numbers))", "turn 1: "),
-        ("speech = x'90'", "what was said"),
-        ("numbers = x'00'", "cannot be decoded"),
+        ("speech = cast(replace(speech, 'a', 'b') as blob)", "what was said"),
+        (f"numbers = {with_number('turn', math.inf)}", "turn 1: turn is None"),
+        (f"numbers = {with_number('turn', math.nan)}", "turn 1: turn is None"),
+        (f"numbers = {with_number('stt', 99)}", "turn 1: stt is None"),
+        ("labels = x'91c40178'", "labels"),
+        *((change, "cannot be decoded") for change in DAMAGES),
     ],
 )
 def test_a_forged_row_is_named(log: Store, tmp_path: Path, change: str, named: str) -> None:
     """Break: in audit.py, ``_differences``, return at once."""
     read_rows(log)
     assert list(differences(log, fresh_rows(log))) == []
-    with sqlite3.connect(tmp_path / "calls.db") as driver:
-        driver.execute(f"UPDATE session_rows SET {change} WHERE session_id = 's2'")
-    driver.close()
+    forge(tmp_path / "calls.db", change)
     found = list(differences(log, fresh_rows(log)))
     assert found
     assert {difference.session_id for difference in found} == {"s2"}

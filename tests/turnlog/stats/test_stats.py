@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import builtins
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import orjson
@@ -26,7 +28,8 @@ from support.tables import RULES, made, of, tabled
 from turnlog.read_models import plan
 from turnlog.recordings import events_of, read_recordings
 from turnlog.sessions import BadDate, parse_date_ns, started_between
-from turnlog.stats.figures import Figure, format_exact, format_value
+from turnlog.stats import table
+from turnlog.stats.figures import CONFIDENCE, Figure, format_exact, format_value, interval, rate
 from turnlog.stats.metrics import MEASURES, METRICS, RATES, STATISTICS, UnknownMetric, find_metric
 from turnlog.stats.report import report
 from turnlog.stats.table import GROUPS, MissingExtra, TurnTable, columns_of, need_libraries
@@ -344,16 +347,34 @@ def test_moments() -> None:
 
 
 def test_a_missing_library_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    real: Callable[..., Any] = builtins.__import__
-
-    def without(name: str, *arguments: Any) -> Any:
-        if name == "plotext":
-            raise ModuleNotFoundError(f"No module named {name!r}")
-        return real(name, *arguments)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(MissingExtra, match=r"pip install 'turnlog\[stats\]' \(No module named 'plotext'\)"):
+    monkeypatch.setattr(table, "find_spec", lambda name: None if name == "plotext" else name)
+    with pytest.raises(MissingExtra, match=r"pip install 'turnlog\[stats\]' \(there is no plotext\)"):
         need_libraries()
+
+
+@given(turns=st.integers(1, 20_000), share=st.sampled_from([0.5, 0.9, 0.95, 0.99]), part=st.floats(0, 1))
+def test_intervals_are_those_of_scipy(turns: int, share: float, part: float) -> None:
+    """To the last bit. Break: in figures.py, ``_binomial_quantile``, return ``near``."""
+    from scipy import stats
+
+    values = np.arange(float(turns))
+    found = stats.quantile_test(values, p=share).confidence_interval(CONFIDENCE)
+    few = share**turns > (1 - CONFIDENCE) / 2 or math.isnan(found.low) or math.isnan(found.high)
+    assert interval(values, share) == ((None, None) if few else (float(found.low), float(found.high)))
+    hits = round(part * turns)
+    bounds = stats.binomtest(hits, turns).proportion_ci(CONFIDENCE, "wilson")
+    assert rate(hits, turns)[2:] == (100 * float(bounds.low), 100 * float(bounds.high))
+
+
+def test_statistics_import_neither_scipy_stats_nor_plotext(program: Program) -> None:
+    """They take a second and half a second."""
+    program.run("import", FIXTURES / "demo.jsonl.gz")
+    code = "import sys, turnlog.cli as c\ntry: c.main()\nexcept SystemExit: print(*sys.modules, file=sys.stderr)"
+    environment = os.environ | {"TURNLOG_DB": str(program.db)}
+    done = subprocess.run([sys.executable, "-c", code, "stats"], env=environment, capture_output=True, check=True)
+    loaded = done.stderr.decode().split()
+    assert "numpy" in loaded
+    assert not {"scipy.stats", "plotext"} & set(loaded)
 
 
 def test_every_measure_is_documented() -> None:

@@ -104,6 +104,7 @@ def test_a_figure_shows_the_events_that_made_it(page: Page) -> None:
     expect(page.locator("#event-details")).to_contain_text("on_agent_speech_start")
 
 
+@pytest.mark.slow
 def test_every_figure_is_explained(page: Page) -> None:
     for number in range(1, 5):
         page.locator(".turn-head").nth(number - 1).click()
@@ -154,6 +155,21 @@ def test_zoom_and_pan_by_wheel_drag_and_keys(page: Page) -> None:
     changes = [one != two for one, two in pairwise(seen)]
     assert sum(changes) >= len(changes) - 1, seen  # a pan may end where the call does
     assert seen[-1] == "0:00 to 0:21"
+    for key in ("w", "w", "w"):
+        page.keyboard.press(key)
+    near = view()
+    page.locator("#minimap").focus()
+    page.keyboard.press("End")
+    assert view() != near
+
+
+def test_the_keyboard_walks_through_the_events(page: Page) -> None:
+    page.locator("#events").focus()
+    page.keyboard.press("End")
+    expect(page.locator("#event-details")).to_contain_text("finalize_session")
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowDown")
+    expect(page.locator("#events [aria-selected=true]")).to_contain_text("#1")
 
 
 def test_the_spans_are_a_tree_that_the_keyboard_opens(page: Page) -> None:
@@ -167,15 +183,16 @@ def test_the_spans_are_a_tree_that_the_keyboard_opens(page: Page) -> None:
     expect(page.locator(".attributes")).to_contain_text("scripted-llm-1")
 
 
-def test_another_rule_set_is_compared_in_place(page: Page) -> None:
+def test_a_second_rule_set_is_compared_in_place(page: Page) -> None:
     page.locator("#compare").select_option(index=1)
     expect(page.locator("#changes")).to_contain_text("between turnlog and videosdk-1.0")
     expect(page.locator("#changes tbody tr").first).to_contain_text("ms")
-    expect(page.locator(".turn-head .changed").first).to_be_visible()
+    expect(page.locator(".turn-changed").first).to_be_visible()
     page.locator("#rules").select_option(index=1)
     expect(page.locator("#turn .response")).to_contain_text("E2E latency")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scheme", "width"), LOOKS)
 def test_it_is_accessible(browser: Browser, exported: Path, scheme: str, width: int) -> None:
     with opened(browser, exported, scheme, width) as page:

@@ -50,20 +50,20 @@ def page(browser: Browser, served: Viewer) -> Iterator[Page]:
 
 
 @pytest.fixture
-def asked(served: Viewer) -> Iterator[httpx.Client]:
+def http(served: Viewer) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=served.origin, timeout=30) as found:
         assert found.get(served.url).status_code == 303
         yield found
 
 
-def test_the_document_is_what_the_engine_computes(asked: httpx.Client) -> None:
-    answer = asked.get(f"/call/{CALL}/document")
+def test_the_document_is_what_the_engine_computes(http: httpx.Client) -> None:
+    answer = http.get(f"/call/{CALL}/document")
     assert answer.json() == json.loads(json.dumps(call_document(RECORDED[CALL])))
 
 
-def test_a_name_may_have_any_characters(asked: httpx.Client) -> None:
-    assert asked.get("/call/a%2Fb%20%3F%23%25/document").json()["name"] == "a/b ?#%"
-    assert "a/b ?#%" in asked.get("/call/a%2Fb%20%3F%23%25").text
+def test_a_name_may_have_any_characters(http: httpx.Client) -> None:
+    assert http.get("/call/a%2Fb%20%3F%23%25/document").json()["name"] == "a/b ?#%"
+    assert "a/b ?#%" in http.get("/call/a%2Fb%20%3F%23%25").text
 
 
 @pytest.mark.parametrize(
@@ -77,14 +77,14 @@ def test_a_name_may_have_any_characters(asked: httpx.Client) -> None:
         (f"/call/{CALL}/state?at=-1", 400, "at is not a number"),
     ],
 )
-def test_what_cannot_be_answered_is_refused_in_one_line(asked: httpx.Client, path: str, status: int, line: str) -> None:
-    answer = asked.get(path)
+def test_what_cannot_be_answered_is_refused_in_one_line(http: httpx.Client, path: str, status: int, line: str) -> None:
+    answer = http.get(path)
     assert (answer.status_code, answer.text.count("\n")) == (status, 1)
     assert line in answer.text
 
 
-def test_an_unknown_session_has_a_page_that_says_so(asked: httpx.Client) -> None:
-    answer = asked.get("/call/barge_in_vat")
+def test_an_unknown_session_has_a_page_that_says_so(http: httpx.Client) -> None:
+    answer = http.get("/call/barge_in_vat")
     assert answer.status_code == 404
     assert "did you mean" in answer.text
 
@@ -111,6 +111,7 @@ def test_the_address_brings_back_what_was_seen(page: Page) -> None:
     expect(page.locator(".turn-head[aria-current]")).to_contain_text("Turn 3")
 
 
+@pytest.mark.slow
 def test_an_ongoing_call_grows_as_it_is_recorded(browser: Browser, tmp_path: Path) -> None:
     """Break: in page.py, never yield a delta."""
     store = open_store(tmp_path / "live.db")

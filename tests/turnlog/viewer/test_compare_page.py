@@ -88,6 +88,7 @@ def test_what_cannot_be_compared_is_named(two_calls: Viewer, query: str, status:
     assert says.replace("'", "&#39;") in got.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scheme", "width"), LOOKS)
 def test_it_is_accessible(browser: Browser, two_calls: Viewer, scheme: str, width: int) -> None:
     with watched(browser, scheme, width) as one:
@@ -97,6 +98,7 @@ def test_it_is_accessible(browser: Browser, two_calls: Viewer, scheme: str, widt
             assert sideways(one.page) == 0
 
 
+@pytest.mark.slow
 def test_hostile_and_broken_calls(browser: Browser, tmp_path: Path) -> None:
     hostile(tmp_path / "hostile.db")
     with viewing(tmp_path / "hostile.db") as viewer, watched(browser) as one:

@@ -11,7 +11,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from eventstore import open_store
 from support.browser import LOOKS, Viewer, sideways, viewing, violations, watched
-from support.viewed_calls import A_DAY, BAD_HOUR, HOSTILE, hostile
+from support.program import Program
+from support.viewed_calls import A_DAY, BAD_HOUR, HOSTILE, hostile, week
 
 ROWS = re.compile(r'<th scope="row" class="name"><a href="/call/([^"]+)"')
 
@@ -100,6 +101,7 @@ def test_a_person_finds_the_bad_hour(browser: Browser, viewer: Viewer) -> None:
         expect(one.page.get_by_text("120 sessions")).to_be_visible()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scripts", [True, False])
 def test_a_person_filters_sorts_and_pages(browser: Browser, viewer: Viewer, scripts: bool) -> None:
     with watched(browser, scripts=scripts) as one:
@@ -129,6 +131,7 @@ def test_a_person_filters_sorts_and_pages(browser: Browser, viewer: Viewer, scri
         assert len(rows(page)) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scheme", "width"), LOOKS)
 def test_it_is_accessible(browser: Browser, viewer: Viewer, scheme: str, width: int) -> None:
     """Break: in static/site.css, make ``--muted`` #999999."""
@@ -161,6 +164,23 @@ def test_an_empty_log_says_so(browser: Browser, tmp_path: Path) -> None:
         assert violations(one.page) == []
 
 
+@pytest.mark.slow
+def test_an_archive_is_shown_as_its_log_is(browser: Browser, tmp_path: Path) -> None:
+    """Break: in cli/commands/serve.py, ``view``, open the log whatever --archive says."""
+    program = Program(tmp_path)
+    week(program.db)
+    program.run("archive", "build", "--to", tmp_path / "archive")
+    program.db.unlink()
+    with viewing(program.db, "--archive", str(tmp_path / "archive")) as viewer, watched(browser) as one:
+        viewer.visit(one.page, "/?slower=2000")
+        expect(one.page.get_by_text("5 sessions match")).to_be_visible()
+        viewer.visit(one.page, "/?text=question+17.")
+        assert rows(one.page) == ["call-017"]
+        one.page.get_by_role("link", name="call-017").click()
+        expect(one.page.get_by_text("Question 17.").first).to_be_visible()
+
+
+@pytest.mark.slow
 def test_hostile_text_is_text(browser: Browser, tmp_path: Path) -> None:
     """Break: in viewer/pages.py, turn ``autoescape`` off; or leave ``finalize`` out."""
     hostile(tmp_path / "hostile.db")

@@ -104,6 +104,7 @@ def test_a_malformed_parameter_is_named(client: httpx.Client, query: str, says: 
     assert says.replace("'", "&#39;") in got.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scheme", "width"), LOOKS)
 def test_it_is_accessible(browser: Browser, viewer: Viewer, scheme: str, width: int) -> None:
     with watched(browser, scheme, width) as one:

@@ -11,7 +11,7 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from hashlib import blake2b
@@ -31,7 +31,7 @@ from eventstore.stores.base import Followed, Session, Store
 from eventstore.stores.chain import ChainHead, Linked, Origin
 from eventstore.stores.ledger import SqlLedger
 from eventstore.stores.records import Head
-from eventstore.stores.rows import Execute, SqlRows, heads_in
+from eventstore.stores.rows import Execute, SqlRows, heads_in, tolerant
 from eventstore.stores.sqlite.engine import is_read_only, make_engine
 from eventstore.stores.sqlite.file import DatabaseFile
 from eventstore.stores.sqlite.rows import append_new_rows, append_rows, assign_log_id
@@ -153,18 +153,27 @@ class SqliteStore:
 
     # reading ---------------------------------------------------------------------------------------------------
 
-    def read(self, session_id: str) -> Iterator[Event]:
+    def read(self, session_id: str) -> Generator[Event, None, None]:
         """See `Store.read`. Holds a connection and a snapshot of the database until it is exhausted or closed."""
-        with self._errors(), self._driver() as driver, _snapshot(driver):
+        with self._errors(), self._driver() as driver:
+            yield from self._read(driver, session_id)
+
+    def read_many(self, session_ids: Iterable[str]) -> Iterator[tuple[str, Iterator[Event]]]:
+        """See `Store.read_many`. Holds one connection, and a snapshot for each session, until it is closed."""
+        with self._errors(), self._driver() as driver:
+            for session_id in session_ids:
+                there = self._file is None or self._file.is_there()
+                events = self._read(driver, session_id) if there else self.read(session_id)  # of the file there now
+                yield session_id, events
+                events.close()
+
+    def _read(self, driver: sqlite3.Connection, session_id: str) -> Generator[Event, None, None]:
+        with self._errors(), _snapshot(driver):
             streams = [
                 starmap(partial(Event, session_id, origin), _rows(driver.execute(_READ, (number,))))
                 for number, origin, _events, _link in driver.execute(_ORIGINS, (session_id,)).fetchall()
             ]
             yield from streams[0] if len(streams) == 1 else merge(streams)
-
-    def read_many(self, session_ids: Iterable[str]) -> Iterator[tuple[str, Iterator[Event]]]:
-        """See `Store.read_many`."""
-        return ((session_id, self.read(session_id)) for session_id in session_ids)
 
     def chains(self, session_id: str) -> Iterator[tuple[Origin, Iterator[Linked]]]:
         """See `Store.chains`."""
@@ -235,7 +244,7 @@ class SqliteStore:
 
     @contextmanager
     def _reading(self) -> Iterator[Execute]:
-        with self._errors(), self._driver() as driver, _snapshot(driver):
+        with self._errors(), self._driver() as driver, _snapshot(driver), tolerant(driver):
             yield driver.execute
 
     @contextmanager

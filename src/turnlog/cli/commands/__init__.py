@@ -51,7 +51,7 @@ COMMANDS: dict[str, dict[str, Row]] = {
         "project": Row("stats", "project", "Replay new and changed sessions now, for fast statistics."),
         "verify": Row("verify", "verify", "Verify the log's hash chains and report tampering."),
         "seal": Row("verify", "seal", "Print a digest of a session or the log as evidence."),
-        "rebuild": Row("archives.rebuild", "rebuild", "Replay an archive into Parquet files, on many machines."),
+        "rebuild": Row("archives.rebuild", "rebuild", "Replay an archive into Parquet files, in parallel."),
         "archive": Row("archives.archive", "app", "Build, verify and edit archives of Parquet files."),
         "keys": Row("keys", "app", "Manage the keys of encrypted sessions."),
         "forget": Row("trust", "forget", "Destroy the content of an encrypted session for good."),

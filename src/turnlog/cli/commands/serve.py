@@ -17,7 +17,7 @@ from exporters.delivery.destination import NotConfigured
 from projections.caller import RULES as TURNLOG
 from projections.readings import DROP_IN, check_rules, reading
 from turnlog.cli.common import existing, jobs_or_all, url
-from turnlog.cli.options import DbOption, JobsOption, RulesOption, SessionArgument
+from turnlog.cli.options import ArchiveOption, DbOption, JobsOption, RulesOption, SessionArgument
 from turnlog.sessions import display_name, find_session
 from turnlog.terminal import print_json, say
 
@@ -118,6 +118,7 @@ def view(
     rules: RulesOption = TURNLOG,
     jobs: JobsOption = None,
     db: DbOption = None,
+    archive: ArchiveOption = None,
 ) -> None:
     """Look at calls in a browser, until interrupted.
 
@@ -130,11 +131,11 @@ def view(
         raise NotConfigured(f"the viewer needs the extra: pip install 'turnlog[view]' ({error})") from error
 
     check_rules(rules)
-    with closing(existing(context, db)) as store, closing(Log(store, jobs_or_all(jobs))) as log:
+    with closing(existing(context, db, archive)) as store, closing(Log(store, jobs_or_all(jobs))) as log:
         if session is not None:
             find_session(store, session)
-        ended = _interruption()
-        server, page = serve(log, display_name(url(context, db)), rules, session, host, port, allow_host or [])
+        ended, name = _interruption(), archive or display_name(url(context, db))
+        server, page = serve(log, name, rules, session, host, port, allow_host or [])
         try:
             say(page)
             say("serving until Ctrl-C; anyone with this URL who can reach it can read the log", err=True)

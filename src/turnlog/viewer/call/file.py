@@ -28,8 +28,8 @@ from turnlog.viewer.call.reading_document import turn_paths
 from turnlog.viewer.pages import renderer
 
 SCRIPTS = (
-    "call_data", "call_dom", "call_source", "call_colours", "call_draw", "call_axis", "call_minimap", "call_turns",
-    "call_turn", "call_events", "call_spans", "call_changes", "call",
+    "call_data", "call_dom", "call_source", "call_colours", "call_draw", "call_axis", "call_controls", "call_minimap",
+    "call_turns", "call_turn", "call_events", "call_spans", "call_changes", "call",
 )  # fmt: skip
 """Modules of the page, each after those that it imports."""
 STATES = 1_000
@@ -62,7 +62,7 @@ def html_file(events: Sequence[Event], rules: str = TURNLOG, step: Step = lambda
 
 
 def file_data(events: Sequence[Event], rules: str, step: Step) -> dict[str, Any]:
-    """Everything that the page of a server asks for: readings, explanations, and the states after each event."""
+    """What a served page requests from the server: readings, explanations, and the states after each event."""
     readings = {found["rules"]: found for found in (call_document(events, each) for each in _rule_sets(events, rules))}
     rows = next(iter(readings.values()))["events"]
     for found in readings.values():
@@ -117,9 +117,9 @@ def _bundle() -> str:
 
 def _as_function(module: str) -> str:
     text = re.sub(
-        r'^import (\{.*\}) from "\./(\w+)\.js";$', r"const \1 = \2;", _text(f"{module}.js"), flags=re.MULTILINE
+        r'^import (\{[^}]*\}) from "\./(\w+)\.js";$', r"const \1 = \2;", _text(f"{module}.js"), flags=re.MULTILINE
     )
-    exports = re.findall(r"^export (?:async )?(?:function|const) (\w+)", text, flags=re.MULTILINE)
+    exports = re.findall(r"^export (?:async )?(?:function|const|class) (\w+)", text, flags=re.MULTILINE)
     body = re.sub(r"^export ", "", text, flags=re.MULTILINE)
     return f"const {module} = (() => {{\n{body}\nreturn {{ {', '.join(exports)} }};\n}})();"
 

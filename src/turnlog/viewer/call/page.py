@@ -109,7 +109,7 @@ def _refusing(endpoint: Callable[[Request], Response]) -> Callable[[Request], Re
 async def _stream(store: Store, session: str, rules: str, known: int) -> AsyncIterator[bytes]:
     """Server-sent events: the document, unless the client has all its events, then a delta for each change.
 
-    The stream ends when the call does, or when it cannot be read; a browser then asks again.
+    The stream ends when the call does, or when it cannot be read; a browser then reconnects.
     """
 
     def document() -> dict[str, Any] | None:

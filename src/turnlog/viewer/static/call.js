@@ -4,11 +4,12 @@ import { clock, count, indexed, plural, turnAt } from "./call_data.js";
 import { byId, el } from "./call_dom.js";
 import { forgetColours } from "./call_colours.js";
 import { openSource } from "./call_source.js";
-import { makeAxis } from "./call_axis.js";
-import { makeMinimap } from "./call_minimap.js";
-import { makeTurns } from "./call_turns.js";
+import { Axis } from "./call_axis.js";
+import { connectAxis } from "./call_controls.js";
+import { Minimap } from "./call_minimap.js";
+import { Turns } from "./call_turns.js";
 import { makeTurnPanel } from "./call_turn.js";
-import { makeEvents } from "./call_events.js";
+import { Events } from "./call_events.js";
 import { makeSpans } from "./call_spans.js";
 import { showChanges } from "./call_changes.js";
 
@@ -17,17 +18,21 @@ const REST = 100; // milliseconds without a movement after which the transcript 
 const source = openSource();
 const view = { turn: null, span: null, event: null, events: new Set(), path: null, explanation: null, at: null };
 let latest = null; // the document of the whole call
-let doc = null, index = null; // what is shown: the same, or an earlier state
-let changed = new Set(), stream = null, asked = 0, resting = 0;
+let doc = null,
+  index = null; // what is shown: the same, or an earlier state
+let changed = new Set(),
+  stream = null,
+  requests = 0,
+  resting = 0;
 
-const axis = makeAxis(byId("axis"), chooseSpan, (from, to, by) => {
-  minimap.range(from, to);
+const axis = new Axis(byId("axis"), (from, to, by) => {
+  minimap.frame(from, to);
   if (by === "user") followAxis((from + to) / 2);
 });
-const minimap = makeMinimap(byId("minimap"), (from, to) => axis.show(from, to, "user"));
-const turns = makeTurns(byId("turns"), (number) => chooseTurn(number));
+const minimap = new Minimap(byId("minimap"), (from, to) => axis.show(from, to, "user"));
+const turns = new Turns(byId("turns"), (number) => chooseTurn(number));
 const turnPanel = makeTurnPanel(byId("turn"), byId("why"), explain, chooseEvent);
-const events = makeEvents(byId("events"), byId("event-details"), chooseEvent);
+const events = new Events(byId("events"), byId("event-details"), chooseEvent);
 const spans = makeSpans(byId("spans"), (span) => chooseSpan(span, span.turn));
 
 /** Scroll the transcript to the turn in the middle of the axis, once that rests. */
@@ -51,7 +56,12 @@ function setDocument(shown) {
   doc = shown;
   index = indexed(doc);
   if (view.turn !== null && !index.turns.has(view.turn)) view.turn = null;
-  const facts = [clock(doc.seconds, 1), plural(doc.events.length, "event"), plural(doc.turns.length, "turn"), [doc.framework, doc.framework_version].filter(Boolean).join(" ")];
+  const facts = [
+    clock(doc.seconds, 1),
+    plural(doc.events.length, "event"),
+    plural(doc.turns.length, "turn"),
+    [doc.framework, doc.framework_version].filter(Boolean).join(" "),
+  ];
   byId("facts").textContent = facts.filter(Boolean).join(" · ");
   byId("sealed").hidden = !doc.sealed;
   byId("sealed").textContent = doc.sealed ? `The text of ${plural(doc.sealed, "event")} is sealed or forgotten.` : "";
@@ -60,8 +70,20 @@ function setDocument(shown) {
 }
 
 function outsideElements() {
-  const rows = doc.outside.map((left) => el("li", {}, el("b", {}, left.kind), ` ${clock(left.start)} `, el("span", { className: "muted" }, left.reason), " ", el("button", { type: "button", className: "event-link", onclick: () => chooseEvent(left.at) }, `#${left.at}`)));
-  return rows.length ? [el("ul", { className: "outside" }, ...rows)] : [el("p", { className: "muted" }, "Everything belongs to a turn.")];
+  const rows = doc.outside.map((left) =>
+    el(
+      "li",
+      {},
+      el("b", {}, left.kind),
+      ` ${clock(left.start)} `,
+      el("span", { className: "muted" }, left.reason),
+      " ",
+      el("button", { type: "button", className: "event-link", onclick: () => chooseEvent(left.at) }, `#${left.at}`),
+    ),
+  );
+  return rows.length
+    ? [el("ul", { className: "outside" }, ...rows)]
+    : [el("p", { className: "muted" }, "Everything belongs to a turn.")];
 }
 
 function chooseTurn(number, fit = false) {
@@ -93,7 +115,11 @@ async function explain(path) {
   await attempt(async () => {
     const found = await source.explain(path, latest.rules);
     Object.assign(view, { path, explanation: found });
-    view.events = new Set([...found.made_of.flatMap((made) => made.events), ...found.decisions.map((made) => made.at)].filter((at) => at !== null && at < doc.events.length));
+    view.events = new Set(
+      [...found.made_of.flatMap((made) => made.events), ...found.decisions.map((made) => made.at)].filter(
+        (at) => at !== null && at < doc.events.length,
+      ),
+    );
     axis.showTimes([...view.events].map((at) => doc.events[at][0]));
     openTab("events");
     show();
@@ -105,13 +131,18 @@ async function explain(path) {
 const slider = byId("at");
 
 function describeSlider() {
-  const last = latest.events.length - 1, at = view.at ?? last;
+  const last = latest.events.length - 1,
+    at = view.at ?? last;
   slider.max = String(Math.max(0, last));
   slider.value = String(Math.max(0, at));
   slider.disabled = last < 1 || !source.states(latest.rules);
   const row = latest.events[at];
-  const text = row ? `event #${count(at)} of ${count(latest.events.length)} · ${clock(row[0])} · ${row[3]}` : "no events";
-  byId("at-text").textContent = source.states(latest.rules) ? text : `${text}; earlier states of this call are in turnlog view`;
+  const text = row
+    ? `event #${count(at)} of ${count(latest.events.length)} · ${clock(row[0])} · ${row[3]}`
+    : "no events";
+  byId("at-text").textContent = source.states(latest.rules)
+    ? text
+    : `${text}; earlier states of this call are in turnlog view`;
   slider.setAttribute("aria-valuetext", text);
   byId("latest").disabled = view.at === null;
 }
@@ -119,11 +150,19 @@ function describeSlider() {
 async function travel(at) {
   view.at = at !== null && at >= latest.events.length - 1 ? null : at;
   describeSlider();
-  const mine = (asked += 1);
+  const mine = (requests += 1);
   await attempt(async () => {
-    const state = view.at === null ? latest : { ...(await source.state(view.at, latest.rules)), events: latest.events, rule_sets: latest.rule_sets };
-    if (mine !== asked) return;
-    Object.assign(view, { path: null, explanation: null, event: view.at, events: new Set(view.at === null ? [] : [view.at]) });
+    const state =
+      view.at === null
+        ? latest
+        : { ...(await source.state(view.at, latest.rules)), events: latest.events, rule_sets: latest.rule_sets };
+    if (mine !== requests) return;
+    Object.assign(view, {
+      path: null,
+      explanation: null,
+      event: view.at,
+      events: new Set(view.at === null ? [] : [view.at]),
+    });
     setDocument(state);
     show();
   });
@@ -144,18 +183,25 @@ async function changeRules(rules) {
 }
 
 function fillRules() {
-  const choices = (names, chosen) => names.map((name) => el("option", { value: name, selected: name === chosen }, name || "nothing"));
+  const choices = (names, chosen) =>
+    names.map((name) => el("option", { value: name, selected: name === chosen }, name || "nothing"));
   byId("rules").replaceChildren(...choices(latest.rule_sets, latest.rules));
-  byId("compare").replaceChildren(...choices(["", ...latest.rule_sets.filter((name) => name !== latest.rules)], byId("compare").value));
+  byId("compare").replaceChildren(
+    ...choices(["", ...latest.rule_sets.filter((name) => name !== latest.rules)], byId("compare").value),
+  );
   byId("compare").disabled = byId("rules").disabled = latest.rule_sets.length < 2;
 }
 
 async function compare() {
-  const other = byId("compare").value, tab = byId("tab-changes");
+  const other = byId("compare").value,
+    tab = byId("tab-changes");
   tab.hidden = !other;
   changed = new Set();
   if (other) {
-    await attempt(async () => (changed = showChanges(byId("changes"), latest, await source.document(other), (number) => chooseTurn(number))));
+    await attempt(
+      async () =>
+        (changed = showChanges(byId("changes"), latest, await source.document(other), (number) => chooseTurn(number))),
+    );
     openTab("changes");
   } else if (tab.getAttribute("aria-selected") === "true") openTab("events");
   turns.forget();
@@ -193,10 +239,12 @@ function openTab(name) {
 }
 
 function connect() {
+  connectAxis(axis, byId("tip"), chooseSpan);
   for (const tab of tabs) {
     tab.addEventListener("click", () => openTab(tab.id.slice(4)));
     tab.addEventListener("keydown", (event) => {
-      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key], there = tabs.filter((one) => !one.hidden);
+      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key],
+        there = tabs.filter((one) => !one.hidden);
       if (!step) return;
       const next = there[(there.indexOf(tab) + step + there.length) % there.length];
       openTab(next.id.slice(4));
@@ -239,7 +287,8 @@ async function attempt(action) {
 }
 
 async function start() {
-  const wanted = new URLSearchParams(location.hash.slice(1)), query = new URLSearchParams(location.search);
+  const wanted = new URLSearchParams(location.hash.slice(1)),
+    query = new URLSearchParams(location.search);
   connect();
   await attempt(async () => {
     latest = await source.document(wanted.get("rules") ?? query.get("rules"));

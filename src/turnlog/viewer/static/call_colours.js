@@ -1,13 +1,37 @@
 // Colours of the canvases, from the tokens of the style sheet.
 
 const LANES = {
-  user: "user", agent: "agent", VAD: "vad", STT: "stt", EOU: "eou", "knowledge base": "kb", LLM: "llm", tools: "tools",
-  TTS: "tts", realtime: "realtime", audio: "sound", errors: "error", interruptions: "barge-in", log: "log", response: "unaccounted",
+  user: "user",
+  agent: "agent",
+  VAD: "vad",
+  STT: "stt",
+  EOU: "eou",
+  "knowledge base": "kb",
+  LLM: "llm",
+  tools: "tools",
+  TTS: "tts",
+  realtime: "realtime",
+  audio: "sound",
+  errors: "error",
+  interruptions: "barge-in",
+  log: "log",
+  response: "unaccounted",
 };
 const PARTS = {
-  "VAD hangover": "vad", "STT finalisation": "stt", "EOU inference": "eou", "EOU wait": "eou", "knowledge base": "kb",
-  tools: "tools", "LLM to first token": "llm", "LLM writing a tool call": "llm", "failed provider": "error",
-  "text aggregation": "llm", "TTS to first byte": "tts", playout: "playout", "realtime model": "realtime", unaccounted: "unaccounted",
+  "VAD hangover": "vad",
+  "STT finalisation": "stt",
+  "EOU inference": "eou",
+  "EOU wait": "eou",
+  "knowledge base": "kb",
+  tools: "tools",
+  "LLM to first token": "llm",
+  "LLM writing a tool call": "llm",
+  "failed provider": "error",
+  "text aggregation": "llm",
+  "TTS to first byte": "tts",
+  playout: "playout",
+  "realtime model": "realtime",
+  unaccounted: "unaccounted",
 };
 /** Parts and states that are hatched, so that they differ in more than colour from those with the same one. */
 const HATCHED = new Set(["EOU wait", "LLM writing a tool call", "failed provider", "text aggregation", "unaccounted"]);

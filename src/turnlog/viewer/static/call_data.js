@@ -29,14 +29,16 @@ export function indexed(doc) {
   doc.turns.sort((a, b) => a.turn - b.turn);
   doc.spans.sort((a, b) => a.start - b.start || a.end - b.end);
   const lanes = new Map(doc.lanes.map((lane) => [lane.name, { ...lane, lines: [] }]));
-  const byId = new Map(), children = new Map();
+  const byId = new Map(),
+    children = new Map();
   for (const span of doc.spans) {
     byId.set(span.id, span);
     if (span.parent !== null) (children.get(span.parent) ?? setDefault(children, span.parent)).push(span);
     const lines = lanes.get(span.lane)?.lines;
     if (lines) (lines[span.row] ??= []).push(span);
   }
-  for (const lane of lanes.values()) lane.lines = Array.from(lane.lines, (line) => ({ spans: line ?? [], ends: latestEnds(line ?? []) }));
+  for (const lane of lanes.values())
+    lane.lines = Array.from(lane.lines, (line) => ({ spans: line ?? [], ends: latestEnds(line ?? []) }));
   return { lanes: [...lanes.values()], byId, children, turns: new Map(doc.turns.map((turn) => [turn.turn, turn])) };
 }
 
@@ -53,7 +55,8 @@ function latestEnds(spans) {
 
 /** Index of the first item for which `reached` is true, in a list where it stays true once it is. */
 export function firstIndex(length, reached) {
-  let low = 0, high = length;
+  let low = 0,
+    high = length;
   while (low < high) {
     const middle = (low + high) >> 1;
     if (reached(middle)) high = middle;
@@ -84,11 +87,13 @@ export function figureText(value, unit) {
   return typeof value === "number" ? `${SHORT.format(value)}${unit ? ` ${unit}` : ""}` : String(value);
 }
 
-/** A time into the call: 1:02.345, with as many decimals as asked. */
+/** A time into the call: 1:02.345, with this many decimals. */
 export function clock(seconds, decimals = 3) {
   if (seconds === null || seconds === undefined) return "–";
-  const sign = seconds < 0 ? "−" : "", whole = Math.abs(seconds);
-  const hours = Math.floor(whole / 3600), minutes = Math.floor((whole % 3600) / 60);
+  const sign = seconds < 0 ? "−" : "",
+    whole = Math.abs(seconds);
+  const hours = Math.floor(whole / 3600),
+    minutes = Math.floor((whole % 3600) / 60);
   const rest = (whole % 60).toFixed(decimals);
   const padded = rest.padStart(decimals ? decimals + 3 : 2, "0");
   return hours ? `${sign}${hours}:${String(minutes).padStart(2, "0")}:${padded}` : `${sign}${minutes}:${padded}`;

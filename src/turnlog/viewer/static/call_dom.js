@@ -5,7 +5,8 @@ export function el(name, properties = {}, ...children) {
   const element = document.createElement(name);
   for (const [key, value] of Object.entries(properties)) {
     if (value === undefined || value === null || value === false) continue;
-    if (key.includes("-") || key === "role" || key === "for" || key === "colspan") element.setAttribute(key, value === true ? "" : value);
+    if (key.includes("-") || key === "role" || key === "for" || key === "colspan")
+      element.setAttribute(key, value === true ? "" : value);
     else if (key === "onclick") element.addEventListener("click", value);
     else element[key] = value;
   }
@@ -26,7 +27,9 @@ export function markOf(name) {
 /** Scroll a list so that an item in it is visible, without scrolling the page. */
 export function reveal(list, item) {
   if (!list || !item) return;
-  const outer = list.getBoundingClientRect(), inner = item.getBoundingClientRect();
+  const outer = list.getBoundingClientRect(),
+    inner = item.getBoundingClientRect();
   if (inner.top < outer.top) list.scrollTop -= outer.top - inner.top + 8;
-  else if (inner.bottom > outer.bottom) list.scrollTop += Math.min(inner.bottom - outer.bottom + 8, inner.top - outer.top - 8);
+  else if (inner.bottom > outer.bottom)
+    list.scrollTop += Math.min(inner.bottom - outer.bottom + 8, inner.top - outer.top - 8);
 }

@@ -4,7 +4,9 @@ import { clock, firstIndex, ms } from "./call_data.js";
 import { colours, hatch, isHatched, laneColour, partColour } from "./call_colours.js";
 
 export const ROW = 18;
-const RULER = 20, TURNS = 18, GAP = 4;
+const RULER = 20,
+  TURNS = 18,
+  GAP = 4;
 const STEPS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600];
 
 /** Height of the axis, and where each lane's rows are. */
@@ -39,12 +41,16 @@ const xOf = (scene, seconds) => scene.gutter + (seconds - scene.from) * scene.sc
 const until = (scene) => scene.from + (scene.width - scene.gutter) / scene.scale;
 
 function drawBands(scene) {
-  const { context, doc, view, height } = scene, c = colours(), end = until(scene);
+  const { context, doc, view, height } = scene,
+    c = colours(),
+    end = until(scene);
   let labelled = -Infinity;
   for (let n = firstTurn(doc, scene.from); n < doc.turns.length; n += 1) {
     const turn = doc.turns[n];
     if (turn.start > end) break;
-    const x = xOf(scene, turn.start), wide = Math.max(1, (turn.end - turn.start) * scene.scale), selected = view.turn === turn.turn;
+    const x = xOf(scene, turn.start),
+      wide = Math.max(1, (turn.end - turn.start) * scene.scale),
+      selected = view.turn === turn.turn;
     if (selected || (turn.turn % 2 === 0 && wide >= 2)) {
       context.fillStyle = selected ? c.selected : c.surface;
       context.fillRect(x, RULER, wide, height - RULER);
@@ -52,7 +58,12 @@ function drawBands(scene) {
     if (wide >= 2) line(context, x, RULER, x, height, c.line);
     if (wide < 14 && x < labelled + 24) continue;
     context.fillStyle = selected ? c.text : c.muted;
-    const named = wide > 120 && turn.e2e_latency !== null ? `turn ${turn.turn} · ${ms(turn.e2e_latency)}` : wide > 60 ? `turn ${turn.turn}` : String(turn.turn);
+    const named =
+      wide > 120 && turn.e2e_latency !== null
+        ? `turn ${turn.turn} · ${ms(turn.e2e_latency)}`
+        : wide > 60
+          ? `turn ${turn.turn}`
+          : String(turn.turn);
     const left = Math.max(x + 3, scene.gutter + 3);
     if (left > labelled) {
       context.fillText(named, left, RULER + TURNS / 2);
@@ -67,8 +78,10 @@ function firstTurn(doc, from) {
 }
 
 function drawRuler(scene) {
-  const { context, width, height } = scene, c = colours();
-  const step = STEPS.find((one) => one * scene.scale >= 70) ?? 3600, decimals = step >= 1 ? 0 : step >= 0.1 ? 1 : step >= 0.01 ? 2 : 3;
+  const { context, width, height } = scene,
+    c = colours();
+  const step = STEPS.find((one) => one * scene.scale >= 70) ?? 3600,
+    decimals = step >= 1 ? 0 : step >= 0.1 ? 1 : step >= 0.01 ? 2 : 3;
   for (let at = Math.ceil(scene.from / step) * step; xOf(scene, at) < width; at += step) {
     const x = Math.round(xOf(scene, at)) + 0.5;
     line(context, x, 0, x, height, c.line);
@@ -83,10 +96,17 @@ function drawLane(scene, { lane, y }) {
   line(context, 0, y - GAP / 2, width, y - GAP / 2, colours().line);
   const end = until(scene);
   lane.lines.forEach((row, number) => {
-    const top = y + number * ROW, { spans, ends } = row;
+    const top = y + number * ROW,
+      { spans, ends } = row;
     let drawn = -Infinity; // right edge of the last rectangle: a narrow one inside it adds nothing
-    for (let n = firstIndex(spans.length, (i) => ends[i] >= scene.from); n < spans.length && spans[n].start <= end; n += 1) {
-      const x = xOf(scene, spans[n].start), right = xOf(scene, spans[n].until), wide = right - x;
+    for (
+      let n = firstIndex(spans.length, (i) => ends[i] >= scene.from);
+      n < spans.length && spans[n].start <= end;
+      n += 1
+    ) {
+      const x = xOf(scene, spans[n].start),
+        right = xOf(scene, spans[n].until),
+        wide = right - x;
       if (right < scene.gutter) continue;
       if (wide < 1.5) {
         if (x < drawn + 1 && !isChosen(scene, spans[n])) continue;
@@ -103,17 +123,21 @@ function drawLane(scene, { lane, y }) {
 const isChosen = (scene, span) => scene.view.span === span.id;
 
 function drawTick(scene, span, x, top) {
-  const { context } = scene, chosen = isChosen(scene, span);
+  const { context } = scene,
+    chosen = isChosen(scene, span);
   context.fillStyle = chosen ? colours().text : laneColour(span.lane);
   context.fillRect(x - 0.5, top, chosen ? 3 : 1.5, ROW - 2);
   if (span.lane === "errors") context.fillText("×", x + 3, top + ROW / 2 - 1);
 }
 
 function drawSpan(scene, span, x, top, wide) {
-  const { context } = scene, c = colours();
-  const left = Math.max(x, scene.gutter - 2), right = Math.min(x + wide, scene.width + 2);
+  const { context } = scene,
+    c = colours();
+  const left = Math.max(x, scene.gutter - 2),
+    right = Math.min(x + wide, scene.width + 2);
   if (span.lane === "response") return drawResponse(scene, span, x, top, wide);
-  const colour = laneColour(span.lane), first = span.first === null ? null : Math.min(Math.max(xOf(scene, span.first), left), right);
+  const colour = laneColour(span.lane),
+    first = span.first === null ? null : Math.min(Math.max(xOf(scene, span.first), left), right);
   context.fillStyle = colour;
   const open = span.status === "unfinished"; // its end is not known
   context.globalAlpha = first === null && !open ? 1 : 0.3;
@@ -125,7 +149,13 @@ function drawSpan(scene, span, x, top, wide) {
   const textLeft = first === null || first - left > 0.6 * (right - left) ? left : first;
   const onSolid = textLeft === left && (first === null ? !open : first > left + 20);
   context.fillStyle = onSolid ? c["on-mark"] : c.text;
-  label(context, spanLabel(span), textLeft + 3, top + ROW / 2 - 1, (textLeft === left && first !== null && first > left + 20 ? first : right) - textLeft - 5);
+  label(
+    context,
+    spanLabel(span),
+    textLeft + 3,
+    top + ROW / 2 - 1,
+    (textLeft === left && first !== null && first > left + 20 ? first : right) - textLeft - 5,
+  );
 }
 
 function spanLabel(span) {
@@ -134,10 +164,12 @@ function spanLabel(span) {
 }
 
 function drawResponse(scene, span, x, top, wide) {
-  const { context } = scene, c = colours();
+  const { context } = scene,
+    c = colours();
   const turn = scene.turns.get(span.turn);
   for (const part of turn?.response?.parts ?? []) {
-    const left = xOf(scene, part.start), right = xOf(scene, part.end);
+    const left = xOf(scene, part.start),
+      right = xOf(scene, part.end);
     context.fillStyle = partColour(part.name);
     context.fillRect(left, top, Math.max(0.5, right - left), ROW - 2);
     if (right - left < 6) continue;
@@ -150,7 +182,9 @@ function drawResponse(scene, span, x, top, wide) {
 
 /** Barge-ins, the events of an explanation, and the point to which time travel has gone. */
 function drawMarks(scene) {
-  const { context, doc, view, height } = scene, c = colours(), end = until(scene);
+  const { context, doc, view, height } = scene,
+    c = colours(),
+    end = until(scene);
   let marked = -Infinity;
   for (let n = firstTurn(doc, scene.from); n < doc.turns.length && doc.turns[n].start <= end; n += 1) {
     for (const record of doc.turns[n].barge_ins) {
@@ -182,7 +216,8 @@ function drawMarks(scene) {
 }
 
 function drawNames(scene) {
-  const { context, gutter, height } = scene, c = colours();
+  const { context, gutter, height } = scene,
+    c = colours();
   context.fillStyle = c.background;
   context.fillRect(0, 0, gutter, height);
   line(context, gutter - 0.5, 0, gutter - 0.5, height, c.line);
@@ -191,7 +226,12 @@ function drawNames(scene) {
   context.fillText("turns", gutter - 6, RULER + TURNS / 2);
   for (const { lane, y } of scene.places) {
     context.fillStyle = c.text;
-    context.fillText(lane.name === "knowledge base" ? "retrieval" : lane.name === "audio" ? "sounds" : lane.name, gutter - 6, y + ROW / 2 - 1, gutter - 8);
+    context.fillText(
+      lane.name === "knowledge base" ? "retrieval" : lane.name === "audio" ? "sounds" : lane.name,
+      gutter - 6,
+      y + ROW / 2 - 1,
+      gutter - 8,
+    );
   }
   context.textAlign = "left";
 }
@@ -226,7 +266,9 @@ const widths = new Map();
 /** Draw as much of a text as fits; its width is estimated from that of its characters, as measuring is slow. */
 function label(context, text, x, y, room) {
   if (room < 12) return;
-  const each = widths.get(context.font) ?? widths.set(context.font, context.measureText("abcdefghijklmnopqrstuvwxyz ").width / 27).get(context.font);
+  const each =
+    widths.get(context.font) ??
+    widths.set(context.font, context.measureText("abcdefghijklmnopqrstuvwxyz ").width / 27).get(context.font);
   const fits = Math.floor(room / each);
   if (fits < 2) return;
   const shown = text.length <= fits ? text : `${text.slice(0, fits - 1)}…`;

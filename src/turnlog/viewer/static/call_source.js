@@ -5,7 +5,9 @@ import { withDelta } from "./call_data.js";
 /** The source of this page. */
 export function openSource() {
   const element = document.getElementById("call-data");
-  return element === null ? serverSource(document.getElementById("call").dataset.call) : fileSource(JSON.parse(element.textContent));
+  return element === null
+    ? serverSource(document.getElementById("call").dataset.call)
+    : fileSource(JSON.parse(element.textContent));
 }
 
 function serverSource(base) {
@@ -41,11 +43,15 @@ function fileSource(data) {
   return {
     document: (rules) => {
       const found = data.readings[rules ?? data.rules];
-      return found ? Promise.resolve({ ...found, events: data.events, rule_sets: Object.keys(data.readings) }) : refuse(`This file has no reading under ${rules}: see turnlog view.`);
+      return found
+        ? Promise.resolve({ ...found, events: data.events, rule_sets: Object.keys(data.readings) })
+        : refuse(`This file has no reading under ${rules}: see turnlog view.`);
     },
     explain: (path, rules) => {
       const found = data.explanations[rules]?.[path];
-      return found ? Promise.resolve(found) : refuse("This file has no explanation of that figure: see turnlog view, or turnlog explain.");
+      return found
+        ? Promise.resolve(found)
+        : refuse("This file has no explanation of that figure: see turnlog view, or turnlog explain.");
     },
     state: (at, rules) => {
       const empty = { ...data.readings[rules], turns: [], spans: [], events: data.events };

@@ -5,22 +5,49 @@ import { el, markOf } from "./call_dom.js";
 
 /** The tree in `box`; `chosen(span)` is called for a press. A branch's items are made when it is opened. */
 export function makeSpans(box, chosen) {
-  let index = null, selected = null;
+  let index = null,
+    selected = null;
 
   function label(span) {
-    const facts = [clock(span.start), span.end > span.start ? ms(span.ms) : "", span.status === "done" ? "" : span.status].filter(Boolean).join(" · ");
-    return el("button", { type: "button", className: "span", "data-span": span.id, "aria-current": span.id === selected ? "true" : null, onclick: () => chosen(span) }, el("span", { className: `swatch ${markOf(span.lane)}`, "aria-hidden": "true" }), el("bdi", {}, excerpt(span.name, 160)), el("span", { className: "muted" }, ` ${facts}`));
+    const facts = [
+      clock(span.start),
+      span.end > span.start ? ms(span.ms) : "",
+      span.status === "done" ? "" : span.status,
+    ]
+      .filter(Boolean)
+      .join(" · ");
+    return el(
+      "button",
+      {
+        type: "button",
+        className: "span",
+        "data-span": span.id,
+        "aria-current": span.id === selected ? "true" : null,
+        onclick: () => chosen(span),
+      },
+      el("span", { className: `swatch ${markOf(span.lane)}`, "aria-hidden": "true" }),
+      el("bdi", {}, excerpt(span.name, 160)),
+      el("span", { className: "muted" }, ` ${facts}`),
+    );
   }
 
   function branch(span) {
     if (!index.children.has(span.id)) return el("li", {}, label(span));
-    const toggle = el("button", { type: "button", className: "toggle", "data-branch": span.id, "aria-expanded": "false", "aria-label": `Spans of ${excerpt(span.name, 160)}`, onclick: () => setOpen(item, toggle.getAttribute("aria-expanded") === "false") });
+    const toggle = el("button", {
+      type: "button",
+      className: "toggle",
+      "data-branch": span.id,
+      "aria-expanded": "false",
+      "aria-label": `Spans of ${excerpt(span.name, 160)}`,
+      onclick: () => setOpen(item, toggle.getAttribute("aria-expanded") === "false"),
+    });
     const item = el("li", {}, toggle, label(span), el("ul", { hidden: true }));
     return item;
   }
 
   function setOpen(item, open) {
-    const toggle = item.firstChild, list = item.lastChild;
+    const toggle = item.firstChild,
+      list = item.lastChild;
     toggle.setAttribute("aria-expanded", String(open));
     list.hidden = !open;
     if (open && !list.childElementCount) list.append(...index.children.get(toggle.dataset.branch).map(branch));
@@ -32,16 +59,26 @@ export function makeSpans(box, chosen) {
   const roots = (doc) => doc.spans.filter((span) => !index.byId.has(span.parent));
 
   function attributes(span) {
-    const rows = Object.entries(span.attributes).map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, el("bdi", {}, excerpt(typeof value === "object" ? JSON.stringify(value) : value, 2000)))));
+    const rows = Object.entries(span.attributes).map(([name, value]) =>
+      el(
+        "div",
+        {},
+        el("dt", {}, name),
+        el("dd", {}, el("bdi", {}, excerpt(typeof value === "object" ? JSON.stringify(value) : value, 2000))),
+      ),
+    );
     return el("dl", { className: "attributes" }, ...rows);
   }
 
   function fill(doc) {
-    const open = [...box.querySelectorAll('[data-branch][aria-expanded="true"]')].map((toggle) => toggle.dataset.branch);
+    const open = [...box.querySelectorAll('[data-branch][aria-expanded="true"]')].map(
+      (toggle) => toggle.dataset.branch,
+    );
     const first = roots(doc);
     box.querySelector(".tree")?.remove();
     box.prepend(el("ul", { className: "tree" }, ...first.map(branch)));
-    for (const id of open.length ? open : first.length === 1 ? [first[0].id] : []) if (branchOf(id)) setOpen(branchOf(id), true);
+    for (const id of open.length ? open : first.length === 1 ? [first[0].id] : [])
+      if (branchOf(id)) setOpen(branchOf(id), true);
   }
 
   function mark(span) {

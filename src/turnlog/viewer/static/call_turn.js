@@ -5,99 +5,177 @@ import { el, markOf } from "./call_dom.js";
 
 const SAID = 20000; // characters of a text that are shown
 const SAME = 1; // milliseconds by which the framework's figure may differ without being shown
+const EVENTS = 6; // events of a value that are shown
 
-/** The panel of a turn. `explain(path)` explains a figure, `chooseEvent(at)` selects an event. */
+/** The turn in `panel`, an explanation in `why`. `explain(path)` explains a figure, `chooseEvent(at)` selects an event. */
 export function makeTurnPanel(panel, why, explain, chooseEvent) {
-  let shown = null, path = null, explained = null;
+  let shown = null;
+  let path = null;
+  let explained = null;
 
-  const figure = (value, unit, to, label) =>
-    to
-      ? el("button", { type: "button", className: "figure", "data-path": to, "aria-label": `${label} ${figureText(value, unit)}: show the events`, "aria-pressed": String(to === path), onclick: () => explain(to) }, figureText(value, unit))
-      : el("span", { className: "figure" }, figureText(value, unit));
-
-  function turnElements(doc, turn) {
-    const base = `turns[${turn.turn - 1}]`;
-    const heading = el("h2", {}, `Turn ${turn.turn} `, el("span", { className: "muted" }, `${clock(turn.start, 1)} – ${clock(turn.end, 1)}`));
-    return [heading, ...response(doc, turn, base), ...errors(turn), ...said(turn), ...groups(turn)];
+  function showTurn(doc, turn) {
+    const focused = document.activeElement?.dataset?.path;
+    const none = doc.turns.length ? "Select a turn." : "This call has no turns.";
+    const figure = (...one) => figureElement(path, explain, ...one);
+    panel.replaceChildren(...(turn ? turnElements(doc, turn, figure) : [el("p", { className: "muted" }, none)]));
+    if (focused) panel.querySelector(`[data-path="${CSS.escape(focused)}"]`)?.focus();
   }
-
-  function response(doc, turn, base) {
-    const lines = [];
-    const label = doc.rules === "turnlog" ? "Response" : "E2E latency";
-    if (turn.e2e_latency !== null) lines.push(el("p", { className: "response" }, `${label} `, figure(turn.e2e_latency, "ms", `${base}.e2e_latency`, label)));
-    else lines.push(el("p", { className: "response" }, "No response: ", el("button", { type: "button", className: "figure", "data-path": `${base}.e2e_latency`, "aria-pressed": String(`${base}.e2e_latency` === path), onclick: () => explain(`${base}.e2e_latency`) }, turn.no_response ?? "unknown")));
-    const later = turn.response?.time_to_answer_ms;
-    if (later !== null && later !== undefined) lines[0].append(" · answer after ", figure(later, "ms", `${base}.response.time_to_answer_ms`, "Answer after"));
-    const theirs = turn.framework_e2e;
-    if (theirs !== null && (turn.e2e_latency === null || Math.abs(theirs - turn.e2e_latency) > SAME)) lines[0].append(` · ${doc.framework || "videosdk-agents"} reports `, figure(theirs, "ms", `${base}.framework_e2e`, "Reported by the framework"));
-    if (turn.response) lines.push(...parts(turn.response, base));
-    return lines;
-  }
-
-  function parts(response, base) {
-    const bar = el("div", { className: "parts", "aria-hidden": "true" });
-    const rows = response.parts.map((part, n) => {
-      const to = `${base}.response.parts[${n}].ms`;
-      const piece = el("span", { className: markOf(part.name), title: `${part.name}: ${ms(part.ms)}`, onclick: () => explain(to) }, part.name);
-      piece.style.flexGrow = String(Math.max(part.ms, 0.001));
-      bar.append(piece);
-      return el("tr", {}, el("th", { scope: "row" }, el("span", { className: `swatch ${markOf(part.name)}`, "aria-hidden": "true" }), part.name), el("td", { className: "number" }, figure(part.ms, "ms", to, part.name)), el("td", { className: "number muted" }, clock(part.start)));
-    });
-    const head = el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Part"), el("th", { scope: "col", className: "number" }, "Time"), el("th", { scope: "col", className: "number" }, "From")));
-    return [bar, el("table", { className: "part-table" }, el("caption", { className: "visually-hidden" }, "Parts of the response"), head, el("tbody", {}, ...rows))];
-  }
-
-  const errors = (turn) =>
-    turn.errors.map((error) => el("p", { className: "notice bad" }, el("b", {}, `${String(error.source ?? "")} error `), el("span", { className: "muted" }, `${clock(error.at)} `), el("bdi", {}, excerpt(error.message ?? "", 2000))));
-
-  const said = (turn) =>
-    [["User", turn.user_speech, turn.user_started, turn.user_stopped], ["Agent", turn.agent_speech, turn.agent_started, turn.agent_stopped]]
-      .filter(([, text, start]) => text || start !== null)
-      .map(([who, text, start, end]) => el("p", { className: `said ${who.toLowerCase()}` }, el("b", {}, who), el("span", { className: "muted" }, ` ${clock(start)} – ${clock(end)} `), el("bdi", {}, text ? excerpt(text, SAID) : "(no words)")));
-
-  const groups = (turn) =>
-    turn.groups.map((group) =>
-      el(
-        "section", { className: "group" },
-        el("h3", {}, el("bdi", {}, excerpt(group.name, 120)), group.status && group.status !== "done" ? el("span", { className: "flag" }, ` ${group.status}`) : null, group.detail ? el("span", { className: "muted" }, " ", el("bdi", {}, excerpt(group.detail, 300))) : null),
-        el("dl", { className: "figures" }, ...group.figures.flatMap((one) => [el("div", {}, el("dt", {}, one.label), el("dd", {}, figure(one.value, one.unit, one.path, `${group.name}, ${one.label}`)))])),
-      ),
-    );
-
-  function whyElements(doc, found) {
-    const event = (at) => {
-      const one = doc.events[at] && eventOf(doc.events[at], at);
-      return one ? el("button", { type: "button", className: "event-link", onclick: () => chooseEvent(at) }, `${one.hook} #${at}`) : null;
-    };
-    const rows = found.made_of.map((source) =>
-      el("tr", {}, el("th", { scope: "row" }, excerpt(source.what, 80), source.turn ? ` (turn ${source.turn})` : ""), el("td", { className: "muted" }, sourceValue(source)), el("td", { className: "text" }, ...source.events.slice(0, 6).map(event), source.events.length > 6 ? ` and ${count(source.events.length - 6)} more` : null)),
-    );
-    const decisions = found.decisions.map((one) => el("li", {}, one.why, " ", one.at === null ? null : event(one.at)));
-    return [
-      el("h3", {}, "Why: ", el("code", {}, found.path)),
-      found.note ? el("p", {}, excerpt(found.note, 500)) : null,
-      rows.length ? el("table", { className: "why-table" }, el("caption", {}, `Made of ${plural(found.made_of.length, "value")}`), el("tbody", {}, ...rows)) : el("p", { className: "muted" }, "No event is recorded as the source of this figure."),
-      decisions.length ? el("div", {}, el("h4", {}, "Decided by"), el("ol", { className: "decisions" }, ...decisions)) : null,
-    ].filter(Boolean);
-  }
-
-  const sourceValue = (source) => (source.time && typeof source.value === "number" ? clock(source.value) : source.value === null ? "" : excerpt(typeof source.value === "object" ? JSON.stringify(source.value) : source.value, 80));
 
   return {
     set(doc, index, view) {
       const turn = index.turns.get(view.turn) ?? null;
       if (shown !== turn || path !== view.path) {
-        const focused = document.activeElement?.dataset?.path;
         shown = turn;
         path = view.path;
-        panel.replaceChildren(...(turn ? turnElements(doc, turn) : [el("p", { className: "muted" }, doc.turns.length ? "Select a turn." : "This call has no turns.")]));
-        if (focused) panel.querySelector(`[data-path="${CSS.escape(focused)}"]`)?.focus();
+        showTurn(doc, turn);
       }
       if (explained !== view.explanation) {
         explained = view.explanation;
-        why.replaceChildren(...(explained ? whyElements(doc, explained) : []));
+        why.replaceChildren(...(explained ? whyElements(doc, explained, chooseEvent) : []));
         why.hidden = !explained;
       }
     },
   };
+}
+
+/** A figure as a button that explains it; plain text if it has no path. */
+function figureElement(pressed, explain, text, path, label) {
+  if (!path) return el("span", { className: "figure" }, text);
+  const properties = {
+    type: "button",
+    className: "figure",
+    "data-path": path,
+    "aria-label": `${label} ${text}: show the events`,
+    "aria-pressed": String(path === pressed),
+    onclick: () => explain(path),
+  };
+  return el("button", properties, text);
+}
+
+function turnElements(doc, turn, figure) {
+  const base = `turns[${turn.turn - 1}]`;
+  const times = el("span", { className: "muted" }, `${clock(turn.start, 1)} – ${clock(turn.end, 1)}`);
+  return [
+    el("h2", {}, `Turn ${turn.turn} `, times),
+    responseLine(doc, turn, base, figure),
+    ...(turn.response ? parts(turn.response, base, figure) : []),
+    ...errors(turn),
+    ...said(turn),
+    ...turn.groups.map((group) => groupElement(group, figure)),
+  ];
+}
+
+/** The response, or why there is none; the time to the answer and the framework's figure, where they differ. */
+function responseLine(doc, turn, base, figure) {
+  const label = doc.rules === "turnlog" ? "Response" : "E2E latency";
+  const ours = turn.e2e_latency;
+  const later = turn.response?.time_to_answer_ms ?? null;
+  const theirs = turn.framework_e2e;
+  const line = el("p", { className: "response" });
+  if (ours !== null) line.append(`${label} `, figure(ms(ours), `${base}.e2e_latency`, label));
+  else line.append("No response: ", figure(turn.no_response ?? "unknown", `${base}.e2e_latency`, "No response:"));
+  if (later !== null) {
+    line.append(" · answer after ", figure(ms(later), `${base}.response.time_to_answer_ms`, "Answer after"));
+  }
+  if (theirs !== null && (ours === null || Math.abs(theirs - ours) > SAME)) {
+    const reported = figure(ms(theirs), `${base}.framework_e2e`, "Reported by the framework");
+    line.append(` · ${doc.framework || "videosdk-agents"} reports `, reported);
+  }
+  return line;
+}
+
+function parts(response, base, figure) {
+  const bar = el("div", { className: "parts", "aria-hidden": "true" });
+  const rows = response.parts.map((part, n) => {
+    const number = figure(ms(part.ms), `${base}.response.parts[${n}].ms`, part.name);
+    const piece = el("span", {
+      className: markOf(part.name),
+      title: `${part.name}: ${ms(part.ms)}`,
+      onclick: () => number.click(),
+    });
+    piece.textContent = part.name;
+    piece.style.flexGrow = String(Math.max(part.ms, 0.001));
+    bar.append(piece);
+    const swatch = el("span", { className: `swatch ${markOf(part.name)}`, "aria-hidden": "true" });
+    const from = el("td", { className: "number muted" }, clock(part.start));
+    return el("tr", {}, el("th", { scope: "row" }, swatch, part.name), el("td", { className: "number" }, number), from);
+  });
+  const heads = ["Part", "Time", "From"].map((name, n) =>
+    el("th", { scope: "col", className: n ? "number" : "" }, name),
+  );
+  const caption = el("caption", { className: "visually-hidden" }, "Parts of the response");
+  const head = el("thead", {}, el("tr", {}, ...heads));
+  return [bar, el("table", { className: "part-table" }, caption, head, el("tbody", {}, ...rows))];
+}
+
+function errors(turn) {
+  return turn.errors.map((error) => {
+    const source = el("b", {}, `${String(error.source ?? "")} error `);
+    const time = el("span", { className: "muted" }, `${clock(error.at)} `);
+    return el("p", { className: "notice bad" }, source, time, el("bdi", {}, excerpt(error.message ?? "", 2000)));
+  });
+}
+
+function said(turn) {
+  const lines = [
+    ["User", turn.user_speech, turn.user_started, turn.user_stopped],
+    ["Agent", turn.agent_speech, turn.agent_started, turn.agent_stopped],
+  ];
+  return lines
+    .filter(([, text, start]) => text || start !== null)
+    .map(([who, text, start, end]) => {
+      const times = el("span", { className: "muted" }, ` ${clock(start)} – ${clock(end)} `);
+      const words = el("bdi", {}, text ? excerpt(text, SAID) : "(no words)");
+      return el("p", { className: `said ${who.toLowerCase()}` }, el("b", {}, who), times, words);
+    });
+}
+
+function groupElement(group, figure) {
+  const status = group.status && group.status !== "done" ? el("span", { className: "flag" }, ` ${group.status}`) : null;
+  const detail = group.detail && el("span", { className: "muted" }, " ", el("bdi", {}, excerpt(group.detail, 300)));
+  const figures = group.figures.map((one) => {
+    const value = figure(figureText(one.value, one.unit), one.path, `${group.name}, ${one.label}`);
+    return el("div", {}, el("dt", {}, one.label), el("dd", {}, value));
+  });
+  const heading = el("h3", {}, el("bdi", {}, excerpt(group.name, 120)), status, detail || null);
+  return el("section", {}, heading, el("dl", { className: "turn-figures" }, ...figures));
+}
+
+// explanations --------------------------------------------------------------------------------------------------------
+
+/** The values and events that a figure was made of, and the decisions that placed them. */
+function whyElements(doc, found, chooseEvent) {
+  const link = (at) => doc.events[at] && eventLink(doc, at, chooseEvent);
+  const none = "No event is recorded as the source of this figure.";
+  const decisions = found.decisions.map((one) => el("li", {}, one.why, " ", one.at === null ? null : link(one.at)));
+  const elements = [
+    el("h3", {}, "Why: ", el("code", {}, found.path)),
+    found.note && el("p", {}, excerpt(found.note, 500)),
+    found.made_of.length ? sources(found.made_of, link) : el("p", { className: "muted" }, none),
+    decisions.length && el("div", {}, el("h4", {}, "Decided by"), el("ol", { className: "decisions" }, ...decisions)),
+  ];
+  return elements.filter(Boolean);
+}
+
+function sources(made, link) {
+  const rows = made.map((source) => {
+    const more = source.events.length - EVENTS;
+    const name = excerpt(source.what, 80) + (source.turn ? ` (turn ${source.turn})` : "");
+    const value = el("td", { className: "muted" }, sourceValue(source));
+    const links = [...source.events.slice(0, EVENTS).map(link), more > 0 && ` and ${count(more)} more`];
+    return el("tr", {}, el("th", { scope: "row" }, name), value, el("td", { className: "text" }, ...links));
+  });
+  const caption = el("caption", {}, `Made of ${plural(made.length, "value")}`);
+  return el("table", { className: "why-table" }, caption, el("tbody", {}, ...rows));
+}
+
+function eventLink(doc, at, chooseEvent) {
+  const { hook } = eventOf(doc.events[at], at);
+  return el("button", { type: "button", className: "event-link", onclick: () => chooseEvent(at) }, `${hook} #${at}`);
+}
+
+function sourceValue({ value, time }) {
+  if (value === null) return "";
+  if (time && typeof value === "number") return clock(value);
+  return excerpt(typeof value === "object" ? JSON.stringify(value) : value, 80);
 }

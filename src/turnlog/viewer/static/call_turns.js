@@ -5,68 +5,91 @@ import { el, markOf, reveal } from "./call_dom.js";
 
 const SPOKEN = 600; // characters of a text in the list; the turn itself shows more
 
-/** The list of turns in `list`; `chosen(number)` is called for a press. */
-export function makeTurns(list, chosen) {
-  let doc = null, items = new Map(), selected = null, shown = new Map();
+/** The turns in a list that scrolls; the selected one is marked and in view. */
+export class Turns {
+  #doc = null;
+  #items = new Map(); // by number: what the item shows, as text, and the item
+  #selected = null;
 
-  function item(turn, changed) {
-    const wait = turn.e2e_latency === null ? el("span", { className: "no-response" }, turn.no_response ?? "") : el("span", { className: "wait" }, ms(turn.e2e_latency));
-    const button = el(
-      "button",
-      { type: "button", className: "turn-head", onclick: () => chosen(turn.turn) },
-      el("span", { className: "turn-number" }, `Turn ${turn.turn}`),
-      el("span", { className: "muted" }, clock(turn.start, 1)),
-      changed && el("span", { className: "changed" }, "≠ differs"),
-      turn.interrupted && el("span", { className: "flag" }, "▼ interrupted"),
-      turn.errors.length > 0 && el("span", { className: "flag" }, `× ${turn.errors.length === 1 ? "error" : `${turn.errors.length} errors`}`),
-      wait,
-    );
-    return el("li", {}, button, turn.response && miniBar(turn.response), said("User", turn.user_speech), said("Agent", turn.agent_speech));
+  /** `chosen(number)` is called for a press. */
+  constructor(list, chosen) {
+    this.list = list;
+    this.chosen = chosen;
   }
 
-  function miniBar(response) {
-    const bar = el("div", { className: "mini", "aria-hidden": "true" });
-    for (const part of response.parts) {
-      const piece = el("span", { className: markOf(part.name) });
-      piece.style.flexGrow = String(part.ms);
-      bar.append(piece);
+  /** Show these turns, those in `changed` marked; only items that differ from the ones shown are made again. */
+  set(doc, view, changed) {
+    if (this.#doc !== doc) {
+      this.#doc = doc;
+      this.#items = new Map(doc.turns.map((turn) => [turn.turn, this.#item(turn, changed.has(turn.turn))]));
+      this.list.replaceChildren(...[...this.#items.values()].map(({ element }) => element));
+      if (!doc.turns.length) this.list.append(el("li", { className: "empty" }, "No turns."));
+      this.#selected = null;
     }
-    return bar;
+    if (view.turn === this.#selected) return;
+    this.#mark(this.#selected, false);
+    this.#selected = view.turn;
+    this.#mark(view.turn, true);
+    this.reveal(view.turn);
   }
 
-  function said(who, text) {
-    return text ? el("p", { className: `said ${who.toLowerCase()}` }, el("b", {}, who), " ", el("bdi", {}, excerpt(text, SPOKEN))) : null;
+  /** Scroll to a turn. */
+  reveal(number) {
+    reveal(this.list, this.#items.get(number)?.element);
   }
 
-  function mark(number) {
-    if (number === selected) return;
-    items.get(selected)?.firstChild.removeAttribute("aria-current");
-    items.get(number)?.firstChild.setAttribute("aria-current", "true");
-    selected = number;
-    reveal(list, items.get(number));
+  /** Make the list again when it is set next, as other turns are marked as changed. */
+  forget() {
+    this.#doc = null;
   }
 
-  return {
-    /** Show these turns; only those that differ from the ones shown are made again. */
-    set(newDoc, view, changed) {
-      if (doc !== newDoc) {
-        doc = newDoc;
-        const before = shown, kept = items;
-        items = new Map();
-        shown = new Map();
-        for (const turn of doc.turns) {
-          const key = JSON.stringify([turn, changed.has(turn.turn)]);
-          shown.set(turn.turn, key);
-          items.set(turn.turn, before.get(turn.turn) === key ? kept.get(turn.turn) : item(turn, changed.has(turn.turn)));
-        }
-        list.replaceChildren(...items.values());
-        if (!doc.turns.length) list.append(el("li", { className: "empty" }, "No turns."));
-        selected = null;
-      }
-      mark(view.turn);
-    },
-    /** Scroll to a turn that the axis shows. */
-    reveal: (number) => reveal(list, items.get(number)),
-    forget: () => (doc = null),
-  };
+  #item(turn, changed) {
+    const shows = JSON.stringify([turn, changed]);
+    const before = this.#items.get(turn.turn);
+    if (before?.shows === shows) {
+      before.element.firstChild.removeAttribute("aria-current");
+      return before;
+    }
+    return { shows, element: turnItem(turn, changed, this.chosen) };
+  }
+
+  #mark(number, selected) {
+    const button = this.#items.get(number)?.element.firstChild;
+    if (selected) button?.setAttribute("aria-current", "true");
+    else button?.removeAttribute("aria-current");
+  }
+}
+
+function turnItem(turn, changed, chosen) {
+  const errors = turn.errors.length;
+  const head = el(
+    "button",
+    { type: "button", className: "turn-head", onclick: () => chosen(turn.turn) },
+    el("span", { className: "turn-number" }, `Turn ${turn.turn}`),
+    el("span", { className: "muted" }, clock(turn.start, 1)),
+    changed && el("span", { className: "turn-changed" }, "≠ differs"),
+    turn.interrupted && el("span", { className: "flag" }, "▼ interrupted"),
+    errors > 0 && el("span", { className: "flag" }, `× ${errors === 1 ? "error" : `${errors} errors`}`),
+    turn.e2e_latency === null
+      ? el("span", { className: "no-response" }, turn.no_response ?? "")
+      : el("span", { className: "wait" }, ms(turn.e2e_latency)),
+  );
+  const bar = turn.response && partsBar(turn.response);
+  return el("li", {}, head, bar, said("User", turn.user_speech), said("Agent", turn.agent_speech));
+}
+
+function partsBar(response) {
+  const bar = el("div", { className: "mini", "aria-hidden": "true" });
+  for (const part of response.parts) {
+    const piece = el("span", { className: markOf(part.name) });
+    piece.style.flexGrow = String(part.ms);
+    bar.append(piece);
+  }
+  return bar;
+}
+
+function said(who, text) {
+  if (!text) return null;
+  const words = el("bdi", {}, excerpt(text, SPOKEN));
+  return el("p", { className: `said ${who.toLowerCase()}` }, el("b", {}, who), " ", words);
 }
