@@ -39,7 +39,9 @@ def files_of(folder: Path) -> dict[str, bytes]:
 def s3_server(patch: pytest.MonkeyPatch) -> Iterator[str]:
     """An S3 server on loopback, with an empty bucket, found by the environment; the bucket's URL."""
     import boto3
+    import s3fs
 
+    s3fs.S3FileSystem.clear_instance_cache()  # clients of an earlier server
     server = ThreadedMotoServer("127.0.0.1", 0)
     server.start()
     try:

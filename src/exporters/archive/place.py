@@ -51,22 +51,21 @@ class Place:
     def __reduce__(self) -> tuple[type[Place], tuple[str]]:
         return Place, (self.url,)
 
-    def partitions(self, kind: str = EVENTS) -> list[Partition]:
-        """The partitions that have a file of this kind, in order."""
-        paths = set(self.files(kind))
-        partitions = {at for path in paths if (at := Partition.at(path)) is not None}
-        return sorted(at for at in partitions if at.path(kind) in paths)
+    def partitions(self, kind: str = EVENTS) -> dict[Partition, int]:
+        """The partitions that have a file of this kind, in order, each with the file's size in bytes."""
+        found = ((Partition.at(path), path, size) for path, size in self.files(kind).items())
+        return dict(sorted((at, size) for at, path, size in found if at is not None and path == at.path(kind)))
 
     def derived(self, partition: Partition) -> list[str]:
         """The paths of all files that are made from the partition's events."""
         return [at for at in self.files() if Partition.at(at) == partition and not at.startswith(f"{EVENTS}/")]
 
-    def files(self, kind: str = "") -> list[str]:
-        """The paths of all files, or of those of a kind."""
+    def files(self, kind: str = "") -> dict[str, int]:
+        """The paths of all files, or of those of a kind, with their sizes."""
         with self._errors():
             self._fs.invalidate_cache()
-            found = self._fs.find(f"{self._root}/{kind}".rstrip("/"))
-        return [str(path)[len(self._root) + 1 :] for path in found]
+            found = self._fs.find(f"{self._root}/{kind}".rstrip("/"), detail=True)
+        return {str(path)[len(self._root) + 1 :]: int(about["size"]) for path, about in found.items()}
 
     def is_writable(self) -> bool:
         """Whether files can be written, as far as that is known without writing one."""
@@ -75,10 +74,6 @@ class Place:
     def exists(self, path: str) -> bool:
         with self._errors():
             return bool(self._fs.exists(f"{self._root}/{path}"))
-
-    def size(self, path: str) -> int:
-        with self._errors():
-            return int(self._fs.size(f"{self._root}/{path}"))
 
     def source(self, path: str) -> Any:
         """What pyarrow reads the file from: its local path, or a file object."""

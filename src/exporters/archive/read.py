@@ -83,7 +83,7 @@ class PartitionFile:
     def _in_order(self, origin: Origin, first: int) -> Iterator[Event]:
         """The origin's events by ``seq``; those that reached the log late are sorted in memory."""
         stored = self._events(origin, first)
-        seqs = [seq for rows in self._rows(first, origin.events, ["seq"]) for seq in rows.column("seq").to_pylist()]
+        seqs = (seq for rows in self._rows(first, origin.events, ["seq"]) for seq in rows.column("seq").to_pylist())
         return stored if all(a < b for a, b in pairwise(seqs)) else iter(sorted(stored, key=lambda event: event.seq))
 
     def _events(self, origin: Origin, first: int) -> Iterator[Event]:

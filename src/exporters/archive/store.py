@@ -38,7 +38,7 @@ class ArchiveStore:
         """``log`` is the one whose ledger has the keys; it is closed with the archive. Raises `StoreError`."""
         self.place, self._log = Place(url), MemoryStore() if log is None else log
         self.ledger: Ledger = self._log.ledger
-        self.partitions = self.place.partitions()
+        self.partitions = list(self.place.partitions())
         if not self.partitions:
             where = self.place.name
             raise StoreError(f"no archive at {where}; make one with: turnlog archive build --to {where}")

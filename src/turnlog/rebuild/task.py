@@ -143,7 +143,6 @@ def _digest(heading: Heading) -> str:
 
 def tasks(archive: Place, out: Place, rules: str, what: Sequence[str]) -> Iterator[Task]:
     """A task for each partition of the archive, the largest file first, so that none is left over at the end."""
-    partitions = archive.partitions()
-    sizes = {partition: archive.size(partition.path("events")) for partition in partitions}
-    for partition in sorted(partitions, key=lambda each: (-sizes[each], each)):
+    sizes = archive.partitions()
+    for partition in sorted(sizes, key=lambda each: (-sizes[each], each)):
         yield Task(archive.url, out.url, partition, rules, tuple(what), engine())

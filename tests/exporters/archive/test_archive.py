@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -244,3 +246,46 @@ def test_what_a_file_says_of_its_sessions(tmp_path: Path) -> None:
             day = datetime.fromtimestamp(entry.started_ns / 1e9, UTC).date().isoformat()
             assert Partition.of(entry.session_id, entry.started_ns, 4) == (day, heading.bucket)
             assert entry.events == len(RECORDED[entry.session_id])
+
+
+PEAK = """
+import sys, tempfile, tracemalloc
+from collections import deque
+from eventstore import Event
+from eventstore.stores.chain import Linked, Origin, genesis, link
+from exporters.archive.layout import Partition
+from exporters.archive.place import Place
+from exporters.archive.read import PartitionFile
+from exporters.archive.write import write_partition
+
+def events(count):
+    return (Event("s", "o", n, "on_stt_complete", 1, n, n, '{"transcript":"%d words"}' % n) for n in range(count))
+
+def linked(count):
+    last = genesis("s", "o")
+    for event in events(count):
+        last = link(last, event)
+        yield Linked(event, last)
+
+def round_trip(count):
+    ((_event, head),) = deque(linked(count), 1)
+    place, partition = Place(tempfile.mkdtemp(dir=sys.argv[2])), Partition("1970-01-01", 0)
+    with place.write(partition.path("events")) as file:
+        write_partition(file, partition, 1, [(0, "s", [(Origin("s", "o", count, head), linked(count))])])
+    return sum(1 for _event in PartitionFile(place, partition).read("s"))
+
+round_trip(10)  # what is loaded and cached only once
+tracemalloc.start()
+assert round_trip(int(sys.argv[1])) == int(sys.argv[1])
+print(tracemalloc.get_traced_memory()[1])
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_session(tmp_path: Path) -> None:
+    """Break: in exporters/archive/write.py, ``RowGroups.add``, never flush; or read all row groups at once."""
+    peaks = []
+    for events in (2 * write.GROUP_EVENTS, 8 * write.GROUP_EVENTS):
+        command = [sys.executable, "-c", PEAK, str(events), str(tmp_path)]
+        peaks.append(int(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+    assert peaks[1] < 1.5 * peaks[0]

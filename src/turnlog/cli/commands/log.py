@@ -19,7 +19,7 @@ from eventstore.errors import StoreError
 from eventstore.event import Event
 from eventstore.stores.base import Store
 from eventstore.stores.encrypted import SEALED
-from exporters.archive.layout import EVENTS, Partition
+from exporters.archive.layout import Partition
 from exporters.archive.libraries import need
 from turnlog.cli.common import existing, opener, progress, url, writable
 from turnlog.cli.options import DbOption, JournalOption, JsonOption, SessionArgument
@@ -117,7 +117,7 @@ def _partitions(archive: str, bar: Progress, seals: set[str]) -> Iterator[Source
         return in_batches(stream_partition(found.place, partition, seals))
 
     found = ArchiveStore(archive)
-    sizes = {partition: found.place.size(partition.path(EVENTS)) for partition in found.partitions}
+    sizes = found.place.partitions()
     task = bar.add_task(found.place.name, total=sum(sizes.values()))
     with Checker() as checker:
         for partition, size in sizes.items():
