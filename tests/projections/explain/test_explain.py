@@ -282,14 +282,14 @@ def test_the_command(program: Program) -> None:
 
 def test_a_bar_shows_how_far_it_is(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Shown only on a terminal, and only if it takes long. Break: do not start it."""
-    from turnlog.cli.commands import explain as command
+    from turnlog.cli import common
 
-    monkeypatch.setattr(command, "PATIENCE_SECONDS", -1.0)
+    monkeypatch.setattr(common, "PATIENCE_SECONDS", -1.0)
     monkeypatch.setenv("FORCE_COLOR", "1")
-    with command._progress() as step:
+    with common.patient_progress("trying") as step:
         step(1, 2)
     assert "1/2" in capsys.readouterr().err
-    monkeypatch.setattr(command, "PATIENCE_SECONDS", 1e9)
-    with command._progress() as step:
+    monkeypatch.setattr(common, "PATIENCE_SECONDS", 1e9)
+    with common.patient_progress("trying") as step:
         step(1, 2)
     assert capsys.readouterr().err == ""

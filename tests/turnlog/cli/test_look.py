@@ -69,7 +69,7 @@ def test_what_waits_says_for_what(recorded: Program, command: tuple[str, ...], s
 @pytest.mark.parametrize(
     ("typed", "completed"),
     [
-        ("turnlog re", {"replay", "record", "recover", "retention"}),
+        ("turnlog re", {"replay", "record", "rebuild", "recover", "retention"}),
         ("turnlog export c", {"csv"}),
         ("turnlog sessions --sl", {"--slower-than"}),
         ("turnlog keys ", {"rotate"}),

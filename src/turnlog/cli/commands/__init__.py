@@ -26,7 +26,7 @@ COMMANDS: dict[str, dict[str, Row]] = {
         "payloads": Row("calls", "payloads", "Show a session's analytics payloads, one per turn."),
         "barge-ins": Row("barge_ins", "barge_ins", "List barge-ins: how soon the agent yielded, what was cut."),
         "explain": Row("explain", "explain", "Show the events and decisions behind a value."),
-        "view": Row("serve", "view", "Look at calls in a browser, until interrupted."),
+        "view": Row("serve", "view", "Show calls in a browser, until interrupted."),
         "tail": Row("log", "tail", "Print events as they are stored, until interrupted."),
     },
     "Measure and compare": {

@@ -208,7 +208,7 @@ def html(
     db: DbOption = None,
     archive: ArchiveOption = None,
 ) -> None:
-    """Write a session's page as one file that opens in a browser, from disk and without a network."""
+    """Write a session's page as one file that a browser opens from disk."""
     try:
         from turnlog.viewer.call.file import html_file, redacted
     except ImportError as error:

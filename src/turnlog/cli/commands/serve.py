@@ -120,7 +120,7 @@ def view(
     db: DbOption = None,
     archive: ArchiveOption = None,
 ) -> None:
-    """Look at calls in a browser, until interrupted.
+    """Show calls in a browser, until interrupted.
 
     Prints the URL of the page, which has the token of this run: who has it can read the log.
     """
