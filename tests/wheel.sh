@@ -17,4 +17,7 @@ export TURNLOG_DB="$work/calls.db"
 "$turnlog" replay barge_in_vad --turn 2 | grep -q interrupted
 "$turnlog" conformance "$here/fixtures/demo.jsonl.gz"
 "$work/venv/bin/python" -c 'import eventstore, sys; sys.exit("venv" not in eventstore.__file__)'
+"$work/venv/bin/python" -m pip --disable-pip-version-check --quiet install "$(echo "$work"/dist/*.whl)[view]"
+"$turnlog" export html barge_in_vad --out call.html
+grep -q "<canvas" call.html
 echo "the wheel works: $(basename "$work"/dist/*.whl)"
