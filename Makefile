@@ -29,9 +29,9 @@ types: $(VENV)/ready
 unit: $(VENV)/ready
 	TURNLOG_EXAMPLES=$(or $(EXAMPLES),5) $(BIN)/pytest -n 4 -m 'not slow' $(if $(COVERAGE),--cov)
 
-# All tests marked slow, those on Postgres, and all properties with twenty times the examples
+# All tests marked slow, those on Postgres, and all properties with ten times the examples
 slow: $(VENV)/ready
-	TURNLOG_EXAMPLES=$(or $(EXAMPLES),100) $(BIN)/pytest -n 4 -m 'slow or hypothesis'
+	TURNLOG_EXAMPLES=$(or $(EXAMPLES),50) $(BIN)/pytest -n 4 -m 'slow or hypothesis'
 
 # Against the published reference itself, on fresh calls: make differential SESSIONS=5000 SEED=any
 differential: $(VENV)/ready
