@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 demo: $(VENV)/installed
 	@$(BIN)/turnlog demo
 
-# Four minutes on two idle cores, when all is installed
+# Eight minutes on two idle cores, when all is installed
 test: lint types unit
 
 # The rest: what kills processes, stops servers, searches long, and needs the releases of the reference
