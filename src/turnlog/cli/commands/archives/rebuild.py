@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +13,9 @@ from projections.readings import check_rules
 from turnlog.cli.common import BadChoice, jobs_or_all, progress
 from turnlog.cli.options import JsonOption, RulesOption
 from turnlog.terminal import plural, print_json, say
+
+if TYPE_CHECKING:
+    from turnlog.rebuild.run import Summary
 
 
 def rebuild(
@@ -45,11 +49,7 @@ def rebuild(
     from turnlog.rebuild.run import rebuild as run
 
     check_rules(rules)
-    chosen = list(dict.fromkeys(part.strip() for part in what.split(",") if part.strip()))
-    if unknown := [name for name in chosen if name not in OUTPUTS]:
-        raise BadChoice(f"there is no output {unknown[0]!r}; --what takes: {', '.join(OUTPUTS)}")
-    if not chosen:
-        raise BadChoice(f"--what is empty; it takes: {', '.join(OUTPUTS)}")
+    chosen = _outputs(what, OUTPUTS)
     with progress() as bar:
         task = bar.add_task("rebuilding", total=None)
         done = run(
@@ -65,14 +65,28 @@ def rebuild(
     if as_json:
         print_json({"rules": rules, "what": chosen} | done._asdict())
     else:
-        there = done.partitions * len(chosen) - done.written
-        say(
-            f"{plural(done.partitions, 'partition')}, {plural(done.sessions, 'session')}: "
-            f"{plural(done.written, 'file')} written, {there:,} there already"
-        )
+        _show(done, len(chosen))
     for name, reason in sorted(done.failed.items()):
         say(reason if repr(name) in reason else f"session {name!r}: {reason}", err=True)
     for name, reason in sorted(done.lost.items()):
         say(f"{name}: {reason}", err=True)
     if done.failed or done.lost:
         raise typer.Exit(1)
+
+
+def _outputs(text: str, known: Collection[str]) -> list[str]:
+    """The outputs named in a comma-separated text. Raises `BadChoice`."""
+    chosen = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if unknown := [name for name in chosen if name not in known]:
+        raise BadChoice(f"there is no output {unknown[0]!r}; --what takes: {', '.join(known)}")
+    if not chosen:
+        raise BadChoice(f"--what is empty; it takes: {', '.join(known)}")
+    return chosen
+
+
+def _show(done: Summary, outputs: int) -> None:
+    there = done.partitions * outputs - done.written
+    say(
+        f"{plural(done.partitions, 'partition')}, {plural(done.sessions, 'session')}: "
+        f"{plural(done.written, 'file')} written, {there:,} there already"
+    )
