@@ -145,3 +145,12 @@ def test_the_engine_of_read_models_has_all_that_projections_import() -> None:
             left += imports(name, running=True)
     found = {name.split(".")[1] for name in seen if name.startswith("eventstore.")}
     assert found == {file.removesuffix(".py") for file in READ}
+
+
+def test_decoders_of_structs_are_made_at_import() -> None:
+    """Two threads that make the first one at the same time crash the process: `test_first_reads.py`."""
+    for name, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).startswith(("msgspec.json.dec", "msgspec.msgpack.")):
+                kinds = [ast.unparse(word.value) for word in node.keywords if word.arg == "type"]
+                assert kinds in ([], ["str"]), f"{name} decodes a {kinds[0]}: make a Decoder in the module"

@@ -21,6 +21,8 @@ from exporters.archive.write import SCHEMA
 _NAMES = ["session_id", "origin", "hook"]
 """Columns that are read as a dictionary, so that equal strings are one object."""
 _FIELDS = SCHEMA.names
+_decode_heading = msgspec.json.Decoder(Heading).decode
+"""Made at import: two threads that decode the first `Heading` at the same time crash the process (msgspec 0.22)."""
 
 
 class PartitionFile:
@@ -160,7 +162,7 @@ def _heading(name: str, metadata: Any) -> Heading:
     if found is None:
         raise BadArchive(f"{name} is no file of an archive: its metadata has no key {METADATA.decode()!r}")
     try:
-        heading = msgspec.json.decode(found, type=Heading)
+        heading = _decode_heading(found)
         order = [(entry.started_ns, entry.session_id) for entry in heading.sessions]
         heads = [head for entry in heading.sessions for head in entry.heads()]
     except (msgspec.DecodeError, ValueError, RecursionError) as error:

@@ -40,6 +40,10 @@ class _Line(msgspec.Struct):
         return Event(*names, self.seq, self.hook, self.version, self.perf_ns, self.wall_ns, payload)
 
 
+_decode_line = msgspec.json.Decoder(_Line).decode
+_decode_heading = msgspec.json.Decoder(SessionHeading).decode
+
+
 def write_archive(
     store: Store, head: SessionHeading, folder: Path, on_written: Callable[[int], object] = lambda events: None
 ) -> Path:
@@ -101,10 +105,10 @@ def stream_archive(
     for where, line in file_lines(path, open_file):
         try:
             if not line.startswith(b'{"turnlog":'):
-                yield chain.add(msgspec.json.decode(line, type=_Line), where)
+                yield chain.add(_decode_line(line), where)
                 continue
             chain.end(place)
-            place, head = where, msgspec.json.decode(line, type=SessionHeading)
+            place, head = where, _decode_heading(line)
             chain = _Chain(head, admitted=head.seal in seals)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise BadRecording(f"{where}: not a line of an archive: {error}") from error

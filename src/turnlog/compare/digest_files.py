@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -46,6 +46,11 @@ class SessionDigest(msgspec.Struct, frozen=True):
     """Digests of the completed turns."""
 
 
+_decode_heading = msgspec.json.Decoder(DigestHeading).decode
+_decode_session = msgspec.json.Decoder(SessionDigest).decode
+_T = TypeVar("_T")
+
+
 def digest_heading(rules: Rules) -> DigestHeading:
     """The heading of a file written by this version under these rules."""
     on = ",".join(switch for switch in SWITCHES if getattr(rules, switch))
@@ -73,13 +78,13 @@ def load_digests(
     """
     lines = _lines(path, open_file)
     first = next(lines, (str(path), b""))
-    heading = _decode(*first, DigestHeading, "is not a digest file of this version; create one with `turnlog digest`")
+    heading = _decode(*first, _decode_heading, "is not a digest file of this version; create one with `turnlog digest`")
     return heading, _sessions(lines)
 
 
 def _sessions(lines: Iterator[tuple[str, bytes]]) -> Iterator[SessionDigest]:
     for place, text in lines:
-        yield _decode(place, text, SessionDigest, "is not a session of a digest file; the file is damaged")
+        yield _decode(place, text, _decode_session, "is not a session of a digest file; the file is damaged")
 
 
 def _lines(path: Path, open_file: Opener) -> Iterator[tuple[str, bytes]]:
@@ -89,9 +94,9 @@ def _lines(path: Path, open_file: Opener) -> Iterator[tuple[str, bytes]]:
         raise BadDigests(f"cannot read {error}") from error
 
 
-def _decode(place: str, text: bytes, kind: type[Any], problem: str) -> Any:
+def _decode(place: str, text: bytes, decode: Callable[[bytes], _T], problem: str) -> _T:
     try:
-        return msgspec.json.decode(text, type=kind)
+        return decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadDigests(f"{place} {problem}") from error
 

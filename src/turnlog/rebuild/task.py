@@ -55,6 +55,9 @@ class Made(msgspec.Struct, frozen=True):
     """Sessions that could not be replayed, with the reason; the file has no row of them."""
 
 
+_decode_made = msgspec.json.Decoder(Made).decode
+
+
 class Result(NamedTuple):
     """What became of a task."""
 
@@ -132,7 +135,7 @@ def _made(out: Place, path: str) -> Made | None:
         return None
     try:
         metadata = pyarrow.parquet.read_metadata(out.source(path)).metadata or {}
-        return msgspec.json.decode(metadata.get(METADATA, b""), type=Made)
+        return _decode_made(metadata.get(METADATA, b""))
     except (pyarrow.ArrowException, OSError, msgspec.DecodeError):
         return None
 
