@@ -16,6 +16,7 @@ from eventstore.control import CONTROL
 from eventstore.errors import TurnlogError
 from eventstore.event import Event
 from eventstore.hooks.arguments import ALTERED, HAPPENED, RAW
+from eventstore.hooks.own import is_time
 from eventstore.hooks.vocabulary import HOOKS, Hook
 
 ID_BYTES = 255
@@ -23,8 +24,6 @@ ID_BYTES = 255
 SEALED = "$sealed"
 _INT64 = range(-(2**63), 2**63)
 _SEQ = range(2**63)
-_CREATED_SECONDS = 2**63 / 1e9
-"""Bound on seconds since the epoch, so that they fit into 64 bits as nanoseconds."""
 
 
 class Inadmissible(TurnlogError):
@@ -91,7 +90,7 @@ def _check_arguments(hook: Hook, event: Event) -> None:
             raise Inadmissible(f"{hook.name} lacks its argument {missing[0]!r}")
     if event.hook == "log_record" and not sealed:
         created = args.get("created")
-        if created is not None and (type(created) not in (int, float) or not abs(created) < _CREATED_SECONDS):
+        if created is not None and not is_time(created):
             raise Inadmissible(f"created is not a time in seconds: {str(created)[:40]}")
 
 

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventstore import HOOKS, Clock, Event, Recorder, canonical, codec, open_store
+from eventstore.admission import admit
 from eventstore.stores import schema
 from eventstore.stores.memory import MemoryStore
 from eventstore.stores.sqlite.store import SqliteStore
@@ -221,6 +222,7 @@ def test_law_6_a_hook_call_never_raises_and_is_never_lost(hook: str, data: st.Da
     found = list(STORE.read(recorder.session_id))
     assert (health.failed, health.dropped) == (0, 0)
     assert [event.hook for event in found][:1] == [hook]
+    admit(found[0])  # it may be moved to a different log
     codec.decode(found[0])
     replay(found)
 

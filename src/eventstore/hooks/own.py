@@ -5,10 +5,18 @@ Under the ``videosdk-*`` rule sets they change no turn, payload, span or signal.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from eventstore.hooks.arguments import scrub_args
 from eventstore.hooks.declare import Record
+
+_MAX_SECONDS = 2**63 / 1e9
+"""Bound on seconds since the epoch, so that they fit into 64 bits as nanoseconds."""
+
+
+def is_time(value: object) -> TypeGuard[float]:
+    """Whether a log record may have been created at this time, in seconds since the epoch."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and -_MAX_SECONDS < value < _MAX_SECONDS
 
 
 class OwnHooks:
@@ -22,12 +30,13 @@ class OwnHooks:
         created: float | None = None,
         attributes: dict[str, Any] | None = None,
     ) -> None:
-        """A log record of the agent; ``created`` in seconds since the epoch, None means now.
+        """A log record of the agent; ``created`` in seconds since the epoch, None (or not a time) means now.
 
         ``level`` and ``logger`` are names (``"WARNING"``, ``"my_agent.tools"``), ``message`` is the full text including
         a traceback. It may be the first event of a session.
         """
-        args = {"level": level, "logger": logger, "message": message, "created": created, "attributes": attributes}
+        time = float(created) if is_time(created) else None
+        args = {"level": level, "logger": logger, "message": message, "created": time, "attributes": attributes}
         self._record("log_record", args, scrub_args)
 
     def set_framework(self, name: str, version: str) -> None:

@@ -143,7 +143,7 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
         framework's original timestamp, stored with it.
         """
         try:
-            happened_ns = self._now_on_both_clocks() + int(wall_ns)
+            happened_ns = self._now_on_both_clocks() + _nanoseconds(wall_ns)
         except Exception as error:  # noqa: BLE001 - law 6
             self._fail(error)
             happened_ns = self._clock.perf_ns()
@@ -383,11 +383,19 @@ def _adapt(adapt: Callable[[Args], Args], args: Args) -> Args:
 
 def _id_of(what: str, given: object) -> str:
     """A session id or origin as it is recorded; empty if none is given."""
-    text = as_text(given) if given else ""
+    text = "" if given is None else as_text(given)
     name = admissible_id(text) if text else ""
     if name != text:
         log.warning("this %s is too long or has control characters; it is recorded as %s", what, name)
     return name
+
+
+def _nanoseconds(wall_ns: Any) -> int:
+    """A time as an integer. Raises `ValueError` for one that readers of the log could not take."""
+    time = int(wall_ns)
+    if not -(2**62) < time < 2**62:
+        raise ValueError(f"{time} is not nanoseconds since the epoch")
+    return time
 
 
 class _NoTimer:

@@ -11,6 +11,7 @@ import os
 import socket
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
@@ -68,10 +69,22 @@ def _running() -> asyncio.AbstractEventLoop:
     global _alive  # noqa: PLW0603 - the process has one
     with _lock:
         if not _alive:
-            _loops.append(_Loop())
-            threading.Thread(target=_loops[-1].run_forever, name=THREAD, daemon=True).start()
+            made: Future[asyncio.AbstractEventLoop] = Future()
+            threading.Thread(target=_serve, args=(made,), name=THREAD, daemon=True).start()
+            _loops.append(made.result())
             _alive = True
         return _loops[-1]
+
+
+def _serve(made: Future[asyncio.AbstractEventLoop]) -> None:
+    """Make the loop and run it. Made here, as asyncio logs that, and an agent's handlers leave out our threads."""
+    try:
+        loop = _Loop()
+    except OSError as error:  # no descriptor is left
+        made.set_exception(error)
+        return
+    made.set_result(loop)
+    loop.run_forever()
 
 
 def _after_fork() -> None:
