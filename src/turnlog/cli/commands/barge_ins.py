@@ -12,7 +12,7 @@ from projections.caller import read as read_events
 from projections.turns.ledger import BargeIn
 from turnlog.cli.choice import named_sessions
 from turnlog.cli.common import existing, progress
-from turnlog.cli.options import AllOption, DbOption, JsonOption, SessionsArgument
+from turnlog.cli.options import AllOption, ArchiveOption, DbOption, JsonOption, SessionsArgument
 from turnlog.cli.render.barge_in import Entry, entries, entry_dict, shorten
 from turnlog.console import Column, fitted, output, safe
 from turnlog.sessions import events_of
@@ -25,13 +25,14 @@ def barge_ins(
     sessions: SessionsArgument = None,
     every: AllOption = False,
     db: DbOption = None,
+    archive: ArchiveOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List barge-ins: how soon the agent yielded, what was cut.
 
     True, false and phantom ones alike.
     """
-    store = existing(context, db)
+    store = existing(context, db, archive)
     with progress() as bar:
         names = named_sessions(store, sessions, every)
         survey = Survey(alone=len(names) == 1)
