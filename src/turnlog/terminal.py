@@ -11,7 +11,9 @@ import io
 import json
 import logging
 import sys
+import textwrap
 import traceback
+from collections.abc import Iterable
 from types import TracebackType
 from typing import IO, Any
 
@@ -75,6 +77,17 @@ codecs.register_error("turnlog", _replace_unencodable)
 def print_json(value: Any, *, indent: bool = True) -> None:
     """Print a value as JSON, identically to a pipe and to a terminal."""
     sys.stdout.buffer.write(json_text(value, indent=indent).encode() + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def print_json_list(values: Iterable[Any]) -> None:
+    """Print an array as `print_json` does, each item as soon as it is there."""
+    before = "[\n"
+    for value in values:
+        sys.stdout.buffer.write((before + textwrap.indent(json_text(value), "  ")).encode())
+        sys.stdout.buffer.flush()
+        before = ",\n"
+    sys.stdout.buffer.write(b"[]\n" if before == "[\n" else b"\n]\n")
     sys.stdout.buffer.flush()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from importlib import import_module
@@ -14,6 +13,7 @@ from eventstore.errors import TurnlogError
 from turnlog.cli.commands import COMMANDS
 from turnlog.cli.help import Command, Group
 from turnlog.cli.options import DbOption
+from turnlog.garbage import collect_rarely
 from turnlog.terminal import prepare, say
 
 _STYLE: dict[str, Any] = {
@@ -87,7 +87,7 @@ def options(
 def main() -> None:
     """Run the program; expected errors print one line on standard error and exit with 1, usage errors with 2."""
     prepare()
-    gc.set_threshold(100_000, 20, 20)  # events and rows are many, and rarely in cycles
+    collect_rarely()
     try:
         code = typer.main.get_command(app)(standalone_mode=False)
     except TurnlogError as error:

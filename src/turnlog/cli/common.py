@@ -52,7 +52,13 @@ def progress(count: ProgressColumn | None = None, *, hidden: bool = False) -> Pr
     console = errors_to()
     name, counter = TextColumn("{task.description}", markup=False), count or MofNCompleteColumn()
     columns = name, BarColumn(), counter, TimeRemainingColumn()
-    return Progress(*columns, console=console, transient=True, disable=hidden or not console.is_terminal)
+    return Progress(
+        *columns,
+        console=console,
+        transient=True,
+        disable=hidden or not console.is_terminal,
+        redirect_stdout=sys.stdout.isatty(),  # what goes to a file must not end up beside the bar
+    )
 
 
 def jobs_or_all(jobs: int | None) -> int:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
-from eventstore.errors import StoreError, TurnlogError
+from eventstore.errors import StoreError, StoreUnavailable, TurnlogError
 from exporters.archive.place import Place
 from turnlog.rebuild import task as tasks
+from turnlog.rebuild.cluster import existing_cluster, local_cluster
 from turnlog.rebuild.task import Result, Task, path_of
-
-if TYPE_CHECKING:
-    from distributed import Client
 
 REPORT = "report.json"
 
@@ -84,38 +80,19 @@ def _run(todo: list[Task], workers: int, scheduler: str | None) -> Iterator[tupl
                 yield task, error
         return
     from distributed import as_completed
+    from distributed.scheduler import NoWorkerError
 
-    with _client(min(workers, len(todo)), scheduler) as client:
+    chosen = local_cluster(min(workers, len(todo))) if scheduler is None else existing_cluster(scheduler)
+    with chosen as client:
         # not pure: the same task is to look again at what is there
-        futures = {client.submit(tasks.run, task, pure=False, retries=2): task for task in todo}
+        futures = {client.submit(tasks.run_in_worker, task, pure=False, retries=2): task for task in todo}
         for future in as_completed(futures, loop=client.loop):
             failure = future.exception()
+            if isinstance(failure, NoWorkerError):
+                raise StoreUnavailable(
+                    "the rebuild has no worker left; run it again, and it goes on with what is missing"
+                ) from failure
             yield futures[future], future.result() if failure is None else failure
-
-
-@contextmanager
-def _client(workers: int, scheduler: str | None) -> Iterator[Client]:
-    import dask
-    from distributed import Client, LocalCluster
-
-    logging.getLogger("distributed").setLevel(logging.ERROR)  # a worker that is started again is no news
-    if scheduler is not None:
-        try:
-            client = Client(scheduler, timeout="20s", set_as_default=False)
-        except (OSError, ValueError) as error:
-            raise StoreError(f"no scheduler at {scheduler}: {error}") from error
-        with client:
-            yield client
-        return
-    options: dict[str, Any] = {"n_workers": workers, "threads_per_worker": 1, "processes": True, "host": "127.0.0.1"}
-    loopback = "127.0.0.1:0"  # also of the status pages, which would take a fixed port on all addresses
-    options |= {"dashboard_address": loopback, "worker_dashboard_address": loopback}
-    with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 10}),
-        LocalCluster(**options, silence_logs=logging.CRITICAL) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        yield client
 
 
 def _remove_others(out: Place, kept: set[Any], rules: str, what: Sequence[str]) -> int:

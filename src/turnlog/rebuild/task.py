@@ -17,6 +17,7 @@ from exporters.archive.read import PartitionFile
 from exporters.archive.write import RowGroups
 from projections.boundary import replaying
 from projections.readings import reading
+from turnlog.garbage import collect_rarely
 from turnlog.read_models.engine import engine
 from turnlog.rebuild.outputs import OUTPUTS, Row
 
@@ -91,6 +92,12 @@ def run(task: Task) -> Result:
         if stale:
             failed |= _write(out, source, stamp, {what: paths[what] for what in stale})
         return Result(task.partition, len(source.heading.sessions), len(stale), failed)
+
+
+def run_in_worker(task: Task) -> Result:
+    """`run`, in a process of a cluster."""
+    collect_rarely()
+    return run(task)
 
 
 def _write(out: Place, source: PartitionFile, stamp: Stamp, paths: dict[str, str]) -> dict[str, str]:

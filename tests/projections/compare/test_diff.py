@@ -295,7 +295,7 @@ def test_two_logs(program: Program, tmp_path: Path) -> None:
     assert (late["what"], late["one"]["hook"], late["late_ms"]) == ("time", "on_llm_first_token", 300)
     shown = program.run("diff", "--all", "--against", "other.db").stdout
     assert "1 of 4 turns differ in 2 sessions: " in shown
-    assert "1 session only in the log of --db: old\n" in shown
+    assert "1 session not in the log of --against: old\n" in shown
     assert "1 session only in the log of --against: new\n" in shown
     assert "s-2: first at another time: event 13, on_llm_first_token, +300.0 ms since the event before" in shown
     assert "unknown session 'old'" in program.fails("diff", "old", "--against", "other.db")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from collections import Counter
+from typing import Any, NamedTuple
 
 import typer
 from rich.console import Console
@@ -12,12 +14,12 @@ from projections.caller import read as read_events
 from projections.turns.ledger import BargeIn
 from turnlog.cli.choice import named_sessions
 from turnlog.cli.common import existing, progress
-from turnlog.cli.options import AllOption, DbOption, JsonOption, SessionsArgument
+from turnlog.cli.options import AllOption, ArchiveOption, DbOption, JsonOption, SessionsArgument
 from turnlog.cli.render.barge_in import Entry, entries, entry_dict, shorten
 from turnlog.console import Column, fitted, output, safe
 from turnlog.sessions import events_of
 from turnlog.survey import Survey
-from turnlog.terminal import plural, print_json
+from turnlog.terminal import plural, print_json_list
 
 
 def barge_ins(
@@ -25,51 +27,80 @@ def barge_ins(
     sessions: SessionsArgument = None,
     every: AllOption = False,
     db: DbOption = None,
+    archive: ArchiveOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List barge-ins: how soon the agent yielded, what was cut.
 
     True, false and phantom ones alike.
     """
-    store = existing(context, db)
-    with progress() as bar:
+    store = existing(context, db, archive)
+    with progress(hidden=as_json and sys.stdout.isatty()) as bar:
         names = named_sessions(store, sessions, every)
         survey = Survey(alone=len(names) == 1)
-        sessions_read = store.read_many(names)
-        replayed = survey.each_of(sessions_read, lambda name, read: list(_entries(events_of(name, read), as_json)))
+        make = _as_json if as_json else _as_rows
+        replayed = survey.each_of(store.read_many(names), lambda name, read: make(name, events_of(name, read)))
         tracked = bar.track(replayed, total=len(names), description="replaying")
-        found = [(name, entry) for name, listed in tracked for entry in listed]
+        listed = (each for _name, found in tracked for each in found)
+        rows: list[BargeInRow] = []
+        if as_json:
+            print_json_list(listed)
+        else:
+            rows = list(listed)
     store.close()
-    if as_json:
-        print_json([{"session_id": name, **plain} for name, (plain, _entry) in found])
-    else:
-        _show(output(), len(names) - len(survey.failed), [(name, entry) for name, (_plain, entry) in found])
+    if not as_json:
+        _show(output(), len(names) - len(survey.failed), rows)
     survey.finish()
 
 
-def _entries(events: list[Event], as_json: bool) -> list[tuple[dict[str, Any], Entry]]:
+def _as_json(name: str, events: list[Event]) -> list[Any]:
     r = read_events(events)
-    return [(entry_dict(r, events, entry) if as_json else {}, entry) for entry in entries(r)]
+    return [{"session_id": name, **entry_dict(r, events, entry)} for entry in entries(r)]
 
 
-def _show(console: Console, sessions: int, found: list[tuple[str, Entry]]) -> None:
-    kinds: dict[str, int] = {}
-    for _name, entry in found:
-        kinds[entry.record.kind] = kinds.get(entry.record.kind, 0) + 1
+class BargeInRow(NamedTuple):
+    """The cells of a barge-in. They are all that is kept of its session."""
+
+    session: str
+    kind: str
+    at: str
+    yielded: str
+    overlap: str
+    said: str
+    unsaid: str
+
+
+def _as_rows(name: str, events: list[Event]) -> list[Any]:
+    return [
+        BargeInRow(
+            safe(name),
+            entry.record.kind,
+            f"+{entry.into_call:,.1f} s",
+            _yield_time(entry.record),
+            _milliseconds(entry.record.overlap_ms),
+            _text(entry, entry.spoken.said, end=True),
+            _text(entry, entry.spoken.unsaid),
+        )
+        for entry in entries(read_events(events))
+    ]
+
+
+def _show(console: Console, sessions: int, rows: list[BargeInRow]) -> None:
+    kinds = Counter(row.kind for row in rows)
     counts = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-    listed = plural(len(found), "barge-in")
+    listed = plural(len(rows), "barge-in")
     console.print(f"{listed} in {plural(sessions, 'session')}{': ' + counts if counts else ''}")
-    if not found:
+    if not rows:
         return
-    each = [entry for _name, entry in found]
+    session, kind, at, yielded, overlap, said, unsaid = map(list, zip(*rows, strict=True))
     columns = [
-        Column("session", [safe(name) for name, _entry in found]),
-        Column("kind", [entry.record.kind for entry in each]),
-        Column("at", [f"+{entry.into_call:,.1f} s" for entry in each], right=True),
-        Column("yield", [_yield_time(entry.record) for entry in each], right=True),
-        Column("overlap", [_milliseconds(entry.record.overlap_ms) for entry in each], right=True, rank=3),
-        Column("had said", [_text(entry, entry.spoken.said, end=True) for entry in each], rank=2, text=True),
-        Column("not said", [_text(entry, entry.spoken.unsaid) for entry in each], rank=1, text=True),
+        Column("session", session),
+        Column("kind", kind),
+        Column("at", at, right=True),
+        Column("yield", yielded, right=True),
+        Column("overlap", overlap, right=True, rank=3),
+        Column("had said", said, rank=2, text=True),
+        Column("not said", unsaid, rank=1, text=True),
     ]
     caption = "milliseconds; ≥: end of agent audio not reported; ~: estimated"
     console.print(fitted(console, columns, caption))

@@ -25,7 +25,16 @@ from projections.reference.state import State
 from turnlog.cli.choice import named_sessions
 from turnlog.cli.common import BadChoice, existing, progress
 from turnlog.cli.common import url as url_of
-from turnlog.cli.options import AllOption, DbOption, JsonOption, OutOption, RulesOption, SessionsArgument, VerboseOption
+from turnlog.cli.options import (
+    AllOption,
+    ArchiveOption,
+    DbOption,
+    JsonOption,
+    OutOption,
+    RulesOption,
+    SessionsArgument,
+    VerboseOption,
+)
 from turnlog.cli.render import differences
 from turnlog.cli.writing import Form, write_sessions
 from turnlog.compare import digest_files as digests
@@ -63,6 +72,7 @@ def diff(
         Path | None, typer.Option("--digests", metavar="FILE", help="Compare with a file that `turnlog digest` wrote.")
     ] = None,
     db: DbOption = None,
+    archive: ArchiveOption = None,
     verbose: VerboseOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -78,12 +88,13 @@ def diff(
         raise BadChoice("pass either --against or --digests, not both")
     if (against is not None or digest_file is not None) and len(named) > 1:
         raise BadChoice("--against and --digests compare under one rule set; pass --rules at most once")
-    store, survey = existing(context, db), Survey(alone=len(set(sessions or ())) == 1)
+    store, survey = existing(context, db, archive), Survey(alone=len(set(sessions or ())) == 1)
     try:
         if against is not None:
             one = named[0] if named else VIDEOSDK_1_0.name
-            title = f"{display_name(url_of(context, db))} → {display_name(against)}, under {one}"
-            other = _open_other(url_of(context, db), against)
+            here = archive or url_of(context, db)
+            title = f"{display_name(here)} → {display_name(against)}, under {one}"
+            other = _open_other(here, against)
             notes, found = _compare_logs(store, other, sessions, every, rule_sets.find_rules(one), survey)
         elif digest_file is not None:
             title, notes, found = since(store, digest_file, sessions, every, named, survey)
@@ -181,6 +192,7 @@ def digest(
     every: AllOption = False,
     rules: RulesOption = VIDEOSDK_1_0.name,
     db: DbOption = None,
+    archive: ArchiveOption = None,
 ) -> None:
     """Write digests of sessions for `turnlog diff --digests`.
 
@@ -192,7 +204,7 @@ def digest(
         return [digests.digest_line(digests.session_digest(name, events_of(name, read), wanted))]
 
     form = Form(session_lines, digests.digest_line(digests.digest_heading(wanted)))
-    write_sessions(existing(context, db), sessions, every, out, form)
+    write_sessions(existing(context, db, archive), sessions, every, out, form)
 
 
 def since(

@@ -16,7 +16,7 @@ from projections.explain import explain as explain_value
 from projections.explain import what_if as what_if_of
 from projections.explain.what_if import BY_MS, HOW
 from turnlog.cli.common import existing, patient_progress
-from turnlog.cli.options import DbOption, JsonOption, RulesOption, SessionArgument
+from turnlog.cli.options import ArchiveOption, DbOption, JsonOption, RulesOption, SessionArgument
 from turnlog.console import output, safe
 from turnlog.sessions import read_session
 from turnlog.terminal import in_line, print_json
@@ -41,10 +41,11 @@ def explain(
     ] = BY_MS,
     rules: RulesOption = TURNLOG,
     db: DbOption = None,
+    archive: ArchiveOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show the events and decisions behind a value."""
-    store = existing(context, db)
+    store = existing(context, db, archive)
     events, where = read_session(store, session), " ".join(path)
     store.close()
     with replaying(session):

@@ -22,7 +22,7 @@ from eventstore.stores.encrypted import SEALED
 from exporters.archive.layout import Partition
 from exporters.archive.libraries import need
 from turnlog.cli.common import existing, opener, progress, url, writable
-from turnlog.cli.options import DbOption, JournalOption, JsonOption, SessionArgument
+from turnlog.cli.options import ArchiveOption, DbOption, JournalOption, JsonOption, SessionArgument
 from turnlog.console import output, safe
 from turnlog.sessions import UnknownSession, display_name, find_session, format_time, read_session
 from turnlog.terminal import in_line, json_text, plural, print_json, say
@@ -129,9 +129,15 @@ def _import_summary(sessions: int, events: int) -> str:
     return f"imported {plural(sessions, 'session')}, {plural(events, 'event')}"
 
 
-def events(context: typer.Context, session: SessionArgument, db: DbOption = None, as_json: JsonOption = False) -> None:
+def events(
+    context: typer.Context,
+    session: SessionArgument,
+    db: DbOption = None,
+    archive: ArchiveOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """List a session's events in canonical order."""
-    store = existing(context, db)
+    store = existing(context, db, archive)
     found = read_session(store, session)
     store.close()
     if as_json:

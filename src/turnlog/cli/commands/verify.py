@@ -32,16 +32,33 @@ class BadScope(TurnlogError):
 
 @dataclass
 class Found:
-    """The results of a verification."""
+    """The results of a verification. Faults and gaps are printed when they are found, or kept for JSON."""
 
+    keep: bool
     sessions: int = 0
     events: int = 0
+    fault_count: int = 0
+    lost_calls: int = 0
     faults: list[Fault] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
     since: Since | None = None
     rows: int | None = None
     """Number of read models compared; None if they are not to be."""
+
+    def add(self, faults: Iterable[Fault], gaps: Iterable[Gap] = ()) -> None:
+        for fault in faults:
+            self.fault_count += 1
+            if self.keep:
+                self.faults.append(fault)
+            else:
+                say(f"{fault.kind}: {fault.message}")
+        for gap in gaps:
+            self.lost_calls += gap.calls
+            if self.keep:
+                self.gaps.append(gap)
+            else:
+                say(f"missing: session {gap.session_id!r}, origin {gap.origin!r}: {gap}")
 
 
 def verify(
@@ -76,7 +93,7 @@ def verify(
             raise seals.BadSeal(f"{seal} is a seal of session {sealed.session_id!r}, not of {name!r}")
     elif sealed is not None and session is not None:
         raise seals.BadSeal(f"{seal} is a seal of the whole log; leave out the session")
-    found = Found()
+    found = Found(keep=as_json)
     try:
         _verify_chains(store, name, sealed, found)
         if name is None:
@@ -91,7 +108,7 @@ def verify(
         print_json(_found_dict(found))
     else:
         _show(found)
-    if found.faults:
+    if found.fault_count:
         raise typer.Exit(1)
 
 
@@ -102,7 +119,7 @@ def _verify_chains(store: Store, name: str | None, sealed: LogSeal | Seal | None
     except StoreUnavailable:
         raise
     except StoreError as error:
-        found.faults.append(Fault(None, None, None, "unreadable", f"the list of origins: {error}"))
+        found.add([Fault(None, None, None, "unreadable", f"the list of origins: {error}")])
         return
     if name is not None and not sessions and sealed is None:
         find_session(store, name)  # raises, suggesting the closest name
@@ -111,8 +128,7 @@ def _verify_chains(store: Store, name: str | None, sealed: LogSeal | Seal | None
         task = bar.add_task("verifying", total=found.events)
         for each in sessions:
             report = check_session(store, each, lambda events: bar.advance(task, events))
-            found.faults += report.faults
-            found.gaps += report.gaps
+            found.add(report.faults, report.gaps)
 
 
 def _sessions(store: Store, name: str | None) -> dict[str, int]:
@@ -134,7 +150,7 @@ def _check_log(store: Store, found: Found) -> None:
     from eventstore.integrity.log import verify_log
 
     report = verify_log(store)
-    found.faults += report.faults
+    found.add(report.faults)
     found.unchecked += report.unchecked
 
 
@@ -143,11 +159,11 @@ def _check_seal(store: Store, sealed: LogSeal | Seal, found: Found) -> None:
 
     try:
         faults, found.since = log_seals.check_log_seal(store, sealed)
-        found.faults += faults
+        found.add(faults)
     except StoreUnavailable:
         raise
     except StoreError as error:
-        found.faults.append(Fault(None, None, None, "unreadable", f"the seal cannot be compared: {error}"))
+        found.add([Fault(None, None, None, "unreadable", f"the seal cannot be compared: {error}")])
 
 
 def _check_rows(store: Store, name: str | None, jobs: int | None, found: Found) -> None:
@@ -158,7 +174,7 @@ def _check_rows(store: Store, name: str | None, jobs: int | None, found: Found) 
     with progress() as bar:
         task = bar.add_task("comparing", total=sum(s.events for sessions in rows.values() for s in sessions))
         for difference in differences(store, rows, jobs_or_all(jobs), lambda events: bar.advance(task, events)):
-            found.faults.append(Fault(difference.session_id, None, None, "row", difference.message))
+            found.add([Fault(difference.session_id, None, None, "row", difference.message)])
 
 
 def _found_dict(found: Found) -> dict[str, Any]:
@@ -177,20 +193,16 @@ def _found_dict(found: Found) -> dict[str, Any]:
 
 
 def _show(found: Found) -> None:
-    for fault in found.faults:
-        say(f"{fault.kind}: {fault.message}")
-    for gap in found.gaps:
-        say(f"missing: session {gap.session_id!r}, origin {gap.origin!r}: {gap}")
+    """Print what is known at the end."""
     for line in found.unchecked:
         say(f"not checked: {line}")
     if found.since is not None:
         for line in _changes_since(found.since):
             say(f"since the seal: {line}")
     counts = f"{plural(found.sessions, 'session')}, {plural(found.events, 'event')}"
-    lost = sum(gap.calls for gap in found.gaps)
-    missing = f", {plural(lost, 'call')} missing" if lost else ""
-    if found.faults:
-        say(f"{counts}{missing}, {plural(len(found.faults), 'fault')}")
+    missing = f", {plural(found.lost_calls, 'call')} missing" if found.lost_calls else ""
+    if found.fault_count:
+        say(f"{counts}{missing}, {plural(found.fault_count, 'fault')}")
     else:
         rows = "" if found.rows is None else f"; {plural(found.rows, 'read model')} as replayed"
         say(f"{counts}: all hash chains valid{missing}{rows}")

@@ -19,7 +19,7 @@ SHOWN = 20
 FIELDS = 3
 """Maximum number of changed fields per turn without --verbose."""
 NOTES = {
-    "only_in_one": "only in the log of --db",
+    "only_in_one": "not in the log of --against",
     "only_in_other": "only in the log of --against",
     "gone": "no longer in the log; not compared",
     "grown": "grown since; compared up to the former end",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import signal
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -50,7 +52,7 @@ def rebuild(
 
     check_rules(rules)
     chosen = _outputs(what, OUTPUTS)
-    with progress() as bar:
+    with _resumable(), progress() as bar:
         task = bar.add_task("rebuilding", total=None)
         done = run(
             archive,
@@ -72,6 +74,24 @@ def rebuild(
         say(f"{name}: {reason}", err=True)
     if done.failed or done.lost:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    """End in order on Ctrl-C and SIGTERM, with the exit code that a shell gives to these."""
+
+    def end(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except SystemExit:
+        say("turnlog: interrupted; run it again to make what is missing", err=True)
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _outputs(text: str, known: Collection[str]) -> list[str]:
