@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -22,7 +22,7 @@ from typing import Any
 import httpx
 import psutil
 
-AGENTS, ROUNDS, SECONDS = 2, 5, 6.0
+AGENTS, ROUNDS, SECONDS = 2, 4, 5.0
 SIDE = Path(__file__).resolve().parent / "watching_side.py"
 Viewing = Callable[[str], AbstractContextManager[Any]]
 Figures = dict[str, float]
@@ -103,23 +103,21 @@ def _burning(share: float, _db: str) -> Iterator[Callable[[], float]]:
 
 @contextmanager
 def _watching(viewing: Viewing, db: str) -> Iterator[Callable[[], float]]:
-    """A viewer, and a client that reads what the page of each new call would; its processor time counts too."""
-    stop = threading.Event()
-    with viewing(db) as viewer, httpx.Client(trust_env=False, timeout=30, follow_redirects=True) as client:
-        client.get(viewer.url)
-        reader = threading.Thread(target=_read, args=(client, viewer, stop))
-        reader.start()
-        yield lambda: _processor_seconds(viewer.pid) + time.process_time()
-        stop.set()
+    """A viewer, and a client that reads what the page of the growing call reads; its processor time counts too."""
+    with httpx.Client(trust_env=False, timeout=30, follow_redirects=True) as client:
+        with viewing(db) as viewer:
+            client.get(viewer.url)
+            reader = threading.Thread(target=_read, args=(client, viewer.at("/call/live/follow?events=0")))
+            reader.start()
+            yield lambda: _processor_seconds(viewer.pid) + time.process_time()
         reader.join()
 
 
-def _read(client: httpx.Client, viewer: Any, stop: threading.Event) -> None:
-    """Read what the page of the growing call reads, and count on the server's keep-alive to end in time."""
-    with client.stream("GET", viewer.at("/call/live/follow?events=0")) as answer:
+def _read(client: httpx.Client, url: str) -> None:
+    """Read until the viewer ends."""
+    with suppress(httpx.HTTPError), client.stream("GET", url) as answer:
         for _data in answer.iter_raw():
-            if stop.is_set():
-                return
+            pass
 
 
 def _processor_seconds(pid: int) -> float:
