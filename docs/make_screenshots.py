@@ -25,8 +25,8 @@ FOLDER = HERE / "pictures"
 RECORDINGS = HERE.parent / "fixtures" / "recordings.jsonl.gz"
 PICTURES = {
     "viewer-sessions.png": ("light", "/"),
-    "viewer-call.png": ("light", "/call/barge_in_vad"),
-    "viewer-call-dark.png": ("dark", "/call/barge_in_vad"),
+    "viewer-call.png": ("light", "/call?session=barge_in_vad"),
+    "viewer-call-dark.png": ("dark", "/call?session=barge_in_vad"),
     "viewer-statistics.png": ("dark", "/statistics?by=llm"),
     "viewer-compare.png": ("light", "/compare?one=barge_in_vad&other_rules=videosdk-1.0"),
 }
@@ -69,7 +69,7 @@ def _copied(call: list[Event], name: str, at_ns: int, slow: float) -> list[Event
 def take(page: Page, origin: str, file: str, path: str) -> None:
     page.goto(origin + path)
     expect(page).not_to_have_title(re.compile("Replaying"), timeout=120_000)
-    if path.startswith("/call/"):
+    if path.startswith("/call?"):
         page.wait_for_selector("body[data-ready]")
     page.screenshot(path=FOLDER / file)
 

@@ -1,10 +1,11 @@
 """Validation of events from files (recordings, archives) before they may enter the log.
 
-A recorder makes its own events; the content of a file is untrusted.
+A recorder makes its own events, and names them so that they may be moved; the content of a file is untrusted.
 """
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -53,6 +54,20 @@ def check_id(what: str, name: str) -> None:
         raise Inadmissible(f"the {what} contains the control character {found[0]!a}")
     if (size := len(name.encode())) > ID_BYTES:
         raise Inadmissible(f"the {what} is {size} bytes long; the maximum is {ID_BYTES}")
+
+
+def admissible_id(name: str) -> str:
+    """The name if `check_id` accepts it, or one made from it that does, the same in every process.
+
+    A replacement ends in ``~`` and a digest of the name, so that two calls do not become one.
+    """
+    try:
+        check_id("id", name)
+    except Inadmissible:
+        suffix = "~" + blake2b(name.encode(errors="surrogatepass"), digest_size=8).hexdigest()
+        clean = CONTROL.sub("\ufffd", name).encode()[: ID_BYTES - len(suffix)]
+        return clean.decode(errors="ignore") + suffix
+    return name
 
 
 def _check_range(what: str, number: int, allowed: range) -> None:

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eventstore import Event
-from eventstore.admission import ID_BYTES, Inadmissible, admit
+from eventstore import Event, Recorder
+from eventstore.admission import ID_BYTES, Inadmissible, admissible_id, admit
 from eventstore.errors import TurnlogError
 from eventstore.stores.chain import Origin, genesis, link, seal
 from eventstore.stores.memory import MemoryStore
@@ -225,3 +225,34 @@ def test_ids() -> None:
     for name in ("\x00", "\x7f", "\x85", "\u2028", "\u202e", "\u200f", "\ud800"):
         with pytest.raises(Inadmissible, match="control character"):
             admit(Event(f"a{name}b", "o", 0, "on_llm_start", 1, 1, 1, "{}"))
+
+
+NAMES = (
+    st.text() | st.text(st.characters(), min_size=200, max_size=300) | st.sampled_from(["a\nb", "a\x00", "é" * 5000])
+)
+
+
+@given(NAMES, NAMES)
+@settings(max_examples=examples(100))
+def test_what_a_recorder_names_may_be_imported(one: str, two: str) -> None:
+    """Break: in eventstore/admission.py, ``admissible_id``, return the name as it is; or leave out the digest."""
+    store = MemoryStore()
+    with Recorder(store, one, origin=two, durability="memory") as recorder:
+        recorder.on_llm_start()
+    (event,) = store.read(recorder.session_id)
+    admit(event)
+    assert (admissible_id(one) == admissible_id(two)) == (one == two)
+
+
+def test_two_long_names_with_one_beginning_stay_two_sessions(caplog: pytest.LogCaptureFixture) -> None:
+    store = MemoryStore()
+    for end in "ab":
+        with Recorder(store, "x" * 300 + end, durability="memory") as recorder:
+            recorder.on_llm_start()
+    assert len(store.sessions()) == 2
+    assert "this session id is too long or has control characters; it is recorded as xxx" in caplog.text
+
+
+def test_names_without_need_stay_as_they_are() -> None:
+    for name in ("room-1", "x" * ID_BYTES, "会話 / é"):
+        assert admissible_id(name) == name

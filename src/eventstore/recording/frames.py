@@ -20,7 +20,6 @@ STAMP = struct.Struct("<qqq")
 NAMES = struct.Struct("<HHHH")
 """Lengths of session, origin and hook name, and the hook's version."""
 MIN_BODY = NAMES.size + STAMP.size
-MAX_NAME_BYTES = 65_535
 
 
 def head(session_id: str, origin: str, hook: str) -> bytes:

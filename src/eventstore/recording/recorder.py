@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import time
 import uuid
@@ -19,6 +20,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self, get_args
 from zlib import crc32
 
+from eventstore.admission import admissible_id
 from eventstore.hooks.arguments import UNCHANGING, Args, as_text, encode_args
 from eventstore.hooks.collector import CollectorHooks
 from eventstore.hooks.declare import Record
@@ -47,6 +49,7 @@ class Timer(Protocol):
     def cancel(self) -> None: ...
 
 
+log = logging.getLogger("turnlog")
 SAME_MOMENT_NS = 100_000
 """Two clocks read within this time count as read at once."""
 Scheduler = Callable[[float, Callable[[], None]], Timer]
@@ -80,6 +83,8 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
     ) -> None:
         """``origin`` identifies this recorder and must be new in the session; by default it is random.
 
+        An id longer than 255 bytes, or with control characters, is recorded as `session_id` and `origin` then have it.
+
         ``durability``: ``process`` (a call that has returned survives SIGKILL), ``disk`` (it survives a power cut),
         ``memory`` (it does not survive the process). ``journal`` is a folder, by default beside the database. At
         ``journal_limit_bytes`` the oldest calls are dropped, and counted in `health`. ``redact`` removes private data
@@ -87,8 +92,8 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
         """
         if durability not in get_args(Durability):
             raise ValueError(f"durability is one of {', '.join(get_args(Durability))}, not {durability!r}")
-        self.session_id = _clean_name(session_id or uuid.uuid4().hex)
-        self.origin = _clean_name(origin or uuid.uuid4().hex[:12])
+        self.session_id = _id_of("session id", session_id) or uuid.uuid4().hex
+        self.origin = _id_of("origin", origin) or uuid.uuid4().hex[:12]
         self.store = store
         self._clock, self._schedule, self._timer = clock, scheduler, _NO_TIMER
         self._durability, self._limit_bytes = durability, journal_limit_bytes
@@ -376,10 +381,13 @@ def _adapt(adapt: Callable[[Args], Args], args: Args) -> Args:
         return args
 
 
-def _clean_name(text: str) -> str:
-    """A session id or origin, as text that every database accepts, and short enough for a frame."""
-    clean = as_text(text).replace("\x00", "\ufffd")
-    return clean.encode()[: frames.MAX_NAME_BYTES // 2].decode(errors="ignore")
+def _id_of(what: str, given: object) -> str:
+    """A session id or origin as it is recorded; empty if none is given."""
+    text = as_text(given) if given else ""
+    name = admissible_id(text) if text else ""
+    if name != text:
+        log.warning("this %s is too long or has control characters; it is recorded as %s", what, name)
+    return name
 
 
 class _NoTimer:

@@ -44,8 +44,8 @@ def serve(
     token = new_token()
     app = application(log, log_name, token, rules)
     server = Server([Mount("/", app)], host, port, allow_hosts=allow_hosts, csp=CSP)
-    path = "/" if session is None else call_url(session)
-    return server, server.url.rstrip("/") + link(path, {TOKEN: [token]})
+    path = link("/", {TOKEN: [token]}) if session is None else call_url(session, **{TOKEN: token})
+    return server, server.url.rstrip("/") + path
 
 
 def application(log: Log, log_name: str, token: str, rules: str) -> Starlette:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -59,7 +59,7 @@ def _finalized(value: Any) -> Any:
 
 def call_url(session: str, **parameters: str) -> str:
     """The URL of a session's page."""
-    return link("/call/" + quote(session, safe=""), {name: [value] for name, value in parameters.items()})
+    return link("/call", {name: [value] for name, value in {"session": session, **parameters}.items()})
 
 
 def link(path: str, params: Params) -> str:

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from eventstore import Event, open_store
+from eventstore import open_store
 from projections.caller import read
 from support.browser import Viewer, Watched, viewing
 from support.known_calls import recording, turn
@@ -18,6 +19,8 @@ from support.recorded import RECORDED
 from turnlog.viewer.call.document import call_document
 
 CALL = "barge_in_vad"
+NAMES = ["a/b ?#%", "..", ".", "/", "a/document", "line\nfeed", "會話"]
+"""Names of sessions; a browser or a router changes most of them in a path."""
 
 
 @pytest.fixture(scope="module")
@@ -25,13 +28,10 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("served") / "calls.db"
     store = open_store(path)
     store.append(RECORDED[CALL])
-    store.append([Event(**{**event_fields(one), "session_id": "a/b ?#%"}) for one in RECORDED[CALL]])
+    for name in NAMES:
+        store.append([msgspec.structs.replace(event, session_id=name) for event in RECORDED[CALL]])
     store.close()
     return path
-
-
-def event_fields(event: Event) -> dict[str, object]:
-    return {name: getattr(event, name) for name in event.__struct_fields__}
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def served(log: Path) -> Iterator[Viewer]:
 @pytest.fixture
 def page(browser: Browser, served: Viewer) -> Iterator[Page]:
     one = Watched(browser)
-    served.visit(one.page, f"/call/{CALL}")
+    served.visit(one.page, f"/call?session={CALL}")
     one.page.wait_for_selector("body[data-ready]")
     yield one.page
     one.close()
@@ -57,24 +57,30 @@ def http(served: Viewer) -> Iterator[httpx.Client]:
 
 
 def test_the_document_is_what_the_engine_computes(http: httpx.Client) -> None:
-    answer = http.get(f"/call/{CALL}/document")
+    answer = http.get(f"/call/document?session={CALL}")
     assert answer.json() == json.loads(json.dumps(call_document(RECORDED[CALL])))
 
 
-def test_a_name_may_have_any_characters(http: httpx.Client) -> None:
-    assert http.get("/call/a%2Fb%20%3F%23%25/document").json()["name"] == "a/b ?#%"
-    assert "a/b ?#%" in http.get("/call/a%2Fb%20%3F%23%25").text
+def test_a_name_may_have_any_characters(browser: Browser, served: Viewer) -> None:
+    """Break: in viewer/pages.py, ``call_url``, quote the name into the path."""
+    one = Watched(browser)
+    for name in NAMES:
+        served.visit(one.page)
+        one.page.get_by_role("link", name=name.replace("\n", " "), exact=True).click()
+        one.page.wait_for_selector("body[data-ready]")
+        assert one.page.evaluate("document.querySelectorAll('.turn-head').length") == len(read(RECORDED[CALL]).turns)
+    one.close()
 
 
 @pytest.mark.parametrize(
     ("path", "status", "line"),
     [
-        ("/call/nothing/document", 404, "unknown session 'nothing'"),
-        (f"/call/{CALL}/document?rules=x", 400, "unknown rule set 'x'"),
-        (f"/call/{CALL}/explain?path=turns[9].e2e_latency", 400, "there is no turns[9]"),
-        (f"/call/{CALL}/explain", 400, "path is missing"),
-        (f"/call/{CALL}/state?at=x", 400, "at is not a number"),
-        (f"/call/{CALL}/state?at=-1", 400, "at is not a number"),
+        ("/call/document?session=nothing", 404, "unknown session 'nothing'"),
+        (f"/call/document?session={CALL}&rules=x", 400, "unknown rule set 'x'"),
+        (f"/call/explain?session={CALL}&path=turns[9].e2e_latency", 400, "there is no turns[9]"),
+        (f"/call/explain?session={CALL}", 400, "path is missing"),
+        (f"/call/state?session={CALL}&at=x", 400, "at is not a number"),
+        (f"/call/state?session={CALL}&at=-1", 400, "at is not a number"),
     ],
 )
 def test_what_cannot_be_answered_is_refused_in_one_line(http: httpx.Client, path: str, status: int, line: str) -> None:
@@ -84,7 +90,7 @@ def test_what_cannot_be_answered_is_refused_in_one_line(http: httpx.Client, path
 
 
 def test_an_unknown_session_has_a_page_that_says_so(http: httpx.Client) -> None:
-    answer = http.get("/call/barge_in_vat")
+    answer = http.get("/call?session=barge_in_vat")
     assert answer.status_code == 404
     assert "did you mean" in answer.text
 
@@ -120,7 +126,7 @@ def test_an_ongoing_call_grows_as_it_is_recorded(browser: Browser, tmp_path: Pat
         recorder.flush()
         with viewing(tmp_path / "live.db") as served:
             one = Watched(browser)
-            served.visit(one.page, "/call/live")
+            served.visit(one.page, "/call?session=live")
             one.page.wait_for_selector("body[data-ready]")
             expect(one.page.locator("#live")).to_contain_text("live")
             for number in (2, 3):

@@ -47,7 +47,7 @@ def test_two_calls_turn_by_turn(browser: Browser, two_calls: Viewer) -> None:
         assert "Agent, second Good morning." in cells[0]
         assert "User Hi." in cells[0]
         page.get_by_role("link", name="Turn 1 of the second").click()
-        assert page.url.startswith(f"{two_calls.origin}/call/after?turn=1")
+        assert page.url.startswith(f"{two_calls.origin}/call?session=after&turn=1")
 
 
 def test_a_turn_without_a_counterpart(browser: Browser, two_calls: Viewer) -> None:
@@ -69,7 +69,7 @@ def test_one_call_under_two_rule_sets(browser: Browser, two_calls: Viewer) -> No
         expect(page.get_by_text("1 of 1 turn differs")).to_be_visible()
         assert page.locator(".sides tbody td").first.inner_text() == "turnlog"
         page.get_by_role("link", name="before").nth(1).click()
-        assert page.url.endswith("/call/before?rules=videosdk-1.0")
+        assert page.url.endswith("/call?session=before&rules=videosdk-1.0")
 
 
 @pytest.mark.parametrize(

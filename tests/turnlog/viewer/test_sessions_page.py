@@ -14,7 +14,7 @@ from support.browser import LOOKS, Viewer, sideways, viewing, violations, watche
 from support.program import Program
 from support.viewed_calls import A_DAY, BAD_HOUR, HOSTILE, hostile, week
 
-ROWS = re.compile(r'<th scope="row" class="name"><a href="/call/([^"]+)"')
+ROWS = re.compile(r'<th scope="row" class="name"><a href="/call\?session=([^"&]+)"')
 
 
 def names(client: httpx.Client, query: str, status: int = 200) -> list[str]:

@@ -34,13 +34,14 @@ REST_SECONDS = 0.2
 
 
 def routes(store: Store, render: Render, rules: str = TURNLOG) -> list[Route]:
-    """The routes below ``/call/{session}``; ``rules`` is the rule set of a page that names none.
+    """The routes below ``/call``; ``rules`` is the rule set of a page that names none.
 
+    The session is a parameter: a browser changes some names in a path, such as ``..``.
     Errors of the page are the application's; the data is refused with one line.
     """
 
     def page(request: Request) -> Response:
-        name = request.path_params["session"]
+        name = _session(request)
         read_session(store, name)
         return render("call.html", layout="base.html", name=name, base=call_url(name))
 
@@ -58,7 +59,7 @@ def routes(store: Store, render: Render, rules: str = TURNLOG) -> list[Route]:
 
     def data(answer: Callable[[Request, list[Event], str], Any]) -> Callable[[Request], Response]:
         def endpoint(request: Request) -> Response:
-            name, under = request.path_params["session"], request.query_params.get("rules") or rules
+            name, under = _session(request), request.query_params.get("rules") or rules
             with replaying(name):
                 found = answer(request, read_session(store, name), under)
             return Response(json_text(found, indent=False), media_type="application/json")
@@ -67,21 +68,24 @@ def routes(store: Store, render: Render, rules: str = TURNLOG) -> list[Route]:
 
     async def follow(request: Request) -> Response:
         under = request.query_params.get("rules") or rules
-        stream = _stream(store, request.path_params["session"], under, _number(request, "events"))
+        stream = _stream(store, _session(request), under, _number(request, "events"))
         return StreamingResponse(stream, media_type="text/event-stream")
 
-    base = "/call/{session:path}"
     return [
-        Route(f"{base}/document", data(document)),
-        Route(f"{base}/state", data(state)),
-        Route(f"{base}/explain", data(explanation)),
-        Route(f"{base}/follow", follow),
-        Route(base, page),
+        Route("/call", page),
+        Route("/call/document", data(document)),
+        Route("/call/state", data(state)),
+        Route("/call/explain", data(explanation)),
+        Route("/call/follow", follow),
     ]
 
 
 class BadRequest(TurnlogError):
     """A parameter of the address is missing or malformed."""
+
+
+def _session(request: Request) -> str:
+    return request.query_params.get("session", "")
 
 
 def _number(request: Request, name: str) -> int:

@@ -6,14 +6,19 @@ import { withDelta } from "./call_data.js";
 export function openSource() {
   const element = document.getElementById("call-data");
   return element === null
-    ? serverSource(document.getElementById("call").dataset.call)
+    ? serverSource(new URL(document.getElementById("call").dataset.call, document.baseURI))
     : fileSource(JSON.parse(element.textContent));
 }
 
-function serverSource(base) {
+function serverSource(page) {
+  const address = (path, values) => {
+    const url = new URL(page);
+    url.pathname += `/${path}`;
+    for (const [name, value] of Object.entries(values)) if (value !== null) url.searchParams.set(name, value);
+    return url;
+  };
   const get = async (path, values, signal) => {
-    const filled = Object.entries(values).filter(([, value]) => value !== null);
-    const response = await fetch(`${base}/${path}?${new URLSearchParams(filled)}`, { signal });
+    const response = await fetch(address(path, values), { signal });
     if (!response.ok) throw new Error((await response.text()).trim());
     return response.json();
   };
@@ -29,7 +34,7 @@ function serverSource(base) {
     states: () => true,
     follow(doc, rules, changed) {
       if (doc.ended) return null;
-      const stream = new EventSource(`${base}/follow?${new URLSearchParams({ rules, events: doc.events.length })}`);
+      const stream = new EventSource(address("follow", { rules, events: doc.events.length }));
       stream.addEventListener("document", (message) => changed(() => JSON.parse(message.data)));
       stream.addEventListener("delta", (message) => changed((now) => withDelta(now, JSON.parse(message.data))));
       stream.addEventListener("ended", () => stream.close());
