@@ -33,6 +33,7 @@ from calls import HOUR_OF as THIRTY
 from calls import RECORDED, fill, hour, recordings
 from eventstore import open_store
 from scale import APART_NS
+from turnlog.viewer.pages import call_url
 
 RESULTS = Path(__file__).resolve().parent / "viewer.json"
 PARTS = ("pages", "agents")
@@ -85,8 +86,8 @@ def pages(folder: Path, python: Path, say: Callable[[str], None]) -> dict[str, A
             moves = {}
             for name, title in ((THIRTY, "a call of 30 turns"), (HOUR, "an hour-long call of 40,000 events")):
                 say(f"{title}…")
-                loads[title] = load(context, viewer.pid, viewer.at(f"/call/{name}"), CALL_READY)
-                moves[title] = frames(context, viewer.at(f"/call/{name}"), CALL_READY)
+                loads[title] = load(context, viewer.pid, viewer.at(call_url(name)), CALL_READY)
+                moves[title] = frames(context, viewer.at(call_url(name)), CALL_READY)
         say(f"{SESSIONS:,} sessions…")
         loads |= _of_lists(context, folder)
     return {

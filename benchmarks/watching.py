@@ -96,7 +96,10 @@ def _nothing(_db: str) -> Iterator[Callable[[], float]]:
 
 @contextmanager
 def _burning(share: float, _db: str) -> Iterator[Callable[[], float]]:
-    with subprocess.Popen([sys.executable, str(SIDE), "burn", str(share)]) as process:
+    command = [sys.executable, str(SIDE), "burn", str(share)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # it has imported all, which is not to be counted
         yield lambda: _processor_seconds(process.pid)
         process.kill()
 
@@ -107,7 +110,7 @@ def _watching(viewing: Viewing, db: str) -> Iterator[Callable[[], float]]:
     with httpx.Client(trust_env=False, timeout=30, follow_redirects=True) as client:
         with viewing(db) as viewer:
             client.get(viewer.url)
-            reader = threading.Thread(target=_read, args=(client, viewer.at("/call/live/follow?events=0")))
+            reader = threading.Thread(target=_read, args=(client, viewer.at("/call/follow?session=live&events=0")))
             reader.start()
             yield lambda: _processor_seconds(viewer.pid) + time.process_time()
         reader.join()
@@ -115,7 +118,8 @@ def _watching(viewing: Viewing, db: str) -> Iterator[Callable[[], float]]:
 
 def _read(client: httpx.Client, url: str) -> None:
     """Read until the viewer ends."""
-    with suppress(httpx.HTTPError), client.stream("GET", url) as answer:
+    with suppress(httpx.TransportError), client.stream("GET", url) as answer:
+        answer.raise_for_status()
         for _data in answer.iter_raw():
             pass
 
