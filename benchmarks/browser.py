@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import psutil
 from playwright.sync_api import BrowserContext, CDPSession, Page, sync_playwright
 
-ROUNDS = 5
+ROUNDS = 3
 WAIT_MS = 120_000
 PREPARE = """
 window.longTasks = [];

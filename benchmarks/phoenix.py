@@ -20,8 +20,8 @@ PYTHON = Path(__file__).resolve().parents[1] / ".venv-phoenix" / "bin" / "python
 PROJECT = "calls"
 START_SECONDS, STORE_SECONDS = 180.0, 300.0
 LIST_READY = "tbody tr"
-CALL_READY = "#session-turn-details:not(:has(.skeleton))"
-"""What is there once the list, and the turns of a session, are shown."""
+CALL_READY = "[data-testid=session-details-layout]"
+"""What is there once the list, and the frame of a session's page with its totals, are shown. Its turns come later."""
 
 
 class Phoenix(NamedTuple):
@@ -50,7 +50,7 @@ def phoenix(python: Path, folder: Path, db: str, call: str) -> Iterator[Phoenix]
         version = client.get("/").headers["x-phoenix-server-version"]
         place = f"{url}/projects/{sessions[call]['project_id']}/sessions"
         since = "?timeRangeStart=2020-01-01T00:00:00.000Z"
-        call_url = f"{place}/{sessions[call]['id']}{since}"
+        call_url = f"{place}/{sessions[call]['id']}?sessionView=turns"  # with a time it shows the list
         yield Phoenix(server.pid, version, len(sessions), place + since, call_url)
 
 
