@@ -7,7 +7,7 @@ LATER := 1.0.11 1.0.24 1.0.27 1.0.30
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: demo test test-all lint types unit slow differential wheel frameworks test-phoenix mutants soak bench \
-	bench-scale bench-adapters docs pictures screenshots deploy-lint clean
+	bench-scale bench-viewer bench-adapters docs pictures screenshots deploy-lint clean
 
 demo: $(VENV)/installed
 	@$(BIN)/turnlog demo
@@ -73,6 +73,10 @@ bench: $(VENV)/ready-bench
 # How time and memory grow with the log, up to five million events: make bench-scale EVENTS=100000,1000000
 bench-scale: $(VENV)/ready
 	$(BIN)/python benchmarks/scale.py $(if $(EVENTS),--events $(EVENTS))
+
+# The viewer in Chromium, beside Phoenix where .venv-phoenix or PHOENIX=…/bin/python has it: make bench-viewer ONLY=pages
+bench-viewer: $(VENV)/ready
+	$(BIN)/python benchmarks/viewer.py $(if $(PHOENIX),--phoenix $(PHOENIX)) $(if $(ONLY),--only $(ONLY))
 
 # The documentation as a site, in site/
 docs: .venv-docs/ready

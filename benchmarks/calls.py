@@ -9,6 +9,8 @@ from itertools import islice
 from pathlib import Path
 from random import Random
 
+import msgspec
+
 from eventstore import Event, open_store
 from turnlog.recordings import Recording, events_of, read_recordings
 
@@ -41,6 +43,30 @@ def fill_session(url: str, name: str, count: int) -> None:
     while batch := list(islice(source, BATCH)):
         store.append(batch)
     store.close()
+
+
+HOUR_OF, HOUR_SETUP = "soak_seed4", 22
+"""The recorded call of 30 turns that an hour-long one is made of, with the number of events before its first turn."""
+
+
+def thirty_turns() -> list[Event]:
+    """The events of a recorded call of 30 turns."""
+    return next(events_of(*each) for each in read_recordings(RECORDED) if each[1].name == HOUR_OF)
+
+
+def hour(name: str, count: int = 40_000, seconds: int = 3600) -> list[Event]:
+    """A call of that many events and seconds: a recorded one again and again, without its setup, and sped up."""
+    call = thirty_turns()
+    body = [event for event in call[HOUR_SETUP:] if event.hook != "finalize_session"]
+    rounds = -(-count // len(body))
+    begun, length = call[HOUR_SETUP].perf_ns, call[-1].perf_ns - call[HOUR_SETUP].perf_ns
+    speed = seconds * 1e9 / (rounds * length)
+    repeated = [(event, n) for n in range(rounds) for event in body][: count - HOUR_SETUP - 1]
+    found = call[:HOUR_SETUP]
+    for event, n in [*repeated, (call[-1], rounds - 1)]:
+        at = round((event.perf_ns - begun + n * length) * speed)
+        found.append(msgspec.structs.replace(event, perf_ns=begun + at, wall_ns=call[HOUR_SETUP].wall_ns + at))
+    return [msgspec.structs.replace(event, session_id=name, seq=seq) for seq, event in enumerate(found)]
 
 
 _ENDS = ("finalize_session", "session_ended", "traces.agent_meeting_end")

@@ -109,6 +109,13 @@ def events_of(session: str, read: Iterable[Event]) -> list[Event]:
     return events
 
 
+def need_session(store: Store, session: str) -> None:
+    """Raise `UnknownSession`, suggesting the closest name, if the log has no event of the session."""
+    for _first in store.read(session):
+        return
+    find_session(store, session)
+
+
 def read_session(store: Store, session: str) -> list[Event]:
     """The session's events. Raises `UnknownSession`, suggesting the closest name."""
     events = list(store.read(session))

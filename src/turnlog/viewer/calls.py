@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from turnlog.stats.table import Choice, Numbers
 
     Mask = np.ndarray[Any, np.dtype[np.bool_]]
+    Groups = dict[str, Choice]
+    """Turns by the name of their group."""
 
 
 class Call(NamedTuple):
@@ -51,13 +53,14 @@ class Matching(NamedTuple):
     chosen: Choice
     started_ns: Choice
     """For each turn of the table, the start of its session."""
-    columns: Columns
-    """What the table is made of; for tables with groups."""
+    all_groups: Callable[[str], Groups]
+    """All turns of the table, by group."""
 
     def groups(self, by: str) -> list[tuple[str, Choice]]:
         """The turns that match, by group; one of `turnlog.stats.table.GROUPS`."""
-        of_groups = TurnTable(self.columns, by).groups()
-        found = [(name, np.intersect1d(turns, self.chosen, assume_unique=True)) for name, turns in of_groups]
+        matches = np.zeros(len(self.table), np.bool_)
+        matches[self.chosen] = True
+        found = [(name, turns[matches[turns]]) for name, turns in self.all_groups(by).items()]
         return [(name, turns) for name, turns in found if len(turns)]
 
 
@@ -73,6 +76,8 @@ class Calls:
         self._columns = columns
         self._session: Choice = np.repeat(np.arange(len(read)), np.asarray(columns.turns, np.int64))
         """For each turn, the index of its session."""
+        self._groups: dict[str, Groups] = {}
+        """By what the turns are grouped by; made when first needed."""
         p50, p95 = _percentiles(self._session, columns.numbers["response_ms"], len(read))
         versions = _first_texts(columns, "version", self._session, len(read))
         self._calls = [_call(session, row, p50[n], p95[n], versions[n]) for n, (session, row) in enumerate(read)]
@@ -96,7 +101,7 @@ class Calls:
             started = np.array([call.started_ns for call in self._unreadable], np.int64)
             calls += [self._unreadable[n] for n in np.flatnonzero(_between(started, since, until)).tolist()]
         chosen: Choice = np.flatnonzero(of_turns & of_calls[self._session])
-        return Matching(calls, self._table, chosen, self._started_ns[self._session], self._columns)
+        return Matching(calls, self._table, chosen, self._started_ns[self._session], self._grouped)
 
     def _turns_that_match(self, wanted: Filter) -> Mask:
         values = self._table.column(wanted.measure)
@@ -107,8 +112,15 @@ class Calls:
             found &= values <= wanted.faster
         for name, value in wanted.labels:
             if name != "framework":
-                found &= _in_group(self._columns, name, value)
+                inside = np.zeros(len(values), np.bool_)
+                inside[self._grouped(name).get(value, [])] = True
+                found &= inside
         return found
+
+    def _grouped(self, by: str) -> Groups:
+        if by not in self._groups:
+            self._groups[by] = dict(TurnTable(self._columns, by).groups())
+        return self._groups[by]
 
 
 def _has(call: Call, wanted: Filter) -> bool:
@@ -133,15 +145,6 @@ def _first_texts(columns: Columns, name: str, session: Choice, sessions: int) ->
     present, at = np.unique(session, return_index=True)
     first[present] = codes[at]
     return [labels[code] for code in first.tolist()]
-
-
-def _in_group(columns: Columns, by: str, value: str) -> Mask:
-    table = TurnTable(columns, by)
-    found = np.zeros(len(table), np.bool_)
-    for name, turns in table.groups():
-        if name == value:
-            found[turns] = True
-    return found
 
 
 def _percentiles(session: Choice, values: Numbers, sessions: int) -> tuple[list[float | None], list[float | None]]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 from msgspec.structs import astuple
+from sqlalchemy.event import listens_for
 
 from eventstore import Store, open_store
 from eventstore.errors import StoreError
 from eventstore.stores.chain import genesis, link
 from eventstore.stores.postgres.store import PostgresStore
+from eventstore.stores.sqlite.store import SqliteStore
 from support.events import event
 from support.follower import Follower
 
@@ -48,6 +50,45 @@ def test_a_follower_of_one_session(store: Store, followers: list[Follower]) -> N
     for n in range(10):
         store.append([event(n, session="a"), event(n, session="b")])
     assert [f.event for f in followers[0].wait_for(10)] == [event(n, session="b") for n in range(10)]
+
+
+class Acting:
+    """Ends a follower after some actions; instead of waiting, the next one is done."""
+
+    def __init__(self, *actions: Callable[[], object]) -> None:
+        self.actions = list(actions)
+
+    def is_set(self) -> bool:
+        return not self.actions
+
+    def wait(self, _seconds: float) -> None:
+        self.actions.pop(0)()
+
+
+def test_a_follower_of_a_quiet_session_does_not_read_the_others(tmp_path: Path) -> None:
+    """Counted in steps of SQLite. Break: in sqlite/store.py, ``follow``, do not go on from the newest position."""
+    store, steps, counts = SqliteStore(f"sqlite:///{tmp_path / 'log.db'}"), [0], []
+
+    def count() -> None:
+        steps[0] += 100
+
+    def busy(first: int, last: int, session: str = "busy") -> None:
+        counts.append(steps[0])
+        store.append([event(n, session=session) for n in range(first, last)])
+        steps[0] = 0
+
+    store.append([event(n, session="before") for n in range(20_000)])
+    store.append([event(0, session="quiet")])
+    store._engine.dispose()  # so that the steps of every connection are counted
+    listens_for(store._engine, "connect")(lambda driver, _: driver.set_progress_handler(count, 100))
+    acting = Acting(
+        lambda: busy(0, 20_000), lambda: busy(20_000, 20_001), lambda: busy(1, 3, "quiet"), lambda: busy(0, 0)
+    )
+    found = list(store.follow(session_id="quiet", stop=acting))  # type: ignore[arg-type]
+    assert [each.event.seq for each in found] == [0, 1, 2]
+    first, after_many, after_one, _last = counts
+    assert max(first, after_one) < 10_000 < after_many
+    store.close()
 
 
 def test_a_position_of_something_else_is_refused(sqlite: Store, postgres: Store) -> None:

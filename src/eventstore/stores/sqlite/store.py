@@ -45,6 +45,10 @@ _FOLLOW = f"""
 SELECT position, session_id, origin, {_FIELDS} FROM events CROSS JOIN origins ON id = origin_id
 WHERE position > ? AND (? IS NULL OR session_id = ?) ORDER BY position LIMIT {schema.FOLLOW_BATCH}
 """
+_NEWEST = "SELECT COALESCE(MAX(position), 0) FROM events"
+_BEGIN = """
+SELECT COALESCE(MIN(position) - 1, 0) FROM origins CROSS JOIN events ON origin_id = id WHERE session_id = ?
+"""
 _DATA_ERRORS = frozenset(
     {sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_RANGE}
 )
@@ -204,18 +208,24 @@ class SqliteStore:
         (position,) = schema.parse_cursor(after, 1)
         stop, seen = stop or Flag(), None
         with self._errors(), self._driver() as driver:
+            if session_id is not None:
+                position = max(position, driver.execute(_BEGIN, (session_id,)).fetchone()[0])
             while not stop.is_set():
                 if self._file is not None and not self._file.is_at_path():
                     raise StoreUnavailable(f"{self._name} was removed, moved or replaced while it was followed")
                 # changes with each commit of another connection; our appends use other ones
                 version = driver.execute("PRAGMA data_version").fetchone()
-                rows = driver.execute(_FOLLOW, (position, session_id, session_id)).fetchall() if version != seen else []
+                if version == seen:
+                    stop.wait(POLL_SECONDS)
+                    continue
+                newest = driver.execute(_NEWEST).fetchone()[0]
+                rows = driver.execute(_FOLLOW, (position, session_id, session_id)).fetchall()
                 for row in rows:
                     position = row[0]
                     yield Followed(str(position), Event(*row[1:]))
                 if len(rows) < schema.FOLLOW_BATCH:
                     seen = version
-                    stop.wait(POLL_SECONDS)
+                    position = max(position, newest)  # events of other sessions are not read again
 
     def close(self) -> None:
         self._engine.dispose()

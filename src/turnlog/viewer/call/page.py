@@ -19,7 +19,7 @@ from eventstore.stores.base import Store
 from projections.boundary import replaying
 from projections.caller import RULES as TURNLOG
 from projections.explain import explain
-from turnlog.sessions import UnknownSession, read_session
+from turnlog.sessions import UnknownSession, need_session, read_session
 from turnlog.terminal import json_text
 from turnlog.viewer.call.delta import delta
 from turnlog.viewer.call.document import call_document, explanation_data, state_document
@@ -42,7 +42,7 @@ def routes(store: Store, render: Render, rules: str = TURNLOG) -> list[Route]:
 
     def page(request: Request) -> Response:
         name = _session(request)
-        read_session(store, name)
+        need_session(store, name)
         return render("call.html", layout="base.html", name=name, base=call_url(name))
 
     def document(request: Request, events: list[Event], under: str) -> Any:

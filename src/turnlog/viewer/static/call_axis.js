@@ -78,8 +78,9 @@ export class Axis {
     const { width, gutter, from, scale } = this;
     const { places, height } = this.#layout;
     const context = freshContext(this.canvas, width, height);
-    const turns = this.#index.turns;
-    drawAxis({ context, width, height, gutter, from, scale, places, turns, doc: this.#doc, view: this.#view });
+    const { turns, byId } = this.#index;
+    const chosen = byId.get(this.#view.span) ?? null;
+    drawAxis({ context, width, height, gutter, from, scale, places, turns, chosen, doc: this.#doc, view: this.#view });
   }
 
   /** Show this stretch, within the call and its margins. */

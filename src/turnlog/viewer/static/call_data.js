@@ -38,7 +38,7 @@ export function indexed(doc) {
     if (lines) (lines[span.row] ??= []).push(span);
   }
   for (const lane of lanes.values())
-    lane.lines = Array.from(lane.lines, (line) => ({ spans: line ?? [], ends: latestEnds(line ?? []) }));
+    lane.lines = Array.from(lane.lines, (line) => rowOf(line ?? []));
   return { lanes: [...lanes.values()], byId, children, turns: new Map(doc.turns.map((turn) => [turn.turn, turn])) };
 }
 
@@ -48,9 +48,15 @@ function setDefault(map, key) {
   return list;
 }
 
-function latestEnds(spans) {
+/** A row of spans with their times as plain numbers, which are read in each frame, and the latest end up to each. */
+function rowOf(spans) {
   let latest = -Infinity;
-  return Float64Array.from(spans, (span) => (latest = Math.max(latest, span.until)));
+  return {
+    spans,
+    starts: Float64Array.from(spans, (span) => span.start),
+    untils: Float64Array.from(spans, (span) => span.until),
+    ends: Float64Array.from(spans, (span) => (latest = Math.max(latest, span.until))),
+  };
 }
 
 /** Index of the first item for which `reached` is true, in a list where it stays true once it is. */

@@ -6,7 +6,8 @@ import { colours, hatch, isHatched, laneColour, partColour } from "./call_colour
 export const ROW = 18;
 const RULER = 20,
   TURNS = 18,
-  GAP = 4;
+  GAP = 4,
+  TICK = 1.5; // width of the narrowest span that is drawn as one
 const STEPS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600];
 
 /** Height of the axis, and where each lane's rows are. */
@@ -20,7 +21,7 @@ export function layOut(lanes) {
   return { places, height: Math.max(y + 2, 90) };
 }
 
-/** Draw one frame. `scene`: context, width, height, gutter, from (seconds at the left), scale (pixels a second), doc, view, places. */
+/** Draw one frame. `scene`: context, width, height, gutter, from (seconds at the left), scale (pixels a second), doc, view, places, turns, chosen. */
 export function drawAxis(scene) {
   const { context, width, height, gutter } = scene;
   context.font = `11px ${colours().font}`;
@@ -94,40 +95,36 @@ function drawRuler(scene) {
 function drawLane(scene, { lane, y }) {
   const { context, width } = scene;
   line(context, 0, y - GAP / 2, width, y - GAP / 2, colours().line);
-  const end = until(scene);
-  lane.lines.forEach((row, number) => {
-    const top = y + number * ROW,
-      { spans, ends } = row;
-    let drawn = -Infinity; // right edge of the last rectangle: a narrow one inside it adds nothing
-    for (
-      let n = firstIndex(spans.length, (i) => ends[i] >= scene.from);
-      n < spans.length && spans[n].start <= end;
-      n += 1
-    ) {
-      const x = xOf(scene, spans[n].start),
-        right = xOf(scene, spans[n].until),
-        wide = right - x;
-      if (right < scene.gutter) continue;
-      if (wide < 1.5) {
-        if (x < drawn + 1 && !isChosen(scene, spans[n])) continue;
-        drawTick(scene, spans[n], x, top);
-        drawn = x + 1.5;
-      } else {
-        drawSpan(scene, spans[n], x, top, wide);
-        drawn = right;
-      }
-    }
-  });
+  lane.lines.forEach((row, number) => drawRow(scene, lane.name, row, y + number * ROW));
+  const { chosen } = scene;
+  if (chosen?.lane === lane.name) outline(scene, chosen, y + chosen.row * ROW);
 }
 
-const isChosen = (scene, span) => scene.view.span === span.id;
+/** Draw the spans in view. Those narrower than a tick are ticks, and ticks without a gap are one rectangle. */
+function drawRow(scene, lane, { spans, starts, untils, ends }, top) {
+  const { gutter, from, scale } = scene,
+    end = until(scene),
+    least = TICK / scale; // seconds
+  let left = null, // of the ticks to be drawn, in pixels
+    right = 0;
+  for (let n = firstIndex(spans.length, (i) => ends[i] >= from); n < spans.length && starts[n] <= end; n += 1) {
+    const x = gutter + (starts[n] - from) * scale;
+    if (untils[n] - starts[n] < least) {
+      if (left !== null && x > right + 1) {
+        drawTicks(scene, lane, left, right, top);
+        left = null;
+      }
+      left ??= Math.round(x - 0.5);
+      right = Math.max(right, Math.round(x - 0.5) + 2);
+    } else if (untils[n] >= from) drawSpan(scene, spans[n], x, top, (untils[n] - starts[n]) * scale);
+  }
+  if (left !== null) drawTicks(scene, lane, left, right, top);
+}
 
-function drawTick(scene, span, x, top) {
-  const { context } = scene,
-    chosen = isChosen(scene, span);
-  context.fillStyle = chosen ? colours().text : laneColour(span.lane);
-  context.fillRect(x - 0.5, top, chosen ? 3 : 1.5, ROW - 2);
-  if (span.lane === "errors") context.fillText("×", x + 3, top + ROW / 2 - 1);
+function drawTicks({ context }, lane, left, right, top) {
+  context.fillStyle = laneColour(lane);
+  context.fillRect(left, top, right - left, ROW - 2);
+  if (lane === "errors") context.fillText("×", right + 2, top + ROW / 2 - 1);
 }
 
 function drawSpan(scene, span, x, top, wide) {
@@ -135,7 +132,7 @@ function drawSpan(scene, span, x, top, wide) {
     c = colours();
   const left = Math.max(x, scene.gutter - 2),
     right = Math.min(x + wide, scene.width + 2);
-  if (span.lane === "response") return drawResponse(scene, span, x, top, wide);
+  if (span.lane === "response") return drawResponse(scene, span, top);
   const colour = laneColour(span.lane),
     first = span.first === null ? null : Math.min(Math.max(xOf(scene, span.first), left), right);
   context.fillStyle = colour;
@@ -145,7 +142,6 @@ function drawSpan(scene, span, x, top, wide) {
   context.globalAlpha = 1;
   if (first !== null) context.fillRect(left, top, Math.max(1, first - left), ROW - 2);
   if (span.status !== "done" && right - left > 8) hatch(context, left, top + ROW - 7, right - left, 5, c.background);
-  if (isChosen(scene, span)) outline(context, left, top, right - left, c.text);
   const textLeft = first === null || first - left > 0.6 * (right - left) ? left : first;
   const onSolid = textLeft === left && (first === null ? !open : first > left + 20);
   context.fillStyle = onSolid ? c["on-mark"] : c.text;
@@ -163,7 +159,7 @@ function spanLabel(span) {
   return span.status === "done" ? String(text).slice(0, 120) : `${span.status}: ${String(text).slice(0, 120)}`;
 }
 
-function drawResponse(scene, span, x, top, wide) {
+function drawResponse(scene, span, top) {
   const { context } = scene,
     c = colours();
   const turn = scene.turns.get(span.turn);
@@ -177,7 +173,6 @@ function drawResponse(scene, span, x, top, wide) {
     context.fillStyle = c["on-mark"];
     label(context, part.name, left + 3, top + ROW / 2 - 1, right - left - 5);
   }
-  if (isChosen(scene, span)) outline(context, x, top, wide, c.text);
 }
 
 /** Barge-ins, the events of an explanation, and the point to which time travel has gone. */
@@ -247,10 +242,13 @@ function line(context, x1, y1, x2, y2, colour, dash = []) {
   context.setLineDash([]);
 }
 
-function outline(context, x, y, width, colour) {
-  context.strokeStyle = colour;
+function outline(scene, span, y) {
+  const { context } = scene,
+    left = Math.max(xOf(scene, span.start), scene.gutter - 2),
+    right = Math.min(xOf(scene, span.until), scene.width + 2);
+  context.strokeStyle = colours().text;
   context.lineWidth = 2;
-  context.strokeRect(x + 1, y + 1, Math.max(2, width - 2), ROW - 4);
+  if (right >= left) context.strokeRect(left + 1, y + 1, Math.max(2, right - left - 2), ROW - 4);
 }
 
 function triangle(context, x, y) {

@@ -4,11 +4,14 @@ import { clock, excerpt, ms } from "./call_data.js";
 import { el, markOf, reveal } from "./call_dom.js";
 
 const SPOKEN = 600; // characters of a text in the list; the turn itself shows more
+const AT_ONCE = 60; // turns whose items are made together; a long call is shown before all of them are
 
 /** The turns in a list that scrolls; the selected one is marked and in view. */
 export class Turns {
   #doc = null;
-  #items = new Map(); // by number: what the item shows, as text, and the item
+  #changed = new Set();
+  #items = new Map(); // by number: the turn, whether it is marked as changed, and its item
+  #before = new Map(); // the items of the document before this one
   #selected = null;
 
   /** `chosen(number)` is called for a press. */
@@ -21,20 +24,24 @@ export class Turns {
   set(doc, view, changed) {
     if (this.#doc !== doc) {
       this.#doc = doc;
-      this.#items = new Map(doc.turns.map((turn) => [turn.turn, this.#item(turn, changed.has(turn.turn))]));
-      this.list.replaceChildren(...[...this.#items.values()].map(({ element }) => element));
+      this.#changed = changed;
+      this.#before = this.#items;
+      this.#items = new Map();
+      this.list.replaceChildren(...this.#make(Math.max(AT_ONCE, this.#before.size)));
       if (!doc.turns.length) this.list.append(el("li", { className: "empty" }, "No turns."));
       this.#selected = null;
+      this.#makeRest(doc);
     }
     if (view.turn === this.#selected) return;
+    this.reveal(view.turn);
     this.#mark(this.#selected, false);
     this.#selected = view.turn;
     this.#mark(view.turn, true);
-    this.reveal(view.turn);
   }
 
   /** Scroll to a turn. */
   reveal(number) {
+    if (!this.#items.has(number)) this.list.append(...this.#make(this.#doc.turns.findIndex((t) => t.turn === number) + 1));
     reveal(this.list, this.#items.get(number)?.element);
   }
 
@@ -43,14 +50,32 @@ export class Turns {
     this.#doc = null;
   }
 
+  /** The items that are missing among the first `count`. */
+  #make(count) {
+    const turns = this.#doc.turns.slice(this.#items.size, count);
+    return turns.map((turn) => {
+      const item = this.#item(turn, this.#changed.has(turn.turn));
+      this.#items.set(turn.turn, item);
+      return item.element;
+    });
+  }
+
+  #makeRest(doc) {
+    if (this.#items.size >= doc.turns.length) return;
+    setTimeout(() => {
+      if (doc !== this.#doc) return;
+      this.list.append(...this.#make(this.#items.size + AT_ONCE));
+      this.#makeRest(doc);
+    });
+  }
+
   #item(turn, changed) {
-    const shows = JSON.stringify([turn, changed]);
-    const before = this.#items.get(turn.turn);
-    if (before?.shows === shows) {
+    const before = this.#before.get(turn.turn);
+    if (before && before.changed === changed && isSame(before.turn, turn)) {
       before.element.firstChild.removeAttribute("aria-current");
-      return before;
+      return { ...before, turn };
     }
-    return { shows, element: turnItem(turn, changed, this.chosen) };
+    return { turn, changed, element: turnItem(turn, changed, this.chosen) };
   }
 
   #mark(number, selected) {
@@ -58,6 +83,11 @@ export class Turns {
     if (selected) button?.setAttribute("aria-current", "true");
     else button?.removeAttribute("aria-current");
   }
+}
+
+/** Whether two turns have the same values; those of a growing call mostly are the same objects. */
+function isSame(one, other) {
+  return one === other || JSON.stringify(one) === JSON.stringify(other);
 }
 
 function turnItem(turn, changed, chosen) {
