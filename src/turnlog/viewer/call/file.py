@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -16,8 +17,7 @@ from eventstore.event import Event
 from eventstore.hooks.content import without_content
 from projections.caller import RULES as TURNLOG
 from projections.caller import Reading
-from projections.explain import explain
-from projections.explain.explanation import explain_reading
+from projections.explain import explainer
 from projections.explain.paths import parse
 from projections.framework_figures import add_figures
 from projections.readings import FRAMEWORK, VIDEOSDK, framework_of, reading
@@ -53,11 +53,14 @@ def html_file(events: Sequence[Event], rules: str = TURNLOG, step: Step = lambda
         f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    data = json_text(file_data(events, rules, step), indent=False).replace("<", "\\u003c")
-    inline = {"style": Markup(style), "script": Markup(script), "data": Markup(data)}  # noqa: S704 - ours, and JSON
-    page = renderer("")(
-        "call.html", layout="call_file.html", name=events[0].session_id, base="", policy=policy, **inline
-    )
+    data = json_text(file_data(events, rules, step), indent=False).encode()
+    inline = {
+        "style": Markup(style),  # noqa: S704 - ours
+        "script": Markup(script),  # noqa: S704 - ours
+        "data": base64.b64encode(gzip.compress(data, mtime=0)).decode(),
+    }
+    name = events[0].session_id
+    page = renderer("")("call.html", layout="call_file.html", name=name, base="", policy=policy, **inline)
     return bytes(page.body)
 
 
@@ -87,14 +90,10 @@ def _explanations(events: Sequence[Event], found: Document) -> Iterator[tuple[st
     r = reading(events, found["rules"])
     if isinstance(r, Reading):
         add_figures(r, events)
-        for turn in found["turns"]:
-            for path in turn_paths(turn):
-                yield path, explanation_data(explain_reading(r, parse(path), events))
-        return
+    explain = explainer(r, events)
     for turn in found["turns"]:
-        path = f"turns[{turn['turn'] - 1}].e2e_latency"
-        if turn["groups"]:
-            yield path, explanation_data(explain(events, path, found["rules"]))
+        for path in turn_paths(turn):
+            yield path, explanation_data(explain(parse(path)))
 
 
 def _states(events: Sequence[Event], rules: str, step: Step) -> Iterator[dict[str, Any]]:

@@ -27,6 +27,7 @@ def reading_document(r: Reading) -> Item:
         | {
             "start": (bands[turn["turn"]].start_ns - zero_ns) / 1e9,
             "end": (bands[turn["turn"]].end_ns - zero_ns) / 1e9,
+            "path": turn_path(turn["turn"]),
             "groups": list(figure_groups(turn)),
         }
         for turn in plain["turns"]
@@ -124,9 +125,14 @@ _FIGURES = {
 _TOKENS = ("input", "output", "total")
 
 
+def turn_path(number: int) -> str:
+    """The path to a turn's values; ``number`` counts from 1."""
+    return f"turns[{number - 1}]"
+
+
 def figure_groups(turn: Item) -> Iterator[Item]:
     """The turn's figures in groups: one for the tokens, each run and each barge-in. A figure has its path."""
-    base = f"turns[{turn['turn'] - 1}]"
+    base = turn_path(turn["turn"])
     if turn["tokens"]["total"] or turn["tokens"]["input"]:
         yield _group("Tokens", "", "", list(_tokens(turn["tokens"], f"{base}.tokens")))
     for field, name in _RUNS.items():
@@ -168,8 +174,9 @@ def _provider(run: Item) -> str:
 
 def turn_paths(turn: Item) -> Iterator[str]:
     """Paths to all figures that the page shows of a turn of the document."""
-    base = f"turns[{turn['turn'] - 1}]"
+    base = turn["path"]
     yield f"{base}.e2e_latency"
+    yield from (part["path"] for part in turn.get("e2e_parts", ()))
     if turn["framework_e2e"] is not None:
         yield f"{base}.framework_e2e"
     if turn["response"] is not None:

@@ -71,6 +71,13 @@ export function turnAt(doc, seconds) {
   return doc.turns[Math.max(0, next - 1)] ?? null;
 }
 
+/** What a turn's latency is the sum of. Parts of a framework's latency have no place in time, as they may overlap. */
+export function partsOf(turn) {
+  const path = (n) => `${turn.path}.response.parts[${n}].ms`;
+  if (turn.response) return turn.response.parts.map((part, n) => ({ ...part, path: path(n) }));
+  return (turn.e2e_parts ?? []).map((part) => ({ name: part.label, ms: part.value, path: part.path }));
+}
+
 const WHOLE = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const TENTH = new Intl.NumberFormat("en", { maximumFractionDigits: 1, minimumFractionDigits: 1 });
 const SHORT = new Intl.NumberFormat("en", { maximumFractionDigits: 3 });

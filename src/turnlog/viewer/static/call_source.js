@@ -7,7 +7,7 @@ export function openSource() {
   const element = document.getElementById("call-data");
   return element === null
     ? serverSource(document.getElementById("call").dataset.call)
-    : fileSource(JSON.parse(element.textContent));
+    : fileSource(unpacked(element.textContent));
 }
 
 function serverSource(base) {
@@ -38,24 +38,30 @@ function serverSource(base) {
   };
 }
 
-function fileSource(data) {
-  const refuse = (what) => Promise.reject(new Error(what));
+/** JSON that is compressed with gzip, as base64. */
+function unpacked(text) {
+  const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(stream).json();
+}
+
+function fileSource(reading) {
+  let data = null; // as file.py describes it
   return {
-    document: (rules) => {
+    async document(rules) {
+      data ??= await reading;
       const found = data.readings[rules ?? data.rules];
-      return found
-        ? Promise.resolve({ ...found, events: data.events, rule_sets: Object.keys(data.readings) })
-        : refuse(`This file has no reading under ${rules}: see turnlog view.`);
+      if (!found) throw new Error(`This file has no reading under ${rules}: see turnlog view.`);
+      return { ...found, events: data.events, rule_sets: Object.keys(data.readings) };
     },
-    explain: (path, rules) => {
+    async explain(path, rules) {
       const found = data.explanations[rules]?.[path];
-      return found
-        ? Promise.resolve(found)
-        : refuse("This file has no explanation of that figure: see turnlog view, or turnlog explain.");
+      if (!found) throw new Error("This file has no explanation of that figure: see turnlog view, or turnlog explain.");
+      return found;
     },
-    state: (at, rules) => {
+    async state(at, rules) {
       const empty = { ...data.readings[rules], turns: [], spans: [], events: data.events };
-      return Promise.resolve(data.states[rules].slice(0, at + 1).reduce(withDelta, empty));
+      return data.states[rules].slice(0, at + 1).reduce(withDelta, empty);
     },
     states: (rules) => rules in data.states,
     follow: () => null,
