@@ -6,7 +6,7 @@ import base64
 import gzip
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -22,19 +22,18 @@ from projections.explain.paths import parse
 from projections.framework_figures import add_figures
 from projections.readings import FRAMEWORK, VIDEOSDK, framework_of, reading
 from turnlog.terminal import json_text
-from turnlog.viewer.call.delta import delta
-from turnlog.viewer.call.document import Document, call_document, explanation_data, state_document
+from turnlog.viewer.call.document import Document, call_document, explanation_data
 from turnlog.viewer.call.reading_document import turn_paths
+from turnlog.viewer.call.states import Step, states
 from turnlog.viewer.pages import renderer
 
 SCRIPTS = (
-    "call_data", "call_dom", "call_source", "call_colours", "call_draw", "call_axis", "call_controls", "call_minimap",
-    "call_turns", "call_turn", "call_events", "call_spans", "call_changes", "call",
+    "call_lanes", "call_data", "call_dom", "call_source", "call_colours", "call_draw", "call_axis", "call_controls",
+    "call_minimap", "call_turns", "call_turn", "call_events", "call_spans", "call_changes", "call",
 )  # fmt: skip
 """Modules of the page, each after those that it imports."""
 STATES = 1_000
-"""Maximum number of events of a call whose file has the state after each; each takes a replay up to it."""
-Step = Callable[[int, int], None]
+"""Maximum number of states in a file; a longer call has one for every few events."""
 
 
 def redacted(events: Sequence[Event]) -> list[Event]:
@@ -65,18 +64,19 @@ def html_file(events: Sequence[Event], rules: str = TURNLOG, step: Step = lambda
 
 
 def file_data(events: Sequence[Event], rules: str, step: Step) -> dict[str, Any]:
-    """What a served page requests from the server: readings, explanations, and the states after each event."""
+    """What a served page requests from the server: readings, explanations, and states."""
     readings = {found["rules"]: found for found in (call_document(events, each) for each in _rule_sets(events, rules))}
     rows = next(iter(readings.values()))["events"]
     for found in readings.values():
         del found["events"]
     first = next(iter(readings))
+    every = -(-len(events) // STATES)
     return {
         "rules": first,
         "events": rows,
         "readings": readings,
         "explanations": {name: dict(_explanations(events, found)) for name, found in readings.items()},
-        "states": {first: list(_states(events, first, step))} if len(events) <= STATES else {},
+        "states": {first: {"every": every, "deltas": list(states(events, every, first, step))}},
     }
 
 
@@ -94,16 +94,6 @@ def _explanations(events: Sequence[Event], found: Document) -> Iterator[tuple[st
     for turn in found["turns"]:
         for path in turn_paths(turn):
             yield path, explanation_data(explain(parse(path)))
-
-
-def _states(events: Sequence[Event], rules: str, step: Step) -> Iterator[dict[str, Any]]:
-    """For each event, what it changes in the state before it."""
-    before: Document = {"turns": [], "spans": []}
-    for number in range(1, len(events) + 1):
-        after = state_document(events[:number], rules)
-        yield delta(before, after)
-        before = after
-        step(number, len(events))
 
 
 def _bundle() -> str:

@@ -15,7 +15,6 @@ from projections.reference.metrics import Turn
 from projections.reference.replay import Call, latency_of
 from projections.reference.rules import find_rules
 from projections.reference.timing import e2e, e2e_parts
-from turnlog.viewer.call.lanes import lay_out_spans
 
 Item = dict[str, Any]
 _LATENCIES = {
@@ -47,7 +46,6 @@ def framework_document(call: Call, events: Sequence[Event]) -> Item:
         "seconds": max([last, *(span["end"] for span in spans)], default=0.0),
         "ended": call.session.session_end_time is not None,
         "sealed": 0,
-        "lanes": lay_out_spans(spans),
         "turns": turns,
         "spans": spans,
         "outside": [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import itemgetter
 from typing import Any
 
 from exporters.files.reading_shapes import TRACK_OF_KIND
@@ -10,7 +11,6 @@ from projections.caller import Reading, reading_dict
 from projections.spans import Span
 from projections.spans.span import ROOT
 from projections.timeline import Activity
-from turnlog.viewer.call.lanes import lay_out_spans
 
 Item = dict[str, Any]
 
@@ -37,10 +37,9 @@ def reading_document(r: Reading) -> Item:
         "seconds": max([(t.last - t.began) / 1e9, *(span["end"] for span in spans)], default=0.0),
         "ended": t.ended,
         "sealed": t.sealed,
-        "lanes": lay_out_spans(spans),
         "turns": turns,
         "spans": spans,
-        "outside": [*plain["discarded"], *plain["outside"]],
+        "outside": sorted([*plain["discarded"], *plain["outside"]], key=itemgetter("at", "kind")),
     }
 
 

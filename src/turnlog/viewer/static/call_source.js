@@ -1,8 +1,8 @@
 // Where the page's data comes from: the server, or the file that the page is in.
 
-import { withDelta } from "./call_data.js";
+import { withDeltas } from "./call_data.js";
 
-/** The source of this page. */
+/** The source of this page. It has the state after `every` so many events; null: none. */
 export function openSource() {
   const element = document.getElementById("call-data");
   return element === null
@@ -26,12 +26,12 @@ function serverSource(base) {
       pending = new AbortController();
       return get("state", { at, rules }, pending.signal);
     },
-    states: () => true,
+    every: () => 1,
     follow(doc, rules, changed) {
       if (doc.ended) return null;
       const stream = new EventSource(`${base}/follow?${new URLSearchParams({ rules, events: doc.events.length })}`);
       stream.addEventListener("document", (message) => changed(() => JSON.parse(message.data)));
-      stream.addEventListener("delta", (message) => changed((now) => withDelta(now, JSON.parse(message.data))));
+      stream.addEventListener("delta", (message) => changed((now) => withDeltas(now, [JSON.parse(message.data)])));
       stream.addEventListener("ended", () => stream.close());
       return stream;
     },
@@ -60,10 +60,11 @@ function fileSource(reading) {
       return found;
     },
     async state(at, rules) {
-      const empty = { ...data.readings[rules], turns: [], spans: [], events: data.events };
-      return data.states[rules].slice(0, at + 1).reduce(withDelta, empty);
+      const empty = { ...data.readings[rules], turns: [], spans: [], outside: [], events: data.events };
+      const { every, deltas } = data.states[rules];
+      return withDeltas(empty, deltas.slice(0, Math.floor((at + 1) / every)));
     },
-    states: (rules) => rules in data.states,
+    every: (rules) => data.states[rules]?.every ?? null,
     follow: () => null,
   };
 }
