@@ -162,6 +162,31 @@ def test_zoom_and_pan_by_wheel_drag_and_keys(page: Page) -> None:
     assert view() != near
 
 
+def test_two_fingers_zoom_around_what_is_between_them(page: Page) -> None:
+    """Break: in call_controls.js, ``drag``, never set ``times``."""
+    box = page.locator("#axis").bounding_box()
+    assert box is not None
+    devtools = page.context.new_cdp_session(page)
+
+    def touch(kind: str, *xs: float) -> None:
+        points = [{"x": box["x"] + x, "y": box["y"] + 60, "id": n} for n, x in enumerate(xs)]
+        devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Whole call").click()
+    expect(page.locator("#minimap")).to_have_attribute("aria-valuetext", "0:00 to 0:21")
+    selected = page.locator("#turn h2").inner_text()
+    touch("touchStart", 400, 500)
+    touch("touchMove", 350, 550)
+    touch("touchMove", 250, 650)
+    touch("touchEnd")
+    expect(page.locator("#minimap")).not_to_have_attribute("aria-valuetext", "0:00 to 0:21")
+    near = page.locator("#minimap").get_attribute("aria-valuetext") or ""
+    first, last = (int(text.partition(":")[2]) for text in near.split(" to "))
+    assert 3 <= last - first <= 8, near
+    assert page.locator("#turn h2").inner_text() == selected
+
+
 def test_the_keyboard_walks_through_the_events(page: Page) -> None:
     page.locator("#events").focus()
     page.keyboard.press("End")

@@ -59,7 +59,7 @@ def html_file(events: Sequence[Event], rules: str = TURNLOG, step: Step = lambda
         "data": base64.b64encode(gzip.compress(data, mtime=0)).decode(),
     }
     name = events[0].session_id
-    page = renderer("")("call.html", layout="call_file.html", name=name, base="", policy=policy, **inline)
+    page = renderer("")("call.html", layout="call_file.html", name=name, base="", compare="", policy=policy, **inline)
     return bytes(page.body)
 
 

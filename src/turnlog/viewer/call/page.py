@@ -19,11 +19,12 @@ from eventstore.stores.base import Store
 from projections.boundary import replaying
 from projections.caller import RULES as TURNLOG
 from projections.explain import explain
+from projections.readings import VIDEOSDK, framework_of, release
 from turnlog.sessions import UnknownSession, read_session
 from turnlog.terminal import json_text
 from turnlog.viewer.call.delta import delta
 from turnlog.viewer.call.document import call_document, explanation_data, state_document
-from turnlog.viewer.pages import Render, call_url
+from turnlog.viewer.pages import Render, call_url, link
 
 IDLE_SECONDS = 5.0
 """Interval of keep-alive comments on an idle stream, by which a client that has gone is detected."""
@@ -41,8 +42,10 @@ def routes(store: Store, render: Render, rules: str = TURNLOG) -> list[Route]:
 
     def page(request: Request) -> Response:
         name = request.path_params["session"]
-        read_session(store, name)
-        return render("call.html", layout="base.html", name=name, base=call_url(name))
+        framework, version = framework_of(read_session(store, name))
+        other = release(framework, version).name if framework in ("", VIDEOSDK) else ""
+        compare = link("/compare", {"one": [name], "other_rules": [other]}) if other else ""
+        return render("call.html", layout="base.html", name=name, base=call_url(name), compare=compare)
 
     def document(request: Request, events: list[Event], under: str) -> Any:
         return call_document(events, under)

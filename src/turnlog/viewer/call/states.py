@@ -43,7 +43,7 @@ OPEN = 12
 
 
 def states(events: Sequence[Event], every: int, rules: str, step: Step) -> Iterator[Delta]:
-    """For every so many events, what they change. ``step`` is called with the number of events, and of all."""
+    """What each stretch of ``every`` events changes. ``step`` is called with the number of events done, and of all."""
     counts = range(every, len(events), every)
     documents = _reading_states(events, counts) if rules == TURNLOG else _states(events, counts, rules)
     for count, change in zip(counts, documents, strict=True):

@@ -2,7 +2,7 @@
 
 import { withDeltas } from "./call_data.js";
 
-/** The source of this page. It has the state after `every` so many events; null: none. */
+/** The source of this page. `every(rules)`: the number of events from one state that it has to the next; null: it has none. */
 export function openSource() {
   const element = document.getElementById("call-data");
   return element === null
