@@ -75,7 +75,7 @@ def file_data(events: Sequence[Event], rules: str, step: Step) -> dict[str, Any]
         "rules": first,
         "events": rows,
         "readings": readings,
-        "explanations": {name: dict(_explanations(events, found)) for name, found in readings.items()},
+        "explanations": {name: dict(_explanations(events, found, step)) for name, found in readings.items()},
         "states": {first: {"every": every, "deltas": list(states(events, every, first, step))}},
     }
 
@@ -86,14 +86,15 @@ def _rule_sets(events: Sequence[Event], rules: str) -> list[str]:
     return list(dict.fromkeys([rules, TURNLOG, *([FRAMEWORK] if ours else [])]))
 
 
-def _explanations(events: Sequence[Event], found: Document) -> Iterator[tuple[str, dict[str, Any]]]:
+def _explanations(events: Sequence[Event], found: Document, step: Step) -> Iterator[tuple[str, dict[str, Any]]]:
     r = reading(events, found["rules"])
     if isinstance(r, Reading):
         add_figures(r, events)
     explain = explainer(r, events)
-    for turn in found["turns"]:
+    for done, turn in enumerate(found["turns"], 1):
         for path in turn_paths(turn):
             yield path, explanation_data(explain(parse(path)))
+        step(done, len(found["turns"]))
 
 
 def _bundle() -> str:

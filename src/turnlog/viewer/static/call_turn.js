@@ -125,7 +125,7 @@ function said(turn) {
   return lines
     .filter(([, text, start]) => text || start !== null)
     .map(([who, text, start, end]) => {
-      const times = el("span", { className: "muted" }, ` ${clock(start)} – ${clock(end)} `);
+      const times = el("span", { className: "muted" }, ` ${clock(start)} – ${end === null ? "?" : clock(end)} `);
       const words = el("bdi", {}, text ? excerpt(text, SAID) : "(no words)");
       return el("p", { className: `said ${who.toLowerCase()}` }, el("b", {}, who), times, words);
     });
