@@ -519,9 +519,27 @@ MUTANTS = [
     ),
     Mutant(
         "src/turnlog/viewer/call/file.py",
-        '.replace("<", "\\\\u003c")',
-        "",
+        "base64.b64encode(gzip.compress(data, mtime=0)).decode()",
+        "Markup(data.decode())",
         "test_call_document.py::test_a_script_element_in_a_text_ends_nothing",
+    ),
+    Mutant(
+        "src/turnlog/viewer/call/states.py",
+        "if again.items() <= after.document.items():",
+        "if True:",
+        "test_call_document.py::test_the_states_are_those_of_a_replay_up_to_there",
+    ),
+    Mutant(
+        "src/turnlog/viewer/call/framework_document.py",
+        " or e2e(turn, found) != turn.e2e_latency",
+        "",
+        "test_call_document.py::test_a_frameworks_latency_whose_parts_do_not_add_up_is_a_list",
+    ),
+    Mutant(
+        "src/projections/reference/timing.py",
+        "turn.stt_metrics[-1].stt_latency if",
+        "turn.stt_metrics[0].stt_latency if",
+        "test_call_document.py::test_the_parts_of_a_frameworks_latency_add_up_to_it",
     ),
     Mutant(ARCHIVE + "read.py", "if last != origin.link:", "if False:", "test_hostile.py::test_verify_names"),
     Mutant(

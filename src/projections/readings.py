@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from difflib import get_close_matches
 
 from eventstore.codec import read_payload
@@ -48,7 +48,7 @@ def check_rules(rules: str) -> None:
         raise UnknownRules(f"unknown rule set {rules!r}; {hint}known: {there}")
 
 
-def framework_of(events: Sequence[Event]) -> tuple[str, str]:
+def framework_of(events: Iterable[Event]) -> tuple[str, str]:
     """Name and version of the session's framework; empty if not recorded, as in logs older than the hook."""
     for event in events:
         if event.hook == "set_framework":

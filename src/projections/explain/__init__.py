@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from eventstore.event import Event
-from projections.caller import RULES, Reading
+from projections.caller import RULES
 from projections.explain.explanation import (
     AppliedDecision,
     EventReference,
     Explanation,
     SourceField,
-    explain_call,
-    explain_reading,
+    explainer,
 )
 from projections.explain.paths import UnknownPath, parse
-from projections.explain.stretch import value_of
 from projections.explain.what_if import Outcome, WhatIf, what_if
 from projections.readings import reading
 from projections.reference.rules import Rules
@@ -29,6 +27,7 @@ __all__ = [
     "UnknownPath",
     "WhatIf",
     "explain",
+    "explainer",
     "what_if",
 ]
 
@@ -38,7 +37,4 @@ def explain(events: Sequence[Event], path: str, rules: str | Rules = RULES) -> E
 
     Raises `UnknownPath`, and the errors of the reading.
     """
-    where, r = parse(path), reading(events, rules)
-    if isinstance(r, Reading):
-        return explain_reading(r, where, events)
-    return explain_call(r, where, value_of(r, where), events)
+    return explainer(reading(events, rules), events)(parse(path))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from eventstore.codec import clocks
 from eventstore.event import Event
 from projections.caller import Reading
 from projections.explain.paths import Path
-from projections.explain.provenance import find_value
+from projections.explain.provenance import SourcedTurn, find_value, sourced_turn
 from projections.explain.sourced import Source, strip_sources
+from projections.explain.stretch import value_of
 from projections.reference.replay import Call
 from projections.turns.decisions import DECISIONS
+from projections.turns.exchange import Exchange
 
 
 class EventReference(NamedTuple):
@@ -72,27 +75,42 @@ class Explanation(NamedTuple):
     """A remark; may be empty."""
 
 
-def explain_call(call: Call, path: Path, value: Any, events: Sequence[Event]) -> Explanation:
-    """Explain a value of the framework's reading, as far as that is possible without replaying changed logs."""
-    made, turn = [], None
-    if path.root in ("turns", "payloads") and path.index is not None and path.index < len(call.payloads_at):
-        turn, name = path.index + 1, namer(events, offsets_of(events))
-        completed = name(call.payloads_at[path.index])
-        made = [SourceField("turn", "", turn, "completed", completed.seconds, True, [completed])]
+Explainer = Callable[[Path], Explanation]
+"""A function that explains the value at a path. Raises `UnknownPath`."""
+
+
+def explainer(r: Reading | Call, events: Sequence[Event]) -> Explainer:
+    """The function that explains values of a reading of ``events``; consecutive paths into one turn share its work."""
+    return _reading_explainer(r, events) if isinstance(r, Reading) else _call_explainer(r, events)
+
+
+def _call_explainer(call: Call, events: Sequence[Event]) -> Explainer:
+    """Explains values of the framework's reading, as far as that is possible without replaying changed logs."""
+    name = namer(events, offsets_of(events))
     note = "only the caller's reading records sources; use --what-if to find the events that change the value"
-    return Explanation(str(path), value, call.rules, turn, made, [], [], note)
+
+    def explain(path: Path) -> Explanation:
+        made, turn = [], None
+        if path.root in ("turns", "payloads") and path.index is not None and path.index < len(call.payloads_at):
+            turn, completed = path.index + 1, name(call.payloads_at[path.index])
+            made = [SourceField("turn", "", turn, "completed", completed.seconds, True, [completed])]
+        return Explanation(str(path), value_of(call, path), call.rules, turn, made, [], [], note)
+
+    return explain
 
 
-def explain_reading(r: Reading, path: Path, events: Sequence[Event]) -> Explanation:
-    """Explain the value at the path; ``events`` are those of the reading. Raises `UnknownPath`."""
-    found = find_value(r, path, events)
+def _reading_explainer(r: Reading, events: Sequence[Event]) -> Explainer:
     name = namer(events, r.timeline.offsets)
     numbers = {id(x): number for number, x in enumerate(r.exchanges, 1)}
     homes = r.assembly.owners
 
-    def made(source: Source) -> SourceField:
+    @lru_cache(maxsize=1)
+    def turn_at(index: int | None) -> SourcedTurn:
+        return sourced_turn(r, Path("turns", index, ()), events)
+
+    def made(source: Source, x: Exchange | None) -> SourceField:
         activity = source.activity
-        home = homes.get(activity.at) if activity is not None else found.exchange
+        home = homes.get(activity.at) if activity is not None else x
         kind, own = ("session", "") if home is None and activity is None else ("turn", "")
         if activity is not None:
             kind, own = activity.kind, activity.id
@@ -101,21 +119,24 @@ def explain_reading(r: Reading, path: Path, events: Sequence[Event]) -> Explanat
         turn = numbers.get(id(home))
         return SourceField(kind, own, turn, source.field, value, time, [name(at) for at in source.events if at >= 0])
 
-    parts = found.response.parts if found.response is not None else []
-    turn = numbers.get(id(found.exchange))
-    return Explanation(
-        path=str(path),
-        value=found.value,
-        rules=r.rules,
-        turn=turn,
-        made_of=[made(source) for source in found.sources],
-        parts=[
-            ResponsePartValue(f"{path.item}.response.parts[{n}].ms", p.name, strip_sources(p.ms))
-            for n, p in enumerate(parts)
-        ],
-        decisions=[AppliedDecision(d, DECISIONS[d], None if at is None else name(at)) for d, at in found.decisions],
-        note=found.note,
-    )
+    def explain(path: Path) -> Explanation:
+        found = find_value(r, path, events, turn_at(path.index) if path.root == "turns" else None)
+        parts = found.response.parts if found.response is not None else []
+        return Explanation(
+            path=str(path),
+            value=found.value,
+            rules=r.rules,
+            turn=numbers.get(id(found.exchange)),
+            made_of=[made(source, found.exchange) for source in found.sources],
+            parts=[
+                ResponsePartValue(f"{path.item}.response.parts[{n}].ms", p.name, strip_sources(p.ms))
+                for n, p in enumerate(parts)
+            ],
+            decisions=[AppliedDecision(d, DECISIONS[d], None if at is None else name(at)) for d, at in found.decisions],
+            note=found.note,
+        )
+
+    return explain
 
 
 def namer(events: Sequence[Event], offsets: dict[str, int]) -> Callable[[int], EventReference]:

@@ -6,7 +6,7 @@ The turn is computed again by the same functions, from activities whose values c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -39,10 +39,30 @@ class FoundValue(NamedTuple):
 # values by path ----------------------------------------------------------------------------------------------------
 
 
-def find_value(r: Reading, path: Path, events: Sequence[Event]) -> FoundValue:
-    """The value at the path, and its sources. Raises `UnknownPath`."""
+class SourcedTurn(NamedTuple):
+    """A turn whose values carry their sources, and what it was computed from."""
+
+    exchange: Exchange
+    response: Response | None
+    records: list[BargeIn]
+    turn: Turn
+
+
+def sourced_turn(r: Reading, path: Path, events: Sequence[Event]) -> SourcedTurn:
+    """The path's turn. Raises `UnknownPath`."""
+    x: Exchange = item(path, r.exchanges, "turns")
+    copies = _Copies()
+    copy = copies.exchange(x)
+    response = r.response_of(copy)
+    records = _barge_ins_near(r, path.index or 0, copies.of) if r.barge_ins_of(x) else []
+    turn = turn_at(r, path, copy, response, records, _with_sourced_last(r.timeline, events))
+    return SourcedTurn(x, response, records, turn)
+
+
+def find_value(r: Reading, path: Path, events: Sequence[Event], turn: SourcedTurn | None = None) -> FoundValue:
+    """The value at the path, and its sources; ``turn`` is the path's, if it has been computed. Raises `UnknownPath`."""
     if path.root == "turns":
-        return _in_turn(r, path, events)
+        return _in_turn(r, path, turn or sourced_turn(r, path, events))
     if path.root == "discarded":
         return _unassigned(r, path, [left for left in r.assembly.unassigned if left.activity.kind == "voice"])
     if path.root == "outside":
@@ -70,13 +90,9 @@ def turn_at(
     return turn_of(t or r.timeline, x, number, response, records, last=number == len(r.exchanges))
 
 
-def _in_turn(r: Reading, path: Path, events: Sequence[Event]) -> FoundValue:
-    x: Exchange = item(path, r.exchanges, "turns")
-    field, copies = path.steps[0], _Copies()
-    copy = copies.exchange(x)
-    response = r.response_of(copy)
-    records = barge_ins_at(r, path, copies)
-    turn = turn_at(r, path, copy, response, records, _with_sourced_last(r.timeline, events))
+def _in_turn(r: Reading, path: Path, made: SourcedTurn) -> FoundValue:
+    x, response, records, turn = made
+    field = path.steps[0]
     value, around = walk(turn, path)
     sources, note = list(sources_of(value)), ""
     if not sources and (of := OF_TURN.get(str(field))) is not None:
@@ -137,12 +153,17 @@ NEAR = 3
 """Number of turns before and after one that contain the voices of its barge-ins."""
 
 
-def barge_ins_at(r: Reading, path: Path, copies: _Copies | None = None) -> list[BargeIn]:
-    """The barge-ins of the path's turn, from a ledger over the turns around it; sourced if ``copies`` is given."""
+def barge_ins_at(r: Reading, path: Path) -> list[BargeIn]:
+    """The barge-ins of the path's turn, if it leads to them."""
     if path.index is None or path.steps[:1] not in (("barge_ins",), ("interrupted",)):
         return []
-    a, of = r.assembly, _identity if copies is None else copies.of
-    x, near = a.exchanges[path.index], a.exchanges[max(0, path.index - NEAR) : path.index + NEAR + 1]
+    return _barge_ins_near(r, path.index, _identity)
+
+
+def _barge_ins_near(r: Reading, index: int, of: Callable[[Any], Any]) -> list[BargeIn]:
+    """The barge-ins of a turn, from a ledger over the turns around it; ``of`` makes the copies that it is made from."""
+    a = r.assembly
+    x, near = a.exchanges[index], a.exchanges[max(0, index - NEAR) : index + NEAR + 1]
     times = [t for other in near for part in (*other.voices, *other.parts) for t in (part.start, part.end) if t]
     low, high = min(times, default=0), max(times, default=0)
     wanted = ("voice", "agent", "doubt", "interruption")

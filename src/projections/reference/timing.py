@@ -77,13 +77,13 @@ def answering(turn: Turn) -> Answering:
     )
 
 
-def e2e(turn: Turn, rules: Rules = VIDEOSDK_1_0) -> float | None:
-    """End-to-end latency: the sum of the latencies of STT, EOU, LLM (first token), TTS and realtime, where known.
+def e2e_parts(turn: Turn, rules: Rules = VIDEOSDK_1_0) -> tuple[float | None, ...]:
+    """What `e2e` adds up, in this order: STT, EOU, endpointing delay, LLM (first token), TTS and realtime.
 
-    The last entry of each component counts (reference: ``compute_e2e_latency``). None if none is known.
+    The last entry of each component counts (reference: ``compute_e2e_latency``). None is not known, or does not count.
     """
     eou = turn.eou_metrics[-1] if turn.eou_metrics else None
-    parts = (
+    return (
         turn.stt_metrics[-1].stt_latency if turn.stt_metrics else None,
         eou.eou_latency if eou is not None else None,
         _wait(eou) if eou is not None and rules.eou_wait_in_e2e else None,
@@ -91,8 +91,12 @@ def e2e(turn: Turn, rules: Rules = VIDEOSDK_1_0) -> float | None:
         turn.tts_metrics[-1].tts_latency if turn.tts_metrics else None,
         turn.realtime_metrics[-1].realtime_ttfb if turn.realtime_metrics else None,
     )
+
+
+def e2e(turn: Turn, rules: Rules = VIDEOSDK_1_0) -> float | None:
+    """End-to-end latency: the sum of its parts. None if none is known."""
     total: float | None = None
-    for part in parts:  # not sum(), which rounds differently since Python 3.12
+    for part in e2e_parts(turn, rules):  # not sum(), which rounds differently since Python 3.12
         if part is not None:
             total = (0 if total is None else total) + part  # starts at 0, so that -0.0 becomes 0.0
     return None if total is None else round(total, 4)

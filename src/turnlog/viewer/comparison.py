@@ -20,7 +20,7 @@ from projections.readings import RELEASES
 from turnlog.sessions import read_session
 from turnlog.stats.figures import format_value
 from turnlog.stats.metrics import MEASURES, RATES, field_of
-from turnlog.viewer.filters import choice, one
+from turnlog.viewer.filters import BadFilter, choice
 from turnlog.viewer.log import Log
 from turnlog.viewer.pages import Params, Render, call_url
 
@@ -84,7 +84,7 @@ def routes(log: Log, render: Render, rules: str) -> list[Route]:
     def compare(request: Request) -> Response:
         params: Params = {name: request.query_params.getlist(name) for name in request.query_params}
         default = rules if rules in RULES else TURNLOG
-        first, second = one(params, "one"), one(params, "other") or one(params, "one")
+        first, second = _calls(params)
         chosen = choice(params, "rules", RULES, default), choice(params, "other_rules", RULES, default)
         shown = {
             "page": "/compare",
@@ -99,6 +99,14 @@ def routes(log: Log, render: Render, rules: str) -> list[Route]:
         return render("compare.html", sides=sides, pairs=pairs, e2e=[_percentiles(side) for side in sides], **shown)
 
     return [Route("/compare", compare)]
+
+
+def _calls(params: Params) -> tuple[str, str]:
+    """The names of both calls; empty if none is named. Raises `BadFilter`."""
+    names = [name for name in (*params.get("one", ()), *params.get("other", ())) if name]
+    if len(names) > 2:
+        raise BadFilter(f"{len(names)} calls are selected; select two")
+    return (names[0], names[-1]) if names else ("", "")
 
 
 def _side(log: Log, session: str, rules: str) -> Side:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from eventstore import Event
 from projections.caller import read, reading_dict
 from projections.explain import Explanation, UnknownPath, explain, what_if
-from projections.explain.explanation import explain_reading, offsets_of
+from projections.explain.explanation import explainer, offsets_of
 from projections.explain.paths import leaves, parse
 from projections.explain.stretch import WHOLE
 from projections.explain.what_if import HOW, How, apply_change
@@ -41,9 +41,9 @@ def paths(call: dict[str, Any]) -> list[tuple[str, Any]]:
 
 
 def check_explained(made: list[Event], chosen: list[tuple[str, Any]]) -> None:
-    r = read(made)
+    explained = explainer(read(made), made)
     for path, value in chosen:
-        found = explain_reading(r, parse(path), made)
+        found = explained(parse(path))
         assert found.value == value, path
         assert type(found.value) is type(value), path
         if value is not None and value is not False and value != 0 and path not in UNSAID:
@@ -88,8 +88,8 @@ def test_what_an_event_moves_names_it(session: str) -> None:
     Break: in timeline/handlers/failures.py, do not add the run's start to the sources of a failed provider's.
     """
     made = RECORDED[session]
-    r, before, offsets = read(made), floats(made), offsets_of(made)
-    named = {path: events_named(explain_reading(r, parse(path), made)) for path in before}
+    explained, before, offsets = explainer(read(made), made), floats(made), offsets_of(made)
+    named = {path: events_named(explained(parse(path))) for path in before}
     moved = 0
     for at in range(1, len(made)):  # all times count from the first
         after = floats(apply_change(made, at, Random(at).choice(["earlier", "later"]), LITTLE_NS, offsets))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from projections.caller import read
 from support.browser import LOOKS, Watched, chromium, sideways, violations
+from support.call_files import data_in
 from support.program import FIXTURES, Program
 from support.recorded import RECORDED
 
@@ -82,8 +82,7 @@ def test_a_click_on_the_axis_selects_the_turn_and_the_span(page: Page) -> None:
     page.get_by_role("button", name="Whole call").click()
     box = page.locator("#axis").bounding_box()
     assert box is not None
-    data = json.loads(page.locator("#call-data").inner_text())
-    call = data["readings"]["turnlog"]
+    call = data_in(page.content())["readings"]["turnlog"]
     answer = next(span for span in call["spans"] if span["lane"] == "agent" and span["turn"] == 4)
     x = 88 + (answer["start"] + 0.2 + 0.02 * call["seconds"]) / (1.04 * call["seconds"]) * (box["width"] - 88)
     page.mouse.click(box["x"] + x, box["y"] + box["height"] - 14)
@@ -163,6 +162,31 @@ def test_zoom_and_pan_by_wheel_drag_and_keys(page: Page) -> None:
     assert view() != near
 
 
+def test_two_fingers_zoom_around_what_is_between_them(page: Page) -> None:
+    """Break: in call_controls.js, ``drag``, never set ``times``."""
+    box = page.locator("#axis").bounding_box()
+    assert box is not None
+    devtools = page.context.new_cdp_session(page)
+
+    def touch(kind: str, *xs: float) -> None:
+        points = [{"x": box["x"] + x, "y": box["y"] + 60, "id": n} for n, x in enumerate(xs)]
+        devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Whole call").click()
+    expect(page.locator("#minimap")).to_have_attribute("aria-valuetext", "0:00 to 0:21")
+    selected = page.locator("#turn h2").inner_text()
+    touch("touchStart", 400, 500)
+    touch("touchMove", 350, 550)
+    touch("touchMove", 250, 650)
+    touch("touchEnd")
+    expect(page.locator("#minimap")).not_to_have_attribute("aria-valuetext", "0:00 to 0:21")
+    near = page.locator("#minimap").get_attribute("aria-valuetext") or ""
+    first, last = (int(text.partition(":")[2]) for text in near.split(" to "))
+    assert 3 <= last - first <= 8, near
+    assert page.locator("#turn h2").inner_text() == selected
+
+
 def test_the_keyboard_walks_through_the_events(page: Page) -> None:
     page.locator("#events").focus()
     page.keyboard.press("End")
@@ -190,6 +214,21 @@ def test_a_second_rule_set_is_compared_in_place(page: Page) -> None:
     expect(page.locator(".turn-changed").first).to_be_visible()
     page.locator("#rules").select_option(index=1)
     expect(page.locator("#turn .response")).to_contain_text("E2E latency")
+
+
+def test_a_frameworks_latency_is_shown_in_its_parts(page: Page) -> None:
+    """Break: in call_data.js, let ``partsOf`` return nothing for a turn without a response."""
+    page.locator("#rules").select_option("videosdk-1.0")
+    page.locator(".turn-head").nth(1).click()
+    texts = page.locator(".part-table .figure").all_inner_texts()
+    assert len(texts) > 2
+    total = re.sub(r"[^\d.]", "", page.locator("#turn .response .figure").inner_text())
+    assert sum(float(re.sub(r"[^\d.]", "", text)) for text in texts) == pytest.approx(float(total), abs=len(texts))
+    expect(page.locator("#turn .parts span")).to_have_count(len(texts))
+    for part in page.locator(".part-table .figure").all():
+        part.click()
+        expect(page.locator("#why")).to_contain_text(part.get_attribute("data-path") or "?")
+        expect(page.locator("#why .event-link")).to_have_count(1)
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import httpx
@@ -115,6 +116,22 @@ def test_the_address_brings_back_what_was_seen(page: Page) -> None:
     page.wait_for_selector("body[data-ready]")
     expect(page.locator("#at-text")).to_contain_text("event #130 of")
     expect(page.locator(".turn-head[aria-current]")).to_contain_text("Turn 3")
+
+
+ROWS = """async (documents) => {
+  const { indexed } = await import("/static/call_data.js");
+  return documents.map((doc) => indexed(doc).lanes.map((lane) => lane.lines.map(({ spans }) => spans)));
+}"""
+
+
+def test_spans_of_a_row_do_not_overlap(page: Page) -> None:
+    """Break: in call_lanes.js, ``rowOf``, take row 0."""
+    calls = [call_document(events) for events in RECORDED.values() if len(events) < 250]
+    for doc, lanes in zip(calls, page.evaluate(ROWS, calls), strict=True):
+        drawn = [span for lane in lanes for line in lane for span in line]
+        assert len(drawn) == sum(span["lane"] not in ("turns", "session") for span in doc["spans"])
+        for line in (line for lane in lanes for line in lane[:5]):
+            assert all(two["start"] >= one["until"] - 1e-9 for one, two in pairwise(line))
 
 
 @pytest.mark.slow

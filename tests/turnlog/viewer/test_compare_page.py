@@ -88,6 +88,22 @@ def test_what_cannot_be_compared_is_named(two_calls: Viewer, query: str, status:
     assert says.replace("'", "&#39;") in got.text
 
 
+@pytest.mark.parametrize("scripts", [True, False])
+def test_two_calls_of_the_list_are_compared(browser: Browser, two_calls: Viewer, *, scripts: bool) -> None:
+    """Break: in sessions.html, leave out the ``form`` of the boxes."""
+    with watched(browser, scripts=scripts) as one:
+        two_calls.visit(one.page)
+        for name in ("Compare before", "Compare after"):
+            one.page.get_by_role("checkbox", name=name, exact=True).focus()
+            one.page.keyboard.press("Space")
+        one.page.get_by_role("button", name="Compare two selected calls").press("Enter")
+        expect(one.page.get_by_role("heading", name="Turn by turn")).to_be_visible()
+        expect(one.page.locator(".sides tbody th")).to_have_count(2)
+        assert sorted(one.page.locator(".sides tbody th").all_inner_texts()) == ["after", "before"]
+        two_calls.visit(one.page, "/compare?one=a&one=b&one=c")
+        expect(one.page.get_by_text("3 calls are selected; select two")).to_be_visible()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("scheme", "width"), LOOKS)
 def test_it_is_accessible(browser: Browser, two_calls: Viewer, scheme: str, width: int) -> None:

@@ -7,24 +7,29 @@ from typing import Any
 KEYS = {"turns": "turn", "spans": "id"}
 """Lists whose items are replaced one by one, and the item's key."""
 
+ROWS = ("events", "outside")
+"""Lists that grow at their end."""
+
 Delta = dict[str, Any]
 
 
 def delta(before: dict[str, Any], after: dict[str, Any]) -> Delta:
     """What changed: ``set`` has the changed values, each list of `KEYS` its changed items and the keys of removed ones.
 
-    A changed item has its key and the fields that changed. ``events``, if any are new, are the rows from ``from`` on.
+    A changed item has its key and the fields that changed. Of the lists in `ROWS`, those that differ have all rows
+    ``from`` the first one that does.
     """
-    lists = (*KEYS, "events")
+    lists = (*KEYS, *ROWS)
     found: Delta = {"set": _changed(before, {name: value for name, value in after.items() if name not in lists})}
     for name, key in KEYS.items():
         change = _items(before[name], after[name], key)
         if change["set"] or change["remove"]:
             found[name] = change
-    if "events" in after:
-        first = _common(before["events"], after["events"])
-        if first < len(after["events"]) or first < len(before["events"]):
-            found |= {"from": first, "events": after["events"][first:]}
+    for name in ROWS:
+        old, new = before.get(name, []), after.get(name, [])
+        first = _common(old, new)
+        if first < max(len(old), len(new)):
+            found[name] = {"from": first, "rows": new[first:]}
     return found
 
 

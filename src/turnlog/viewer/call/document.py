@@ -11,6 +11,7 @@ from typing import Any
 
 from eventstore.codec import clocks
 from eventstore.event import Event
+from exporters.files.framework_activities import TRACKS
 from projections.caller import RULES as TURNLOG
 from projections.caller import Reading
 from projections.explain import AppliedDecision, Explanation, SourceField
@@ -21,6 +22,8 @@ from turnlog.viewer.call.framework_document import framework_document
 from turnlog.viewer.call.reading_document import reading_document
 
 Document = dict[str, Any]
+LANES = [track for track in TRACKS if track not in ("turns", "session")]
+"""The lanes of the axis, from top to bottom; turns are drawn as bands."""
 
 
 def call_document(events: Sequence[Event], rules: str = TURNLOG) -> Document:
@@ -36,15 +39,20 @@ def state_document(events: Sequence[Event], rules: str = TURNLOG) -> Document:
         body = reading_document(found)
     else:
         body = framework_document(found, events)
+    return session_document(events, found.rules) | body
+
+
+def session_document(events: Sequence[Event], rules: str = TURNLOG) -> Document:
+    """What the document has of the session as a whole."""
     framework, version = framework_of(events)
     return {
         "name": events[0].session_id if events else "",
-        "rules": found.rules,
+        "rules": rules,
         "rule_sets": [TURNLOG, *(RELEASES if framework in ("", VIDEOSDK) else ())],
         "framework": framework,
         "framework_version": version,
+        "lanes": LANES,
         "began": clocks(events[0])[1] / 1e9 if events else None,
-        **body,
     }
 
 

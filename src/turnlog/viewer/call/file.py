@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -16,25 +17,23 @@ from eventstore.event import Event
 from eventstore.hooks.content import without_content
 from projections.caller import RULES as TURNLOG
 from projections.caller import Reading
-from projections.explain import explain
-from projections.explain.explanation import explain_reading
+from projections.explain import explainer
 from projections.explain.paths import parse
 from projections.framework_figures import add_figures
 from projections.readings import FRAMEWORK, VIDEOSDK, framework_of, reading
 from turnlog.terminal import json_text
-from turnlog.viewer.call.delta import delta
-from turnlog.viewer.call.document import Document, call_document, explanation_data, state_document
+from turnlog.viewer.call.document import Document, call_document, explanation_data
 from turnlog.viewer.call.reading_document import turn_paths
+from turnlog.viewer.call.states import Step, states
 from turnlog.viewer.pages import renderer
 
 SCRIPTS = (
-    "call_data", "call_dom", "call_source", "call_colours", "call_draw", "call_axis", "call_controls", "call_minimap",
-    "call_turns", "call_turn", "call_events", "call_spans", "call_changes", "call",
+    "call_lanes", "call_data", "call_dom", "call_source", "call_colours", "call_draw", "call_axis", "call_controls",
+    "call_minimap", "call_turns", "call_turn", "call_events", "call_spans", "call_changes", "call",
 )  # fmt: skip
 """Modules of the page, each after those that it imports."""
 STATES = 1_000
-"""Maximum number of events of a call whose file has the state after each; each takes a replay up to it."""
-Step = Callable[[int, int], None]
+"""Maximum number of states in a file; a longer call has one for every few events."""
 
 
 def redacted(events: Sequence[Event]) -> list[Event]:
@@ -53,27 +52,31 @@ def html_file(events: Sequence[Event], rules: str = TURNLOG, step: Step = lambda
         f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    data = json_text(file_data(events, rules, step), indent=False).replace("<", "\\u003c")
-    inline = {"style": Markup(style), "script": Markup(script), "data": Markup(data)}  # noqa: S704 - ours, and JSON
-    page = renderer("")(
-        "call.html", layout="call_file.html", name=events[0].session_id, base="", policy=policy, **inline
-    )
+    data = json_text(file_data(events, rules, step), indent=False).encode()
+    inline = {
+        "style": Markup(style),  # noqa: S704 - ours
+        "script": Markup(script),  # noqa: S704 - ours
+        "data": base64.b64encode(gzip.compress(data, mtime=0)).decode(),
+    }
+    name = events[0].session_id
+    page = renderer("")("call.html", layout="call_file.html", name=name, base="", compare="", policy=policy, **inline)
     return bytes(page.body)
 
 
 def file_data(events: Sequence[Event], rules: str, step: Step) -> dict[str, Any]:
-    """What a served page requests from the server: readings, explanations, and the states after each event."""
+    """What a served page requests from the server: readings, explanations, and states."""
     readings = {found["rules"]: found for found in (call_document(events, each) for each in _rule_sets(events, rules))}
     rows = next(iter(readings.values()))["events"]
     for found in readings.values():
         del found["events"]
     first = next(iter(readings))
+    every = -(-len(events) // STATES)
     return {
         "rules": first,
         "events": rows,
         "readings": readings,
-        "explanations": {name: dict(_explanations(events, found)) for name, found in readings.items()},
-        "states": {first: list(_states(events, first, step))} if len(events) <= STATES else {},
+        "explanations": {name: dict(_explanations(events, found, step)) for name, found in readings.items()},
+        "states": {first: {"every": every, "deltas": list(states(events, every, first, step))}},
     }
 
 
@@ -83,28 +86,15 @@ def _rule_sets(events: Sequence[Event], rules: str) -> list[str]:
     return list(dict.fromkeys([rules, TURNLOG, *([FRAMEWORK] if ours else [])]))
 
 
-def _explanations(events: Sequence[Event], found: Document) -> Iterator[tuple[str, dict[str, Any]]]:
+def _explanations(events: Sequence[Event], found: Document, step: Step) -> Iterator[tuple[str, dict[str, Any]]]:
     r = reading(events, found["rules"])
     if isinstance(r, Reading):
         add_figures(r, events)
-        for turn in found["turns"]:
-            for path in turn_paths(turn):
-                yield path, explanation_data(explain_reading(r, parse(path), events))
-        return
-    for turn in found["turns"]:
-        path = f"turns[{turn['turn'] - 1}].e2e_latency"
-        if turn["groups"]:
-            yield path, explanation_data(explain(events, path, found["rules"]))
-
-
-def _states(events: Sequence[Event], rules: str, step: Step) -> Iterator[dict[str, Any]]:
-    """For each event, what it changes in the state before it."""
-    before: Document = {"turns": [], "spans": []}
-    for number in range(1, len(events) + 1):
-        after = state_document(events[:number], rules)
-        yield delta(before, after)
-        before = after
-        step(number, len(events))
+    explain = explainer(r, events)
+    for done, turn in enumerate(found["turns"], 1):
+        for path in turn_paths(turn):
+            yield path, explanation_data(explain(parse(path)))
+        step(done, len(found["turns"]))
 
 
 def _bundle() -> str:

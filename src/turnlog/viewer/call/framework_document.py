@@ -13,15 +13,22 @@ from exporters.files.framework_activities import FrameworkActivity, activities_o
 from projections.model import LogLine
 from projections.reference.metrics import Turn
 from projections.reference.replay import Call, latency_of
-from turnlog.viewer.call.lanes import lay_out_spans
+from projections.reference.rules import find_rules
+from projections.reference.timing import e2e, e2e_parts
 
 Item = dict[str, Any]
 _LATENCIES = {
-    "e2e": ("E2E", "e2e_latency"), "stt": ("STT", ""), "eou": ("EOU", ""), "eou_wait": ("endpointing delay", ""),
-    "ttft": ("LLM to first token", ""), "tts": ("TTS", ""), "ttfb": ("TTS to first byte", ""),
-    "realtime": ("realtime", ""),
+    "stt": ("STT latency", "stt_metrics", "stt_latency"),
+    "eou": ("EOU latency", "eou_metrics", "eou_latency"),
+    "eou_wait": ("endpointing delay", "eou_metrics", ""),
+    "ttft": ("LLM to first token", "llm_metrics", "llm_ttft"),
+    "tts": ("TTS latency", "tts_metrics", "tts_latency"),
+    "realtime": ("realtime to first byte", "realtime_metrics", "realtime_ttfb"),
+    "ttfb": ("TTS to first byte", "tts_metrics", "ttfb"),
 }  # fmt: skip
-"""Label, and the field of the turn that holds the figure."""
+"""By field of `projections.reference.replay.Latency`: label, list of the turn, and field of its last entry."""
+PARTS = ("stt", "eou", "eou_wait", "ttft", "tts", "realtime")
+"""Those that `projections.reference.timing.e2e_parts` returns, in its order."""
 
 
 def framework_document(call: Call, events: Sequence[Event]) -> Item:
@@ -39,7 +46,6 @@ def framework_document(call: Call, events: Sequence[Event]) -> Item:
         "seconds": max([last, *(span["end"] for span in spans)], default=0.0),
         "ended": call.session.session_end_time is not None,
         "sealed": 0,
-        "lanes": lay_out_spans(spans),
         "turns": turns,
         "spans": spans,
         "outside": [
@@ -51,6 +57,8 @@ def framework_document(call: Call, events: Sequence[Event]) -> Item:
 def _turn(call: Call, number: int, turn: Turn, zero: float) -> Item:
     start, end = extent(turn) or (zero, zero)
     open_turn = number > len(call.turns)
+    path = "current_turn" if open_turn else f"turns[{number - 1}]"
+    parts = _e2e_parts(turn, call.rules, path)
     return {
         "turn": number,
         "user_speech": turn.user_speech,
@@ -68,18 +76,37 @@ def _turn(call: Call, number: int, turn: Turn, zero: float) -> Item:
         "barge_ins": [],
         "start": start - zero,
         "end": end - zero,
-        "groups": [] if open_turn else [_group(turn, number)],
+        "path": path,
+        "e2e_parts": parts,
+        "groups": list(_groups(turn, number, path, without=parts)),
     }
 
 
-def _group(turn: Turn, number: int) -> Item:
+def _e2e_parts(turn: Turn, rules: str, path: str) -> list[Item]:
+    """The parts of the E2E latency; empty if they do not add up to it, as a part has changed since or is negative."""
+    found = find_rules(rules)
+    values = e2e_parts(turn, found)
+    if turn.e2e_latency is None or e2e(turn, found) != turn.e2e_latency or any(v is not None and v < 0 for v in values):
+        return []
+    return [_latency(turn, name, value, path) for name, value in zip(PARTS, values, strict=True) if value is not None]
+
+
+def _groups(turn: Turn, number: int, path: str, without: list[Item]) -> Iterator[Item]:
+    """The latencies that are not among the parts ``without``."""
     found = latency_of(turn, number)._asdict()
-    figures = [
-        {"label": label, "value": found[name], "unit": "ms", "path": f"turns[{number - 1}].{field}" if field else ""}
-        for name, (label, field) in _LATENCIES.items()
-        if found[name] is not None
-    ]
-    return {"name": "Latencies of the framework", "status": "", "detail": "", "figures": figures}
+    figures = [_latency(turn, name, found[name], path) for name in _LATENCIES if found[name] is not None]
+    rest = [figure for figure in figures if figure not in without]
+    if rest:
+        yield {"name": "Latencies of the framework", "status": "", "detail": "", "figures": rest}
+
+
+def _latency(turn: Turn, name: str, value: float, path: str) -> Item:
+    label, entries, field = _LATENCIES[name]
+    last = len(getattr(turn, entries)) - 1
+    if name == "eou_wait":
+        has_ms = turn.eou_metrics[last].eou_wait_ms is not msgspec.UNSET
+        field = "eou_wait_ms" if has_ms else "wait_for_additional_speech_duration"
+    return {"label": label, "value": value, "unit": "ms", "path": f"{path}.{entries}[{last}].{field}"}
 
 
 def _since(seconds: Any, zero: float) -> float | None:

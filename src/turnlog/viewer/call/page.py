@@ -7,6 +7,7 @@ import contextlib
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from itertools import islice
 from typing import Any
 
 from starlette.requests import Request
@@ -19,12 +20,15 @@ from eventstore.stores.base import Store
 from projections.boundary import replaying
 from projections.caller import RULES as TURNLOG
 from projections.explain import explain
+from projections.readings import VIDEOSDK, framework_of, release
 from turnlog.sessions import UnknownSession, need_session, read_session
 from turnlog.terminal import json_text
 from turnlog.viewer.call.delta import delta
 from turnlog.viewer.call.document import call_document, explanation_data, state_document
-from turnlog.viewer.pages import Render, call_url
+from turnlog.viewer.pages import Render, call_url, link
 
+FIRST_EVENTS = 100
+"""Number of events in which the name of the framework is looked for: an adapter records it first."""
 IDLE_SECONDS = 5.0
 """Interval of keep-alive comments on an idle stream, by which a client that has gone is detected."""
 WORK_SHARE = 0.2
@@ -43,7 +47,10 @@ def routes(store: Store, render: Render, rules: str = TURNLOG) -> list[Route]:
     def page(request: Request) -> Response:
         name = _session(request)
         need_session(store, name)
-        return render("call.html", layout="base.html", name=name, base=call_url(name))
+        framework, version = framework_of(islice(store.read(name), FIRST_EVENTS))
+        other = release(framework, version).name if framework in ("", VIDEOSDK) else ""
+        compare = link("/compare", {"one": [name], "other_rules": [other]}) if other else ""
+        return render("call.html", layout="base.html", name=name, base=call_url(name), compare=compare)
 
     def document(request: Request, events: list[Event], under: str) -> Any:
         return call_document(events, under)

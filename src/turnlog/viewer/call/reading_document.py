@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import itemgetter
 from typing import Any
 
 from exporters.files.reading_shapes import TRACK_OF_KIND
@@ -10,7 +11,6 @@ from projections.caller import Reading, reading_dict
 from projections.spans import Span
 from projections.spans.span import ROOT
 from projections.timeline import Activity
-from turnlog.viewer.call.lanes import lay_out_spans
 
 Item = dict[str, Any]
 
@@ -27,6 +27,7 @@ def reading_document(r: Reading) -> Item:
         | {
             "start": (bands[turn["turn"]].start_ns - zero_ns) / 1e9,
             "end": (bands[turn["turn"]].end_ns - zero_ns) / 1e9,
+            "path": turn_path(turn["turn"]),
             "groups": list(figure_groups(turn)),
         }
         for turn in plain["turns"]
@@ -36,10 +37,9 @@ def reading_document(r: Reading) -> Item:
         "seconds": max([(t.last - t.began) / 1e9, *(span["end"] for span in spans)], default=0.0),
         "ended": t.ended,
         "sealed": t.sealed,
-        "lanes": lay_out_spans(spans),
         "turns": turns,
         "spans": spans,
-        "outside": [*plain["discarded"], *plain["outside"]],
+        "outside": sorted([*plain["discarded"], *plain["outside"]], key=itemgetter("at", "kind")),
     }
 
 
@@ -124,9 +124,14 @@ _FIGURES = {
 _TOKENS = ("input", "output", "total")
 
 
+def turn_path(number: int) -> str:
+    """The path to a turn's values; ``number`` counts from 1."""
+    return f"turns[{number - 1}]"
+
+
 def figure_groups(turn: Item) -> Iterator[Item]:
     """The turn's figures in groups: one for the tokens, each run and each barge-in. A figure has its path."""
-    base = f"turns[{turn['turn'] - 1}]"
+    base = turn_path(turn["turn"])
     if turn["tokens"]["total"] or turn["tokens"]["input"]:
         yield _group("Tokens", "", "", list(_tokens(turn["tokens"], f"{base}.tokens")))
     for field, name in _RUNS.items():
@@ -168,8 +173,9 @@ def _provider(run: Item) -> str:
 
 def turn_paths(turn: Item) -> Iterator[str]:
     """Paths to all figures that the page shows of a turn of the document."""
-    base = f"turns[{turn['turn'] - 1}]"
+    base = turn["path"]
     yield f"{base}.e2e_latency"
+    yield from (part["path"] for part in turn.get("e2e_parts", ()))
     if turn["framework_e2e"] is not None:
         yield f"{base}.framework_e2e"
     if turn["response"] is not None:

@@ -132,23 +132,26 @@ const slider = byId("at");
 
 function describeSlider() {
   const last = latest.events.length - 1,
-    at = view.at ?? last;
+    at = view.at ?? last,
+    every = source.every(latest.rules);
   slider.max = String(Math.max(0, last));
   slider.value = String(Math.max(0, at));
-  slider.disabled = last < 1 || !source.states(latest.rules);
+  slider.disabled = last < 1 || every === null;
   const row = latest.events[at];
   const text = row
     ? `event #${count(at)} of ${count(latest.events.length)} · ${clock(row[0])} · ${row[3]}`
     : "no events";
-  byId("at-text").textContent = source.states(latest.rules)
-    ? text
-    : `${text}; earlier states of this call are in turnlog view`;
+  const kept = every === null ? "none under these rules" : `one every ${every} events`;
+  byId("at-text").textContent = every === 1 ? text : `${text} · states in this file: ${kept}`;
   slider.setAttribute("aria-valuetext", text);
   byId("latest").disabled = view.at === null;
 }
 
+/** Show the state after an event, or after the last one before it that has a state; null: the latest. */
 async function travel(at) {
-  view.at = at !== null && at >= latest.events.length - 1 ? null : at;
+  const every = source.every(latest.rules) ?? 1,
+    kept = Math.max(every, Math.floor((at + 1) / every) * every) - 1;
+  view.at = at === null || at >= latest.events.length - 1 || kept >= latest.events.length - 1 ? null : kept;
   describeSlider();
   const mine = (requests += 1);
   await attempt(async () => {

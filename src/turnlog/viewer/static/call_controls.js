@@ -40,26 +40,48 @@ export function connectAxis(axis, tip, chosen) {
   });
 }
 
+/** One pointer pans, or clicks; two zoom: the times under them stay under them. */
 function drag(axis, tip, chosen) {
   const { canvas } = axis;
+  const pointers = new Map(); // by id: where it is now
   let press = null;
+  const begin = () => {
+    const [one, two] = [...pointers.values()];
+    press = one && { x: one.x, from: axis.from, to: axis.to, moved: press?.moved && pointers.size > 0 };
+    if (two) press = { moved: true, times: [axis.timeAt(one.x), axis.timeAt(two.x)] };
+  };
   canvas.addEventListener("pointerdown", (event) => {
     canvas.setPointerCapture(event.pointerId);
-    press = { x: event.offsetX, from: axis.from, to: axis.to, moved: false };
+    pointers.set(event.pointerId, { x: event.offsetX });
+    if (pointers.size === 1) press = null;
+    begin();
   });
   canvas.addEventListener("pointermove", (event) => {
-    if (press === null) return showTip(axis, tip, event);
+    if (!pointers.has(event.pointerId)) return showTip(axis, tip, event);
+    pointers.set(event.pointerId, { x: event.offsetX });
+    if (press.times) return pinch(axis, press.times, [...pointers.values()]);
     const by = event.offsetX - press.x;
     press.moved ||= Math.abs(by) > STILL;
     if (press.moved) axis.show(press.from - by / axis.scale, press.to - by / axis.scale, "user");
   });
-  canvas.addEventListener("pointerup", (event) => {
+  const lift = (event, click) => {
     const found = axis.at(event.offsetX, event.offsetY);
-    if (press && !press.moved) chosen(found.span, found.turn);
-    press = null;
-  });
-  canvas.addEventListener("pointercancel", () => (press = null));
+    pointers.delete(event.pointerId);
+    if (click && press && !press.moved) chosen(found.span, found.turn);
+    begin();
+  };
+  canvas.addEventListener("pointerup", (event) => lift(event, true));
+  canvas.addEventListener("pointercancel", (event) => lift(event, false));
   canvas.addEventListener("pointerleave", () => (tip.hidden = true));
+}
+
+/** Show what brings two times under two pointers. */
+function pinch(axis, [first, second], [one, two]) {
+  const apart = two.x - one.x;
+  if (Math.abs(apart) < STILL || (second - first) / apart <= 0) return;
+  const perPixel = (second - first) / apart;
+  const from = first - (one.x - axis.gutter) * perPixel;
+  axis.show(from, from + (axis.width - axis.gutter) * perPixel, "user");
 }
 
 /** Zoom around the pointer; pan with a sideways wheel, or with Shift. */

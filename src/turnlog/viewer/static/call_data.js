@@ -1,45 +1,50 @@
 // The document of a call, indexed for drawing. Numbers come from the engine; this file formats and finds them.
 
+import { inRows } from "./call_lanes.js";
+
 /** An object for each event row of the document. */
 export function eventOf(row, at) {
   return { at, seconds: row[0], origin: row[1], seq: row[2], hook: row[3], payload: row[4] };
 }
 
-/** The document after a delta of the server: fields of items set by key, other values set, events added at the end. */
-export function withDelta(doc, delta) {
-  return {
-    ...doc,
-    ...delta.set,
-    turns: replaced(doc.turns, delta.turns, "turn"),
-    spans: replaced(doc.spans, delta.spans, "id"),
-    events: delta.events ? doc.events.slice(0, delta.from).concat(delta.events) : doc.events,
-  };
+const ITEMS = { turns: "turn", spans: "id" }; // lists of items, and their keys
+
+/** The document after deltas: fields of items set by key, lists of rows continued, other values set. */
+export function withDeltas(doc, deltas) {
+  const found = { ...doc };
+  const lists = Object.entries(ITEMS).map(([name, key]) => [name, key, new Map(doc[name].map((one) => [one[key], one]))]);
+  for (const delta of deltas) {
+    Object.assign(found, delta.set);
+    for (const [name, key, items] of lists) change(items, delta[name], key);
+    for (const name of ["events", "outside"]) {
+      if (delta[name]) found[name] = (found[name] ?? []).slice(0, delta[name].from).concat(delta[name].rows);
+    }
+  }
+  for (const [name, , items] of lists) found[name] = [...items.values()];
+  return found;
 }
 
-function replaced(items, change, key) {
-  if (!change) return items;
-  const found = new Map(items.map((item) => [item[key], item]));
-  for (const name of change.remove) found.delete(name);
-  for (const item of change.set) found.set(item[key], { ...found.get(item[key]), ...item });
-  return [...found.values()];
+function change(items, made, key) {
+  for (const name of made?.remove ?? []) items.delete(name);
+  for (const item of made?.set ?? []) items.set(item[key], { ...items.get(item[key]), ...item });
 }
 
 /** The spans by lane and row, sorted by start, each with the latest end up to it; and by id and parent. */
 export function indexed(doc) {
   doc.turns.sort((a, b) => a.turn - b.turn);
   doc.spans.sort((a, b) => a.start - b.start || a.end - b.end);
-  const lanes = new Map(doc.lanes.map((lane) => [lane.name, { ...lane, lines: [] }]));
   const byId = new Map(),
     children = new Map();
   for (const span of doc.spans) {
     byId.set(span.id, span);
     if (span.parent !== null) (children.get(span.parent) ?? setDefault(children, span.parent)).push(span);
-    const lines = lanes.get(span.lane)?.lines;
-    if (lines) (lines[span.row] ??= []).push(span);
   }
-  for (const lane of lanes.values())
-    lane.lines = Array.from(lane.lines, (line) => rowOf(line ?? []));
-  return { lanes: [...lanes.values()], byId, children, turns: new Map(doc.turns.map((turn) => [turn.turn, turn])) };
+  const lanes = inRows(doc.lanes, doc.spans).map(({ name, lines }) => ({
+    name,
+    rows: lines.length,
+    lines: lines.map(timesOf),
+  }));
+  return { lanes, byId, children, turns: new Map(doc.turns.map((turn) => [turn.turn, turn])) };
 }
 
 function setDefault(map, key) {
@@ -49,7 +54,7 @@ function setDefault(map, key) {
 }
 
 /** A row of spans with their times as plain numbers, which are read in each frame, and the latest end up to each. */
-function rowOf(spans) {
+function timesOf(spans) {
   let latest = -Infinity;
   return {
     spans,
@@ -75,6 +80,13 @@ export function firstIndex(length, reached) {
 export function turnAt(doc, seconds) {
   const next = firstIndex(doc.turns.length, (n) => doc.turns[n].start > seconds);
   return doc.turns[Math.max(0, next - 1)] ?? null;
+}
+
+/** What a turn's latency is the sum of. Parts of a framework's latency have no place in time, as they may overlap. */
+export function partsOf(turn) {
+  const path = (n) => `${turn.path}.response.parts[${n}].ms`;
+  if (turn.response) return turn.response.parts.map((part, n) => ({ ...part, path: path(n) }));
+  return (turn.e2e_parts ?? []).map((part) => ({ name: part.label, ms: part.value, path: part.path }));
 }
 
 const WHOLE = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });

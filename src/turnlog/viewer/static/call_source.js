@@ -1,13 +1,13 @@
 // Where the page's data comes from: the server, or the file that the page is in.
 
-import { withDelta } from "./call_data.js";
+import { withDeltas } from "./call_data.js";
 
-/** The source of this page. */
+/** The source of this page. `every(rules)`: the number of events from one state that it has to the next; null: it has none. */
 export function openSource() {
   const element = document.getElementById("call-data");
   return element === null
     ? serverSource(new URL(document.getElementById("call").dataset.call, document.baseURI))
-    : fileSource(JSON.parse(element.textContent));
+    : fileSource(unpacked(element.textContent));
 }
 
 function serverSource(page) {
@@ -31,38 +31,45 @@ function serverSource(page) {
       pending = new AbortController();
       return get("state", { at, rules }, pending.signal);
     },
-    states: () => true,
+    every: () => 1,
     follow(doc, rules, changed) {
       if (doc.ended) return null;
       const stream = new EventSource(address("follow", { rules, events: doc.events.length }));
       stream.addEventListener("document", (message) => changed(() => JSON.parse(message.data)));
-      stream.addEventListener("delta", (message) => changed((now) => withDelta(now, JSON.parse(message.data))));
+      stream.addEventListener("delta", (message) => changed((now) => withDeltas(now, [JSON.parse(message.data)])));
       stream.addEventListener("ended", () => stream.close());
       return stream;
     },
   };
 }
 
-function fileSource(data) {
-  const refuse = (what) => Promise.reject(new Error(what));
+/** JSON that is compressed with gzip, as base64. */
+function unpacked(text) {
+  const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(stream).json();
+}
+
+function fileSource(reading) {
+  let data = null; // as file.py describes it
   return {
-    document: (rules) => {
+    async document(rules) {
+      data ??= await reading;
       const found = data.readings[rules ?? data.rules];
-      return found
-        ? Promise.resolve({ ...found, events: data.events, rule_sets: Object.keys(data.readings) })
-        : refuse(`This file has no reading under ${rules}: see turnlog view.`);
+      if (!found) throw new Error(`This file has no reading under ${rules}: see turnlog view.`);
+      return { ...found, events: data.events, rule_sets: Object.keys(data.readings) };
     },
-    explain: (path, rules) => {
+    async explain(path, rules) {
       const found = data.explanations[rules]?.[path];
-      return found
-        ? Promise.resolve(found)
-        : refuse("This file has no explanation of that figure: see turnlog view, or turnlog explain.");
+      if (!found) throw new Error("This file has no explanation of that figure: see turnlog view, or turnlog explain.");
+      return found;
     },
-    state: (at, rules) => {
-      const empty = { ...data.readings[rules], turns: [], spans: [], events: data.events };
-      return Promise.resolve(data.states[rules].slice(0, at + 1).reduce(withDelta, empty));
+    async state(at, rules) {
+      const empty = { ...data.readings[rules], turns: [], spans: [], outside: [], events: data.events };
+      const { every, deltas } = data.states[rules];
+      return withDeltas(empty, deltas.slice(0, Math.floor((at + 1) / every)));
     },
-    states: (rules) => rules in data.states,
+    every: (rules) => data.states[rules]?.every ?? null,
     follow: () => null,
   };
 }

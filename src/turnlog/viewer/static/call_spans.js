@@ -8,28 +8,7 @@ export function makeSpans(box, chosen) {
   let index = null,
     selected = null;
 
-  function label(span) {
-    const facts = [
-      clock(span.start),
-      span.end > span.start ? ms(span.ms) : "",
-      span.status === "done" ? "" : span.status,
-    ]
-      .filter(Boolean)
-      .join(" · ");
-    return el(
-      "button",
-      {
-        type: "button",
-        className: "span",
-        "data-span": span.id,
-        "aria-current": span.id === selected ? "true" : null,
-        onclick: () => chosen(span),
-      },
-      el("span", { className: `swatch ${markOf(span.lane)}`, "aria-hidden": "true" }),
-      el("bdi", {}, excerpt(span.name, 160)),
-      el("span", { className: "muted" }, ` ${facts}`),
-    );
-  }
+  const label = (span) => spanButton(span, span.id === selected, chosen);
 
   function branch(span) {
     if (!index.children.has(span.id)) return el("li", {}, label(span));
@@ -58,18 +37,6 @@ export function makeSpans(box, chosen) {
   /** The spans without a parent here: during a call, the turns. */
   const roots = (doc) => doc.spans.filter((span) => !index.byId.has(span.parent));
 
-  function attributes(span) {
-    const rows = Object.entries(span.attributes).map(([name, value]) =>
-      el(
-        "div",
-        {},
-        el("dt", {}, name),
-        el("dd", {}, el("bdi", {}, excerpt(typeof value === "object" ? JSON.stringify(value) : value, 2000))),
-      ),
-    );
-    return el("dl", { className: "attributes" }, ...rows);
-  }
-
   function fill(doc) {
     const open = [...box.querySelectorAll('[data-branch][aria-expanded="true"]')].map(
       (toggle) => toggle.dataset.branch,
@@ -91,7 +58,7 @@ export function makeSpans(box, chosen) {
     const button = box.querySelector(`[data-span="${CSS.escape(span.id)}"]`);
     button?.setAttribute("aria-current", "true");
     button?.scrollIntoView({ block: "nearest" });
-    box.append(attributes(span));
+    box.append(attributesOf(span));
   }
 
   return {
@@ -102,4 +69,39 @@ export function makeSpans(box, chosen) {
       if (renewed || selected !== view.span) mark(index.byId.get((selected = view.span)));
     },
   };
+}
+
+function spanButton(span, selected, chosen) {
+  const facts = [
+    clock(span.start),
+    span.end > span.start ? ms(span.ms) : "",
+    span.status === "done" ? "" : span.status,
+  ]
+    .filter(Boolean)
+    .join(" · ");
+  return el(
+    "button",
+    {
+      type: "button",
+      className: "span",
+      "data-span": span.id,
+      "aria-current": selected ? "true" : null,
+      onclick: () => chosen(span),
+    },
+    el("span", { className: `swatch ${markOf(span.lane)}`, "aria-hidden": "true" }),
+    el("bdi", {}, excerpt(span.name, 160)),
+    el("span", { className: "muted" }, ` ${facts}`),
+  );
+}
+
+function attributesOf(span) {
+  const rows = Object.entries(span.attributes).map(([name, value]) =>
+    el(
+      "div",
+      {},
+      el("dt", {}, name),
+      el("dd", {}, el("bdi", {}, excerpt(typeof value === "object" ? JSON.stringify(value) : value, 2000))),
+    ),
+  );
+  return el("dl", { className: "attributes" }, ...rows);
 }

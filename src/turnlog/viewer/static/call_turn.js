@@ -1,6 +1,6 @@
 // One turn: its response in parts, its figures, and the events that made a figure.
 
-import { clock, count, eventOf, excerpt, figureText, ms, plural } from "./call_data.js";
+import { clock, count, eventOf, excerpt, figureText, ms, partsOf, plural } from "./call_data.js";
 import { el, markOf } from "./call_dom.js";
 
 const SAID = 20000; // characters of a text that are shown
@@ -53,12 +53,12 @@ function figureElement(pressed, explain, text, path, label) {
 }
 
 function turnElements(doc, turn, figure) {
-  const base = `turns[${turn.turn - 1}]`;
   const times = el("span", { className: "muted" }, `${clock(turn.start, 1)} – ${clock(turn.end, 1)}`);
+  const parts = partsOf(turn);
   return [
     el("h2", {}, `Turn ${turn.turn} `, times),
-    responseLine(doc, turn, base, figure),
-    ...(turn.response ? parts(turn.response, base, figure) : []),
+    responseLine(doc, turn, figure),
+    ...(parts.length ? partsElements(parts, figure) : []),
     ...errors(turn),
     ...said(turn),
     ...turn.groups.map((group) => groupElement(group, figure)),
@@ -66,28 +66,29 @@ function turnElements(doc, turn, figure) {
 }
 
 /** The response, or why there is none; the time to the answer and the framework's figure, where they differ. */
-function responseLine(doc, turn, base, figure) {
+function responseLine(doc, turn, figure) {
   const label = doc.rules === "turnlog" ? "Response" : "E2E latency";
   const ours = turn.e2e_latency;
   const later = turn.response?.time_to_answer_ms ?? null;
   const theirs = turn.framework_e2e;
   const line = el("p", { className: "response" });
-  if (ours !== null) line.append(`${label} `, figure(ms(ours), `${base}.e2e_latency`, label));
-  else line.append("No response: ", figure(turn.no_response ?? "unknown", `${base}.e2e_latency`, "No response:"));
+  if (ours !== null) line.append(`${label} `, figure(ms(ours), `${turn.path}.e2e_latency`, label));
+  else line.append("No response: ", figure(turn.no_response ?? "unknown", `${turn.path}.e2e_latency`, "No response:"));
   if (later !== null) {
-    line.append(" · answer after ", figure(ms(later), `${base}.response.time_to_answer_ms`, "Answer after"));
+    line.append(" · answer after ", figure(ms(later), `${turn.path}.response.time_to_answer_ms`, "Answer after"));
   }
   if (theirs !== null && (ours === null || Math.abs(theirs - ours) > SAME)) {
-    const reported = figure(ms(theirs), `${base}.framework_e2e`, "Reported by the framework");
+    const reported = figure(ms(theirs), `${turn.path}.framework_e2e`, "Reported by the framework");
     line.append(` · ${doc.framework || "videosdk-agents"} reports `, reported);
   }
   return line;
 }
 
-function parts(response, base, figure) {
+function partsElements(parts, figure) {
   const bar = el("div", { className: "parts", "aria-hidden": "true" });
-  const rows = response.parts.map((part, n) => {
-    const number = figure(ms(part.ms), `${base}.response.parts[${n}].ms`, part.name);
+  const placed = parts.every((part) => part.start !== undefined);
+  const rows = parts.map((part) => {
+    const number = figure(ms(part.ms), part.path, part.name);
     const piece = el("span", {
       className: markOf(part.name),
       title: `${part.name}: ${ms(part.ms)}`,
@@ -97,10 +98,10 @@ function parts(response, base, figure) {
     piece.style.flexGrow = String(Math.max(part.ms, 0.001));
     bar.append(piece);
     const swatch = el("span", { className: `swatch ${markOf(part.name)}`, "aria-hidden": "true" });
-    const from = el("td", { className: "number muted" }, clock(part.start));
+    const from = placed && el("td", { className: "number muted" }, clock(part.start));
     return el("tr", {}, el("th", { scope: "row" }, swatch, part.name), el("td", { className: "number" }, number), from);
   });
-  const heads = ["Part", "Time", "From"].map((name, n) =>
+  const heads = ["Part", "Time", ...(placed ? ["From"] : [])].map((name, n) =>
     el("th", { scope: "col", className: n ? "number" : "" }, name),
   );
   const caption = el("caption", { className: "visually-hidden" }, "Parts of the response");
@@ -124,7 +125,7 @@ function said(turn) {
   return lines
     .filter(([, text, start]) => text || start !== null)
     .map(([who, text, start, end]) => {
-      const times = el("span", { className: "muted" }, ` ${clock(start)} – ${clock(end)} `);
+      const times = el("span", { className: "muted" }, ` ${clock(start)} – ${end === null ? "?" : clock(end)} `);
       const words = el("bdi", {}, text ? excerpt(text, SAID) : "(no words)");
       return el("p", { className: `said ${who.toLowerCase()}` }, el("b", {}, who), times, words);
     });

@@ -1,6 +1,6 @@
 // The transcript: each turn with what was said and what the caller waited for.
 
-import { clock, excerpt, ms } from "./call_data.js";
+import { clock, excerpt, ms, partsOf } from "./call_data.js";
 import { el, markOf, reveal } from "./call_dom.js";
 
 const SPOKEN = 600; // characters of a text in the list; the turn itself shows more
@@ -104,13 +104,14 @@ function turnItem(turn, changed, chosen) {
       ? el("span", { className: "no-response" }, turn.no_response ?? "")
       : el("span", { className: "wait" }, ms(turn.e2e_latency)),
   );
-  const bar = turn.response && partsBar(turn.response);
+  const parts = partsOf(turn);
+  const bar = parts.length > 0 && partsBar(parts);
   return el("li", {}, head, bar, said("User", turn.user_speech), said("Agent", turn.agent_speech));
 }
 
-function partsBar(response) {
+function partsBar(parts) {
   const bar = el("div", { className: "mini", "aria-hidden": "true" });
-  for (const part of response.parts) {
+  for (const part of parts) {
     const piece = el("span", { className: markOf(part.name) });
     piece.style.flexGrow = String(part.ms);
     bar.append(piece);
