@@ -26,7 +26,6 @@ from playwright.sync_api import BrowserContext
 from rich.console import Console
 
 import phoenix
-import processes
 import watching
 from browser import Frames, Load, chromium, frames, load
 from calls import HOUR_OF as THIRTY
@@ -74,7 +73,7 @@ def pages(folder: Path, python: Path, say: Callable[[str], None]) -> dict[str, A
     """Figures of all pages and moves, by name."""
     loads: dict[str, Load | str] = {}
     db = f"sqlite:///{folder / 'calls.db'}"
-    processes.command("import", str(RECORDED), "--db", db)
+    _turnlog("import", str(RECORDED), "--db", db)
     with chromium() as context:
         say("Phoenix…")
         loads |= _of_phoenix(context, python, folder, db)
@@ -116,12 +115,17 @@ def _of_lists(context: BrowserContext, folder: Path) -> dict[str, Load]:
     calls = recordings(RECORDED)
     db = f"sqlite:///{folder / 'list.db'}"
     fill(db, sum(len(call.calls) for call in calls) * math.ceil(SESSIONS / len(calls)), apart_ns=APART_NS)
-    processes.command("project", "--db", db)
+    _turnlog("project", "--db", db)
     with viewing(db) as viewer:
         context.new_page().goto(viewer.url)
         return {
             title: load(context, viewer.pid, viewer.at(f"/{query}"), LIST_READY) for query, title in FILTERS.items()
         }
+
+
+def _turnlog(*arguments: str) -> None:
+    # `processes.command` waits for all child processes, and the browser is one
+    subprocess.run([sys.executable, "-m", "turnlog", *arguments], stdout=subprocess.DEVNULL, check=True)
 
 
 def _rounded(found: Load | Frames) -> dict[str, float]:

@@ -55,10 +55,14 @@ def table(found: dict[str, Any]) -> Iterator[str]:
     yield "| agents record beside | hook call, p50 | p99 | events stored | processor time beside them |"
     yield "|---|---:|---:|---:|---:|"
     for name, own in found["beside"].items():
-        yield f"| {name} | " + " | ".join(f"{own[key]:,.3g} {unit}" for key, unit in units.items()) + " |"
+        yield f"| {name} | " + " | ".join(f"{_figure(own[key])} {unit}" for key, unit in units.items()) + " |"
     ratios, ranges = found["viewer to burner"], found["lowest and highest"]
     cells = [f"{ratios[key]:.3f} ({ranges[key][0]:.2f} to {ranges[key][1]:.2f})" for key in units]
     yield "| ratio of viewer to burner, median (range) | " + " | ".join(cells) + " |"
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _round(db: str, beside: Callable[[str], AbstractContextManager[Callable[[], float]]]) -> Figures:
