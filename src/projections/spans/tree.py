@@ -301,7 +301,6 @@ def _session(a: Assembly, turns: list[Span], decided: dict[int, BargeIn], number
             end_ns=end + shift,
             attributes=attributes,
             status="OK",
-            at=part.at,
         )
         attributes |= with_values(reason=reasons.get(id(part)), unfinished=True if part.end is None else None)
         if part.kind in ("interruption", "doubt") and part.at in decided:

@@ -49,7 +49,7 @@ def _spans(r: Reading) -> Iterator[Item]:
         (found.kind, found.at): found for found in (*r.timeline.activities, *r.timeline.notes)
     }
     for span in r.spans:
-        yield _span(span, zero_ns, activities.get((span.kind, span.at)))
+        yield _span(span, zero_ns, activities.get((span.kind, _at(span))))
 
 
 def _span(span: Span, zero_ns: int, activity: Activity | None) -> Item:
@@ -66,10 +66,16 @@ def _span(span: Span, zero_ns: int, activity: Activity | None) -> Item:
         "first": None if first is None else (first - zero_ns) / 1e9,
         "status": _status(span),
         "turn": span.turn,
-        "at": span.at,
+        "at": _at(span),
         "events": [] if activity is None else sorted(at for at in activity.events() if at >= 0),
         "attributes": span.attributes,
     }
+
+
+def _at(span: Span) -> int:
+    """Index of the event that began the span's activity; outside of turns, only its id names it. -1 if it has none."""
+    at = span.id.partition(":")[2] if span.turn is None and span.at < 0 else ""
+    return int(at) if at.isdecimal() else span.at
 
 
 _FIRST = ("first token", "first byte", "first words")
