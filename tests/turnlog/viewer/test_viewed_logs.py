@@ -64,7 +64,7 @@ def test_a_call_of_another_framework(
     with viewing(tmp_path / "calls.db") as viewer, watched(browser) as one:
         viewer.visit(one.page)
         expect(one.page.locator("tbody tr")).to_contain_text(name)
-        viewer.visit(one.page, "/call/one")
+        viewer.visit(one.page, "/call?session=one")
         one.page.wait_for_selector("body[data-ready]")
         expect(one.page.locator("#facts")).to_contain_text(f"{name} 1.2.3")
         expect(one.page.locator(".turn-head")).to_have_count(1)
