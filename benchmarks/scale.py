@@ -14,6 +14,7 @@ import json
 import math
 import os
 import platform
+import pty
 import select
 import shutil
 import subprocess
@@ -155,16 +156,20 @@ def first_output(folder: Path, count: int, console: Console) -> Iterator[tuple[s
 
 
 def _seconds_to_output(command: list[str]) -> tuple[float, float]:
+    """Until the first character, which may be of a progress bar, on a terminal as people have it."""
+    terminal, its_end = pty.openpty()
     start = time.perf_counter()
-    with subprocess.Popen([sys.executable, "-m", "turnlog", *command], stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        shown = select.select([process.stdout], [], [], GIVE_UP_SECONDS)[0]
-        if shown and not os.read(process.stdout.fileno(), 1):
-            raise SystemExit(f"{' '.join(command)} printed nothing")
+    with subprocess.Popen([sys.executable, "-m", "turnlog", *command], stdout=its_end, stderr=its_end) as process:
+        os.close(its_end)
+        shown = select.select([terminal], [], [], GIVE_UP_SECONDS)[0]
         seconds = time.perf_counter() - start if shown else math.inf
+        first = os.read(terminal, 4096) if shown else b""
         parent = psutil.Process(process.pid)
         times = [found.cpu_times() for found in [parent, *parent.children(recursive=True)]]
         process.kill()
+    os.close(terminal)
+    if b"turnlog:" in first:
+        raise SystemExit(f"{' '.join(command)} failed: {first.decode(errors='replace')}")
     return seconds, sum(used.user + used.system for used in times)
 
 
