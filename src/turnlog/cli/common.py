@@ -66,12 +66,24 @@ def jobs_or_all(jobs: int | None) -> int:
     return jobs or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
+MANY_SESSIONS = 1000
+"""From this number on, reading rows that are there already takes long enough for a bar."""
+
+
 @contextmanager
-def replaying_bar(planned: Plan, *, hidden: bool = False) -> Iterator[Callable[[int], object]]:
-    """A progress bar over the events that the plan replays; yields what advances it."""
-    with progress(hidden=hidden or not planned.stale) as bar:
-        task = bar.add_task("replaying", total=planned.stale_events)
-        yield lambda events: bar.advance(task, events)
+def replaying_bar(planned: Plan) -> Iterator[Callable[[int], object]]:
+    """A progress bar over the events that the plan replays; yields what advances it.
+
+    If the plan only reads, and reads many sessions, the bar shows no more than that.
+    """
+    if planned.stale:
+        with progress() as bar:
+            task = bar.add_task("replaying", total=planned.stale_events)
+            yield lambda events: bar.advance(task, events)
+    else:
+        with progress(TextColumn(""), hidden=len(planned.sessions) < MANY_SESSIONS) as bar:
+            bar.add_task(f"reading {len(planned.sessions):,} sessions", total=None)
+            yield lambda events: None
 
 
 @contextmanager
