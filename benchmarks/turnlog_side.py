@@ -20,6 +20,7 @@ from projections.reference.fold import begin, fold
 from projections.reference.replay import replay
 from projections.reference.rules import Rules, find_rules
 from reference_side import peak_mb
+from turnlog.garbage import collect_rarely
 
 TASK = 250
 """Number of sessions that a process replays at a time."""
@@ -64,6 +65,7 @@ def measure(what: str, database: str, count: int, rules: str, processes: int = 1
 
 
 def replay_all(what: str, database: str, rules: str, names: list[str]) -> None:
+    collect_rarely()  # as the command line and its processes do
     make, store = making(what, rules), open_store(database)
     for _name, events in store.read_many(names):
         make(events)

@@ -18,6 +18,7 @@ from eventstore.event import Event
 from eventstore.stores.base import Session, Store
 from projections.boundary import replaying
 from projections.measures import SessionRow, session_row
+from turnlog.garbage import collect_rarely
 
 PARALLEL_FROM = 100_000
 """Number of events from which on parallel processes are faster: starting them takes half a second."""
@@ -111,6 +112,7 @@ _opened: list[Store] = []
 
 
 def _begin(reopen: Callable[[], Store]) -> None:
+    collect_rarely()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends this process
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _opened.append(reopen())
