@@ -524,12 +524,6 @@ MUTANTS = [
         "test_call_document.py::test_a_script_element_in_a_text_ends_nothing",
     ),
     Mutant(
-        "src/turnlog/viewer/call/states.py",
-        "if again.items() <= after.document.items():",
-        "if True:",
-        "test_call_document.py::test_the_states_are_those_of_a_replay_up_to_there",
-    ),
-    Mutant(
         "src/turnlog/viewer/call/framework_document.py",
         " or e2e(turn, found) != turn.e2e_latency",
         "",

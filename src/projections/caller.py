@@ -37,14 +37,10 @@ class Reading:
 
     rules = RULES
 
-    def __init__(self, t: Timeline, *, ongoing: bool = False, before: int = 0) -> None:
-        """``ongoing``: more events may come; `spans` then leaves out turns that these may still change.
-
-        ``before``: number of turns before the timeline's activities, if these are the last stretch of a session.
-        """
+    def __init__(self, t: Timeline, *, ongoing: bool = False) -> None:
+        """``ongoing``: more events may come; `spans` then leaves out turns that these may still change."""
         self.timeline = t
         self.ongoing = ongoing
-        self.before = before
         self.emits: list[Any] = []
         self.playground: list[Any] = []
         self.framework_e2e: dict[int, float] = {}
@@ -102,17 +98,12 @@ class Reading:
 
     @cached_property
     def turns(self) -> list[Turn]:
-        return [self.turn(number) for number in range(self.before + 1, self.last + 1)]
-
-    @property
-    def last(self) -> int:
-        """Number of the last turn."""
-        return self.before + len(self.exchanges)
+        return [self.turn(number) for number in range(1, len(self.exchanges) + 1)]
 
     def turn(self, number: int) -> Turn:
         """Compute one turn; ``number`` counts from 1."""
-        x, response = self.exchanges[number - self.before - 1], self.responses[number - self.before - 1]
-        turn = turn_of(self.timeline, x, number, response, self.barge_ins_of(x), last=number == self.last)
+        x, response = self.exchanges[number - 1], self.responses[number - 1]
+        turn = turn_of(self.timeline, x, number, response, self.barge_ins_of(x), last=number == len(self.exchanges))
         turn.framework_e2e = self.framework_e2e.get(number)
         return turn
 
@@ -133,7 +124,7 @@ class Reading:
     @cached_property
     def spans(self) -> list[Span]:
         """The spans: turn by turn, then those outside of turns, the root last; all are closed."""
-        return span_tree(self.assembly, self.responses, self.barge_ins, ongoing=self.ongoing, before=self.before)
+        return span_tree(self.assembly, self.responses, self.barge_ins, ongoing=self.ongoing)
 
     @cached_property
     def _records_by_event(self) -> dict[int, BargeIn]:
@@ -149,7 +140,7 @@ class Reading:
     def logs(self) -> list[LogLine]:
         """The lines of the agent's log, in event order."""
         owners = self.assembly.owners
-        numbers = {id(x): number for number, x in enumerate(self.exchanges, self.before + 1)}
+        numbers = {id(x): number for number, x in enumerate(self.exchanges, 1)}
         lines = [(line, owners.get(line.at)) for line in self.timeline.activities if line.kind == "log"]
         return [self._log_line(line, None if owner is None else numbers[id(owner)]) for line, owner in lines]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple, TypeGuard
 
@@ -18,8 +18,6 @@ from projections.caller import Reading
 from projections.readings import VIDEOSDK, release
 from projections.reference.fold import begin, fold
 from projections.reference.metrics import Turn
-from projections.timeline import Timeline
-from projections.turns.exchange import Exchange
 
 LIVEKIT, PIPECAT = "livekit-agents", "pipecat-ai"
 SAME_NS = 1_000_000
@@ -44,41 +42,21 @@ class ReportedFigure(NamedTuple):
 
 
 def add_figures(r: Reading, events: Iterable[Event]) -> None:
-    """Set `Turn.framework_e2e` of the reading's turns, from the same ``events``."""
-    place_figures(r, reported_figures(r.timeline, events))
-
-
-class Spoken(NamedTuple):
-    """What a figure is matched with: when the agent began to speak in a turn, and the question's text."""
-
-    starts: list[int]
-    words: str
-
-
-def spoken(x: Exchange) -> Spoken:
-    return Spoken([s.start for s in x.speeches() if s.start is not None], x.words)
-
-
-def place_figures(r: Reading, figures: Iterable[ReportedFigure], before: Sequence[Spoken] = ()) -> None:
-    """Set `Turn.framework_e2e` of the turns that the figures belong to; a figure goes to one turn at most.
-
-    ``before``: the first turns of the session, which those of the reading may overlap.
-    """
+    """Set `Turn.framework_e2e` of the reading's turns, from the same ``events``. A figure goes to one turn at most."""
     far = SAME_NS if r.timeline.framework in ("", VIDEOSDK) else NEAR_NS
-    turns = [*before, *map(spoken, r.exchanges[max(0, len(before) - r.before) :])]
-    speeches = sorted((start, n) for n, turn in enumerate(turns) for start in turn.starts)
+    speeches = sorted((s.start, n) for n, x in enumerate(r.exchanges) for s in x.speeches() if s.start is not None)
     found: dict[int, float] = {}
     unplaced: dict[str, list[float]] = {}
-    for figure in figures:
+    for figure in _figures(r, events):
         near = (n for start in figure.speech_starts for n in _nearest(speeches, start, far) if n not in found)
         number = next(near, None)
         if number is not None:
             found[number] = figure.ms
         elif figure.words:
             unplaced.setdefault(figure.words, []).append(figure.ms)
-    for number, turn in enumerate(turns if unplaced else ()):
-        if number not in found and unplaced.get(turn.words):
-            found[number] = unplaced[turn.words].pop(0)
+    for number, x in enumerate(r.exchanges):
+        if number not in found and unplaced.get(x.words):
+            found[number] = unplaced[x.words].pop(0)
     r.set_framework_e2e({number + 1: ms for number, ms in found.items()})
 
 
@@ -92,10 +70,10 @@ def _nearest(speeches: list[tuple[int, int]], start: int, far: int) -> list[int]
     return [number for _far, number in sorted(near)]
 
 
-def reported_figures(t: Timeline, events: Iterable[Event]) -> Iterator[ReportedFigure]:
-    """The figures in the events of the timeline, in their order."""
+def _figures(r: Reading, events: Iterable[Event]) -> Iterator[ReportedFigure]:
+    t = r.timeline
     if t.framework in ("", VIDEOSDK):
-        yield from _release_figures(t, events)
+        yield from _release_figures(r, events)
         return
     wanted = {LIVEKIT: "conversation_item_added", PIPECAT: "user_bot_latency"}.get(t.framework)
     for event in events:
@@ -111,25 +89,21 @@ def reported_figures(t: Timeline, events: Iterable[Event]) -> Iterator[ReportedF
             yield ReportedFigure(arguments["seconds"] * 1000, [clocks(event)[0] + t.offsets.get(event.origin, 0)])
 
 
-def _release_figures(t: Timeline, events: Iterable[Event]) -> Iterator[ReportedFigure]:
+def _release_figures(r: Reading, events: Iterable[Event]) -> Iterator[ReportedFigure]:
+    """Figures of VideoSDK's turns; their times are on the monotonic clock of one of the session's origins."""
+    t = r.timeline
     state, done, events = begin(release(t.framework, t.framework_version), spans=False, signals=False), 0, iter(events)
     while chunk := list(islice(events, CHUNK)):
         fold(state, chunk)
-        yield from turn_figures(t, state.turns[done:])
-        # only the figures are kept, as a session may be long
-        state.turns[done:] = [_PLACEHOLDER] * (len(state.turns) - done)
+        for number, turn in enumerate(state.turns[done:], done):
+            state.turns[number] = _PLACEHOLDER  # only the figures are kept, as a session may be long
+            if turn.e2e_latency is not None:
+                words, start = turn.user_speech, turn.agent_speech_start_time
+                starts = [] if start is None else [round(start * 1e9) + offset for offset in t.offsets.values()]
+                yield ReportedFigure(turn.e2e_latency, starts, words if isinstance(words, str) else None)
         done = len(state.turns)
         state.payloads.clear()
         state.payloads_at.clear()
-
-
-def turn_figures(t: Timeline, turns: Iterable[Turn]) -> Iterator[ReportedFigure]:
-    """Figures of VideoSDK's turns; their times are on the monotonic clock of one of the session's origins."""
-    for turn in turns:
-        if turn.e2e_latency is not None:
-            words, start = turn.user_speech, turn.agent_speech_start_time
-            starts = [] if start is None else [round(start * 1e9) + offset for offset in t.offsets.values()]
-            yield ReportedFigure(turn.e2e_latency, starts, words if isinstance(words, str) else None)
 
 
 def _livekit_figure(item: Any, wall_shift: int) -> Iterator[ReportedFigure]:
@@ -137,8 +111,9 @@ def _livekit_figure(item: Any, wall_shift: int) -> Iterator[ReportedFigure]:
     metrics = item.get("metrics") if isinstance(item, dict) else None
     if isinstance(metrics, dict) and _number(metrics.get("e2e_latency")):
         started = metrics.get("started_speaking_at")
-        starts = [round(started * 1e9) - wall_shift] if _number(started) else []
-        yield ReportedFigure(metrics["e2e_latency"] * 1000, starts)
+        yield ReportedFigure(
+            metrics["e2e_latency"] * 1000, [round(started * 1e9) - wall_shift] if _number(started) else []
+        )
 
 
 def _number(value: Any) -> TypeGuard[float]:

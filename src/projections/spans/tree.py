@@ -36,12 +36,12 @@ CUT_OFF = "cut off: the log ends before the call does"
 
 
 def span_tree(
-    a: Assembly, responses: list[Response | None], ledger: list[BargeIn], *, ongoing: bool = False, before: int = 0
+    a: Assembly, responses: list[Response | None], ledger: list[BargeIn], *, ongoing: bool = False
 ) -> list[Span]:
     """The session's spans: turn by turn, then those outside of turns, the root last.
 
     ``ongoing``: more events may come; then only turns that these can no longer change are returned, so that later
-    ones are added at the end. ``before``: number of turns before those of ``a``.
+    ones are added at the end.
     """
     t, found = a.timeline, list[Span]()
     ongoing = ongoing and not (t.left or (t.ended and not t.joined))  # the trace ends after the session
@@ -50,13 +50,13 @@ def span_tree(
         if record.exchange is not None:
             own.setdefault(id(record.exchange), []).append(record)
     decided = by_event(ledger)
-    last = before + len(a.exchanges)
-    for number, (x, response) in enumerate(zip(a.exchanges, responses, strict=True), before + 1):
+    last = len(a.exchanges)
+    for number, (x, response) in enumerate(zip(a.exchanges, responses, strict=True), 1):
         if ongoing and not settled(t, x, last=number == last):
             return found
         found += turn_spans(t, x, number, response, own.get(id(x), []), decided, last=number == last)
     if not ongoing:
-        found += _session(a, found, decided, last)
+        found += _session(a, found, decided)
     return found
 
 
@@ -269,8 +269,8 @@ def _add_line(span: Span, line: Activity, shift: int) -> None:
     span.add_event("log", attributes, (line.start or 0) + shift)
 
 
-def _session(a: Assembly, turns: list[Span], decided: dict[int, BargeIn], number: int) -> Iterator[Span]:
-    """The spans outside of turns, by start, then the root of a session with that number of turns."""
+def _session(a: Assembly, turns: list[Span], decided: dict[int, BargeIn]) -> Iterator[Span]:
+    """The spans outside of turns, by start, then the root."""
     t, shift, last = a.timeline, a.timeline.wall_shift, a.timeline.last
     cut = not (t.ended or t.left)
     root = Span(
@@ -280,7 +280,7 @@ def _session(a: Assembly, turns: list[Span], decided: dict[int, BargeIn], number
         name="Agent Session",
         start_ns=t.began + shift,
         end_ns=last + shift,
-        attributes=session_attributes(t, number),
+        attributes=session_attributes(t, len(a.exchanges)),
         status="OK",
     )
     found = []

@@ -26,7 +26,7 @@ from turnlog.viewer.call.document import call_document, event_rows, state_docume
 from turnlog.viewer.call.file import file_data, html_file, redacted
 from turnlog.viewer.call.framework_document import framework_document
 from turnlog.viewer.call.reading_document import turn_paths
-from turnlog.viewer.call.states import states
+from turnlog.viewer.call.states import REPLAYED, states, stride
 
 SHORT = sorted((events for events in RECORDED.values() if 20 < len(events) < 250), key=len)
 RULES = st.sampled_from(["turnlog", "videosdk-1.0", "videosdk-1.0.30"])
@@ -120,17 +120,20 @@ def test_each_figure_has_an_explanation_in_the_file() -> None:
 
 
 def test_the_states_are_those_of_a_replay_up_to_there() -> None:
-    """Break: in states.py, set ``WARM_UP`` to 0 and take the narrower reading without comparing."""
-    compared = 0
-    for events in RECORDED.values():
-        every = 7 if len(events) < 250 else 23
-        state: dict[str, Any] = {"turns": [], "spans": [], "outside": []}
-        for number, change in enumerate(states(events, every, "turnlog", lambda _done, _of: None), 1):
+    """Break: in delta.py, leave out ``remove``."""
+    for name in ("barge_in_vad", "fallback_llm", "background_and_thinking_audio"):
+        events, state = RECORDED[name], {"turns": [], "spans": [], "outside": []}
+        for number, change in enumerate(states(events, 7, "turnlog", lambda _done, _of: None), 1):
             state = applied(state, orjson.loads(orjson.dumps(change)))
-            whole = orjson.loads(orjson.dumps(state_document(events[: number * every])))
-            assert in_order(state) == in_order(whole), (events[0].session_id, number * every)
-            compared += 1
-    assert compared > 800
+            whole = orjson.loads(orjson.dumps(state_document(events[: number * 7])))
+            assert in_order(state) == in_order(whole), (name, number * 7)
+
+
+def test_a_long_call_has_a_state_for_every_few_events() -> None:
+    """Break: in states.py, ``stride``, return 1."""
+    assert [stride(events) for events in (0, 1, 971, 40_000)] == [1, 1, 1, 800]
+    for events in (1000, 5000, 100_000):
+        assert sum(range(stride(events), events, stride(events))) <= REPLAYED
 
 
 def test_a_frameworks_states_are_those_of_a_replay_up_to_there() -> None:

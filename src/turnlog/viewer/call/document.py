@@ -39,20 +39,16 @@ def state_document(events: Sequence[Event], rules: str = TURNLOG) -> Document:
         body = reading_document(found)
     else:
         body = framework_document(found, events)
-    return session_document(events, found.rules) | body
-
-
-def session_document(events: Sequence[Event], rules: str = TURNLOG) -> Document:
-    """What the document has of the session as a whole."""
     framework, version = framework_of(events)
     return {
         "name": events[0].session_id if events else "",
-        "rules": rules,
+        "rules": found.rules,
         "rule_sets": [TURNLOG, *(RELEASES if framework in ("", VIDEOSDK) else ())],
         "framework": framework,
         "framework_version": version,
         "lanes": LANES,
         "began": clocks(events[0])[1] / 1e9 if events else None,
+        **body,
     }
 
 

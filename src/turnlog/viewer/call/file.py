@@ -24,7 +24,7 @@ from projections.readings import FRAMEWORK, VIDEOSDK, framework_of, reading
 from turnlog.terminal import json_text
 from turnlog.viewer.call.document import Document, call_document, explanation_data
 from turnlog.viewer.call.reading_document import turn_paths
-from turnlog.viewer.call.states import Step, states
+from turnlog.viewer.call.states import Step, states, stride
 from turnlog.viewer.pages import renderer
 
 SCRIPTS = (
@@ -32,8 +32,6 @@ SCRIPTS = (
     "call_minimap", "call_turns", "call_turn", "call_events", "call_spans", "call_changes", "call",
 )  # fmt: skip
 """Modules of the page, each after those that it imports."""
-STATES = 1_000
-"""Maximum number of states in a file; a longer call has one for every few events."""
 
 
 def redacted(events: Sequence[Event]) -> list[Event]:
@@ -70,7 +68,7 @@ def file_data(events: Sequence[Event], rules: str, step: Step) -> dict[str, Any]
     for found in readings.values():
         del found["events"]
     first = next(iter(readings))
-    every = -(-len(events) // STATES)
+    every = stride(len(events))
     return {
         "rules": first,
         "events": rows,
