@@ -10,12 +10,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.table import Table
 from rich.text import Text
 
+from eventstore.stores.memory import MemoryStore
 from support.http_receiver import Receiver
 from support.program import FIXTURES, Program
 from support.terminal import terminal
@@ -35,7 +37,8 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Program:
     program = Program(tmp_path_factory.mktemp("terminal"))
     store = open_store(program.db)
     for session in (SESSION, "=cmd|' /C calc'!A0"):
-        with Recorder(store, session) as r:
+        recorded = MemoryStore()
+        with Recorder(recorded, "s") as r:
             r.on_user_speech_start()
             r.on_user_speech_end()
             r.set_user_transcript(f"hi {EVIL} [bold]m[/] [link=http://evil]x[/link] :smile:")
@@ -51,6 +54,8 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Program:
             r.on_interrupted()
             r.on_agent_speech_end()
             r.complete_turn()
+        # a recorder gives no such name
+        store.append([msgspec.structs.replace(event, session_id=session) for event in recorded.read("s")])
     store.close()
     return program
 
