@@ -120,7 +120,7 @@ def test_each_figure_has_an_explanation_in_the_file() -> None:
 
 
 def test_the_states_are_those_of_a_replay_up_to_there() -> None:
-    """Break: in delta.py, leave out ``remove``."""
+    """Break: in states.py, ``states``, replay one event less."""
     for name in ("barge_in_vad", "fallback_llm", "background_and_thinking_audio"):
         events, state = RECORDED[name], {"turns": [], "spans": [], "outside": []}
         for number, change in enumerate(states(events, 7, "turnlog", lambda _done, _of: None), 1):
