@@ -122,9 +122,10 @@ class Writer:
         while True:
             self._release_orphans()
             backlog.prepare_spare()
+            closing = self._closing.is_set()  # before the look: calls are added until then
             batch = backlog.take()
             if not batch:
-                if self._closing.is_set():
+                if closing:
                     self._finish_recovery()
                     return
                 if self._recover():

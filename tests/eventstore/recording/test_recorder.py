@@ -334,6 +334,32 @@ def test_names_that_no_database_takes_are_made_fit(store: Store) -> None:
     assert len(list(store.read(recorder.session_id))) == 1
 
 
+def test_calls_made_just_before_close_are_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The writer looks, finds nothing, and only then calls are made and the recorder is closed.
+
+    Break: in eventstore/recording/writer.py, ``_work``, look at ``_closing`` after ``take``.
+    """
+    store = MemoryStore()
+    recorder = Recorder(store, "s", durability="memory")
+    writer, closed = recorder._writer, list[bool]()
+    take, closer = writer.backlog.take, threading.Thread(target=lambda: closed.append(recorder.close()))
+
+    def take_slowly() -> list[Event]:
+        found = take()
+        if not writer.backlog.idle and not writer._closing.is_set():
+            recorder.on_llm_start()
+            closer.start()
+            writer._closing.wait()
+        return found
+
+    monkeypatch.setattr(writer.backlog, "take", take_slowly)
+    writer.backlog.wake.set()
+    writer._thread.join()
+    closer.join()
+    assert closed == [True]
+    assert [event.hook for event in store.read("s")] == ["on_llm_start"]
+
+
 def test_many_threads_and_recorders_share_one_writer(sqlite: Store) -> None:
     def work(recorder: Recorder) -> None:
         for n in range(500):
