@@ -24,6 +24,7 @@ from exporters.files.jsonl import session_heading
 from projections import replay
 from support.examples import examples
 from support.program import FIXTURES, Program
+from support.strategies import Evil
 from turnlog import recordings
 from turnlog.archive import files as archive
 from turnlog.archive.retention import retire
@@ -242,6 +243,24 @@ def test_what_a_recorder_names_may_be_imported(one: str, two: str) -> None:
     (event,) = store.read(recorder.session_id)
     admit(event)
     assert (admissible_id(one) == admissible_id(two)) == (one == two)
+
+
+class EvilFloat(float):
+    def __lt__(self, _other: object) -> bool:
+        raise RuntimeError("no order")
+
+    __gt__ = __float__ = __lt__  # type: ignore[assignment]
+
+
+def test_a_log_record_without_a_valid_time_was_made_now() -> None:
+    """It never raises. Break: in eventstore/hooks/own.py, ``is_time``, ask ``isinstance``; or return True."""
+    for created in (Evil(), EvilFloat(1.0), float("nan"), 1e300, 2**70, "x", True):
+        store = MemoryStore()
+        with Recorder(store, "s", durability="memory") as recorder:
+            recorder.log_record("INFO", "agent", "hello", created)  # type: ignore[arg-type]
+        (event,) = store.read("s")
+        admit(event)
+        assert orjson.loads(event.payload)["created"] is None
 
 
 def test_two_long_names_with_one_beginning_stay_two_sessions(caplog: pytest.LogCaptureFixture) -> None:

@@ -15,8 +15,11 @@ _MAX_SECONDS = 2**63 / 1e9
 
 
 def is_time(value: object) -> TypeGuard[float]:
-    """Whether a log record may have been created at this time, in seconds since the epoch."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and -_MAX_SECONDS < value < _MAX_SECONDS
+    """Whether a log record may have been created at this time, in seconds since the epoch. Never raises.
+
+    Only of these types: `isinstance` and comparisons may call code of the user's object.
+    """
+    return type(value) in (int, float) and -_MAX_SECONDS < value < _MAX_SECONDS  # type: ignore[operator]
 
 
 class OwnHooks:
@@ -35,7 +38,7 @@ class OwnHooks:
         ``level`` and ``logger`` are names (``"WARNING"``, ``"my_agent.tools"``), ``message`` is the full text including
         a traceback. It may be the first event of a session.
         """
-        time = float(created) if is_time(created) else None
+        time = created if is_time(created) else None
         args = {"level": level, "logger": logger, "message": message, "created": time, "attributes": attributes}
         self._record("log_record", args, scrub_args)
 

@@ -83,7 +83,7 @@ class Recorder(CollectorHooks, LaterHooks, OwnHooks):
     ) -> None:
         """``origin`` identifies this recorder and must be new in the session; by default it is random.
 
-        An id longer than 255 bytes, or with control characters, is recorded as `session_id` and `origin` then have it.
+        An id longer than 255 bytes, or with control characters, is replaced; see `session_id` and `origin`.
 
         ``durability``: ``process`` (a call that has returned survives SIGKILL), ``disk`` (it survives a power cut),
         ``memory`` (it does not survive the process). ``journal`` is a folder, by default beside the database. At
@@ -391,7 +391,7 @@ def _id_of(what: str, given: object) -> str:
 
 
 def _nanoseconds(wall_ns: Any) -> int:
-    """A time as an integer. Raises `ValueError` for one that readers of the log could not take."""
+    """A time as an integer, small enough that its time on the monotonic clock has 64 bits. Raises `ValueError`."""
     time = int(wall_ns)
     if not -(2**62) < time < 2**62:
         raise ValueError(f"{time} is not nanoseconds since the epoch")

@@ -59,7 +59,7 @@ class DeliveryOutcome(NamedTuple):
 def due_cursors(store: Store, exporter: str, *, parked: bool = False) -> list[Cursor]:
     """The cursors of the sessions with undelivered events, the earliest session first.
 
-    A session is due once more after `QUIET_NS` without events, as some items are sent only once it is quiet.
+    A session without events for `QUIET_NS` is due again: some items wait until a session is quiet.
     With ``parked``, only the parked sessions are returned; else only the others.
     """
     cursors = {cursor.session_id: cursor for cursor in store.ledger.cursors(exporter)}

@@ -56,7 +56,7 @@ def local_cluster(workers: int) -> Iterator[Client]:
         try:
             cluster = LocalCluster(n_workers=workers, **_OPTIONS)
         except (RuntimeError, OSError) as error:
-            raise StoreUnavailable(f"the worker processes did not start: {error} Run it again") from error
+            raise StoreUnavailable(f"the worker processes did not start: {error}; run it again") from error
         with cluster, Client(cluster, set_as_default=False) as client:
             yield client
 
@@ -100,4 +100,4 @@ def existing_cluster(scheduler: str) -> Iterator[Client]:
 
 
 def _silence() -> None:
-    logging.getLogger("distributed").setLevel(logging.ERROR)  # a worker that is started again is no news
+    logging.getLogger("distributed").setLevel(logging.ERROR)  # restarts of workers are routine
