@@ -213,7 +213,8 @@ def main() -> None:
             outputs = dict(first_output(Path(folder), given.sessions, console))
             print(*output_table(outputs), "", sep="\n")
             if given.sessions == SESSIONS:
-                _keep(
+                keep(
+                    RESULTS,
                     "first output",
                     {name: [min(found, GIVE_UP_SECONDS), used] for name, (found, used) in outputs.items()},
                 )
@@ -221,19 +222,23 @@ def main() -> None:
             grown = dict(growth(Path(folder), sizes, console))
             print(*growth_table(grown, sizes), sep="\n")
             if tuple(sizes) == SIZES:
-                _keep("growth", {name: {n: used._asdict() for n, used in row.items()} for name, row in grown.items()})
+                keep(
+                    RESULTS,
+                    "growth",
+                    {name: {n: used._asdict() for n, used in row.items()} for name, row in grown.items()},
+                )
 
 
-def _keep(part: str, figures: dict[str, Any]) -> None:
+def keep(results: Path, part: str, figures: dict[str, Any]) -> None:
     """Write a part's figures, with machine, date and load; keep the other part."""
-    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    kept = json.loads(results.read_text()) if results.exists() else {}
     kept[part] = {
         "machine": f"{platform.platform()}, {os.cpu_count()} cores",
         "date": datetime.now(UTC).date().isoformat(),
-        "load": round(os.getloadavg()[2], 1),
+        "load": round(os.getloadavg()[1], 1),
         "figures": figures,
     }
-    RESULTS.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n")
+    results.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -8,16 +8,12 @@ and keeps the others. Needs Chromium; Phoenix is measured where its environment 
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import os
-import platform
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -31,7 +27,7 @@ from browser import Frames, Load, chromium, frames, load
 from calls import HOUR_OF as THIRTY
 from calls import RECORDED, fill, hour, recordings
 from eventstore import open_store
-from scale import APART_NS
+from scale import APART_NS, keep
 from turnlog.viewer.pages import call_url
 
 RESULTS = Path(__file__).resolve().parent / "viewer.json"
@@ -165,23 +161,11 @@ def main() -> None:
         if given.only != "agents":
             found = pages(Path(folder), given.phoenix, say)
             print(*load_table(found["loads"]), "", *frame_table(found["frames"]), "", sep="\n")
-            keep("pages", found)
+            keep(RESULTS, "pages", found)
         if given.only != "pages":
             cost = watching.measure(Path(folder), viewing, say)
             print(*watching.table(cost), sep="\n")
-            keep("agents", cost)
-
-
-def keep(part: str, figures: dict[str, Any]) -> None:
-    """Write a part's figures, with machine, date and load; keep the other part."""
-    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    kept[part] = {
-        "machine": f"{platform.platform()}, {os.cpu_count()} cores",
-        "date": datetime.now(UTC).date().isoformat(),
-        "load": round(os.getloadavg()[1], 1),
-        "figures": figures,
-    }
-    RESULTS.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n")
+            keep(RESULTS, "agents", cost)
 
 
 if __name__ == "__main__":

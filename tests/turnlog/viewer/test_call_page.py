@@ -125,13 +125,17 @@ ROWS = """async (documents) => {
 
 
 def test_spans_of_a_row_do_not_overlap(page: Page) -> None:
-    """Break: in call_lanes.js, ``rowOf``, take row 0."""
+    """Break: in call_lanes.js, ``rowOf``, take row 0; or do not set ``row``, where a chosen span is outlined."""
     calls = [call_document(events) for events in RECORDED.values() if len(events) < 250]
     for doc, lanes in zip(calls, page.evaluate(ROWS, calls), strict=True):
         drawn = [span for lane in lanes for line in lane for span in line]
         assert len(drawn) == sum(span["lane"] not in ("turns", "session") for span in doc["spans"])
         for line in (line for lane in lanes for line in lane[:5]):
             assert all(two["start"] >= one["until"] - 1e-9 for one, two in pairwise(line))
+        for lane in lanes:
+            assert [span["row"] for line in lane[:5] for span in line] == [
+                n for n, line in enumerate(lane[:5]) for _ in line
+            ]
 
 
 @pytest.mark.slow

@@ -3,13 +3,15 @@
 const OPEN = 2; // seconds for which a span whose end is not known keeps its row at least
 const ROWS = 6; // rows of a lane at most; spans beyond them share the last one
 
-/** The lanes of these names that have spans, each with its rows. Sets until when each span is drawn. Spans are sorted by start. */
+/** The lanes of these names that have spans, each with its rows. Sets the row of each span, and until when it is drawn. Spans are sorted by start. */
 export function inRows(names, spans) {
   const lanes = new Map(names.map((name) => [name, { name, lines: [], ends: [] }]));
   for (const span of spans) {
     const lane = lanes.get(span.lane);
     span.until = span.end;
-    if (lane) (lane.lines[rowOf(lane, span)] ??= []).push(span);
+    if (!lane) continue;
+    span.row = rowOf(lane, span);
+    (lane.lines[span.row] ??= []).push(span);
   }
   for (const lane of lanes.values()) lane.lines.forEach(endOpenSpans);
   return [...lanes.values()].filter((lane) => lane.lines.length);
